@@ -1,0 +1,652 @@
+/* libmp: Python-style multiprocessing for C.
+ *
+ * This header is the manual. It is plain C11 and is clean in C++ as well.
+ *
+ * Conventions, which hold wherever a comment does not say otherwise:
+ *
+ * - A function returns 0 on success or a negative MP_E... code; mp_strerror() explains any of them. A positive value is
+ *   a failure code that a task of the caller's own returned. On an error, out-parameters are left as they were.
+ * - What is made comes back through the first argument and is released with the matching ..._free(), which takes NULL.
+ * - A NULL pointer where one is needed, a handle that is none (freed, closed, never made), and an option that does not
+ *   exist give MP_EINVAL. What belongs to another process gives MP_EFOREIGN: a Process and a Pool belong to the process
+ *   that made them; managers, dicts, lists and locks are shared with every process forked after they were made.
+ * - Strings and memory given to a function are copied; the caller keeps its own. Options are copied as well.
+ * - Times are seconds (double) on the monotonic clock: MP_FOREVER waits without limit, 0 or less does not wait. A NaN is
+ *   MP_EINVAL. Signals that arrive never shorten a wait.
+ * - Every function may be called from several threads at once. None is async-signal-safe, except mp_strerror() for the
+ *   codes below and the plain constructors of mp_value. None is a cancellation point.
+ * - "Blocks" says what a function may wait for. Functions on a manager's containers wait for each other's short
+ *   critical sections only; those are not mentioned each time.
+ * - The library installs no signal handler, starts no thread, prints nothing that it was not asked to print, and never
+ *   ends the calling process.
+ */
+#ifndef MP_H
+#define MP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MP_VERSION_MAJOR 0
+#define MP_VERSION_MINOR 1
+#define MP_VERSION_PATCH 0
+
+#if defined(__GNUC__) || defined(__clang__)
+#define MP_API __attribute__((visibility("default")))
+#else
+#define MP_API
+#endif
+
+/* The version of the library that is linked, "major.minor.patch". Python: none. */
+MP_API const char *mp_version(void);
+
+/* ------------------------------------------------------------------------------------------------------- errors */
+
+enum {
+    MP_OK = 0,
+    MP_EINVAL = -1,       /* an argument is not valid: NULL, negative, not a number, not a live handle */
+    MP_ENOMEM = -2,       /* out of memory, of address space, of room in the shared-memory file system, or over a limit */
+    MP_ETIMEOUT = -3,     /* the time given ran out (Python: TimeoutError) */
+    MP_ETYPE = -4,        /* a value of another type (Python: TypeError) */
+    MP_EKEY = -5,         /* no such key (Python: KeyError) */
+    MP_EINDEX = -6,       /* no such index (Python: IndexError) */
+    MP_EVALUE = -7,       /* no such value (Python: ValueError) */
+    MP_EOVERFLOW = -8,    /* the result does not fit: an integer past 64 bits, sizes that multiply past SIZE_MAX */
+    MP_ETOOSMALL = -9,    /* the buffer given is too small; nothing was lost, the size needed was stored */
+    MP_ESTOP = -10,       /* an iteration has ended (Python: StopIteration) */
+    MP_ECHANGED = -11,    /* compare-and-swap: the value was not the expected one */
+    MP_EOWNERDEAD = -12,  /* the lock was taken, and its last owner died holding it: the caller HOLDS the lock */
+    MP_EDEADLK = -13,     /* the calling thread holds the lock already */
+    MP_ENOTOWNER = -14,   /* the calling thread does not hold the lock */
+    MP_EBUSY = -15,       /* in use: the process still runs, the object still has waiters */
+    MP_ENOTREADY = -16,   /* the result is not there yet */
+    MP_ECLOSED = -17,     /* the pool was closed or terminated: no new tasks */
+    MP_ETERMINATED = -18, /* the pool was terminated before the task had finished */
+    MP_EBROKEN = -19,     /* the pool's keeper process is gone, and its workers with it */
+    MP_EINITIALIZER = -20, /* the pool's initializer failed */
+    MP_EFOREIGN = -21,    /* belongs to another process, or to another manager */
+    MP_EEXIST = -22,      /* the name is taken (Python: FileExistsError) */
+    MP_ENOENT = -23,      /* there is no object of that name (Python: FileNotFoundError) */
+    MP_ENAME = -24,       /* not a valid name: 1 to 200 characters, no slash, not "." or ".." */
+    MP_EKIND = -25,       /* the named object is of another kind */
+    MP_EACCESS = -26,     /* the named object belongs to another user, or others may write it */
+    MP_EVERSION = -27,    /* the named object was made by another version or another kind of machine */
+    MP_ECORRUPT = -28,    /* the shared memory does not add up */
+    MP_EAGAIN = -29,      /* the system refused a new process or descriptor (a limit); may succeed later */
+    MP_ESYSTEM = -30,     /* the system lacks something needed; errno says more */
+    MP_EDEPTH = -31,      /* containers nested more than MP_MAX_DEPTH deep */
+    MP_EDIED = -1000      /* a worker died in the task: MP_EDIED - s: by signal s; MP_EDIED - 100 - c: exit code c */
+};
+
+/* The deepest nesting that printing and comparing follow. */
+#define MP_MAX_DEPTH 200
+
+/* What `code` means, in one line of English without a full stop. Never NULL. For the codes of MP_EDIED the text names
+ * the signal or exit code and lies in a buffer of the calling thread, valid until its next call. Never blocks.
+ * Python: the text of an exception. */
+MP_API const char *mp_strerror(int code);
+
+/* True when `code` says that a worker died in a task. Stores how, as a process's exit code is given (the code, or minus
+ * the signal; MP_EXITCODE_UNKNOWN), in *exitcode when that is not NULL. Never blocks. Python: none (the Pool hangs). */
+MP_API bool mp_died(int code, int *exitcode);
+
+#define MP_FOREVER (1e300)
+
+/* ---------------------------------------------------------------------------------------------------- CPU counts */
+
+/* The number of CPUs of the machine that are online, at least 1. Never blocks. Python: os.cpu_count(). */
+MP_API int mp_cpu_count(void);
+
+/* The number of CPUs this process may use: the smallest of its affinity mask and its cgroup's quota (v1 and v2, rounded
+ * up), at least 1. What a pool takes by default. Never blocks. Python: os.process_cpu_count(). */
+MP_API int mp_usable_cpu_count(void);
+
+/* -------------------------------------------------------------------------------------------------------- values */
+
+typedef struct mp_manager mp_manager;
+typedef struct mp_dict mp_dict;
+typedef struct mp_list mp_list;
+
+typedef enum mp_type { MP_NONE, MP_BOOL, MP_INT, MP_FLOAT, MP_STR, MP_BYTES, MP_DICT, MP_LIST } mp_type;
+
+/* One value of any type. Values the caller makes point to the caller's memory. Values the library hands out own theirs:
+ * release them with mp_value_free(). A string it hands out always ends in a NUL that `size` does not count. */
+typedef struct mp_value {
+    mp_type type;
+    size_t size; /* MP_STR, MP_BYTES: length in bytes */
+    union {
+        bool boolean;
+        int64_t integer;
+        double real;
+        const char *str;
+        const void *bytes;
+        mp_dict *dict;
+        mp_list *list;
+    } as;
+    void *owned; /* private: memory that mp_value_free() releases */
+} mp_value;
+
+/* Constructors. Plain functions: they check nothing, allocate nothing and keep the pointer they are given. mp_strn()
+ * takes a length in bytes, so the string may hold anything; mp_str(NULL) makes a value that every function refuses. */
+MP_API mp_value mp_none(void);
+MP_API mp_value mp_bool(bool value);
+MP_API mp_value mp_int(int64_t value);
+MP_API mp_value mp_float(double value);
+MP_API mp_value mp_str(const char *text);
+MP_API mp_value mp_strn(const char *text, size_t size);
+MP_API mp_value mp_bytes(const void *data, size_t size);
+MP_API mp_value mp_dict_value(mp_dict *dict);
+MP_API mp_value mp_list_value(mp_list *list);
+
+/* Releases what a value from the library owns and makes it none. NULL and values of the caller's own are fine. */
+MP_API void mp_value_free(mp_value *value);
+
+/* Compares as Python's == does (1, 1.0 and true are equal; containers by content). Stores the answer in *equal.
+ * Errors: MP_EINVAL, MP_EDEPTH, MP_ENOMEM. */
+MP_API int mp_value_equal(const mp_value *a, const mp_value *b, bool *equal);
+
+/* Writes a value as JSON: strings escaped, floats so that they read back equal (infinities as 1e999, NaN as null),
+ * bytes as a string of the characters U+0000 to U+00FF, nested containers inside, one that contains itself as "...".
+ * Keys that are not strings are written as strings. mp_value_json() stores a string that the caller releases with
+ * free(). Errors: MP_EINVAL, MP_ENOMEM, MP_EDEPTH, MP_ESYSTEM (the stream reported an error). Python: json.dumps(). */
+MP_API int mp_value_print(const mp_value *value, FILE *stream);
+MP_API int mp_value_json(const mp_value *value, char **text);
+
+/* ------------------------------------------------------------------------------------------------------- manager */
+
+typedef struct mp_manager_options {
+    const char *name; /* NULL: anonymous, gone with its last process. Else: other programs of the same user open it */
+    size_t limit;     /* the most bytes its heap may grow to; 0: 64 GiB, or as much as the system maps */
+} mp_manager_options;
+
+/* Makes a manager: a shared heap that grows as needed, with one dict in it already (mp_manager_root()).
+ * A named one is refused with MP_EEXIST while somebody has one of that name open; a stale one that no live process
+ * holds is replaced. `options` may be NULL.
+ * Errors: MP_EINVAL, MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN (descriptors), MP_ESYSTEM.
+ * Python: Manager(). */
+MP_API int mp_manager_create(mp_manager **manager, const mp_manager_options *options);
+
+/* Opens a named manager that another program (or this one) has open. Its containers are reached from
+ * mp_manager_root(); their addresses differ from process to process. options is reserved and must be NULL.
+ * Errors: MP_EINVAL, MP_ENAME, MP_ENOENT (none, or only a stale one, which is removed), MP_EKIND, MP_EACCESS,
+ * MP_EVERSION, MP_ECORRUPT, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python: SyncManager.connect(). */
+MP_API int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_options *options);
+
+/* Closes the manager in this process: every handle into it is an error from now on. Other processes keep theirs; the
+ * last one out removes the memory, and the name if it has one. Blocks: no. Errors: MP_EINVAL.
+ * Python: Manager.shutdown(), for this process. */
+MP_API int mp_manager_free(mp_manager *manager);
+
+/* Makes an empty dict or list in the manager. Errors: MP_EINVAL, MP_ENOMEM. Python: Manager().dict(), .list(). */
+MP_API int mp_manager_dict(mp_manager *manager, mp_dict **dict);
+MP_API int mp_manager_list(mp_manager *manager, mp_list **list);
+
+/* The dict that each manager is born with: where programs that open it by name find each other. Never free it.
+ * Errors: MP_EINVAL. Python: none. */
+MP_API int mp_manager_root(mp_manager *manager, mp_dict **dict);
+
+typedef struct mp_manager_info {
+    size_t size;  /* bytes of the heap's file as it is now */
+    size_t used;  /* bytes of it in use by containers, their contents and bookkeeping */
+    size_t limit; /* bytes it may grow to */
+} mp_manager_info;
+
+/* Stores the sizes above. Errors: MP_EINVAL. Python: none. */
+MP_API int mp_manager_get_info(mp_manager *manager, mp_manager_info *info);
+
+/* Walks the whole heap and proves that it is sound: every byte belongs to exactly one owner, every container is whole.
+ * Slow, for tests and for distrust: it stops all others while it looks. Errors: MP_EINVAL, MP_ENOMEM, MP_ECORRUPT.
+ * Python: none. */
+MP_API int mp_manager_check(mp_manager *manager);
+
+/* ---------------------------------------------------------------------------------------------------------- dict
+ *
+ * A dict maps keys (none, bool, int, float, str, bytes; 1, 1.0 and true are one key, as in Python) to values of any
+ * type, in order of insertion. Each call is atomic: another process sees it whole or not at all, also when the caller
+ * is killed inside. Reading takes no lock.
+ *
+ * A dict or list stored in another is shared, not copied, and lives as long as it is stored somewhere or its handle
+ * has not been freed. A handle got out of a container is borrowed: it needs no free, and is an error to use once the
+ * container was removed everywhere. Containers that hold each other in a ring live until their manager ends. A
+ * container of another manager cannot be stored (MP_EFOREIGN).
+ *
+ * Errors of all of these: MP_EINVAL. Of those that store: MP_ENOMEM (the dict is as it was), MP_EFOREIGN. Of those that
+ * take an mp_value as key: MP_ETYPE for a dict or list.
+ */
+
+/* Gives up the handle that mp_manager_dict() and the like returned. Python: del. */
+MP_API int mp_dict_free(mp_dict *dict);
+
+/* Short forms: keys are NUL-terminated strings. Python: d[key] = value. */
+MP_API int mp_dict_set_none(mp_dict *dict, const char *key);
+MP_API int mp_dict_set_bool(mp_dict *dict, const char *key, bool value);
+MP_API int mp_dict_set_int(mp_dict *dict, const char *key, int64_t value);
+MP_API int mp_dict_set_float(mp_dict *dict, const char *key, double value);
+MP_API int mp_dict_set_str(mp_dict *dict, const char *key, const char *text);
+MP_API int mp_dict_set_bytes(mp_dict *dict, const char *key, const void *data, size_t size);
+MP_API int mp_dict_set_dict(mp_dict *dict, const char *key, mp_dict *value);
+MP_API int mp_dict_set_list(mp_dict *dict, const char *key, mp_list *value);
+
+/* Short forms of d[key]. Errors: MP_EKEY, MP_ETYPE (a value of another type; _float takes an int as well).
+ * _str and _bytes copy into `buffer` of `size` bytes and store the length (without the NUL that ends a string) in
+ * *length, which may be NULL; a buffer too small (a string needs its length + 1) is MP_ETOOSMALL and *length is stored,
+ * the buffer untouched. buffer may be NULL when size is 0. */
+MP_API int mp_dict_get_bool(mp_dict *dict, const char *key, bool *value);
+MP_API int mp_dict_get_int(mp_dict *dict, const char *key, int64_t *value);
+MP_API int mp_dict_get_float(mp_dict *dict, const char *key, double *value);
+MP_API int mp_dict_get_str(mp_dict *dict, const char *key, char *buffer, size_t size, size_t *length);
+MP_API int mp_dict_get_bytes(mp_dict *dict, const char *key, void *buffer, size_t size, size_t *length);
+MP_API int mp_dict_get_dict(mp_dict *dict, const char *key, mp_dict **value);
+MP_API int mp_dict_get_list(mp_dict *dict, const char *key, mp_list **value);
+
+/* Removes a key. Errors: MP_EKEY. Python: del d[key]. */
+MP_API int mp_dict_delete(mp_dict *dict, const char *key);
+
+/* Stores whether the key is there in *found. Python: key in d. */
+MP_API int mp_dict_has(mp_dict *dict, const char *key, bool *found);
+
+/* Adds delta to the integer under key, atomically; a missing key counts as 0. Stores the new value in *now, which may
+ * be NULL. Errors: MP_ETYPE (not an int), MP_EOVERFLOW (nothing changed). Python: d[key] += delta, under a lock. */
+MP_API int mp_dict_add_int(mp_dict *dict, const char *key, int64_t delta, int64_t *now);
+
+/* Moves `amount` from the integer under `from` to the one under `to` (missing keys count as 0), both or neither.
+ * Errors: MP_ETYPE, MP_EOVERFLOW. Python: none in one step. */
+MP_API int mp_dict_transfer_int(mp_dict *dict, const char *from, const char *to, int64_t amount);
+
+/* General forms, with keys of any type. Values that come out own their memory: mp_value_free(). */
+/* Python: d[key] = value. */
+MP_API int mp_dict_set(mp_dict *dict, mp_value key, mp_value value);
+/* Python: d[key]. Errors: MP_EKEY, MP_ENOMEM. */
+MP_API int mp_dict_get(mp_dict *dict, mp_value key, mp_value *value);
+/* Python: d.get(key, fallback). *value is a copy of its own also when it is the fallback. */
+MP_API int mp_dict_get_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
+/* Python: d.setdefault(key, fallback). value may be NULL. */
+MP_API int mp_dict_setdefault(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
+/* Python: del d[key]. Errors: MP_EKEY. */
+MP_API int mp_dict_remove(mp_dict *dict, mp_value key);
+/* Python: d.pop(key). value may be NULL. A container popped out of its last place comes with its handle, which the
+ * caller frees. Errors: MP_EKEY. */
+MP_API int mp_dict_pop(mp_dict *dict, mp_value key, mp_value *value);
+/* Python: d.pop(key, fallback). */
+MP_API int mp_dict_pop_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
+/* Python: d.popitem(): removes the newest entry. key and value may be NULL. Errors: MP_EKEY (empty). */
+MP_API int mp_dict_popitem(mp_dict *dict, mp_value *key, mp_value *value);
+/* Python: key in d. */
+MP_API int mp_dict_contains(mp_dict *dict, mp_value key, bool *found);
+/* Adds as mp_dict_add_int() does, with a key of any type. */
+MP_API int mp_dict_add(mp_dict *dict, mp_value key, int64_t delta, int64_t *now);
+/* Stores `desired` if the value under key equals `expected` (as == does; containers by identity).
+ * Errors: MP_EKEY, MP_ECHANGED. Python: none in one step. */
+MP_API int mp_dict_compare_and_swap(mp_dict *dict, mp_value key, mp_value expected, mp_value desired);
+/* Moves the value under `from` to `to`, in one step, over what was there. Errors: MP_EKEY.
+ * Python: d[to] = d.pop(from). */
+MP_API int mp_dict_move(mp_dict *dict, mp_value from, mp_value to);
+
+/* Applies a function to the value under key while nobody else can change the dict. It gets the value (none with
+ * present == false when the key is missing) and may put another one in its place, which must stay valid until
+ * mp_dict_apply() returns. It returns 0 to store *value, or anything else to leave the dict as it was, which
+ * mp_dict_apply() then returns. It must not use the same dict (MP_EDEADLK) and should be short. If the process is
+ * killed inside, the dict is as it was. Python: with lock: d[key] = f(d[key]). */
+typedef int mp_dict_function(mp_value *value, bool present, void *arg);
+MP_API int mp_dict_apply(mp_dict *dict, mp_value key, mp_dict_function *function, void *arg);
+
+/* Python: len(d). */
+MP_API int mp_dict_length(mp_dict *dict, size_t *length);
+/* Python: d.clear(). */
+MP_API int mp_dict_clear(mp_dict *dict);
+/* A new dict of the same manager with the same entries, as they were at one moment. Python: d.copy(). */
+MP_API int mp_dict_copy(mp_dict *dict, mp_dict **copy);
+/* Takes over all entries of another dict, as they were at one moment, in one step. Python: d.update(other). */
+MP_API int mp_dict_update(mp_dict *dict, mp_dict *other);
+/* Python: a == b. Errors: MP_EDEPTH, MP_ENOMEM. */
+MP_API int mp_dict_equal(mp_dict *a, mp_dict *b, bool *equal);
+/* New lists of the same manager, as things were at one moment. items makes lists of two. Python: list(d.keys()), ... */
+MP_API int mp_dict_keys(mp_dict *dict, mp_list **keys);
+MP_API int mp_dict_values(mp_dict *dict, mp_list **values);
+MP_API int mp_dict_items(mp_dict *dict, mp_list **items);
+/* As mp_value_print() and mp_value_json() do. Python: print(d). */
+MP_API int mp_dict_print(mp_dict *dict, FILE *stream);
+MP_API int mp_dict_json(mp_dict *dict, char **text);
+
+/* Iteration in order of insertion, while others may change the dict: each entry that stays is met once, none twice;
+ * what is added after the start is not met. The iterator belongs to the calling process; one thread at a time uses it.
+ * key and value, either of which may be NULL, are borrowed: valid until the next call on the iterator, and not to be
+ * freed. mp_dict_next() Errors: MP_ESTOP (the end), MP_ENOMEM. Python: for key, value in d.items(). */
+typedef struct mp_dict_iter mp_dict_iter;
+MP_API int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict);
+MP_API int mp_dict_next(mp_dict_iter *iter, mp_value *key, mp_value *value);
+MP_API int mp_dict_iter_free(mp_dict_iter *iter);
+
+/* ---------------------------------------------------------------------------------------------------------- list
+ *
+ * What is said of dicts above holds for lists. Indices are as Python's: negative ones count from the end.
+ */
+
+/* Where a slice ends that goes to the end (or, as start with a negative step, begins there). Python: None. */
+#define MP_END INT64_MAX
+#define MP_BEGIN INT64_MIN
+
+MP_API int mp_list_free(mp_list *list);
+
+/* Short forms. Python: l.append(x), l[i] = x, l[i]. Errors: MP_EINDEX, MP_ETYPE; see the dict's. */
+MP_API int mp_list_append_none(mp_list *list);
+MP_API int mp_list_append_bool(mp_list *list, bool value);
+MP_API int mp_list_append_int(mp_list *list, int64_t value);
+MP_API int mp_list_append_float(mp_list *list, double value);
+MP_API int mp_list_append_str(mp_list *list, const char *text);
+MP_API int mp_list_append_bytes(mp_list *list, const void *data, size_t size);
+MP_API int mp_list_append_dict(mp_list *list, mp_dict *value);
+MP_API int mp_list_append_list(mp_list *list, mp_list *value);
+MP_API int mp_list_set_int(mp_list *list, int64_t index, int64_t value);
+MP_API int mp_list_set_float(mp_list *list, int64_t index, double value);
+MP_API int mp_list_set_str(mp_list *list, int64_t index, const char *text);
+MP_API int mp_list_get_bool(mp_list *list, int64_t index, bool *value);
+MP_API int mp_list_get_int(mp_list *list, int64_t index, int64_t *value);
+MP_API int mp_list_get_float(mp_list *list, int64_t index, double *value);
+MP_API int mp_list_get_str(mp_list *list, int64_t index, char *buffer, size_t size, size_t *length);
+MP_API int mp_list_get_bytes(mp_list *list, int64_t index, void *buffer, size_t size, size_t *length);
+MP_API int mp_list_get_dict(mp_list *list, int64_t index, mp_dict **value);
+MP_API int mp_list_get_list(mp_list *list, int64_t index, mp_list **value);
+/* Adds delta to the integer at index, atomically; the new value in *now, which may be NULL.
+ * Errors: MP_EINDEX, MP_ETYPE, MP_EOVERFLOW. Python: l[i] += delta, under a lock. */
+MP_API int mp_list_add_int(mp_list *list, int64_t index, int64_t delta, int64_t *now);
+
+/* General forms. Values that come out own their memory: mp_value_free(). */
+/* Python: l.append(x). */
+MP_API int mp_list_append(mp_list *list, mp_value value);
+/* Python: l.insert(i, x). An index past either end means that end. */
+MP_API int mp_list_insert(mp_list *list, int64_t index, mp_value value);
+/* Python: l[i]. Errors: MP_EINDEX. */
+MP_API int mp_list_get(mp_list *list, int64_t index, mp_value *value);
+/* Python: l[i] = x. Errors: MP_EINDEX. */
+MP_API int mp_list_set(mp_list *list, int64_t index, mp_value value);
+/* Stores `desired` if the value at index equals `expected`. Errors: MP_EINDEX, MP_ECHANGED. */
+MP_API int mp_list_compare_and_swap(mp_list *list, int64_t index, mp_value expected, mp_value desired);
+/* Python: del l[i]. Errors: MP_EINDEX. */
+MP_API int mp_list_delete(mp_list *list, int64_t index);
+/* Python: l.pop(i); -1 for the last. value may be NULL. A container popped out of its last place comes with its handle,
+ * which the caller frees. Errors: MP_EINDEX. */
+MP_API int mp_list_pop(mp_list *list, int64_t index, mp_value *value);
+/* Python: l.remove(x): the first that equals. Errors: MP_EVALUE (none does), MP_EDEPTH. */
+MP_API int mp_list_remove(mp_list *list, mp_value value);
+/* Python: l.index(x). Errors: MP_EVALUE, MP_EDEPTH. */
+MP_API int mp_list_index(mp_list *list, mp_value value, size_t *index);
+/* Python: l.count(x). */
+MP_API int mp_list_count(mp_list *list, mp_value value, size_t *count);
+/* Python: x in l. */
+MP_API int mp_list_contains(mp_list *list, mp_value value, bool *found);
+/* Python: len(l). */
+MP_API int mp_list_length(mp_list *list, size_t *length);
+/* Python: l.clear(). */
+MP_API int mp_list_clear(mp_list *list);
+/* Python: l.extend(other). `other` may be the list itself. */
+MP_API int mp_list_extend(mp_list *list, mp_list *other);
+/* Python: l.extend([...]): `count` values of the caller's, in one step. */
+MP_API int mp_list_extend_values(mp_list *list, const mp_value *values, size_t count);
+/* Python: l[start:stop:step] as a new list. step may not be 0 (MP_EVALUE). MP_BEGIN and MP_END stand for Python's
+ * omitted bounds: for a negative step, start at MP_END and stop at MP_BEGIN. */
+MP_API int mp_list_slice(mp_list *list, int64_t start, int64_t stop, int64_t step, mp_list **slice);
+/* Python: l[start:stop:step] = other. With a step other than 1 the lengths must be equal (MP_EVALUE). */
+MP_API int mp_list_set_slice(mp_list *list, int64_t start, int64_t stop, int64_t step, mp_list *other);
+/* Python: del l[start:stop:step]. */
+MP_API int mp_list_delete_slice(mp_list *list, int64_t start, int64_t stop, int64_t step);
+/* Python: l.reverse(). */
+MP_API int mp_list_reverse(mp_list *list);
+/* Sorts in place, stably, ascending (descending when `reverse`, equal ones still in their old order). `compare` gets
+ * two borrowed values and returns less than, equal to or more than 0; it must not use the same list (MP_EDEADLK).
+ * NULL: by value as Python orders numbers, strings and bytes; values of types without an order are MP_ETYPE and the
+ * list is as it was. Python: l.sort(key=functools.cmp_to_key(compare), reverse=reverse). */
+typedef int mp_compare(const mp_value *a, const mp_value *b, void *arg);
+MP_API int mp_list_sort(mp_list *list, mp_compare *compare, void *arg, bool reverse);
+/* Python: l.copy(). */
+MP_API int mp_list_copy(mp_list *list, mp_list **copy);
+/* Python: a + b, as a new list of a's manager. */
+MP_API int mp_list_concat(mp_list *a, mp_list *b, mp_list **sum);
+/* Python: l * times, as a new list; less than 1 gives an empty one. Errors: MP_EOVERFLOW, MP_ENOMEM. */
+MP_API int mp_list_repeat(mp_list *list, int64_t times, mp_list **product);
+/* Python: a == b. Errors: MP_EDEPTH, MP_ENOMEM. */
+MP_API int mp_list_equal(mp_list *a, mp_list *b, bool *equal);
+/* Python: print(l). */
+MP_API int mp_list_print(mp_list *list, FILE *stream);
+MP_API int mp_list_json(mp_list *list, char **text);
+
+/* Iteration by index, as Python's: sees what is at each index when it gets there. value is borrowed until the next call.
+ * mp_list_next() Errors: MP_ESTOP, MP_ENOMEM. Python: for x in l. */
+typedef struct mp_list_iter mp_list_iter;
+MP_API int mp_list_iter_create(mp_list_iter **iter, mp_list *list);
+MP_API int mp_list_next(mp_list_iter *iter, mp_value *value);
+MP_API int mp_list_iter_free(mp_list_iter *iter);
+
+/* ---------------------------------------------------------------------------------------------------------- lock
+ *
+ * A mutual-exclusion lock between processes and threads. It is owned by the thread that took it, and knows when that
+ * one dies: the next to take it gets MP_EOWNERDEAD, holds the lock, and should look whether what it guards is whole.
+ */
+typedef struct mp_lock mp_lock;
+
+typedef struct mp_lock_options {
+    const char *name; /* NULL: shared with the processes forked after it was made. Else: a named one */
+} mp_lock_options;
+
+/* Makes a lock. A named one is refused with MP_EEXIST while a live process has one of that name open.
+ * Errors: MP_EINVAL, MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM.
+ * Python: multiprocessing.Lock(). */
+MP_API int mp_lock_create(mp_lock **lock, const mp_lock_options *options);
+/* Opens a named lock, making it if there is none. options is reserved and must be NULL. Errors: as above, and
+ * MP_EVERSION, MP_ECORRUPT. Python: none. */
+MP_API int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *options);
+/* Releases the handle; for an anonymous lock, the lock. A lock that is held is MP_EBUSY and stays as it is. The last to
+ * free a named lock removes its name. */
+MP_API int mp_lock_free(mp_lock *lock);
+/* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Errors: MP_EINVAL,
+ * MP_ENAME, MP_ENOENT, MP_EKIND, MP_EACCESS. */
+MP_API int mp_lock_unlink(const char *name);
+
+/* Takes the lock, waiting for `timeout` seconds at the most. Blocks: until it is free. Errors: MP_EOWNERDEAD (the
+ * caller HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK, MP_EINVAL. Python: lock.acquire(block, timeout). */
+MP_API int mp_lock_acquire(mp_lock *lock, double timeout);
+/* Gives the lock back. Errors: MP_ENOTOWNER, MP_EINVAL. Python: lock.release(). */
+MP_API int mp_lock_release(mp_lock *lock);
+
+/* MP_WITH_LOCK(lock) { ... }: runs the block with the lock held, and releases it however the block is left: at its end,
+ * by break or continue, and with gcc and clang also by return or goto. A lock whose owner died is taken as any other; to
+ * be told, use mp_lock_acquire(). When the lock cannot be taken (not a live lock, held by this thread already) the block
+ * does not run. Python: with lock: */
+typedef struct mp_lock_guard {
+    mp_lock *lock;
+} mp_lock_guard;
+MP_API mp_lock_guard mp_lock_guard_enter(mp_lock *lock);
+MP_API void mp_lock_guard_leave(mp_lock_guard *guard);
+#if defined(__GNUC__) || defined(__clang__)
+#define MP_CLEANUP_GUARD __attribute__((cleanup(mp_lock_guard_leave)))
+#else
+#define MP_CLEANUP_GUARD
+#endif
+#define MP_WITH_LOCK(lock_) \
+    for (mp_lock_guard mp_guard_ MP_CLEANUP_GUARD = mp_lock_guard_enter(lock_); mp_guard_.lock != NULL; \
+         mp_lock_guard_leave(&mp_guard_))
+
+/* ------------------------------------------------------------------------------------------------------- process */
+
+typedef struct mp_process mp_process;
+
+/* What a child runs. Its return value is the exit code (its low 8 bits). */
+typedef int mp_process_function(void *arg);
+
+#define MP_EXITCODE_NONE INT32_MIN          /* still running */
+#define MP_EXITCODE_UNKNOWN (INT32_MIN + 1) /* ended, but the program itself has reaped it, so nobody can know how */
+
+typedef enum mp_daemon {
+    MP_DAEMON_INHERIT = 0, /* as the process that starts it is */
+    MP_DAEMON_YES = 1,     /* ends with its parent, however that ends */
+    MP_DAEMON_NO = 2       /* is waited for when its parent exits normally */
+} mp_daemon;
+
+typedef struct mp_process_options {
+    const char *name; /* NULL: "Process-1", and for children of children "Process-1:1" */
+    mp_daemon daemon;
+} mp_process_options;
+
+/* Starts a process that runs function(arg) in a copy of the caller's memory, and ends with what it returns. stdout and
+ * stderr are flushed before the fork and at the child's end; other streams the function opened it must close itself.
+ * The child leaves with _exit: the caller's atexit handlers do not run in it. `options` may be NULL.
+ * Errors: MP_EINVAL, MP_ENAME (longer than 200 characters or empty), MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM; nothing is left
+ * behind then. Python: Process(target=function, args=(arg,)).start(). */
+MP_API int mp_process_start(mp_process **process, mp_process_function *function, void *arg,
+                            const mp_process_options *options);
+
+/* Waits for the process to end. Blocks: for `timeout` seconds at the most. More than once is fine.
+ * Errors: MP_ETIMEOUT, MP_EFOREIGN (not a child of the calling process; itself), MP_EINVAL. Python: p.join(timeout). */
+MP_API int mp_process_join(mp_process *process, double timeout);
+
+/* Releases the handle. A process that still runs is MP_EBUSY and nothing changes. Python: p.close(). */
+MP_API int mp_process_free(mp_process *process);
+
+/* Stores whether it still runs, and reaps it when it does not. For mp_process_parent() as well. Never blocks. Errors:
+ * MP_EFOREIGN, MP_EINVAL. Python: p.is_alive(). */
+MP_API int mp_process_is_alive(mp_process *process, bool *alive);
+
+/* Stores the exit code: what the function returned, minus the signal that killed it, MP_EXITCODE_NONE while it runs, or
+ * MP_EXITCODE_UNKNOWN. Never blocks. Errors: MP_EFOREIGN, MP_EINVAL. Python: p.exitcode. */
+MP_API int mp_process_exitcode(mp_process *process, int *exitcode);
+
+/* Send SIGTERM, SIGKILL, SIGINT. Harmless when it has ended: the signal never reaches another process that has its pid by
+ * then. Never block. Errors: MP_EFOREIGN, MP_EINVAL, MP_ESYSTEM (not permitted). Python: p.terminate(), .kill(),
+ * .interrupt(). */
+MP_API int mp_process_terminate(mp_process *process);
+MP_API int mp_process_kill(mp_process *process);
+MP_API int mp_process_interrupt(mp_process *process);
+
+/* The pid, the name (valid while the handle is; never NULL, "" for a handle that is none), whether it is a daemon.
+ * Errors: MP_EINVAL. Python: p.pid, p.name, p.daemon. */
+MP_API int mp_process_pid(mp_process *process, pid_t *pid);
+MP_API const char *mp_process_name(mp_process *process);
+MP_API int mp_process_is_daemon(mp_process *process, bool *daemon);
+
+/* Stores up to `capacity` handles of the calling process's live children, oldest first, and their whole number in
+ * *count; reaps the others. processes may be NULL when capacity is 0. The handles are those that mp_process_start() gave.
+ * Errors: MP_EINVAL. Python: active_children(). */
+MP_API int mp_process_children(mp_process **processes, size_t capacity, size_t *count);
+
+/* The calling process ("MainProcess" in a program's first), and the one that started it: NULL in the main process and
+ * in a process that the library did not start. Never freed. Python: current_process(), parent_process(). */
+MP_API mp_process *mp_process_current(void);
+MP_API mp_process *mp_process_parent(void);
+
+/* At a normal end of the program (return from main, exit), in this order: pools are terminated, daemons get SIGTERM (and
+ * SIGKILL a second later), children that are not daemons are waited for. */
+
+/* ---------------------------------------------------------------------------------------------------------- pool
+ *
+ * A pool of worker processes that run functions of the program, over arguments and results that travel by value. A
+ * small keeper process starts the workers and replaces those that die. The function must be one that the program had
+ * when the pool was made.
+ */
+typedef struct mp_pool mp_pool;
+typedef struct mp_result mp_result;
+
+/* A task. `arg` points to a copy of the bytes given (NULL when their size is 0), `result` to as many zeroed bytes as were
+ * asked for (NULL when 0); both are aligned to 16, in a map as in an array that begins so. Returns 0, or a code above 0 that tells its failure (Python's exception) and comes back
+ * from mp_pool_apply() or mp_result_get(); a negative value counts as MP_EVALUE. */
+typedef int mp_task_function(const void *arg, void *result);
+
+typedef struct mp_pool_options {
+    int (*initializer)(void *arg); /* runs once in each worker before its first task; not 0: the pool is broken */
+    void *initializer_arg;         /* passed on as it is: memory the workers inherit */
+    int max_tasks_per_child;       /* a worker is replaced after this many tasks (chunks of map); 0: never */
+    int retries;                   /* how often a task is run again whose worker died; 0: never */
+} mp_pool_options;
+
+/* Starts a pool of `workers` processes; 0: mp_usable_cpu_count(). At the most MP_POOL_MAX_WORKERS. `options` may be NULL.
+ * Blocks: until the workers are started (not for their initializers). Errors: MP_EINVAL, MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM;
+ * nothing is left behind then. Python: Pool(workers, initializer, initargs, maxtasksperchild). */
+#define MP_POOL_MAX_WORKERS 1024
+MP_API int mp_pool_create(mp_pool **pool, int workers, const mp_pool_options *options);
+
+/* Runs one task and waits for it. `result` takes result_size bytes; both may be NULL and 0, as may arg and arg_size.
+ * Returns 0, the task's own failure code (above 0), or: MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER, MP_ETERMINATED,
+ * MP_EDIED - ..., MP_EFOREIGN, MP_EINVAL, MP_ENOMEM, MP_EVALUE, MP_ETOOSMALL (mp_task_return() gave more than fits).
+ * Blocks: until the task has ended. Python: pool.apply(). */
+MP_API int mp_pool_apply(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size, void *result,
+                         size_t result_size);
+
+/* Queues one task and returns at once. `*result` is a handle to be freed with mp_result_free(); NULL for `result`: fire
+ * and forget. Errors: MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER, MP_EFOREIGN, MP_EINVAL, MP_ENOMEM.
+ * Python: pool.apply_async(). */
+MP_API int mp_pool_apply_async(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size,
+                               size_t result_size, mp_result **result);
+
+typedef struct mp_map_options {
+    size_t chunk_size; /* items that a worker takes at a time; 0: about items / (4 * workers), rounded up */
+    int *status;       /* NULL, or room for a code for each item: 0, its failure code, or MP_E...; mp_pool_map_with() only */
+} mp_map_options;
+
+/* Runs function over `count` items of arg_size bytes each, that lie one behind the other at `args`, and stores their
+ * results (result_size bytes each) one behind the other at `results`. Every item is run, whatever becomes of others;
+ * the return value is the failure of the first (lowest) item that failed, or an error as of mp_pool_apply(). Results of
+ * failed items are zeroed. An item whose worker died fails alone: the rest of its chunk is run by another worker.
+ * Errors besides: MP_EOVERFLOW. Blocks: until all are done. Python: pool.map(). */
+MP_API int mp_pool_map(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
+                       size_t result_size, size_t count);
+MP_API int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
+                            size_t result_size, size_t count, const mp_map_options *options);
+/* The same without waiting: mp_result_get() delivers count * result_size bytes. options->status must be NULL; each
+ * item's status is had from mp_result_status(). options may be NULL. Python: pool.map_async(). */
+MP_API int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size,
+                             size_t result_size, size_t count, const mp_map_options *options, mp_result **result);
+
+/* Refuses new tasks from now on; those submitted are finished, then the workers end. More than once is fine.
+ * Errors: MP_EFOREIGN, MP_EINVAL. Python: pool.close(). */
+MP_API int mp_pool_close(mp_pool *pool);
+/* Stops the workers at once; what has not finished fails with MP_ETERMINATED. Blocks: until they are gone (well under a
+ * second). Errors: MP_EFOREIGN, MP_EINVAL. Python: pool.terminate(). */
+MP_API int mp_pool_terminate(mp_pool *pool);
+/* Waits until every worker has ended. Before mp_pool_close() or mp_pool_terminate() it is MP_EBUSY. Blocks: until all
+ * tasks are done. Errors: MP_EBUSY, MP_EBROKEN (the keeper died first), MP_EFOREIGN, MP_EINVAL. Python: pool.join(). */
+MP_API int mp_pool_join(mp_pool *pool);
+/* Terminates the pool if it still runs and releases it with all its results, whose handles are errors from now on.
+ * Errors: MP_EFOREIGN, MP_EINVAL. Python: del pool, or the end of `with Pool() as pool:`. */
+MP_API int mp_pool_free(mp_pool *pool);
+
+/* The number of workers the pool was made with. Python: pool._processes. */
+MP_API int mp_pool_size(mp_pool *pool, int *workers);
+/* The pids of the live workers, as mp_process_children() gives children, and of the keeper. Errors: MP_EINVAL,
+ * MP_EFOREIGN. Python: [p.pid for p in pool._pool]. */
+MP_API int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *count);
+MP_API int mp_pool_keeper(mp_pool *pool, pid_t *pid);
+
+/* Waits for the task and copies its result. `size` must be at least the result's (for a map: all of them); larger is
+ * fine. May be called several times, from several threads. Returns 0, the task's failure code (above 0), or as
+ * mp_pool_apply(), and: MP_ETIMEOUT (a later call may succeed), MP_ETOOSMALL (mp_result_size() tells).
+ * Python: result.get(timeout). */
+MP_API int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout);
+/* Waits only. Errors: MP_ETIMEOUT, MP_EFOREIGN, MP_EINVAL. Python: result.wait(timeout). */
+MP_API int mp_result_wait(mp_result *result, double timeout);
+/* Stores whether it has ended. Never blocks. Python: result.ready(). */
+MP_API int mp_result_ready(mp_result *result, bool *ready);
+/* Stores whether it ended without failure. Errors: MP_ENOTREADY. Never blocks. Python: result.successful(). */
+MP_API int mp_result_successful(mp_result *result, bool *successful);
+/* Stores the result's length in bytes. Errors: MP_ENOTREADY. Never blocks. Python: len(result.get()). */
+MP_API int mp_result_size(mp_result *result, size_t *size);
+/* Stores the status of item `index` of a map (a task has one item, 0). Errors: MP_ENOTREADY, MP_EINDEX. Never blocks.
+ * Python: none. */
+MP_API int mp_result_status(mp_result *result, size_t index, int *status);
+/* Releases the handle. A task that has not ended goes on without anybody to hear of it. Python: del result. */
+MP_API int mp_result_free(mp_result *result);
+
+/* Inside a task of mp_pool_apply() or mp_pool_apply_async(): hands over a result whose size only the task knows, instead
+ * of the bytes at `result`. The last call counts. Fetch it with mp_result_size() and mp_result_get(). Errors: MP_EINVAL
+ * (not inside such a task), MP_ENOMEM. Python: return. */
+MP_API int mp_task_return(const void *data, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,108 @@
+#include "dispatch.h"
+
+#include <limits.h>
+
+#include "platform.h"
+
+bool task_claim(_Atomic uint32_t *word, uint32_t worker)
+{
+    uint32_t now = atomic_load_explicit(word, memory_order_relaxed);
+
+    while (task_state(now) == TASK_QUEUED) {
+        uint32_t claimed = TASK_RUNNING | (now & TASK_WAITER) | worker << TASK_WORKER_SHIFT;
+
+        if (atomic_compare_exchange_weak(word, &now, claimed))
+            return true;
+    }
+    return false;
+}
+
+void task_finish(_Atomic uint32_t *word)
+{
+    if (atomic_exchange(word, TASK_DONE) & TASK_WAITER)
+        futex_wake(word, INT_MAX);
+}
+
+void task_requeue(_Atomic uint32_t *word)
+{
+    uint32_t now = atomic_load(word);
+
+    while (!atomic_compare_exchange_weak(word, &now, TASK_QUEUED | (now & TASK_WAITER)))
+        ;
+}
+
+static void rouse(struct pool *pool, uint32_t index)
+{
+    struct worker *worker = &pool->worker[index];
+
+    atomic_store(&worker->asleep, 0);
+    futex_wake(&worker->asleep, 1);
+}
+
+void dispatch_wake(struct pool *pool)
+{
+    if (!set_has_any(pool, pool->sleeping) || set_has_any(pool, pool->searching))
+        return;
+    for (uint32_t i = 0; i < pool->sets; i++) {
+        uint64_t asleep;
+
+        while ((asleep = atomic_load(&pool->sleeping[i])) != 0) {
+            uint32_t index = i * 64 + (uint32_t)__builtin_ctzll(asleep);
+
+            if (!set_remove(pool->sleeping, index))
+                continue; /* somebody else wakes it */
+            /* On its behalf, so that nobody wakes another before this one has looked. */
+            set_add(pool->searching, index);
+            rouse(pool, index);
+            return;
+        }
+    }
+}
+
+void dispatch_wake_all(struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->workers; i++) {
+        set_remove(pool->sleeping, i);
+        rouse(pool, i);
+    }
+}
+
+void dispatch_rescan(struct pool *pool)
+{
+    atomic_store(&pool->rescan, 1);
+    dispatch_wake(pool);
+}
+
+bool slots_visit(struct pool *pool, bool (*visit)(struct slot *slot, void *arg), void *arg)
+{
+    for (int k = 0; k < SEGMENTS; k++) {
+        uint64_t block = atomic_load_explicit(&pool->segment[k], memory_order_acquire);
+
+        if (block == 0)
+            return false;
+        struct slot *slots = heap_at(pool->heap, (block + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+        for (size_t i = 0; i < (size_t)SEGMENT_FIRST << k; i++) {
+            if (visit(&slots[i], arg))
+                return true;
+        }
+    }
+    return false;
+}
+
+const void *task_arg(struct heap *heap, struct task *task)
+{
+    if (task->arg_size == 0)
+        return NULL;
+    return task->arg_size <= TASK_INLINE ? task->data : heap_at(heap, atomic_load(&task->arg_block));
+}
+
+void *task_result(struct heap *heap, struct task *task)
+{
+    if (task->result_size == 0)
+        return NULL;
+    if (task->returned != 0)
+        return heap_at(heap, atomic_load(&task->returned_block));
+    if (task_result_is_inline(task->arg_size, task->result_size))
+        return task->data + (task->arg_size + 15) / 16 * 16;
+    return heap_at(heap, atomic_load(&task->result_block));
+}

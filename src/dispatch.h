@@ -1,0 +1,86 @@
+/* Finding, claiming and finishing tasks, waking workers: what caller, keeper and workers of a pool do alike. */
+#ifndef DISPATCH_H
+#define DISPATCH_H
+
+#include <signal.h>
+
+#include "task.h"
+
+static inline uint32_t task_state(uint32_t word)
+{
+    return word & TASK_STATE;
+}
+
+/* Whether the word says: running by that worker. */
+static inline bool task_runs_on(uint32_t word, uint32_t worker)
+{
+    return task_state(word) == TASK_RUNNING && word >> TASK_WORKER_SHIFT == worker;
+}
+
+/* Claims a queued task or chunk for a worker, which has stored in its record beforehand what it is about to claim. */
+bool task_claim(_Atomic uint32_t *word, uint32_t worker);
+/* Makes the word say done, and wakes who waits for it. All about the outcome is written before. */
+void task_finish(_Atomic uint32_t *word);
+/* Makes a task queued again that was running, keeping its waiters. */
+void task_requeue(_Atomic uint32_t *word);
+
+/* Wakes one sleeping worker, unless there is none or one is searching already. Called after a task was queued. */
+void dispatch_wake(struct pool *pool);
+/* Wakes every worker, also those that are in no set. */
+void dispatch_wake_all(struct pool *pool);
+/* A task became queued without a ticket: see that it is found. */
+void dispatch_rescan(struct pool *pool);
+
+static inline bool set_has_any(struct pool *pool, _Atomic uint64_t *set)
+{
+    for (uint32_t i = 0; i < pool->sets; i++) {
+        if (atomic_load_explicit(&set[i], memory_order_seq_cst) != 0)
+            return true;
+    }
+    return false;
+}
+
+static inline void set_add(_Atomic uint64_t *set, uint32_t worker)
+{
+    atomic_fetch_or(&set[worker / 64], UINT64_C(1) << worker % 64);
+}
+
+/* Whether it was in. */
+static inline bool set_remove(_Atomic uint64_t *set, uint32_t worker)
+{
+    uint64_t bit = UINT64_C(1) << worker % 64;
+
+    return (atomic_fetch_and(&set[worker / 64], ~bit) & bit) != 0;
+}
+
+/* Calls visit for every slot there is, until it returns true; whether it did. */
+bool slots_visit(struct pool *pool, bool (*visit)(struct slot *slot, void *arg), void *arg);
+
+/* The queue's tickets: whether there are any that nobody has taken. */
+static inline bool tickets_left(struct pool *pool)
+{
+    return atomic_load(&pool->head) < atomic_load(&pool->tail);
+}
+
+/* Where a task's argument and result lie; NULL for those of no bytes. */
+const void *task_arg(struct heap *heap, struct task *task);
+void *task_result(struct heap *heap, struct task *task);
+/* Whether the result lies behind the argument in task.data. */
+static inline bool task_result_is_inline(uint64_t arg_size, uint64_t result_size)
+{
+    return arg_size <= TASK_INLINE && result_size <= TASK_INLINE - (arg_size + 15) / 16 * 16;
+}
+
+/* The processes themselves. */
+_Noreturn void keeper_run(struct pool *pool, const sigset_t *caller_mask);
+_Noreturn void worker_run(struct pool *pool, uint32_t index);
+/* In a helping task: works on chunks until none is left. False: it must leave before (enough tasks for this worker). */
+bool worker_help(struct pool *pool, uint32_t index, struct map_job *job);
+/* Counts a task or chunk done by this worker; false when it was the last it may do. */
+bool worker_may_go_on(struct pool *pool);
+/* Flushes what a task has printed, so that it is seen before its result. */
+void worker_flush(void);
+/* Keeper: what becomes of the chunk a dead worker was in. */
+void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int error);
+
+#endif

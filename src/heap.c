@@ -1,0 +1,439 @@
+/* The allocator of the shared heap.
+ *
+ * Two-level segregated fit: free blocks hang in lists by size class, bitmaps tell which lists hold any, neighbours that are
+ * free are merged at once. Taking and freeing a block touch a bounded number of words, whatever the heap's size. Sizes are
+ * rounded up to a class's lower bound, so that a block freed always fits the next request of its size: churn at constant size
+ * does not grow the heap.
+ *
+ * Layout: the header (struct heap), then blocks without gaps, then a sentinel of size 0 in the file's last word. A block's
+ * offset is that of its first usable byte, a multiple of 16; the word before it holds its size (from its offset to the next
+ * block's) and flags. A free block has its list links in its first two words, and its size again in the word 16 bytes before
+ * the next block's offset, which is how a neighbour finds its start.
+ *
+ * Everything happens under heap->mutex, and every word that meant something before is changed through heap->undo: a process
+ * may die anywhere, and the next one to lock finds either all of a step or nothing. The owner's slot is one of those words.
+ *
+ * Large free blocks are given back to the system by punching a hole into the file (FLAG_PUNCHED, set before the hole is made):
+ * their pages must be reserved again before they are used. The block's first and last page always stay. */
+#include "heap.h"
+
+#include <mp.h>
+#include <string.h>
+
+#include "heap_file.h"
+#include "mutex.h"
+
+#define FLAG_FREE UINT64_C(1)
+#define FLAG_PREVIOUS_FREE UINT64_C(2) /* the block before this one is free */
+#define FLAG_PUNCHED UINT64_C(4)       /* free, and pages inside are given back */
+#define FLAGS UINT64_C(15)
+
+#define MIN_BLOCK UINT64_C(32)
+#define LINEAR_LIMIT UINT64_C(256) /* below, a subclass every 16 bytes; above, 16 for each power of two */
+
+/* Growth: an eighth of the heap, within these bounds. */
+#define MIN_GROWTH (UINT64_C(64) * 1024)
+#define MAX_GROWTH (UINT64_C(64) * 1024 * 1024)
+
+/* A free block is given back when it is this large, and this much (and a half of what is in use) is free altogether: so a
+ * program that takes and frees the same large block again and again does not pay for the system's pages each time. */
+#define PUNCH_BLOCK (UINT64_C(8) * 1024 * 1024)
+#define PUNCH_FREE (UINT64_C(32) * 1024 * 1024)
+
+typedef _Atomic uint64_t word;
+
+static uint64_t get(const word *address)
+{
+    return atomic_load_explicit(address, memory_order_relaxed);
+}
+
+static word *word_at(const struct heap *heap, uint64_t offset)
+{
+    return heap_at(heap, offset);
+}
+
+/* The parts of a block. */
+static word *header_of(const struct heap *heap, uint64_t block)
+{
+    return word_at(heap, block - 8);
+}
+
+static word *next_link(const struct heap *heap, uint64_t block)
+{
+    return word_at(heap, block);
+}
+
+static word *previous_link(const struct heap *heap, uint64_t block)
+{
+    return word_at(heap, block + 8);
+}
+
+static word *footer_of(const struct heap *heap, uint64_t block, uint64_t size)
+{
+    return word_at(heap, block + size - 16);
+}
+
+static uint64_t size_of(const struct heap *heap, uint64_t block)
+{
+    return get(header_of(heap, block)) & ~FLAGS;
+}
+
+static uint64_t first_block(void)
+{
+    return (sizeof(struct heap) + 15) / 16 * 16 + 16;
+}
+
+uint64_t heap_block_size(const struct heap *heap, uint64_t offset)
+{
+    return size_of(heap, offset) - 8;
+}
+
+/* ---- size classes ---- */
+
+struct class {
+    unsigned major, minor;
+};
+
+static struct class class_of(uint64_t size)
+{
+    if (size < LINEAR_LIMIT)
+        return (struct class){0, (unsigned)(size / 16)};
+    unsigned log = 63 - (unsigned)__builtin_clzll(size);
+    return (struct class){log - 7, (unsigned)(size >> (log - 4)) & 15};
+}
+
+/* The size of the block to take for a request; 0 when no heap could hold it. */
+static uint64_t block_size_for(uint64_t request)
+{
+    if (request > UINT64_C(1) << 45)
+        return 0;
+    uint64_t size = (request + 8 + 15) / 16 * 16;
+    if (size < MIN_BLOCK)
+        return MIN_BLOCK;
+    if (size < LINEAR_LIMIT)
+        return size;
+    uint64_t step = UINT64_C(1) << (63 - (unsigned)__builtin_clzll(size) - 4);
+    return (size + step - 1) / step * step;
+}
+
+/* ---- free lists; all words through the undo log ---- */
+
+static void list_insert(struct heap *heap, uint64_t block, uint64_t size)
+{
+    struct class class = class_of(size);
+    word *head = &heap->first_free[class.major][class.minor];
+    uint64_t first = get(head);
+
+    heap_set(heap, next_link(heap, block), first);
+    heap_set(heap, previous_link(heap, block), 0);
+    heap_set(heap, head, block);
+    if (first != 0) {
+        heap_set(heap, previous_link(heap, first), block);
+        return;
+    }
+    uint64_t minors = get(&heap->subclasses[class.major]);
+    heap_set(heap, &heap->subclasses[class.major], minors | UINT64_C(1) << class.minor);
+    if (minors == 0)
+        heap_set(heap, &heap->classes, get(&heap->classes) | UINT64_C(1) << class.major);
+}
+
+static void list_remove(struct heap *heap, uint64_t block)
+{
+    struct class class = class_of(size_of(heap, block));
+    uint64_t next = get(next_link(heap, block));
+    uint64_t previous = get(previous_link(heap, block));
+
+    if (next != 0)
+        heap_set(heap, previous_link(heap, next), previous);
+    if (previous != 0) {
+        heap_set(heap, next_link(heap, previous), next);
+        return;
+    }
+    heap_set(heap, &heap->first_free[class.major][class.minor], next);
+    if (next != 0)
+        return;
+    uint64_t minors = get(&heap->subclasses[class.major]) & ~(UINT64_C(1) << class.minor);
+    heap_set(heap, &heap->subclasses[class.major], minors);
+    if (minors == 0)
+        heap_set(heap, &heap->classes, get(&heap->classes) & ~(UINT64_C(1) << class.major));
+}
+
+/* A free block of at least `size`, which is a class's lower bound; 0: none. */
+static uint64_t list_find(const struct heap *heap, uint64_t size)
+{
+    struct class class = class_of(size);
+    uint64_t minors = get(&heap->subclasses[class.major]) & (~UINT64_C(0) << class.minor);
+
+    if (minors == 0) {
+        uint64_t majors = get(&heap->classes) & (~UINT64_C(0) << class.major << 1);
+        if (majors == 0)
+            return 0;
+        class.major = (unsigned)__builtin_ctzll(majors);
+        minors = get(&heap->subclasses[class.major]);
+    }
+    return get(&heap->first_free[class.major][__builtin_ctzll(minors)]);
+}
+
+/* ---- blocks ---- */
+
+/* Makes [block, block + size) one free block, merged with free neighbours. Its own header need not hold anything yet, except
+ * FLAG_PREVIOUS_FREE. Returns the offset of what became of it. */
+static uint64_t make_free(struct heap *heap, uint64_t block, uint64_t size)
+{
+    uint64_t next = block + size;
+    uint64_t flags = FLAG_FREE;
+
+    if (get(header_of(heap, block)) & FLAG_PREVIOUS_FREE) {
+        uint64_t previous = block - get(word_at(heap, block - 16));
+
+        flags |= get(header_of(heap, previous)) & FLAG_PUNCHED;
+        list_remove(heap, previous);
+        size += block - previous;
+        block = previous;
+    }
+    uint64_t after = get(header_of(heap, next));
+    if (after & FLAG_FREE) {
+        flags |= after & FLAG_PUNCHED;
+        list_remove(heap, next);
+        size += after & ~FLAGS;
+    } else {
+        heap_set(heap, header_of(heap, next), after | FLAG_PREVIOUS_FREE);
+    }
+    heap_set(heap, header_of(heap, block), size | flags);
+    heap_set(heap, footer_of(heap, block, size), size);
+    list_insert(heap, block, size);
+    return block;
+}
+
+/* Extends the heap so that a free block of at least `size` is in it. */
+static int grow(struct heap *heap, uint64_t size)
+{
+    uint64_t end = get(&heap->size);
+    uint64_t growth = end / 8;
+
+    if (growth < MIN_GROWTH)
+        growth = MIN_GROWTH;
+    if (growth > MAX_GROWTH)
+        growth = MAX_GROWTH;
+    if (growth < size)
+        growth = size;
+    growth = (growth + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    if (growth > heap->limit - end)
+        growth = heap->limit - end;
+    if (growth < size)
+        return MP_ENOMEM;
+
+    int error = heap_file_reserve(heap, end, end + growth);
+    if (error == MP_ENOMEM && growth > size) {
+        growth = (size + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+        error = heap_file_reserve(heap, end, end + growth);
+    }
+    if (error != 0)
+        return error;
+    /* The old sentinel becomes the header of the new block. */
+    atomic_store_explicit(header_of(heap, end + growth), 0, memory_order_relaxed);
+    heap_set(heap, &heap->size, end + growth);
+    make_free(heap, end, growth);
+    heap_commit(heap);
+    return 0;
+}
+
+int heap_alloc_locked(struct heap *heap, uint64_t request, word *slot)
+{
+    uint64_t size = block_size_for(request);
+
+    if (size == 0)
+        return MP_ENOMEM;
+    uint64_t block = list_find(heap, size);
+    if (block == 0) {
+        int error = grow(heap, size);
+        if (error != 0)
+            return error;
+        block = list_find(heap, size);
+    }
+    uint64_t header = get(header_of(heap, block));
+    uint64_t whole = header & ~FLAGS;
+    uint64_t rest = whole - size >= MIN_BLOCK ? whole - size : 0;
+
+    if (header & FLAG_PUNCHED) {
+        uint64_t to = rest != 0 ? block + size + MIN_BLOCK : block + whole;
+        int error = heap_file_reserve(heap, (block - 8) / HEAP_PAGE * HEAP_PAGE, (to + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE);
+        if (error != 0)
+            return error;
+    }
+    list_remove(heap, block);
+    if (rest != 0) {
+        uint64_t other = block + size;
+
+        heap_set(heap, header_of(heap, block), size);
+        heap_set(heap, header_of(heap, other), rest | FLAG_FREE | (header & FLAG_PUNCHED));
+        heap_set(heap, footer_of(heap, other, rest), rest);
+        list_insert(heap, other, rest);
+    } else {
+        word *next = header_of(heap, block + whole);
+
+        size = whole;
+        heap_set(heap, header_of(heap, block), size);
+        heap_set(heap, next, get(next) & ~FLAG_PREVIOUS_FREE);
+    }
+    heap_set(heap, &heap->used, get(&heap->used) + size);
+    heap_set(heap, slot, block);
+    return 0;
+}
+
+int heap_alloc(struct heap *heap, uint64_t size, word *slot)
+{
+    int error = heap_lock(heap);
+
+    if (error != 0)
+        return error;
+    error = heap_alloc_locked(heap, size, slot);
+    heap_commit(heap);
+    heap_unlock(heap);
+    return error;
+}
+
+/* Gives a large free block's pages back when there is much free. */
+static void give_back(struct heap *heap, uint64_t block)
+{
+    uint64_t header = get(header_of(heap, block));
+    uint64_t size = header & ~FLAGS;
+    uint64_t used = get(&heap->used);
+
+    if (size < PUNCH_BLOCK || get(&heap->size) - used < PUNCH_FREE + used / 2)
+        return;
+    heap_set(heap, header_of(heap, block), header | FLAG_PUNCHED);
+    heap_commit(heap);
+    heap_file_punch(heap, block + MIN_BLOCK, block + size - MIN_BLOCK);
+}
+
+void heap_free(struct heap *heap, word *slot)
+{
+    uint64_t block = get(slot) & ~FLAGS;
+
+    if (block == 0 || heap_lock(heap) != 0)
+        return;
+    uint64_t size = size_of(heap, block);
+    heap_set(heap, &heap->used, get(&heap->used) - size);
+    heap_set(heap, slot, 0);
+    block = make_free(heap, block, size);
+    heap_commit(heap);
+    if (size_of(heap, block) >= PUNCH_BLOCK)
+        give_back(heap, block);
+    heap_unlock(heap);
+}
+
+int heap_lock(struct heap *heap)
+{
+    int error = mutex_lock(&heap->mutex);
+
+    if (error == MP_EOWNERDEAD) {
+        undo_roll_back(&heap->undo, (char *)heap);
+        mutex_repaired(&heap->mutex);
+        return 0;
+    }
+    return error;
+}
+
+void heap_unlock(struct heap *heap)
+{
+    mutex_unlock(&heap->mutex);
+}
+
+void heap_format(struct heap *heap)
+{
+    uint64_t block = first_block();
+    uint64_t size = HEAP_FIRST_SIZE - block;
+
+    atomic_store(&heap->size, HEAP_FIRST_SIZE);
+    atomic_store(header_of(heap, HEAP_FIRST_SIZE), 0);
+    atomic_store(header_of(heap, block), 0);
+    make_free(heap, block, size);
+    heap_commit(heap);
+}
+
+/* ---- the checker ---- */
+
+struct tally {
+    uint64_t used, free_blocks;
+};
+
+static bool block_is_sound(const struct heap *heap, uint64_t block, bool previous_free, uint64_t end)
+{
+    uint64_t header = get(header_of(heap, block));
+    uint64_t size = header & ~FLAGS;
+
+    if (size < MIN_BLOCK || size > end - block)
+        return false;
+    if (((header & FLAG_PREVIOUS_FREE) != 0) != previous_free)
+        return false;
+    if ((header & FLAG_FREE) == 0)
+        return (header & FLAG_PUNCHED) == 0;
+    return !previous_free && get(footer_of(heap, block, size)) == size;
+}
+
+static int check_blocks(const struct heap *heap, heap_visitor *visit, void *arg, struct tally *tally)
+{
+    uint64_t end = get(&heap->size);
+    uint64_t block = first_block();
+    bool previous_free = false;
+
+    while (block < end) {
+        if (!block_is_sound(heap, block, previous_free, end))
+            return MP_ECORRUPT;
+        uint64_t size = size_of(heap, block);
+        previous_free = (get(header_of(heap, block)) & FLAG_FREE) != 0;
+        if (previous_free) {
+            tally->free_blocks++;
+        } else {
+            int result = visit != NULL ? visit(arg, block, size) : 0;
+
+            if (result != 0)
+                return result;
+            tally->used += size;
+        }
+        block += size;
+    }
+    uint64_t sentinel = get(header_of(heap, end));
+    return block == end && sentinel == (previous_free ? FLAG_PREVIOUS_FREE : 0) ? 0 : MP_ECORRUPT;
+}
+
+/* Whether one list holds only free blocks of its class, linked both ways; counts them. */
+static bool list_is_sound(const struct heap *heap, unsigned major, unsigned minor, uint64_t *left)
+{
+    uint64_t previous = 0;
+
+    for (uint64_t block = get(&heap->first_free[major][minor]); block != 0; block = get(next_link(heap, block))) {
+        if (block % 16 != 0 || block < first_block() || block >= get(&heap->size) || *left == 0)
+            return false;
+        struct class class = class_of(size_of(heap, block));
+        if ((get(header_of(heap, block)) & FLAG_FREE) == 0 || class.major != major || class.minor != minor ||
+            get(previous_link(heap, block)) != previous)
+            return false;
+        previous = block;
+        --*left;
+    }
+    return ((get(&heap->subclasses[major]) >> minor & 1) != 0) == (previous != 0);
+}
+
+int heap_check(struct heap *heap, heap_visitor *visit, void *arg)
+{
+    struct tally tally = {0, 0};
+    uint64_t size = get(&heap->size);
+
+    if (atomic_load(&heap->undo.count) != 0 || get(&heap->carving) != 0 || size > heap->limit || size % HEAP_PAGE != 0)
+        return MP_ECORRUPT;
+    int result = check_blocks(heap, visit, arg, &tally);
+    if (result != 0)
+        return result;
+    uint64_t left = tally.free_blocks;
+    for (unsigned major = 0; major < HEAP_CLASSES; major++) {
+        if ((get(&heap->subclasses[major]) != 0) != (get(&heap->classes) >> major & 1))
+            return MP_ECORRUPT;
+        for (unsigned minor = 0; minor < HEAP_SUBCLASSES; minor++) {
+            if (!list_is_sound(heap, major, minor, &left))
+                return MP_ECORRUPT;
+        }
+    }
+    return left == 0 && tally.used == get(&heap->used) ? 0 : MP_ECORRUPT;
+}

@@ -1,0 +1,98 @@
+/* The shared heap: one sparse mapping, a file that grows into it, and an allocator that survives the death of whoever
+ * uses it. See heap.c for how it works. Offsets are bytes from the heap's start; 0 is no offset. */
+#ifndef HEAP_H
+#define HEAP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "undo.h"
+
+enum heap_kind { HEAP_MANAGER = 1, HEAP_LOCK = 2, HEAP_POOL = 3 };
+
+#define HEAP_CLASSES 40
+#define HEAP_SUBCLASSES 16
+
+struct heap {
+    /* Written once, before anybody else can see the heap. */
+    uint64_t magic;
+    uint32_t version;
+    uint32_t kind;      /* enum heap_kind */
+    uint64_t layout;    /* sizes of the structures inside: programs that differ in them cannot share */
+    uint64_t limit;     /* bytes mapped: the file never grows past it */
+    uint64_t seed[2];   /* of hashes */
+    uint64_t checksum;  /* of the words above */
+
+    pthread_mutex_t mutex; /* guards all below */
+    struct undo undo;
+
+    _Atomic uint64_t root;    /* offset of the object that users start from */
+    _Atomic uint64_t size;    /* bytes of the file that belong to the heap; beyond may lie an unfinished growth */
+    _Atomic uint64_t used;    /* bytes of allocated blocks, their headers included */
+    _Atomic uint64_t objects; /* chain of all objects ever made (object.h) */
+    _Atomic uint64_t spare;   /* chain of objects free for reuse */
+    _Atomic uint64_t dead;    /* chain of objects whose content is still to be released */
+    _Atomic uint64_t carving; /* owns the block of an object that is being made; 0 outside that one change */
+    _Atomic uint64_t classes; /* bit per class with a free block */
+    _Atomic uint64_t subclasses[HEAP_CLASSES];
+    _Atomic uint64_t first_free[HEAP_CLASSES][HEAP_SUBCLASSES];
+};
+
+static inline void *heap_at(const struct heap *heap, uint64_t offset)
+{
+    return (char *)(uintptr_t)heap + offset;
+}
+
+static inline uint64_t heap_offset(const struct heap *heap, const void *address)
+{
+    return (uint64_t)((const char *)address - (const char *)heap);
+}
+
+/* Makes a heap of at most `limit` bytes (0: as much as can be mapped, 64 GiB at the most). A name makes it a named one,
+ * invisible until heap_publish(). */
+int heap_create(struct heap **heap, enum heap_kind kind, const char *name, size_t limit);
+/* Lets other programs open a named heap. MP_EEXIST when somebody has one of that name. Nothing for an anonymous one. */
+int heap_publish(struct heap *heap);
+/* Opens a named heap of that kind. */
+int heap_open(struct heap **heap, enum heap_kind kind, const char *name);
+/* Gives the heap up in this process: its addresses read as zeros from now on. The last one out removes the name. */
+int heap_close(struct heap *heap);
+/* Removes a name. */
+int heap_unlink(enum heap_kind kind, const char *name);
+/* 0, or MP_EINVAL when it is not the start of a heap of that kind that this process has open. */
+int heap_check_handle(const struct heap *heap, enum heap_kind kind);
+
+/* Takes a block of at least `size` bytes, aligned to 16, contents undefined, and stores its offset in *slot, which lies in
+ * the heap and holds 0: the slot owns the block from the same instant in which the free lists no longer do. */
+int heap_alloc(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
+/* Frees the block that *slot owns and stores 0 there, in the same instant. A slot that holds 0 is fine. Low four bits of
+ * the slot are not part of the offset (see object.h). */
+void heap_free(struct heap *heap, _Atomic uint64_t *slot);
+/* Bytes that can be used of a block. */
+uint64_t heap_block_size(const struct heap *heap, uint64_t offset);
+
+/* For what changes words together with the allocator's (object.c): lock, heap_set() each word, commit, unlock. At most
+ * UNDO_RECORDS words. heap_lock() repairs what a dead predecessor left; it fails only with MP_EDEADLK. */
+int heap_lock(struct heap *heap);
+void heap_unlock(struct heap *heap);
+static inline void heap_set(struct heap *heap, _Atomic uint64_t *word, uint64_t value)
+{
+    undo_set(&heap->undo, (char *)heap, word, value);
+}
+static inline void heap_commit(struct heap *heap)
+{
+    undo_commit(&heap->undo);
+}
+/* The same as heap_alloc() between heap_lock() and heap_commit(): joins the words set after it (it must be the first, as it
+ * may have to commit a growth of its own). Up to 8 more words may be set with it. */
+int heap_alloc_locked(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
+
+/* The checker. Walks all blocks and free lists, between heap_lock() and heap_unlock(); 0 or MP_ECORRUPT. `visit`, when given,
+ * is called for each allocated block in order of offsets; returning other than 0 ends the walk with that. */
+typedef int heap_visitor(void *arg, uint64_t offset, uint64_t size);
+int heap_check(struct heap *heap, heap_visitor *visit, void *arg);
+
+#endif

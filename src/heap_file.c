@@ -1,0 +1,547 @@
+/* Heaps as files: making, naming, opening, mapping, closing.
+ *
+ * A heap is one MAP_SHARED mapping over far more addresses than its file has bytes. Growing the file makes the new pages valid
+ * at once in every process that has the mapping; nothing moves. Forked children share the mapping and, by the same number,
+ * the descriptor; `heaps` below tells the descriptor of each, and is used only on slow paths.
+ *
+ * LIFE OF A NAME. Everybody who has a named heap open holds a shared flock on it, which the kernel drops when the last process
+ * that shares the open file is gone. So who gets an exclusive flock knows that nobody has the heap open: it is stale, and
+ * whoever finds that out removes the name, while holding the lock. Hence also: whoever has just opened a file and got its lock
+ * looks whether the name still leads to that file, and starts again if not. A heap gets its name when it is whole and locked,
+ * by linking an unnamed file: no half-made one is ever seen, and a creator that dies leaves nothing.
+ *
+ * CLOSED HEAPS. Their addresses are kept, reading as zeros, so that a stale handle is an error and not a crash; only when
+ * RETIRED_KEPT others have been closed after it, are they used again. */
+#include "heap_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <mp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lifecycle.h"
+#include "mutex.h"
+#include "object.h"
+#include "platform.h"
+
+#define MAGIC UINT64_C(0x31706d2070616568)
+#define VERSION 1
+#define LARGEST (UINT64_C(1) << 36)
+#define SMALLEST (UINT64_C(1) << 20)
+#define NAME_LENGTH 200
+#define RETIRED_KEPT 16
+
+/* A heap this process has open, or (fd -1) the addresses of one it has closed. */
+struct open_heap {
+    struct open_heap *next;
+    struct heap *heap;
+    uint64_t length;
+    int fd;
+    dev_t device;
+    ino_t inode;
+    char *path; /* NULL: anonymous, or not yet published */
+    bool published;
+};
+
+static struct open_heap *heaps;
+static struct open_heap *retired; /* newest first */
+static pthread_mutex_t heaps_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static struct open_heap *find(const struct heap *heap)
+{
+    struct open_heap *open = heaps;
+
+    while (open != NULL && open->heap != heap)
+        open = open->next;
+    return open;
+}
+
+/* ---- names ---- */
+
+static int name_path(const char *name, char **path)
+{
+    size_t length;
+
+    if (name == NULL)
+        return MP_EINVAL;
+    length = strnlen(name, NAME_LENGTH + 1);
+    if (length == 0 || length > NAME_LENGTH || strchr(name, '/') != NULL || strcmp(name, ".") == 0 ||
+        strcmp(name, "..") == 0)
+        return MP_ENAME;
+    size_t size = strlen(memory_directory()) + length + 32;
+    *path = malloc(size);
+    if (*path == NULL)
+        return MP_ENOMEM;
+    snprintf(*path, size, "%s/libmp-%lu-%s", memory_directory(), (unsigned long)geteuid(), name);
+    return 0;
+}
+
+static bool leads_to(const char *path, const struct stat *file)
+{
+    struct stat now;
+
+    return lstat(path, &now) == 0 && now.st_dev == file->st_dev && now.st_ino == file->st_ino;
+}
+
+static int error_of(int number)
+{
+    switch (number) {
+    case ENOENT:
+        return MP_ENOENT;
+    case EACCES:
+    case EPERM:
+    case ELOOP: /* a symbolic link: not ours */
+        return MP_EACCESS;
+    case EISDIR:
+    case ENXIO:
+        return MP_EKIND;
+    case EMFILE:
+    case ENFILE:
+        return MP_EAGAIN;
+    case ENOMEM:
+    case ENOSPC:
+        return MP_ENOMEM;
+    default:
+        return MP_ESYSTEM;
+    }
+}
+
+/* Opens what a name leads to, if it is a private file of this user. The descriptor, or an error. */
+static int open_file(const char *path, struct stat *file)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+    if (fd < 0)
+        return error_of(errno);
+    if (fstat(fd, file) != 0 || !S_ISREG(file->st_mode) || file->st_uid != geteuid() || (file->st_mode & 077) != 0) {
+        int error = S_ISREG(file->st_mode) ? MP_EACCESS : MP_EKIND;
+
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+enum { TRY_AGAIN = 1 };
+
+/* Takes the shared lock of a file just opened. 0; MP_ENOENT: it was stale, and its name is gone now; TRY_AGAIN: somebody else
+ * has just removed it, or is about to find out whether it is stale. */
+static int lock_file(int fd, const char *path, const struct stat *file)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        if (!leads_to(path, file))
+            return TRY_AGAIN;
+        unlink(path);
+        return MP_ENOENT;
+    }
+    if (flock(fd, LOCK_SH | LOCK_NB) != 0 || !leads_to(path, file))
+        return TRY_AGAIN;
+    return 0;
+}
+
+/* Opens and locks what a name leads to. The descriptor, or an error. */
+static int open_locked(const char *path, struct stat *file)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    int64_t deadline = clock_now() + 5 * INT64_C(1000000000);
+
+    do {
+        int fd = open_file(path, file);
+
+        if (fd < 0)
+            return fd;
+        int result = lock_file(fd, path, file);
+        if (result == 0)
+            return fd;
+        close(fd);
+        if (result != TRY_AGAIN)
+            return result;
+        nanosleep(&pause, NULL);
+    } while (clock_now() < deadline);
+    return MP_EAGAIN;
+}
+
+/* ---- mapping ---- */
+
+static void *map(int fd, void *at, uint64_t length)
+{
+    int flags = MAP_SHARED | MAP_NORESERVE | (at != NULL ? MAP_FIXED : 0);
+    void *address = mmap(at, length, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+    if (address == MAP_FAILED)
+        return NULL;
+    madvise(address, length, MADV_DONTDUMP);
+    return address;
+}
+
+/* The addresses of the heap closed longest ago, when enough were closed after it, and they suffice. Under heaps_mutex. */
+static struct open_heap *take_retired(uint64_t length)
+{
+    struct open_heap **oldest = NULL;
+    int count = 0;
+
+    for (struct open_heap **link = &retired; *link != NULL; link = &(*link)->next, count++) {
+        if (count >= RETIRED_KEPT && (*link)->length == length)
+            oldest = link;
+    }
+    if (oldest == NULL)
+        return NULL;
+    struct open_heap *found = *oldest;
+    *oldest = found->next;
+    return found;
+}
+
+/* Maps `length` bytes; when `shrink`, less, by halving, where that is refused. Under heaps_mutex. */
+static struct heap *map_somewhere(int fd, uint64_t *length, bool shrink)
+{
+    struct open_heap *old = take_retired(*length);
+
+    if (old != NULL) {
+        void *address = map(fd, old->heap, *length);
+
+        free(old);
+        if (address != NULL)
+            return address;
+    }
+    for (;;) {
+        void *address = map(fd, NULL, *length);
+
+        if (address != NULL)
+            return address;
+        if (!shrink || *length <= SMALLEST)
+            return NULL;
+        *length /= 2;
+    }
+}
+
+static void close_all_at_end(void);
+
+static void after_fork(void)
+{
+    pthread_mutex_init(&heaps_mutex, NULL);
+}
+
+static struct open_heap *open_heap_new(int fd)
+{
+    struct open_heap *open = calloc(1, sizeof *open);
+    struct stat file;
+
+    lifecycle_register(LIFECYCLE_HEAP, close_all_at_end, after_fork);
+    if (open == NULL || fstat(fd, &file) != 0) {
+        free(open);
+        return NULL;
+    }
+    open->fd = fd;
+    open->device = file.st_dev;
+    open->inode = file.st_ino;
+    return open;
+}
+
+/* Maps the file and enters it in the list of open heaps. Takes fd over, and `path`, also when it fails. */
+static int map_heap(int fd, char *path, uint64_t length, bool shrink, struct open_heap **result)
+{
+    struct open_heap *open = open_heap_new(fd);
+
+    if (open != NULL) {
+        pthread_mutex_lock(&heaps_mutex);
+        open->heap = map_somewhere(fd, &length, shrink);
+        open->length = length;
+        open->path = path;
+        if (open->heap != NULL) {
+            open->next = heaps;
+            heaps = open;
+        }
+        pthread_mutex_unlock(&heaps_mutex);
+        if (open->heap != NULL) {
+            *result = open;
+            return 0;
+        }
+    }
+    free(open);
+    free(path);
+    close(fd);
+    return MP_ENOMEM;
+}
+
+/* ---- making ---- */
+
+static uint64_t checksum(const struct heap *heap)
+{
+    const unsigned char *byte = (const unsigned char *)heap;
+    uint64_t sum = UINT64_C(0xcbf29ce484222325);
+
+    for (size_t i = 0; i < offsetof(struct heap, checksum); i++)
+        sum = (sum ^ byte[i]) * UINT64_C(0x100000001b3);
+    return sum;
+}
+
+static uint64_t layout(void)
+{
+    return sizeof(struct heap) | (uint64_t)sizeof(pthread_mutex_t) << 16 | (uint64_t)sizeof(struct object) << 24 |
+           (uint64_t)sizeof(void *) << 40 | (uint64_t)offsetof(struct object, mutex) << 48;
+}
+
+static int initialise(struct heap *heap, enum heap_kind kind, uint64_t length)
+{
+    heap->magic = MAGIC;
+    heap->version = VERSION;
+    heap->kind = kind;
+    heap->layout = layout();
+    heap->limit = length;
+    random_bytes(heap->seed, sizeof heap->seed);
+    heap->checksum = checksum(heap);
+    heap_format(heap);
+    return mutex_init(&heap->mutex);
+}
+
+int heap_create(struct heap **heap, enum heap_kind kind, const char *name, size_t limit)
+{
+    uint64_t length = limit == 0 || limit > LARGEST ? LARGEST : (limit + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    char *path = NULL;
+    struct open_heap *open;
+    int error = name != NULL ? name_path(name, &path) : 0;
+
+    if (error != 0)
+        return error;
+    if (length < 2 * HEAP_FIRST_SIZE)
+        length = 2 * HEAP_FIRST_SIZE;
+    int fd = name != NULL ? memory_file_unnamed() : memory_file();
+    if (fd < 0) {
+        free(path);
+        return fd;
+    }
+    error = memory_file_reserve(fd, 0, HEAP_FIRST_SIZE);
+    if (error != 0) {
+        free(path);
+        close(fd);
+        return error;
+    }
+    error = map_heap(fd, path, length, limit == 0, &open);
+    if (error != 0)
+        return error;
+    error = initialise(open->heap, kind, open->length);
+    if (error != 0) {
+        heap_close(open->heap);
+        return error;
+    }
+    *heap = open->heap;
+    return 0;
+}
+
+/* What stands in the way of a new heap of that name: 0 when nothing does any more, MP_EEXIST, or an error. */
+static int make_way(const char *path, enum heap_kind kind)
+{
+    struct stat file;
+    uint32_t other;
+    int fd = open_locked(path, &file);
+
+    if (fd == MP_ENOENT)
+        return 0;
+    if (fd < 0)
+        return fd;
+    ssize_t got = pread(fd, &other, sizeof other, offsetof(struct heap, kind));
+    close(fd);
+    return got == (ssize_t)sizeof other && other != (uint32_t)kind ? MP_EKIND : MP_EEXIST;
+}
+
+int heap_publish(struct heap *heap)
+{
+    pthread_mutex_lock(&heaps_mutex);
+    struct open_heap *open = find(heap);
+    pthread_mutex_unlock(&heaps_mutex);
+    int error;
+
+    if (open == NULL)
+        return MP_EINVAL;
+    if (open->path == NULL)
+        return 0;
+    if (flock(open->fd, LOCK_SH | LOCK_NB) != 0)
+        return MP_ESYSTEM;
+    do {
+        error = memory_file_link(open->fd, open->path);
+        if (error != MP_EEXIST)
+            break;
+        error = make_way(open->path, (enum heap_kind)heap->kind);
+    } while (error == 0);
+    open->published = error == 0;
+    return error;
+}
+
+/* ---- opening ---- */
+
+/* What the first words of a file say: only enough to map it. */
+static int read_header(int fd, enum heap_kind kind, uint64_t *length)
+{
+    union {
+        struct heap heap;
+        char bytes[offsetof(struct heap, mutex)];
+    } header;
+    ssize_t got = pread(fd, header.bytes, sizeof header.bytes, 0);
+
+    if (got != (ssize_t)sizeof header.bytes || header.heap.magic != MAGIC)
+        return MP_ECORRUPT;
+    if (header.heap.version != VERSION || header.heap.layout != layout())
+        return MP_EVERSION;
+    if (header.heap.checksum != checksum(&header.heap))
+        return MP_ECORRUPT;
+    if (header.heap.kind != (uint32_t)kind)
+        return MP_EKIND;
+    *length = header.heap.limit;
+    return *length >= 2 * HEAP_FIRST_SIZE && *length <= LARGEST && *length % HEAP_PAGE == 0 ? 0 : MP_ECORRUPT;
+}
+
+int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
+{
+    char *path;
+    struct stat file;
+    struct open_heap *open;
+    uint64_t length;
+    int error = name_path(name, &path);
+
+    if (error != 0)
+        return error;
+    int fd = open_locked(path, &file);
+    if (fd < 0) {
+        free(path);
+        return fd;
+    }
+    error = read_header(fd, kind, &length);
+    if (error != 0) {
+        free(path);
+        close(fd);
+        return error;
+    }
+    error = map_heap(fd, path, length, false, &open);
+    if (error != 0)
+        return error;
+    open->published = true;
+    uint64_t size = atomic_load(&open->heap->size);
+    /* The file is at least as long as the heap says, always: it is extended first. */
+    if (fstat(open->fd, &file) != 0 || size < HEAP_FIRST_SIZE || size > (uint64_t)file.st_size || size > length ||
+        size % HEAP_PAGE != 0) {
+        heap_close(open->heap);
+        return MP_ECORRUPT;
+    }
+    *heap = open->heap;
+    return 0;
+}
+
+/* ---- closing ---- */
+
+/* Gives up this process's share of the lock, and removes the name if nobody else has one. The descriptor may be shared with
+ * the process it was forked from, and so may the lock: hence the second descriptor, with a lock of its own. */
+static void leave_name(struct open_heap *open)
+{
+    struct stat file;
+    int fd = -1;
+
+    if (open->published)
+        fd = open_file(open->path, &file);
+    close(open->fd);
+    open->fd = -1;
+    if (fd < 0)
+        return;
+    if (file.st_dev == open->device && file.st_ino == open->inode && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+        leads_to(open->path, &file))
+        unlink(open->path);
+    close(fd);
+}
+
+int heap_close(struct heap *heap)
+{
+    pthread_mutex_lock(&heaps_mutex);
+    struct open_heap **link = &heaps;
+
+    while (*link != NULL && (*link)->heap != heap)
+        link = &(*link)->next;
+    struct open_heap *open = *link;
+    if (open != NULL) {
+        *link = open->next;
+        leave_name(open);
+        free(open->path);
+        open->path = NULL;
+        mmap(open->heap, open->length, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        open->next = retired;
+        retired = open;
+    }
+    pthread_mutex_unlock(&heaps_mutex);
+    return open != NULL ? 0 : MP_EINVAL;
+}
+
+/* The process ends: only names need care. The mappings stay, for threads and exit handlers that still use them. */
+static void close_all_at_end(void)
+{
+    pthread_mutex_lock(&heaps_mutex);
+    for (struct open_heap *open = heaps; open != NULL; open = open->next) {
+        if (open->published)
+            leave_name(open);
+    }
+    pthread_mutex_unlock(&heaps_mutex);
+}
+
+int heap_unlink(enum heap_kind kind, const char *name)
+{
+    char *path;
+    struct stat file;
+    uint64_t length;
+    int error = name_path(name, &path);
+
+    if (error != 0)
+        return error;
+    int fd = open_locked(path, &file);
+    error = fd < 0 ? fd : read_header(fd, kind, &length);
+    if (error == 0 && leads_to(path, &file) && unlink(path) != 0)
+        error = error_of(errno);
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return error;
+}
+
+int heap_check_handle(const struct heap *heap, enum heap_kind kind)
+{
+    if (heap == NULL || ((uintptr_t)heap & (HEAP_PAGE - 1)) != 0)
+        return MP_EINVAL;
+    pthread_mutex_lock(&heaps_mutex);
+    bool known = find(heap) != NULL;
+    pthread_mutex_unlock(&heaps_mutex);
+    return known && heap->kind == (uint32_t)kind ? 0 : MP_EINVAL;
+}
+
+/* ---- the file under a heap ---- */
+
+/* The heap's descriptor, if it still is that: the program may have closed it and opened something else under its number. */
+static int descriptor_of(const struct heap *heap)
+{
+    struct stat file;
+    int fd = -1;
+
+    pthread_mutex_lock(&heaps_mutex);
+    struct open_heap *open = find(heap);
+    if (open != NULL && fstat(open->fd, &file) == 0 && file.st_dev == open->device && file.st_ino == open->inode)
+        fd = open->fd;
+    pthread_mutex_unlock(&heaps_mutex);
+    return fd;
+}
+
+int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to)
+{
+    int fd = descriptor_of(heap);
+
+    return fd < 0 ? MP_ESYSTEM : memory_file_reserve(fd, from, to);
+}
+
+void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to)
+{
+    int fd = descriptor_of(heap);
+
+    if (fd >= 0)
+        memory_file_punch(fd, from, to);
+}

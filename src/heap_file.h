@@ -1,0 +1,17 @@
+/* The file under a heap, and the mapping of it: between heap.c and the system. */
+#ifndef HEAP_FILE_H
+#define HEAP_FILE_H
+
+#include "heap.h"
+
+#define HEAP_PAGE UINT64_C(4096)
+#define HEAP_FIRST_SIZE (UINT64_C(32) * 1024)
+
+/* Makes bytes [from, to) of the heap's file exist for good. MP_ENOMEM, MP_ESYSTEM (this process has lost the file). */
+int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to);
+/* Gives the whole pages in [from, to) back to the system. */
+void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to);
+/* Lays out an empty heap of HEAP_FIRST_SIZE bytes in zeroed memory (heap.c). */
+void heap_format(struct heap *heap);
+
+#endif

@@ -1,0 +1,307 @@
+/* The keeper: a small process between the caller and the workers. It forks them, reaps them, clears up after those that die
+ * and replaces them, and takes them along when the caller ends.
+ *
+ * It has one thread, and sits in one poll loop over its children (SIGCHLD through a signalfd), the caller's pidfd, and a bell
+ * that the caller rings. If it is killed itself, the kernel kills the workers (PR_SET_PDEATHSIG is exact here: their parent
+ * has but one thread), and the caller notices through its pidfd. */
+#include <errno.h>
+#include <limits.h>
+#include <mp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "dispatch.h"
+#include "platform.h"
+#include "process.h"
+
+#define RETRY_FORK_MS 100
+#define MAX_FAILED_STARTS 8
+
+/* This process's own. */
+static struct {
+    struct pool *pool;
+    sigset_t caller_mask; /* what the workers get back */
+    struct sigaction caller_child, caller_terminate;
+    int children; /* signalfd */
+    uint32_t live;
+    uint32_t failed_starts; /* workers that died in the initializer, one after the other */
+    bool stopping; /* no more replacements */
+} self;
+
+/* ---- starting workers ---- */
+
+static _Noreturn void become_worker(uint32_t index, pid_t keeper)
+{
+    char name[32];
+
+    death_signal(SIGKILL);
+    if (getppid() != keeper)
+        _exit(1);
+    close(self.children);
+    sigaction(SIGCHLD, &self.caller_child, NULL);
+    sigaction(SIGTERM, &self.caller_terminate, NULL);
+    sigprocmask(SIG_SETMASK, &self.caller_mask, NULL);
+    snprintf(name, sizeof name, "PoolWorker-%u", index + 1);
+    process_enter_child(name, true);
+    worker_run(self.pool, index);
+}
+
+/* Starts worker `index`. 0 or MP_EAGAIN, MP_ENOMEM. */
+static int start_worker(uint32_t index)
+{
+    struct worker *worker = &self.pool->worker[index];
+    pid_t keeper = getpid();
+
+    memset(worker, 0, sizeof *worker);
+    atomic_store(&worker->phase, WORKER_STARTING);
+    pid_t pid = fork();
+    if (pid == 0)
+        become_worker(index, keeper);
+    if (pid < 0) {
+        atomic_store(&worker->phase, WORKER_NONE);
+        return errno == ENOMEM ? MP_ENOMEM : MP_EAGAIN;
+    }
+    atomic_store(&worker->pid, pid);
+    self.live++;
+    return 0;
+}
+
+/* Whether all are there. */
+static bool replace_missing(void)
+{
+    bool all = true;
+
+    for (uint32_t i = 0; i < self.pool->workers; i++) {
+        if (atomic_load(&self.pool->worker[i].pid) == 0 && start_worker(i) != 0)
+            all = false;
+    }
+    return all;
+}
+
+static void kill_workers(void)
+{
+    for (uint32_t i = 0; i < self.pool->workers; i++) {
+        pid_t pid = atomic_load(&self.pool->worker[i].pid);
+
+        if (pid != 0)
+            kill(pid, SIGKILL);
+    }
+    while (self.live > 0 && waitpid(-1, NULL, 0) > 0)
+        self.live--;
+    for (uint32_t i = 0; i < self.pool->workers; i++)
+        atomic_store(&self.pool->worker[i].pid, 0);
+}
+
+/* ---- after a death ---- */
+
+static int error_of(int status)
+{
+    return WIFSIGNALED(status) ? MP_EDIED - WTERMSIG(status) : MP_EDIED - 100 - WEXITSTATUS(status);
+}
+
+/* What becomes of the task the dead worker had. Its record names the one it was about to claim or had claimed. */
+static void settle_task(struct worker *worker, uint32_t index, int error)
+{
+    struct pool *pool = self.pool;
+    uint64_t offset = atomic_load(&worker->task);
+
+    if (offset == 0)
+        return;
+    struct task *task = heap_at(pool->heap, offset);
+    uint32_t word = atomic_load(&task->word);
+    if (!task_runs_on(word, index)) {
+        /* It may have died between making it done and waking those who wait. */
+        if (task_state(word) == TASK_DONE)
+            futex_wake(&task->word, INT_MAX);
+        return;
+    }
+    if (task->function == 0) {
+        map_lost(pool, worker, index, error);
+        task_requeue(&task->word);
+    } else if (task->deaths < pool->retries) {
+        task->deaths++;
+        task_requeue(&task->word);
+    } else {
+        task->status = error;
+        task_finish(&task->word);
+    }
+}
+
+static bool is_queued(struct slot *slot, void *arg)
+{
+    (void)arg;
+    return task_state(atomic_load(&slot->task.word)) == TASK_QUEUED;
+}
+
+static bool wake_waiters(struct slot *slot, void *arg)
+{
+    (void)arg;
+    if (atomic_load(&slot->task.word) & TASK_WAITER)
+        futex_wake(&slot->task.word, INT_MAX);
+    return false;
+}
+
+/* No task will run any more. The caller's threads find out why when they wake. */
+static void give_up(int error)
+{
+    self.stopping = true;
+    atomic_store(&self.pool->broken, error);
+    kill_workers();
+    slots_visit(self.pool, wake_waiters, NULL);
+}
+
+/* It refused, or ended the process; or workers are killed in it again and again, which is more likely its own doing. */
+static bool initializer_failed(uint32_t phase, int status)
+{
+    if (self.pool->initializer == NULL || self.stopping)
+        return false;
+    return phase == WORKER_REFUSED || WIFEXITED(status) || ++self.failed_starts > self.pool->workers + MAX_FAILED_STARTS;
+}
+
+static void bury_worker(uint32_t index, int status)
+{
+    struct pool *pool = self.pool;
+    struct worker *worker = &pool->worker[index];
+    uint32_t phase = atomic_load(&worker->phase);
+
+    self.live--;
+    settle_task(worker, index, error_of(status));
+    set_remove(pool->searching, index);
+    set_remove(pool->sleeping, index);
+    /* Not before all is settled: mp_pool_workers() must not show a full pool in which a dead one's task still seems to run. */
+    atomic_store(&worker->pid, 0);
+    if (phase != WORKER_STARTING && phase != WORKER_REFUSED)
+        self.failed_starts = 0;
+    else if (initializer_failed(phase, status))
+        give_up(MP_EINITIALIZER);
+    if (phase == WORKER_LEAVING && WIFEXITED(status))
+        return;
+    atomic_store(&pool->rescan, 1);
+    dispatch_wake_all(pool);
+}
+
+static void reap(void)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (uint32_t i = 0; i < self.pool->workers; i++) {
+            if (atomic_load(&self.pool->worker[i].pid) == pid) {
+                bury_worker(i, status);
+                break;
+            }
+        }
+    }
+}
+
+/* ---- the loop ---- */
+
+static void drain(int fd)
+{
+    char buffer[sizeof(struct signalfd_siginfo) * 8];
+
+    while (read(fd, buffer, sizeof buffer) > 0)
+        ;
+}
+
+static _Noreturn void leave(int code)
+{
+    kill_workers();
+    _exit(code);
+}
+
+/* Closed: workers leave as they find nothing to do. When all have, something may have been queued again meanwhile. */
+static bool is_finished(void)
+{
+    if (self.live > 0)
+        return false;
+    return self.stopping || !slots_visit(self.pool, is_queued, NULL);
+}
+
+static void keep(void)
+{
+    struct pool *pool = self.pool;
+    struct pollfd poll_set[] = {
+        {.fd = self.children, .events = POLLIN},
+        {.fd = pool->bell, .events = POLLIN},
+        {.fd = pool->caller_pidfd, .events = POLLIN},
+    };
+    int timeout = -1;
+
+    for (;;) {
+        poll(poll_set, 3, timeout);
+        if (poll_set[2].revents != 0)
+            leave(0);
+        drain(self.children);
+        drain(pool->bell);
+        reap();
+        uint32_t state = atomic_load(&pool->state);
+        if (state == POOL_TERMINATED || self.stopping)
+            leave(0);
+        if (state == POOL_CLOSED && is_finished())
+            leave(0);
+        /* In a closed pool a worker that left was not needed, unless a death has brought tasks back. */
+        bool wanted = state == POOL_OPEN || (self.live == 0 && slots_visit(pool, is_queued, NULL));
+        timeout = wanted && !replace_missing() ? RETRY_FORK_MS : -1;
+    }
+}
+
+static void start_all(void)
+{
+    struct pool *pool = self.pool;
+    int error = 0;
+
+    for (uint32_t i = 0; i < pool->workers && error == 0; i++)
+        error = start_worker(i);
+    if (error != 0) {
+        atomic_store(&pool->start_error, error);
+        kill_workers();
+    }
+    atomic_store(&pool->started, error == 0 ? 1 : 2);
+    futex_wake(&pool->started, 1);
+    if (error != 0)
+        _exit(1);
+}
+
+static void take_signals(void)
+{
+    struct sigaction standard = {.sa_handler = SIG_DFL}, ignore = {.sa_handler = SIG_IGN};
+    sigset_t mask;
+
+    /* The terminal's SIGINT is the caller's to handle, for the workers as well. */
+    sigaction(SIGINT, &ignore, NULL);
+    sigaction(SIGCHLD, &standard, &self.caller_child);
+    sigaction(SIGTERM, &standard, &self.caller_terminate);
+    sigfillset(&mask);
+    sigdelset(&mask, SIGTERM);
+    sigprocmask(SIG_SETMASK, &mask, NULL);
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGCHLD);
+    self.children = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+void keeper_run(struct pool *pool, const sigset_t *caller_mask)
+{
+    self.pool = pool;
+    self.live = 0;
+    self.stopping = false;
+    self.caller_mask = *caller_mask;
+    process_title("mp-keeper");
+    take_signals();
+    if (self.children < 0 || pool->caller_pidfd < 0) {
+        atomic_store(&pool->start_error, MP_EAGAIN);
+        atomic_store(&pool->started, 2);
+        futex_wake(&pool->started, 1);
+        _exit(1);
+    }
+    start_all();
+    keep();
+    _exit(0);
+}

@@ -1,0 +1,18 @@
+/* What the library's modules do when the process ends or forks, in one order that does not depend on which was used first. */
+#ifndef LIFECYCLE_H
+#define LIFECYCLE_H
+
+#include <sys/types.h>
+
+enum lifecycle_order { LIFECYCLE_HEAP, LIFECYCLE_LOCK, LIFECYCLE_PROCESS, LIFECYCLE_POOL, LIFECYCLE_MODULES };
+
+/* Registers a module: at_end runs at a normal end of the process (exit, return from main, or lifecycle_end()), highest order
+ * first; after_fork runs in the child of every fork, lowest order first, and puts the module's own state right there. Either
+ * may be NULL. May be called again: the first call counts. */
+void lifecycle_register(enum lifecycle_order order, void (*at_end)(void), void (*after_fork)(void));
+/* Runs the at_end functions, once in a process. */
+void lifecycle_end(void);
+/* getpid() without the system call. */
+pid_t lifecycle_pid(void);
+
+#endif

@@ -1,0 +1,177 @@
+/* Locks for users: an object (object.h) of which nothing but the mutex is used.
+ *
+ * Anonymous locks lie in a heap of the process that made them, which its children inherit; a child that makes locks has a heap
+ * of its own, so that what it leaves behind ends with it. A named lock is a named heap with this one object as its root. */
+#include <math.h>
+#include <mp.h>
+
+#include "lifecycle.h"
+#include "object.h"
+#include "platform.h"
+
+/* Room for about a million locks. */
+#define LOCK_HEAP_LIMIT (UINT64_C(1) << 30)
+#define NAMED_LOCK_LIMIT (UINT64_C(64) * 1024)
+
+static pthread_mutex_t own_heap_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct heap *own_heap;
+
+static void after_fork(void)
+{
+    pthread_mutex_init(&own_heap_mutex, NULL);
+    own_heap = NULL;
+}
+
+static struct object *object_of(mp_lock *lock)
+{
+    return (struct object *)lock;
+}
+
+static int create_anonymous(struct object **object)
+{
+    int error = 0;
+
+    lifecycle_register(LIFECYCLE_LOCK, NULL, after_fork);
+    pthread_mutex_lock(&own_heap_mutex);
+    if (own_heap == NULL)
+        error = heap_create(&own_heap, HEAP_LOCK, NULL, LOCK_HEAP_LIMIT);
+    pthread_mutex_unlock(&own_heap_mutex);
+    return error != 0 ? error : object_create(own_heap, OBJECT_LOCK, object);
+}
+
+static int create_named(struct object **object, const char *name)
+{
+    struct heap *heap;
+    int error = heap_create(&heap, HEAP_LOCK, name, NAMED_LOCK_LIMIT);
+
+    if (error != 0)
+        return error;
+    error = object_create(heap, OBJECT_LOCK, object);
+    if (error == 0) {
+        atomic_store(&heap->root, (*object)->self);
+        error = heap_publish(heap);
+    }
+    if (error != 0)
+        heap_close(heap);
+    return error;
+}
+
+int mp_lock_create(mp_lock **lock, const mp_lock_options *options)
+{
+    struct object *object;
+    int error;
+
+    if (lock == NULL)
+        return MP_EINVAL;
+    if (options != NULL && options->name != NULL)
+        error = create_named(&object, options->name);
+    else
+        error = create_anonymous(&object);
+    if (error == 0)
+        *lock = (mp_lock *)object;
+    return error;
+}
+
+static int open_named(struct object **object, const char *name)
+{
+    struct heap *heap;
+    int error = heap_open(&heap, HEAP_LOCK, name);
+
+    if (error != 0)
+        return error;
+    uint64_t root = atomic_load(&heap->root);
+    if (root % 64 != 0 || root < sizeof(struct heap) || root > atomic_load(&heap->size) - sizeof(struct object) ||
+        !object_is(heap_at(heap, root), OBJECT_LOCK) || ((struct object *)heap_at(heap, root))->self != root) {
+        heap_close(heap);
+        return MP_ECORRUPT;
+    }
+    *object = heap_at(heap, root);
+    return 0;
+}
+
+int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *options)
+{
+    struct object *object;
+    int error;
+
+    if (lock == NULL || name == NULL || options != NULL)
+        return MP_EINVAL;
+    do {
+        error = open_named(&object, name);
+        if (error == MP_ENOENT)
+            error = create_named(&object, name);
+    } while (error == MP_EEXIST); /* somebody made it in between */
+    if (error == 0)
+        *lock = (mp_lock *)object;
+    return error;
+}
+
+int mp_lock_unlink(const char *name)
+{
+    return heap_unlink(HEAP_LOCK, name);
+}
+
+int mp_lock_acquire(mp_lock *lock, double timeout)
+{
+    struct object *object = object_of(lock);
+    int64_t deadline;
+
+    if (!object_is(object, OBJECT_LOCK) || isnan(timeout))
+        return MP_EINVAL;
+    if (timeout >= MP_FOREVER)
+        deadline = DEADLINE_NEVER;
+    else if (!clock_deadline(timeout, &deadline))
+        return MP_EINVAL;
+    int error = mutex_lock_until(&object->mutex, deadline);
+    if (error == MP_EOWNERDEAD)
+        mutex_repaired(&object->mutex);
+    else if (error != 0)
+        return error;
+    if (!object_is(object, OBJECT_LOCK)) { /* freed while we waited */
+        mutex_unlock(&object->mutex);
+        return MP_EINVAL;
+    }
+    return error;
+}
+
+int mp_lock_release(mp_lock *lock)
+{
+    struct object *object = object_of(lock);
+
+    if (!object_is(object, OBJECT_LOCK))
+        return MP_EINVAL;
+    return mutex_unlock(&object->mutex);
+}
+
+int mp_lock_free(mp_lock *lock)
+{
+    struct object *object = object_of(lock);
+
+    if (lock == NULL)
+        return 0;
+    int error = mp_lock_acquire(lock, 0);
+    if (error == MP_ETIMEOUT || error == MP_EDEADLK)
+        return MP_EBUSY;
+    if (error != 0 && error != MP_EOWNERDEAD)
+        return error;
+    mutex_unlock(&object->mutex);
+    struct heap *heap = object_heap(object);
+    if (atomic_load(&heap->root) == object->self)
+        return heap_close(heap);
+    return object_free(object, OBJECT_LOCK);
+}
+
+mp_lock_guard mp_lock_guard_enter(mp_lock *lock)
+{
+    int error = mp_lock_acquire(lock, MP_FOREVER);
+
+    return (mp_lock_guard){error == 0 || error == MP_EOWNERDEAD ? lock : NULL};
+}
+
+void mp_lock_guard_leave(mp_lock_guard *guard)
+{
+    if (guard == NULL || guard->lock == NULL)
+        return;
+    mp_lock_release(guard->lock);
+    guard->lock = NULL;
+}

@@ -1,0 +1,425 @@
+/* Maps: one job in the pool's heap, divided into chunks, and as many helping tasks in the queue as there are workers to help.
+ *
+ * Each chunk has a word like a task's, claimed in the same way; job.next only tells where to look first. A helper takes chunks
+ * until it has seen that none is queued any more. A worker notes the item it is at, so that of a dead one's chunk only that
+ * item is lost: the rest is queued again, and the helping task with it, so that somebody comes for it. */
+#include <mp.h>
+#include <string.h>
+
+#include "pool.h"
+
+/* Takes up to this many chunks from job.next at once, where there are plenty. */
+#define MAX_BATCH 64
+
+static uint64_t first_item(const struct map_job *job, uint64_t chunk)
+{
+    return chunk * job->chunk_size;
+}
+
+static uint64_t chunk_items(const struct map_job *job, uint64_t chunk)
+{
+    uint64_t left = job->count - first_item(job, chunk);
+
+    return left < job->chunk_size ? left : job->chunk_size;
+}
+
+static unsigned char *item_result(struct heap *heap, struct map_job *job, uint64_t item)
+{
+    return (unsigned char *)heap_at(heap, atomic_load_explicit(&job->results, memory_order_relaxed)) +
+           item * job->result_size;
+}
+
+static void item_failed(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
+{
+    uint64_t statuses = atomic_load(&job->statuses);
+
+    if (chunk->status == 0)
+        chunk->status = code;
+    if (statuses != 0)
+        ((int32_t *)heap_at(heap, statuses))[item] = code;
+    if (job->result_size > 0)
+        memset(item_result(heap, job, item), 0, job->result_size);
+}
+
+/* ---- the workers' side ---- */
+
+static void run_chunk(struct pool *pool, struct worker *record, struct map_job *job, uint64_t index)
+{
+    struct heap *heap = pool->heap;
+    struct chunk *chunk = &job->chunk[index];
+    mp_task_function *function = (mp_task_function *)(uintptr_t)job->function;
+    uint64_t item = first_item(job, index) + chunk->done;
+    uint64_t end = first_item(job, index) + chunk_items(job, index);
+    unsigned char *args = heap_at(heap, atomic_load(&job->args)), *results = item_result(heap, job, 0);
+
+    if (job->result_size > 0)
+        memset(results + item * job->result_size, 0, (end - item) * job->result_size);
+    for (; item < end; item++) {
+        atomic_store_explicit(&record->item, item, memory_order_relaxed);
+        undo_order();
+        int code = function(job->arg_size > 0 ? args + item * job->arg_size : NULL,
+                            job->result_size > 0 ? results + item * job->result_size : NULL);
+        if (code != 0)
+            item_failed(heap, job, chunk, item, code < 0 ? MP_EVALUE : code);
+        undo_order();
+    }
+    atomic_store_explicit(&record->item, end, memory_order_relaxed);
+    worker_flush();
+    task_finish(&chunk->word);
+}
+
+static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worker, struct map_job *job, uint64_t index)
+{
+    struct chunk *chunk = &job->chunk[index];
+
+    if (task_state(atomic_load_explicit(&chunk->word, memory_order_relaxed)) != TASK_QUEUED)
+        return false;
+    /* First the record, then the claim, as with tasks. */
+    atomic_store_explicit(&record->chunk, index, memory_order_relaxed);
+    atomic_store_explicit(&record->item, first_item(job, index) + chunk->done, memory_order_relaxed);
+    atomic_store_explicit(&record->job, heap_offset(pool->heap, job), memory_order_relaxed);
+    undo_order();
+    return task_claim(&chunk->word, worker);
+}
+
+/* Runs those of chunks [from, to) that are still to be had. False: this worker has done its share. */
+static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, uint64_t from, uint64_t to)
+{
+    struct worker *record = &pool->worker[worker];
+
+    for (uint64_t i = from; i < to; i++) {
+        if (!claim_chunk(pool, record, worker, job, i))
+            continue;
+        run_chunk(pool, record, job, i);
+        if (!worker_may_go_on(pool))
+            return false;
+    }
+    return true;
+}
+
+bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
+{
+    atomic_store(&pool->worker[worker].job, 0); /* what it says is of an earlier map */
+    for (;;) {
+        uint64_t next = atomic_load_explicit(&job->next, memory_order_relaxed);
+
+        if (next >= job->chunk_count)
+            break;
+        uint64_t batch = (job->chunk_count - next) / (pool->workers * 8);
+        batch = batch < 1 ? 1 : batch > MAX_BATCH ? MAX_BATCH : batch;
+        next = atomic_fetch_add(&job->next, batch);
+        uint64_t end = next + batch < job->chunk_count ? next + batch : job->chunk_count;
+        if (!run_chunks(pool, worker, job, next, end))
+            return false;
+    }
+    /* What others have taken and not come to, or was queued again. */
+    return run_chunks(pool, worker, job, 0, job->chunk_count);
+}
+
+/* ---- the keeper's side ---- */
+
+void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int error)
+{
+    uint64_t offset = atomic_load(&worker->job);
+
+    if (offset == 0)
+        return;
+    struct map_job *job = heap_at(pool->heap, offset);
+    uint64_t at = atomic_load(&worker->chunk);
+    struct chunk *chunk = &job->chunk[at];
+    if (!task_runs_on(atomic_load(&chunk->word), index))
+        return;
+    uint32_t done = (uint32_t)(atomic_load(&worker->item) - first_item(job, at));
+    uint64_t items = chunk_items(job, at);
+    if (done != chunk->done)
+        chunk->deaths = 0;
+    chunk->done = done;
+    if (done < items && chunk->deaths++ >= pool->retries) {
+        item_failed(pool->heap, job, chunk, atomic_load(&worker->item), error);
+        chunk->done++;
+        chunk->deaths = 0;
+    }
+    if (chunk->done == items)
+        task_finish(&chunk->word);
+    else
+        task_requeue(&chunk->word);
+}
+
+/* ---- the caller's side ---- */
+
+static struct map_job *job_of(struct heap *heap, struct slot *slot)
+{
+    uint64_t block = atomic_load(&slot->task.arg_block);
+
+    return heap_at(heap, (block + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+}
+
+static void free_content(struct heap *heap, struct map_job *job)
+{
+    heap_free(heap, &job->args);
+    heap_free(heap, &job->results);
+    heap_free(heap, &job->statuses);
+}
+
+static int fill_job(struct heap *heap, struct map_job *job, const void *args, bool statuses)
+{
+    int error = heap_alloc(heap, job->count * job->arg_size, &job->args);
+
+    if (error == 0)
+        error = heap_alloc(heap, job->count * job->result_size, &job->results);
+    if (error == 0 && statuses)
+        error = heap_alloc(heap, job->count * sizeof(int32_t), &job->statuses);
+    if (error != 0) {
+        free_content(heap, job);
+        return error;
+    }
+    if (job->arg_size > 0 && job->count > 0)
+        memcpy(heap_at(heap, atomic_load(&job->args)), args, job->count * job->arg_size);
+    if (statuses)
+        memset(heap_at(heap, atomic_load(&job->statuses)), 0, job->count * sizeof(int32_t));
+    return 0;
+}
+
+struct request {
+    mp_task_function *function;
+    const void *args;
+    uint64_t count, arg_size, result_size, chunk_size;
+    bool statuses;
+};
+
+static uint64_t default_chunk(uint64_t count, uint64_t workers)
+{
+    uint64_t chunk = (count + 4 * workers - 1) / (4 * workers);
+
+    return chunk > 0 ? chunk : 1;
+}
+
+/* A slot whose arg_block owns the job. Under the mutex. */
+static int make_job(mp_pool *pool, const struct request *request, struct slot **result)
+{
+    struct heap *heap = pool->shared.heap;
+    uint64_t size = request->chunk_size != 0 ? request->chunk_size : default_chunk(request->count, pool->shared.workers);
+
+    size = size > UINT32_MAX ? UINT32_MAX : size;
+    uint64_t chunks = (request->count + size - 1) / size;
+    struct slot *slot = slot_take(pool);
+    if (slot == NULL)
+        return MP_ENOMEM;
+    uint64_t bytes = sizeof(struct map_job) + chunks * sizeof(struct chunk);
+    int error = heap_alloc(heap, bytes + CACHE_LINE, &slot->task.arg_block);
+    if (error == 0) {
+        struct map_job *job = job_of(heap, slot);
+
+        memset(job, 0, bytes);
+        job->function = (uint64_t)(uintptr_t)request->function;
+        job->count = request->count;
+        job->arg_size = request->arg_size;
+        job->result_size = request->result_size;
+        job->chunk_size = size;
+        job->chunk_count = chunks;
+        job->slot = slot;
+        for (uint64_t i = 0; i < chunks; i++)
+            atomic_store_explicit(&job->chunk[i].word, TASK_QUEUED, memory_order_relaxed);
+        error = fill_job(heap, job, request->args, request->statuses);
+    }
+    if (error != 0) {
+        slot_recycle(pool, slot);
+        return error;
+    }
+    slot->result.pool = pool;
+    slot->result.job = job_of(heap, slot);
+    atomic_store(&slot->result.cursor, 0);
+    *result = slot;
+    return 0;
+}
+
+/* Queues the helping tasks; one at least. Under the mutex. */
+static int submit_helpers(mp_pool *pool, struct map_job *job)
+{
+    uint64_t offset = heap_offset(pool->shared.heap, job);
+    uint64_t wanted = job->chunk_count < pool->shared.workers ? job->chunk_count : pool->shared.workers;
+
+    while (job->helpers < wanted) {
+        struct slot *slot;
+        int error = slot_prepare(pool, &slot, 0, &offset, sizeof offset, 0);
+
+        if (error == 0 && (error = slot_submit(pool, slot)) != 0)
+            slot_recycle(pool, slot);
+        if (error != 0)
+            return job->helpers > 0 ? 0 : error;
+        slot->result.helping = job;
+        slot_detach(pool, slot);
+        job->helpers++;
+    }
+    return 0;
+}
+
+static int start_map(mp_pool *pool, const struct request *request, struct slot **result)
+{
+    struct slot *slot;
+
+    pthread_mutex_lock(&pool->mutex);
+    int error = pool_refusal(pool);
+    if (error == 0)
+        error = make_job(pool, request, &slot);
+    if (error == 0) {
+        error = submit_helpers(pool, slot->result.job);
+        if (error != 0) {
+            free_content(pool->shared.heap, slot->result.job);
+            slot_recycle(pool, slot);
+        } else {
+            slot->result.magic = RESULT_MAGIC;
+        }
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    if (error != 0)
+        return error;
+    dispatch_wake(&pool->shared);
+    *result = slot;
+    return 0;
+}
+
+bool map_is_done(struct mp_result *result)
+{
+    struct map_job *job = result->job;
+    uint64_t at = atomic_load(&result->cursor);
+
+    while (at < job->chunk_count &&
+           task_state(atomic_load_explicit(&job->chunk[at].word, memory_order_acquire)) == TASK_DONE)
+        at++;
+    atomic_store(&result->cursor, at); /* several threads may do this: each stores what is true */
+    return at == job->chunk_count;
+}
+
+int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline)
+{
+    while (!map_is_done(result)) {
+        int error = result_wait_word(pool, &result->job->chunk[atomic_load(&result->cursor)].word, deadline);
+
+        if (error != 0)
+            return error;
+    }
+    return 0;
+}
+
+int map_status(const struct map_job *job)
+{
+    for (uint64_t i = 0; i < job->chunk_count; i++) {
+        if (job->chunk[i].status != 0)
+            return job->chunk[i].status;
+    }
+    return 0;
+}
+
+int map_item_status(struct heap *heap, struct map_job *job, uint64_t index, int *status)
+{
+    if (index >= job->count)
+        return MP_EINDEX;
+    *status = ((int32_t *)heap_at(heap, atomic_load(&job->statuses)))[index];
+    return 0;
+}
+
+static void free_job(mp_pool *pool, struct map_job *job)
+{
+    free_content(pool->shared.heap, job);
+    slot_recycle(pool, job->slot);
+}
+
+void map_release(mp_pool *pool, struct map_job *job)
+{
+    job->slot->result.magic = 0;
+    job->released = true;
+    if (job->helpers == 0)
+        free_job(pool, job);
+    else if (map_is_done(&job->slot->result))
+        free_content(pool->shared.heap, job); /* late helpers look at the chunks' words only */
+}
+
+void map_helper_gone(mp_pool *pool, struct map_job *job)
+{
+    if (--job->helpers == 0 && job->released)
+        free_job(pool, job);
+}
+
+void map_fail(struct heap *heap, struct map_job *job, int error)
+{
+    for (uint64_t i = 0; i < job->chunk_count; i++) {
+        struct chunk *chunk = &job->chunk[i];
+
+        if (task_state(atomic_load(&chunk->word)) == TASK_DONE)
+            continue;
+        for (uint64_t item = chunk->done; item < chunk_items(job, i); item++)
+            item_failed(heap, job, chunk, first_item(job, i) + item, error);
+        task_finish(&chunk->word);
+    }
+}
+
+static int check_request(const struct request *request, const mp_map_options *options)
+{
+    if (request->function == NULL || (request->args == NULL && request->arg_size > 0 && request->count > 0))
+        return MP_EINVAL;
+    if (request->count > (UINT64_C(1) << 40) || request->arg_size > (UINT64_C(1) << 40) ||
+        request->result_size > (UINT64_C(1) << 40))
+        return MP_EOVERFLOW;
+    uint64_t bytes;
+    if (__builtin_mul_overflow(request->count, request->arg_size, &bytes) || bytes > UINT64_C(1) << 44 ||
+        __builtin_mul_overflow(request->count, request->result_size, &bytes) || bytes > UINT64_C(1) << 44)
+        return MP_EOVERFLOW;
+    return options != NULL && options->chunk_size > (UINT64_C(1) << 40) ? MP_EINVAL : 0;
+}
+
+int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
+                      size_t count, const mp_map_options *options, mp_result **result)
+{
+    struct request request = {function, args, count, arg_size, result_size, options != NULL ? options->chunk_size : 0, true};
+    struct slot *slot;
+    int error = pool_check(pool);
+
+    if (error != 0)
+        return error;
+    if (result == NULL || (options != NULL && options->status != NULL))
+        return MP_EINVAL;
+    error = check_request(&request, options);
+    if (error == 0)
+        error = start_map(pool, &request, &slot);
+    if (error == 0)
+        *result = &slot->result;
+    return error;
+}
+
+static void copy_statuses(struct heap *heap, struct map_job *job, int *status)
+{
+    for (uint64_t i = 0; i < job->count; i++)
+        map_item_status(heap, job, i, &status[i]);
+}
+
+int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
+                     size_t result_size, size_t count, const mp_map_options *options)
+{
+    bool statuses = options != NULL && options->status != NULL;
+    struct request request = {function,    args, count, arg_size, result_size, options != NULL ? options->chunk_size : 0,
+                              statuses};
+    struct slot *slot;
+    int error = pool_check(pool);
+
+    if (error != 0)
+        return error;
+    if (results == NULL && result_size > 0 && count > 0)
+        return MP_EINVAL;
+    error = check_request(&request, options);
+    if (error == 0)
+        error = start_map(pool, &request, &slot);
+    if (error != 0)
+        return error;
+    error = mp_result_get(&slot->result, results, result_size * count, MP_FOREVER);
+    if (statuses)
+        copy_statuses(pool->shared.heap, slot->result.job, options->status);
+    mp_result_free(&slot->result);
+    return error;
+}
+
+int mp_pool_map(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
+                size_t result_size, size_t count)
+{
+    return mp_pool_map_with(pool, function, args, arg_size, results, result_size, count, NULL);
+}

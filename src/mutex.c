@@ -1,0 +1,97 @@
+#include "mutex.h"
+
+#include <errno.h>
+#include <features.h>
+#include <mp.h>
+#include <time.h>
+
+#include "platform.h"
+
+int mutex_init(pthread_mutex_t *mutex)
+{
+    pthread_mutexattr_t attributes;
+
+    if (pthread_mutexattr_init(&attributes) != 0)
+        return MP_ENOMEM;
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
+    int error = pthread_mutex_init(mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    return error == 0 ? 0 : MP_ESYSTEM;
+}
+
+static int outcome(int error)
+{
+    switch (error) {
+    case 0:
+        return 0;
+    case EOWNERDEAD:
+        return MP_EOWNERDEAD;
+    case EDEADLK:
+        return MP_EDEADLK;
+    case ETIMEDOUT:
+        return MP_ETIMEOUT;
+    case EPERM:
+        return MP_ENOTOWNER;
+    default: /* ENOTRECOVERABLE, EINVAL: the memory is no mutex of ours */
+        return MP_ECORRUPT;
+    }
+}
+
+int mutex_lock(pthread_mutex_t *mutex)
+{
+    return outcome(pthread_mutex_lock(mutex));
+}
+
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 30)
+static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
+{
+    struct timespec time = {.tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000};
+
+    return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &time);
+}
+#else
+/* Without pthread_mutex_clocklock() only the real-time clock is offered, which may be set while we wait: so in short steps,
+ * each measured on the monotonic clock. */
+static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
+{
+    const int64_t step = 50000000;
+
+    for (;;) {
+        int64_t left = deadline - clock_now();
+        struct timespec time;
+        int error;
+
+        clock_gettime(CLOCK_REALTIME, &time);
+        int64_t end = time.tv_nsec + (left < step ? left : step);
+        time.tv_sec += end / 1000000000;
+        time.tv_nsec = end % 1000000000;
+        error = pthread_mutex_timedlock(mutex, &time);
+        if (error != ETIMEDOUT || clock_now() >= deadline)
+            return error;
+    }
+}
+#endif
+
+int mutex_lock_until(pthread_mutex_t *mutex, int64_t deadline)
+{
+    int error;
+
+    if (deadline == DEADLINE_NEVER)
+        return mutex_lock(mutex);
+    error = pthread_mutex_trylock(mutex);
+    if (error != EBUSY)
+        return outcome(error);
+    return outcome(lock_until(mutex, deadline));
+}
+
+void mutex_repaired(pthread_mutex_t *mutex)
+{
+    pthread_mutex_consistent(mutex);
+}
+
+int mutex_unlock(pthread_mutex_t *mutex)
+{
+    return outcome(pthread_mutex_unlock(mutex));
+}

@@ -1,0 +1,183 @@
+/* What all containers have in common: identity, mutex, version, undo log, and who owns what.
+ *
+ * An object is a fixed-size block that is never used for anything but objects again (its mutex must stay a mutex, and a
+ * stale handle must find something it can look at). A handle given to users is its address; it is live while `magic` says
+ * so.
+ *
+ * OWNERSHIP. A `ref` is a word in the heap that owns what it points to: an offset, and in its low four bits what kind of
+ * thing lies there and so how it is released. Every block is at each instant owned by exactly one ref, or free. An
+ * operation that needs blocks first takes them into the object's pending refs, then moves them to their place: with
+ * object_set(), so that pending ref and place change together. What it replaces moves to a pending ref in the same way, and
+ * is released after the commit. So whatever is found pending after a death, once the undo log is rolled back, is released.
+ *
+ * READING WITHOUT THE MUTEX. `version` is odd while words change that do not make sense one by one. A reader notes an even
+ * version, reads with relaxed atomic loads, bounds every offset and length before using it, and believes what it read if
+ * the version is still the same. Memory is never unmapped, so the worst it meets is nonsense.
+ */
+#ifndef OBJECT_H
+#define OBJECT_H
+
+#include "heap.h"
+#include "mutex.h"
+
+#define OBJECT_DICT UINT64_C(0x6d705f6469637431)
+#define OBJECT_LIST UINT64_C(0x6d705f6c69737431)
+#define OBJECT_LOCK UINT64_C(0x6d705f6c6f636b31)
+#define OBJECT_DEAD UINT64_C(0x6d705f6465616431)  /* in heap.dead: its content is still to be released */
+#define OBJECT_SPARE UINT64_C(0x6d705f7370617231) /* in heap.spare */
+
+enum ref_kind {
+    REF_BLOCK = 0,  /* a block without refs in it */
+    REF_OBJECT = 1, /* a share in an object: counted in object.refs */
+    REF_TABLE = 2,  /* a block: word 0 says how many words follow that are refs; each is released, then the block */
+    REF_CELLS = 3,  /* a block: word 0 says how many cells lie from byte 16 on; each is released, then the block */
+    REF_ENTRIES = 4, /* a block: word 0 says how many entries lie from byte 16 on; each is released, then the block */
+    REF_SHELL = 5   /* a table as in REF_TABLE, of which just the blocks it refers to and itself are freed: what lies in
+                       them belongs to another table now, or still */
+};
+#define REF_MASK UINT64_C(15)
+
+/* A value as it is stored. head: the mp_type in the low 8 bits, CELL_OWNS, and for strings and bytes the length from bit 16
+ * on. body: the bool, the integer, the float's bits, the bytes of a string of up to 8; with CELL_OWNS a ref: to an object, or
+ * to the block that holds a longer string. All zero is none. */
+#define CELL_TYPE UINT64_C(0xff)
+#define CELL_OWNS UINT64_C(0x100)
+#define CELL_LENGTH_SHIFT 16
+
+struct cell {
+    _Atomic uint64_t head;
+    _Atomic uint64_t body;
+};
+
+/* A dict's entry. The key's head and body are as in a cell, but strings of up to 16 bytes lie in body and rest. */
+struct entry {
+    _Atomic uint64_t sequence; /* grows with each insertion; 0: no entry, whatever the other words hold. So it is the last
+                                  word written, and the first cleared, and always with object_set() */
+    _Atomic uint64_t key_head;
+    _Atomic uint64_t key_body;
+    _Atomic uint64_t key_rest;
+    struct cell value;
+};
+
+/* A dict's words: positions used in the segments; entries; last sequence given; index slots that are not empty; grows each time
+ * entries change their positions. */
+enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_FILL, DICT_EPOCH };
+/* A list's: the first cell in use, and how many are. */
+enum { LIST_START, LIST_LENGTH };
+
+#define OBJECT_PENDING 4
+#define OBJECT_ROOTS 2
+
+struct object {
+    /* What readers without the mutex look at. */
+    _Atomic uint64_t magic;
+    uint64_t self; /* the offset of this object; written once */
+    _Atomic uint64_t version;
+    /* The content. A dict: root[0] a REF_TABLE (its directory) of REF_ENTRIES blocks (segments), root[1] a REF_BLOCK (its
+     * index); word[DICT_...]. A list: root[0] REF_CELLS; word[LIST_...]. 0 while empty. Cells outside a list's range are none,
+     * and so own nothing. */
+    _Atomic uint64_t root[OBJECT_ROOTS];
+    _Atomic uint64_t word[6]; /* zeroed when it is made */
+
+    /* Guarded by the heap's mutex. magic is changed under that one as well. */
+    _Atomic uint64_t refs;     /* refs of kind REF_OBJECT to it */
+    _Atomic uint64_t handle;   /* 1: the handle has not been freed */
+    _Atomic uint64_t next_all; /* in heap.objects */
+    _Atomic uint64_t next;     /* in heap.spare or heap.dead */
+    uint64_t block;            /* the block it lies in; written once */
+
+    pthread_mutex_t mutex; /* guards the content and what follows */
+    _Atomic uint64_t pending[OBJECT_PENDING];
+    struct undo undo;
+};
+
+static inline struct heap *object_heap(const struct object *object)
+{
+    return (struct heap *)((char *)(uintptr_t)object - object->self);
+}
+
+/* True when it is the address of a live object of that kind, as far as its own words can tell. */
+static inline bool object_is(const void *handle, uint64_t magic)
+{
+    const struct object *object = handle;
+
+    return object != NULL && ((uintptr_t)object & 15) == 0 &&
+           atomic_load_explicit(&object->magic, memory_order_acquire) == magic;
+}
+
+/* Makes an object, all its words zero, with a handle, owned by nobody else. */
+int object_create(struct heap *heap, uint64_t magic, struct object **object);
+/* The same, owned by *slot (a pending ref of another object) and with no handle yet: goes away if that one dies. */
+int object_create_in(struct heap *heap, uint64_t magic, _Atomic uint64_t *slot, struct object **object);
+/* Gives the object that *slot owns a handle, and empties the slot, in one step. */
+void object_adopt(struct heap *heap, _Atomic uint64_t *slot);
+/* Stores a share in the object in *slot, in one step. MP_EINVAL when it is gone. */
+int object_retain(struct object *object, _Atomic uint64_t *slot);
+/* Gives up the handle. MP_EINVAL when it was given up before. */
+int object_free(struct object *object, uint64_t magic);
+
+/* Takes the mutex of a live object of that kind and repairs what a dead predecessor left. MP_EINVAL, MP_EDEADLK. */
+int object_lock(struct object *object, uint64_t magic);
+/* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. */
+void object_repair(struct object *object);
+/* Also releases dead objects' content, if there are any. */
+void object_unlock(struct object *object);
+
+/* Under the mutex. Between begin and commit readers do not believe what they see. */
+static inline void object_begin(struct object *object)
+{
+    uint64_t version = atomic_load_explicit(&object->version, memory_order_relaxed);
+
+    atomic_store_explicit(&object->version, version | 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    undo_order();
+}
+
+/* Stores a word so that it is taken back if the process dies before object_commit(). At most UNDO_RECORDS words, unless
+ * object_reserve_undo() made room for more. */
+static inline void object_set(struct object *object, _Atomic uint64_t *word, uint64_t value)
+{
+    undo_set(&object->undo, (char *)object - object->self, word, value);
+}
+
+static inline void object_commit(struct object *object)
+{
+    uint64_t version = atomic_load_explicit(&object->version, memory_order_relaxed);
+
+    undo_commit(&object->undo);
+    atomic_store_explicit(&object->version, (version | 1) + 1, memory_order_release);
+    undo_order();
+}
+
+/* Instead of commit: puts all back as it was at object_begin(). */
+void object_roll_back(struct object *object);
+/* Makes room for `records` words in the next change; to be followed by object_release_undo() when that is over. */
+int object_reserve_undo(struct object *object, uint64_t records);
+void object_release_undo(struct object *object);
+
+/* Reading without the mutex. False: somebody is changing it, try again or lock. */
+static inline bool object_read_begin(const struct object *object, uint64_t *version)
+{
+    *version = atomic_load_explicit(&object->version, memory_order_acquire);
+    return (*version & 1) == 0;
+}
+
+static inline bool object_read_valid(const struct object *object, uint64_t version)
+{
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(&object->version, memory_order_relaxed) == version;
+}
+
+/* Releases what *ref owns, whatever kind it is, and stores 0 there. Can be interrupted by death at any point and done
+ * again. Under the mutex of the object the ref lies in. */
+void ref_release(struct heap *heap, _Atomic uint64_t *ref);
+/* Releases all pending refs. */
+void object_release_pending(struct object *object);
+
+/* The checker: every block of the heap belongs to exactly one ref that can be reached from an object, counts of shares are
+ * right, free lists are sound. 0, MP_ECORRUPT, MP_ENOMEM, MP_ETIMEOUT (could not stop all others). `extra`, when given, is
+ * called to name refs outside objects: it calls mark(context, ref) for each. */
+typedef void object_marker(void *context, uint64_t ref);
+int object_check_heap(struct heap *heap, void (*extra)(struct heap *heap, object_marker *mark, void *context));
+
+#endif

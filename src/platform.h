@@ -1,0 +1,72 @@
+/* What is not POSIX, or differs between systems: clock, futex, memory files, pidfds, CPU counts. Another system is
+ * another platform_<name>.c. Functions return 0 or a negative MP_E..., unless said otherwise. */
+#ifndef PLATFORM_H
+#define PLATFORM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Deadlines are nanoseconds on the monotonic clock. */
+#define DEADLINE_NEVER INT64_MAX
+
+int64_t clock_now(void);
+/* The deadline `seconds` from now: DEADLINE_NEVER for MP_FOREVER and all that is too far to count, now for 0 and less.
+ * False for NaN. */
+bool clock_deadline(double seconds, int64_t *deadline);
+
+/* Sleeps while *word == expected, until woken or the deadline. 0 (woken, or the word differed, or for no reason) or
+ * MP_ETIMEOUT. Works between processes. */
+int futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
+void futex_wake(_Atomic uint32_t *word, int count);
+/* For short spins. */
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* A memory file that vanishes with its last user; close-on-exec. The descriptor, or negative. */
+int memory_file(void);
+/* Where named memory files live: a directory path. */
+const char *memory_directory(void);
+/* Makes the unnamed file `fd` appear under `path`; MP_EEXIST when that is taken. */
+int memory_file_link(int fd, const char *path);
+/* An unnamed file in memory_directory() that memory_file_link() can name. The descriptor, or negative. */
+int memory_file_unnamed(void);
+/* Makes bytes [from, to) of the file exist, reserved for good, so that touching them can never fail. When it cannot,
+ * the file is as it was: MP_ENOMEM, also where RLIMIT_FSIZE is in the way (never SIGXFSZ). */
+int memory_file_reserve(int fd, uint64_t from, uint64_t to);
+/* Gives the whole pages inside [from, to) back; they read as zeros afterwards. */
+void memory_file_punch(int fd, uint64_t from, uint64_t to);
+
+/* A close-on-exec descriptor that becomes readable when the process ends: the descriptor, or -1 when there is none to
+ * be had (the process is gone and reaped, or descriptors have run out). */
+int pidfd_of(pid_t pid);
+/* Sends a signal through a pidfd: 0 also when the process has ended. */
+int pidfd_signal(int pidfd, int signal);
+/* Reaps a child if it has ended, through its pidfd when that is not negative. 1: done, its exit code (minus the
+ * signal) is stored; 0: it still runs; MP_ENOENT: somebody else has reaped it; MP_ESYSTEM: the descriptor is no pidfd
+ * (any more). */
+int child_reap(pid_t pid, int pidfd, int *exitcode);
+/* Random bytes. */
+void random_bytes(void *buffer, size_t size);
+/* Makes the calling process get `signal` when the thread that forked it ends. */
+void death_signal(int signal);
+/* Makes the calling process get `signal` when the last write end of the pipe that fd is the read end of is closed. The
+ * setting belongs to the open pipe end: one process at a time. */
+int hangup_signal(int fd, int signal);
+/* True in the thread that the process started with. */
+bool on_main_thread(void);
+/* Names the calling process for ps and top (15 bytes of it are seen). */
+void process_title(const char *name);
+
+/* At least 1. */
+int cpus_online(void);
+int cpus_usable(void);
+
+#endif

@@ -1,0 +1,269 @@
+/* Linux 5.4 and later, glibc or musl.
+ *
+ * Nothing here keeps state, so there is nothing to guard and nothing that a death could leave half done; the one
+ * exception, a reservation that is interrupted, leaves a file that is longer than its user has noted, which the next
+ * one starts over. Calls that C libraries wrap only since recently are made by syscall(), with the numbers that all
+ * architectures share. */
+#include "platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/falloc.h>
+#include <linux/futex.h>
+#include <math.h>
+#include <mp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef MFD_CLOEXEC
+#define MFD_CLOEXEC 1U
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U
+#endif
+
+#define WAIT_PIDFD ((idtype_t)3) /* P_PIDFD, which older headers do not have */
+#define SECOND INT64_C(1000000000)
+#define RESERVE_STEP (UINT64_C(4) << 20)
+
+/* ---- time ---- */
+
+int64_t clock_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * SECOND + now.tv_nsec;
+}
+
+bool clock_deadline(double seconds, int64_t *deadline)
+{
+    int64_t now = clock_now();
+
+    if (isnan(seconds))
+        return false;
+    if (seconds <= 0)
+        *deadline = now;
+    else if (seconds >= (double)(INT64_MAX - now) / (double)SECOND - 1)
+        *deadline = DEADLINE_NEVER;
+    else
+        *deadline = now + (int64_t)(seconds * (double)SECOND);
+    return true;
+}
+
+int futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+    struct timespec end = {.tv_sec = (time_t)(deadline / SECOND), .tv_nsec = (long)(deadline % SECOND)};
+    struct timespec *limit = deadline == DEADLINE_NEVER ? NULL : &end;
+
+    /* FUTEX_WAIT_BITSET is the one whose deadline is absolute and monotonic. */
+    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, limit, NULL, FUTEX_BITSET_MATCH_ANY) == 0)
+        return 0;
+    return errno == ETIMEDOUT ? MP_ETIMEOUT : 0;
+}
+
+void futex_wake(_Atomic uint32_t *word, int count)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+}
+
+/* ---- memory files ---- */
+
+static int file_error(int number)
+{
+    switch (number) {
+    case EMFILE:
+    case ENFILE:
+        return MP_EAGAIN;
+    case ENOMEM:
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return MP_ENOMEM;
+    case EEXIST:
+        return MP_EEXIST;
+    case EACCES:
+    case EPERM:
+        return MP_EACCESS;
+    default:
+        return MP_ESYSTEM;
+    }
+}
+
+int memory_file(void)
+{
+    /* Systems can be told to refuse memory files that might be executed; older ones do not know the flag. */
+    long fd = syscall(SYS_memfd_create, "libmp", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+
+    if (fd < 0 && errno == EINVAL)
+        fd = syscall(SYS_memfd_create, "libmp", MFD_CLOEXEC);
+    return fd >= 0 ? (int)fd : file_error(errno);
+}
+
+const char *memory_directory(void)
+{
+    return "/dev/shm";
+}
+
+int memory_file_unnamed(void)
+{
+    int fd = open(memory_directory(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return file_error(errno);
+    fchmod(fd, 0600); /* whatever the umask */
+    return fd;
+}
+
+int memory_file_link(int fd, const char *path)
+{
+    char self[40];
+
+    /* The direct way needs a privilege on older kernels; the other way needs /proc. */
+    if (linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0)
+        return 0;
+    if (errno == EEXIST)
+        return MP_EEXIST;
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : file_error(errno);
+}
+
+/* Whether a file may become that long; asking for more than RLIMIT_FSIZE would raise SIGXFSZ, which kills. */
+static bool may_grow_to(uint64_t size)
+{
+    struct rlimit limit;
+
+    if (size > INT64_MAX)
+        return false;
+    return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || size <= limit.rlim_cur;
+}
+
+/* In steps, as a signal makes a whole call start over: a large one might never get through under a steady timer. */
+static int reserve_steps(int fd, uint64_t from, uint64_t to)
+{
+    uint64_t step = RESERVE_STEP;
+
+    while (from < to) {
+        uint64_t size = to - from < step ? to - from : step;
+
+        if (fallocate(fd, 0, (off_t)from, (off_t)size) == 0)
+            from += size;
+        else if (errno != EINTR)
+            return file_error(errno) == MP_ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
+        else if (step > RESERVE_STEP / 1024)
+            step /= 2;
+    }
+    return 0;
+}
+
+int memory_file_reserve(int fd, uint64_t from, uint64_t to)
+{
+    struct stat before;
+
+    if (fstat(fd, &before) != 0)
+        return MP_ESYSTEM;
+    if (to > (uint64_t)before.st_size && !may_grow_to(to))
+        return MP_ENOMEM;
+    int error = reserve_steps(fd, from, to);
+    if (error != 0 && to > (uint64_t)before.st_size) {
+        int reason = errno;
+
+        while (ftruncate(fd, before.st_size) != 0 && errno == EINTR)
+            ;
+        errno = reason;
+    }
+    return error;
+}
+
+void memory_file_punch(int fd, uint64_t from, uint64_t to)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t first = (from + page - 1) / page * page;
+    uint64_t end = to / page * page;
+
+    if (first >= end)
+        return;
+    while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first, (off_t)(end - first)) != 0 &&
+           errno == EINTR)
+        ;
+}
+
+/* ---- processes ---- */
+
+int pidfd_of(pid_t pid)
+{
+    return (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec always */
+}
+
+int pidfd_signal(int pidfd, int signal)
+{
+    if (syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) == 0 || errno == ESRCH)
+        return 0;
+    return MP_ESYSTEM;
+}
+
+int child_reap(pid_t pid, int pidfd, int *exitcode)
+{
+    siginfo_t info = {.si_pid = 0};
+    int error = pidfd >= 0 ? waitid(WAIT_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG)
+                           : waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG);
+
+    if (error != 0)
+        return errno == ECHILD ? MP_ENOENT : MP_ESYSTEM;
+    if (info.si_pid == 0)
+        return 0;
+    *exitcode = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+    return 1;
+}
+
+void random_bytes(void *buffer, size_t size)
+{
+    char *at = buffer;
+
+    while (size > 0) {
+        ssize_t got = getrandom(at, size, 0);
+
+        if (got > 0) {
+            at += got;
+            size -= (size_t)got;
+        }
+    }
+}
+
+void death_signal(int signal)
+{
+    prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0);
+}
+
+int hangup_signal(int fd, int signal)
+{
+    if (fcntl(fd, F_SETOWN, getpid()) != 0 || fcntl(fd, F_SETSIG, signal) != 0 || fcntl(fd, F_SETFL, O_ASYNC) != 0)
+        return MP_ESYSTEM;
+    return 0;
+}
+
+bool on_main_thread(void)
+{
+    return (pid_t)syscall(SYS_gettid) == getpid();
+}
+
+void process_title(const char *name)
+{
+    prctl(PR_SET_NAME, name, 0, 0, 0);
+}

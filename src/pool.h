@@ -1,0 +1,64 @@
+/* The caller's side of a pool: what pool.c, slots.c, result.c and map.c share. All of it belongs to the process that made the
+ * pool; it lies in the pool's heap only so that handles read as zeros, and not as something else, once the pool is freed. */
+#ifndef POOL_H
+#define POOL_H
+
+#include <pthread.h>
+
+#include "dispatch.h"
+
+#define POOL_MAGIC UINT64_C(0x6d705f706f6f6c31)
+
+struct mp_pool {
+    uint64_t magic;
+    struct mp_pool *next; /* of this process's pools */
+    pid_t owner, keeper;
+    int keeper_pidfd;
+    bool keeper_gone;      /* it has ended and was reaped. Written under the mutex */
+    pthread_mutex_t mutex; /* between the caller's threads: guards all below, and the queue's tail */
+    struct slot *free;
+    struct slot *detached, *detached_last; /* slots whose handle was freed before the task was done, or never given */
+    uint64_t detached_count, slot_count;
+    int segments, rings;
+    uint64_t ring_size;
+    _Atomic uint64_t staging; /* owns a block until it has its place */
+    struct pool shared;
+};
+
+/* 0; MP_EINVAL: not a live pool; MP_EFOREIGN: another process's. */
+int pool_check(const mp_pool *pool);
+/* Looks whether the keeper has ended, and if so fails all that will not be done any more. */
+void pool_look_after_keeper(mp_pool *pool);
+/* Why no task can be submitted: 0, MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER. */
+int pool_refusal(mp_pool *pool);
+
+/* slots.c. Under the pool's mutex. */
+/* A slot in no use, its task zero; NULL: no memory. */
+struct slot *slot_take(mp_pool *pool);
+/* Back to the free ones, with all it owns. */
+void slot_recycle(mp_pool *pool, struct slot *slot);
+/* Nobody will ask for it: goes back when its task is done. */
+void slot_detach(mp_pool *pool, struct slot *slot);
+/* Queues the slot's task. MP_ENOMEM: it is not queued. Wake a worker afterwards, without the mutex. */
+int slot_submit(mp_pool *pool, struct slot *slot);
+/* A slot with a copy of the argument and room for the result. */
+int slot_prepare(mp_pool *pool, struct slot **slot, uint64_t function, const void *arg, uint64_t arg_size,
+                 uint64_t result_size);
+
+/* result.c. Waits until the word says done: 0 or MP_ETIMEOUT. */
+int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, int64_t deadline);
+
+/* map.c. */
+int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline);
+bool map_is_done(struct mp_result *result);
+/* The failure of the first item that failed. */
+int map_status(const struct map_job *job);
+int map_item_status(struct heap *heap, struct map_job *job, uint64_t index, int *status);
+/* Under the mutex: nobody will ask for the map any more, all its chunks are done. */
+void map_release(mp_pool *pool, struct map_job *job);
+/* Under the mutex: one of its helpers has been taken back. */
+void map_helper_gone(mp_pool *pool, struct map_job *job);
+/* Fails all chunks that are not done. */
+void map_fail(struct heap *heap, struct map_job *job, int error);
+
+#endif

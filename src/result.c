@@ -1,0 +1,273 @@
+/* Submitting single tasks, waiting, and handing out results. */
+#include <math.h>
+#include <mp.h>
+#include <string.h>
+
+#include "platform.h"
+#include "pool.h"
+
+/* Looks so long for a result before it sleeps, where there is more than one CPU. */
+#define SPIN_NS 20000
+/* A sleeper looks this often whether the keeper still lives: it cannot wait for both. */
+#define LOOK_NS INT64_C(50000000)
+
+static struct slot *slot_of(mp_result *result)
+{
+    return (struct slot *)(void *)((char *)result - offsetof(struct slot, result));
+}
+
+static int result_check(const mp_result *result)
+{
+    if (result == NULL || (uintptr_t)result % CACHE_LINE != 0 || result->magic != RESULT_MAGIC)
+        return MP_EINVAL;
+    return pool_check(result->pool);
+}
+
+static bool is_done(_Atomic uint32_t *word)
+{
+    return task_state(atomic_load_explicit(word, memory_order_acquire)) == TASK_DONE;
+}
+
+/* ---- waiting ---- */
+
+static bool spin(mp_pool *pool, _Atomic uint32_t *word)
+{
+    if (pool->shared.cpus < 2)
+        return false;
+    int64_t end = clock_now() + SPIN_NS;
+    do {
+        for (int i = 0; i < 64; i++) {
+            if (is_done(word))
+                return true;
+            cpu_relax();
+        }
+    } while (clock_now() < end);
+    return false;
+}
+
+int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, int64_t deadline)
+{
+    if (is_done(word))
+        return 0;
+    if (deadline > clock_now() && spin(pool, word))
+        return 0;
+    for (;;) {
+        uint32_t now = atomic_load(word);
+        int64_t time = clock_now();
+
+        if (task_state(now) == TASK_DONE)
+            return 0;
+        if (time >= deadline)
+            return MP_ETIMEOUT;
+        if ((now & TASK_WAITER) == 0 && !atomic_compare_exchange_strong(word, &now, now | TASK_WAITER))
+            continue;
+        int64_t end = deadline - time < LOOK_NS ? deadline : time + LOOK_NS;
+        if (futex_wait(word, now | TASK_WAITER, end) != MP_ETIMEOUT)
+            continue;
+        pool_look_after_keeper(pool);
+        /* In case it is overlooked: its ticket was in the hands of a worker that was stopped. */
+        if (task_state(atomic_load(word)) == TASK_QUEUED)
+            dispatch_rescan(&pool->shared);
+    }
+}
+
+/* ---- submitting ---- */
+
+static int submit(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size, size_t result_size,
+                  mp_result **result)
+{
+    struct slot *slot;
+
+    pthread_mutex_lock(&pool->mutex);
+    int error = pool_refusal(pool);
+    if (error == 0)
+        error = slot_prepare(pool, &slot, (uint64_t)(uintptr_t)function, arg, arg_size, result_size);
+    if (error == 0) {
+        error = slot_submit(pool, slot);
+        if (error != 0)
+            slot_recycle(pool, slot);
+        else if (result == NULL)
+            slot_detach(pool, slot);
+        else
+            slot->result.magic = RESULT_MAGIC;
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    if (error != 0)
+        return error;
+    dispatch_wake(&pool->shared);
+    if (result != NULL)
+        *result = &slot->result;
+    return 0;
+}
+
+int mp_pool_apply_async(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size, size_t result_size,
+                        mp_result **result)
+{
+    int error = pool_check(pool);
+
+    if (error != 0)
+        return error;
+    if (function == NULL || (arg == NULL && arg_size > 0))
+        return MP_EINVAL;
+    return submit(pool, function, arg, arg_size, result_size, result);
+}
+
+int mp_pool_apply(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size, void *result,
+                  size_t result_size)
+{
+    mp_result *handle;
+    int error;
+
+    if (result == NULL && result_size > 0)
+        return MP_EINVAL;
+    error = mp_pool_apply_async(pool, function, arg, arg_size, result_size, &handle);
+    if (error != 0)
+        return error;
+    error = mp_result_get(handle, result, result_size, MP_FOREVER);
+    mp_result_free(handle);
+    return error;
+}
+
+/* ---- results ---- */
+
+static int wait_until(mp_result *result, int64_t deadline)
+{
+    if (result->job != NULL)
+        return map_wait(result->pool, result, deadline);
+    return result_wait_word(result->pool, &slot_of(result)->task.word, deadline);
+}
+
+/* Whether it has ended; asks the keeper's fate only when it has not. */
+static bool has_ended(mp_result *result)
+{
+    for (int i = 0; i < 2; i++) {
+        if (result->job != NULL ? map_is_done(result) : is_done(&slot_of(result)->task.word))
+            return true;
+        if (i == 0)
+            pool_look_after_keeper(result->pool);
+    }
+    return false;
+}
+
+static uint64_t result_size(mp_result *result)
+{
+    struct map_job *job = result->job;
+
+    return job != NULL ? job->count * job->result_size : slot_of(result)->task.result_size;
+}
+
+static int status_of(mp_result *result)
+{
+    return result->job != NULL ? map_status(result->job) : slot_of(result)->task.status;
+}
+
+int mp_result_wait(mp_result *result, double timeout)
+{
+    int64_t deadline;
+    int error = result_check(result);
+
+    if (error != 0)
+        return error;
+    if (!clock_deadline(timeout, &deadline))
+        return MP_EINVAL;
+    return wait_until(result, deadline);
+}
+
+int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout)
+{
+    if (buffer == NULL && size > 0)
+        return MP_EINVAL;
+    int error = mp_result_wait(result, timeout);
+    if (error != 0)
+        return error;
+    struct heap *heap = result->pool->shared.heap;
+    struct map_job *job = result->job;
+    int status = status_of(result);
+    uint64_t length = result_size(result);
+
+    /* A map delivers what there is, with zeros for what failed. */
+    if (job == NULL && status != 0)
+        return status;
+    if (length > size)
+        return MP_ETOOSMALL;
+    if (length > 0)
+        memcpy(buffer, job != NULL ? heap_at(heap, atomic_load(&job->results)) : task_result(heap, &slot_of(result)->task),
+               length);
+    return status;
+}
+
+int mp_result_ready(mp_result *result, bool *ready)
+{
+    int error = result_check(result);
+
+    if (error == 0 && ready == NULL)
+        error = MP_EINVAL;
+    if (error == 0)
+        *ready = has_ended(result);
+    return error;
+}
+
+/* 0 when it is a live handle, `out` is there and the task has ended. */
+static int check_ended(mp_result *result, const void *out)
+{
+    int error = result_check(result);
+
+    if (error == 0 && out == NULL)
+        error = MP_EINVAL;
+    if (error == 0 && !has_ended(result))
+        error = MP_ENOTREADY;
+    return error;
+}
+
+int mp_result_successful(mp_result *result, bool *successful)
+{
+    int error = check_ended(result, successful);
+
+    if (error == 0)
+        *successful = status_of(result) == 0;
+    return error;
+}
+
+int mp_result_size(mp_result *result, size_t *size)
+{
+    int error = check_ended(result, size);
+
+    if (error == 0)
+        *size = result_size(result);
+    return error;
+}
+
+int mp_result_status(mp_result *result, size_t index, int *status)
+{
+    int error = check_ended(result, status);
+
+    if (error != 0)
+        return error;
+    if (result->job != NULL)
+        return map_item_status(result->pool->shared.heap, result->job, index, status);
+    if (index != 0)
+        return MP_EINDEX;
+    *status = slot_of(result)->task.status;
+    return 0;
+}
+
+int mp_result_free(mp_result *result)
+{
+    if (result == NULL)
+        return 0;
+    int error = result_check(result);
+    if (error != 0)
+        return error;
+    mp_pool *pool = result->pool;
+    pthread_mutex_lock(&pool->mutex);
+    if (result->magic != RESULT_MAGIC)
+        error = MP_EINVAL;
+    else if (result->job != NULL)
+        map_release(pool, result->job);
+    else if (is_done(&slot_of(result)->task.word))
+        slot_recycle(pool, slot_of(result));
+    else
+        slot_detach(pool, slot_of(result));
+    pthread_mutex_unlock(&pool->mutex);
+    return error;
+}

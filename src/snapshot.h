@@ -1,0 +1,26 @@
+/* Snapshots: a container's whole content as it was at one moment, in private memory. What compares, prints, copies and sorts
+ * containers works on these, so that it holds no mutex while it takes its time. */
+#ifndef SNAPSHOT_H
+#define SNAPSHOT_H
+
+#include <mp.h>
+
+#include "object.h"
+
+struct snapshot_item {
+    mp_value key; /* none for a list's */
+    mp_value value;
+};
+
+struct snapshot {
+    size_t count;
+    struct snapshot_item *item; /* each owns its memory */
+};
+
+/* Of a dict (in order of insertion) or a list. MP_EINVAL, MP_ENOMEM, MP_EDEADLK. */
+int snapshot_take(struct object *object, uint64_t magic, struct snapshot *snapshot);
+/* The same by one who holds the object's mutex. */
+int snapshot_take_locked(struct object *object, struct snapshot *snapshot);
+void snapshot_free(struct snapshot *snapshot);
+
+#endif

@@ -1,0 +1,141 @@
+/* What the caller, the keeper and the workers of a pool share. All of it lies in the pool's own heap, which all of them have
+ * mapped at the same address; offsets are from the heap's start.
+ *
+ * THE TRUTH is one word per task (and per chunk of a map): free, queued, running by worker w, done. A worker claims a task
+ * with one compare-and-swap of that word, which names it from that instant on. Before, it has stored the task in its own
+ * record (worker.task): so for whatever died, the keeper looks at that one task, and its word says whether the dead one had
+ * it. Everything else is a HINT of where to look, and may be wrong after a death: the queue of tickets and its head, the
+ * ranges that workers have taken from it, the sets of sleeping and of searching workers. Whoever finds that a hint may have
+ * been lost sets `rescan`, and the next worker looks at all tasks.
+ *
+ * SLEEPING. A worker that finds nothing puts itself into `sleeping`, looks once more, and sleeps on its own word. Who queues a
+ * task wakes one of them, unless a worker is `searching` already: that one will find the task, and when it does, and there
+ * are more, it wakes the next. So workers wake one by one, as work appears. All of this is idempotent bit by bit: for a dead
+ * worker the keeper clears its bits, and wakes all others once, as it may have died while waking one. */
+#ifndef TASK_H
+#define TASK_H
+
+#include <mp.h>
+
+#include "heap.h"
+
+enum task_state { TASK_FREE, TASK_QUEUED, TASK_RUNNING, TASK_DONE };
+#define TASK_STATE UINT32_C(7)
+#define TASK_WAITER UINT32_C(8) /* somebody sleeps on the word: whoever makes it done wakes them */
+#define TASK_WORKER_SHIFT 16
+
+#define TASK_INLINE 64
+#define CACHE_LINE 64
+
+/* A task. The first cache line is all that a task with small arguments needs.
+ * The argument lies in data when it fits, else in arg_block; the result behind it in data when it fits as well, else in
+ * result_block. Written by the caller before the word says queued, by the worker while it says running by it, by the keeper
+ * after that one died. function 0: the task is to help with a map, data begins with the job's offset. */
+struct task {
+    _Atomic uint32_t word;
+    int32_t status; /* when done: 0, the task's code, or MP_E... */
+    uint64_t function;
+    uint64_t arg_size;
+    uint64_t result_size; /* asked for; when done: delivered */
+    unsigned char data[TASK_INLINE];
+    _Atomic uint64_t arg_block;
+    _Atomic uint64_t result_block;
+    _Atomic uint64_t returned_block; /* what mp_task_return() was given */
+    uint32_t deaths;                 /* workers that died of it */
+    uint32_t returned;               /* 1: the result lies in returned_block */
+};
+
+/* Part of a map: consecutive items, claimed like a task. */
+struct chunk {
+    _Atomic uint32_t word;
+    uint32_t done;   /* of its items: dealt with before its last worker died */
+    int32_t status;  /* of the first item that failed */
+    uint32_t deaths; /* at item `done` */
+};
+
+/* A map. Lies in a block of its own, the chunks behind it. */
+struct map_job {
+    uint64_t function;
+    uint64_t count, arg_size, result_size;
+    uint64_t chunk_size, chunk_count;
+    _Atomic uint64_t args, results, statuses; /* blocks; statuses: an int32_t per item */
+    /* The caller's own. */
+    struct slot *slot; /* of the map's result, which owns this job */
+    uint64_t helpers;  /* helping tasks not yet taken back */
+    bool released;     /* nobody will ask any more: goes with the last helper */
+    _Alignas(CACHE_LINE) _Atomic uint64_t next; /* hint: the first chunk nobody has a ticket for */
+    _Alignas(CACHE_LINE) struct chunk chunk[];
+};
+
+#define RESULT_MAGIC UINT64_C(0x6d705f7265733131)
+
+/* The caller's handle, next to its task. Only the caller's process uses it. */
+struct mp_result {
+    uint64_t magic; /* RESULT_MAGIC while the handle is live */
+    struct mp_pool *pool;
+    struct slot *next;       /* in the caller's lists */
+    struct map_job *job;     /* of a map, else NULL */
+    struct map_job *helping; /* of a task that helps with a map, else NULL */
+    _Atomic uint64_t cursor; /* of a map: chunks below are done */
+};
+
+struct slot {
+    _Alignas(CACHE_LINE) struct task task;
+    _Alignas(CACHE_LINE) struct mp_result result;
+};
+
+/* Segment k holds SEGMENT_FIRST << k slots. */
+#define SEGMENT_FIRST 64
+#define SEGMENTS 24
+
+enum worker_phase { WORKER_NONE, WORKER_STARTING, WORKER_WORKING, WORKER_LEAVING, WORKER_RETIRED, WORKER_REFUSED };
+
+/* A worker's record. Written by the worker; by the keeper before the fork and after the death. */
+struct worker {
+    _Alignas(2 * CACHE_LINE) _Atomic uint64_t task; /* offset: what it is about to claim, or has claimed */
+    _Atomic uint64_t job;                           /* the same for a chunk: the map, the chunk, the item it is at */
+    _Atomic uint64_t chunk;
+    _Atomic uint64_t item;
+    _Atomic uint64_t range_next, range_end; /* tickets taken from the queue and not yet looked at; others may steal */
+    _Atomic int32_t pid;                    /* 0: none */
+    _Atomic uint32_t phase;                 /* enum worker_phase */
+    _Atomic uint32_t asleep;                /* futex: 1 while it sleeps or is about to */
+};
+
+#define WORKER_SETS (MP_POOL_MAX_WORKERS / 64)
+
+enum pool_state { POOL_OPEN, POOL_CLOSED, POOL_TERMINATED };
+
+struct pool {
+    /* Written before the keeper is forked. */
+    struct heap *heap;
+    uint32_t workers;
+    uint32_t sets; /* words of the sets below that are in use */
+    uint32_t cpus;
+    uint32_t retries;
+    uint32_t tasks_per_child; /* 0: no limit */
+    int (*initializer)(void *);
+    void *initializer_arg;
+    int32_t caller;       /* pid */
+    int caller_pidfd;
+    int bell;             /* eventfd: the caller calls the keeper */
+    struct worker *worker;
+
+    _Atomic uint32_t state;   /* enum pool_state, only ever grows */
+    _Atomic int32_t broken;   /* 0, or why no task will run any more: MP_EINITIALIZER, MP_EBROKEN */
+    _Atomic uint32_t started; /* futex: 1 once all workers are forked; 2: could not be, see start_error */
+    _Atomic int32_t start_error;
+    _Atomic uint32_t rescan; /* 1: look at all tasks, some may be queued that no ticket leads to */
+    _Atomic uint64_t segment[SEGMENTS];
+    _Atomic uint64_t ring_block[SEGMENTS]; /* all rings there were: they are kept, so that a late reader finds sense */
+    _Atomic uint64_t worker_block;
+
+    /* The queue: tickets 0, 1, 2, ...; ticket t's task is ring[1 + t % size], ring[0] is the size, a power of two. */
+    _Alignas(2 * CACHE_LINE) _Atomic uint64_t head; /* hint: the first ticket nobody has taken */
+    _Alignas(2 * CACHE_LINE) _Atomic uint64_t tail; /* tickets written; by the caller alone */
+    _Atomic uint64_t ring;                          /* offset of the newest ring */
+    _Alignas(2 * CACHE_LINE) _Atomic uint64_t sleeping[WORKER_SETS];
+    _Alignas(2 * CACHE_LINE) _Atomic uint64_t searching[WORKER_SETS];
+};
+
+#endif

@@ -1,0 +1,356 @@
+/* A worker: finds tasks, runs them, sleeps when there are none. */
+#include <mp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "dispatch.h"
+#include "platform.h"
+#include "process.h"
+
+/* Looks for work so long before it sleeps, where a CPU is free for that. */
+#define SPIN_NS 50000
+/* Takes this many tickets at once when tasks are short, and the whole lot is expected to take no longer than BATCH_NS. */
+#define MAX_BATCH 16
+#define BATCH_NS 4000
+
+/* This process's own. */
+static struct {
+    uint32_t index;
+    struct worker *record;
+    bool searching;          /* is in pool->searching */
+    uint32_t tasks_left;     /* until it is replaced; 0: no limit */
+    uint64_t batch;          /* tickets to take at a time */
+    int64_t batch_started;   /* when the tickets in hand were taken */
+    uint64_t batch_size;
+    struct task *running;    /* for mp_task_return() */
+    uint64_t returned_size;
+    struct pool *pool;
+} self;
+
+static uint64_t load(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void store(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+/* ---- finding a task ---- */
+
+static bool claim(struct pool *pool, struct task *task)
+{
+    if (task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) != TASK_QUEUED)
+        return false;
+    /* First the record, then the claim: at no time is a task claimed that the keeper could not find. */
+    store(&self.record->task, heap_offset(pool->heap, task));
+    undo_order();
+    return task_claim(&task->word, self.index);
+}
+
+static struct task *task_of_ticket(struct pool *pool, uint64_t ticket)
+{
+    _Atomic uint64_t *ring = heap_at(pool->heap, atomic_load_explicit(&pool->ring, memory_order_acquire));
+    uint64_t size = load(&ring[0]);
+
+    return heap_at(pool->heap, load(&ring[1 + (ticket & (size - 1))]));
+}
+
+/* From the tickets of one worker, this one's own or another's: whichever task is still there to be claimed. */
+static struct task *claim_from_range(struct pool *pool, struct worker *owner)
+{
+    uint64_t end = load(&owner->range_end);
+
+    for (uint64_t ticket = load(&owner->range_next); ticket < end; ticket++) {
+        struct task *task = task_of_ticket(pool, ticket);
+
+        if (owner == self.record) {
+            store(&owner->range_next, ticket + 1);
+            if (ticket + 1 < end)
+                __builtin_prefetch(task_of_ticket(pool, ticket + 1), 1);
+        }
+        if (claim(pool, task))
+            return task;
+    }
+    return NULL;
+}
+
+/* How many tickets to take: more while tasks turn out short, so that the head is not touched for each; one as soon as they
+ * are not, so that tasks start in order and nobody waits behind a long one. */
+static void adapt_batch(struct pool *pool)
+{
+    int64_t now = clock_now();
+    int64_t each = (now - self.batch_started) / (int64_t)(self.batch_size + 1);
+
+    if (self.batch_size != 0 && each * MAX_BATCH < BATCH_NS)
+        self.batch = self.batch * 2 > MAX_BATCH ? MAX_BATCH : self.batch * 2;
+    else if (each * (int64_t)self.batch > BATCH_NS)
+        self.batch = 1;
+    uint64_t fair = (load(&pool->tail) - load(&pool->head)) / pool->workers + 1;
+    if (self.batch > fair)
+        self.batch = fair;
+    self.batch_started = now;
+}
+
+/* Takes tickets from the queue into this worker's range. */
+static bool take_tickets(struct pool *pool)
+{
+    uint64_t head = atomic_load(&pool->head);
+    uint64_t tail = atomic_load(&pool->tail);
+
+    if (head >= tail)
+        return false;
+    adapt_batch(pool);
+    for (;;) {
+        uint64_t count = tail - head < self.batch ? tail - head : self.batch;
+
+        if (atomic_compare_exchange_weak(&pool->head, &head, head + count)) {
+            self.batch_size = count;
+            store(&self.record->range_next, head);
+            store(&self.record->range_end, head + count);
+            return true;
+        }
+        if (head >= tail)
+            return false;
+    }
+}
+
+static bool claim_slot(struct slot *slot, void *found)
+{
+    if (!claim(self.pool, &slot->task))
+        return false;
+    *(struct task **)found = &slot->task;
+    return true;
+}
+
+/* Looks at all tasks. When it finds one there may be more. */
+static struct task *claim_anywhere(struct pool *pool)
+{
+    struct task *task = NULL;
+
+    if (atomic_exchange(&pool->rescan, 0) != 0 && slots_visit(pool, claim_slot, &task))
+        atomic_store(&pool->rescan, 1);
+    return task;
+}
+
+static struct task *find_task(struct pool *pool)
+{
+    struct task *task;
+
+    do {
+        task = claim_from_range(pool, self.record);
+        if (task != NULL)
+            return task;
+        if (atomic_load_explicit(&pool->rescan, memory_order_relaxed) != 0) {
+            task = claim_anywhere(pool);
+            if (task != NULL)
+                return task;
+        }
+    } while (take_tickets(pool));
+    /* What others have taken tickets for, and are too busy to look at. */
+    for (uint32_t i = 0; i < pool->workers && task == NULL; i++) {
+        struct worker *other = &pool->worker[i];
+
+        if (other != self.record && load(&other->range_next) < load(&other->range_end))
+            task = claim_from_range(pool, other);
+    }
+    return task;
+}
+
+/* ---- waiting for one ---- */
+
+static bool is_time_to_look(struct pool *pool)
+{
+    return tickets_left(pool) || atomic_load(&pool->rescan) != 0 || atomic_load(&pool->state) != POOL_OPEN;
+}
+
+/* Whether there is a CPU for this worker to spin on: not when the caller and the workers that are awake fill them. */
+static bool may_spin(struct pool *pool)
+{
+    uint32_t awake = pool->workers;
+
+    for (uint32_t i = 0; i < pool->sets; i++)
+        awake -= (uint32_t)__builtin_popcountll(load(&pool->sleeping[i]));
+    return awake + 1 <= pool->cpus;
+}
+
+static bool spin(struct pool *pool)
+{
+    if (!may_spin(pool))
+        return false;
+    int64_t end = clock_now() + SPIN_NS;
+    do {
+        for (int i = 0; i < 64; i++) {
+            if (is_time_to_look(pool))
+                return true;
+            cpu_relax();
+        }
+    } while (clock_now() < end);
+    return false;
+}
+
+static void start_searching(struct pool *pool)
+{
+    if (!self.searching)
+        set_add(pool->searching, self.index);
+    self.searching = true;
+}
+
+static void stop_searching(struct pool *pool)
+{
+    if (self.searching)
+        set_remove(pool->searching, self.index);
+    self.searching = false;
+}
+
+static void sleep_until_woken(struct pool *pool)
+{
+    stop_searching(pool);
+    atomic_store(&self.record->asleep, 1);
+    set_add(pool->sleeping, self.index);
+    /* Who queued a task before it could see us in the set has queued it early enough for us to see it now. */
+    if (!is_time_to_look(pool)) {
+        while (atomic_load(&self.record->asleep) != 0)
+            futex_wait(&self.record->asleep, 1, DEADLINE_NEVER);
+    }
+    /* Who took us out of the set has put us into the other one; after that of dispatch_wake_all() we do so ourselves. */
+    set_remove(pool->sleeping, self.index);
+    set_add(pool->searching, self.index);
+    self.searching = true;
+    atomic_store(&self.record->asleep, 0);
+}
+
+/* A claimed task; NULL when the worker is to end. */
+static struct task *next_task(struct pool *pool)
+{
+    for (;;) {
+        bool closed = atomic_load(&pool->state) != POOL_OPEN; /* before looking: what is queued comes before closing */
+        struct task *task = find_task(pool);
+
+        if (task != NULL) {
+            if (self.searching) {
+                stop_searching(pool);
+                if (is_time_to_look(pool))
+                    dispatch_wake(pool);
+            }
+            return task;
+        }
+        if (closed)
+            return NULL;
+        start_searching(pool);
+        if (!spin(pool))
+            sleep_until_woken(pool);
+    }
+}
+
+/* ---- running it ---- */
+
+void worker_flush(void)
+{
+    if (__fpending(stdout) != 0)
+        fflush(stdout);
+    if (__fpending(stderr) != 0)
+        fflush(stderr);
+}
+
+bool worker_may_go_on(struct pool *pool)
+{
+    return pool->tasks_per_child == 0 || --self.tasks_left > 0;
+}
+
+static int call(struct pool *pool, struct task *task)
+{
+    mp_task_function *function = (mp_task_function *)(uintptr_t)task->function;
+    void *result = task_result(pool->heap, task);
+
+    if (result != NULL)
+        memset(result, 0, task->result_size);
+    self.running = task;
+    int code = function(task_arg(pool->heap, task), result);
+    self.running = NULL;
+    return code < 0 ? MP_EVALUE : code;
+}
+
+static void run(struct pool *pool, struct task *task)
+{
+    task->returned = 0; /* what a worker before, that died, returned does not count */
+    task->status = call(pool, task);
+    if (task->returned != 0)
+        task->result_size = self.returned_size;
+    worker_flush();
+    task_finish(&task->word);
+}
+
+int mp_task_return(const void *data, size_t size)
+{
+    struct task *task = self.running;
+
+    if (task == NULL || (data == NULL && size > 0))
+        return MP_EINVAL;
+    struct heap *heap = self.pool->heap;
+    task->returned = 0;
+    heap_free(heap, &task->returned_block);
+    int error = heap_alloc(heap, size, &task->returned_block);
+    if (error != 0)
+        return error;
+    if (size > 0)
+        memcpy(heap_at(heap, atomic_load(&task->returned_block)), data, size);
+    self.returned_size = size;
+    task->returned = 1;
+    return 0;
+}
+
+static void initialise(struct pool *pool)
+{
+    if (pool->initializer != NULL && pool->initializer(pool->initializer_arg) != 0) {
+        atomic_store(&self.record->phase, WORKER_REFUSED);
+        worker_flush();
+        _exit(1);
+    }
+    worker_flush();
+    atomic_store(&self.record->phase, WORKER_WORKING);
+}
+
+/* False: the worker has done its share and is to be replaced. */
+static bool do_task(struct pool *pool, struct task *task)
+{
+    uint64_t job;
+
+    if (task->function != 0) {
+        run(pool, task);
+        return worker_may_go_on(pool);
+    }
+    memcpy(&job, task->data, sizeof job);
+    if (worker_help(pool, self.index, heap_at(pool->heap, job))) {
+        task_finish(&task->word);
+        return true;
+    }
+    task_requeue(&task->word);
+    return false;
+}
+
+void worker_run(struct pool *pool, uint32_t index)
+{
+    struct task *task;
+
+    self.pool = pool;
+    self.index = index;
+    self.record = &pool->worker[index];
+    self.tasks_left = pool->tasks_per_child;
+    self.batch = 1;
+    self.searching = false;
+    initialise(pool);
+    while ((task = next_task(pool)) != NULL) {
+        if (!do_task(pool, task)) {
+            atomic_store(&self.record->phase, WORKER_RETIRED);
+            dispatch_rescan(pool);
+            process_leave(0);
+        }
+    }
+    atomic_store(&self.record->phase, WORKER_LEAVING);
+    process_leave(0);
+}

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Builds libmp and passes every test, on a fresh machine too. Arguments go to ctest; BUILD names another build folder, and
+# CMAKE_FLAGS adds to how it is configured.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/tests/need.sh"
+need gcc gcc
+need '/usr/include/stdio.h' libc6-dev
+need make make
+need cmake cmake
+need pkg-config pkg-config
+need '/usr/include/cmocka.h' libcmocka-dev
+install_missing
+
+build=${BUILD:-$root/build/tests}
+# shellcheck disable=SC2086
+cmake -S "$root" -B "$build" -DMP_TESTS=ON -DMP_EXAMPLES=ON ${CMAKE_FLAGS:-} >/dev/null
+cmake --build "$build" -j "$(nproc)"
+cd "$build" && ctest --output-on-failure "$@"

@@ -1,0 +1,127 @@
+#include "support.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+double now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+bool wait_until(bool (*cond)(void *), void *arg, double seconds)
+{
+    const struct timespec pause = {.tv_nsec = 500000};
+    double end = now() + seconds;
+
+    while (!cond(arg)) {
+        if (now() > end)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
+static int count_names(const char *folder, const char *prefix)
+{
+    DIR *directory = opendir(folder);
+    struct dirent *entry;
+    int count = 0;
+
+    if (directory == NULL)
+        return 0;
+    while ((entry = readdir(directory)) != NULL)
+        count += entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0;
+    closedir(directory);
+    return count;
+}
+
+int count_descriptors(void)
+{
+    return count_names("/proc/self/fd", "");
+}
+
+int count_shared_files(void)
+{
+    char prefix[64];
+
+    snprintf(prefix, sizeof prefix, "libmp-%lu-", (unsigned long)geteuid());
+    return count_names("/dev/shm", prefix);
+}
+
+/* The parent of a process, from the fourth field of its stat file; -1: it is gone. */
+static pid_t parent_of(const char *pid)
+{
+    char path[300], line[512];
+    int parent = -1;
+    FILE *file;
+
+    snprintf(path, sizeof path, "/proc/%s/stat", pid);
+    file = fopen(path, "r");
+    if (file == NULL)
+        return -1;
+    char *end = fgets(line, sizeof line, file) != NULL ? strrchr(line, ')') : NULL;
+    if (end != NULL && sscanf(end + 1, " %*c %d", &parent) != 1)
+        parent = -1;
+    fclose(file);
+    return parent;
+}
+
+int count_children(void)
+{
+    DIR *directory = opendir("/proc");
+    struct dirent *entry;
+    int count = 0;
+
+    if (directory == NULL)
+        return 0;
+    while ((entry = readdir(directory)) != NULL) {
+        if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && parent_of(entry->d_name) == getpid())
+            count++;
+    }
+    closedir(directory);
+    return count;
+}
+
+bool process_gone(pid_t pid)
+{
+    return kill(pid, 0) != 0 && errno == ESRCH;
+}
+
+struct counts {
+    int descriptors, children, shared_files;
+};
+
+static struct counts before;
+
+static bool as_before(void *arg)
+{
+    (void)arg;
+    return count_descriptors() <= before.descriptors && count_children() <= before.children &&
+           count_shared_files() <= before.shared_files;
+}
+
+int leak_check_begin(void **state)
+{
+    (void)state;
+    before = (struct counts){count_descriptors(), count_children(), count_shared_files()};
+    return 0;
+}
+
+int leak_check_end(void **state)
+{
+    (void)state;
+    if (wait_until(as_before, NULL, 5))
+        return 0;
+    fprintf(stderr, "leak: descriptors %d -> %d, children %d -> %d, shared files %d -> %d\n", before.descriptors,
+            count_descriptors(), before.children, count_children(), before.shared_files, count_shared_files());
+    return 1;
+}

@@ -1,0 +1,23 @@
+/* What the tests share: waiting for conditions, and looking for leaks. */
+#ifndef SUPPORT_H
+#define SUPPORT_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* Seconds on the monotonic clock. */
+double now(void);
+/* Waits until cond(arg) is true; false when it still is not after so many seconds. */
+bool wait_until(bool (*cond)(void *), void *arg, double seconds);
+int count_descriptors(void);
+/* Live and zombie children of this process. */
+int count_children(void);
+/* libmp's named objects of this user. */
+int count_shared_files(void);
+bool process_gone(pid_t pid);
+
+/* Group setup and teardown: descriptors, children and shared files are as they were. */
+int leak_check_begin(void **state);
+int leak_check_end(void **state);
+
+#endif
