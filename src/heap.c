@@ -340,6 +340,12 @@ void heap_unlock(struct heap *heap)
     mutex_unlock(&heap->mutex);
 }
 
+void heap_settle(struct heap *heap)
+{
+    if (heap_lock(heap) == 0)
+        heap_unlock(heap);
+}
+
 void heap_format(struct heap *heap)
 {
     uint64_t block = first_block();

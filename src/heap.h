@@ -78,6 +78,10 @@ uint64_t heap_block_size(const struct heap *heap, uint64_t offset);
  * UNDO_RECORDS words. heap_lock() repairs what a dead predecessor left; it fails only with MP_EDEADLK. */
 int heap_lock(struct heap *heap);
 void heap_unlock(struct heap *heap);
+/* Takes back a step that a dead process has left half done in the heap. Whoever finds a dead process in a structure of its own
+ * calls this before it looks at any ref: the dead one may have been in heap_alloc() or heap_free() for it, and the ref may hold
+ * what that step has stored and not committed. */
+void heap_settle(struct heap *heap);
 static inline void heap_set(struct heap *heap, _Atomic uint64_t *word, uint64_t value)
 {
     undo_set(&heap->undo, (char *)heap, word, value);

@@ -171,6 +171,7 @@ static void bury_worker(uint32_t index, int status)
     uint32_t phase = atomic_load(&worker->phase);
 
     self.live--;
+    heap_settle(pool->heap); /* before anybody looks at the task's blocks */
     settle_task(worker, index, error_of(status));
     set_remove(pool->searching, index);
     set_remove(pool->sleeping, index);

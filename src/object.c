@@ -168,6 +168,7 @@ static void clear_content(struct heap *heap, struct object *object)
 
 void object_repair(struct object *object)
 {
+    heap_settle(object_heap(object));
     object_begin(object);
     undo_roll_back(&object->undo, (char *)object_heap(object));
     object_commit(object);
@@ -185,6 +186,7 @@ static bool bury(struct heap *heap, struct object *object)
         object_repair(object);
     else if (error != 0)
         return false;
+    heap_settle(heap); /* that it is dead may be a step not committed */
     if (get(&object->magic) == OBJECT_DEAD) {
         clear_content(heap, object);
         if (heap_lock(heap) == 0) {
@@ -242,8 +244,11 @@ int object_lock(struct object *object, uint64_t magic)
     else if (error != 0)
         return error;
     if (get(&object->magic) != magic) {
-        mutex_unlock(&object->mutex);
-        return MP_EINVAL;
+        heap_settle(object_heap(object));
+        if (get(&object->magic) != magic) {
+            mutex_unlock(&object->mutex);
+            return MP_EINVAL;
+        }
     }
     return 0;
 }

@@ -1,0 +1,12 @@
+/* Comparing values, into containers, and ordering them. */
+#ifndef COMPARE_H
+#define COMPARE_H
+
+#include <mp.h>
+
+/* As Python's == does. MP_EDEPTH, MP_ENOMEM. Takes the mutexes of containers, one at a time. */
+int value_equal(const mp_value *a, const mp_value *b, bool *equal);
+/* As Python's < does: less than, equal to, more than 0 in *order. MP_ETYPE for types without an order between them. */
+int value_order(const mp_value *a, const mp_value *b, int *order);
+
+#endif

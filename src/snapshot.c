@@ -1,0 +1,94 @@
+/* Snapshots are taken under the object's mutex: one consistent moment, at the price of others' waiting while it is copied. */
+#include "snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "value.h"
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static int read_entries(struct object *object, struct snapshot *snapshot)
+{
+    struct heap *heap = object_heap(object);
+    _Atomic uint64_t *table = heap_at(heap, get(&object->root[0]) & ~REF_MASK);
+    uint64_t segments = get(&object->root[0]) == 0 ? 0 : get(&table[0]);
+    int error = 0;
+
+    for (uint64_t i = 1; i <= segments; i++) {
+        _Atomic uint64_t *segment = heap_at(heap, get(&table[i]) & ~REF_MASK);
+        struct entry *entries = (struct entry *)(segment + 2);
+
+        for (uint64_t j = 0; j < get(&segment[0]); j++) {
+            if (get(&entries[j].sequence) == 0)
+                continue;
+            struct snapshot_item *item = &snapshot->item[snapshot->count];
+            error = key_read(heap, &entries[j], &item->key);
+            if (error == 0)
+                error = cell_read(heap, get(&entries[j].value.head), get(&entries[j].value.body), &item->value);
+            if (error != 0) {
+                mp_value_free(&item->key);
+                return error;
+            }
+            snapshot->count++;
+        }
+    }
+    return 0;
+}
+
+static int read_cells(struct object *object, struct snapshot *snapshot)
+{
+    struct heap *heap = object_heap(object);
+    uint64_t length = get(&object->word[LIST_LENGTH]);
+    struct cell *cells = heap_at(heap, (get(&object->root[0]) & ~REF_MASK) + 16);
+
+    for (uint64_t i = 0; i < length; i++) {
+        struct cell *cell = &cells[get(&object->word[LIST_START]) + i];
+        int error = cell_read(heap, get(&cell->head), get(&cell->body), &snapshot->item[i].value);
+
+        if (error != 0)
+            return error;
+        snapshot->count++;
+    }
+    return 0;
+}
+
+int snapshot_take_locked(struct object *object, struct snapshot *snapshot)
+{
+    bool dict = get(&object->magic) == OBJECT_DICT;
+    uint64_t count = get(&object->word[dict ? (int)DICT_LIVE : (int)LIST_LENGTH]);
+
+    snapshot->count = 0;
+    snapshot->item = calloc(count + 1, sizeof *snapshot->item);
+    if (snapshot->item == NULL)
+        return MP_ENOMEM;
+    int error = dict ? read_entries(object, snapshot) : read_cells(object, snapshot);
+    if (error != 0)
+        snapshot_free(snapshot);
+    return error;
+}
+
+int snapshot_take(struct object *object, uint64_t magic, struct snapshot *snapshot)
+{
+    int error = object_lock(object, magic);
+
+    if (error != 0)
+        return error;
+    error = snapshot_take_locked(object, snapshot);
+    object_unlock(object);
+    return error;
+}
+
+void snapshot_free(struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->count; i++) {
+        mp_value_free(&snapshot->item[i].key);
+        mp_value_free(&snapshot->item[i].value);
+    }
+    free(snapshot->item);
+    snapshot->item = NULL;
+    snapshot->count = 0;
+}

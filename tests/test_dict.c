@@ -1,0 +1,409 @@
+/* Dicts and values in one process, through the public header. */
+#include <mp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support.h"
+
+static mp_manager *manager;
+static mp_dict *dict;
+
+static int make(void **state)
+{
+    (void)state;
+    return mp_manager_create(&manager, NULL) != 0 || mp_manager_dict(manager, &dict) != 0;
+}
+
+/* Each test leaves a sound heap. */
+static int drop(void **state)
+{
+    (void)state;
+    return mp_manager_check(manager) != 0 || mp_manager_free(manager) != 0;
+}
+
+static void assert_json(mp_dict *printed, const char *expected)
+{
+    char *text;
+
+    assert_int_equal(mp_dict_json(printed, &text), 0);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void sets_and_gets_every_type(void **state)
+{
+    bool flag;
+    int64_t integer;
+    double real;
+    char text[64];
+    size_t length;
+    (void)state;
+
+    assert_int_equal(mp_dict_set_none(dict, "none"), 0);
+    assert_int_equal(mp_dict_set_bool(dict, "bool", true), 0);
+    assert_int_equal(mp_dict_set_int(dict, "int", INT64_MIN), 0);
+    assert_int_equal(mp_dict_set_float(dict, "float", 0.1), 0);
+    assert_int_equal(mp_dict_set_str(dict, "str", "a text of more than eight bytes"), 0);
+    assert_int_equal(mp_dict_set_bytes(dict, "bytes", "a\0b", 3), 0);
+    assert_int_equal(mp_dict_get_bool(dict, "bool", &flag), 0);
+    assert_true(flag);
+    assert_int_equal(mp_dict_get_int(dict, "int", &integer), 0);
+    assert_true(integer == INT64_MIN);
+    assert_int_equal(mp_dict_get_float(dict, "float", &real), 0);
+    assert_true(real == 0.1);
+    assert_int_equal(mp_dict_get_str(dict, "str", text, sizeof text, &length), 0);
+    assert_string_equal(text, "a text of more than eight bytes");
+    assert_int_equal(length, 31);
+    assert_int_equal(mp_dict_get_bytes(dict, "bytes", text, 3, &length), 0);
+    assert_memory_equal(text, "a\0b", 3);
+    assert_int_equal(mp_dict_get_str(dict, "str", text, 31, &length), MP_ETOOSMALL);
+    assert_int_equal(length, 31);
+    assert_int_equal(mp_dict_get_int(dict, "str", &integer), MP_ETYPE);
+    assert_int_equal(mp_dict_get_int(dict, "missing", &integer), MP_EKEY);
+}
+
+static void equal_numbers_are_one_key(void **state)
+{
+    mp_value value;
+    size_t length;
+    (void)state;
+
+    assert_int_equal(mp_dict_set(dict, mp_int(1), mp_str("int")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_float(1.0), mp_str("float")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_bool(true), mp_str("bool")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_float(1.5), mp_str("other")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_str("1"), mp_str("text")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_bytes("1", 1), mp_str("bytes")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_none(), mp_str("none")), 0);
+    assert_int_equal(mp_dict_length(dict, &length), 0);
+    assert_int_equal(length, 5);
+    assert_int_equal(mp_dict_get(dict, mp_int(1), &value), 0);
+    assert_string_equal(value.as.str, "bool");
+    mp_value_free(&value);
+    assert_int_equal(mp_dict_set(dict, mp_dict_value(dict), mp_none()), MP_ETYPE);
+}
+
+static void keeps_the_order_of_insertion(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(mp_dict_set(dict, mp_int(i), mp_int(i)), 0);
+    assert_int_equal(mp_dict_set(dict, mp_int(2), mp_int(20)), 0);
+    assert_int_equal(mp_dict_remove(dict, mp_int(1)), 0);
+    assert_int_equal(mp_dict_set(dict, mp_int(1), mp_int(10)), 0);
+    assert_json(dict, "{\"0\": 0, \"2\": 20, \"3\": 3, \"4\": 4, \"1\": 10}");
+}
+
+static void removes_in_every_way(void **state)
+{
+    mp_value key, value;
+    (void)state;
+
+    assert_int_equal(mp_dict_set_int(dict, "a", 1), 0);
+    assert_int_equal(mp_dict_set_str(dict, "b", "long enough for a block"), 0);
+    assert_int_equal(mp_dict_set_int(dict, "c", 3), 0);
+    assert_int_equal(mp_dict_popitem(dict, &key, &value), 0);
+    assert_string_equal(key.as.str, "c");
+    assert_int_equal(value.as.integer, 3);
+    mp_value_free(&key);
+    assert_int_equal(mp_dict_pop(dict, mp_str("b"), &value), 0);
+    assert_string_equal(value.as.str, "long enough for a block");
+    mp_value_free(&value);
+    assert_int_equal(mp_dict_pop(dict, mp_str("b"), &value), MP_EKEY);
+    assert_int_equal(mp_dict_pop_default(dict, mp_str("b"), mp_int(7), &value), 0);
+    assert_int_equal(value.as.integer, 7);
+    assert_int_equal(mp_dict_delete(dict, "a"), 0);
+    assert_int_equal(mp_dict_delete(dict, "a"), MP_EKEY);
+    assert_int_equal(mp_dict_popitem(dict, NULL, NULL), MP_EKEY);
+    assert_json(dict, "{}");
+}
+
+static void atomic_forms(void **state)
+{
+    int64_t now_value;
+    mp_value value;
+    (void)state;
+
+    assert_int_equal(mp_dict_add_int(dict, "n", 5, &now_value), 0);
+    assert_int_equal(now_value, 5);
+    assert_int_equal(mp_dict_add_int(dict, "n", -7, NULL), 0);
+    assert_int_equal(mp_dict_add_int(dict, "n", INT64_MIN, NULL), MP_EOVERFLOW);
+    assert_int_equal(mp_dict_compare_and_swap(dict, mp_str("n"), mp_int(-2), mp_int(9)), 0);
+    assert_int_equal(mp_dict_compare_and_swap(dict, mp_str("n"), mp_int(-2), mp_int(9)), MP_ECHANGED);
+    assert_int_equal(mp_dict_compare_and_swap(dict, mp_str("x"), mp_int(-2), mp_int(9)), MP_EKEY);
+    assert_int_equal(mp_dict_transfer_int(dict, "n", "m", 4), 0);
+    assert_int_equal(mp_dict_transfer_int(dict, "n", "n", 4), 0);
+    assert_int_equal(mp_dict_transfer_int(dict, "m", "n", INT64_MIN), MP_EOVERFLOW);
+    assert_int_equal(mp_dict_setdefault(dict, mp_str("n"), mp_int(1), &value), 0);
+    assert_int_equal(value.as.integer, 5);
+    assert_int_equal(mp_dict_setdefault(dict, mp_str("d"), mp_str("a default of some length"), NULL), 0);
+    assert_int_equal(mp_dict_move(dict, mp_str("d"), mp_str("n")), 0);
+    assert_json(dict, "{\"n\": \"a default of some length\", \"m\": 4}");
+    assert_int_equal(mp_dict_move(dict, mp_str("m"), mp_str("new")), 0);
+    assert_json(dict, "{\"n\": \"a default of some length\", \"new\": 4}");
+    assert_int_equal(mp_dict_add_int(dict, "n", 1, NULL), MP_ETYPE);
+}
+
+static int twice(mp_value *value, bool present, void *arg)
+{
+    (void)arg;
+    if (!present)
+        return 42;
+    value->as.integer *= 2;
+    return 0;
+}
+
+static int reenter(mp_value *value, bool present, void *arg)
+{
+    (void)value;
+    (void)present;
+    return mp_dict_set_int(arg, "x", 1);
+}
+
+static void applies_a_function(void **state)
+{
+    int64_t value;
+    (void)state;
+
+    assert_int_equal(mp_dict_apply(dict, mp_str("n"), twice, NULL), 42);
+    assert_int_equal(mp_dict_set_int(dict, "n", 21), 0);
+    assert_int_equal(mp_dict_apply(dict, mp_str("n"), twice, NULL), 0);
+    assert_int_equal(mp_dict_get_int(dict, "n", &value), 0);
+    assert_int_equal(value, 42);
+    assert_int_equal(mp_dict_apply(dict, mp_str("n"), reenter, dict), MP_EDEADLK);
+}
+
+static void whole_dicts(void **state)
+{
+    mp_dict *other, *copy;
+    mp_list *list;
+    char *text;
+    bool equal;
+    (void)state;
+
+    assert_int_equal(mp_manager_dict(manager, &other), 0);
+    assert_int_equal(mp_dict_set_int(dict, "a", 1), 0);
+    assert_int_equal(mp_dict_set_str(dict, "a key of more than sixteen bytes", "a value of some length"), 0);
+    assert_int_equal(mp_dict_set_str(other, "a", "replaced by a longer value"), 0);
+    assert_int_equal(mp_dict_update(other, dict), 0);
+    assert_int_equal(mp_dict_equal(dict, other, &equal), 0);
+    assert_true(equal);
+    assert_int_equal(mp_dict_copy(dict, &copy), 0);
+    assert_int_equal(mp_dict_set_int(copy, "a", 2), 0);
+    assert_int_equal(mp_dict_equal(dict, copy, &equal), 0);
+    assert_false(equal);
+    assert_int_equal(mp_dict_items(dict, &list), 0);
+    assert_int_equal(mp_list_json(list, &text), 0);
+    assert_string_equal(text, "[[\"a\", 1], [\"a key of more than sixteen bytes\", \"a value of some length\"]]");
+    free(text);
+    assert_int_equal(mp_list_free(list), 0);
+    assert_int_equal(mp_dict_free(copy), 0);
+    assert_int_equal(mp_dict_free(copy), MP_EINVAL);
+    assert_int_equal(mp_dict_free(other), 0);
+    assert_int_equal(mp_dict_clear(dict), 0);
+    assert_json(dict, "{}");
+}
+
+static void nested_containers_are_shared(void **state)
+{
+    mp_dict *inner, *found;
+    mp_value popped;
+    (void)state;
+
+    assert_int_equal(mp_manager_dict(manager, &inner), 0);
+    assert_int_equal(mp_dict_set_dict(dict, "inner", inner), 0);
+    assert_int_equal(mp_dict_free(inner), 0);
+    assert_int_equal(mp_dict_get_dict(dict, "inner", &found), 0);
+    assert_int_equal(mp_dict_set_int(found, "x", 1), 0);
+    assert_int_equal(mp_dict_set_dict(found, "self", found), 0);
+    assert_json(dict, "{\"inner\": {\"x\": 1, \"self\": \"...\"}}");
+    assert_int_equal(mp_dict_delete(found, "self"), 0);
+    assert_int_equal(mp_dict_pop(dict, mp_str("inner"), &popped), 0);
+    assert_json(popped.as.dict, "{\"x\": 1}");
+    assert_int_equal(mp_dict_free(popped.as.dict), 0);
+    assert_int_equal(mp_dict_set_int(found, "x", 1), MP_EINVAL);
+}
+
+static void prints_valid_json(void **state)
+{
+    (void)state;
+    assert_int_equal(mp_dict_set(dict, mp_str("quote\"\\\n\x01"), mp_float(1)), 0);
+    assert_int_equal(mp_dict_set(dict, mp_str("h\xc3\xa9"), mp_float(0.1)), 0);
+    assert_int_equal(mp_dict_set(dict, mp_str("bad\xff"), mp_float(1e300 * 1e10)), 0);
+    assert_int_equal(mp_dict_set(dict, mp_float(2.5), mp_bytes("\xff", 1)), 0);
+    assert_json(dict, "{\"quote\\\"\\\\\\n\\u0001\": 1.0, \"h\xc3\xa9\": 0.1, \"bad\\ufffd\": 1e999, "
+                      "\"2.5\": \"\\u00ff\"}");
+}
+
+/* A model: for each key, its value, or -1. */
+static void behaves_like_a_model(void **state)
+{
+    enum { KEYS = 300 };
+    int64_t model[KEYS];
+    size_t expected = 0, length;
+    char key[40];
+    (void)state;
+
+    for (int i = 0; i < KEYS; i++)
+        model[i] = -1;
+    srand(7);
+    for (int step = 0; step < 60000; step++) {
+        int i = rand() % KEYS, value = rand();
+        int64_t found;
+
+        snprintf(key, sizeof key, i % 2 ? "%d" : "a key of more than sixteen bytes %d", i);
+        if (rand() % 3 == 0) {
+            assert_int_equal(mp_dict_delete(dict, key), model[i] < 0 ? MP_EKEY : 0);
+            model[i] = -1;
+        } else {
+            assert_int_equal(mp_dict_set_int(dict, key, value), 0);
+            model[i] = value;
+        }
+        i = rand() % KEYS;
+        snprintf(key, sizeof key, i % 2 ? "%d" : "a key of more than sixteen bytes %d", i);
+        assert_int_equal(mp_dict_get_int(dict, key, &found), model[i] < 0 ? MP_EKEY : 0);
+        if (model[i] >= 0)
+            assert_int_equal(found, model[i]);
+    }
+    for (int i = 0; i < KEYS; i++)
+        expected += model[i] >= 0;
+    assert_int_equal(mp_dict_length(dict, &length), 0);
+    assert_int_equal(length, expected);
+}
+
+static void many_entries_and_back(void **state)
+{
+    mp_manager_info before_info, after;
+    int64_t value;
+    char key[32];
+    (void)state;
+
+    assert_int_equal(mp_manager_get_info(manager, &before_info), 0);
+    for (int i = 0; i < 200000; i++) {
+        snprintf(key, sizeof key, "%d", i);
+        assert_int_equal(mp_dict_set_int(dict, key, i), 0);
+    }
+    assert_int_equal(mp_manager_check(manager), 0);
+    for (int i = 0; i < 200000; i++) {
+        snprintf(key, sizeof key, "%d", i);
+        assert_int_equal(mp_dict_get_int(dict, key, &value), 0);
+        assert_int_equal(value, i);
+        assert_int_equal(mp_dict_delete(dict, key), 0);
+    }
+    assert_int_equal(mp_dict_clear(dict), 0);
+    assert_int_equal(mp_manager_get_info(manager, &after), 0);
+    assert_int_equal(after.used, before_info.used);
+}
+
+static void iterates_while_it_changes(void **state)
+{
+    mp_dict_iter *iter;
+    mp_value key, value;
+    int64_t sum = 0, count = 0;
+    int error;
+    (void)state;
+
+    for (int i = 0; i < 3000; i++)
+        assert_int_equal(mp_dict_set(dict, mp_int(i), mp_int(i)), 0);
+    assert_int_equal(mp_dict_iter_create(&iter, dict), 0);
+    while ((error = mp_dict_next(iter, &key, &value)) == 0) {
+        assert_int_equal(key.as.integer, value.as.integer);
+        sum += value.as.integer;
+        /* Odd ones behind us go, and others come: positions move, and none is met that was not there at the start. */
+        if (++count % 2 == 0)
+            mp_dict_remove(dict, mp_int(count - 1));
+        mp_dict_set(dict, mp_int(100000 + count), mp_int(-1));
+    }
+    assert_int_equal(error, MP_ESTOP);
+    assert_int_equal(count, 3000);
+    assert_int_equal(sum, 3000 * 2999 / 2);
+    assert_int_equal(mp_dict_iter_free(iter), 0);
+}
+
+static void running_out_of_memory_changes_nothing(void **state)
+{
+    mp_manager *small;
+    mp_dict *root;
+    char *large = calloc(1, 1 << 20);
+    int64_t value;
+    int error = 0, stored = 0;
+    (void)state;
+
+    assert_int_equal(mp_manager_create(&small, &(mp_manager_options){.limit = 1 << 18}), 0);
+    assert_int_equal(mp_manager_root(small, &root), 0);
+    assert_int_equal(mp_dict_set_int(root, "kept", 1), 0);
+    assert_int_equal(mp_dict_set_bytes(root, "kept", large, 1 << 20), MP_ENOMEM);
+    for (; error == 0; stored += error == 0)
+        error = mp_dict_set(root, mp_int(stored), mp_int(stored));
+    assert_int_equal(error, MP_ENOMEM);
+    assert_true(stored > 1000);
+    assert_int_equal(mp_manager_check(small), 0);
+    assert_int_equal(mp_dict_get_int(root, "kept", &value), 0);
+    assert_int_equal(mp_dict_clear(root), 0);
+    assert_int_equal(mp_dict_set_int(root, "again", 1), 0);
+    assert_int_equal(mp_manager_check(small), 0);
+    assert_int_equal(mp_manager_free(small), 0);
+    free(large);
+}
+
+static void refuses_bad_input(void **state)
+{
+    mp_manager *other;
+    mp_dict *foreign;
+    int64_t value;
+    bool found;
+    (void)state;
+
+    assert_int_equal(mp_dict_set_int(NULL, "x", 1), MP_EINVAL);
+    assert_int_equal(mp_dict_set_int(dict, NULL, 1), MP_EINVAL);
+    assert_int_equal(mp_dict_set_str(dict, "x", NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_set_bytes(dict, "x", NULL, 1), MP_EINVAL);
+    assert_int_equal(mp_dict_set_dict(dict, "x", NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_get_int(dict, "x", NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_get_int((mp_dict *)manager, "x", &value), MP_EINVAL);
+    assert_int_equal(mp_dict_get_str(dict, "x", NULL, 1, NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_has(dict, "x", NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_apply(dict, mp_int(1), NULL, NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_update(dict, NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_copy(dict, NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_print(dict, NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_free(NULL), 0);
+    assert_int_equal(mp_manager_create(NULL, NULL), MP_EINVAL);
+    assert_int_equal(mp_manager_dict(NULL, &foreign), MP_EINVAL);
+    assert_int_equal(mp_manager_free((mp_manager *)dict), MP_EINVAL);
+    assert_int_equal(mp_manager_create(&other, NULL), 0);
+    assert_int_equal(mp_manager_dict(other, &foreign), 0);
+    assert_int_equal(mp_dict_set_dict(dict, "x", foreign), MP_EFOREIGN);
+    assert_int_equal(mp_manager_free(other), 0);
+    assert_int_equal(mp_dict_set_int(foreign, "x", 1), MP_EINVAL);
+    assert_int_equal(mp_dict_has(foreign, "x", &found), MP_EINVAL);
+    assert_int_equal(mp_manager_free(other), MP_EINVAL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(sets_and_gets_every_type),
+        TEST(equal_numbers_are_one_key),
+        TEST(keeps_the_order_of_insertion),
+        TEST(removes_in_every_way),
+        TEST(atomic_forms),
+        TEST(applies_a_function),
+        TEST(whole_dicts),
+        TEST(nested_containers_are_shared),
+        TEST(prints_valid_json),
+        TEST(behaves_like_a_model),
+        TEST(many_entries_and_back),
+        TEST(iterates_while_it_changes),
+        TEST(running_out_of_memory_changes_nothing),
+        TEST(refuses_bad_input),
+    };
+
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+}
