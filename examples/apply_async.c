@@ -1,0 +1,55 @@
+/* apply_async: twenty tasks at once, and their results later. How many workers had a part in it? */
+#include <mp.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "stopwatch.h"
+
+#define TASKS 20
+
+static int work(const void *arg, void *result)
+{
+    (void)arg;
+    nap(0.02);
+    *(pid_t *)result = getpid();
+    return 0;
+}
+
+/* Adds a pid to a set of `size`; the new size. */
+static int add(pid_t *set, int size, pid_t pid)
+{
+    for (int i = 0; i < size; i++) {
+        if (set[i] == pid)
+            return size;
+    }
+    set[size] = pid;
+    return size + 1;
+}
+
+int main(void)
+{
+    mp_pool *pool;
+    mp_result *result[TASKS];
+    pid_t pids[TASKS];
+    int size = 0;
+
+    CHECK(mp_pool_create(&pool, 0, NULL));
+    for (int i = 0; i < TASKS; i++)
+        CHECK(mp_pool_apply_async(pool, work, &i, sizeof i, sizeof(pid_t), &result[i]));
+    for (int i = 0; i < TASKS; i++) {
+        pid_t pid;
+
+        CHECK(mp_result_get(result[i], &pid, sizeof pid, MP_FOREVER));
+        CHECK(mp_result_free(result[i]));
+        size = add(pids, size, pid);
+    }
+    printf("{");
+    for (int i = 0; i < size; i++)
+        printf("%s%d", i > 0 ? ", " : "", (int)pids[i]);
+    printf("}\n%d\n", size);
+    CHECK(mp_pool_close(pool));
+    CHECK(mp_pool_join(pool));
+    CHECK(mp_pool_free(pool));
+    printf("finish\n");
+    return 0;
+}

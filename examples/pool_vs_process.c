@@ -1,0 +1,65 @@
+/* A hundred mails: sent by a pool, and by a process for each. */
+#include <mp.h>
+
+#include "check.h"
+#include "stopwatch.h"
+
+#define MAILS 100
+
+/* Composing a mail is work for the CPU; a little. */
+static int send_mail(const void *arg, void *result)
+{
+    volatile unsigned sum = 0;
+    int number = *(const int *)arg;
+
+    (void)result;
+    for (int i = 0; i < 20000; i++)
+        sum += (unsigned)(i * number);
+    return 0;
+}
+
+static int send_mail_alone(void *arg)
+{
+    return send_mail(arg, NULL);
+}
+
+static double with_pool(void)
+{
+    mp_pool *pool;
+    double start = seconds();
+
+    CHECK(mp_pool_create(&pool, 0, NULL));
+    for (int i = 0; i < MAILS; i++)
+        CHECK(mp_pool_apply_async(pool, send_mail, &i, sizeof i, 0, NULL));
+    CHECK(mp_pool_close(pool));
+    CHECK(mp_pool_join(pool));
+    CHECK(mp_pool_free(pool));
+    return seconds() - start;
+}
+
+static double with_processes(void)
+{
+    mp_process *process[MAILS];
+    int number[MAILS];
+    double start = seconds();
+
+    for (int i = 0; i < MAILS; i++) {
+        number[i] = i;
+        CHECK(mp_process_start(&process[i], send_mail_alone, &number[i], NULL));
+    }
+    for (int i = 0; i < MAILS; i++) {
+        CHECK(mp_process_join(process[i], MP_FOREVER));
+        CHECK(mp_process_free(process[i]));
+    }
+    return seconds() - start;
+}
+
+int main(void)
+{
+    double pool = with_pool(), processes = with_processes();
+
+    printf("%d mails by a pool of %d workers: %.4f s\n", MAILS, mp_usable_cpu_count(), pool);
+    printf("%d mails by %d processes: %.4f s\n", MAILS, MAILS, processes);
+    printf("the pool took 1/%.1f of the time\n", processes / pool);
+    return 0;
+}

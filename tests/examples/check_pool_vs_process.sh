@@ -1,0 +1,1 @@
+"$1" | grep -q '^the pool took 1/[0-9.]* of the time$'

@@ -1,0 +1,344 @@
+/* Lists in one process, through the public header. */
+#include <mp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support.h"
+
+static mp_manager *manager;
+static mp_list *list;
+
+static int make(void **state)
+{
+    (void)state;
+    return mp_manager_create(&manager, NULL) != 0 || mp_manager_list(manager, &list) != 0;
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    return mp_manager_check(manager) != 0 || mp_manager_free(manager) != 0;
+}
+
+static void assert_json(mp_list *printed, const char *expected)
+{
+    char *text;
+
+    assert_int_equal(mp_list_json(printed, &text), 0);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void fill(int count)
+{
+    for (int i = 0; i < count; i++)
+        assert_int_equal(mp_list_append_int(list, i), 0);
+}
+
+static void appends_inserts_and_pops(void **state)
+{
+    mp_value value;
+    (void)state;
+
+    fill(3);
+    assert_int_equal(mp_list_insert(list, 1, mp_str("a text of some length")), 0);
+    assert_int_equal(mp_list_insert(list, -100, mp_bool(true)), 0);
+    assert_int_equal(mp_list_insert(list, 100, mp_none()), 0);
+    assert_json(list, "[true, 0, \"a text of some length\", 1, 2, null]");
+    assert_int_equal(mp_list_pop(list, 2, &value), 0);
+    assert_string_equal(value.as.str, "a text of some length");
+    mp_value_free(&value);
+    assert_int_equal(mp_list_pop(list, -1, NULL), 0);
+    assert_int_equal(mp_list_pop(list, 0, &value), 0);
+    assert_true(value.as.boolean);
+    assert_int_equal(mp_list_delete(list, 1), 0);
+    assert_json(list, "[0, 2]");
+    assert_int_equal(mp_list_pop(list, 2, NULL), MP_EINDEX);
+    assert_int_equal(mp_list_pop(list, -3, NULL), MP_EINDEX);
+    assert_int_equal(mp_list_clear(list), 0);
+    assert_int_equal(mp_list_pop(list, -1, NULL), MP_EINDEX);
+}
+
+static void gets_and_sets(void **state)
+{
+    int64_t integer, sum;
+    char text[32];
+    size_t length;
+    double real;
+    (void)state;
+
+    fill(4);
+    assert_int_equal(mp_list_set_int(list, -1, 30), 0);
+    assert_int_equal(mp_list_get_int(list, 3, &integer), 0);
+    assert_int_equal(integer, 30);
+    assert_int_equal(mp_list_set_str(list, 0, "longer than eight"), 0);
+    assert_int_equal(mp_list_get_str(list, 0, text, sizeof text, &length), 0);
+    assert_string_equal(text, "longer than eight");
+    assert_int_equal(mp_list_get_str(list, 0, text, 5, &length), MP_ETOOSMALL);
+    assert_int_equal(length, 17);
+    assert_int_equal(mp_list_get_int(list, 0, &integer), MP_ETYPE);
+    assert_int_equal(mp_list_get_float(list, 1, &real), 0);
+    assert_true(real == 1.0);
+    assert_int_equal(mp_list_add_int(list, 1, 9, &sum), 0);
+    assert_int_equal(sum, 10);
+    assert_int_equal(mp_list_compare_and_swap(list, 1, mp_int(10), mp_str("swapped for this")), 0);
+    assert_int_equal(mp_list_compare_and_swap(list, 1, mp_int(10), mp_int(0)), MP_ECHANGED);
+    assert_int_equal(mp_list_set_int(list, 4, 1), MP_EINDEX);
+    assert_int_equal(mp_list_get_int(list, INT64_MIN, &integer), MP_EINDEX);
+    assert_json(list, "[\"longer than eight\", \"swapped for this\", 2, 30]");
+}
+
+static void assert_slice(int64_t start, int64_t stop, int64_t step, const char *expected)
+{
+    mp_list *slice;
+
+    assert_int_equal(mp_list_slice(list, start, stop, step, &slice), 0);
+    assert_json(slice, expected);
+    assert_int_equal(mp_list_free(slice), 0);
+}
+
+static void slices_as_python_does(void **state)
+{
+    mp_list *other;
+    (void)state;
+
+    fill(10);
+    assert_slice(2, 5, 1, "[2, 3, 4]");
+    assert_slice(-3, MP_END, 1, "[7, 8, 9]");
+    assert_slice(MP_END, MP_BEGIN, -3, "[9, 6, 3, 0]");
+    assert_slice(MP_BEGIN, MP_END, 4, "[0, 4, 8]");
+    assert_slice(8, 2, 1, "[]");
+    assert_slice(1, 100, 5, "[1, 6]");
+    assert_slice(-100, 2, 1, "[0, 1]");
+    assert_slice(3, -100, -2, "[3, 1]");
+    assert_int_equal(mp_list_slice(list, 0, 1, 0, &other), MP_EVALUE);
+    assert_int_equal(mp_list_slice(list, 0, 2, 1, &other), 0);
+    assert_int_equal(mp_list_append_str(other, "a third, of some length"), 0);
+    assert_int_equal(mp_list_set_slice(list, 4, 6, 1, other), 0);
+    assert_json(list, "[0, 1, 2, 3, 0, 1, \"a third, of some length\", 6, 7, 8, 9]");
+    assert_int_equal(mp_list_set_slice(list, 0, 5, 2, other), 0);
+    assert_json(list, "[0, 1, 1, 3, \"a third, of some length\", 1, \"a third, of some length\", 6, 7, 8, 9]");
+    assert_int_equal(mp_list_set_slice(list, 0, 2, 2, other), MP_EVALUE);
+    assert_int_equal(mp_list_delete_slice(list, MP_BEGIN, MP_END, 2), 0);
+    assert_json(list, "[1, 3, 1, 6, 8]");
+    assert_int_equal(mp_list_delete_slice(list, 3, 0, -2), 0);
+    assert_json(list, "[1, 1, 8]");
+    assert_int_equal(mp_list_free(other), 0);
+}
+
+static void searches(void **state)
+{
+    mp_dict *inner, *same;
+    size_t at;
+    bool found;
+    (void)state;
+
+    assert_int_equal(mp_manager_dict(manager, &inner), 0);
+    assert_int_equal(mp_manager_dict(manager, &same), 0);
+    assert_int_equal(mp_dict_set_int(inner, "x", 1), 0);
+    assert_int_equal(mp_dict_set_float(same, "x", 1.0), 0);
+    fill(3);
+    assert_int_equal(mp_list_append_dict(list, inner), 0);
+    assert_int_equal(mp_list_append_float(list, 1.0), 0);
+    assert_int_equal(mp_list_index(list, mp_dict_value(same), &at), 0);
+    assert_int_equal(at, 3);
+    assert_int_equal(mp_list_count(list, mp_bool(true), &at), 0);
+    assert_int_equal(at, 2);
+    assert_int_equal(mp_list_contains(list, mp_str("1"), &found), 0);
+    assert_false(found);
+    assert_int_equal(mp_list_remove(list, mp_dict_value(same)), 0);
+    assert_int_equal(mp_list_remove(list, mp_float(1)), 0);
+    assert_int_equal(mp_list_remove(list, mp_str("1")), MP_EVALUE);
+    assert_json(list, "[0, 2, 1.0]");
+    assert_int_equal(mp_dict_free(inner), 0);
+    assert_int_equal(mp_dict_free(same), 0);
+}
+
+static int by_last_digit(const mp_value *a, const mp_value *b, void *arg)
+{
+    (void)arg;
+    return (int)(a->as.integer % 10 - b->as.integer % 10);
+}
+
+static int touches_the_list(const mp_value *a, const mp_value *b, void *arg)
+{
+    (void)a;
+    (void)b;
+    assert_int_equal(mp_list_append_int(list, 1), MP_EDEADLK);
+    *(bool *)arg = true;
+    return 0;
+}
+
+static void sorts_stably(void **state)
+{
+    const int values[] = {31, 12, 21, 2, 11, 1};
+    bool called = false;
+    (void)state;
+
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(mp_list_append_int(list, values[i]), 0);
+    assert_int_equal(mp_list_sort(list, by_last_digit, NULL, false), 0);
+    assert_json(list, "[31, 21, 11, 1, 12, 2]");
+    assert_int_equal(mp_list_sort(list, by_last_digit, NULL, true), 0);
+    assert_json(list, "[12, 2, 31, 21, 11, 1]");
+    assert_int_equal(mp_list_append_float(list, 11.5), 0);
+    assert_int_equal(mp_list_sort(list, NULL, NULL, false), 0);
+    assert_json(list, "[1, 2, 11, 11.5, 12, 21, 31]");
+    assert_int_equal(mp_list_sort(list, touches_the_list, &called, false), 0);
+    assert_true(called);
+    assert_int_equal(mp_list_append_str(list, "x"), 0);
+    assert_int_equal(mp_list_sort(list, NULL, NULL, false), MP_ETYPE);
+    assert_json(list, "[1, 2, 11, 11.5, 12, 21, 31, \"x\"]");
+    assert_int_equal(mp_list_reverse(list), 0);
+    assert_json(list, "[\"x\", 31, 21, 12, 11.5, 11, 2, 1]");
+}
+
+static void whole_lists(void **state)
+{
+    mp_list *sum, *product, *copy, *none;
+    bool equal;
+    (void)state;
+
+    fill(2);
+    assert_int_equal(mp_list_append_str(list, "text of some length"), 0);
+    assert_int_equal(mp_list_extend(list, list), 0);
+    assert_json(list, "[0, 1, \"text of some length\", 0, 1, \"text of some length\"]");
+    assert_int_equal(mp_list_copy(list, &copy), 0);
+    assert_int_equal(mp_list_equal(list, copy, &equal), 0);
+    assert_true(equal);
+    assert_int_equal(mp_list_delete_slice(list, 2, MP_END, 1), 0);
+    assert_int_equal(mp_list_concat(list, copy, &sum), 0);
+    assert_json(sum, "[0, 1, 0, 1, \"text of some length\", 0, 1, \"text of some length\"]");
+    assert_int_equal(mp_list_repeat(list, 3, &product), 0);
+    assert_json(product, "[0, 1, 0, 1, 0, 1]");
+    assert_int_equal(mp_list_free(product), 0);
+    assert_int_equal(mp_list_repeat(list, -1, &product), 0);
+    assert_json(product, "[]");
+    assert_int_equal(mp_list_repeat(list, INT64_MAX, &none), MP_ENOMEM);
+    assert_int_equal(mp_list_free(product), 0);
+    assert_int_equal(mp_list_free(copy), 0);
+    assert_int_equal(mp_list_free(sum), 0);
+    assert_int_equal(mp_list_free(sum), MP_EINVAL);
+}
+
+static void behaves_like_a_model(void **state)
+{
+    enum { MOST = 500 };
+    int64_t model[MOST + 1], value;
+    size_t count = 0, length;
+    (void)state;
+
+    srand(3);
+    for (int step = 0; step < 20000; step++) {
+        int64_t at = rand() % ((int64_t)count + 1);
+
+        if (count < MOST && rand() % 2 == 0) {
+            assert_int_equal(mp_list_insert(list, at, mp_int(step)), 0);
+            memmove(&model[at + 1], &model[at], (count - (size_t)at) * sizeof *model);
+            model[at] = step;
+            count++;
+        } else if (count > 0) {
+            at = rand() % (int64_t)count;
+            assert_int_equal(mp_list_delete(list, at - (rand() % 2 ? (int64_t)count : 0)), 0);
+            count--;
+            memmove(&model[at], &model[at + 1], (count - (size_t)at) * sizeof *model);
+        }
+        assert_int_equal(mp_list_length(list, &length), 0);
+        assert_int_equal(length, count);
+        if (count > 0) {
+            at = rand() % (int64_t)count;
+            assert_int_equal(mp_list_get_int(list, at, &value), 0);
+            assert_int_equal(value, model[at]);
+        }
+    }
+}
+
+static void iterates(void **state)
+{
+    mp_list_iter *iter;
+    mp_value value;
+    int64_t expected = 0;
+    (void)state;
+
+    fill(100);
+    assert_int_equal(mp_list_iter_create(&iter, list), 0);
+    while (mp_list_next(iter, &value) == 0)
+        assert_int_equal(value.as.integer, expected++);
+    assert_int_equal(expected, 100);
+    assert_int_equal(mp_list_next(iter, &value), MP_ESTOP);
+    assert_int_equal(mp_list_iter_free(iter), 0);
+}
+
+static void running_out_of_memory_changes_nothing(void **state)
+{
+    mp_manager *small;
+    mp_list *full;
+    size_t length, after;
+    int error = 0;
+    (void)state;
+
+    assert_int_equal(mp_manager_create(&small, &(mp_manager_options){.limit = 1 << 18}), 0);
+    assert_int_equal(mp_manager_list(small, &full), 0);
+    while (error == 0)
+        error = mp_list_append_str(full, "a text of some length, for a block of its own");
+    assert_int_equal(error, MP_ENOMEM);
+    assert_int_equal(mp_list_length(full, &length), 0);
+    assert_int_equal(mp_list_extend(full, full), MP_ENOMEM);
+    assert_int_equal(mp_list_length(full, &after), 0);
+    assert_int_equal(length, after);
+    assert_int_equal(mp_manager_check(small), 0);
+    assert_int_equal(mp_manager_free(small), 0);
+}
+
+static void refuses_bad_input(void **state)
+{
+    int64_t value;
+    mp_list *out;
+    size_t count;
+    (void)state;
+
+    fill(2);
+    assert_int_equal(mp_list_append_int(NULL, 1), MP_EINVAL);
+    assert_int_equal(mp_list_append_str(list, NULL), MP_EINVAL);
+    assert_int_equal(mp_list_append(list, (mp_value){.type = (mp_type)99}), MP_EINVAL);
+    assert_int_equal(mp_list_get_int(list, 0, NULL), MP_EINVAL);
+    assert_int_equal(mp_list_get_int((mp_list *)manager, 0, &value), MP_EINVAL);
+    assert_int_equal(mp_list_get_str(list, 0, NULL, 4, NULL), MP_EINVAL);
+    assert_int_equal(mp_list_extend(list, NULL), MP_EINVAL);
+    assert_int_equal(mp_list_extend_values(list, NULL, 1), MP_EINVAL);
+    assert_int_equal(mp_list_slice(list, 0, 1, 1, NULL), MP_EINVAL);
+    assert_int_equal(mp_list_concat(list, NULL, &out), MP_EINVAL);
+    assert_int_equal(mp_list_index(list, mp_str(NULL), &count), MP_EINVAL);
+    assert_int_equal(mp_list_length(list, NULL), MP_EINVAL);
+    assert_int_equal(mp_list_sort(NULL, NULL, NULL, false), MP_EINVAL);
+    assert_int_equal(mp_list_print(list, NULL), MP_EINVAL);
+    assert_int_equal(mp_list_iter_create(NULL, list), MP_EINVAL);
+    assert_int_equal(mp_list_free(NULL), 0);
+    assert_json(list, "[0, 1]");
+    assert_int_equal(mp_list_free(list), 0);
+    assert_int_equal(mp_list_append_int(list, 1), MP_EINVAL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(appends_inserts_and_pops),
+        TEST(gets_and_sets),
+        TEST(slices_as_python_does),
+        TEST(searches),
+        TEST(sorts_stably),
+        TEST(whole_lists),
+        TEST(behaves_like_a_model),
+        TEST(iterates),
+        TEST(running_out_of_memory_changes_nothing),
+        TEST(refuses_bad_input),
+    };
+
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+}
