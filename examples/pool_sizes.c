@@ -20,7 +20,7 @@ static int compute_shortly(const void *arg, void *result)
     (void)result;
     for (unsigned i = 0; i < 200000; i++)
         sum += i;
-    return 0;
+    return sum == 1; /* never */
 }
 
 static double run(int workers, mp_task_function *function, int tasks)

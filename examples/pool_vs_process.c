@@ -15,7 +15,7 @@ static int send_mail(const void *arg, void *result)
     (void)result;
     for (int i = 0; i < 20000; i++)
         sum += (unsigned)(i * number);
-    return 0;
+    return sum == 1; /* never */
 }
 
 static int send_mail_alone(void *arg)

@@ -435,8 +435,9 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
 
 /* ---- closing ---- */
 
-/* Gives up this process's share of the lock, and removes the name if nobody else has one. The descriptor may be shared with
- * the process it was forked from, and so may the lock: hence the second descriptor, with a lock of its own. */
+/* Gives up this process's share of the lock, and removes the name if nobody else has one. The mapping, which keeps the file
+ * open like a descriptor, is gone already. The open file, and so the lock, may be shared with the process this one was forked
+ * from: hence the second descriptor, with a lock of its own. */
 static void leave_name(struct open_heap *open)
 {
     struct stat file;
@@ -454,6 +455,20 @@ static void leave_name(struct open_heap *open)
     close(fd);
 }
 
+/* Takes a heap out of the list of open ones, and the mapping away. Under heaps_mutex. */
+static void retire(struct open_heap **link)
+{
+    struct open_heap *open = *link;
+
+    *link = open->next;
+    mmap(open->heap, open->length, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    leave_name(open);
+    free(open->path);
+    open->path = NULL;
+    open->next = retired;
+    retired = open;
+}
+
 int heap_close(struct heap *heap)
 {
     pthread_mutex_lock(&heaps_mutex);
@@ -461,27 +476,22 @@ int heap_close(struct heap *heap)
 
     while (*link != NULL && (*link)->heap != heap)
         link = &(*link)->next;
-    struct open_heap *open = *link;
-    if (open != NULL) {
-        *link = open->next;
-        leave_name(open);
-        free(open->path);
-        open->path = NULL;
-        mmap(open->heap, open->length, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-        open->next = retired;
-        retired = open;
-    }
+    bool found = *link != NULL;
+    if (found)
+        retire(link);
     pthread_mutex_unlock(&heaps_mutex);
-    return open != NULL ? 0 : MP_EINVAL;
+    return found ? 0 : MP_EINVAL;
 }
 
-/* The process ends: only names need care. The mappings stay, for threads and exit handlers that still use them. */
+/* The process ends: names need care. The other mappings stay, for threads and exit handlers that still use them. */
 static void close_all_at_end(void)
 {
     pthread_mutex_lock(&heaps_mutex);
-    for (struct open_heap *open = heaps; open != NULL; open = open->next) {
-        if (open->published)
-            leave_name(open);
+    for (struct open_heap **link = &heaps; *link != NULL;) {
+        if ((*link)->published)
+            retire(link);
+        else
+            link = &(*link)->next;
     }
     pthread_mutex_unlock(&heaps_mutex);
 }
