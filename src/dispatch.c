@@ -73,6 +73,15 @@ void dispatch_rescan(struct pool *pool)
     dispatch_wake(pool);
 }
 
+void dispatch_kick(struct pool *pool)
+{
+    /* Whoever really searches does so with or without its bit. */
+    for (uint32_t i = 0; i < pool->sets; i++)
+        atomic_store(&pool->searching[i], 0);
+    atomic_store(&pool->rescan, 1);
+    dispatch_wake_all(pool);
+}
+
 bool slots_visit(struct pool *pool, bool (*visit)(struct slot *slot, void *arg), void *arg)
 {
     for (int k = 0; k < SEGMENTS; k++) {

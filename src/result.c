@@ -65,9 +65,8 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, int64_t deadline)
         if (futex_wait(word, now | TASK_WAITER, end) != MP_ETIMEOUT)
             continue;
         pool_look_after_keeper(pool);
-        /* In case it is overlooked: its ticket was in the hands of a worker that was stopped. */
         if (task_state(atomic_load(word)) == TASK_QUEUED)
-            dispatch_rescan(&pool->shared);
+            dispatch_kick(&pool->shared);
     }
 }
 

@@ -1,0 +1,526 @@
+/* Pools: tasks, maps, results, how they end. What happens when processes die is in test_pool_death.c. */
+#include <mp.h>
+#include <math.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "support.h"
+
+static mp_pool *pool;
+
+static int make(void **state)
+{
+    (void)state;
+    return mp_pool_create(&pool, 2, NULL);
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    return mp_pool_free(pool);
+}
+
+static int square(const void *arg, void *result)
+{
+    int x = *(const int *)arg;
+
+    *(int *)result = x * x;
+    return 0;
+}
+
+static int nap_ms(const void *arg, void *result)
+{
+    int ms = *(const int *)arg;
+    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+
+    nanosleep(&time, NULL);
+    *(int *)result = (int)getpid();
+    return 0;
+}
+
+static int fail_odd(const void *arg, void *result)
+{
+    int x = *(const int *)arg;
+
+    *(int *)result = x + 1;
+    return x % 2 == 0 ? 0 : x;
+}
+
+static void sizes(void **state)
+{
+    const int asked[] = {0, 1, 7};
+    (void)state;
+
+    for (int i = 0; i < 3; i++) {
+        mp_pool *sized;
+        int workers, x = 5, y;
+        size_t live;
+        pid_t pids[16];
+
+        assert_int_equal(mp_pool_create(&sized, asked[i], NULL), 0);
+        assert_int_equal(mp_pool_size(sized, &workers), 0);
+        assert_int_equal(workers, asked[i] == 0 ? mp_usable_cpu_count() : asked[i]);
+        assert_int_equal(mp_pool_workers(sized, pids, 16, &live), 0);
+        assert_int_equal(live, workers);
+        assert_int_equal(mp_pool_apply(sized, square, &x, sizeof x, &y, sizeof y), 0);
+        assert_int_equal(y, 25);
+        assert_int_equal(mp_pool_free(sized), 0);
+    }
+}
+
+static void apply_gives_result_or_code(void **state)
+{
+    int y = -1;
+    (void)state;
+
+    for (int x = 0; x < 100; x++) {
+        assert_int_equal(mp_pool_apply(pool, fail_odd, &x, sizeof x, &y, sizeof y), x % 2 == 0 ? 0 : x);
+        assert_int_equal(y, x - x % 2 + 1);
+    }
+}
+
+static void many_tasks_in_any_order(void **state)
+{
+    enum { TASKS = 20000 };
+    mp_result **result = malloc(TASKS * sizeof *result);
+    int y;
+    (void)state;
+
+    for (int i = 0; i < TASKS; i++)
+        assert_int_equal(mp_pool_apply_async(pool, square, &i, sizeof i, sizeof y, &result[i]), 0);
+    for (int k = 0; k < TASKS; k++) {
+        int i = (int)((long)k * 7919 % TASKS);
+
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(mp_result_get(result[i], &y, sizeof y, 60), 0);
+            assert_int_equal(y, i * i);
+        }
+        assert_int_equal(mp_result_free(result[i]), 0);
+        assert_int_equal(mp_result_get(result[i], &y, sizeof y, 60), MP_EINVAL);
+    }
+    free(result);
+}
+
+static void results_can_be_waited_for(void **state)
+{
+    int ms = 300, pid;
+    bool ready, successful;
+    mp_result *result;
+    size_t size;
+    (void)state;
+
+    assert_int_equal(mp_pool_apply_async(pool, nap_ms, &ms, sizeof ms, sizeof pid, &result), 0);
+    assert_int_equal(mp_result_ready(result, &ready), 0);
+    assert_false(ready);
+    assert_int_equal(mp_result_successful(result, &successful), MP_ENOTREADY);
+    assert_int_equal(mp_result_size(result, &size), MP_ENOTREADY);
+    assert_int_equal(mp_result_get(result, &pid, sizeof pid, 0), MP_ETIMEOUT);
+    assert_int_equal(mp_result_wait(result, 0.01), MP_ETIMEOUT);
+    assert_int_equal(mp_result_wait(result, 60), 0);
+    assert_int_equal(mp_result_ready(result, &ready), 0);
+    assert_true(ready);
+    assert_int_equal(mp_result_successful(result, &successful), 0);
+    assert_true(successful);
+    assert_int_equal(mp_result_size(result, &size), 0);
+    assert_int_equal(size, sizeof pid);
+    assert_int_equal(mp_result_get(result, &pid, 1, 0), MP_ETOOSMALL);
+    assert_int_equal(mp_result_get(result, &pid, sizeof pid, 0), 0);
+    assert_int_equal(mp_result_free(result), 0);
+}
+
+static int return_large(const void *arg, void *result)
+{
+    size_t size = *(const size_t *)arg;
+    char *data = malloc(size + 1);
+    (void)result;
+
+    memset(data, 'x', size);
+    int error = mp_task_return("first", 5);
+    if (error == 0)
+        error = mp_task_return(data, size);
+    free(data);
+    return -error;
+}
+
+static int reverse_bytes(const void *arg, void *result)
+{
+    const unsigned char *from = arg;
+    unsigned char *to = result;
+
+    for (int i = 0; i < 3000000; i++)
+        to[i] = from[2999999 - i];
+    return 0;
+}
+
+static void large_arguments_and_results(void **state)
+{
+    const size_t sizes_wanted[] = {0, 1, 64, 65, 5000000};
+    unsigned char *in = malloc(3000000), *out = malloc(5000000);
+    mp_result *result;
+    size_t size;
+    (void)state;
+
+    for (int i = 0; i < 3000000; i++)
+        in[i] = (unsigned char)(i * 31);
+    assert_int_equal(mp_pool_apply(pool, reverse_bytes, in, 3000000, out, 3000000), 0);
+    for (int i = 0; i < 3000000; i++)
+        assert_true(out[i] == in[2999999 - i]);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(mp_pool_apply_async(pool, return_large, &sizes_wanted[i], sizeof(size_t), 0, &result), 0);
+        assert_int_equal(mp_result_wait(result, 60), 0);
+        assert_int_equal(mp_result_size(result, &size), 0);
+        assert_int_equal(size, sizes_wanted[i]);
+        assert_int_equal(mp_result_get(result, out, size, 0), 0);
+        assert_true(size == 0 || (out[0] == 'x' && out[size - 1] == 'x'));
+        assert_int_equal(mp_result_free(result), 0);
+    }
+    assert_int_equal(mp_pool_apply(pool, return_large, &sizes_wanted[1], sizeof(size_t), NULL, 0), MP_ETOOSMALL);
+    assert_int_equal(mp_task_return("x", 1), MP_EINVAL);
+    free(in);
+    free(out);
+}
+
+static void maps_keep_order(void **state)
+{
+    const size_t counts[] = {0, 1, 2, 7, 1000, 300000}, chunks[] = {0, 1, 3, 1000000};
+    int *in = malloc(300000 * sizeof *in), *out = malloc(300000 * sizeof *out);
+    (void)state;
+
+    for (int i = 0; i < 300000; i++)
+        in[i] = i % 40000;
+    for (int c = 0; c < 6; c++) {
+        for (int k = 0; k < 4; k++) {
+            mp_map_options options = {.chunk_size = chunks[k]};
+
+            memset(out, 0xff, 300000 * sizeof *out);
+            assert_int_equal(mp_pool_map_with(pool, square, in, sizeof *in, out, sizeof *out, counts[c], &options), 0);
+            for (size_t i = 0; i < counts[c]; i++)
+                assert_int_equal(out[i], in[i] * in[i]);
+        }
+    }
+    free(in);
+    free(out);
+}
+
+static void a_failing_item_fails_alone(void **state)
+{
+    int in[100], out[100], status[100], one;
+    mp_map_options options = {.chunk_size = 9, .status = status};
+    mp_result *result;
+    (void)state;
+
+    for (int i = 0; i < 100; i++)
+        in[i] = i;
+    assert_int_equal(mp_pool_map_with(pool, fail_odd, in, sizeof *in, out, sizeof *out, 100, &options), 1);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(status[i], i % 2 == 0 ? 0 : i);
+        assert_int_equal(out[i], i % 2 == 0 ? i + 1 : 0);
+    }
+    assert_int_equal(mp_pool_map_async(pool, fail_odd, in, sizeof *in, sizeof *out, 100, NULL, &result), 0);
+    assert_int_equal(mp_result_get(result, out, sizeof out, 60), 1);
+    assert_int_equal(mp_result_status(result, 33, &one), 0);
+    assert_int_equal(one, 33);
+    assert_int_equal(mp_result_status(result, 100, &one), MP_EINDEX);
+    assert_int_equal(out[98], 99);
+    assert_int_equal(mp_result_free(result), 0);
+}
+
+static int *counter; /* shared: how many workers were initialised, or tasks run */
+
+static int count_task(const void *arg, void *result)
+{
+    (void)arg;
+    (void)result;
+    __atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST);
+    return 0;
+}
+
+static void forgotten_tasks_are_done(void **state)
+{
+    (void)state;
+    *counter = 0;
+    for (int i = 0; i < 5000; i++)
+        assert_int_equal(mp_pool_apply_async(pool, count_task, NULL, 0, 0, NULL), 0);
+    assert_int_equal(mp_pool_close(pool), 0);
+    assert_int_equal(mp_pool_join(pool), 0);
+    assert_int_equal(*counter, 5000);
+}
+
+static int initialize(void *arg)
+{
+    __atomic_add_fetch(counter, *(int *)arg, __ATOMIC_SEQ_CST);
+    return 0;
+}
+
+static int get_pid(const void *arg, void *result)
+{
+    (void)arg;
+    *(int *)result = (int)getpid();
+    return 0;
+}
+
+static void workers_are_initialized_and_replaced(void **state)
+{
+    int ten = 10, pid, last = 0, changes = 0, in[50], out[50];
+    mp_pool_options options = {.initializer = initialize, .initializer_arg = &ten, .max_tasks_per_child = 2};
+    mp_map_options each = {.chunk_size = 1};
+    mp_pool *replaced;
+    (void)state;
+
+    *counter = 0;
+    assert_int_equal(mp_pool_create(&replaced, 1, &options), 0);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(mp_pool_apply(replaced, get_pid, NULL, 0, &pid, sizeof pid), 0);
+        changes += pid != last;
+        last = pid;
+    }
+    assert_int_equal(changes, 10);
+    for (int i = 0; i < 50; i++)
+        in[i] = i;
+    assert_int_equal(mp_pool_map_with(replaced, square, in, sizeof *in, out, sizeof *out, 50, &each), 0);
+    assert_int_equal(out[49], 49 * 49);
+    assert_int_equal(mp_pool_close(replaced), 0);
+    assert_int_equal(mp_pool_join(replaced), 0);
+    assert_true(*counter >= 10 * (10 + 25));
+    assert_int_equal(mp_pool_free(replaced), 0);
+}
+
+static int refuse(void *arg)
+{
+    (void)arg;
+    __atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST);
+    return 1;
+}
+
+static void a_failing_initializer_breaks_the_pool(void **state)
+{
+    mp_pool_options options = {.initializer = refuse};
+    mp_pool *broken;
+    int x = 1, y;
+    (void)state;
+
+    *counter = 0;
+    assert_int_equal(mp_pool_create(&broken, 3, &options), 0);
+    assert_int_equal(mp_pool_apply(broken, square, &x, sizeof x, &y, sizeof y), MP_EINITIALIZER);
+    assert_int_equal(mp_pool_apply(broken, square, &x, sizeof x, &y, sizeof y), MP_EINITIALIZER);
+    assert_in_range(*counter, 1, 6);
+    assert_int_equal(mp_pool_free(broken), 0);
+}
+
+static void closing_and_joining(void **state)
+{
+    int ms = 100, pid;
+    mp_result *result;
+    (void)state;
+
+    assert_int_equal(mp_pool_join(pool), MP_EBUSY);
+    assert_int_equal(mp_pool_apply_async(pool, nap_ms, &ms, sizeof ms, sizeof pid, &result), 0);
+    assert_int_equal(mp_pool_close(pool), 0);
+    assert_int_equal(mp_pool_close(pool), 0);
+    assert_int_equal(mp_pool_apply_async(pool, nap_ms, &ms, sizeof ms, sizeof pid, NULL), MP_ECLOSED);
+    assert_int_equal(mp_pool_map(pool, nap_ms, &ms, sizeof ms, &pid, sizeof pid, 1), MP_ECLOSED);
+    assert_int_equal(mp_pool_join(pool), 0);
+    assert_int_equal(mp_pool_join(pool), 0);
+    assert_int_equal(mp_result_get(result, &pid, sizeof pid, 0), 0);
+    assert_true(process_gone(pid));
+    assert_int_equal(mp_result_free(result), 0);
+}
+
+static void *get_in_thread(void *arg)
+{
+    int pid;
+
+    return (void *)(intptr_t)mp_result_get(arg, &pid, sizeof pid, 60);
+}
+
+static void terminating_is_prompt(void **state)
+{
+    enum { TASKS = 400 };
+    mp_result *result[TASKS];
+    int ms = 60000, pid;
+    pthread_t thread;
+    void *got;
+    (void)state;
+
+    for (int i = 0; i < TASKS; i++)
+        assert_int_equal(mp_pool_apply_async(pool, nap_ms, &ms, sizeof ms, sizeof pid, &result[i]), 0);
+    assert_int_equal(pthread_create(&thread, NULL, get_in_thread, result[TASKS - 1]), 0);
+    double start = now();
+    assert_int_equal(mp_pool_terminate(pool), 0);
+    assert_int_equal(mp_result_get(result[0], &pid, sizeof pid, 60), MP_ETERMINATED);
+    pthread_join(thread, &got);
+    assert_int_equal((intptr_t)got, MP_ETERMINATED);
+    assert_true(now() - start < 5);
+    assert_int_equal(mp_pool_apply(pool, square, &ms, sizeof ms, &pid, sizeof pid), MP_ECLOSED);
+    assert_int_equal(mp_pool_join(pool), 0);
+    for (int i = 0; i < TASKS; i++)
+        assert_int_equal(mp_result_free(result[i]), 0);
+}
+
+static void *use_pool(void *arg)
+{
+    for (int i = 0; i < 3000; i++) {
+        int y, x = i % 1000;
+
+        if (mp_pool_apply(arg, square, &x, sizeof x, &y, sizeof y) != 0 || y != x * x)
+            return arg;
+    }
+    return NULL;
+}
+
+static void threads_share_pools(void **state)
+{
+    pthread_t thread[6];
+    mp_pool *second;
+    void *result;
+    (void)state;
+
+    assert_int_equal(mp_pool_create(&second, 3, NULL), 0);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, use_pool, i % 2 ? pool : second), 0);
+    for (int i = 0; i < 6; i++) {
+        pthread_join(thread[i], &result);
+        assert_null(result);
+    }
+    assert_int_equal(mp_pool_free(second), 0);
+}
+
+static int use_inner_pool(const void *arg, void *result)
+{
+    mp_pool *inner;
+    int error = mp_pool_create(&inner, 2, NULL);
+
+    if (error == 0)
+        error = mp_pool_apply(inner, square, arg, sizeof(int), result, sizeof(int));
+    return error != 0 || mp_pool_free(inner) != 0 ? 1 : 0;
+}
+
+static int return_seven(void *arg)
+{
+    (void)arg;
+    return 7;
+}
+
+static int start_process(const void *arg, void *result)
+{
+    mp_process *process;
+    (void)arg;
+
+    if (mp_process_start(&process, return_seven, NULL, NULL) != 0 || mp_process_join(process, 30) != 0)
+        return 1;
+    mp_process_exitcode(process, result);
+    return mp_process_free(process) == 0 ? 0 : 2;
+}
+
+static void tasks_use_pools_and_processes(void **state)
+{
+    int x = 12, y;
+    (void)state;
+
+    assert_int_equal(mp_pool_apply(pool, use_inner_pool, &x, sizeof x, &y, sizeof y), 0);
+    assert_int_equal(y, 144);
+    assert_int_equal(mp_pool_apply(pool, start_process, NULL, 0, &y, sizeof y), 0);
+    assert_int_equal(y, 7);
+}
+
+static void a_forked_child_is_refused(void **state)
+{
+    int status, x = 1, y;
+    mp_result *result;
+    (void)state;
+
+    assert_int_equal(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof y, &result), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int ok = mp_pool_apply(pool, square, &x, sizeof x, &y, sizeof y) == MP_EFOREIGN &&
+                 mp_result_get(result, &y, sizeof y, 0) == MP_EFOREIGN && mp_pool_close(pool) == MP_EFOREIGN &&
+                 mp_pool_terminate(pool) == MP_EFOREIGN && mp_pool_join(pool) == MP_EFOREIGN &&
+                 mp_pool_free(pool) == MP_EFOREIGN && mp_result_free(result) == MP_EFOREIGN;
+        _exit(ok ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(mp_result_get(result, &y, sizeof y, 60), 0);
+    assert_int_equal(mp_result_free(result), 0);
+}
+
+static void refuses_bad_input(void **state)
+{
+    mp_pool *none = NULL;
+    mp_result *result;
+    int x = 1, y;
+    size_t count;
+    (void)state;
+
+    assert_int_equal(mp_pool_create(NULL, 1, NULL), MP_EINVAL);
+    assert_int_equal(mp_pool_create(&none, -1, NULL), MP_EINVAL);
+    assert_int_equal(mp_pool_create(&none, MP_POOL_MAX_WORKERS + 1, NULL), MP_EINVAL);
+    assert_int_equal(mp_pool_create(&none, 1, &(mp_pool_options){.max_tasks_per_child = -1}), MP_EINVAL);
+    assert_int_equal(mp_pool_create(&none, 1, &(mp_pool_options){.retries = -1}), MP_EINVAL);
+    assert_int_equal(mp_pool_apply(NULL, square, &x, sizeof x, &y, sizeof y), MP_EINVAL);
+    assert_int_equal(mp_pool_apply(pool, NULL, &x, sizeof x, &y, sizeof y), MP_EINVAL);
+    assert_int_equal(mp_pool_apply(pool, square, NULL, 4, &y, sizeof y), MP_EINVAL);
+    assert_int_equal(mp_pool_apply(pool, square, &x, sizeof x, NULL, 4), MP_EINVAL);
+    assert_int_equal(mp_pool_apply_async(pool, square, &x, SIZE_MAX, 4, &result), MP_ENOMEM);
+    assert_int_equal(mp_pool_apply_async(pool, square, &x, sizeof x, SIZE_MAX, &result), MP_ENOMEM);
+    assert_int_equal(mp_pool_map(pool, square, &x, SIZE_MAX, &y, 4, 2), MP_EOVERFLOW);
+    assert_int_equal(mp_pool_map(pool, square, &x, 4, &y, 4, SIZE_MAX), MP_EOVERFLOW);
+    assert_int_equal(mp_pool_map(pool, square, NULL, 4, &y, 4, 1), MP_EINVAL);
+    assert_int_equal(mp_pool_map(pool, square, &x, 4, NULL, 4, 1), MP_EINVAL);
+    assert_int_equal(mp_pool_map_async(pool, square, &x, 4, 4, 1, NULL, NULL), MP_EINVAL);
+    assert_int_equal(mp_pool_close(NULL), MP_EINVAL);
+    assert_int_equal(mp_pool_terminate(NULL), MP_EINVAL);
+    assert_int_equal(mp_pool_join(NULL), MP_EINVAL);
+    assert_int_equal(mp_pool_free(NULL), 0);
+    assert_int_equal(mp_pool_size(pool, NULL), MP_EINVAL);
+    assert_int_equal(mp_pool_workers(pool, NULL, 1, &count), MP_EINVAL);
+    assert_int_equal(mp_pool_keeper(pool, NULL), MP_EINVAL);
+    assert_int_equal(mp_result_get(NULL, &y, 4, 1), MP_EINVAL);
+    assert_int_equal(mp_result_free(NULL), 0);
+    assert_int_equal(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof y, &result), 0);
+    assert_int_equal(mp_result_wait(result, (double)NAN), MP_EINVAL);
+    assert_int_equal(mp_result_get(result, NULL, 4, 1), MP_EINVAL);
+    assert_int_equal(mp_result_ready(result, NULL), MP_EINVAL);
+    assert_int_equal(mp_result_wait(result, 60), 0);
+    assert_int_equal(mp_pool_create(&none, 1, NULL), 0);
+    assert_int_equal(mp_pool_free(none), 0);
+    assert_int_equal(mp_pool_apply(none, square, &x, sizeof x, &y, sizeof y), MP_EINVAL);
+    assert_int_equal(mp_pool_free(none), MP_EINVAL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(sizes),
+        TEST(apply_gives_result_or_code),
+        TEST(many_tasks_in_any_order),
+        TEST(results_can_be_waited_for),
+        TEST(large_arguments_and_results),
+        TEST(maps_keep_order),
+        TEST(a_failing_item_fails_alone),
+        TEST(forgotten_tasks_are_done),
+        TEST(workers_are_initialized_and_replaced),
+        TEST(a_failing_initializer_breaks_the_pool),
+        TEST(closing_and_joining),
+        TEST(terminating_is_prompt),
+        TEST(threads_share_pools),
+        TEST(tasks_use_pools_and_processes),
+        TEST(a_forked_child_is_refused),
+        TEST(refuses_bad_input),
+    };
+
+    counter = mmap(NULL, sizeof *counter, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return counter == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+}
