@@ -12,12 +12,12 @@ need() {
 install_missing() {
     [ -z "$missing" ] && return
     echo "Installing:$missing"
-    root=
+    as_root=
     if [ "$(id -u)" -ne 0 ]; then
-        root=sudo
+        as_root=sudo
         command -v sudo >/dev/null 2>&1 || { echo "Please install as root:$missing" >&2; exit 1; }
     fi
-    $root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
     # shellcheck disable=SC2086
-    $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
 }

@@ -1,0 +1,255 @@
+/* Named managers: opened by others, refused when something is wrong, removed by the last. */
+#include <mp.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "heap.h"
+#include "support.h"
+
+static char name[40], path[100];
+
+static int make(void **state)
+{
+    static int number;
+    (void)state;
+
+    snprintf(name, sizeof name, "test-manager-%d-%d", (int)getpid(), number++);
+    snprintf(path, sizeof path, "/dev/shm/libmp-%lu-%s", (unsigned long)geteuid(), name);
+    return 0;
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    return unlink(path) == 0; /* nothing may be left */
+}
+
+static mp_manager *create(void)
+{
+    mp_manager *manager;
+
+    assert_int_equal(mp_manager_create(&manager, &(mp_manager_options){.name = name}), 0);
+    return manager;
+}
+
+/* What a stranger, forked before the manager was made, sees: runs in a child; 0 is well. */
+static int in_child(int (*function)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(function());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static int add_to_it(void)
+{
+    mp_manager *manager;
+    mp_dict *root, *inner;
+    int64_t value;
+
+    if (mp_manager_open(&manager, name, NULL) != 0 || mp_manager_root(manager, &root) != 0)
+        return 1;
+    if (mp_dict_get_int(root, "x", &value) != 0 || value != 42 || mp_manager_dict(manager, &inner) != 0)
+        return 2;
+    if (mp_dict_set_str(inner, "from", "the second program") != 0 || mp_dict_set_dict(root, "inner", inner) != 0)
+        return 3;
+    /* Growth in one is growth in all. */
+    for (int i = 0; i < 20000; i++) {
+        if (mp_dict_set(inner, mp_int(i), mp_int(i)) != 0)
+            return 4;
+    }
+    return mp_dict_free(inner) == 0 && mp_manager_free(manager) == 0 ? 0 : 5;
+}
+
+static void a_second_program_sees_the_contents(void **state)
+{
+    mp_manager *manager = create(), *again;
+    mp_dict *root, *inner;
+    int64_t value;
+    (void)state;
+
+    assert_int_equal(mp_manager_root(manager, &root), 0);
+    assert_int_equal(mp_dict_set_int(root, "x", 42), 0);
+    assert_int_equal(in_child(add_to_it), 0);
+    assert_int_equal(mp_dict_get_dict(root, "inner", &inner), 0);
+    mp_value found;
+    assert_int_equal(mp_dict_get(inner, mp_int(19999), &found), 0);
+    assert_int_equal(found.as.integer, 19999);
+    assert_int_equal(mp_manager_check(manager), 0);
+    assert_int_equal(mp_dict_free(root), MP_EINVAL);
+    assert_int_equal(mp_manager_create(&again, &(mp_manager_options){.name = name}), MP_EEXIST);
+    assert_int_equal(mp_manager_open(&again, name, NULL), 0);
+    assert_int_equal(mp_manager_free(manager), 0);
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(mp_manager_root(again, &root), 0);
+    assert_int_equal(mp_dict_get_int(root, "x", &value), 0);
+    assert_int_equal(mp_manager_free(again), 0);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_equal(mp_manager_open(&again, name, NULL), MP_ENOENT);
+}
+
+static int create_and_die(void)
+{
+    create();
+    raise(SIGKILL);
+    return 0;
+}
+
+static int create_and_exit(void)
+{
+    create();
+    exit(0);
+}
+
+static void what_nobody_holds_is_replaced(void **state)
+{
+    mp_manager *manager;
+    (void)state;
+
+    assert_int_equal(in_child(create_and_die), SIGKILL);
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(mp_manager_open(&manager, name, NULL), MP_ENOENT);
+    assert_int_equal(in_child(create_and_die), SIGKILL);
+    manager = create();
+    assert_int_equal(mp_manager_check(manager), 0);
+    assert_int_equal(mp_manager_free(manager), 0);
+    assert_int_equal(in_child(create_and_exit), 0);
+    assert_int_not_equal(access(path, F_OK), 0);
+}
+
+static void a_forked_child_is_a_user_too(void **state)
+{
+    mp_manager *manager = create();
+    int ends[2], status;
+    char byte;
+    (void)state;
+
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(ends[1]);
+        if (read(ends[0], &byte, 1) != 0) /* until the parent has closed */
+            _exit(1);
+        _exit(access(path, F_OK) == 0 && mp_manager_check(manager) == 0 && mp_manager_free(manager) == 0 &&
+                      access(path, F_OK) != 0
+                  ? 0
+                  : 2);
+    }
+    close(ends[0]);
+    assert_int_equal(mp_manager_free(manager), 0);
+    close(ends[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+/* A file with a live user (us, by its lock), changed by the test. */
+static void expect_open(int expected)
+{
+    mp_manager *manager;
+
+    assert_int_equal(mp_manager_open(&manager, name, NULL), expected);
+}
+
+static void change(off_t at, uint64_t value)
+{
+    int fd = open(path, O_RDWR);
+
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, &value, sizeof value, at), sizeof value);
+    close(fd);
+}
+
+static void wrong_files_are_refused(void **state)
+{
+    mp_manager *manager = create();
+    mp_lock *lock;
+    struct heap *heap = (struct heap *)manager;
+    const struct heap before = *heap;
+    (void)state;
+
+    assert_int_equal(mp_lock_open(&lock, name, NULL), MP_EKIND);
+    assert_int_equal(chmod(path, 0644), 0);
+    expect_open(MP_EACCESS);
+    assert_int_equal(chmod(path, 0600), 0);
+    change(offsetof(struct heap, magic), 1);
+    expect_open(MP_ECORRUPT);
+    change(offsetof(struct heap, magic), before.magic);
+    change(offsetof(struct heap, layout), before.layout + 1);
+    expect_open(MP_EVERSION);
+    change(offsetof(struct heap, layout), before.layout);
+    change(offsetof(struct heap, seed), before.seed[0] + 1);
+    expect_open(MP_ECORRUPT);
+    change(offsetof(struct heap, seed), before.seed[0]);
+    change(offsetof(struct heap, size), UINT64_C(1) << 50);
+    expect_open(MP_ECORRUPT);
+    change(offsetof(struct heap, size), before.size);
+    change(offsetof(struct heap, root), before.root + 64);
+    expect_open(MP_ECORRUPT);
+    change(offsetof(struct heap, root), before.root);
+    assert_int_equal(mp_manager_check(manager), 0);
+    assert_int_equal(mp_manager_free(manager), 0);
+}
+
+static void other_things_of_that_name(void **state)
+{
+    mp_manager *manager;
+    (void)state;
+
+    assert_int_equal(symlink("/etc/passwd", path), 0);
+    expect_open(MP_EACCESS);
+    assert_int_equal(mp_manager_create(&manager, &(mp_manager_options){.name = name}), MP_EACCESS);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    expect_open(MP_EKIND);
+    assert_int_equal(rmdir(path), 0);
+}
+
+static void refuses_bad_input(void **state)
+{
+    mp_manager *manager;
+    mp_manager_info info;
+    char longest[300];
+    (void)state;
+
+    memset(longest, 'x', sizeof longest);
+    longest[201] = 0;
+    assert_int_equal(mp_manager_open(NULL, name, NULL), MP_EINVAL);
+    assert_int_equal(mp_manager_open(&manager, NULL, NULL), MP_EINVAL);
+    assert_int_equal(mp_manager_open(&manager, name, &(mp_manager_options){0}), MP_EINVAL);
+    assert_int_equal(mp_manager_open(&manager, "", NULL), MP_ENAME);
+    assert_int_equal(mp_manager_open(&manager, "a/b", NULL), MP_ENAME);
+    assert_int_equal(mp_manager_create(&manager, &(mp_manager_options){.name = ".."}), MP_ENAME);
+    assert_int_equal(mp_manager_create(&manager, &(mp_manager_options){.name = longest}), MP_ENAME);
+    assert_int_equal(mp_manager_get_info(NULL, &info), MP_EINVAL);
+    assert_int_equal(mp_manager_check(NULL), MP_EINVAL);
+    assert_int_equal(mp_manager_root(NULL, NULL), MP_EINVAL);
+    assert_int_equal(mp_manager_free(NULL), 0);
+}
+
+#define TEST(test) cmocka_unit_test_setup_teardown(test, make, drop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_second_program_sees_the_contents),
+        TEST(what_nobody_holds_is_replaced),
+        TEST(a_forked_child_is_a_user_too),
+        TEST(wrong_files_are_refused),
+        TEST(other_things_of_that_name),
+        TEST(refuses_bad_input),
+    };
+
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+}
