@@ -31,6 +31,7 @@ static struct {
     int children; /* signalfd */
     uint32_t live;
     uint32_t failed_starts; /* workers that died in the initializer, one after the other */
+    bool lost;     /* a worker ended that had not found the queue empty */
     bool stopping; /* no more replacements */
 } self;
 
@@ -81,6 +82,7 @@ static bool replace_missing(void)
         if (atomic_load(&self.pool->worker[i].pid) == 0 && start_worker(i) != 0)
             all = false;
     }
+    self.lost = !all;
     return all;
 }
 
@@ -183,6 +185,7 @@ static void bury_worker(uint32_t index, int status)
         give_up(MP_EINITIALIZER);
     if (phase == WORKER_LEAVING && WIFEXITED(status))
         return;
+    self.lost = true;
     atomic_store(&pool->rescan, 1);
     dispatch_wake_all(pool);
 }
@@ -226,6 +229,17 @@ static bool is_finished(void)
     return self.stopping || !slots_visit(self.pool, is_queued, NULL);
 }
 
+/* In a closed pool a worker that has left was not needed, unless another's end has left tasks behind. */
+static bool replacements_wanted(uint32_t state)
+{
+    if (state == POOL_OPEN)
+        return true;
+    bool wanted = (self.lost || self.live == 0) && slots_visit(self.pool, is_queued, NULL);
+    if (wanted && self.live == 0)
+        atomic_store(&self.pool->rescan, 1); /* nobody is left to look into anybody's batch */
+    return wanted;
+}
+
 static void keep(void)
 {
     struct pool *pool = self.pool;
@@ -248,9 +262,7 @@ static void keep(void)
             leave(0);
         if (state == POOL_CLOSED && is_finished())
             leave(0);
-        /* In a closed pool a worker that left was not needed, unless a death has brought tasks back. */
-        bool wanted = state == POOL_OPEN || (self.live == 0 && slots_visit(pool, is_queued, NULL));
-        timeout = wanted && !replace_missing() ? RETRY_FORK_MS : -1;
+        timeout = !replacements_wanted(state) || replace_missing() ? -1 : RETRY_FORK_MS;
     }
 }
 

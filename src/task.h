@@ -90,16 +90,20 @@ struct slot {
 
 enum worker_phase { WORKER_NONE, WORKER_STARTING, WORKER_WORKING, WORKER_LEAVING, WORKER_RETIRED, WORKER_REFUSED };
 
+/* The most tasks that a worker takes from the queue at a time. */
+#define WORKER_BATCH 16
+
 /* A worker's record. Written by the worker; by the keeper before the fork and after the death. */
 struct worker {
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t task; /* offset: what it is about to claim, or has claimed */
     _Atomic uint64_t job;                           /* the same for a chunk: the map, the chunk, the item it is at */
     _Atomic uint64_t chunk;
     _Atomic uint64_t item;
-    _Atomic uint64_t range_next, range_end; /* tickets taken from the queue and not yet looked at; others may steal */
+    _Atomic uint64_t next, end;             /* batch[next .. end): taken from the queue, not yet looked at; others may steal */
     _Atomic int32_t pid;                    /* 0: none */
     _Atomic uint32_t phase;                 /* enum worker_phase */
     _Atomic uint32_t asleep;                /* futex: 1 while it sleeps or is about to */
+    _Alignas(CACHE_LINE) _Atomic uint64_t batch[WORKER_BATCH]; /* offsets of tasks; what is not in use is stale, or 0 */
 };
 
 #define WORKER_SETS (MP_POOL_MAX_WORKERS / 64)
@@ -130,7 +134,9 @@ struct pool {
     _Atomic uint64_t ring_block[SEGMENTS]; /* all rings there were: they are kept, so that a late reader finds sense */
     _Atomic uint64_t worker_block;
 
-    /* The queue: tickets 0, 1, 2, ...; ticket t's task is ring[1 + t % size], ring[0] is the size, a power of two. */
+    /* The queue: tickets 0, 1, 2, ...; ticket t's task is ring[1 + t % size], ring[0] is the size, a power of two. The caller
+     * writes a place again once the head is past it: so a worker reads the places it wants first, and believes what it has read
+     * when it then moves the head past them. */
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t head; /* hint: the first ticket nobody has taken */
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t tail; /* tickets written; by the caller alone */
     _Atomic uint64_t ring;                          /* offset of the newest ring */

@@ -12,20 +12,19 @@
 
 /* Looks for work so long before it sleeps, where a CPU is free for that. */
 #define SPIN_NS 50000
-/* Takes this many tickets at once when tasks are short, and the whole lot is expected to take no longer than BATCH_NS. */
-#define MAX_BATCH 16
+/* Takes up to WORKER_BATCH tasks at once when they are so short that the whole lot is expected to take no longer than this. */
 #define BATCH_NS 4000
 
 /* This process's own. */
 static struct {
     uint32_t index;
     struct worker *record;
-    bool searching;          /* is in pool->searching */
-    uint32_t tasks_left;     /* until it is replaced; 0: no limit */
-    uint64_t batch;          /* tickets to take at a time */
-    int64_t batch_started;   /* when the tickets in hand were taken */
+    bool searching;        /* is in pool->searching */
+    uint32_t tasks_left;   /* until it is replaced; 0: no limit */
+    uint64_t batch;        /* tickets to take at a time */
+    int64_t batch_started; /* when the tickets in hand were taken */
     uint64_t batch_size;
-    struct task *running;    /* for mp_task_return() */
+    struct task *running; /* for mp_task_return() */
     uint64_t returned_size;
     struct pool *pool;
 } self;
@@ -52,29 +51,21 @@ static bool claim(struct pool *pool, struct task *task)
     return task_claim(&task->word, self.index);
 }
 
-static struct task *task_of_ticket(struct pool *pool, uint64_t ticket)
+/* From the batch of one worker, this one's own or another's: whichever task is still there to be claimed. */
+static struct task *claim_from_batch(struct pool *pool, struct worker *owner)
 {
-    _Atomic uint64_t *ring = heap_at(pool->heap, atomic_load_explicit(&pool->ring, memory_order_acquire));
-    uint64_t size = load(&ring[0]);
+    uint64_t end = load(&owner->end);
 
-    return heap_at(pool->heap, load(&ring[1 + (ticket & (size - 1))]));
-}
-
-/* From the tickets of one worker, this one's own or another's: whichever task is still there to be claimed. */
-static struct task *claim_from_range(struct pool *pool, struct worker *owner)
-{
-    uint64_t end = load(&owner->range_end);
-
-    for (uint64_t ticket = load(&owner->range_next); ticket < end; ticket++) {
-        struct task *task = task_of_ticket(pool, ticket);
+    for (uint64_t i = load(&owner->next); i < end; i++) {
+        uint64_t offset = load(&owner->batch[i]);
 
         if (owner == self.record) {
-            store(&owner->range_next, ticket + 1);
-            if (ticket + 1 < end)
-                __builtin_prefetch(task_of_ticket(pool, ticket + 1), 1);
+            store(&owner->next, i + 1);
+            if (i + 1 < end)
+                __builtin_prefetch(heap_at(pool->heap, load(&owner->batch[i + 1])), 1);
         }
-        if (claim(pool, task))
-            return task;
+        if (offset != 0 && claim(pool, heap_at(pool->heap, offset)))
+            return heap_at(pool->heap, offset);
     }
     return NULL;
 }
@@ -86,8 +77,8 @@ static void adapt_batch(struct pool *pool)
     int64_t now = clock_now();
     int64_t each = (now - self.batch_started) / (int64_t)(self.batch_size + 1);
 
-    if (self.batch_size != 0 && each * MAX_BATCH < BATCH_NS)
-        self.batch = self.batch * 2 > MAX_BATCH ? MAX_BATCH : self.batch * 2;
+    if (self.batch_size != 0 && each * WORKER_BATCH < BATCH_NS)
+        self.batch = self.batch * 2 > WORKER_BATCH ? WORKER_BATCH : self.batch * 2;
     else if (each * (int64_t)self.batch > BATCH_NS)
         self.batch = 1;
     uint64_t fair = (load(&pool->tail) - load(&pool->head)) / pool->workers + 1;
@@ -96,7 +87,16 @@ static void adapt_batch(struct pool *pool)
     self.batch_started = now;
 }
 
-/* Takes tickets from the queue into this worker's range. */
+static void read_tickets(struct pool *pool, uint64_t ticket, uint64_t count)
+{
+    _Atomic uint64_t *ring = heap_at(pool->heap, atomic_load_explicit(&pool->ring, memory_order_acquire));
+    uint64_t mask = load(&ring[0]) - 1;
+
+    for (uint64_t i = 0; i < count; i++)
+        store(&self.record->batch[i], load(&ring[1 + ((ticket + i) & mask)]));
+}
+
+/* Takes tasks from the queue into this worker's batch, which is empty. */
 static bool take_tickets(struct pool *pool)
 {
     uint64_t head = atomic_load(&pool->head);
@@ -108,10 +108,14 @@ static bool take_tickets(struct pool *pool)
     for (;;) {
         uint64_t count = tail - head < self.batch ? tail - head : self.batch;
 
+        read_tickets(pool, head, count);
         if (atomic_compare_exchange_weak(&pool->head, &head, head + count)) {
             self.batch_size = count;
-            store(&self.record->range_next, head);
-            store(&self.record->range_end, head + count);
+            store(&self.record->next, 0);
+            atomic_store(&self.record->end, count);
+            /* Who fell asleep before it could see this batch would not hear of it should the first task take long. */
+            if (count > 1)
+                dispatch_wake(pool);
             return true;
         }
         if (head >= tail)
@@ -142,7 +146,7 @@ static struct task *find_task(struct pool *pool)
     struct task *task;
 
     do {
-        task = claim_from_range(pool, self.record);
+        task = claim_from_batch(pool, self.record);
         if (task != NULL)
             return task;
         if (atomic_load_explicit(&pool->rescan, memory_order_relaxed) != 0) {
@@ -155,8 +159,8 @@ static struct task *find_task(struct pool *pool)
     for (uint32_t i = 0; i < pool->workers && task == NULL; i++) {
         struct worker *other = &pool->worker[i];
 
-        if (other != self.record && load(&other->range_next) < load(&other->range_end))
-            task = claim_from_range(pool, other);
+        if (other != self.record && load(&other->next) < load(&other->end))
+            task = claim_from_batch(pool, other);
     }
     return task;
 }
@@ -166,6 +170,17 @@ static struct task *find_task(struct pool *pool)
 static bool is_time_to_look(struct pool *pool)
 {
     return tickets_left(pool) || atomic_load(&pool->rescan) != 0 || atomic_load(&pool->state) != POOL_OPEN;
+}
+
+static bool others_have_tasks(struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->workers; i++) {
+        struct worker *other = &pool->worker[i];
+
+        if (load(&other->next) < atomic_load(&other->end) && other != self.record)
+            return true;
+    }
+    return false;
 }
 
 /* Whether there is a CPU for this worker to spin on: not when the caller and the workers that are awake fill them. */
@@ -212,8 +227,8 @@ static void sleep_until_woken(struct pool *pool)
     stop_searching(pool);
     atomic_store(&self.record->asleep, 1);
     set_add(pool->sleeping, self.index);
-    /* Who queued a task before it could see us in the set has queued it early enough for us to see it now. */
-    if (!is_time_to_look(pool)) {
+    /* Who queued a task, or took some, before it could see us in the set has done so early enough for us to see it now. */
+    if (!is_time_to_look(pool) && !others_have_tasks(pool)) {
         while (atomic_load(&self.record->asleep) != 0)
             futex_wait(&self.record->asleep, 1, DEADLINE_NEVER);
     }

@@ -2,6 +2,7 @@
 #include <mp.h>
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -295,6 +296,38 @@ static void workers_are_initialized_and_replaced(void **state)
     assert_int_equal(mp_pool_free(replaced), 0);
 }
 
+/* The first waits until the others have been done. */
+static int wait_for_the_others(const void *arg, void *result)
+{
+    double end = now() + 30;
+    (void)result;
+
+    if (*(const int *)arg == 0) {
+        while (__atomic_load_n(counter, __ATOMIC_SEQ_CST) < 19 && now() < end)
+            sched_yield();
+        return __atomic_load_n(counter, __ATOMIC_SEQ_CST) == 19 ? 0 : 1;
+    }
+    __atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST);
+    return 0;
+}
+
+static void workers_are_replaced_after_closing(void **state)
+{
+    mp_pool_options options = {.max_tasks_per_child = 1};
+    mp_pool *closed;
+    mp_result *result;
+    (void)state;
+
+    *counter = 0;
+    assert_int_equal(mp_pool_create(&closed, 2, &options), 0);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(mp_pool_apply_async(closed, wait_for_the_others, &i, sizeof i, 0, i == 0 ? &result : NULL), 0);
+    assert_int_equal(mp_pool_close(closed), 0);
+    assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
+    assert_int_equal(mp_pool_join(closed), 0);
+    assert_int_equal(mp_pool_free(closed), 0);
+}
+
 static int refuse(void *arg)
 {
     (void)arg;
@@ -512,6 +545,7 @@ int main(void)
         TEST(a_failing_item_fails_alone),
         TEST(forgotten_tasks_are_done),
         TEST(workers_are_initialized_and_replaced),
+        TEST(workers_are_replaced_after_closing),
         TEST(a_failing_initializer_breaks_the_pool),
         TEST(closing_and_joining),
         TEST(terminating_is_prompt),
