@@ -68,10 +68,12 @@ static int copy_item(const struct heap *heap, const struct entry *entry, struct 
     uint64_t head = dict_get(&entry->value.head), body = dict_get(&entry->value.body);
     int error = 0;
 
-    item->key = item->value = mp_none();
+    item->key.owned = item->value.owned = NULL;
     if (!short_string(dict_get(&entry->key_head), key, 16, item->key_text, &item->key))
         error = key_read(heap, entry, &item->key);
-    if (error == 0 && !short_string(head, &body, 8, item->value_text, &item->value))
+    if (error == 0 && head == MP_INT) /* the most frequent, at once */
+        item->value = (mp_value){.type = MP_INT, .as.integer = (int64_t)body};
+    else if (error == 0 && !short_string(head, &body, 8, item->value_text, &item->value))
         error = cell_read(heap, head, body, &item->value);
     if (error != 0)
         mp_value_free(&item->key);
