@@ -21,6 +21,7 @@ struct mp_dict_iter {
     uint64_t position, epoch; /* where the next batch begins */
     uint64_t last, limit;     /* sequences: the last one copied, the last one to be met */
     size_t next, count;
+    bool owns; /* some item of the batch owns memory */
     struct item item[BATCH];
 };
 
@@ -41,11 +42,12 @@ int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
 
 static void drop_batch(mp_dict_iter *iter)
 {
-    for (size_t i = 0; i < iter->count; i++) {
+    for (size_t i = 0; iter->owns && i < iter->count; i++) {
         free(iter->item[i].key.owned);
         free(iter->item[i].value.owned);
     }
     iter->next = iter->count = 0;
+    iter->owns = false;
 }
 
 /* A string of at most `most` bytes lies in the words themselves: into `text`, without an allocation. */
@@ -119,9 +121,11 @@ static int fill_batch(mp_dict_iter *iter)
             continue;
         if (sequence > iter->limit)
             break;
-        int error = copy_item(heap, entry, &iter->item[iter->count]);
+        struct item *item = &iter->item[iter->count];
+        int error = copy_item(heap, entry, item);
         if (error != 0)
             return error;
+        iter->owns |= item->key.owned != NULL || item->value.owned != NULL;
         iter->count++;
         last = sequence;
     }
