@@ -43,6 +43,7 @@ measure() {
     sed "s/^/$round,/" "$build/figures" >>"$build/all.csv"
 }
 
+load=$(cut -d ' ' -f 1 /proc/loadavg)
 : >"$build/all.csv"
 round=1
 while [ "$round" -le "$rounds" ]; do
@@ -57,5 +58,5 @@ done
 if [ -n "$csv" ]; then
     { echo round,system,work,figure,unit; cat "$build/all.csv"; } >"$csv"
 fi
-echo "$(nproc) CPUs, load $(cut -d ' ' -f 1 /proc/loadavg), $rounds rounds"
+echo "$(nproc) CPUs, load $load before, $rounds rounds (figures mean little when others use the CPUs)"
 awk -f "$root/tests/bench/table.awk" "$build/all.csv"
