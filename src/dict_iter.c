@@ -21,6 +21,7 @@ struct mp_dict_iter {
     uint64_t position, epoch; /* where the next batch begins */
     uint64_t last, limit;     /* sequences: the last one copied, the last one to be met */
     size_t next, count;
+    bool owns; /* some item of the batch owns memory */
     struct item item[BATCH];
 };
 
@@ -41,11 +42,12 @@ int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
 
 static void drop_batch(mp_dict_iter *iter)
 {
-    for (size_t i = 0; i < iter->count; i++) {
+    for (size_t i = 0; iter->owns && i < iter->count; i++) {
         free(iter->item[i].key.owned);
         free(iter->item[i].value.owned);
     }
     iter->next = iter->count = 0;
+    iter->owns = false;
 }
 
 /* A string of at most `most` bytes lies in the words themselves: into `text`, without an allocation. */
@@ -68,10 +70,12 @@ static int copy_item(const struct heap *heap, const struct entry *entry, struct 
     uint64_t head = dict_get(&entry->value.head), body = dict_get(&entry->value.body);
     int error = 0;
 
-    item->key = item->value = mp_none();
+    item->key.owned = item->value.owned = NULL;
     if (!short_string(dict_get(&entry->key_head), key, 16, item->key_text, &item->key))
         error = key_read(heap, entry, &item->key);
-    if (error == 0 && !short_string(head, &body, 8, item->value_text, &item->value))
+    if (error == 0 && head == MP_INT) /* the most frequent, at once */
+        item->value = (mp_value){.type = MP_INT, .as.integer = (int64_t)body};
+    else if (error == 0 && !short_string(head, &body, 8, item->value_text, &item->value))
         error = cell_read(heap, head, body, &item->value);
     if (error != 0)
         mp_value_free(&item->key);
@@ -117,9 +121,11 @@ static int fill_batch(mp_dict_iter *iter)
             continue;
         if (sequence > iter->limit)
             break;
-        int error = copy_item(heap, entry, &iter->item[iter->count]);
+        struct item *item = &iter->item[iter->count];
+        int error = copy_item(heap, entry, item);
         if (error != 0)
             return error;
+        iter->owns |= item->key.owned != NULL || item->value.owned != NULL;
         iter->count++;
         last = sequence;
     }

@@ -54,10 +54,13 @@ int64_t clock_now(void)
 
 bool clock_deadline(double seconds, int64_t *deadline)
 {
-    int64_t now = clock_now();
-
     if (isnan(seconds))
         return false;
+    if (seconds >= MP_FOREVER) { /* needs no look at the clock, which costs as much as a short wait itself */
+        *deadline = DEADLINE_NEVER;
+        return true;
+    }
+    int64_t now = clock_now();
     if (seconds <= 0)
         *deadline = now;
     else if (seconds >= (double)(INT64_MAX - now) / (double)SECOND - 1)

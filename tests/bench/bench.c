@@ -1,0 +1,138 @@
+#include "bench.h"
+
+#include <mp.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define QUICK_PART 50 /* a quick run does one part in so many */
+
+static bool quick;
+static const char *wanted;
+
+void bench_begin(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--quick") == 0)
+            quick = true;
+        else
+            wanted = argv[i];
+    }
+}
+
+static bool is_wanted(const struct bench *bench)
+{
+    for (int i = 0; i < BENCH_FIGURES; i++)
+        if (bench->name[i].work != NULL && (wanted == NULL || strstr(bench->name[i].work, wanted) != NULL))
+            return true;
+    return false;
+}
+
+void bench_run(const struct bench *table, size_t count)
+{
+    for (const struct bench *bench = table; bench < table + count; bench++) {
+        double figures[BENCH_FIGURES];
+
+        if (!is_wanted(bench))
+            continue;
+        bench->run(bench, figures);
+        for (int i = 0; i < BENCH_FIGURES && bench->name[i].work != NULL; i++)
+            printf("%s,%s,%.4g,%s\n", bench->system, bench->name[i].work, figures[i], bench->name[i].unit);
+        fflush(stdout);
+    }
+}
+
+size_t bench_count(size_t full)
+{
+    return quick && full > QUICK_PART ? full / QUICK_PART : full;
+}
+
+double bench_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+void bench_check(int code, const char *call)
+{
+    if (code == 0)
+        return;
+    fprintf(stderr, "%s: %s\n", call, mp_strerror(code));
+    _exit(1);
+}
+
+uint64_t bench_random(uint64_t seed)
+{
+    uint64_t x = (seed + 1) * 0x9e3779b97f4a7c15;
+
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+    return x ^ (x >> 31);
+}
+
+void *bench_shared(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    bench_check(memory == MAP_FAILED ? MP_ENOMEM : 0, "mmap");
+    return memory;
+}
+
+struct start {
+    atomic_int waiting; /* processes that have not come to the start yet */
+    struct {
+        double begin, end;
+    } time[BENCH_MAX_PROCESSES];
+};
+
+static void run_process(struct start *start, int process, bench_work *warm_up, bench_work *work, void *arg)
+{
+    if (warm_up != NULL)
+        warm_up(process, arg);
+    atomic_fetch_sub(&start->waiting, 1);
+    while (atomic_load(&start->waiting) > 0)
+        sched_yield();
+    start->time[process].begin = bench_now();
+    work(process, arg);
+    start->time[process].end = bench_now();
+}
+
+static void wait_for(pid_t pid)
+{
+    int status;
+
+    bench_check(waitpid(pid, &status, 0) == pid && status == 0 ? 0 : MP_ESYSTEM, "a process of a benchmark");
+}
+
+double bench_processes(int processes, bench_work *warm_up, bench_work *work, void *arg)
+{
+    struct start *start = bench_shared(sizeof *start);
+    pid_t pid[BENCH_MAX_PROCESSES];
+
+    atomic_store(&start->waiting, processes);
+    for (int i = 0; i < processes; i++) {
+        pid[i] = fork();
+        bench_check(pid[i] < 0 ? MP_EAGAIN : 0, "fork");
+        if (pid[i] == 0) {
+            run_process(start, i, warm_up, work, arg);
+            _exit(0);
+        }
+    }
+    for (int i = 0; i < processes; i++)
+        wait_for(pid[i]);
+    double begin = start->time[0].begin, end = start->time[0].end;
+    for (int i = 1; i < processes; i++) {
+        begin = start->time[i].begin < begin ? start->time[i].begin : begin;
+        end = start->time[i].end > end ? start->time[i].end : end;
+    }
+    munmap(start, sizeof *start);
+    return end - begin;
+}

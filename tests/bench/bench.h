@@ -1,0 +1,48 @@
+/* What the benchmarks share. Each bench_<topic>.c is one program with a table of struct bench. It runs every one of them once and
+ * prints a line `system,work,figure,unit` for each figure; run.sh calls all programs by turns, several rounds, so that what
+ * disturbs the machine for a while disturbs all alike, and table.awk makes the table of medians. A program in any other
+ * language that prints such lines takes part as well: bench.py is Python's.
+ *
+ * Systems that do the same work name it the same: that is how they are compared. Units that end in "/s" and "share" are better when high,
+ * all others when low. No commas in names. */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BENCH_FIGURES 2
+#define BENCH_MAX_PROCESSES 64
+
+struct bench {
+    const char *system;
+    struct bench_name {
+        const char *work, *unit; /* work NULL: no such figure */
+    } name[BENCH_FIGURES];
+    void (*run)(const struct bench *bench, double *figures); /* does the work once; stores a figure for each name */
+    int processes; /* for `run` to use: of those that do the work, or of workers */
+};
+
+/* Reads the arguments: [--quick] [WORD]; with a word, only works whose name has it in it are run. */
+void bench_begin(int argc, char **argv);
+void bench_run(const struct bench *table, size_t count);
+
+/* How often to do something that is done `full` times in a whole run: much less in a quick one. */
+size_t bench_count(size_t full);
+/* Seconds on the monotonic clock. */
+double bench_now(void);
+/* Ends the program, saying which call failed, unless code is 0. */
+#define BENCH_CHECK(call) bench_check((call), #call)
+void bench_check(int code, const char *call);
+/* A pseudo-random number that depends on `seed` alone (splitmix64). */
+uint64_t bench_random(uint64_t seed);
+
+/* Runs work(process, arg) in so many processes at once and returns the seconds from when the first began until the last ended.
+ * Each calls warm_up(process, arg) before, which may be NULL; they begin together when all have. */
+typedef void bench_work(int process, void *arg);
+double bench_processes(int processes, bench_work *warm_up, bench_work *work, void *arg);
+/* Memory that processes forked later share; zeroed, never given back. */
+void *bench_shared(size_t size);
+
+#endif

@@ -1,0 +1,53 @@
+/* The machine itself, to compare tables of different machines by: what a cache miss costs that the next step waits for. A dict
+ * of a million entries has two of them in each get. */
+#include <stdlib.h>
+
+#include "bench.h"
+
+#define LINE 8 /* words in a cache line */
+
+static size_t lines;
+static size_t *memory; /* each line's first word tells which is next; one ring through all of them */
+
+static void make_ring(void)
+{
+    size_t *order = malloc(lines * sizeof *order);
+
+    memory = malloc(lines * LINE * sizeof *memory);
+    for (size_t i = 0; i < lines; i++)
+        order[i] = i;
+    for (size_t i = lines - 1; i > 0; i--) {
+        size_t other = bench_random(i) % (i + 1), line = order[i];
+
+        order[i] = order[other];
+        order[other] = line;
+    }
+    for (size_t i = 0; i < lines; i++)
+        memory[order[i] * LINE] = order[(i + 1) % lines] * LINE;
+    free(order);
+}
+
+static void chase(const struct bench *bench, double *figures)
+{
+    size_t steps = bench_count(2000000), at = 0;
+    double begin = bench_now();
+
+    (void)bench;
+    for (size_t i = 0; i < steps; i++)
+        at = ((volatile size_t *)memory)[at];
+    figures[0] = (bench_now() - begin) / (double)steps * 1e9;
+}
+
+static const struct bench table[] = {
+    {"machine", {{"dependent cache miss in 64 MiB", "ns"}}, chase, 1},
+};
+
+int main(int argc, char **argv)
+{
+    bench_begin(argc, argv);
+    lines = bench_count((size_t)64 << 20) / 64;
+    make_ring();
+    bench_run(table, sizeof table / sizeof *table);
+    free(memory);
+    return 0;
+}
