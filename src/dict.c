@@ -232,7 +232,7 @@ int mp_dict_get(mp_dict *dict, mp_value key_value, mp_value *value)
 
 int mp_dict_get_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value)
 {
-    int error = mp_dict_get(dict, key, value);
+    int error = value_is_valid(&fallback) ? mp_dict_get(dict, key, value) : MP_EINVAL;
 
     return error == MP_EKEY ? value_copy(&fallback, value) : error;
 }
@@ -461,7 +461,7 @@ int mp_dict_pop(mp_dict *dict, mp_value key_value, mp_value *value)
 
 int mp_dict_pop_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value)
 {
-    if (value == NULL)
+    if (value == NULL || !value_is_valid(&fallback))
         return MP_EINVAL;
     int error = mp_dict_pop(dict, key, value);
     return error == MP_EKEY ? value_copy(&fallback, value) : error;

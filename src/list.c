@@ -827,8 +827,7 @@ static int check_value(mp_list *list, const mp_value *value, const void *out)
 {
     if (out == NULL || !object_is(list, OBJECT_LIST))
         return MP_EINVAL;
-    int error = value_check(object_heap(object_of(list)), value);
-    return error == MP_EFOREIGN ? 0 : error;
+    return value_is_valid(value) ? 0 : MP_EINVAL;
 }
 
 int mp_list_index(mp_list *list, mp_value value, size_t *index)
