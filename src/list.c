@@ -106,8 +106,9 @@ static int set_capacity(struct object *list, uint64_t wanted)
 /* Room for `count` more behind the last. */
 static int make_room(struct object *list, uint64_t count)
 {
+    if (count > LARGEST)
+        return MP_ENOMEM;
     uint64_t needed = length_of(list) + count;
-
     if (get(&list->word[LIST_START]) + needed <= capacity(list))
         return 0;
     uint64_t wanted = needed + needed / 2;
@@ -1121,6 +1122,8 @@ int mp_list_extend_values(mp_list *list, const mp_value *values, size_t count)
 {
     if (values == NULL && count > 0)
         return MP_EINVAL;
+    if (count > SIZE_MAX / sizeof *values)
+        return MP_EOVERFLOW;
     int error = lock_for(list, NULL);
     if (error != 0)
         return error;
@@ -1168,7 +1171,8 @@ static int repeat(struct object *list, uint64_t times, mp_list **product)
 
     if (__builtin_mul_overflow(length, times, &count))
         return MP_EOVERFLOW;
-    if (count > LARGEST)
+    /* What the heap can never hold is not even gathered in private memory. */
+    if (count > object_heap(list)->limit / sizeof(struct cell))
         return MP_ENOMEM;
     mp_value *values = malloc((count + 1) * sizeof *values);
     if (values == NULL)
