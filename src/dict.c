@@ -754,9 +754,12 @@ int mp_dict_apply(mp_dict *handle, mp_value key_value, mp_dict_function *functio
         error = read_value(object_heap(dict), entry, &before);
     if (error == 0) {
         mp_value value = before;
+        struct callback callback;
 
         value.owned = NULL;
+        object_callback_begin(&callback, dict);
         error = function(&value, entry != NULL, arg);
+        object_callback_end(&callback);
         if (error == 0)
             error = value_check(object_heap(dict), &value);
         if (error == 0)

@@ -1243,6 +1243,7 @@ static int sort(struct object *list, struct sorting *sorting)
 {
     uint64_t length = length_of(list);
     struct order order;
+    struct callback callback;
     int error = order_new(&order, length);
     uint64_t *other = malloc((length + 1) * sizeof *other);
 
@@ -1255,7 +1256,9 @@ static int sort(struct object *list, struct sorting *sorting)
         for (uint64_t i = 0; i < length; i++)
             sorting->values[i] = cell_view(object_heap(list), cell_at(list, i));
         order_add(&order, 0, length);
+        object_callback_begin(&callback, list);
         uint64_t *sorted = sort_indices(sorting, order.from, other, length);
+        object_callback_end(&callback);
         if (sorted != order.from)
             memcpy(order.from, sorted, length * sizeof *sorted);
         error = sorting->error;
