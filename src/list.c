@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "compare.h"
+#include "handle.h"
 #include "snapshot.h"
 #include "value.h"
 
@@ -1289,28 +1290,32 @@ int mp_list_sort(mp_list *handle, mp_compare *compare, void *arg, bool reverse)
 #define ITER_MAGIC UINT64_C(0x6d705f6c69746572)
 
 struct mp_list_iter {
-    uint64_t magic;
+    struct handle handle;
     mp_list *list;
     int64_t next;
     mp_value value; /* the one handed out last */
 };
 
+static struct spare_handles spare_iters;
+
 int mp_list_iter_create(mp_list_iter **iter, mp_list *list)
 {
     if (iter == NULL || !object_is(list, OBJECT_LIST))
         return MP_EINVAL;
-    mp_list_iter *new = calloc(1, sizeof *new);
+    mp_list_iter *new = handle_take(&spare_iters, sizeof *new);
     if (new == NULL)
         return MP_ENOMEM;
-    new->magic = ITER_MAGIC;
     new->list = list;
+    new->next = 0;
+    new->value = mp_none();
+    new->handle.magic = ITER_MAGIC;
     *iter = new;
     return 0;
 }
 
 int mp_list_next(mp_list_iter *iter, mp_value *value)
 {
-    if (iter == NULL || iter->magic != ITER_MAGIC || value == NULL)
+    if (!handle_is((struct handle *)iter, ITER_MAGIC) || value == NULL)
         return MP_EINVAL;
     mp_value_free(&iter->value);
     int error = mp_list_get(iter->list, iter->next, &iter->value);
@@ -1326,10 +1331,9 @@ int mp_list_iter_free(mp_list_iter *iter)
 {
     if (iter == NULL)
         return 0;
-    if (iter->magic != ITER_MAGIC)
+    if (!handle_is((struct handle *)iter, ITER_MAGIC))
         return MP_EINVAL;
     mp_value_free(&iter->value);
-    iter->magic = 0;
-    free(iter);
+    handle_put(&spare_iters, &iter->handle);
     return 0;
 }
