@@ -100,6 +100,7 @@ struct worker {
     _Atomic int32_t pid;                    /* 0: none */
     _Atomic uint32_t phase;                 /* enum worker_phase */
     _Atomic uint32_t asleep;                /* futex: 1 while it sleeps or is about to */
+    _Atomic uint64_t staging;               /* owns a block of mp_task_return()'s on its way */
 };
 
 #define WORKER_SETS (MP_POOL_MAX_WORKERS / 64)
