@@ -7,9 +7,11 @@
  * - A function returns 0 on success or a negative MP_E... code; mp_strerror() explains any of them. A positive value is
  *   a failure code that a task of the caller's own returned. On an error, out-parameters are left as they were.
  * - What is made comes back through the first argument and is released with the matching ..._free(), which takes NULL.
- * - A NULL pointer where one is needed, a handle that is none (freed, closed, never made), and an option that does not
- *   exist give MP_EINVAL. What belongs to another process gives MP_EFOREIGN: a Process and a Pool belong to the process
- *   that made them; managers, dicts, lists and locks are shared with every process forked after they were made.
+ * - A NULL pointer where one is needed, a handle that is none (freed, closed, never made), an option that does not exist,
+ *   and a string or bytes of more than 2^40 bytes give MP_EINVAL. A freed handle is known as such until its memory serves
+ *   a new one of the same kind; an address that cannot be read at all cannot be checked. What belongs to another process
+ *   gives MP_EFOREIGN: a Process and a Pool belong to the process that made them; managers, dicts, lists and locks are
+ *   shared with every process forked after they were made.
  * - Strings and memory given to a function are copied; the caller keeps its own. Options are copied as well.
  * - Times are seconds (double) on the monotonic clock: MP_FOREVER waits without limit, 0 or less does not wait. A NaN is
  *   MP_EINVAL. Signals that arrive never shorten a wait.
@@ -162,7 +164,8 @@ MP_API int mp_value_json(const mp_value *value, char **text);
 
 typedef struct mp_manager_options {
     const char *name; /* NULL: anonymous, gone with its last process. Else: other programs of the same user open it */
-    size_t limit;     /* the most bytes its heap may grow to; 0: 64 GiB, or as much as the system maps */
+    size_t limit;     /* the most bytes its heap may grow to, from 64 KiB to 64 GiB: what is outside counts as the nearer
+                         of these. 0: 64 GiB, or as much as the system maps */
 } mp_manager_options;
 
 /* Makes a manager: a shared heap that grows as needed, with one dict in it already (mp_manager_root()).
@@ -179,7 +182,8 @@ MP_API int mp_manager_create(mp_manager **manager, const mp_manager_options *opt
 MP_API int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_options *options);
 
 /* Closes the manager in this process: every handle into it is an error from now on. Other processes keep theirs; the
- * last one out removes the memory, and the name if it has one. Blocks: no. Errors: MP_EINVAL.
+ * last one out removes the memory, and the name if it has one. No other thread may be inside a call on it. Blocks: no.
+ * Errors: MP_EINVAL, MP_EBUSY (called by a function that mp_dict_apply() or mp_list_sort() runs for it).
  * Python: Manager.shutdown(), for this process. */
 MP_API int mp_manager_free(mp_manager *manager);
 
@@ -201,7 +205,9 @@ typedef struct mp_manager_info {
 MP_API int mp_manager_get_info(mp_manager *manager, mp_manager_info *info);
 
 /* Walks the whole heap and proves that it is sound: every byte belongs to exactly one owner, every container is whole.
- * Slow, for tests and for distrust: it stops all others while it looks. Errors: MP_EINVAL, MP_ENOMEM, MP_ECORRUPT.
+ * Slow, for tests and for distrust: it stops all others while it looks. Blocks: up to half a minute, until it has stopped
+ * them. Errors: MP_EINVAL, MP_ENOMEM, MP_ECORRUPT, MP_ETIMEOUT (could not stop them), MP_EDEADLK (called by a function
+ * that mp_dict_apply() or mp_list_sort() runs for it).
  * Python: none. */
 MP_API int mp_manager_check(mp_manager *manager);
 
@@ -264,7 +270,8 @@ MP_API int mp_dict_transfer_int(mp_dict *dict, const char *from, const char *to,
 MP_API int mp_dict_set(mp_dict *dict, mp_value key, mp_value value);
 /* Python: d[key]. Errors: MP_EKEY, MP_ENOMEM. */
 MP_API int mp_dict_get(mp_dict *dict, mp_value key, mp_value *value);
-/* Python: d.get(key, fallback). *value is a copy of its own also when it is the fallback. */
+/* Python: d.get(key, fallback). *value is a copy of its own also when it is the fallback. A fallback that is no value is
+ * MP_EINVAL, whether it is needed or not. Errors: MP_ENOMEM. */
 MP_API int mp_dict_get_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
 /* Python: d.setdefault(key, fallback). value may be NULL. */
 MP_API int mp_dict_setdefault(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
@@ -273,7 +280,7 @@ MP_API int mp_dict_remove(mp_dict *dict, mp_value key);
 /* Python: d.pop(key). value may be NULL. A container popped out of its last place comes with its handle, which the
  * caller frees. Errors: MP_EKEY. */
 MP_API int mp_dict_pop(mp_dict *dict, mp_value key, mp_value *value);
-/* Python: d.pop(key, fallback). */
+/* Python: d.pop(key, fallback). The fallback as with mp_dict_get_default(). Errors: MP_ENOMEM. */
 MP_API int mp_dict_pop_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
 /* Python: d.popitem(): removes the newest entry. key and value may be NULL. Errors: MP_EKEY (empty). */
 MP_API int mp_dict_popitem(mp_dict *dict, mp_value *key, mp_value *value);
@@ -291,8 +298,9 @@ MP_API int mp_dict_move(mp_dict *dict, mp_value from, mp_value to);
 /* Applies a function to the value under key while nobody else can change the dict. It gets the value (none with
  * present == false when the key is missing) and may put another one in its place, which must stay valid until
  * mp_dict_apply() returns. It returns 0 to store *value, or anything else to leave the dict as it was, which
- * mp_dict_apply() then returns. It must not use the same dict (MP_EDEADLK) and should be short. If the process is
- * killed inside, the dict is as it was. Python: with lock: d[key] = f(d[key]). */
+ * mp_dict_apply() then returns. What changes the same dict or looks at it as a whole is MP_EDEADLK inside (reading one
+ * key is not, and sees it as it was). It must return, and should be short: others wait for it. If the process is killed
+ * inside, the dict is as it was. Python: with lock: d[key] = f(d[key]). */
 typedef int mp_dict_function(mp_value *value, bool present, void *arg);
 MP_API int mp_dict_apply(mp_dict *dict, mp_value key, mp_dict_function *function, void *arg);
 
@@ -317,7 +325,8 @@ MP_API int mp_dict_json(mp_dict *dict, char **text);
 /* Iteration in order of insertion, while others may change the dict: each entry that stays is met once, none twice;
  * what is added after the start is not met. The iterator belongs to the calling process; one thread at a time uses it.
  * key and value, either of which may be NULL, are borrowed: valid until the next call on the iterator, and not to be
- * freed. mp_dict_next() Errors: MP_ESTOP (the end), MP_ENOMEM. Python: for key, value in d.items(). */
+ * freed. mp_dict_next() Errors: MP_EINVAL (also when the dict has ended), MP_ESTOP (the end), MP_ENOMEM.
+ * Python: for key, value in d.items(). */
 typedef struct mp_dict_iter mp_dict_iter;
 MP_API int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict);
 MP_API int mp_dict_next(mp_dict_iter *iter, mp_value *key, mp_value *value);
@@ -332,6 +341,7 @@ MP_API int mp_dict_iter_free(mp_dict_iter *iter);
 #define MP_END INT64_MAX
 #define MP_BEGIN INT64_MIN
 
+/* Gives up the handle that mp_manager_list() and the like returned. Python: del. */
 MP_API int mp_list_free(mp_list *list);
 
 /* Short forms. Python: l.append(x), l[i] = x, l[i]. Errors: MP_EINDEX, MP_ETYPE; see the dict's. */
@@ -387,7 +397,8 @@ MP_API int mp_list_length(mp_list *list, size_t *length);
 MP_API int mp_list_clear(mp_list *list);
 /* Python: l.extend(other). `other` may be the list itself. */
 MP_API int mp_list_extend(mp_list *list, mp_list *other);
-/* Python: l.extend([...]): `count` values of the caller's, in one step. */
+/* Python: l.extend([...]): `count` values of the caller's, all or none. values may be NULL when count is 0.
+ * Errors: MP_EOVERFLOW (more than memory has addresses for), MP_ENOMEM. */
 MP_API int mp_list_extend_values(mp_list *list, const mp_value *values, size_t count);
 /* Python: l[start:stop:step] as a new list. step may not be 0 (MP_EVALUE). MP_BEGIN and MP_END stand for Python's
  * omitted bounds: for a negative step, start at MP_END and stop at MP_BEGIN. */
@@ -399,7 +410,8 @@ MP_API int mp_list_delete_slice(mp_list *list, int64_t start, int64_t stop, int6
 /* Python: l.reverse(). */
 MP_API int mp_list_reverse(mp_list *list);
 /* Sorts in place, stably, ascending (descending when `reverse`, equal ones still in their old order). `compare` gets
- * two borrowed values and returns less than, equal to or more than 0; it must not use the same list (MP_EDEADLK).
+ * two borrowed values and returns less than, equal to or more than 0; it must return. What changes the same list or
+ * looks at it as a whole is MP_EDEADLK inside. Errors: MP_ETYPE, MP_ENOMEM.
  * NULL: by value as Python orders numbers, strings and bytes; values of types without an order are MP_ETYPE and the
  * list is as it was. Python: l.sort(key=functools.cmp_to_key(compare), reverse=reverse). */
 typedef int mp_compare(const mp_value *a, const mp_value *b, void *arg);
@@ -442,7 +454,7 @@ MP_API int mp_lock_create(mp_lock **lock, const mp_lock_options *options);
  * MP_EVERSION, MP_ECORRUPT. Python: none. */
 MP_API int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *options);
 /* Releases the handle; for an anonymous lock, the lock. A lock that is held is MP_EBUSY and stays as it is. The last to
- * free a named lock removes its name. */
+ * free a named lock removes its name. Never blocks. Errors: MP_EBUSY, MP_EINVAL. Python: del. */
 MP_API int mp_lock_free(mp_lock *lock);
 /* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Errors: MP_EINVAL,
  * MP_ENAME, MP_ENOENT, MP_EKIND, MP_EACCESS. */
@@ -552,8 +564,9 @@ typedef struct mp_pool mp_pool;
 typedef struct mp_result mp_result;
 
 /* A task. `arg` points to a copy of the bytes given (NULL when their size is 0), `result` to as many zeroed bytes as were
- * asked for (NULL when 0); both are aligned to 16, in a map as in an array that begins so. Returns 0, or a code above 0 that tells its failure (Python's exception) and comes back
- * from mp_pool_apply() or mp_result_get(); a negative value counts as MP_EVALUE. */
+ * asked for (NULL when 0); both are aligned to 16, in a map as in an array that begins so. Returns 0, or a code above 0
+ * that tells its failure (Python's exception) and comes back from mp_pool_apply() or mp_result_get(); a negative value
+ * counts as MP_EVALUE. */
 typedef int mp_task_function(const void *arg, void *result);
 
 typedef struct mp_pool_options {
@@ -583,7 +596,8 @@ MP_API int mp_pool_apply_async(mp_pool *pool, mp_task_function *function, const 
                                size_t result_size, mp_result **result);
 
 typedef struct mp_map_options {
-    size_t chunk_size; /* items that a worker takes at a time; 0: about items / (4 * workers), rounded up */
+    size_t chunk_size; /* items that a worker takes at a time; 0: about items / (4 * workers), rounded up. More than
+                          there are: all */
     int *status;       /* NULL, or room for a code for each item: 0, its failure code, or MP_E...; mp_pool_map_with() only */
 } mp_map_options;
 
@@ -614,7 +628,7 @@ MP_API int mp_pool_join(mp_pool *pool);
  * Errors: MP_EFOREIGN, MP_EINVAL. Python: del pool, or the end of `with Pool() as pool:`. */
 MP_API int mp_pool_free(mp_pool *pool);
 
-/* The number of workers the pool was made with. Python: pool._processes. */
+/* The number of workers the pool was made with. Never blocks. Errors: MP_EINVAL, MP_EFOREIGN. Python: pool._processes. */
 MP_API int mp_pool_size(mp_pool *pool, int *workers);
 /* The pids of the live workers, as mp_process_children() gives children, and of the keeper. Errors: MP_EINVAL,
  * MP_EFOREIGN. Python: [p.pid for p in pool._pool]. */
@@ -628,7 +642,8 @@ MP_API int mp_pool_keeper(mp_pool *pool, pid_t *pid);
 MP_API int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout);
 /* Waits only. Errors: MP_ETIMEOUT, MP_EFOREIGN, MP_EINVAL. Python: result.wait(timeout). */
 MP_API int mp_result_wait(mp_result *result, double timeout);
-/* Stores whether it has ended. Never blocks. Python: result.ready(). */
+/* Stores whether it has ended. Never blocks. Errors of this and all below: MP_EFOREIGN, MP_EINVAL.
+ * Python: result.ready(). */
 MP_API int mp_result_ready(mp_result *result, bool *ready);
 /* Stores whether it ended without failure. Errors: MP_ENOTREADY. Never blocks. Python: result.successful(). */
 MP_API int mp_result_successful(mp_result *result, bool *successful);
@@ -641,8 +656,9 @@ MP_API int mp_result_status(mp_result *result, size_t index, int *status);
 MP_API int mp_result_free(mp_result *result);
 
 /* Inside a task of mp_pool_apply() or mp_pool_apply_async(): hands over a result whose size only the task knows, instead
- * of the bytes at `result`. The last call counts. Fetch it with mp_result_size() and mp_result_get(). Errors: MP_EINVAL
- * (not inside such a task), MP_ENOMEM. Python: return. */
+ * of the bytes at `result`. The last call that succeeds counts. Fetch it with mp_result_size() and mp_result_get(). Never
+ * blocks. Errors: MP_EINVAL (not inside such a task), MP_EFOREIGN (in a process that the task has forked), MP_ENOMEM.
+ * Python: return. */
 MP_API int mp_task_return(const void *data, size_t size);
 
 #ifdef __cplusplus

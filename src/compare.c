@@ -117,18 +117,9 @@ int value_equal(const mp_value *a, const mp_value *b, bool *equal)
     return error;
 }
 
-static int check(const mp_value *value)
-{
-    if (value == NULL || (int)value->type < MP_NONE || value->type > MP_LIST)
-        return MP_EINVAL;
-    if (value->type == MP_DICT || value->type == MP_LIST)
-        return object_is(container_of(value), magic_of(value)) ? 0 : MP_EINVAL;
-    return (value->type == MP_STR || value->type == MP_BYTES) && value->as.bytes == NULL ? MP_EINVAL : 0;
-}
-
 int mp_value_equal(const mp_value *a, const mp_value *b, bool *equal)
 {
-    if (equal == NULL || check(a) != 0 || check(b) != 0)
+    if (a == NULL || b == NULL || equal == NULL || !value_is_valid(a) || !value_is_valid(b))
         return MP_EINVAL;
     return value_equal(a, b, equal);
 }

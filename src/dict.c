@@ -232,7 +232,7 @@ int mp_dict_get(mp_dict *dict, mp_value key_value, mp_value *value)
 
 int mp_dict_get_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value)
 {
-    int error = mp_dict_get(dict, key, value);
+    int error = value_is_valid(&fallback) ? mp_dict_get(dict, key, value) : MP_EINVAL;
 
     return error == MP_EKEY ? value_copy(&fallback, value) : error;
 }
@@ -461,7 +461,7 @@ int mp_dict_pop(mp_dict *dict, mp_value key_value, mp_value *value)
 
 int mp_dict_pop_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value)
 {
-    if (value == NULL)
+    if (value == NULL || !value_is_valid(&fallback))
         return MP_EINVAL;
     int error = mp_dict_pop(dict, key, value);
     return error == MP_EKEY ? value_copy(&fallback, value) : error;
@@ -754,9 +754,12 @@ int mp_dict_apply(mp_dict *handle, mp_value key_value, mp_dict_function *functio
         error = read_value(object_heap(dict), entry, &before);
     if (error == 0) {
         mp_value value = before;
+        struct callback callback;
 
         value.owned = NULL;
+        object_callback_begin(&callback, dict);
         error = function(&value, entry != NULL, arg);
+        object_callback_end(&callback);
         if (error == 0)
             error = value_check(object_heap(dict), &value);
         if (error == 0)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dict_table.h"
+#include "handle.h"
 
 #define BATCH 64
 #define READ_TRIES 64
@@ -16,7 +17,7 @@ struct item {
 };
 
 struct mp_dict_iter {
-    uint64_t magic;
+    struct handle handle;
     struct object *dict;
     uint64_t position, epoch; /* where the next batch begins */
     uint64_t last, limit;     /* sequences: the last one copied, the last one to be met */
@@ -25,17 +26,21 @@ struct mp_dict_iter {
     struct item item[BATCH];
 };
 
+static struct spare_handles spare;
+
 int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
 {
     if (iter == NULL || !object_is(dict, OBJECT_DICT))
         return MP_EINVAL;
-    mp_dict_iter *new = calloc(1, sizeof *new);
+    mp_dict_iter *new = handle_take(&spare, sizeof *new);
     if (new == NULL)
         return MP_ENOMEM;
-    new->magic = ITER_MAGIC;
+    new->position = new->last = 0;
+    new->next = new->count = 0;
     new->dict = (struct object *)dict;
     new->epoch = dict_word(new->dict, DICT_EPOCH);
     new->limit = dict_word(new->dict, DICT_SEQUENCE);
+    new->handle.magic = ITER_MAGIC;
     *iter = new;
     return 0;
 }
@@ -165,7 +170,8 @@ static int next_batch(mp_dict_iter *iter)
 
 int mp_dict_next(mp_dict_iter *iter, mp_value *key, mp_value *value)
 {
-    if (iter == NULL || iter->magic != ITER_MAGIC)
+    /* What is copied already does not outlive the dict either. */
+    if (!handle_is((struct handle *)iter, ITER_MAGIC) || !object_is(iter->dict, OBJECT_DICT))
         return MP_EINVAL;
     if (iter->next == iter->count) {
         drop_batch(iter);
@@ -193,10 +199,9 @@ int mp_dict_iter_free(mp_dict_iter *iter)
 {
     if (iter == NULL)
         return 0;
-    if (iter->magic != ITER_MAGIC)
+    if (!handle_is((struct handle *)iter, ITER_MAGIC))
         return MP_EINVAL;
     drop_batch(iter);
-    iter->magic = 0;
-    free(iter);
+    handle_put(&spare, &iter->handle);
     return 0;
 }

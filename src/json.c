@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "snapshot.h"
+#include "value.h"
 
 struct writer {
     FILE *stream;
@@ -164,8 +165,6 @@ static int write_value(struct writer *writer, const mp_value *value)
         return 0;
     case MP_STR:
     case MP_BYTES:
-        if (value->as.bytes == NULL)
-            return MP_EINVAL;
         write_string(writer, value->as.bytes, value->size, value->type == MP_STR);
         return 0;
     case MP_DICT:
@@ -182,7 +181,7 @@ int mp_value_json(const mp_value *value, char **text)
     char *buffer = NULL;
     size_t size;
 
-    if (value == NULL || text == NULL)
+    if (value == NULL || text == NULL || !value_is_valid(value))
         return MP_EINVAL;
     writer.stream = open_memstream(&buffer, &size);
     if (writer.stream == NULL)

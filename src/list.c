@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "compare.h"
+#include "handle.h"
 #include "snapshot.h"
 #include "value.h"
 
@@ -106,8 +107,9 @@ static int set_capacity(struct object *list, uint64_t wanted)
 /* Room for `count` more behind the last. */
 static int make_room(struct object *list, uint64_t count)
 {
+    if (count > LARGEST)
+        return MP_ENOMEM;
     uint64_t needed = length_of(list) + count;
-
     if (get(&list->word[LIST_START]) + needed <= capacity(list))
         return 0;
     uint64_t wanted = needed + needed / 2;
@@ -827,8 +829,7 @@ static int check_value(mp_list *list, const mp_value *value, const void *out)
 {
     if (out == NULL || !object_is(list, OBJECT_LIST))
         return MP_EINVAL;
-    int error = value_check(object_heap(object_of(list)), value);
-    return error == MP_EFOREIGN ? 0 : error;
+    return value_is_valid(value) ? 0 : MP_EINVAL;
 }
 
 int mp_list_index(mp_list *list, mp_value value, size_t *index)
@@ -1122,6 +1123,8 @@ int mp_list_extend_values(mp_list *list, const mp_value *values, size_t count)
 {
     if (values == NULL && count > 0)
         return MP_EINVAL;
+    if (count > SIZE_MAX / sizeof *values)
+        return MP_EOVERFLOW;
     int error = lock_for(list, NULL);
     if (error != 0)
         return error;
@@ -1169,7 +1172,8 @@ static int repeat(struct object *list, uint64_t times, mp_list **product)
 
     if (__builtin_mul_overflow(length, times, &count))
         return MP_EOVERFLOW;
-    if (count > LARGEST)
+    /* What the heap can never hold is not even gathered in private memory. */
+    if (count > object_heap(list)->limit / sizeof(struct cell))
         return MP_ENOMEM;
     mp_value *values = malloc((count + 1) * sizeof *values);
     if (values == NULL)
@@ -1240,6 +1244,7 @@ static int sort(struct object *list, struct sorting *sorting)
 {
     uint64_t length = length_of(list);
     struct order order;
+    struct callback callback;
     int error = order_new(&order, length);
     uint64_t *other = malloc((length + 1) * sizeof *other);
 
@@ -1252,7 +1257,9 @@ static int sort(struct object *list, struct sorting *sorting)
         for (uint64_t i = 0; i < length; i++)
             sorting->values[i] = cell_view(object_heap(list), cell_at(list, i));
         order_add(&order, 0, length);
+        object_callback_begin(&callback, list);
         uint64_t *sorted = sort_indices(sorting, order.from, other, length);
+        object_callback_end(&callback);
         if (sorted != order.from)
             memcpy(order.from, sorted, length * sizeof *sorted);
         error = sorting->error;
@@ -1283,28 +1290,32 @@ int mp_list_sort(mp_list *handle, mp_compare *compare, void *arg, bool reverse)
 #define ITER_MAGIC UINT64_C(0x6d705f6c69746572)
 
 struct mp_list_iter {
-    uint64_t magic;
+    struct handle handle;
     mp_list *list;
     int64_t next;
     mp_value value; /* the one handed out last */
 };
 
+static struct spare_handles spare_iters;
+
 int mp_list_iter_create(mp_list_iter **iter, mp_list *list)
 {
     if (iter == NULL || !object_is(list, OBJECT_LIST))
         return MP_EINVAL;
-    mp_list_iter *new = calloc(1, sizeof *new);
+    mp_list_iter *new = handle_take(&spare_iters, sizeof *new);
     if (new == NULL)
         return MP_ENOMEM;
-    new->magic = ITER_MAGIC;
     new->list = list;
+    new->next = 0;
+    new->value = mp_none();
+    new->handle.magic = ITER_MAGIC;
     *iter = new;
     return 0;
 }
 
 int mp_list_next(mp_list_iter *iter, mp_value *value)
 {
-    if (iter == NULL || iter->magic != ITER_MAGIC || value == NULL)
+    if (!handle_is((struct handle *)iter, ITER_MAGIC) || value == NULL)
         return MP_EINVAL;
     mp_value_free(&iter->value);
     int error = mp_list_get(iter->list, iter->next, &iter->value);
@@ -1320,10 +1331,9 @@ int mp_list_iter_free(mp_list_iter *iter)
 {
     if (iter == NULL)
         return 0;
-    if (iter->magic != ITER_MAGIC)
+    if (!handle_is((struct handle *)iter, ITER_MAGIC))
         return MP_EINVAL;
     mp_value_free(&iter->value);
-    iter->magic = 0;
-    free(iter);
+    handle_put(&spare_iters, &iter->handle);
     return 0;
 }

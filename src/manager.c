@@ -72,6 +72,8 @@ int mp_manager_free(mp_manager *manager)
     if (manager == NULL)
         return 0;
     int error = heap_check_handle(heap_of(manager), HEAP_MANAGER);
+    if (error == 0 && object_in_callback(heap_of(manager)))
+        error = MP_EBUSY; /* the caller's caller would go on in it */
     return error != 0 ? error : heap_close(heap_of(manager));
 }
 
@@ -127,5 +129,7 @@ int mp_manager_check(mp_manager *manager)
 {
     int error = heap_check_handle(heap_of(manager), HEAP_MANAGER);
 
+    if (error == 0 && object_in_callback(heap_of(manager)))
+        error = MP_EDEADLK;
     return error != 0 ? error : object_check_heap(heap_of(manager), NULL);
 }

@@ -354,7 +354,7 @@ void map_fail(struct heap *heap, struct map_job *job, int error)
     }
 }
 
-static int check_request(const struct request *request, const mp_map_options *options)
+static int check_request(const struct request *request)
 {
     if (request->function == NULL || (request->args == NULL && request->arg_size > 0 && request->count > 0))
         return MP_EINVAL;
@@ -365,7 +365,7 @@ static int check_request(const struct request *request, const mp_map_options *op
     if (__builtin_mul_overflow(request->count, request->arg_size, &bytes) || bytes > UINT64_C(1) << 44 ||
         __builtin_mul_overflow(request->count, request->result_size, &bytes) || bytes > UINT64_C(1) << 44)
         return MP_EOVERFLOW;
-    return options != NULL && options->chunk_size > (UINT64_C(1) << 40) ? MP_EINVAL : 0;
+    return 0;
 }
 
 int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
@@ -379,7 +379,7 @@ int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *arg
         return error;
     if (result == NULL || (options != NULL && options->status != NULL))
         return MP_EINVAL;
-    error = check_request(&request, options);
+    error = check_request(&request);
     if (error == 0)
         error = start_map(pool, &request, &slot);
     if (error == 0)
@@ -406,7 +406,7 @@ int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args
         return error;
     if (results == NULL && result_size > 0 && count > 0)
         return MP_EINVAL;
-    error = check_request(&request, options);
+    error = check_request(&request);
     if (error == 0)
         error = start_map(pool, &request, &slot);
     if (error != 0)

@@ -262,6 +262,28 @@ void object_unlock(struct object *object)
         bury_dead(heap);
 }
 
+static _Thread_local const struct callback *innermost;
+
+void object_callback_begin(struct callback *callback, const struct object *object)
+{
+    *callback = (struct callback){innermost, object_heap(object)};
+    innermost = callback;
+}
+
+void object_callback_end(const struct callback *callback)
+{
+    innermost = callback->outer;
+}
+
+bool object_in_callback(const struct heap *heap)
+{
+    const struct callback *callback = innermost;
+
+    while (callback != NULL && callback->heap != heap)
+        callback = callback->outer;
+    return callback != NULL;
+}
+
 void object_roll_back(struct object *object)
 {
     undo_roll_back(&object->undo, (char *)object_heap(object));

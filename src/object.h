@@ -123,6 +123,16 @@ void object_repair(struct object *object);
 /* Also releases dead objects' content, if there are any. */
 void object_unlock(struct object *object);
 
+/* A function of the user's that runs while this thread holds an object's mutex. */
+struct callback {
+    const struct callback *outer;
+    const struct heap *heap;
+};
+void object_callback_begin(struct callback *callback, const struct object *object);
+void object_callback_end(const struct callback *callback);
+/* Whether the calling thread is inside such a function for an object of that heap. */
+bool object_in_callback(const struct heap *heap);
+
 /* Under the mutex. Between begin and commit readers do not believe what they see. */
 static inline void object_begin(struct object *object)
 {

@@ -103,6 +103,7 @@ struct worker {
     _Atomic int32_t pid;                    /* 0: none */
     _Atomic uint32_t phase;                 /* enum worker_phase */
     _Atomic uint32_t asleep;                /* futex: 1 while it sleeps or is about to */
+    _Atomic uint64_t staging;               /* owns a block of mp_task_return()'s on its way */
     _Alignas(CACHE_LINE) _Atomic uint64_t batch[WORKER_BATCH]; /* offsets of tasks; what is not in use is stale, or 0 */
 };
 

@@ -282,24 +282,31 @@ static struct object *container_of(const mp_value *value)
     return value->type == MP_DICT ? (struct object *)value->as.dict : (struct object *)value->as.list;
 }
 
-int value_check(const struct heap *heap, const mp_value *value)
+bool value_is_valid(const mp_value *value)
 {
     switch (value->type) {
     case MP_NONE:
     case MP_BOOL:
     case MP_INT:
     case MP_FLOAT:
-        return 0;
+        return true;
     case MP_STR:
     case MP_BYTES:
-        return value->as.bytes != NULL && value->size <= LONGEST ? 0 : MP_EINVAL;
+        return value->as.bytes != NULL && value->size <= LONGEST;
     case MP_DICT:
+        return object_is(value->as.dict, OBJECT_DICT);
     case MP_LIST:
-        if (!object_is(container_of(value), value->type == MP_DICT ? OBJECT_DICT : OBJECT_LIST))
-            return MP_EINVAL;
-        return object_heap(container_of(value)) == heap ? 0 : MP_EFOREIGN;
+        return object_is(value->as.list, OBJECT_LIST);
     }
-    return MP_EINVAL;
+    return false;
+}
+
+int value_check(const struct heap *heap, const mp_value *value)
+{
+    if (!value_is_valid(value))
+        return MP_EINVAL;
+    bool container = value->type == MP_DICT || value->type == MP_LIST;
+    return container && object_heap(container_of(value)) != heap ? MP_EFOREIGN : 0;
 }
 
 static int build_bytes(struct object *owner, const mp_value *value, _Atomic uint64_t *pending, uint64_t *head,
@@ -361,6 +368,8 @@ int cell_read_bytes(const struct heap *heap, uint64_t head, uint64_t body, void 
         *length = count;
     if (count > size)
         return MP_ETOOSMALL;
+    if (count == 0)
+        return 0; /* buffer may be NULL */
     if (inside)
         memcpy(buffer, &body, count);
     else

@@ -23,6 +23,8 @@ int key_prepare_str(const struct heap *heap, const char *text, struct key *key);
 /* Whether an entry has this key. Safe to call on an entry that is being changed: may then say anything. */
 bool key_equal(const struct heap *heap, const struct entry *entry, const struct key *key);
 
+/* False: no value at all: an unknown type, a NULL string, a length that no string has, a container that is none. */
+bool value_is_valid(const mp_value *value);
 /* 0 or MP_EINVAL, MP_EFOREIGN (a container of another heap): may `value` be stored in a container of this heap? */
 int value_check(const struct heap *heap, const mp_value *value);
 /* Makes the two words that store a value. What they own is in *pending (an empty pending ref of `owner`, whose mutex is held):

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "dispatch.h"
+#include "lifecycle.h"
 #include "platform.h"
 #include "process.h"
 
@@ -24,6 +25,7 @@ static struct {
     uint64_t batch;        /* tickets to take at a time */
     int64_t batch_started; /* when the tickets in hand were taken */
     uint64_t batch_size;
+    pid_t pid;
     struct task *running; /* for mp_task_return() */
     uint64_t returned_size;
     struct pool *pool;
@@ -300,22 +302,42 @@ static void run(struct pool *pool, struct task *task)
     task_finish(&task->word);
 }
 
+static int exchange_blocks(struct heap *heap, _Atomic uint64_t *a, _Atomic uint64_t *b)
+{
+    int error = heap_lock(heap);
+
+    if (error != 0)
+        return error;
+    uint64_t block = load(a);
+    heap_set(heap, a, load(b));
+    heap_set(heap, b, block);
+    heap_commit(heap);
+    heap_unlock(heap);
+    return 0;
+}
+
 int mp_task_return(const void *data, size_t size)
 {
     struct task *task = self.running;
 
     if (task == NULL || (data == NULL && size > 0))
         return MP_EINVAL;
+    if (self.pid != lifecycle_pid())
+        return MP_EFOREIGN;
     struct heap *heap = self.pool->heap;
-    task->returned = 0;
-    heap_free(heap, &task->returned_block);
-    int error = heap_alloc(heap, size, &task->returned_block);
+    _Atomic uint64_t *staging = &self.record->staging;
+    heap_free(heap, staging); /* what a worker before, that died, left there */
+    int error = heap_alloc(heap, size, staging);
     if (error != 0)
         return error;
     if (size > 0)
-        memcpy(heap_at(heap, atomic_load(&task->returned_block)), data, size);
+        memcpy(heap_at(heap, load(staging)), data, size);
+    error = exchange_blocks(heap, &task->returned_block, staging);
+    if (error != 0)
+        return error;
     self.returned_size = size;
     task->returned = 1;
+    heap_free(heap, staging);
     return 0;
 }
 
@@ -352,6 +374,8 @@ void worker_run(struct pool *pool, uint32_t index)
 {
     struct task *task;
 
+    self.pid = lifecycle_pid();
+    self.running = NULL; /* a pool made in a task of another pool */
     self.pool = pool;
     self.index = index;
     self.record = &pool->worker[index];

@@ -1,0 +1,241 @@
+#include "bad_input.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "support.h"
+
+#define FILLING 0x5a
+
+struct out out;
+int failures;
+static const char *context = ""; /* which bad handle it is */
+
+static bool out_is_untouched(void)
+{
+    const unsigned char *byte = (const unsigned char *)&out;
+
+    for (size_t i = 0; i < sizeof out; i++) {
+        if (byte[i] != FILLING)
+            return false;
+    }
+    return true;
+}
+
+void refuses(int got, int code, const char *call, const char *file, int line)
+{
+    if (got != code) {
+        fprintf(stderr, "%s:%d: %s%s gave \"%s\"", file, line, call, context, mp_strerror(got));
+        fprintf(stderr, " and not \"%s\"\n", mp_strerror(code));
+        failures++;
+    }
+    if (!out_is_untouched()) {
+        fprintf(stderr, "%s:%d: %s%s touched an out-parameter\n", file, line, call, context);
+        memset(&out, FILLING, sizeof out);
+        failures++;
+    }
+}
+
+void holds(bool condition, const char *text, const char *file, int line)
+{
+    if (condition)
+        return;
+    fprintf(stderr, "%s:%d: %s%s does not hold\n", file, line, text, context);
+    failures++;
+}
+
+int begin_refusals(void **state)
+{
+    (void)state;
+    failures = 0;
+    memset(&out, FILLING, sizeof out);
+    return 0;
+}
+
+int end_refusals(void **state)
+{
+    (void)state;
+    return failures;
+}
+
+static int count_failures(void *arg)
+{
+    mp_process_function **function = arg;
+
+    failures = 0;
+    (*function)(NULL);
+    return failures != 0;
+}
+
+void in_child(mp_process_function *function)
+{
+    mp_process *process;
+    int code;
+
+    assert_int_equal(mp_process_start(&process, count_failures, &function, NULL), 0);
+    assert_int_equal(mp_process_join(process, 60), 0);
+    assert_int_equal(mp_process_exitcode(process, &code), 0);
+    HOLDS(code == 0);
+    assert_int_equal(mp_process_free(process), 0);
+}
+
+/* ---- live and dead handles ---- */
+
+struct stock stock;
+static void *dead[KINDS];       /* freed */
+static mp_dict *dict_of_closed; /* of the closed manager dead[MANAGER] */
+static mp_list *list_of_closed;
+static mp_result *result_of_freed; /* of the freed pool dead[POOL] */
+
+static int wait_for_signal(void *arg)
+{
+    while (arg == NULL)
+        pause();
+    return 0;
+}
+
+static int do_nothing(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static int answer(const void *arg, void *result)
+{
+    (void)arg;
+    memcpy(result, &(int){42}, sizeof(int));
+    return 0;
+}
+
+static void open_live(void)
+{
+    const mp_process_options daemon = {.daemon = MP_DAEMON_YES};
+
+    assert_int_equal(mp_manager_create(&stock.manager, NULL), 0);
+    assert_int_equal(mp_manager_create(&stock.other, NULL), 0);
+    assert_int_equal(mp_manager_dict(stock.manager, &stock.dict), 0);
+    assert_int_equal(mp_manager_dict(stock.other, &stock.foreign_dict), 0);
+    assert_int_equal(mp_manager_list(stock.manager, &stock.list), 0);
+    assert_int_equal(mp_manager_list(stock.other, &stock.foreign_list), 0);
+    assert_int_equal(mp_dict_set_int(stock.dict, "a", 1), 0);
+    assert_int_equal(mp_dict_set_str(stock.dict, "s", "text"), 0);
+    assert_int_equal(mp_list_append_int(stock.list, 1), 0);
+    assert_int_equal(mp_list_append_str(stock.list, "text"), 0);
+    assert_int_equal(mp_dict_iter_create(&stock.dict_iter, stock.dict), 0);
+    assert_int_equal(mp_list_iter_create(&stock.list_iter, stock.list), 0);
+    assert_int_equal(mp_lock_create(&stock.lock, NULL), 0);
+    assert_int_equal(mp_process_start(&stock.process, wait_for_signal, NULL, &daemon), 0);
+    assert_int_equal(mp_pool_create(&stock.pool, 1, NULL), 0);
+    assert_int_equal(mp_pool_apply_async(stock.pool, answer, NULL, 0, sizeof(int), &stock.result), 0);
+    assert_int_equal(mp_result_wait(stock.result, 60), 0);
+}
+
+static void make_dead(void)
+{
+    mp_manager *manager;
+    mp_dict *dict;
+    mp_list *list;
+    mp_dict_iter *dict_iter;
+    mp_list_iter *list_iter;
+    mp_lock *lock;
+    mp_process *process;
+    mp_pool *pool;
+    mp_result *result;
+
+    assert_int_equal(mp_manager_create(&manager, NULL), 0);
+    assert_int_equal(mp_manager_dict(manager, &dict_of_closed), 0);
+    assert_int_equal(mp_manager_list(manager, &list_of_closed), 0);
+    assert_int_equal(mp_manager_free(dead[MANAGER] = manager), 0);
+    assert_int_equal(mp_manager_dict(stock.manager, &dict), 0);
+    assert_int_equal(mp_manager_list(stock.manager, &list), 0);
+    assert_int_equal(mp_dict_iter_create(&dict_iter, dict), 0);
+    assert_int_equal(mp_list_iter_create(&list_iter, list), 0);
+    assert_int_equal(mp_dict_iter_free(dead[DICT_ITER] = dict_iter), 0);
+    assert_int_equal(mp_list_iter_free(dead[LIST_ITER] = list_iter), 0);
+    assert_int_equal(mp_dict_free(dead[DICT] = dict), 0);
+    assert_int_equal(mp_list_free(dead[LIST] = list), 0);
+    assert_int_equal(mp_lock_create(&lock, NULL), 0);
+    assert_int_equal(mp_lock_free(dead[LOCK] = lock), 0);
+    assert_int_equal(mp_process_start(&process, do_nothing, NULL, NULL), 0);
+    assert_int_equal(mp_process_join(process, 60), 0);
+    assert_int_equal(mp_process_free(dead[PROCESS] = process), 0);
+    assert_int_equal(mp_pool_create(&pool, 1, NULL), 0);
+    assert_int_equal(mp_pool_apply_async(pool, answer, NULL, 0, sizeof(int), &result_of_freed), 0);
+    assert_int_equal(mp_pool_free(dead[POOL] = pool), 0);
+    assert_int_equal(mp_pool_apply_async(stock.pool, answer, NULL, 0, sizeof(int), &result), 0);
+    assert_int_equal(mp_result_wait(result, 60), 0);
+    assert_int_equal(mp_result_free(dead[RESULT] = result), 0);
+}
+
+int open_stock(void **state)
+{
+    mp_lock *lock;
+
+    /* The heap of anonymous locks stays until the process ends. */
+    assert_int_equal(mp_lock_create(&lock, NULL), 0);
+    assert_int_equal(mp_lock_free(lock), 0);
+    leak_check_begin(state);
+    open_live();
+    make_dead();
+    return 0;
+}
+
+int close_stock(void **state)
+{
+    assert_int_equal(mp_manager_check(stock.manager), 0);
+    assert_int_equal(mp_result_free(stock.result), 0);
+    assert_int_equal(mp_pool_free(stock.pool), 0);
+    assert_int_equal(mp_process_kill(stock.process), 0);
+    assert_int_equal(mp_process_join(stock.process, 60), 0);
+    assert_int_equal(mp_process_free(stock.process), 0);
+    assert_int_equal(mp_lock_free(stock.lock), 0);
+    assert_int_equal(mp_dict_iter_free(stock.dict_iter), 0);
+    assert_int_equal(mp_list_iter_free(stock.list_iter), 0);
+    assert_int_equal(mp_manager_free(stock.manager), 0);
+    assert_int_equal(mp_manager_free(stock.other), 0);
+    return leak_check_end(state);
+}
+
+static const char *const names[] = {"manager", "dict",    "list", "dict iterator", "list iterator",
+                                    "lock",    "process", "pool", "result"};
+
+static void visit_named(void (*visit)(void *handle), const void *handle, const char *name, const char *how)
+{
+    char text[80];
+
+    snprintf(text, sizeof text, " (%s %s)", name, how);
+    context = text;
+    visit((void *)(uintptr_t)handle);
+    context = "";
+}
+
+void each_bad_handle(enum kind kind, void (*visit)(void *handle))
+{
+    static _Alignas(4096) char zeros[16 * 1024];
+    const void *const live[KINDS] = {stock.manager, stock.dict,    stock.list, stock.dict_iter, stock.list_iter,
+                                     stock.lock,    stock.process, stock.pool, stock.result};
+
+    for (int i = 0; i < KINDS; i++) {
+        const char *inside = live[i];
+
+        if (i != (int)kind)
+            visit_named(visit, live[i], names[i], "that lives");
+        visit_named(visit, dead[i], names[i], "that was freed");
+        visit_named(visit, inside + 1, names[i], "and a byte");
+        visit_named(visit, inside + 8, names[i], "and 8 bytes");
+        visit_named(visit, inside + 16, names[i], "and 16 bytes");
+        if (i != DICT_ITER && i != LIST_ITER && i != PROCESS) /* these lie in private memory and may end there */
+            visit_named(visit, inside + 64, names[i], "and 64 bytes");
+    }
+    visit_named(visit, dict_of_closed, "dict", "of a closed manager");
+    visit_named(visit, list_of_closed, "list", "of a closed manager");
+    visit_named(visit, result_of_freed, "result", "of a freed pool");
+    visit_named(visit, zeros, "zeroed memory", "on a page");
+    visit_named(visit, zeros + 64, "zeroed memory", "on a cache line");
+}
