@@ -222,6 +222,7 @@ static void counts_of_this_machine(void **state)
 {
     (void)state;
     assert_true(mp_cpu_count() >= 1);
+    assert_int_equal(mp_cpu_count(), sysconf(_SC_NPROCESSORS_ONLN));
     assert_true(mp_usable_cpu_count() >= 1);
     assert_true(mp_usable_cpu_count() <= mp_cpu_count());
 }
