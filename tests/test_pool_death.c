@@ -283,9 +283,11 @@ static void nothing_outlives_the_caller(void **state)
     }
 }
 
-static bool is_gone(void *arg)
+static bool is_empty(void *arg)
 {
-    return process_gone(*(pid_t *)arg);
+    size_t live;
+
+    return mp_pool_workers(arg, NULL, 0, &live) == 0 && live == 0;
 }
 
 /* Says who runs it, through the argument's pipe, and waits to be ended. */
@@ -336,23 +338,28 @@ static void the_stopped_are_terminated(void **state)
     (void)state;
     for (int keeper_too = 0; keeper_too < 2; keeper_too++) {
         pid_t pids[WORKERS + 1];
-        int ms = 60000;
-        mp_result *result;
+        mp_result *result[WORKERS];
         mp_pool *stopped;
-        size_t live;
+        int ends[2];
 
+        assert_int_equal(pipe(ends), 0);
         assert_int_equal(mp_pool_create(&stopped, WORKERS, NULL), 0);
-        assert_int_equal(mp_pool_apply_async(stopped, nap_ms, &ms, sizeof ms, 0, &result), 0);
-        assert_int_equal(mp_pool_workers(stopped, pids, WORKERS, &live), 0);
-        assert_int_equal(live, WORKERS);
+        for (int i = 0; i < WORKERS; i++) {
+            assert_int_equal(mp_pool_apply_async(stopped, tell_and_wait, &ends[1], sizeof(int), 0, &result[i]), 0);
+            assert_int_equal(read(ends[0], &pids[i], sizeof pids[i]), sizeof pids[i]);
+        }
         assert_int_equal(mp_pool_keeper(stopped, &pids[WORKERS]), 0);
         for (int i = 0; i < WORKERS + keeper_too; i++)
             kill(pids[i], SIGSTOP);
         assert_int_equal(mp_pool_terminate(stopped), 0);
-        assert_int_equal(mp_result_get(result, NULL, 0, 60), MP_ETERMINATED);
+        for (int i = 0; i < WORKERS; i++) {
+            assert_int_equal(mp_result_get(result[i], NULL, 0, 60), MP_ETERMINATED);
+            assert_int_equal(mp_result_free(result[i]), 0);
+        }
         assert_true(wait_until(all_gone, pids, 20));
-        assert_int_equal(mp_result_free(result), 0);
         assert_int_equal(mp_pool_free(stopped), 0);
+        close(ends[0]);
+        close(ends[1]);
     }
 }
 
@@ -411,13 +418,13 @@ static void an_initializer_that_dies_breaks_the_pool(void **state)
     for (int i = 0; i < 2; i++) {
         mp_pool_options options = {.initializer = die_at_once, .initializer_arg = &numbers[i]};
         mp_pool *broken;
-        pid_t keeper;
         int x = 1, y;
 
         assert_int_equal(mp_pool_create(&broken, 2, &options), 0);
-        assert_int_equal(mp_pool_keeper(broken, &keeper), 0);
         assert_int_equal(mp_pool_apply(broken, square, &x, sizeof x, &y, sizeof y), MP_EINITIALIZER);
-        assert_true(wait_until(is_gone, &keeper, 20)); /* and starts no more */
+        assert_true(wait_until(is_empty, broken, 20)); /* and stays so: the keeper ends */
+        assert_int_equal(mp_pool_close(broken), 0);
+        assert_int_equal(mp_pool_join(broken), 0);
         assert_int_equal(mp_pool_free(broken), 0);
     }
 }
