@@ -19,6 +19,7 @@ struct shared {
     mp_manager *manager;
     mp_dict *dict;
     mp_list *list;
+    mp_dict *updates[2]; /* of those that are killed in the middle of one */
 };
 
 static struct shared shared;
@@ -469,6 +470,8 @@ static int work_until_killed(void *arg)
     while (s->dict != NULL) {
         int n = rand() % 100;
 
+        if (n < 20)
+            mp_dict_update(s->dict, s->updates[n % 2]);
         snprintf(key, sizeof key, n % 2 ? "%d" : "a key of more than sixteen bytes %d", n);
         memset(text, 'x', sizeof text);
         text[rand() % 127] = 0;
@@ -512,9 +515,34 @@ static int work_until_killed(void *arg)
     return 0;
 }
 
+enum { UPDATED = 20 };
+
+static void make_updates(void)
+{
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(mp_manager_dict(shared.manager, &shared.updates[i]), 0);
+        for (int k = 0; k < UPDATED; k++)
+            assert_int_equal(mp_dict_set(shared.updates[i], mp_float(k + 0.5), mp_int(i)), 0);
+    }
+}
+
+/* All entries are of one update, or none is there, since the last clear(). */
+static void assert_whole_updates(void)
+{
+    mp_value first, other;
+    int error = mp_dict_get(shared.dict, mp_float(0.5), &first);
+
+    for (int k = 1; k < UPDATED; k++) {
+        assert_int_equal(mp_dict_get(shared.dict, mp_float(k + 0.5), &other), error);
+        if (error == 0)
+            assert_int_equal(other.as.integer, first.as.integer);
+    }
+}
+
 static void a_killed_writer_leaves_all_whole(void **state)
 {
     (void)state;
+    make_updates();
     srand(11);
     for (int i = 0; i < 300; i++) {
         mp_process *process[2];
@@ -533,6 +561,7 @@ static void a_killed_writer_leaves_all_whole(void **state)
         mp_dict_get_int(shared.dict, "from", &from);
         mp_dict_get_int(shared.dict, "to", &to);
         assert_int_equal(from + to, 0);
+        assert_whole_updates();
         assert_int_equal(mp_dict_set_int(shared.dict, "still", i), 0);
     }
 }
