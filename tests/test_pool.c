@@ -562,7 +562,8 @@ static void each_worker_is_initialized_once(void **state)
 {
     const size_t size = 1000 * sizeof(_Atomic int);
     _Atomic int *pids = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    mp_pool_options options = {.initializer = note_pid, .initializer_arg = (void *)(uintptr_t)pids, .max_tasks_per_child = 3};
+    mp_pool_options options = {
+        .initializer = note_pid, .initializer_arg = (void *)(uintptr_t)pids, .max_tasks_per_child = 3};
     int ran[100];
     mp_pool *replaced;
     (void)state;
@@ -884,5 +885,7 @@ int main(void)
         return 1;
     counter = mmap(NULL, sizeof *counter, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     gate = mmap(NULL, sizeof *gate, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return counter == MAP_FAILED || gate == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    return counter == MAP_FAILED || gate == MAP_FAILED
+               ? 1
+               : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

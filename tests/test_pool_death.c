@@ -69,7 +69,8 @@ static int die(const void *arg, void *result)
 
 static int expected_of(int x)
 {
-    const int codes[] = {0, MP_EDIED - SIGKILL, 0, MP_EDIED - SIGSEGV, 0, MP_EDIED - 103, 0, MP_EDIED - 104, 0, MP_EDIED - SIGABRT};
+    const int codes[] = {0, MP_EDIED - SIGKILL, 0, MP_EDIED - SIGSEGV, 0, MP_EDIED - 103,
+                         0, MP_EDIED - 104,     0, MP_EDIED - SIGABRT};
 
     return codes[x % 10];
 }
@@ -113,7 +114,8 @@ static void map_loses_only_the_items_that_killed(void **state)
     for (size_t chunk = 1; chunk < 60; chunk += 19) {
         mp_map_options options = {.chunk_size = chunk, .status = status};
 
-        assert_int_equal(mp_pool_map_with(pool, die, in, sizeof *in, out, sizeof *out, 100, &options), MP_EDIED - SIGKILL);
+        assert_int_equal(mp_pool_map_with(pool, die, in, sizeof *in, out, sizeof *out, 100, &options),
+                         MP_EDIED - SIGKILL);
         for (int i = 0; i < 100; i++) {
             assert_int_equal(status[i], expected_of(i));
             assert_int_equal(out[i], status[i] == 0 ? i : 0);
@@ -443,12 +445,14 @@ static void retries_are_counted(void **state)
         memset(attempts, 0, 100 * sizeof *attempts);
         assert_int_equal(mp_pool_create(&patient, 2, &options), 0);
         attempts[40] = -100;
-        assert_int_equal(mp_pool_apply(patient, die_twice, &(int){40}, sizeof(int), &out, sizeof out), MP_EDIED - SIGKILL);
+        assert_int_equal(mp_pool_apply(patient, die_twice, &(int){40}, sizeof(int), &out, sizeof out),
+                         MP_EDIED - SIGKILL);
         assert_int_equal(attempts[40], -100 + 1 + retries);
         attempts[51] = -100; /* in the middle of a chunk */
         attempts[50] = attempts[52] = attempts[53] = 2;
-        assert_int_equal(mp_pool_map_with(patient, die_twice, items, sizeof *items, results, sizeof *results, 4, &map_options),
-                         MP_EDIED - SIGKILL);
+        assert_int_equal(
+            mp_pool_map_with(patient, die_twice, items, sizeof *items, results, sizeof *results, 4, &map_options),
+            MP_EDIED - SIGKILL);
         assert_int_equal(attempts[51], -100 + 1 + retries);
         for (int i = 0; i < 4; i++) {
             assert_int_equal(results[i], i == 1 ? 0 : 3);
