@@ -9,16 +9,9 @@ set -eu
 folder=$(cd "$1" && pwd)
 
 processes() {
-    for entry in /proc/[0-9]*; do
-        case $(readlink "$entry/exe" 2>/dev/null) in
-        "$folder"/*) echo "process ${entry#/proc/} $(cat "$entry/comm" 2>/dev/null)" ;;
-        esac
-        stat=$(cat "$entry/stat" 2>/dev/null) || continue
-        case $stat in
-        *"(mp-keeper) Z "* | *"(PoolWorker-"*") Z "* | *"(Process-"*") Z "* | *"(test_"*") Z "*)
-            echo "zombie ${entry#/proc/} $(cat "$entry/comm" 2>/dev/null)" ;;
-        esac
-    done
+    ls -l /proc/[0-9]*/exe 2>/dev/null | grep -F -- "-> $folder/" | sed 's|.* /proc/\([0-9]*\)/exe -> |process \1 |'
+    cat /proc/[0-9]*/stat 2>/dev/null | grep -E '\((mp-keeper|PoolWorker-[0-9]+|Process-[0-9:]+|test_[a-z_]+)\) Z ' |
+        sed 's/ Z .*//; s/^/zombie /'
 }
 
 objects() {
@@ -29,8 +22,8 @@ objects() {
 
 found=$( (processes; objects) | sort)
 i=0
-while [ -n "$found" ] && [ $i -lt 100 ]; do
-    sleep 0.1
+while [ -n "$found" ] && [ $i -lt 20 ]; do
+    sleep 0.5
     i=$((i + 1))
     now=$( (processes; objects) | sort)
     # Of what was there, what is still there.
