@@ -30,7 +30,7 @@ bool wait_until(bool (*cond)(void *), void *arg, double seconds)
     return true;
 }
 
-static int count_names(const char *folder, const char *prefix)
+static int count_names(const char *folder, const char *prefix, const char *part)
 {
     DIR *directory = opendir(folder);
     struct dirent *entry;
@@ -39,22 +39,24 @@ static int count_names(const char *folder, const char *prefix)
     if (directory == NULL)
         return 0;
     while ((entry = readdir(directory)) != NULL)
-        count += entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0;
+        count += entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0 &&
+                 strstr(entry->d_name, part) != NULL;
     closedir(directory);
     return count;
 }
 
 int count_descriptors(void)
 {
-    return count_names("/proc/self/fd", "");
+    return count_names("/proc/self/fd", "", "");
 }
 
 int count_shared_files(void)
 {
-    char prefix[64];
+    char prefix[64], pid[32];
 
     snprintf(prefix, sizeof prefix, "libmp-%lu-", (unsigned long)geteuid());
-    return count_names("/dev/shm", prefix);
+    snprintf(pid, sizeof pid, "-%d", (int)getpid());
+    return count_names("/dev/shm", prefix, pid);
 }
 
 /* The parent of a process, from the fourth field of its stat file; -1: it is gone. */

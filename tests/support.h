@@ -12,7 +12,7 @@ bool wait_until(bool (*cond)(void *), void *arg, double seconds);
 int count_descriptors(void);
 /* Live and zombie children of this process. */
 int count_children(void);
-/* libmp's named objects of this user. */
+/* libmp's named objects of this user whose names hold this process's pid: others may be those of tests beside. */
 int count_shared_files(void);
 bool process_gone(pid_t pid);
 

@@ -218,10 +218,24 @@ static void lists_of_cpus(void **state)
     assert_int_equal(cpu_list_count("0-99999999999"), 0);
 }
 
+static int processors_listed(void)
+{
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    char line[4096];
+    int count = 0;
+
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) != NULL)
+        count += strncmp(line, "processor", 9) == 0;
+    fclose(file);
+    return count;
+}
+
 static void counts_of_this_machine(void **state)
 {
     (void)state;
     assert_true(mp_cpu_count() >= 1);
+    assert_int_equal(mp_cpu_count(), processors_listed());
     assert_true(mp_usable_cpu_count() >= 1);
     assert_true(mp_usable_cpu_count() <= mp_cpu_count());
 }

@@ -1,5 +1,6 @@
 /* Dicts and values in one process, through the public header. */
 #include <mp.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -350,6 +351,367 @@ static void running_out_of_memory_changes_nothing(void **state)
     free(large);
 }
 
+static void tells_what_is_there(void **state)
+{
+    mp_value value;
+    size_t length;
+    bool found;
+    (void)state;
+
+    assert_int_equal(mp_dict_set_none(dict, "none"), 0);
+    assert_int_equal(mp_dict_set(dict, mp_int(7), mp_str("a text of more than eight bytes")), 0);
+    assert_int_equal(mp_dict_has(dict, "none", &found), 0);
+    assert_true(found);
+    assert_int_equal(mp_dict_has(dict, "other", &found), 0);
+    assert_false(found);
+    assert_int_equal(mp_dict_contains(dict, mp_float(7), &found), 0);
+    assert_true(found);
+    assert_int_equal(mp_dict_contains(dict, mp_str("7"), &found), 0);
+    assert_false(found);
+    assert_int_equal(mp_dict_get_default(dict, mp_int(7), mp_int(1), &value), 0);
+    assert_string_equal(value.as.str, "a text of more than eight bytes");
+    mp_value_free(&value);
+    assert_int_equal(mp_dict_get_default(dict, mp_int(8), mp_str("fallback"), &value), 0);
+    assert_string_equal(value.as.str, "fallback");
+    mp_value_free(&value);
+    assert_int_equal(mp_dict_get(dict, mp_int(8), &value), MP_EKEY);
+    assert_int_equal(mp_dict_length(dict, &length), 0);
+    assert_int_equal(length, 2); /* asking has added nothing */
+    assert_int_equal(mp_dict_clear(dict), 0);
+    assert_int_equal(mp_dict_length(dict, &length), 0);
+    assert_int_equal(length, 0);
+    assert_int_equal(mp_dict_has(dict, "none", &found), 0);
+    assert_false(found);
+}
+
+/* Stores another number under each of the keys, and finds it there again. */
+static void assert_different_keys(const mp_value *keys, int count)
+{
+    size_t length;
+    mp_value value, key;
+    bool equal;
+
+    for (int i = 0; i < count; i++)
+        assert_int_equal(mp_dict_set(dict, keys[i], mp_int(i)), 0);
+    assert_int_equal(mp_dict_length(dict, &length), 0);
+    assert_int_equal(length, count);
+    for (int i = 0; i < count; i++) {
+        assert_int_equal(mp_dict_get(dict, keys[i], &value), 0);
+        assert_int_equal(value.as.integer, i);
+    }
+    for (int i = count; i-- > 0;) {
+        assert_int_equal(mp_dict_popitem(dict, &key, &value), 0);
+        assert_int_equal(value.as.integer, i);
+        assert_int_equal(mp_value_equal(&key, &keys[i], &equal), 0);
+        assert_true(equal);
+        assert_int_equal(key.type, keys[i].type);
+        mp_value_free(&key);
+    }
+}
+
+static void keys_are_told_apart(void **state)
+{
+    enum { LONG = 2 << 20 };
+    char *texts = malloc(2 * LONG);
+    const mp_value keys[] = {
+        mp_none(),
+        mp_bool(false),
+        mp_int(1),
+        mp_int(-1),
+        mp_int(INT64_MIN),
+        mp_int(INT64_MAX),
+        mp_float(0.5),
+        mp_float(1e300),
+        mp_float(-1e300),
+        mp_int(INT64_C(9007199254740993)),
+        mp_float(9007199254740992.0),
+        mp_str(""),
+        mp_bytes("", 0),
+        mp_bytes("\0", 1),
+        mp_bytes("\0\0", 2),
+        mp_bytes("a\0b", 3),
+        mp_bytes("a\0c", 3),
+        mp_strn("a\0b", 3),
+        mp_str("a"),
+        mp_str("\xe6\xb0\xb4"),
+        mp_str("\xf0\x9f\x92\xa7 water"),
+        mp_strn(texts, LONG),
+        mp_strn(texts + LONG, LONG),
+        mp_strn(texts, LONG - 1),
+        mp_bytes(texts, LONG),
+    };
+    (void)state;
+
+    memset(texts, 'x', 2 * LONG);
+    texts[2 * LONG - 1] = 'y';
+    assert_different_keys(keys, sizeof keys / sizeof *keys);
+    free(texts);
+}
+
+static void keys_of_every_length(void **state)
+{
+    static const char text[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+    mp_value keys[64];
+    (void)state;
+
+    for (size_t i = 0; i < 32; i++) {
+        keys[i] = mp_strn(text, i);
+        keys[32 + i] = mp_bytes(text, i);
+    }
+    assert_different_keys(keys, 64);
+}
+
+static void nothing_else_is_a_key(void **state)
+{
+    mp_list *list;
+    mp_value value;
+    bool found;
+    (void)state;
+
+    assert_int_equal(mp_manager_list(manager, &list), 0);
+    const mp_value keys[] = {mp_dict_value(dict), mp_list_value(list)};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(mp_dict_set(dict, keys[i], mp_int(1)), MP_ETYPE);
+        assert_int_equal(mp_dict_get(dict, keys[i], &value), MP_ETYPE);
+        assert_int_equal(mp_dict_get_default(dict, keys[i], mp_int(1), &value), MP_ETYPE);
+        assert_int_equal(mp_dict_setdefault(dict, keys[i], mp_int(1), NULL), MP_ETYPE);
+        assert_int_equal(mp_dict_contains(dict, keys[i], &found), MP_ETYPE);
+        assert_int_equal(mp_dict_remove(dict, keys[i]), MP_ETYPE);
+        assert_int_equal(mp_dict_pop_default(dict, keys[i], mp_int(1), &value), MP_ETYPE);
+        assert_int_equal(mp_dict_add(dict, keys[i], 1, NULL), MP_ETYPE);
+    }
+    /* 0.0, -0.0, 0 and false are one key, and the first of them stays it. */
+    assert_int_equal(mp_dict_set(dict, mp_float(0.0), mp_int(1)), 0);
+    assert_int_equal(mp_dict_add(dict, mp_int(0), 1, NULL), 0);
+    assert_int_equal(mp_dict_add(dict, mp_float(-0.0), 1, NULL), 0);
+    assert_int_equal(mp_dict_add(dict, mp_bool(false), 1, NULL), 0);
+    assert_json(dict, "{\"0.0\": 4}");
+    assert_int_equal(mp_list_free(list), 0);
+}
+
+static void assert_list_json(int (*make_list)(mp_dict *, mp_list **), const char *expected)
+{
+    mp_list *list;
+    char *text;
+
+    assert_int_equal(make_list(dict, &list), 0);
+    assert_int_equal(mp_list_json(list, &text), 0);
+    assert_string_equal(text, expected);
+    free(text);
+    assert_int_equal(mp_list_free(list), 0);
+}
+
+static void every_view_follows_the_order(void **state)
+{
+    static const char *const expected[] = {"b", "a", "d", "c"};
+    mp_dict_iter *iter;
+    mp_value key, value;
+    int count = 0;
+    (void)state;
+
+    assert_list_json(mp_dict_keys, "[]");
+    assert_int_equal(mp_dict_set_int(dict, "c", 1), 0);
+    assert_int_equal(mp_dict_set_int(dict, "b", 2), 0);
+    assert_int_equal(mp_dict_set_int(dict, "a", 3), 0);
+    assert_int_equal(mp_dict_set_int(dict, "d", 4), 0);
+    assert_int_equal(mp_dict_set_str(dict, "b", "overwritten by a longer one"), 0);
+    assert_int_equal(mp_dict_delete(dict, "c"), 0);
+    assert_int_equal(mp_dict_set_int(dict, "c", 5), 0);
+    assert_list_json(mp_dict_keys, "[\"b\", \"a\", \"d\", \"c\"]");
+    assert_list_json(mp_dict_values, "[\"overwritten by a longer one\", 3, 4, 5]");
+    assert_list_json(mp_dict_items, "[[\"b\", \"overwritten by a longer one\"], [\"a\", 3], [\"d\", 4], [\"c\", 5]]");
+    assert_json(dict, "{\"b\": \"overwritten by a longer one\", \"a\": 3, \"d\": 4, \"c\": 5}");
+    assert_int_equal(mp_dict_iter_create(&iter, dict), 0);
+    while (mp_dict_next(iter, &key, &value) == 0)
+        assert_string_equal(key.as.str, expected[count++]);
+    assert_int_equal(count, 4);
+    assert_int_equal(mp_dict_iter_free(iter), 0);
+}
+
+static void the_newest_entry_is_popped(void **state)
+{
+    static const char *const expected[] = {"a", "d", "c", "b"};
+    mp_value key, value;
+    (void)state;
+
+    for (const char *name = "a\0b\0c\0d\0"; *name != 0; name += 2)
+        assert_int_equal(mp_dict_set_int(dict, name, *name), 0);
+    assert_int_equal(mp_dict_set_int(dict, "b", 'b'), 0); /* no newer for that */
+    assert_int_equal(mp_dict_delete(dict, "a"), 0);
+    assert_int_equal(mp_dict_set_int(dict, "a", 'a'), 0);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(mp_dict_popitem(dict, &key, &value), 0);
+        assert_string_equal(key.as.str, expected[i]);
+        assert_int_equal(value.as.integer, *expected[i]);
+        mp_value_free(&key);
+    }
+    assert_int_equal(mp_dict_popitem(dict, &key, &value), MP_EKEY);
+}
+
+static bool equals(mp_dict *other)
+{
+    bool there = true, back = true;
+
+    assert_int_equal(mp_dict_equal(dict, other, &there), 0);
+    assert_int_equal(mp_dict_equal(other, dict, &back), 0);
+    assert_int_equal(there, back);
+    return there;
+}
+
+static void equality_is_of_the_content(void **state)
+{
+    mp_dict *other, *inner[2];
+    (void)state;
+
+    assert_int_equal(mp_manager_dict(manager, &other), 0);
+    assert_true(equals(other));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(mp_manager_dict(manager, &inner[i]), 0);
+        assert_int_equal(mp_dict_set_int(inner[i], "x", 1), 0);
+        assert_int_equal(mp_dict_set_dict(i == 0 ? dict : other, "inner", inner[i]), 0);
+    }
+    assert_int_equal(mp_dict_set_int(dict, "a", 1), 0);
+    assert_int_equal(mp_dict_set_int(dict, "b", 0), 0);
+    assert_int_equal(mp_dict_set_bool(other, "b", false), 0);
+    assert_false(equals(other));
+    assert_int_equal(mp_dict_set_float(other, "a", 1.0), 0); /* in another order */
+    assert_true(equals(other));
+    assert_true(equals(dict));
+    assert_int_equal(mp_dict_set_int(inner[1], "x", 2), 0);
+    assert_false(equals(other));
+    assert_int_equal(mp_dict_set_int(inner[1], "x", 1), 0);
+    assert_int_equal(mp_dict_delete(other, "a"), 0);
+    assert_int_equal(mp_dict_set_int(other, "c", 1), 0); /* as many, but others */
+    assert_false(equals(other));
+    assert_int_equal(mp_dict_free(other), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(mp_dict_free(inner[i]), 0);
+}
+
+/* Nearly all is removed and the rest moved together, more than once, while an iterator stands in the middle. */
+static void iterates_over_what_moves(void **state)
+{
+    enum { COUNT = 20000, KEPT = 97 };
+    mp_dict_iter *iter;
+    mp_value key;
+    int64_t seen = 0, last = -1;
+    (void)state;
+
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(mp_dict_set(dict, mp_int(i), mp_int(i)), 0);
+    assert_int_equal(mp_dict_iter_create(&iter, dict), 0);
+    for (int i = 0; i < COUNT / 2; i++, last = key.as.integer)
+        assert_int_equal(mp_dict_next(iter, &key, NULL), 0);
+    for (int i = 0; i < COUNT; i++) {
+        if (i % KEPT != 0)
+            assert_int_equal(mp_dict_remove(dict, mp_int(i)), 0);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(mp_dict_set(dict, mp_str("new"), mp_int(i)), 0);
+        assert_int_equal(mp_dict_delete(dict, "new"), 0);
+    }
+    while (mp_dict_next(iter, &key, NULL) == 0) {
+        assert_int_equal(key.type, MP_INT);
+        assert_true(key.as.integer > last);
+        last = key.as.integer;
+        seen += last % KEPT == 0;
+    }
+    assert_int_equal(seen, (COUNT - 1) / KEPT - (COUNT / 2 - 1) / KEPT);
+    assert_int_equal(mp_dict_iter_free(iter), 0);
+}
+
+static void printed_floats_read_back_equal(void **state)
+{
+    (void)state;
+    srand(9);
+    for (int i = 0; i < 20000; i++) {
+        uint64_t bits = (uint64_t)rand() << 42 ^ (uint64_t)rand() << 21 ^ (uint64_t)rand();
+        double real, back;
+        char *text;
+
+        memcpy(&real, &bits, sizeof real);
+        if (!isfinite(real))
+            continue;
+        mp_value value = mp_float(real);
+        assert_int_equal(mp_value_json(&value, &text), 0);
+        back = strtod(text, NULL);
+        assert_memory_equal(&back, &real, sizeof real);
+        free(text);
+    }
+}
+
+static void prints_to_a_stream(void **state)
+{
+    char *text;
+    size_t size;
+    FILE *stream = open_memstream(&text, &size);
+    (void)state;
+
+    assert_non_null(stream);
+    assert_int_equal(mp_dict_set_int(dict, "count", 0), 0);
+    assert_int_equal(mp_dict_set_none(dict, "nothing"), 0);
+    assert_int_equal(mp_dict_set_bool(dict, "yes", true), 0);
+    assert_int_equal(mp_dict_print(dict, stream), 0);
+    assert_int_equal(fclose(stream), 0);
+    assert_string_equal(text, "{\"count\": 0, \"nothing\": null, \"yes\": true}");
+    free(text);
+}
+
+static void nested_lists_are_shared(void **state)
+{
+    mp_list *list, *found;
+    mp_dict *wrong;
+    (void)state;
+
+    assert_int_equal(mp_manager_list(manager, &list), 0);
+    assert_int_equal(mp_dict_set_list(dict, "list", list), 0);
+    assert_int_equal(mp_list_free(list), 0);
+    assert_int_equal(mp_dict_get_dict(dict, "list", &wrong), MP_ETYPE);
+    assert_int_equal(mp_dict_get_list(dict, "list", &found), 0);
+    assert_int_equal(mp_list_append_int(found, 1), 0);
+    assert_int_equal(mp_list_append_dict(found, dict), 0);
+    assert_json(dict, "{\"list\": [1, \"...\"]}");
+    assert_int_equal(mp_list_clear(found), 0);
+    assert_int_equal(mp_dict_delete(dict, "list"), 0);
+    assert_int_equal(mp_list_append_int(found, 1), MP_EINVAL);
+}
+
+/* Whole-dict operations that fail half-way, too. */
+static void what_does_not_fit_changes_nothing(void **state)
+{
+    mp_manager *small;
+    mp_dict *root, *copy;
+    mp_list *list;
+    char *json, *again, *large = calloc(1, 1 << 20);
+    int error = 0;
+    (void)state;
+
+    for (int i = 0; i < 4000; i++)
+        assert_int_equal(mp_dict_set(dict, mp_int(-i), mp_str("a text of some length, in a block of its own")), 0);
+    assert_int_equal(mp_manager_create(&small, &(mp_manager_options){.limit = 1 << 18}), 0);
+    assert_int_equal(mp_manager_root(small, &root), 0);
+    assert_int_equal(mp_dict_set_str(root, "text", "of more than eight bytes"), 0);
+    for (int i = 1; error == 0; i++)
+        error = mp_dict_set(root, mp_int(i), mp_str("a text of some length, in a block of its own"));
+    assert_int_equal(mp_dict_json(root, &json), 0);
+    assert_int_equal(mp_dict_update(root, dict), MP_ENOMEM);
+    assert_int_equal(mp_dict_copy(root, &copy), MP_ENOMEM);
+    assert_int_equal(mp_dict_items(root, &list), MP_ENOMEM);
+    assert_int_equal(mp_dict_set_bytes(root, "text", large, 1 << 20), MP_ENOMEM);
+    assert_int_equal(mp_dict_setdefault(root, mp_str("new"), mp_bytes(large, 1 << 20), NULL), MP_ENOMEM);
+    assert_int_equal(mp_dict_set(root, mp_bytes(large, 1 << 20), mp_int(1)), MP_ENOMEM);
+    assert_int_equal(
+        mp_dict_compare_and_swap(root, mp_str("text"), mp_str("of more than eight bytes"), mp_bytes(large, 1 << 20)),
+        MP_ENOMEM);
+    assert_int_equal(mp_dict_json(root, &again), 0);
+    assert_string_equal(again, json);
+    assert_int_equal(mp_manager_check(small), 0);
+    assert_int_equal(mp_manager_free(small), 0);
+    free(json);
+    free(again);
+    free(large);
+}
+
 static void refuses_bad_input(void **state)
 {
     mp_manager *other;
@@ -402,6 +764,18 @@ int main(void)
         TEST(many_entries_and_back),
         TEST(iterates_while_it_changes),
         TEST(running_out_of_memory_changes_nothing),
+        TEST(tells_what_is_there),
+        TEST(keys_are_told_apart),
+        TEST(keys_of_every_length),
+        TEST(nothing_else_is_a_key),
+        TEST(every_view_follows_the_order),
+        TEST(the_newest_entry_is_popped),
+        TEST(equality_is_of_the_content),
+        TEST(iterates_over_what_moves),
+        TEST(printed_floats_read_back_equal),
+        TEST(prints_to_a_stream),
+        TEST(nested_lists_are_shared),
+        TEST(what_does_not_fit_changes_nothing),
         TEST(refuses_bad_input),
     };
 

@@ -294,6 +294,220 @@ static void running_out_of_memory_changes_nothing(void **state)
     assert_int_equal(mp_manager_free(small), 0);
 }
 
+static void holds_every_type(void **state)
+{
+    mp_list *inner, *found_list;
+    mp_dict *dict, *found_dict;
+    int64_t integer;
+    double real;
+    char text[16];
+    size_t length;
+    bool flag;
+    (void)state;
+
+    assert_int_equal(mp_manager_list(manager, &inner), 0);
+    assert_int_equal(mp_manager_dict(manager, &dict), 0);
+    assert_int_equal(mp_list_append_none(list), 0);
+    assert_int_equal(mp_list_append_bool(list, true), 0);
+    assert_int_equal(mp_list_append_int(list, INT64_MIN), 0);
+    assert_int_equal(mp_list_append_float(list, 0.5), 0);
+    assert_int_equal(mp_list_append_str(list, ""), 0);
+    assert_int_equal(mp_list_append_bytes(list, "a\0b", 3), 0);
+    assert_int_equal(mp_list_append_dict(list, dict), 0);
+    assert_int_equal(mp_list_append_list(list, inner), 0);
+    assert_int_equal(mp_list_get_bool(list, 1, &flag), 0);
+    assert_true(flag);
+    assert_int_equal(mp_list_get_int(list, 2, &integer), 0);
+    assert_true(integer == INT64_MIN);
+    assert_int_equal(mp_list_get_float(list, 3, &real), 0);
+    assert_true(real == 0.5);
+    assert_int_equal(mp_list_get_str(list, 4, text, 1, &length), 0);
+    assert_int_equal(length, 0);
+    assert_int_equal(mp_list_get_bytes(list, 5, text, 3, &length), 0);
+    assert_memory_equal(text, "a\0b", 3);
+    assert_int_equal(mp_list_get_dict(list, 6, &found_dict), 0);
+    assert_ptr_equal(found_dict, dict);
+    assert_int_equal(mp_list_get_list(list, -1, &found_list), 0);
+    assert_ptr_equal(found_list, inner);
+    assert_int_equal(mp_list_get_list(list, 6, &found_list), MP_ETYPE);
+    assert_int_equal(mp_list_get_int(list, 0, &integer), MP_ETYPE);
+    assert_int_equal(mp_list_set_float(list, 2, 2.5), 0);
+    assert_json(list, "[null, true, 2.5, 0.5, \"\", \"a\\u0000b\", {}, []]");
+    assert_int_equal(mp_dict_free(dict), 0);
+    assert_int_equal(mp_list_free(inner), 0);
+}
+
+static void nested_containers_are_shared(void **state)
+{
+    mp_list *inner;
+    mp_dict *dict;
+    mp_value popped;
+    (void)state;
+
+    assert_int_equal(mp_manager_list(manager, &inner), 0);
+    assert_int_equal(mp_manager_dict(manager, &dict), 0);
+    assert_int_equal(mp_list_append_list(list, inner), 0);
+    assert_int_equal(mp_list_append_dict(list, dict), 0);
+    assert_int_equal(mp_list_append_list(list, list), 0);
+    assert_int_equal(mp_list_free(inner), 0);
+    assert_int_equal(mp_dict_free(dict), 0);
+    assert_int_equal(mp_list_append_int(inner, 1), 0);
+    assert_int_equal(mp_dict_set_list(dict, "back", inner), 0);
+    assert_json(list, "[[1], {\"back\": [1]}, \"...\"]");
+    assert_int_equal(mp_list_delete(list, 2), 0);
+    assert_int_equal(mp_list_delete(list, 1), 0);
+    assert_int_equal(mp_dict_set_int(dict, "x", 1), MP_EINVAL); /* it was held nowhere else */
+    assert_int_equal(mp_list_pop(list, -1, &popped), 0);
+    assert_json(popped.as.list, "[1]");
+    assert_int_equal(mp_list_free(popped.as.list), 0);
+    assert_int_equal(mp_list_append_int(inner, 1), MP_EINVAL);
+}
+
+static void extends(void **state)
+{
+    const mp_value values[] = {mp_int(2), mp_str("a text of some length"), mp_none()};
+    mp_list *other;
+    (void)state;
+
+    assert_int_equal(mp_manager_list(manager, &other), 0);
+    assert_int_equal(mp_list_extend(list, other), 0);
+    assert_json(list, "[]");
+    fill(2);
+    assert_int_equal(mp_list_extend_values(list, values, 3), 0);
+    assert_int_equal(mp_list_extend_values(list, values, 0), 0);
+    assert_int_equal(mp_list_append_str(other, "another text of some length"), 0);
+    assert_int_equal(mp_list_append_int(other, 9), 0);
+    assert_int_equal(mp_list_extend(list, other), 0);
+    assert_json(list, "[0, 1, 2, \"a text of some length\", null, \"another text of some length\", 9]");
+    assert_json(other, "[\"another text of some length\", 9]");
+    assert_int_equal(mp_list_free(other), 0);
+}
+
+static void finds_the_first(void **state)
+{
+    size_t at = 77;
+    bool found;
+    (void)state;
+
+    fill(5);
+    assert_int_equal(mp_list_append_int(list, 2), 0);
+    assert_int_equal(mp_list_index(list, mp_int(2), &at), 0);
+    assert_int_equal(at, 2);
+    assert_int_equal(mp_list_count(list, mp_int(2), &at), 0);
+    assert_int_equal(at, 2);
+    assert_int_equal(mp_list_contains(list, mp_float(4), &found), 0);
+    assert_true(found);
+    assert_int_equal(mp_list_index(list, mp_int(5), &at), MP_EVALUE);
+    assert_int_equal(mp_list_count(list, mp_int(5), &at), 0);
+    assert_int_equal(at, 0);
+    assert_int_equal(mp_list_remove(list, mp_int(2)), 0);
+    assert_json(list, "[0, 1, 3, 4, 2]");
+    assert_int_equal(mp_list_remove(list, mp_int(7)), MP_EVALUE);
+    assert_json(list, "[0, 1, 3, 4, 2]");
+}
+
+static void equality_is_of_the_content(void **state)
+{
+    mp_list *other;
+    bool equal;
+    (void)state;
+
+    assert_int_equal(mp_manager_list(manager, &other), 0);
+    fill(3);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(mp_list_equal(list, other, &equal), 0);
+        assert_false(equal);
+        assert_int_equal(mp_list_append_float(other, i), 0);
+    }
+    assert_int_equal(mp_list_equal(list, other, &equal), 0);
+    assert_true(equal);
+    assert_int_equal(mp_list_reverse(other), 0);
+    assert_int_equal(mp_list_equal(list, other, &equal), 0);
+    assert_false(equal);
+    assert_int_equal(mp_list_free(other), 0);
+}
+
+static void sorts_many_by_value(void **state)
+{
+    enum { COUNT = 5000 };
+    int64_t value, last = -1;
+    (void)state;
+
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(mp_list_append_int(list, (int64_t)i * 7919 % COUNT), 0);
+    assert_int_equal(mp_list_sort(list, NULL, NULL, false), 0);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(mp_list_get_int(list, i, &value), 0);
+        assert_int_equal(value, last + 1);
+        last = value;
+    }
+    /* Now by the last digit: stable means that those of one digit are still in order. */
+    assert_int_equal(mp_list_sort(list, by_last_digit, NULL, false), 0);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(mp_list_get_int(list, i, &value), 0);
+        assert_int_equal(value, i % (COUNT / 10) * 10 + i / (COUNT / 10));
+    }
+    assert_int_equal(mp_list_clear(list), 0);
+    assert_int_equal(mp_list_append_str(list, "b, and of some length"), 0);
+    assert_int_equal(mp_list_append_str(list, "b"), 0);
+    assert_int_equal(mp_list_append_str(list, ""), 0);
+    assert_int_equal(mp_list_append_str(list, "a"), 0);
+    assert_int_equal(mp_list_sort(list, NULL, NULL, true), 0);
+    assert_json(list, "[\"b, and of some length\", \"b\", \"a\", \"\"]");
+}
+
+/* As Python's: by index, over what is there by then. */
+static void iterates_while_it_changes(void **state)
+{
+    mp_list_iter *iter;
+    mp_value value;
+    int count = 0;
+    (void)state;
+
+    fill(10);
+    assert_int_equal(mp_list_iter_create(&iter, list), 0);
+    while (mp_list_next(iter, &value) == 0) {
+        count++;
+        if (count == 3)
+            assert_int_equal(mp_list_delete_slice(list, 5, MP_END, 1), 0);
+        if (count == 4)
+            assert_int_equal(mp_list_append_str(list, "come later, and of some length"), 0);
+    }
+    assert_int_equal(count, 6);
+    assert_int_equal(mp_list_clear(list), 0);
+    assert_int_equal(mp_list_iter_free(iter), 0);
+}
+
+static void what_does_not_fit_changes_nothing(void **state)
+{
+    mp_manager *small;
+    mp_list *full, *none;
+    char *json, *again, *large = calloc(1, 1 << 20);
+    int error = 0;
+    (void)state;
+
+    assert_int_equal(mp_manager_create(&small, &(mp_manager_options){.limit = 1 << 18}), 0);
+    assert_int_equal(mp_manager_list(small, &full), 0);
+    while (error == 0)
+        error = mp_list_append_str(full, "a text of some length, for a block of its own");
+    const mp_value values[] = {mp_int(1), mp_bytes(large, 1 << 20)};
+    assert_int_equal(mp_list_json(full, &json), 0);
+    assert_int_equal(mp_list_insert(full, 0, values[1]), MP_ENOMEM);
+    assert_int_equal(mp_list_set(full, 0, values[1]), MP_ENOMEM);
+    assert_int_equal(mp_list_extend_values(full, values, 2), MP_ENOMEM);
+    assert_int_equal(mp_list_set_slice(full, 1, 2, 1, full), MP_ENOMEM);
+    assert_int_equal(mp_list_copy(full, &none), MP_ENOMEM);
+    assert_int_equal(mp_list_concat(full, full, &none), MP_ENOMEM);
+    assert_int_equal(mp_list_repeat(full, 3, &none), MP_ENOMEM);
+    assert_int_equal(mp_list_json(full, &again), 0);
+    assert_string_equal(again, json);
+    assert_int_equal(mp_manager_check(small), 0);
+    assert_int_equal(mp_manager_free(small), 0);
+    free(json);
+    free(again);
+    free(large);
+}
+
 static void refuses_bad_input(void **state)
 {
     int64_t value;
@@ -337,6 +551,14 @@ int main(void)
         TEST(behaves_like_a_model),
         TEST(iterates),
         TEST(running_out_of_memory_changes_nothing),
+        TEST(holds_every_type),
+        TEST(nested_containers_are_shared),
+        TEST(extends),
+        TEST(finds_the_first),
+        TEST(equality_is_of_the_content),
+        TEST(sorts_many_by_value),
+        TEST(iterates_while_it_changes),
+        TEST(what_does_not_fit_changes_nothing),
         TEST(refuses_bad_input),
     };
 

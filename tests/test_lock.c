@@ -186,6 +186,99 @@ static void a_dead_owner_is_told(void **state)
     assert_int_equal(mp_lock_release(lock), 0);
 }
 
+static int wait_for_it(void *arg)
+{
+    (void)arg;
+    shared->ready++;
+    if (mp_lock_acquire(lock, MP_FOREVER) != 0)
+        return 1;
+    /* The holder says when it lets go, just before. */
+    int error = shared->counter == 1 ? 0 : 2;
+    return mp_lock_release(lock) == 0 ? error : 3;
+}
+
+static void a_waiter_gets_it_when_it_is_released(void **state)
+{
+    mp_process *process;
+    pid_t pid;
+    (void)state;
+
+    assert_int_equal(mp_lock_acquire(lock, MP_FOREVER), 0);
+    assert_int_equal(mp_process_start(&process, wait_for_it, NULL, NULL), 0);
+    assert_true(wait_ready(1));
+    assert_int_equal(mp_process_pid(process, &pid), 0);
+    assert_true(wait_until(sleeps, &pid, 10));
+    shared->counter = 1;
+    assert_int_equal(mp_lock_release(lock), 0);
+    assert_int_equal(exit_code(process), 0);
+}
+
+static void *take_and_end(void *arg)
+{
+    return mp_lock_acquire(arg, MP_FOREVER) == 0 ? arg : NULL;
+}
+
+static void a_thread_that_ends_is_a_dead_owner(void **state)
+{
+    pthread_t thread;
+    void *result;
+    (void)state;
+
+    assert_int_equal(pthread_create(&thread, NULL, take_and_end, lock), 0);
+    pthread_join(thread, &result);
+    assert_ptr_equal(result, lock);
+    assert_int_equal(mp_lock_release(lock), MP_ENOTOWNER);
+    assert_int_equal(mp_lock_acquire(lock, 10), MP_EOWNERDEAD);
+    assert_int_equal(mp_lock_acquire(lock, 0), MP_EDEADLK);
+    assert_int_equal(mp_lock_release(lock), 0);
+    assert_int_equal(mp_lock_acquire(lock, 0), 0); /* told once */
+    assert_int_equal(mp_lock_release(lock), 0);
+}
+
+static void a_dead_strangers_named_lock_is_told(void **state)
+{
+    mp_lock *mine;
+    char name[32];
+    int status;
+    (void)state;
+
+    snprintf(name, sizeof name, "test-dead-%d", (int)getpid());
+    assert_int_equal(mp_lock_create(&mine, &(mp_lock_options){name}), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        mp_lock *other;
+
+        if (mp_lock_open(&other, name, NULL) == 0 && mp_lock_acquire(other, MP_FOREVER) == 0)
+            raise(SIGKILL);
+        _exit(1);
+    }
+    waitpid(pid, &status, 0);
+    assert_int_equal(status, SIGKILL);
+    assert_int_equal(mp_lock_acquire(mine, 10), MP_EOWNERDEAD);
+    assert_int_equal(mp_lock_release(mine), 0);
+    assert_int_equal(mp_lock_free(mine), 0);
+}
+
+static void an_unlinked_name_leads_to_another(void **state)
+{
+    mp_lock *old, *new;
+    char name[32];
+    (void)state;
+
+    snprintf(name, sizeof name, "test-another-%d", (int)getpid());
+    assert_int_equal(mp_lock_create(&old, &(mp_lock_options){name}), 0);
+    assert_int_equal(mp_lock_acquire(old, 0), 0);
+    assert_int_equal(mp_lock_unlink(name), 0);
+    assert_int_equal(mp_lock_unlink(name), MP_ENOENT);
+    assert_int_equal(mp_lock_create(&new, &(mp_lock_options){name}), 0);
+    assert_int_equal(mp_lock_acquire(new, 0), 0);
+    assert_int_equal(mp_lock_release(old), 0);
+    assert_int_equal(mp_lock_free(old), 0); /* not the other's name */
+    assert_int_equal(count_shared_files(), 1);
+    assert_int_equal(mp_lock_release(new), 0);
+    assert_int_equal(mp_lock_free(new), 0);
+}
+
 static int leave_by_return(void)
 {
     MP_WITH_LOCK(lock) {
@@ -327,6 +420,10 @@ int main(void)
         TEST(excludes_processes),
         TEST(others_time_out),
         TEST(a_dead_owner_is_told),
+        TEST(a_waiter_gets_it_when_it_is_released),
+        TEST(a_thread_that_ends_is_a_dead_owner),
+        TEST(a_dead_strangers_named_lock_is_told),
+        TEST(an_unlinked_name_leads_to_another),
         TEST(with_lock_is_left_in_every_way),
         TEST(signals_do_not_shorten_waits),
         TEST(named_locks_exclude_strangers),

@@ -183,6 +183,11 @@ static void wrong_files_are_refused(void **state)
     assert_int_equal(chmod(path, 0644), 0);
     expect_open(MP_EACCESS);
     assert_int_equal(chmod(path, 0600), 0);
+    if (geteuid() == 0) { /* who else may open another's at all */
+        assert_int_equal(chown(path, 65534, (gid_t)-1), 0);
+        expect_open(MP_EACCESS);
+        assert_int_equal(chown(path, 0, (gid_t)-1), 0);
+    }
     change(offsetof(struct heap, magic), 1);
     expect_open(MP_ECORRUPT);
     change(offsetof(struct heap, magic), before.magic);
@@ -214,6 +219,194 @@ static void other_things_of_that_name(void **state)
     assert_int_equal(mkdir(path, 0700), 0);
     expect_open(MP_EKIND);
     assert_int_equal(rmdir(path), 0);
+}
+
+static int told[2]; /* a pipe: a child writes a byte when it has come so far */
+
+static int use_and_be_killed(void)
+{
+    mp_manager *manager;
+    mp_dict *root;
+
+    if (mp_manager_open(&manager, name, NULL) != 0 || mp_manager_root(manager, &root) != 0 ||
+        mp_dict_set_int(root, "left", 1) != 0 || write(told[1], "x", 1) != 1)
+        return 1;
+    for (;;)
+        pause();
+}
+
+static int create_and_be_killed(void)
+{
+    mp_manager *manager;
+
+    if (mp_manager_create(&manager, &(mp_manager_options){.name = name}) != 0 || write(told[1], "x", 1) != 1)
+        return 1;
+    for (;;)
+        pause();
+}
+
+static pid_t start_user(int (*function)(void))
+{
+    pid_t pid = fork();
+    char byte;
+
+    if (pid == 0)
+        _exit(function());
+    assert_int_equal(read(told[0], &byte, 1), 1);
+    return pid;
+}
+
+static void after_a_kill_of_all_users_it_starts_clean(void **state)
+{
+    mp_manager *manager;
+    mp_dict *root;
+    pid_t users[3];
+    size_t length;
+    int status;
+    (void)state;
+
+    assert_int_equal(pipe(told), 0);
+    for (int i = 0; i < 3; i++)
+        users[i] = start_user(i == 0 ? create_and_be_killed : use_and_be_killed);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(mp_manager_create(&manager, &(mp_manager_options){.name = name}), MP_EEXIST);
+        kill(users[i], SIGKILL);
+        assert_int_equal(waitpid(users[i], &status, 0), users[i]);
+        assert_int_equal(status, SIGKILL);
+    }
+    close(told[0]);
+    close(told[1]);
+    assert_int_equal(access(path, F_OK), 0);
+    manager = create();
+    assert_int_equal(mp_manager_root(manager, &root), 0);
+    assert_int_equal(mp_dict_length(root, &length), 0);
+    assert_int_equal(length, 0);
+    assert_int_equal(mp_manager_free(manager), 0);
+}
+
+static int open_as_nobody(void)
+{
+    mp_manager *manager;
+    char other[100];
+
+    /* Another user's names are others; so it has to be that user's name that leads to our file. */
+    snprintf(other, sizeof other, "/dev/shm/libmp-65534-%s", name);
+    if (link(path, other) != 0 || setuid(65534) != 0)
+        return 1;
+    int opened = mp_manager_open(&manager, name, NULL);
+    int created = mp_manager_create(&manager, &(mp_manager_options){.name = name});
+    return opened == MP_EACCESS && created == MP_EACCESS ? 0 : 2;
+}
+
+static void another_users_is_refused(void **state)
+{
+    mp_manager *manager;
+    char other[100];
+    (void)state;
+
+    if (geteuid() != 0)
+        skip(); /* only root can become another user */
+    manager = create();
+    assert_int_equal(in_child(open_as_nobody), 0);
+    snprintf(other, sizeof other, "/dev/shm/libmp-65534-%s", name);
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(mp_manager_free(manager), 0);
+}
+
+/* Every handle into a closed manager, and every one of a freed container, is an error. */
+static void assert_dict_is_gone(mp_dict *dict)
+{
+    mp_value value;
+    mp_dict *copy;
+    mp_list *list;
+    mp_dict_iter *iter;
+    size_t length;
+    bool flag;
+    char *text;
+
+    assert_int_equal(mp_dict_set_int(dict, "x", 1), MP_EINVAL);
+    assert_int_equal(mp_dict_get(dict, mp_int(1), &value), MP_EINVAL);
+    assert_int_equal(mp_dict_pop(dict, mp_int(1), &value), MP_EINVAL);
+    assert_int_equal(mp_dict_popitem(dict, NULL, NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_add_int(dict, "x", 1, NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_transfer_int(dict, "x", "y", 1), MP_EINVAL);
+    assert_int_equal(mp_dict_move(dict, mp_int(1), mp_int(2)), MP_EINVAL);
+    assert_int_equal(mp_dict_has(dict, "x", &flag), MP_EINVAL);
+    assert_int_equal(mp_dict_length(dict, &length), MP_EINVAL);
+    assert_int_equal(mp_dict_clear(dict), MP_EINVAL);
+    assert_int_equal(mp_dict_copy(dict, &copy), MP_EINVAL);
+    assert_int_equal(mp_dict_update(dict, dict), MP_EINVAL);
+    assert_int_equal(mp_dict_items(dict, &list), MP_EINVAL);
+    assert_int_equal(mp_dict_equal(dict, dict, &flag), MP_EINVAL);
+    assert_int_equal(mp_dict_json(dict, &text), MP_EINVAL);
+    assert_int_equal(mp_dict_iter_create(&iter, dict), MP_EINVAL);
+    assert_int_equal(mp_dict_free(dict), MP_EINVAL);
+}
+
+static void assert_list_is_gone(mp_list *list)
+{
+    mp_value value;
+    mp_list *copy;
+    mp_list_iter *iter;
+    size_t length;
+    bool flag;
+    char *text;
+
+    assert_int_equal(mp_list_append_int(list, 1), MP_EINVAL);
+    assert_int_equal(mp_list_get(list, 0, &value), MP_EINVAL);
+    assert_int_equal(mp_list_set(list, 0, mp_int(1)), MP_EINVAL);
+    assert_int_equal(mp_list_pop(list, 0, NULL), MP_EINVAL);
+    assert_int_equal(mp_list_insert(list, 0, mp_int(1)), MP_EINVAL);
+    assert_int_equal(mp_list_index(list, mp_int(1), &length), MP_EINVAL);
+    assert_int_equal(mp_list_length(list, &length), MP_EINVAL);
+    assert_int_equal(mp_list_sort(list, NULL, NULL, false), MP_EINVAL);
+    assert_int_equal(mp_list_reverse(list), MP_EINVAL);
+    assert_int_equal(mp_list_extend(list, list), MP_EINVAL);
+    assert_int_equal(mp_list_slice(list, 0, 1, 1, &copy), MP_EINVAL);
+    assert_int_equal(mp_list_concat(list, list, &copy), MP_EINVAL);
+    assert_int_equal(mp_list_equal(list, list, &flag), MP_EINVAL);
+    assert_int_equal(mp_list_json(list, &text), MP_EINVAL);
+    assert_int_equal(mp_list_iter_create(&iter, list), MP_EINVAL);
+    assert_int_equal(mp_list_free(list), MP_EINVAL);
+}
+
+static void handles_do_not_outlive_what_they_lead_to(void **state)
+{
+    mp_manager *manager;
+    mp_dict *root, *dict[2];
+    mp_list *list[2];
+    mp_dict_iter *dict_iter[2];
+    mp_list_iter *list_iter[2];
+    mp_value value;
+    (void)state;
+
+    assert_int_equal(mp_manager_create(&manager, NULL), 0);
+    assert_int_equal(mp_manager_root(manager, &root), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(mp_manager_dict(manager, &dict[i]), 0);
+        assert_int_equal(mp_manager_list(manager, &list[i]), 0);
+        assert_int_equal(mp_dict_set_int(dict[i], "x", 1), 0);
+        assert_int_equal(mp_list_append_int(list[i], 1), 0);
+        assert_int_equal(mp_dict_iter_create(&dict_iter[i], dict[i]), 0);
+        assert_int_equal(mp_list_iter_create(&list_iter[i], list[i]), 0);
+    }
+    assert_int_equal(mp_dict_free(dict[0]), 0);
+    assert_int_equal(mp_list_free(list[0]), 0);
+    assert_dict_is_gone(dict[0]);
+    assert_list_is_gone(list[0]);
+    assert_int_equal(mp_manager_free(manager), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_dict_is_gone(dict[i]);
+        assert_list_is_gone(list[i]);
+        assert_int_equal(mp_dict_next(dict_iter[i], &value, NULL), MP_EINVAL);
+        assert_int_equal(mp_list_next(list_iter[i], &value), MP_EINVAL);
+        assert_int_equal(mp_dict_iter_free(dict_iter[i]), 0);
+        assert_int_equal(mp_list_iter_free(list_iter[i]), 0);
+    }
+    assert_dict_is_gone(root);
+    assert_int_equal(mp_manager_dict(manager, &root), MP_EINVAL);
+    assert_int_equal(mp_manager_check(manager), MP_EINVAL);
+    assert_int_equal(mp_manager_free(manager), MP_EINVAL);
 }
 
 static void refuses_bad_input(void **state)
@@ -248,6 +441,9 @@ int main(void)
         TEST(a_forked_child_is_a_user_too),
         TEST(wrong_files_are_refused),
         TEST(other_things_of_that_name),
+        TEST(after_a_kill_of_all_users_it_starts_clean),
+        TEST(another_users_is_refused),
+        TEST(handles_do_not_outlive_what_they_lead_to),
         TEST(refuses_bad_input),
     };
 

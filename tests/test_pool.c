@@ -6,9 +6,11 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,6 +49,19 @@ static int nap_ms(const void *arg, void *result)
     nanosleep(&time, NULL);
     *(int *)result = (int)getpid();
     return 0;
+}
+
+static _Atomic int *gate; /* shared */
+
+/* Returns the code given once the gate is open. */
+static int wait_at_gate(const void *arg, void *result)
+{
+    const struct timespec pause = {.tv_nsec = 200000};
+
+    while (atomic_load(gate) == 0)
+        nanosleep(&pause, NULL);
+    *(int *)result = (int)getpid();
+    return *(const int *)arg;
 }
 
 static int fail_odd(const void *arg, void *result)
@@ -114,19 +129,21 @@ static void many_tasks_in_any_order(void **state)
 
 static void results_can_be_waited_for(void **state)
 {
-    int ms = 300, pid;
+    int code = 0, pid;
     bool ready, successful;
     mp_result *result;
     size_t size;
     (void)state;
 
-    assert_int_equal(mp_pool_apply_async(pool, nap_ms, &ms, sizeof ms, sizeof pid, &result), 0);
+    atomic_store(gate, 0);
+    assert_int_equal(mp_pool_apply_async(pool, wait_at_gate, &code, sizeof code, sizeof pid, &result), 0);
     assert_int_equal(mp_result_ready(result, &ready), 0);
     assert_false(ready);
     assert_int_equal(mp_result_successful(result, &successful), MP_ENOTREADY);
     assert_int_equal(mp_result_size(result, &size), MP_ENOTREADY);
     assert_int_equal(mp_result_get(result, &pid, sizeof pid, 0), MP_ETIMEOUT);
     assert_int_equal(mp_result_wait(result, 0.01), MP_ETIMEOUT);
+    atomic_store(gate, 1);
     assert_int_equal(mp_result_wait(result, 60), 0);
     assert_int_equal(mp_result_ready(result, &ready), 0);
     assert_true(ready);
@@ -236,6 +253,235 @@ static void a_failing_item_fails_alone(void **state)
     assert_int_equal(mp_result_free(result), 0);
 }
 
+static void failures_are_told_as_results_are(void **state)
+{
+    int code = 7, pid;
+    bool ready, successful;
+    mp_result *result;
+    int status;
+    (void)state;
+
+    atomic_store(gate, 0);
+    assert_int_equal(mp_pool_apply_async(pool, wait_at_gate, &code, sizeof code, sizeof pid, &result), 0);
+    assert_int_equal(mp_result_get(result, &pid, sizeof pid, 0.001), MP_ETIMEOUT);
+    assert_int_equal(mp_result_status(result, 0, &status), MP_ENOTREADY);
+    atomic_store(gate, 1);
+    assert_int_equal(mp_result_wait(result, 60), 0);
+    assert_int_equal(mp_result_ready(result, &ready), 0);
+    assert_true(ready);
+    assert_int_equal(mp_result_successful(result, &successful), 0);
+    assert_false(successful);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(mp_result_get(result, &pid, sizeof pid, 0), 7);
+    assert_int_equal(mp_result_status(result, 0, &status), 0);
+    assert_int_equal(status, 7);
+    assert_int_equal(mp_result_status(result, 1, &status), MP_EINDEX);
+    assert_int_equal(mp_result_free(result), 0);
+    code = -3;
+    assert_int_equal(mp_pool_apply(pool, wait_at_gate, &code, sizeof code, &pid, sizeof pid), MP_EVALUE);
+}
+
+static void *get_own_pid(void *arg)
+{
+    int y = 0;
+
+    return mp_result_get(arg, &y, sizeof y, 60) == 0 && y == (int)getpid() ? arg : NULL;
+}
+
+static int return_arg_at_gate(const void *arg, void *result)
+{
+    int code = wait_at_gate(arg, result);
+
+    *(int *)result = *(const int *)arg;
+    return code == *(const int *)arg ? 0 : 1;
+}
+
+static void several_threads_get_one_result(void **state)
+{
+    pthread_t thread[8];
+    int pid = (int)getpid();
+    mp_result *result;
+    void *got;
+    (void)state;
+
+    atomic_store(gate, 0);
+    assert_int_equal(mp_pool_apply_async(pool, return_arg_at_gate, &pid, sizeof pid, sizeof pid, &result), 0);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, get_own_pid, result), 0);
+    atomic_store(gate, 1);
+    for (int i = 0; i < 8; i++) {
+        pthread_join(thread[i], &got);
+        assert_ptr_equal(got, result);
+    }
+    assert_int_equal(mp_result_free(result), 0);
+}
+
+static void on_alarm(int signal)
+{
+    (void)signal;
+}
+
+static void signals_do_not_shorten_waits(void **state)
+{
+    const struct itimerval often = {{0, 500}, {0, 500}}, never = {{0, 0}, {0, 0}};
+    struct sigaction action = {.sa_handler = on_alarm}, old;
+    int code = 0, pid;
+    mp_result *result;
+    (void)state;
+
+    atomic_store(gate, 0);
+    assert_int_equal(mp_pool_apply_async(pool, wait_at_gate, &code, sizeof code, sizeof pid, &result), 0);
+    sigaction(SIGALRM, &action, &old);
+    setitimer(ITIMER_REAL, &often, NULL);
+    double start = now();
+    assert_int_equal(mp_result_get(result, &pid, sizeof pid, 0.2), MP_ETIMEOUT);
+    assert_true(now() - start >= 0.2);
+    for (int x = 0; x < 200; x++) {
+        int y;
+
+        assert_int_equal(mp_pool_apply(pool, square, &x, sizeof x, &y, sizeof y), 0);
+        assert_int_equal(y, x * x);
+    }
+    atomic_store(gate, 1);
+    assert_int_equal(mp_result_get(result, &pid, sizeof pid, 60), 0);
+    assert_int_equal(mp_pool_close(pool), 0);
+    assert_int_equal(mp_pool_join(pool), 0);
+    setitimer(ITIMER_REAL, &never, NULL);
+    sigaction(SIGALRM, &old, NULL);
+    assert_int_equal(mp_result_free(result), 0);
+}
+
+static void maps_millions(void **state)
+{
+    enum { COUNT = 3000000 };
+    int *in = malloc(COUNT * sizeof *in), *out = malloc(COUNT * sizeof *out);
+    (void)state;
+
+    for (int i = 0; i < COUNT; i++)
+        in[i] = i % 46000;
+    assert_int_equal(mp_pool_map(pool, square, in, sizeof *in, out, sizeof *out, COUNT), 0);
+    for (int i = 0; i < COUNT; i++)
+        assert_true(out[i] == in[i] * in[i]);
+    free(in);
+    free(out);
+}
+
+static int get_pid(const void *arg, void *result)
+{
+    (void)arg;
+    *(int *)result = (int)getpid();
+    return 0;
+}
+
+/* How many items of a map ran in one process, where each chunk has a worker of its own; 0 ends the list. */
+static void assert_chunks(int workers, size_t count, size_t chunk_size, const size_t *expected)
+{
+    mp_pool_options options = {.max_tasks_per_child = 1};
+    mp_map_options map_options = {.chunk_size = chunk_size};
+    int pids[200];
+    size_t at = 0;
+    mp_pool *fresh;
+
+    assert_int_equal(mp_pool_create(&fresh, workers, &options), 0);
+    assert_int_equal(mp_pool_map_with(fresh, get_pid, NULL, 0, pids, sizeof *pids, count, &map_options), 0);
+    for (; *expected != 0; expected++) {
+        size_t end = at + *expected;
+
+        assert_true(end <= count);
+        assert_true(end == count || pids[end] != pids[end - 1]);
+        for (; at < end; at++)
+            assert_int_equal(pids[at], pids[end - 1]);
+    }
+    assert_int_equal(at, count);
+    assert_int_equal(mp_pool_free(fresh), 0);
+}
+
+static void chunks_are_of_the_size_said(void **state)
+{
+    (void)state;
+    assert_chunks(1, 100, 0, (size_t[]){25, 25, 25, 25, 0});
+    assert_chunks(1, 101, 0, (size_t[]){26, 26, 26, 23, 0});
+    assert_chunks(3, 60, 0, (size_t[]){5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 0});
+    assert_chunks(2, 3, 0, (size_t[]){1, 1, 1, 0});
+    assert_chunks(2, 100, 40, (size_t[]){40, 40, 20, 0});
+}
+
+static void the_default_size_is_what_may_be_used(void **state)
+{
+    cpu_set_t before, one;
+    size_t first = 0;
+    int workers;
+    mp_pool *narrow;
+    (void)state;
+
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    while (!CPU_ISSET(first, &before))
+        first++;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    assert_int_equal(mp_pool_create(&narrow, 0, NULL), 0);
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(mp_pool_size(narrow, &workers), 0);
+    assert_int_equal(workers, 1);
+    assert_int_equal(mp_pool_free(narrow), 0);
+}
+
+struct passed {
+    mp_dict *dict;
+    mp_list *list;
+    mp_lock *lock;
+    int number;
+};
+
+static int use_what_is_passed(const void *arg, void *result)
+{
+    const struct passed *passed = arg;
+    int64_t count;
+    (void)result;
+
+    if (mp_list_append_int(passed->list, passed->number) != 0 || mp_lock_acquire(passed->lock, MP_FOREVER) != 0)
+        return 1;
+    if (mp_dict_get_int(passed->dict, "count", &count) != 0 || mp_dict_set_int(passed->dict, "count", count + 1) != 0)
+        return 2;
+    return mp_lock_release(passed->lock) == 0 ? 0 : 3;
+}
+
+static void containers_and_locks_are_passed_to_tasks(void **state)
+{
+    enum { TASKS = 2000 };
+    static struct passed passed[TASKS];
+    mp_manager *manager;
+    mp_pool *younger;
+    struct passed all;
+    int64_t value;
+    (void)state;
+
+    assert_int_equal(mp_manager_create(&manager, NULL), 0);
+    assert_int_equal(mp_lock_create(&all.lock, NULL), 0);
+    assert_int_equal(mp_pool_create(&younger, 3, NULL), 0);
+    /* The containers are made after the workers: an address they have never seen, in memory they have. */
+    assert_int_equal(mp_manager_dict(manager, &all.dict), 0);
+    assert_int_equal(mp_manager_list(manager, &all.list), 0);
+    assert_int_equal(mp_dict_set_int(all.dict, "count", 0), 0);
+    for (int i = 0; i < TASKS; i++) {
+        all.number = i;
+        passed[i] = all;
+    }
+    assert_int_equal(mp_pool_map(younger, use_what_is_passed, passed, sizeof *passed, NULL, 0, TASKS), 0);
+    assert_int_equal(mp_dict_get_int(all.dict, "count", &value), 0);
+    assert_int_equal(value, TASKS);
+    assert_int_equal(mp_list_sort(all.list, NULL, NULL, false), 0);
+    for (int i = 0; i < TASKS; i++) {
+        assert_int_equal(mp_list_get_int(all.list, i, &value), 0);
+        assert_int_equal(value, i);
+    }
+    assert_int_equal(mp_pool_free(younger), 0);
+    assert_int_equal(mp_lock_free(all.lock), 0);
+    assert_int_equal(mp_manager_check(manager), 0);
+    assert_int_equal(mp_manager_free(manager), 0);
+}
+
 static int *counter; /* shared: how many workers were initialised, or tasks run */
 
 static int count_task(const void *arg, void *result)
@@ -260,13 +506,6 @@ static void forgotten_tasks_are_done(void **state)
 static int initialize(void *arg)
 {
     __atomic_add_fetch(counter, *(int *)arg, __ATOMIC_SEQ_CST);
-    return 0;
-}
-
-static int get_pid(const void *arg, void *result)
-{
-    (void)arg;
-    *(int *)result = (int)getpid();
     return 0;
 }
 
@@ -326,6 +565,54 @@ static void workers_are_replaced_after_closing(void **state)
     assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
     assert_int_equal(mp_pool_join(closed), 0);
     assert_int_equal(mp_pool_free(closed), 0);
+}
+
+/* Says who was initialised how often: a list of pids in shared memory. */
+static int note_pid(void *arg)
+{
+    _Atomic int *pids = arg;
+
+    for (int i = 0; i < 1000; i++) {
+        int none = 0;
+
+        if (atomic_compare_exchange_strong(&pids[i], &none, (int)getpid()))
+            return 0;
+    }
+    return 1;
+}
+
+static int times_noted(_Atomic int *pids, int pid)
+{
+    int times = 0;
+
+    for (int i = 0; i < 1000; i++)
+        times += atomic_load(&pids[i]) == pid;
+    return times;
+}
+
+static void each_worker_is_initialized_once(void **state)
+{
+    const size_t size = 1000 * sizeof(_Atomic int);
+    _Atomic int *pids = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    mp_pool_options options = {
+        .initializer = note_pid, .initializer_arg = (void *)(uintptr_t)pids, .max_tasks_per_child = 3};
+    int ran[100];
+    mp_pool *replaced;
+    (void)state;
+
+    assert_true(pids != MAP_FAILED);
+    assert_int_equal(mp_pool_create(&replaced, 3, &options), 0);
+    for (int i = 0; i < 100; i++) {
+        int error = mp_pool_apply(replaced, get_pid, NULL, 0, &ran[i], sizeof ran[i]);
+
+        assert_int_equal(error, 0);
+        if (i % 10 == 0) /* by a death as well as by its share of tasks */
+            kill(ran[i], SIGKILL);
+    }
+    assert_int_equal(mp_pool_free(replaced), 0);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(times_noted(pids, ran[i]), 1);
+    munmap((void *)(uintptr_t)pids, size);
 }
 
 static int refuse(void *arg)
@@ -398,6 +685,65 @@ static void terminating_is_prompt(void **state)
     assert_int_equal(mp_pool_join(pool), 0);
     for (int i = 0; i < TASKS; i++)
         assert_int_equal(mp_result_free(result[i]), 0);
+}
+
+static bool is_gone(void *arg)
+{
+    return process_gone(*(pid_t *)arg);
+}
+
+static void terminating_leaves_nobody(void **state)
+{
+    pid_t pids[3];
+    int in[100] = {0}, out[100], status, code = 0;
+    mp_result *single, *map;
+    size_t live;
+    (void)state;
+
+    atomic_store(gate, 0);
+    assert_int_equal(mp_pool_workers(pool, pids, 2, &live), 0);
+    assert_int_equal(live, 2);
+    assert_int_equal(mp_pool_keeper(pool, &pids[2]), 0);
+    assert_int_equal(mp_pool_apply_async(pool, wait_at_gate, &code, sizeof code, sizeof code, &single), 0);
+    assert_int_equal(mp_pool_map_async(pool, wait_at_gate, in, sizeof *in, sizeof *out, 100, NULL, &map), 0);
+    assert_int_equal(mp_result_wait(map, 0.01), MP_ETIMEOUT);
+    assert_int_equal(mp_pool_terminate(pool), 0);
+    assert_int_equal(mp_pool_terminate(pool), 0);
+    for (int i = 0; i < 3; i++)
+        assert_true(wait_until(is_gone, &pids[i], 20));
+    atomic_store(gate, 1); /* nobody is there to go through */
+    assert_int_equal(mp_result_get(single, &code, sizeof code, MP_FOREVER), MP_ETERMINATED);
+    assert_int_equal(mp_result_get(map, out, sizeof out, MP_FOREVER), MP_ETERMINATED);
+    for (size_t i = 0; i < 100; i++) {
+        assert_int_equal(mp_result_status(map, i, &status), 0);
+        assert_int_equal(status, MP_ETERMINATED);
+    }
+    assert_int_equal(mp_pool_workers(pool, pids, 2, &live), 0);
+    assert_int_equal(live, 0);
+    assert_int_equal(mp_pool_join(pool), 0);
+    assert_int_equal(mp_result_free(single), 0);
+    assert_int_equal(mp_result_free(map), 0);
+}
+
+static void a_freed_pool_leaves_nobody(void **state)
+{
+    pid_t pids[3];
+    int code = 0;
+    mp_pool *freed;
+    mp_result *result;
+    size_t live;
+    (void)state;
+
+    atomic_store(gate, 0);
+    assert_int_equal(mp_pool_create(&freed, 2, NULL), 0);
+    assert_int_equal(mp_pool_workers(freed, pids, 2, &live), 0);
+    assert_int_equal(mp_pool_keeper(freed, &pids[2]), 0);
+    assert_int_equal(mp_pool_apply_async(freed, wait_at_gate, &code, sizeof code, sizeof code, &result), 0);
+    assert_int_equal(mp_pool_free(freed), 0);
+    for (int i = 0; i < 3; i++)
+        assert_true(wait_until(is_gone, &pids[i], 20));
+    assert_int_equal(mp_result_get(result, &code, sizeof code, 0), MP_EINVAL);
+    assert_int_equal(mp_result_free(result), MP_EINVAL);
 }
 
 static void *use_pool(void *arg)
@@ -543,18 +889,36 @@ int main(void)
         TEST(large_arguments_and_results),
         TEST(maps_keep_order),
         TEST(a_failing_item_fails_alone),
+        TEST(failures_are_told_as_results_are),
+        TEST(several_threads_get_one_result),
+        TEST(signals_do_not_shorten_waits),
+        TEST(maps_millions),
+        TEST(chunks_are_of_the_size_said),
+        TEST(the_default_size_is_what_may_be_used),
+        TEST(containers_and_locks_are_passed_to_tasks),
         TEST(forgotten_tasks_are_done),
         TEST(workers_are_initialized_and_replaced),
         TEST(workers_are_replaced_after_closing),
+        TEST(each_worker_is_initialized_once),
         TEST(a_failing_initializer_breaks_the_pool),
         TEST(closing_and_joining),
         TEST(terminating_is_prompt),
+        TEST(terminating_leaves_nobody),
+        TEST(a_freed_pool_leaves_nobody),
         TEST(threads_share_pools),
         TEST(tasks_use_pools_and_processes),
         TEST(a_forked_child_is_refused),
         TEST(refuses_bad_input),
     };
 
+    mp_lock *first;
+
+    /* The heap of this process's locks stays, with its descriptor. */
+    if (mp_lock_create(&first, NULL) != 0 || mp_lock_free(first) != 0)
+        return 1;
     counter = mmap(NULL, sizeof *counter, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return counter == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    gate = mmap(NULL, sizeof *gate, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return counter == MAP_FAILED || gate == MAP_FAILED
+               ? 1
+               : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

@@ -69,7 +69,8 @@ static int die(const void *arg, void *result)
 
 static int expected_of(int x)
 {
-    const int codes[] = {0, MP_EDIED - SIGKILL, 0, MP_EDIED - SIGSEGV, 0, MP_EDIED - 103, 0, MP_EDIED - 104, 0, MP_EDIED - SIGABRT};
+    const int codes[] = {0, MP_EDIED - SIGKILL, 0, MP_EDIED - SIGSEGV, 0, MP_EDIED - 103,
+                         0, MP_EDIED - 104,     0, MP_EDIED - SIGABRT};
 
     return codes[x % 10];
 }
@@ -96,6 +97,8 @@ static void a_death_fails_its_task_alone(void **state)
         assert_int_equal(mp_died(error, &code), error != 0);
         if (i % 10 == 1)
             assert_int_equal(code, -SIGKILL);
+        if (i % 10 == 5)
+            assert_int_equal(code, 3);
         assert_int_equal(mp_result_free(result[i]), 0);
     }
     assert_true(wait_until(is_full, pool, 20));
@@ -111,7 +114,8 @@ static void map_loses_only_the_items_that_killed(void **state)
     for (size_t chunk = 1; chunk < 60; chunk += 19) {
         mp_map_options options = {.chunk_size = chunk, .status = status};
 
-        assert_int_equal(mp_pool_map_with(pool, die, in, sizeof *in, out, sizeof *out, 100, &options), MP_EDIED - SIGKILL);
+        assert_int_equal(mp_pool_map_with(pool, die, in, sizeof *in, out, sizeof *out, 100, &options),
+                         MP_EDIED - SIGKILL);
         for (int i = 0; i < 100; i++) {
             assert_int_equal(status[i], expected_of(i));
             assert_int_equal(out[i], status[i] == 0 ? i : 0);
@@ -161,7 +165,7 @@ static void *burn(void *arg)
 
 static void all_workers_killed_ten_times(void **state)
 {
-    const size_t resident = (size_t)(getenv("MP_TEST_LARGE") != NULL ? 1024 : 128) << 20;
+    const size_t resident = (size_t)1 << 30;
     pthread_t thread[50];
     mp_pool *large;
     char *block = malloc(resident);
@@ -281,6 +285,183 @@ static void nothing_outlives_the_caller(void **state)
     }
 }
 
+static bool is_empty(void *arg)
+{
+    size_t live;
+
+    return mp_pool_workers(arg, NULL, 0, &live) == 0 && live == 0;
+}
+
+/* Says who runs it, through the argument's pipe, and waits to be ended. */
+static int tell_and_wait(const void *arg, void *result)
+{
+    pid_t pid = getpid();
+    (void)result;
+
+    if (write(*(const int *)arg, &pid, sizeof pid) != sizeof pid)
+        return 1;
+    for (;;)
+        pause();
+}
+
+static void any_signal_that_ends_a_worker_is_named(void **state)
+{
+    const int signals[] = {SIGTERM, SIGKILL, SIGHUP, SIGUSR1};
+    int ends[2], code, y, nine = 9;
+    mp_result *result;
+    mp_pool *own;
+    pid_t pid;
+    (void)state;
+
+    assert_int_equal(pipe(ends), 0); /* before the pool: its workers have it */
+    assert_int_equal(mp_pool_create(&own, 2, NULL), 0);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(mp_pool_apply_async(own, tell_and_wait, &ends[1], sizeof(int), 0, &result), 0);
+        assert_int_equal(read(ends[0], &pid, sizeof pid), sizeof pid);
+        if (i >= 4) /* a stopped one, too */
+            kill(pid, SIGSTOP);
+        kill(pid, i >= 4 ? SIGKILL : signals[i]);
+        int error = mp_result_get(result, NULL, 0, 60);
+        assert_int_equal(error, MP_EDIED - (i >= 4 ? SIGKILL : signals[i]));
+        assert_true(mp_died(error, &code));
+        assert_int_equal(code, i >= 4 ? -SIGKILL : -signals[i]);
+        assert_int_equal(mp_result_free(result), 0);
+        assert_int_equal(mp_pool_apply(own, square, &nine, sizeof nine, &y, sizeof y), 0);
+        assert_int_equal(y, 81);
+    }
+    assert_int_equal(mp_pool_free(own), 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* A pool in which all are stopped, the keeper as well, is terminated as any other. */
+static void the_stopped_are_terminated(void **state)
+{
+    (void)state;
+    for (int keeper_too = 0; keeper_too < 2; keeper_too++) {
+        pid_t pids[WORKERS + 1];
+        mp_result *result[WORKERS];
+        mp_pool *stopped;
+        int ends[2];
+
+        assert_int_equal(pipe(ends), 0);
+        assert_int_equal(mp_pool_create(&stopped, WORKERS, NULL), 0);
+        for (int i = 0; i < WORKERS; i++) {
+            assert_int_equal(mp_pool_apply_async(stopped, tell_and_wait, &ends[1], sizeof(int), 0, &result[i]), 0);
+            assert_int_equal(read(ends[0], &pids[i], sizeof pids[i]), sizeof pids[i]);
+        }
+        assert_int_equal(mp_pool_keeper(stopped, &pids[WORKERS]), 0);
+        for (int i = 0; i < WORKERS + keeper_too; i++)
+            kill(pids[i], SIGSTOP);
+        assert_int_equal(mp_pool_terminate(stopped), 0);
+        for (int i = 0; i < WORKERS; i++) {
+            assert_int_equal(mp_result_get(result[i], NULL, 0, 60), MP_ETERMINATED);
+            assert_int_equal(mp_result_free(result[i]), 0);
+        }
+        assert_true(wait_until(all_gone, pids, 20));
+        assert_int_equal(mp_pool_free(stopped), 0);
+        close(ends[0]);
+        close(ends[1]);
+    }
+}
+
+static int sleep_for_ever(void *arg)
+{
+    while (arg == NULL)
+        pause();
+    return 0;
+}
+
+/* A worker with a pool and a process of its own: tells all their pids, and is killed. */
+static int have_a_household(const void *arg, void *result)
+{
+    pid_t pids[WORKERS + 1] = {0};
+    mp_process *process;
+    mp_pool *inner;
+    size_t live;
+    (void)result;
+
+    if (mp_pool_create(&inner, WORKERS - 1, NULL) != 0 || mp_pool_workers(inner, pids, WORKERS - 1, &live) != 0 ||
+        mp_pool_keeper(inner, &pids[WORKERS - 1]) != 0 || mp_process_start(&process, sleep_for_ever, NULL, NULL) != 0 ||
+        mp_process_pid(process, &pids[WORKERS]) != 0 || write(*(const int *)arg, pids, sizeof pids) != sizeof pids)
+        return 1;
+    raise(SIGKILL);
+    return 2;
+}
+
+static void a_killed_workers_household_goes_with_it(void **state)
+{
+    pid_t pids[WORKERS + 1];
+    mp_pool *outer;
+    int ends[2];
+    (void)state;
+
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(mp_pool_create(&outer, 2, NULL), 0);
+    assert_int_equal(mp_pool_apply(outer, have_a_household, &ends[1], sizeof(int), NULL, 0), MP_EDIED - SIGKILL);
+    assert_int_equal(read(ends[0], pids, sizeof pids), sizeof pids);
+    assert_true(wait_until(all_gone, pids, 20));
+    assert_int_equal(mp_pool_free(outer), 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static int die_at_once(void *arg)
+{
+    raise(*(int *)arg);
+    _exit(0);
+}
+
+static void an_initializer_that_dies_breaks_the_pool(void **state)
+{
+    int numbers[] = {0, SIGKILL}; /* no signal: exits */
+    (void)state;
+
+    for (int i = 0; i < 2; i++) {
+        mp_pool_options options = {.initializer = die_at_once, .initializer_arg = &numbers[i]};
+        mp_pool *broken;
+        int x = 1, y;
+
+        assert_int_equal(mp_pool_create(&broken, 2, &options), 0);
+        assert_int_equal(mp_pool_apply(broken, square, &x, sizeof x, &y, sizeof y), MP_EINITIALIZER);
+        assert_true(wait_until(is_empty, broken, 20)); /* and stays so: the keeper ends */
+        assert_int_equal(mp_pool_close(broken), 0);
+        assert_int_equal(mp_pool_join(broken), 0);
+        assert_int_equal(mp_pool_free(broken), 0);
+    }
+}
+
+static void retries_are_counted(void **state)
+{
+    int out;
+    (void)state;
+
+    for (int retries = 0; retries < 4; retries++) {
+        mp_pool_options options = {.retries = retries};
+        mp_map_options map_options = {.chunk_size = 3};
+        int items[] = {50, 51, 52, 53}, results[4];
+        mp_pool *patient;
+
+        memset(attempts, 0, 100 * sizeof *attempts);
+        assert_int_equal(mp_pool_create(&patient, 2, &options), 0);
+        attempts[40] = -100;
+        assert_int_equal(mp_pool_apply(patient, die_twice, &(int){40}, sizeof(int), &out, sizeof out),
+                         MP_EDIED - SIGKILL);
+        assert_int_equal(attempts[40], -100 + 1 + retries);
+        attempts[51] = -100; /* in the middle of a chunk */
+        attempts[50] = attempts[52] = attempts[53] = 2;
+        assert_int_equal(
+            mp_pool_map_with(patient, die_twice, items, sizeof *items, results, sizeof *results, 4, &map_options),
+            MP_EDIED - SIGKILL);
+        assert_int_equal(attempts[51], -100 + 1 + retries);
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(results[i], i == 1 ? 0 : 3);
+            assert_int_equal(attempts[items[i]], i == 1 ? -100 + 1 + retries : 3); /* the others just once */
+        }
+        assert_int_equal(mp_pool_free(patient), 0);
+    }
+}
+
 static void interrupts_are_the_callers(void **state)
 {
     pid_t pids[WORKERS], again[WORKERS], keeper;
@@ -372,6 +553,11 @@ int main(void)
         TEST(all_workers_killed_ten_times),
         TEST(a_dead_keeper_is_an_error),
         TEST(nothing_outlives_the_caller),
+        TEST(any_signal_that_ends_a_worker_is_named),
+        TEST(the_stopped_are_terminated),
+        TEST(a_killed_workers_household_goes_with_it),
+        TEST(an_initializer_that_dies_breaks_the_pool),
+        TEST(retries_are_counted),
         TEST(interrupts_are_the_callers),
         TEST(a_stopped_worker_holds_up_only_its_task),
         TEST(a_storm_loses_nothing_but_what_was_hit),

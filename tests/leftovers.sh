@@ -1,0 +1,37 @@
+#!/bin/sh
+# What the tests have left on the machine: none of their processes, no zombie of theirs, no named object that nobody holds.
+# Runs after all others. Argument: the folder with the test programs.
+#
+# Tests of another build may run at the same time, so what counts is: live processes of our own programs; zombies with names
+# that the library gives or the tests have (a zombie's program cannot be seen); named objects that nobody has open. All three
+# may be there for a moment, and are left over if they stay.
+set -eu
+folder=$(cd "$1" && pwd)
+
+processes() {
+    ls -l /proc/[0-9]*/exe 2>/dev/null | grep -F -- "-> $folder/" | sed 's|.* /proc/\([0-9]*\)/exe -> |process \1 |'
+    cat /proc/[0-9]*/stat 2>/dev/null | grep -E '\((mp-keeper|PoolWorker-[0-9]+|Process-[0-9:]+|test_[a-z_]+)\) Z ' |
+        sed 's/ Z .*//; s/^/zombie /'
+}
+
+objects() {
+    for file in /dev/shm/libmp-"$(id -u)"-*; do
+        [ -f "$file" ] && flock -n -x "$file" true 2>/dev/null && echo "object $file"
+    done
+}
+
+found=$( (processes; objects) | sort)
+i=0
+while [ -n "$found" ] && [ $i -lt 20 ]; do
+    sleep 0.5
+    i=$((i + 1))
+    now=$( (processes; objects) | sort)
+    # Of what was there, what is still there.
+    found=$(printf '%s\n' "$found" | while read -r line; do
+        printf '%s\n' "$now" | grep -Fx -- "$line" || true
+    done)
+done
+[ -z "$found" ] && exit 0
+echo "left over:"
+echo "$found"
+exit 1
