@@ -270,23 +270,18 @@ int mp_dict_length(mp_dict *dict, size_t *length)
 
 /* ---- writing, under the mutex ---- */
 
-static bool is_plain(uint64_t head)
-{
-    return head == MP_BOOL || head == MP_INT || head == MP_FLOAT;
-}
-
 /* Another value for an entry. */
 static int replace(struct object *dict, struct entry *entry, const mp_value *value)
 {
     uint64_t head, body, old_head = dict_get(&entry->value.head);
-    int error = cell_build(dict, value, &dict->pending[0], &head, &body);
 
-    if (error != 0)
-        return error;
-    if (head == old_head && is_plain(head)) {
+    if (cell_plain(value, &head, &body) && head == old_head) {
         atomic_store_explicit(&entry->value.body, body, memory_order_release);
         return 0;
     }
+    int error = cell_build(dict, value, &dict->pending[0], &head, &body);
+    if (error != 0)
+        return error;
     object_begin(dict);
     object_set(dict, &dict->pending[0], 0);
     if (old_head & CELL_OWNS)
@@ -324,16 +319,33 @@ static int store(struct object *dict, const struct key *key, const mp_value *val
     return entry != NULL ? replace(dict, entry, value) : insert(dict, key, value);
 }
 
+/* Takes the mutex and finds a key's entry, NULL if there is none. Looks before it has the mutex, so that writers of different keys
+ * wait for memory at the same time and not one after the other; what it finds counts if the version is still the same. */
+static int lock_and_find(struct object *dict, const struct key *key, struct entry **entry)
+{
+    struct heap *heap = object_heap(dict);
+    uint64_t version;
+    bool found = object_read_begin(dict, &version);
+
+    if (found)
+        *entry = dict_find(heap, dict, key, NULL);
+    int error = object_lock(dict, OBJECT_DICT);
+    if (error == 0 && (!found || !object_read_valid(dict, version)))
+        *entry = dict_find(heap, dict, key, NULL);
+    return error;
+}
+
 static int set(mp_dict *handle, const struct key *key, const mp_value *value)
 {
     struct object *dict = object_of(handle);
+    struct entry *entry;
     int error = value_check(object_heap(dict), value);
 
     if (error == 0)
-        error = object_lock(dict, OBJECT_DICT);
+        error = lock_and_find(dict, key, &entry);
     if (error != 0)
         return error;
-    error = store(dict, key, value);
+    error = entry != NULL ? replace(dict, entry, value) : insert(dict, key, value);
     object_unlock(dict);
     return error;
 }
@@ -527,9 +539,8 @@ int mp_dict_free(mp_dict *dict)
 
 /* ---- atomic forms ---- */
 
-static int add_to(struct object *dict, const struct key *key, int64_t delta, int64_t *now)
+static int add_to(struct object *dict, const struct key *key, struct entry *entry, int64_t delta, int64_t *now)
 {
-    struct entry *entry = dict_find(object_heap(dict), dict, key, NULL);
     int64_t sum = delta;
 
     if (entry == NULL) {
@@ -552,11 +563,12 @@ static int add_to(struct object *dict, const struct key *key, int64_t delta, int
 static int add(mp_dict *handle, const struct key *key, int64_t delta, int64_t *now)
 {
     struct object *dict = object_of(handle);
-    int error = object_lock(dict, OBJECT_DICT);
+    struct entry *entry;
+    int error = lock_and_find(dict, key, &entry);
 
     if (error != 0)
         return error;
-    error = add_to(dict, key, delta, now);
+    error = add_to(dict, key, entry, delta, now);
     object_unlock(dict);
     return error;
 }
@@ -637,7 +649,8 @@ int mp_dict_transfer_int(mp_dict *handle, const char *from, const char *to, int6
         return error;
     /* To itself is nothing, though the key is to be there afterwards. */
     bool same = keys[0].hash == keys[1].hash && strcmp(from, to) == 0;
-    error = same ? add_to(dict, &keys[0], 0, NULL) : transfer(dict, &keys[0], &keys[1], amount);
+    error = same ? add_to(dict, &keys[0], dict_find(object_heap(dict), dict, &keys[0], NULL), 0, NULL)
+                 : transfer(dict, &keys[0], &keys[1], amount);
     object_unlock(dict);
     return error;
 }

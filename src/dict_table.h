@@ -14,6 +14,7 @@
 
 #include <mp.h>
 
+#include "key.h"
 #include "value.h"
 
 #define DICT_SEGMENT 1024

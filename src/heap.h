@@ -25,12 +25,14 @@ struct heap {
     uint64_t limit;     /* bytes mapped: the file never grows past it */
     uint64_t seed[2];   /* of hashes */
     uint64_t checksum;  /* of the words above */
+    /* In one cache line with those above, and nothing in it that changes often: it is what readers without a mutex look at.
+     * Guarded by the mutex, as all below. */
+    _Atomic uint64_t size; /* bytes of the file that belong to the heap; beyond may lie an unfinished growth */
 
-    pthread_mutex_t mutex; /* guards all below */
+    _Alignas(64) pthread_mutex_t mutex; /* guards all below */
     struct undo undo;
 
     _Atomic uint64_t root;    /* offset of the object that users start from */
-    _Atomic uint64_t size;    /* bytes of the file that belong to the heap; beyond may lie an unfinished growth */
     _Atomic uint64_t used;    /* bytes of allocated blocks, their headers included */
     _Atomic uint64_t objects; /* chain of all objects ever made (object.h) */
     _Atomic uint64_t spare;   /* chain of objects free for reuse */
@@ -49,6 +51,14 @@ static inline void *heap_at(const struct heap *heap, uint64_t offset)
 static inline uint64_t heap_offset(const struct heap *heap, const void *address)
 {
     return (uint64_t)((const char *)address - (const char *)heap);
+}
+
+/* Whether a block may lie there, so that its bytes may be looked at: whoever reads without a mutex may have got nonsense. */
+static inline bool heap_holds(const struct heap *heap, uint64_t offset, uint64_t size)
+{
+    uint64_t end = atomic_load_explicit(&heap->size, memory_order_relaxed);
+
+    return offset >= sizeof(struct heap) && offset % 16 == 0 && offset < end && size <= end - offset;
 }
 
 /* Makes a heap of at most `limit` bytes (0: as much as can be mapped, 64 GiB at the most). A name makes it a named one,

@@ -569,14 +569,14 @@ int mp_list_append_list(mp_list *list, mp_list *value)
 static int replace(struct object *list, struct cell *cell, const mp_value *value)
 {
     uint64_t head, body, old_head = get(&cell->head);
-    int error = cell_build(list, value, &list->pending[0], &head, &body);
 
-    if (error != 0)
-        return error;
-    if (head == old_head && (head == MP_BOOL || head == MP_INT || head == MP_FLOAT)) {
+    if (cell_plain(value, &head, &body) && head == old_head) {
         atomic_store_explicit(&cell->body, body, memory_order_release);
         return 0;
     }
+    int error = cell_build(list, value, &list->pending[0], &head, &body);
+    if (error != 0)
+        return error;
     object_begin(list);
     object_set(list, &list->pending[0], 0);
     if (old_head & CELL_OWNS)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "key.h"
 #include "value.h"
 
 static uint64_t get(const _Atomic uint64_t *word)

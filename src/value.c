@@ -1,4 +1,4 @@
-/* Values and keys: how they are stored, hashed, compared and copied.
+/* Values: how they are stored, compared and copied.
  *
  * Whatever is read here from the heap may be changing at the same time (readers of a dict hold no mutex): every word is loaded
  * with one relaxed atomic load, and every offset and length is bounded by the heap's size before it is used. */
@@ -7,11 +7,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define KEY_INLINE 16
-#define CELL_INLINE 8
-/* No string is longer: keeps all arithmetic on lengths within 64 bits. */
-#define LONGEST (UINT64_C(1) << 40)
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -92,142 +87,7 @@ int value_copy(const mp_value *from, mp_value *to)
     return 0;
 }
 
-/* ---- hashing: 64-bit multiplications whose two halves are folded together, keyed with the heap's random seed ---- */
-
-__extension__ typedef unsigned __int128 wide;
-
-static uint64_t fold(uint64_t a, uint64_t b)
-{
-    wide product = (wide)a * b;
-
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-static uint64_t hash_words(const struct heap *heap, uint64_t a, uint64_t b, uint64_t kind)
-{
-    uint64_t mixed = fold(a ^ heap->seed[0], b ^ heap->seed[1] ^ kind << 56);
-
-    return fold(mixed ^ heap->seed[1], UINT64_C(0x9e3779b97f4a7c15) ^ kind);
-}
-
-static uint64_t hash_long(const struct heap *heap, const unsigned char *data, size_t size, uint64_t kind)
-{
-    uint64_t state = heap->seed[0] ^ size;
-    uint64_t a = 0, b = 0;
-
-    for (; size > KEY_INLINE; data += KEY_INLINE, size -= KEY_INLINE) {
-        memcpy(&a, data, 8);
-        memcpy(&b, data + 8, 8);
-        state = fold(a ^ state, b ^ heap->seed[1]);
-    }
-    a = b = 0;
-    memcpy(&a, data, size < 8 ? size : 8);
-    if (size > 8)
-        memcpy(&b, data + 8, size - 8);
-    return hash_words(heap, a ^ state, b, kind);
-}
-
-/* ---- keys ---- */
-
-/* Up to 16 bytes as two words, zeros behind. */
-static inline void pack(const void *data, size_t size, uint64_t *body, uint64_t *rest)
-{
-    const unsigned char *byte = data;
-
-    *body = *rest = 0;
-    if (size == KEY_INLINE) {
-        memcpy(body, byte, 8);
-        memcpy(rest, byte + 8, 8);
-    } else if (size > 8) {
-        memcpy(body, byte, 8);
-        memcpy(rest, byte + 8, size - 8);
-    } else {
-        memcpy(body, byte, size);
-    }
-}
-
-static int prepare_bytes(const struct heap *heap, mp_type type, const void *data, size_t size, struct key *key)
-{
-    if (data == NULL || size > LONGEST)
-        return MP_EINVAL;
-    key->head = (uint64_t)type | (uint64_t)size << CELL_LENGTH_SHIFT;
-    key->size = size;
-    if (size <= KEY_INLINE) {
-        key->data = NULL;
-        pack(data, size, &key->body, &key->rest);
-        key->hash = hash_words(heap, key->body, key->rest, (uint64_t)type ^ size << 3);
-    } else {
-        key->data = data;
-        key->body = key->rest = 0;
-        key->hash = hash_long(heap, data, size, (uint64_t)type);
-    }
-    return 0;
-}
-
-/* Numbers that are equal are one key, whatever their type: integral ones are kept as integers, with the type they came as. */
-static void prepare_number(const struct heap *heap, mp_type type, int64_t integer, struct key *key)
-{
-    key->head = (uint64_t)type;
-    key->body = (uint64_t)integer;
-    key->rest = 0;
-    key->data = NULL;
-    key->size = 0;
-    key->hash = hash_words(heap, key->body, 0, MP_INT);
-}
-
-/* `rest` 1: a float that is no integer, its bits in body. */
-static void prepare_float(const struct heap *heap, double real, struct key *key)
-{
-    if (real >= -9223372036854775808.0 && real < 9223372036854775808.0 && trunc(real) == real) {
-        prepare_number(heap, MP_FLOAT, (int64_t)real, key);
-        return;
-    }
-    prepare_number(heap, MP_FLOAT, 0, key);
-    memcpy(&key->body, &real, sizeof real);
-    key->rest = 1;
-    key->hash = hash_words(heap, key->body, 1, MP_FLOAT);
-}
-
-int key_prepare(const struct heap *heap, const mp_value *value, struct key *key)
-{
-    switch (value->type) {
-    case MP_NONE:
-        prepare_number(heap, MP_NONE, 0, key);
-        key->rest = 2;
-        return 0;
-    case MP_BOOL:
-        prepare_number(heap, MP_BOOL, value->as.boolean, key);
-        return 0;
-    case MP_INT:
-        prepare_number(heap, MP_INT, value->as.integer, key);
-        return 0;
-    case MP_FLOAT:
-        prepare_float(heap, value->as.real, key);
-        return 0;
-    case MP_STR:
-    case MP_BYTES:
-        return prepare_bytes(heap, value->type, value->as.bytes, value->size, key);
-    case MP_DICT:
-    case MP_LIST:
-        return MP_ETYPE;
-    }
-    return MP_EINVAL;
-}
-
-int key_prepare_str(const struct heap *heap, const char *text, struct key *key)
-{
-    return text == NULL ? MP_EINVAL : prepare_bytes(heap, MP_STR, text, strlen(text), key);
-}
-
 /* ---- bytes in the heap ---- */
-
-/* Whether a block's bytes may be looked at. */
-static bool in_heap(const struct heap *heap, uint64_t offset, uint64_t size)
-{
-    uint64_t end = get(&heap->size);
-
-    return offset >= sizeof(struct heap) && offset % 16 == 0 && offset < end && size <= end - offset;
-}
 
 /* Copies bytes that may be changing, a word at a time. `from` is aligned to 8, and so much may be read that whole words do. */
 static void copy_out(const struct heap *heap, uint64_t offset, void *to, size_t size)
@@ -243,36 +103,6 @@ static void copy_out(const struct heap *heap, uint64_t offset, void *to, size_t 
         uint64_t word = get(from);
         memcpy(byte, &word, size);
     }
-}
-
-static bool same_bytes(const struct heap *heap, uint64_t offset, const void *data, size_t size)
-{
-    const _Atomic uint64_t *from = heap_at(heap, offset);
-    const unsigned char *byte = data;
-
-    for (; size >= 8; size -= 8, byte += 8) {
-        uint64_t word = get(from++);
-        if (memcmp(byte, &word, 8) != 0)
-            return false;
-    }
-    uint64_t last = size > 0 ? get(from) : 0;
-    return memcmp(byte, &last, size) == 0;
-}
-
-bool key_equal(const struct heap *heap, const struct entry *entry, const struct key *key)
-{
-    uint64_t head = get(&entry->key_head) & ~CELL_OWNS;
-    uint64_t body = get(&entry->key_body);
-
-    if (key->data != NULL)
-        return head == key->head && in_heap(heap, body, key->size) && same_bytes(heap, body, key->data, key->size);
-    if (body != key->body || get(&entry->key_rest) != key->rest)
-        return false;
-    if (head == key->head)
-        return true;
-    /* Numbers of different types. */
-    uint64_t a = head & CELL_TYPE, b = key->head & CELL_TYPE;
-    return a >= MP_BOOL && a <= MP_FLOAT && b >= MP_BOOL && b <= MP_FLOAT;
 }
 
 /* ---- cells ---- */
@@ -292,7 +122,7 @@ bool value_is_valid(const mp_value *value)
         return true;
     case MP_STR:
     case MP_BYTES:
-        return value->as.bytes != NULL && value->size <= LONGEST;
+        return value->as.bytes != NULL && value->size <= VALUE_LONGEST;
     case MP_DICT:
         return object_is(value->as.dict, OBJECT_DICT);
     case MP_LIST:
@@ -301,7 +131,7 @@ bool value_is_valid(const mp_value *value)
     return false;
 }
 
-int value_check(const struct heap *heap, const mp_value *value)
+int value_check_other(const struct heap *heap, const mp_value *value)
 {
     if (!value_is_valid(value))
         return MP_EINVAL;
@@ -330,27 +160,10 @@ static int build_bytes(struct object *owner, const mp_value *value, _Atomic uint
 
 int cell_build(struct object *owner, const mp_value *value, _Atomic uint64_t *pending, uint64_t *head, uint64_t *body)
 {
-    *head = (uint64_t)value->type;
-    *body = 0;
-    switch (value->type) {
-    case MP_NONE:
+    if (cell_plain(value, head, body))
         return 0;
-    case MP_BOOL:
-        *body = value->as.boolean;
-        return 0;
-    case MP_INT:
-        *body = (uint64_t)value->as.integer;
-        return 0;
-    case MP_FLOAT:
-        memcpy(body, &value->as.real, sizeof *body);
-        return 0;
-    case MP_STR:
-    case MP_BYTES:
+    if (value->type == MP_STR || value->type == MP_BYTES)
         return build_bytes(owner, value, pending, head, body);
-    case MP_DICT:
-    case MP_LIST:
-        break;
-    }
     int error = object_retain(container_of(value), pending);
     *head |= CELL_OWNS;
     *body = get(pending);
@@ -362,7 +175,7 @@ int cell_read_bytes(const struct heap *heap, uint64_t head, uint64_t body, void 
     uint64_t count = head >> CELL_LENGTH_SHIFT;
     bool inside = (head & CELL_OWNS) == 0;
 
-    if (inside ? count > CELL_INLINE : !in_heap(heap, body, count))
+    if (inside ? count > CELL_INLINE : !heap_holds(heap, body, count))
         return MP_ECORRUPT;
     if (length != NULL)
         *length = count;
@@ -393,7 +206,7 @@ static int read_bytes(const struct heap *heap, mp_type type, uint64_t head, uint
     size_t size = head >> CELL_LENGTH_SHIFT;
     char *text;
 
-    if (head & CELL_OWNS ? !in_heap(heap, body, size) : size > CELL_INLINE)
+    if (head & CELL_OWNS ? !heap_holds(heap, body, size) : size > CELL_INLINE)
         return MP_ECORRUPT;
     int error = new_text(size, type, value, &text);
     if (error == 0)
@@ -407,7 +220,7 @@ static int read_container(const struct heap *heap, uint64_t type, uint64_t body,
 {
     uint64_t offset = body & ~REF_MASK;
 
-    if ((body & REF_MASK) != REF_OBJECT || !in_heap(heap, offset, sizeof(struct object)))
+    if ((body & REF_MASK) != REF_OBJECT || !heap_holds(heap, offset, sizeof(struct object)))
         return MP_ECORRUPT;
     *value = type == MP_DICT ? mp_dict_value(heap_at(heap, offset)) : mp_list_value(heap_at(heap, offset));
     return 0;
@@ -442,48 +255,19 @@ int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *v
     }
 }
 
-/* A stored key that is not a string: its words mean something else than a cell's. */
-static int read_number_key(uint64_t head, uint64_t body, uint64_t rest, mp_value *value)
+int cell_view_short(const struct heap *heap, uint64_t head, uint64_t body, char *text, mp_value *value)
 {
-    double real;
-
-    switch (head & CELL_TYPE) {
-    case MP_NONE:
-        *value = mp_none();
-        return 0;
-    case MP_BOOL:
-        *value = mp_bool(body != 0);
-        return 0;
-    case MP_INT:
-        *value = mp_int((int64_t)body);
-        return 0;
-    case MP_FLOAT:
-        memcpy(&real, &body, sizeof real);
-        *value = mp_float(rest == 1 ? real : (double)(int64_t)body);
-        return 0;
-    default:
-        return MP_ECORRUPT;
-    }
-}
-
-int key_read(const struct heap *heap, const struct entry *entry, mp_value *value)
-{
-    uint64_t head = get(&entry->key_head);
-    uint64_t words[2] = {get(&entry->key_body), get(&entry->key_rest)};
-    size_t size = head >> CELL_LENGTH_SHIFT;
     mp_type type = (mp_type)(head & CELL_TYPE);
-    char *text;
+    size_t size = head >> CELL_LENGTH_SHIFT;
 
     if (type != MP_STR && type != MP_BYTES)
-        return read_number_key(head, words[0], words[1], value);
-    if (head & CELL_OWNS)
-        return read_bytes(heap, type, head, words[0], value);
-    if (size > KEY_INLINE)
+        return cell_read(heap, head, body, value);
+    if ((head & CELL_OWNS) || size > CELL_INLINE)
         return MP_ECORRUPT;
-    int error = new_text(size, type, value, &text);
-    if (error == 0)
-        memcpy(text, words, size);
-    return error;
+    memcpy(text, &body, CELL_INLINE);
+    text[size] = 0;
+    *value = (mp_value){.type = type, .size = size, .as.str = text};
+    return 0;
 }
 
 mp_value cell_view(const struct heap *heap, const struct cell *cell)
