@@ -92,8 +92,12 @@ static void kill_workers(void)
         if (pid != 0)
             kill(pid, SIGKILL);
     }
-    while (self.live > 0 && waitpid(-1, NULL, 0) > 0)
-        self.live--;
+    while (self.live > 0) {
+        if (waitpid(-1, NULL, 0) > 0)
+            self.live--;
+        else if (errno != EINTR)
+            break;
+    }
     for (uint32_t i = 0; i < self.pool->workers; i++)
         atomic_store(&self.pool->worker[i].pid, 0);
 }

@@ -221,9 +221,12 @@ int pidfd_signal(int pidfd, int signal)
 int child_reap(pid_t pid, int pidfd, int *exitcode)
 {
     siginfo_t info = {.si_pid = 0};
-    int error = pidfd >= 0 ? waitid(WAIT_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG)
-                           : waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG);
+    int error;
 
+    do {
+        error = pidfd >= 0 ? waitid(WAIT_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG)
+                           : waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG);
+    } while (error != 0 && errno == EINTR);
     if (error != 0)
         return errno == ECHILD ? MP_ENOENT : MP_ESYSTEM;
     if (info.si_pid == 0)
