@@ -196,7 +196,8 @@ static void reap(void)
     int status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    /* No SIGCHLD comes again for those not reaped now. */
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0 || (pid < 0 && errno == EINTR)) {
         for (uint32_t i = 0; i < self.pool->workers; i++) {
             if (atomic_load(&self.pool->worker[i].pid) == pid) {
                 bury_worker(i, status);

@@ -123,12 +123,17 @@ const char *memory_directory(void)
 
 int memory_file_unnamed(void)
 {
-    int fd = open(memory_directory(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int fd;
 
-    if (fd < 0)
-        return file_error(errno);
-    fchmod(fd, 0600); /* whatever the umask */
-    return fd;
+    do {
+        fd = open(memory_directory(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    } while (fd < 0 && errno == EINTR);
+    if (fd >= 0 && fchmod(fd, 0600) == 0) /* whatever the umask */
+        return fd;
+    int error = file_error(errno);
+    if (fd >= 0)
+        close(fd);
+    return error;
 }
 
 int memory_file_link(int fd, const char *path)
@@ -154,6 +159,11 @@ static bool may_grow_to(uint64_t size)
     return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || size <= limit.rlim_cur;
 }
 
+static int reserve_error(int number)
+{
+    return file_error(number) == MP_ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
+}
+
 /* In steps, as a signal makes a whole call start over: a large one might never get through under a steady timer. */
 static int reserve_steps(int fd, uint64_t from, uint64_t to)
 {
@@ -165,7 +175,7 @@ static int reserve_steps(int fd, uint64_t from, uint64_t to)
         if (fallocate(fd, 0, (off_t)from, (off_t)size) == 0)
             from += size;
         else if (errno != EINTR)
-            return file_error(errno) == MP_ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
+            return reserve_error(errno);
         else if (step > RESERVE_STEP / 1024)
             step /= 2;
     }
@@ -177,7 +187,7 @@ int memory_file_reserve(int fd, uint64_t from, uint64_t to)
     struct stat before;
 
     if (fstat(fd, &before) != 0)
-        return MP_ESYSTEM;
+        return reserve_error(errno);
     if (to > (uint64_t)before.st_size && !may_grow_to(to))
         return MP_ENOMEM;
     int error = reserve_steps(fd, from, to);
@@ -254,11 +264,16 @@ void death_signal(int signal)
     prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0);
 }
 
-int hangup_signal(int fd, int signal)
+int hangup_signal_prepare(int fd, int signal)
 {
-    if (fcntl(fd, F_SETOWN, getpid()) != 0 || fcntl(fd, F_SETSIG, signal) != 0 || fcntl(fd, F_SETFL, O_ASYNC) != 0)
-        return MP_ESYSTEM;
-    return 0;
+    if (fcntl(fd, F_SETOWN, 0) == 0 && fcntl(fd, F_SETSIG, signal) == 0 && fcntl(fd, F_SETFL, O_ASYNC) == 0)
+        return 0;
+    return errno == ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
+}
+
+int hangup_signal_take(int fd)
+{
+    return fcntl(fd, F_SETOWN, getpid()) == 0 ? 0 : MP_ESYSTEM;
 }
 
 bool on_main_thread(void)

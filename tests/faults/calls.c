@@ -5,6 +5,7 @@
 #include "calls.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <stddef.h>
@@ -21,6 +22,12 @@ static bool is_wait(const struct seccomp_data *data)
     int operation = (int)data->args[1] & FUTEX_CMD_MASK;
 
     return operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET;
+}
+
+/* Once a descriptor has an owner, or has been readied for one, there is nothing left to fail. */
+static bool needs_memory(const struct seccomp_data *data)
+{
+    return data->args[1] != F_SETOWN || data->args[2] == 0;
 }
 
 const struct call calls[] = {
@@ -57,7 +64,7 @@ const struct call calls[] = {
     {"pread64", SYS_pread64, 0, NULL, {EINTR, EIO, ENOMEM}},
     {"read", SYS_read, 0, NULL, {EINTR, EAGAIN, EIO}},
     {"write", SYS_write, 0, NULL, {EINTR}},
-    {"fcntl", SYS_fcntl, 0, NULL, {ENOMEM}},
+    {"fcntl", SYS_fcntl, 0, needs_memory, {ENOMEM}},
     {"pipe2", SYS_pipe2, 0, NULL, {EMFILE, ENFILE}},
     {"eventfd2", SYS_eventfd2, 0, NULL, {EMFILE, ENFILE, ENOMEM}},
     {"signalfd4", SYS_signalfd4, 0, NULL, {EMFILE, ENFILE, ENOMEM}},

@@ -94,7 +94,7 @@ void part_locks(void)
 
 static void *hold(void *arg)
 {
-    struct timespec time = {.tv_nsec = 20000000};
+    struct timespec time = {.tv_nsec = 1000000};
 
     TRY(mp_lock_acquire(shared.lock, MP_FOREVER), NOTHING);
     atomic_store((atomic_int *)arg, 1);

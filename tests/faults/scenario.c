@@ -42,7 +42,7 @@ static char *content(void)
     int error = mp_dict_json(watched.dict, &text);
 
     if (error != 0)
-        give_up(__LINE__, "mp_dict_json", "while nothing failed", error);
+        give_up(__FILE__, __LINE__, "mp_dict_json", "while nothing failed", error);
     return text;
 }
 
@@ -56,9 +56,9 @@ void remember(void)
     fault_resume();
 }
 
-void give_up(int line, const char *call, const char *what, int error)
+void give_up(const char *file, int line, const char *call, const char *what, int error)
 {
-    complain_at("scenario", line, "%s %s: %s", call, what, mp_strerror(error));
+    complain_at(file, line, "%s %s: %s", call, what, mp_strerror(error));
     _exit(1);
 }
 
@@ -76,21 +76,21 @@ static bool is_allowed(int error, int allowed)
     return false;
 }
 
-void refused(int line, const char *call, int error, int allowed)
+void refused(const char *file, int line, const char *call, int error, int allowed)
 {
     fault_pause();
     if (atomic_load(&control->failed) == 0)
-        give_up(line, call, "failed though nothing was made to fail", error);
+        give_up(file, line, call, "failed though nothing was made to fail", error);
     if (!is_allowed(error, allowed))
-        give_up(line, call, "failed with an error that is not documented", error);
+        give_up(file, line, call, "failed with an error that is not documented", error);
     atomic_store(&control->noticed, 1);
     if (watched.dict != NULL) {
         int sound = mp_manager_check(watched.manager);
         if (sound != 0)
-            give_up(line, call, "left the manager unsound", sound);
+            give_up(file, line, call, "left the manager unsound", sound);
         char *now = content();
         if (strcmp(now, watched.before) != 0)
-            give_up(line, call, "failed and changed the content", error);
+            give_up(file, line, call, "failed and changed the content", error);
         free(now);
     }
     fault_resume();

@@ -34,23 +34,23 @@ enum {
         remember(); \
         int result_ = (call); \
         if (result_ != (code)) { \
-            refused(__LINE__, #call, result_, allowed); \
+            refused(__FILE__, __LINE__, #call, result_, allowed); \
             result_ = (call); \
             if (result_ != (code)) \
-                give_up(__LINE__, #call, "again", result_); \
+                give_up(__FILE__, __LINE__, #call, "again", result_); \
         } \
     } while (0)
 #define CHECK(condition) \
     do { \
         if (!(condition)) \
-            give_up(__LINE__, #condition, "is not so", 0); \
+            give_up(__FILE__, __LINE__, #condition, "is not so", 0); \
     } while (0)
 
 /* From here on all calls are watched: that they do not change what is in the dict when they fail. NULL: no longer. */
 void watch(mp_manager *manager, mp_dict *dict);
 void remember(void);
-void refused(int line, const char *call, int error, int allowed);
-_Noreturn void give_up(int line, const char *call, const char *what, int error);
+void refused(const char *file, int line, const char *call, int error, int allowed);
+_Noreturn void give_up(const char *file, int line, const char *call, const char *what, int error);
 /* The name of this run's named things. */
 const char *run_name(const char *suffix);
 /* Asks for signals all the time, if that is what is being tested. */
