@@ -88,13 +88,6 @@ static int name_path(const char *name, char **path)
     return 0;
 }
 
-static bool leads_to(const char *path, const struct stat *file)
-{
-    struct stat now;
-
-    return lstat(path, &now) == 0 && now.st_dev == file->st_dev && now.st_ino == file->st_ino;
-}
-
 static int error_of(int number)
 {
     switch (number) {
@@ -143,6 +136,16 @@ static int open_file(const char *path, struct stat *file)
 
 enum { TRY_AGAIN = 1 };
 
+/* 0: the name leads to that file. TRY_AGAIN: to another one or to none. Or an error. */
+static int leads_to(const char *path, const struct stat *file)
+{
+    struct stat now;
+
+    if (lstat(path, &now) != 0)
+        return errno == ENOENT ? TRY_AGAIN : error_of(errno);
+    return now.st_dev == file->st_dev && now.st_ino == file->st_ino ? 0 : TRY_AGAIN;
+}
+
 /* 0; TRY_AGAIN: somebody has a lock that does not go with it; or an error. */
 static int try_flock(int fd, int operation)
 {
@@ -162,14 +165,15 @@ static int lock_file(int fd, const char *path, const struct stat *file)
     int error = try_flock(fd, LOCK_EX);
 
     if (error == 0) {
-        if (!leads_to(path, file))
-            return TRY_AGAIN;
+        error = leads_to(path, file);
+        if (error != 0)
+            return error;
         unlink(path);
         return MP_ENOENT;
     }
     if (error == TRY_AGAIN)
         error = try_flock(fd, LOCK_SH);
-    return error == 0 && !leads_to(path, file) ? TRY_AGAIN : error;
+    return error == 0 ? leads_to(path, file) : error;
 }
 
 /* Opens and locks what a name leads to. The descriptor, or an error. */
@@ -466,13 +470,15 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
     open->published = true;
     uint64_t size = atomic_load(&open->heap->size);
     /* The file is at least as long as the heap says, always: it is extended first. */
-    if (fstat(open->fd, &file) != 0 || size < HEAP_FIRST_SIZE || size > (uint64_t)file.st_size || size > length ||
-        size % HEAP_PAGE != 0) {
+    if (fstat(open->fd, &file) != 0)
+        error = error_of(errno);
+    else if (size < HEAP_FIRST_SIZE || size > (uint64_t)file.st_size || size > length || size % HEAP_PAGE != 0)
+        error = MP_ECORRUPT;
+    if (error == 0)
+        *heap = open->heap;
+    else
         heap_close(open->heap);
-        return MP_ECORRUPT;
-    }
-    *heap = open->heap;
-    return 0;
+    return error;
 }
 
 /* ---- closing ---- */
@@ -485,16 +491,15 @@ static int remove_if_unused(const struct open_heap *open)
 
     if (fd < 0)
         return fd == MP_ENOENT ? 0 : fd;
-    int error = 0;
-    if (file.st_dev == open->device && file.st_ino == open->inode) {
+    int error = file.st_dev == open->device && file.st_ino == open->inode ? 0 : TRY_AGAIN;
+    if (error == 0)
         error = try_flock(fd, LOCK_EX);
-        if (error == 0 && leads_to(open->path, &file) && unlink(open->path) != 0)
-            error = error_of(errno);
-        else if (error == TRY_AGAIN)
-            error = 0;
-    }
+    if (error == 0)
+        error = leads_to(open->path, &file);
+    if (error == 0 && unlink(open->path) != 0)
+        error = error_of(errno);
     close(fd);
-    return error;
+    return error == TRY_AGAIN ? 0 : error; /* somebody else's by now, or still in use */
 }
 
 /* Gives up this process's share of the lock, and removes the name if nobody else has one. The mapping, which keeps the file
@@ -580,8 +585,12 @@ int heap_unlink(enum heap_kind kind, const char *name)
         return error;
     int fd = open_locked(path, &file);
     error = fd < 0 ? fd : read_header(fd, kind, &length);
-    if (error == 0 && leads_to(path, &file) && unlink(path) != 0)
+    if (error == 0)
+        error = leads_to(path, &file);
+    if (error == 0 && unlink(path) != 0)
         error = error_of(errno);
+    else if (error == TRY_AGAIN) /* somebody else has removed it */
+        error = 0;
     if (fd >= 0)
         close(fd);
     free(path);

@@ -92,12 +92,14 @@ static void bury_keeper(mp_pool *pool)
     fail_all(pool);
 }
 
-void pool_look_after_keeper(mp_pool *pool)
+bool pool_look_after_keeper(mp_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
     if (!pool->keeper_gone && has_ended(pool->keeper_pidfd))
         bury_keeper(pool);
+    bool gone = pool->keeper_gone;
     pthread_mutex_unlock(&pool->mutex);
+    return gone;
 }
 
 /* False: it still lives at the deadline. */
@@ -105,14 +107,13 @@ static bool wait_for_keeper(mp_pool *pool, int64_t deadline)
 {
     struct pollfd set = {.fd = pool->keeper_pidfd, .events = POLLIN};
 
-    while (!has_ended(pool->keeper_pidfd)) {
+    while (!pool_look_after_keeper(pool)) {
         int64_t left = deadline == DEADLINE_NEVER ? -1 : (deadline - clock_now() + 999999) / 1000000;
 
         if (deadline != DEADLINE_NEVER && left <= 0)
             return false;
         poll(&set, 1, (int)left);
     }
-    pool_look_after_keeper(pool);
     return true;
 }
 
