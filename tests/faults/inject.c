@@ -143,7 +143,7 @@ static void blow_part(const struct part *part)
 {
     const enum storm storms[] = {STORM_RESTART, STORM_INTERRUPT};
 
-    for (int i = 0; i < (asked.all ? 40 : 4); i++) {
+    for (int i = 0; i < (asked.all ? 40 : 10); i++) {
         struct plan plan = {.part = part, .storm = storms[i % 2], .allowed_left = {100, 0, 100}};
         struct outcome outcome;
 

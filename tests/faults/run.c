@@ -22,7 +22,6 @@
 #include <unistd.h>
 
 #include "../support.h"
-#include "storm.h"
 
 #define RUN_SECONDS 40
 #define END_SECONDS 10

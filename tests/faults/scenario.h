@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "control.h"
+#include "storm.h"
 
 struct part {
     const char *name;
@@ -53,8 +54,6 @@ void refused(const char *file, int line, const char *call, int error, int allowe
 _Noreturn void give_up(const char *file, int line, const char *call, const char *what, int error);
 /* The name of this run's named things. */
 const char *run_name(const char *suffix);
-/* Asks for signals all the time, if that is what is being tested. */
-void storm_join(void);
 
 void part_managers(void);
 void part_named(void);

@@ -4,8 +4,6 @@
 #include <stdatomic.h>
 #include <sys/time.h>
 
-#include "scenario.h"
-
 static atomic_long signals;
 static bool blowing; /* children inherit the handler, not the timer */
 
