@@ -222,8 +222,9 @@ MP_API int mp_manager_check(mp_manager *manager);
  * container was removed everywhere. Containers that hold each other in a ring live until their manager ends. A
  * container of another manager cannot be stored (MP_EFOREIGN).
  *
- * Errors of all of these: MP_EINVAL. Of those that store: MP_ENOMEM (the dict is as it was), MP_EFOREIGN. Of those that
- * take an mp_value as key: MP_ETYPE for a dict or list.
+ * Errors of all of these: MP_EINVAL. Of those that store: MP_ENOMEM (the dict is as it was), MP_EFOREIGN, and MP_ESYSTEM
+ * where the program has closed the library's own descriptor and the heap would have to grow. Of those that take an
+ * mp_value as key: MP_ETYPE for a dict or list.
  */
 
 /* Gives up the handle that mp_manager_dict() and the like returned. Python: del. */

@@ -655,6 +655,21 @@ int mp_dict_transfer_int(mp_dict *handle, const char *from, const char *to, int6
     return error;
 }
 
+/* Inserts, and stores a copy of the value in *copy unless that is NULL: made first, as nothing may fail after the insertion. */
+static int insert_and_copy(struct object *dict, const struct key *key, const mp_value *value, mp_value *copy)
+{
+    mp_value made = mp_none();
+    int error = copy != NULL ? value_copy(value, &made) : 0;
+
+    if (error == 0)
+        error = insert(dict, key, value);
+    if (error != 0)
+        mp_value_free(&made);
+    else if (copy != NULL)
+        *copy = made;
+    return error;
+}
+
 int mp_dict_setdefault(mp_dict *handle, mp_value key_value, mp_value fallback, mp_value *value)
 {
     struct object *dict = object_of(handle);
@@ -667,10 +682,11 @@ int mp_dict_setdefault(mp_dict *handle, mp_value key_value, mp_value fallback, m
         error = object_lock(dict, OBJECT_DICT);
     if (error != 0)
         return error;
-    if (dict_find(object_heap(dict), dict, &key, NULL) == NULL)
-        error = insert(dict, &key, &fallback);
-    if (error == 0 && value != NULL)
-        error = read_value(object_heap(dict), dict_find(object_heap(dict), dict, &key, NULL), value);
+    struct entry *entry = dict_find(object_heap(dict), dict, &key, NULL);
+    if (entry == NULL)
+        error = insert_and_copy(dict, &key, &fallback, value);
+    else if (value != NULL)
+        error = read_value(object_heap(dict), entry, value);
     object_unlock(dict);
     return error;
 }

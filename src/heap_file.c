@@ -11,7 +11,7 @@
  * by linking an unnamed file: no half-made one is ever seen, and a creator that dies leaves nothing.
  *
  * CLOSED HEAPS. Their addresses are kept, reading as zeros, so that a stale handle is an error and not a crash; only when
- * RETIRED_KEPT others have been closed after it, are they used again. */
+ * RETIRED_KEPT others have been closed after it, are they used again. (Where the system refuses even that, they are let go.) */
 #include "heap_file.h"
 
 #include <errno.h>
@@ -37,6 +37,11 @@
 #define SMALLEST (UINT64_C(1) << 20)
 #define NAME_LENGTH 200
 #define RETIRED_KEPT 16
+#define LEAVE_TRIES 3
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
 
 /* A heap this process has open, or (fd -1) the addresses of one it has closed. */
 struct open_heap {
@@ -83,13 +88,6 @@ static int name_path(const char *name, char **path)
     return 0;
 }
 
-static bool leads_to(const char *path, const struct stat *file)
-{
-    struct stat now;
-
-    return lstat(path, &now) == 0 && now.st_dev == file->st_dev && now.st_ino == file->st_ino;
-}
-
 static int error_of(int number)
 {
     switch (number) {
@@ -107,6 +105,7 @@ static int error_of(int number)
         return MP_EAGAIN;
     case ENOMEM:
     case ENOSPC:
+    case ENOLCK:
         return MP_ENOMEM;
     default:
         return MP_ESYSTEM;
@@ -116,34 +115,65 @@ static int error_of(int number)
 /* Opens what a name leads to, if it is a private file of this user. The descriptor, or an error. */
 static int open_file(const char *path, struct stat *file)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int fd, error = 0;
 
+    do {
+        fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    } while (fd < 0 && errno == EINTR);
     if (fd < 0)
         return error_of(errno);
-    if (fstat(fd, file) != 0 || !S_ISREG(file->st_mode) || file->st_uid != geteuid() || (file->st_mode & 077) != 0) {
-        int error = S_ISREG(file->st_mode) ? MP_EACCESS : MP_EKIND;
-
-        close(fd);
-        return error;
-    }
-    return fd;
+    if (fstat(fd, file) != 0)
+        error = error_of(errno);
+    else if (!S_ISREG(file->st_mode))
+        error = MP_EKIND;
+    else if (file->st_uid != geteuid() || (file->st_mode & 077) != 0)
+        error = MP_EACCESS;
+    if (error == 0)
+        return fd;
+    close(fd);
+    return error;
 }
 
 enum { TRY_AGAIN = 1 };
 
+/* 0: the name leads to that file. TRY_AGAIN: to another one or to none. Or an error. */
+static int leads_to(const char *path, const struct stat *file)
+{
+    struct stat now;
+
+    if (lstat(path, &now) != 0)
+        return errno == ENOENT ? TRY_AGAIN : error_of(errno);
+    return now.st_dev == file->st_dev && now.st_ino == file->st_ino ? 0 : TRY_AGAIN;
+}
+
+/* 0; TRY_AGAIN: somebody has a lock that does not go with it; or an error. */
+static int try_flock(int fd, int operation)
+{
+    while (flock(fd, operation | LOCK_NB) != 0) {
+        if (errno == EWOULDBLOCK)
+            return TRY_AGAIN;
+        if (errno != EINTR)
+            return error_of(errno);
+    }
+    return 0;
+}
+
 /* Takes the shared lock of a file just opened. 0; MP_ENOENT: it was stale, and its name is gone now; TRY_AGAIN: somebody else
- * has just removed it, or is about to find out whether it is stale. */
+ * has just removed it, or is about to find out whether it is stale; or an error. */
 static int lock_file(int fd, const char *path, const struct stat *file)
 {
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-        if (!leads_to(path, file))
-            return TRY_AGAIN;
+    int error = try_flock(fd, LOCK_EX);
+
+    if (error == 0) {
+        error = leads_to(path, file);
+        if (error != 0)
+            return error;
         unlink(path);
         return MP_ENOENT;
     }
-    if (flock(fd, LOCK_SH | LOCK_NB) != 0 || !leads_to(path, file))
-        return TRY_AGAIN;
-    return 0;
+    if (error == TRY_AGAIN)
+        error = try_flock(fd, LOCK_SH);
+    return error == 0 ? leads_to(path, file) : error;
 }
 
 /* Opens and locks what a name leads to. The descriptor, or an error. */
@@ -335,6 +365,17 @@ int heap_create(struct heap **heap, enum heap_kind kind, const char *name, size_
     return 0;
 }
 
+/* Reads the file's start. The bytes read, or an error. */
+static ssize_t read_start(int fd, void *buffer, size_t size, off_t from)
+{
+    ssize_t got;
+
+    do {
+        got = pread(fd, buffer, size, from);
+    } while (got < 0 && errno == EINTR);
+    return got >= 0 ? got : error_of(errno);
+}
+
 /* What stands in the way of a new heap of that name: 0 when nothing does any more, MP_EEXIST, or an error. */
 static int make_way(const char *path, enum heap_kind kind)
 {
@@ -346,8 +387,10 @@ static int make_way(const char *path, enum heap_kind kind)
         return 0;
     if (fd < 0)
         return fd;
-    ssize_t got = pread(fd, &other, sizeof other, offsetof(struct heap, kind));
+    ssize_t got = read_start(fd, &other, sizeof other, offsetof(struct heap, kind));
     close(fd);
+    if (got < 0)
+        return (int)got;
     return got == (ssize_t)sizeof other && other != (uint32_t)kind ? MP_EKIND : MP_EEXIST;
 }
 
@@ -362,8 +405,9 @@ int heap_publish(struct heap *heap)
         return MP_EINVAL;
     if (open->path == NULL)
         return 0;
-    if (flock(open->fd, LOCK_SH | LOCK_NB) != 0)
-        return MP_ESYSTEM;
+    error = try_flock(open->fd, LOCK_SH);
+    if (error != 0)
+        return error == TRY_AGAIN ? MP_ESYSTEM : error;
     do {
         error = memory_file_link(open->fd, open->path);
         if (error != MP_EEXIST)
@@ -383,8 +427,10 @@ static int read_header(int fd, enum heap_kind kind, uint64_t *length)
         struct heap heap;
         char bytes[offsetof(struct heap, mutex)];
     } header;
-    ssize_t got = pread(fd, header.bytes, sizeof header.bytes, 0);
+    ssize_t got = read_start(fd, header.bytes, sizeof header.bytes, 0);
 
+    if (got < 0)
+        return (int)got;
     if (got != (ssize_t)sizeof header.bytes || header.heap.magic != MAGIC)
         return MP_ECORRUPT;
     if (header.heap.version != VERSION || header.heap.layout != layout())
@@ -424,49 +470,81 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
     open->published = true;
     uint64_t size = atomic_load(&open->heap->size);
     /* The file is at least as long as the heap says, always: it is extended first. */
-    if (fstat(open->fd, &file) != 0 || size < HEAP_FIRST_SIZE || size > (uint64_t)file.st_size || size > length ||
-        size % HEAP_PAGE != 0) {
+    if (fstat(open->fd, &file) != 0)
+        error = error_of(errno);
+    else if (size < HEAP_FIRST_SIZE || size > (uint64_t)file.st_size || size > length || size % HEAP_PAGE != 0)
+        error = MP_ECORRUPT;
+    if (error == 0)
+        *heap = open->heap;
+    else
         heap_close(open->heap);
-        return MP_ECORRUPT;
-    }
-    *heap = open->heap;
-    return 0;
+    return error;
 }
 
 /* ---- closing ---- */
 
-/* Gives up this process's share of the lock, and removes the name if nobody else has one. The mapping, which keeps the file
- * open like a descriptor, is gone already. The open file, and so the lock, may be shared with the process this one was forked
- * from: hence the second descriptor, with a lock of its own. */
-static void leave_name(struct open_heap *open)
+/* Removes the name if nobody has the file open any more. 0; else it could not be found out, and another try may help. */
+static int remove_if_unused(const struct open_heap *open)
 {
     struct stat file;
-    int fd = -1;
+    int fd = open_file(open->path, &file);
 
-    if (open->published)
-        fd = open_file(open->path, &file);
+    if (fd < 0)
+        return fd == MP_ENOENT ? 0 : fd;
+    int error = file.st_dev == open->device && file.st_ino == open->inode ? 0 : TRY_AGAIN;
+    if (error == 0)
+        error = try_flock(fd, LOCK_EX);
+    if (error == 0)
+        error = leads_to(open->path, &file);
+    if (error == 0 && unlink(open->path) != 0)
+        error = error_of(errno);
+    close(fd);
+    return error == TRY_AGAIN ? 0 : error; /* somebody else's by now, or still in use */
+}
+
+/* Gives up this process's share of the lock, and removes the name if nobody else has one. The mapping, which keeps the file
+ * open like a descriptor, is gone already. The open file, and so the lock, may be shared with the process this one was forked
+ * from: hence the second descriptor, with a lock of its own; not before the first is closed, as there may be room for only
+ * one. A name that stays in spite of all is stale, and the next one to come across it removes it. */
+static void leave_name(struct open_heap *open)
+{
     close(open->fd);
     open->fd = -1;
-    if (fd < 0)
-        return;
-    if (file.st_dev == open->device && file.st_ino == open->inode && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
-        leads_to(open->path, &file))
-        unlink(open->path);
-    close(fd);
+    for (int tries = 0; open->published && tries < LEAVE_TRIES && remove_if_unused(open) != 0; tries++)
+        ;
+}
+
+/* Takes the heap's memory away and keeps its addresses. Where there are too many mappings to lay another over this one, this one
+ * goes first. False: even so the addresses could not be kept. */
+static bool take_mapping_away(const struct open_heap *open)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+    if (mmap(open->heap, open->length, PROT_READ, flags | MAP_FIXED, -1, 0) != MAP_FAILED)
+        return true;
+    munmap(open->heap, open->length);
+    void *address = mmap(open->heap, open->length, PROT_READ, flags | MAP_FIXED_NOREPLACE, -1, 0);
+    if (address != MAP_FAILED && address != open->heap)
+        munmap(address, open->length);
+    return address == open->heap;
 }
 
 /* Takes a heap out of the list of open ones, and the mapping away. Under heaps_mutex. */
 static void retire(struct open_heap **link)
 {
     struct open_heap *open = *link;
+    bool kept = take_mapping_away(open);
 
     *link = open->next;
-    mmap(open->heap, open->length, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     leave_name(open);
     free(open->path);
     open->path = NULL;
-    open->next = retired;
-    retired = open;
+    if (kept) {
+        open->next = retired;
+        retired = open;
+    } else {
+        free(open);
+    }
 }
 
 int heap_close(struct heap *heap)
@@ -507,8 +585,12 @@ int heap_unlink(enum heap_kind kind, const char *name)
         return error;
     int fd = open_locked(path, &file);
     error = fd < 0 ? fd : read_header(fd, kind, &length);
-    if (error == 0 && leads_to(path, &file) && unlink(path) != 0)
+    if (error == 0)
+        error = leads_to(path, &file);
+    if (error == 0 && unlink(path) != 0)
         error = error_of(errno);
+    else if (error == TRY_AGAIN) /* somebody else has removed it */
+        error = 0;
     if (fd >= 0)
         close(fd);
     free(path);
@@ -527,15 +609,18 @@ int heap_check_handle(const struct heap *heap, enum heap_kind kind)
 
 /* ---- the file under a heap ---- */
 
-/* The heap's descriptor, if it still is that: the program may have closed it and opened something else under its number. */
+/* The heap's descriptor, if it still is that: the program may have closed it and opened something else under its number, which
+ * is MP_ESYSTEM. */
 static int descriptor_of(const struct heap *heap)
 {
     struct stat file;
-    int fd = -1;
+    int fd = MP_ESYSTEM;
 
     pthread_mutex_lock(&heaps_mutex);
     struct open_heap *open = find(heap);
-    if (open != NULL && fstat(open->fd, &file) == 0 && file.st_dev == open->device && file.st_ino == open->inode)
+    if (open != NULL && fstat(open->fd, &file) != 0)
+        fd = error_of(errno);
+    else if (open != NULL && file.st_dev == open->device && file.st_ino == open->inode)
         fd = open->fd;
     pthread_mutex_unlock(&heaps_mutex);
     return fd;
@@ -545,7 +630,7 @@ int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to)
 {
     int fd = descriptor_of(heap);
 
-    return fd < 0 ? MP_ESYSTEM : memory_file_reserve(fd, from, to);
+    return fd < 0 ? fd : memory_file_reserve(fd, from, to);
 }
 
 void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to)

@@ -94,8 +94,12 @@ static void kill_workers(void)
         if (pid != 0)
             kill(pid, SIGKILL);
     }
-    while (self.live > 0 && waitpid(-1, NULL, 0) > 0)
-        self.live--;
+    while (self.live > 0) {
+        if (waitpid(-1, NULL, 0) > 0)
+            self.live--;
+        else if (errno != EINTR)
+            break;
+    }
     for (uint32_t i = 0; i < self.pool->workers; i++)
         atomic_store(&self.pool->worker[i].pid, 0);
 }
@@ -195,7 +199,8 @@ static void reap(void)
     int status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    /* No SIGCHLD comes again for those not reaped now. */
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0 || (pid < 0 && errno == EINTR)) {
         for (uint32_t i = 0; i < self.pool->workers; i++) {
             if (atomic_load(&self.pool->worker[i].pid) == pid) {
                 bury_worker(i, status);

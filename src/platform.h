@@ -57,9 +57,11 @@ int child_reap(pid_t pid, int pidfd, int *exitcode);
 void random_bytes(void *buffer, size_t size);
 /* Makes the calling process get `signal` when the thread that forked it ends. */
 void death_signal(int signal);
-/* Makes the calling process get `signal` when the last write end of the pipe that fd is the read end of is closed. The
- * setting belongs to the open pipe end: one process at a time. */
-int hangup_signal(int fd, int signal);
+/* Readies the read end of a pipe to send `signal` when the last write end is closed, to nobody yet. MP_ENOMEM. */
+int hangup_signal_prepare(int fd, int signal);
+/* Makes the calling process the one that gets it. The setting belongs to the open pipe end: one process at a time. All that
+ * could fail for want of memory is done before. */
+int hangup_signal_take(int fd);
 /* True in the thread that the process started with. */
 bool on_main_thread(void);
 /* Names the calling process for ps and top (15 bytes of it are seen). */

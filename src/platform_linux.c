@@ -126,12 +126,17 @@ const char *memory_directory(void)
 
 int memory_file_unnamed(void)
 {
-    int fd = open(memory_directory(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int fd;
 
-    if (fd < 0)
-        return file_error(errno);
-    fchmod(fd, 0600); /* whatever the umask */
-    return fd;
+    do {
+        fd = open(memory_directory(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    } while (fd < 0 && errno == EINTR);
+    if (fd >= 0 && fchmod(fd, 0600) == 0) /* whatever the umask */
+        return fd;
+    int error = file_error(errno);
+    if (fd >= 0)
+        close(fd);
+    return error;
 }
 
 int memory_file_link(int fd, const char *path)
@@ -157,6 +162,11 @@ static bool may_grow_to(uint64_t size)
     return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || size <= limit.rlim_cur;
 }
 
+static int reserve_error(int number)
+{
+    return file_error(number) == MP_ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
+}
+
 /* In steps, as a signal makes a whole call start over: a large one might never get through under a steady timer. */
 static int reserve_steps(int fd, uint64_t from, uint64_t to)
 {
@@ -168,7 +178,7 @@ static int reserve_steps(int fd, uint64_t from, uint64_t to)
         if (fallocate(fd, 0, (off_t)from, (off_t)size) == 0)
             from += size;
         else if (errno != EINTR)
-            return file_error(errno) == MP_ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
+            return reserve_error(errno);
         else if (step > RESERVE_STEP / 1024)
             step /= 2;
     }
@@ -180,7 +190,7 @@ int memory_file_reserve(int fd, uint64_t from, uint64_t to)
     struct stat before;
 
     if (fstat(fd, &before) != 0)
-        return MP_ESYSTEM;
+        return reserve_error(errno);
     if (to > (uint64_t)before.st_size && !may_grow_to(to))
         return MP_ENOMEM;
     int error = reserve_steps(fd, from, to);
@@ -224,9 +234,12 @@ int pidfd_signal(int pidfd, int signal)
 int child_reap(pid_t pid, int pidfd, int *exitcode)
 {
     siginfo_t info = {.si_pid = 0};
-    int error = pidfd >= 0 ? waitid(WAIT_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG)
-                           : waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG);
+    int error;
 
+    do {
+        error = pidfd >= 0 ? waitid(WAIT_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG)
+                           : waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG);
+    } while (error != 0 && errno == EINTR);
     if (error != 0)
         return errno == ECHILD ? MP_ENOENT : MP_ESYSTEM;
     if (info.si_pid == 0)
@@ -254,11 +267,16 @@ void death_signal(int signal)
     prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0);
 }
 
-int hangup_signal(int fd, int signal)
+int hangup_signal_prepare(int fd, int signal)
 {
-    if (fcntl(fd, F_SETOWN, getpid()) != 0 || fcntl(fd, F_SETSIG, signal) != 0 || fcntl(fd, F_SETFL, O_ASYNC) != 0)
-        return MP_ESYSTEM;
-    return 0;
+    if (fcntl(fd, F_SETOWN, 0) == 0 && fcntl(fd, F_SETSIG, signal) == 0 && fcntl(fd, F_SETFL, O_ASYNC) == 0)
+        return 0;
+    return errno == ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
+}
+
+int hangup_signal_take(int fd)
+{
+    return fcntl(fd, F_SETOWN, getpid()) == 0 ? 0 : MP_ESYSTEM;
 }
 
 bool on_main_thread(void)

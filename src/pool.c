@@ -68,15 +68,23 @@ static void fail_all(mp_pool *pool)
     slots_visit(shared, fail_slot, &failing);
 }
 
+/* Waits until the keeper has ended. Tells how; nothing if the program has reaped it. */
+static siginfo_t reap_keeper(pid_t keeper)
+{
+    siginfo_t info;
+
+    memset(&info, 0, sizeof info);
+    while (waitid(P_PID, (id_t)keeper, &info, WEXITED) != 0 && errno == EINTR)
+        ;
+    return info;
+}
+
 /* Under the mutex. The keeper has ended: reaps it, and settles what it left. */
 static void bury_keeper(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
-    siginfo_t info;
+    siginfo_t info = reap_keeper(pool->keeper);
 
-    memset(&info, 0, sizeof info);
-    while (waitid(P_PID, (id_t)pool->keeper, &info, WEXITED) != 0 && errno == EINTR)
-        ;
     pool->keeper_gone = true;
     bool orderly = info.si_code == CLD_EXITED && info.si_status == 0;
     if (!orderly && atomic_load(&shared->broken) == 0)
@@ -84,12 +92,14 @@ static void bury_keeper(mp_pool *pool)
     fail_all(pool);
 }
 
-void pool_look_after_keeper(mp_pool *pool)
+bool pool_look_after_keeper(mp_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
     if (!pool->keeper_gone && has_ended(pool->keeper_pidfd))
         bury_keeper(pool);
+    bool gone = pool->keeper_gone;
     pthread_mutex_unlock(&pool->mutex);
+    return gone;
 }
 
 /* False: it still lives at the deadline. */
@@ -97,14 +107,13 @@ static bool wait_for_keeper(mp_pool *pool, int64_t deadline)
 {
     struct pollfd set = {.fd = pool->keeper_pidfd, .events = POLLIN};
 
-    while (!has_ended(pool->keeper_pidfd)) {
+    while (!pool_look_after_keeper(pool)) {
         int64_t left = deadline == DEADLINE_NEVER ? -1 : (deadline - clock_now() + 999999) / 1000000;
 
         if (deadline != DEADLINE_NEVER && left <= 0)
             return false;
         poll(&set, 1, (int)left);
     }
-    pool_look_after_keeper(pool);
     return true;
 }
 
@@ -191,7 +200,7 @@ static int fork_keeper(mp_pool *pool)
     if (pool->keeper_pidfd >= 0)
         return 0;
     kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
+    reap_keeper(pid);
     return MP_EAGAIN;
 }
 
@@ -199,13 +208,17 @@ static int wait_for_start(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
 
-    while (atomic_load(&shared->started) == 0) {
-        if (futex_wait(&shared->started, 0, clock_now() + START_LOOK_NS) == MP_ETIMEOUT && has_ended(pool->keeper_pidfd))
+    for (int64_t look = clock_now() + START_LOOK_NS; atomic_load(&shared->started) == 0;) {
+        futex_wait(&shared->started, 0, look);
+        if (clock_now() < look)
+            continue;
+        if (has_ended(pool->keeper_pidfd))
             break;
+        look = clock_now() + START_LOOK_NS;
     }
     if (atomic_load(&shared->started) == 1)
         return 0;
-    waitpid(pool->keeper, NULL, 0);
+    reap_keeper(pool->keeper);
     int error = atomic_load(&shared->start_error);
     return error != 0 ? error : MP_EBROKEN;
 }

@@ -27,8 +27,8 @@ struct mp_pool {
 
 /* 0; MP_EINVAL: not a live pool; MP_EFOREIGN: another process's. */
 int pool_check(const mp_pool *pool);
-/* Looks whether the keeper has ended, and if so fails all that will not be done any more. */
-void pool_look_after_keeper(mp_pool *pool);
+/* Looks whether the keeper has ended, and if so fails all that will not be done any more. True: it is gone. */
+bool pool_look_after_keeper(mp_pool *pool);
 /* Why no task can be submitted: 0, MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER. */
 int pool_refusal(mp_pool *pool);
 

@@ -333,8 +333,8 @@ static void at_end(void)
     while ((process = oldest_of(true)) != NULL) {
         if (end_child(process, deadline))
             continue;
-        signal_daemons(SIGKILL);
-        deadline = DEADLINE_NEVER;
+        signal_daemons(SIGKILL); /* again and again, should it not be permitted just now */
+        deadline = clock_now() + GRACE;
     }
     while ((process = oldest_of(false)) != NULL)
         end_child(process, DEADLINE_NEVER);
@@ -407,7 +407,7 @@ static void tie_to_parent(pid_t parent)
     if (own_leash < 0)
         death_signal(SIGKILL);
     else
-        tied = hangup_signal(own_leash, SIGKILL) == 0 && !hung_up(own_leash);
+        tied = hangup_signal_take(own_leash) == 0 && !hung_up(own_leash);
     if (!tied || !parent_lives(parent))
         kill(getpid(), SIGKILL);
 }
@@ -452,12 +452,23 @@ static int set_names(struct mp_process *process, const char *name, unsigned numb
     return 0;
 }
 
+/* Under the mutex, so that no fork of another thread takes it along unseen. */
+static int make_leash(struct mp_process *process)
+{
+    if (pipe2(process->leash, O_CLOEXEC) != 0)
+        return errno == EMFILE || errno == ENFILE ? MP_EAGAIN : MP_ESYSTEM;
+    int error = hangup_signal_prepare(process->leash[0], SIGKILL);
+    if (error != 0)
+        close_descriptors(process);
+    return error;
+}
+
 /* Makes a handle and enters it in the registry. */
 static int prepare(struct mp_process **result, const mp_process_options *options, unsigned number)
 {
     struct mp_process *process = take_spare();
     enum mp_daemon daemon = options != NULL ? options->daemon : MP_DAEMON_INHERIT;
-    bool leash, failed = false;
+    bool leash;
 
     if (process == NULL)
         return MP_ENOMEM;
@@ -468,9 +479,7 @@ static int prepare(struct mp_process **result, const mp_process_options *options
 
     lock();
     if (error == 0 && leash)
-        failed = pipe2(process->leash, O_CLOEXEC) != 0;
-    if (failed)
-        error = errno == EMFILE || errno == ENFILE ? MP_EAGAIN : MP_ESYSTEM;
+        error = make_leash(process);
     if (error == 0)
         link_newest(process);
     else

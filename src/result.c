@@ -51,22 +51,24 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, int64_t deadline)
         return 0;
     if (deadline > clock_now() && spin(pool, word))
         return 0;
-    for (;;) {
+    for (int64_t look = clock_now() + LOOK_NS;;) {
         uint32_t now = atomic_load(word);
-        int64_t time = clock_now();
 
         if (task_state(now) == TASK_DONE)
             return 0;
-        if (time >= deadline)
+        if (clock_now() >= deadline)
             return MP_ETIMEOUT;
         if ((now & TASK_WAITER) == 0 && !atomic_compare_exchange_strong(word, &now, now | TASK_WAITER))
             continue;
-        int64_t end = deadline - time < LOOK_NS ? deadline : time + LOOK_NS;
-        if (futex_wait(word, now | TASK_WAITER, end) != MP_ETIMEOUT)
+        int64_t end = deadline < look ? deadline : look;
+        futex_wait(word, now | TASK_WAITER, end);
+        /* The clock tells, and not how the sleep ended: signals may end every one early. */
+        if (clock_now() < end)
             continue;
         pool_look_after_keeper(pool);
         if (task_state(atomic_load(word)) == TASK_QUEUED)
             dispatch_kick(&pool->shared);
+        look = clock_now() + LOOK_NS;
     }
 }
 

@@ -1,0 +1,36 @@
+/* Runs of a part of the scenario, each in a process of its own. */
+#ifndef RUN_H
+#define RUN_H
+
+#include "calls.h"
+#include "scenario.h"
+
+#define LARGEST_CALL 600
+
+enum storm { STORM_NONE, STORM_RESTART, STORM_INTERRUPT };
+
+struct plan {
+    const struct part *part;
+    const struct call *call; /* NULL: nothing fails; all system calls are counted */
+    int number;              /* the errno */
+    int at;
+    bool sticky;
+    enum storm storm;              /* then nothing fails, and nothing is counted */
+    struct leftovers allowed_left; /* at the end of the part */
+};
+
+struct outcome {
+    bool good;
+    int failed; /* calls made to fail */
+    int count;  /* calls that might have been */
+    struct leftovers left;
+    char complaint[700];
+};
+
+/* Once. False: the system does not let us; a reason was printed. */
+bool run_prepare(void);
+void run(const struct plan *plan, struct outcome *outcome);
+/* How often the system call was made in runs that counted them all. */
+extern int calls_made[LARGEST_CALL];
+
+#endif

@@ -1,0 +1,73 @@
+/* The scenario: what the library can do, in parts, each of which is run in a process of its own. A part notices every failure of
+ * a call, looks whether it is a documented one and all is as before, and makes the call once more, which must succeed. */
+#ifndef SCENARIO_H
+#define SCENARIO_H
+
+#include <mp.h>
+#include <stdbool.h>
+
+#include "control.h"
+#include "storm.h"
+
+struct part {
+    const char *name;
+    void (*run)(void);
+    bool goes_on; /* the end of the process belongs to it */
+};
+
+extern const struct part parts[];
+extern const int part_count;
+
+/* What a call may fail with. */
+enum {
+    NOTHING = 0,
+    NOMEM = 1, /* MP_ENOMEM */
+    AGAIN = 2, /* MP_EAGAIN */
+    SYSTEM = 4,
+    ACCESS = 8,
+    EXISTS = 16,
+};
+
+#define TRY(call, allowed) TRY_CODE(0, call, allowed)
+/* The same when not 0 but `code` is right. */
+#define TRY_CODE(code, call, allowed) \
+    do { \
+        remember(); \
+        int result_ = (call); \
+        if (result_ != (code)) { \
+            refused(__FILE__, __LINE__, #call, result_, allowed); \
+            result_ = (call); \
+            if (result_ != (code)) \
+                give_up(__FILE__, __LINE__, #call, "again", result_); \
+        } \
+    } while (0)
+#define CHECK(condition) \
+    do { \
+        if (!(condition)) \
+            give_up(__FILE__, __LINE__, #condition, "is not so", 0); \
+    } while (0)
+
+/* From here on all calls are watched: that they do not change what is in the dict when they fail. NULL: no longer. */
+void watch(mp_manager *manager, mp_dict *dict);
+void remember(void);
+void refused(const char *file, int line, const char *call, int error, int allowed);
+_Noreturn void give_up(const char *file, int line, const char *call, const char *what, int error);
+/* The name of this run's named things. */
+const char *run_name(const char *suffix);
+
+void part_managers(void);
+void part_named(void);
+void part_dict(void);
+void part_list(void);
+void part_growth(void);
+void part_locks(void);
+void part_named_locks(void);
+void part_processes(void);
+void part_threads(void);
+void part_pool(void);
+void part_map(void);
+void part_workers(void);
+void part_pool_ends(void);
+void part_exit(void);
+
+#endif

@@ -1,0 +1,16 @@
+/* Linked into a test program: signals all the time, in it and in all its children. MP_STORM=restart: with SA_RESTART. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "storm.h"
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *how = getenv("MP_STORM");
+
+    if (how == NULL)
+        return;
+    storm_begin(strcmp(how, "restart") == 0);
+    pthread_atfork(NULL, NULL, storm_join);
+}
