@@ -1,0 +1,403 @@
+#include "heap_killer.h"
+
+#include <fcntl.h>
+#include <mp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "heap_file.h"
+#include "tracer.h"
+
+#define SECONDS 60 /* for one run: then something hangs */
+#define WATCH_ALL (UINT64_C(384) * 1024)
+#define WATCH_FIRST (UINT64_C(128) * 1024)
+#define STATE_SIZE ((size_t)4 << 20)
+#define MOST_FAILURES 5
+
+/* ---- what siblings report ---- */
+
+/* Shared with the siblings. */
+static struct report {
+    char problem[1000];
+    size_t length;
+    char state[STATE_SIZE];
+} *report;
+
+void report_state(const char *text)
+{
+    size_t length = strlen(text);
+
+    if (length >= STATE_SIZE - report->length) {
+        report_problem("the state is too long for the report");
+        return;
+    }
+    memcpy(report->state + report->length, text, length + 1);
+    report->length += length;
+}
+
+void report_problem(const char *format, ...)
+{
+    va_list arguments;
+
+    if (report->problem[0] != 0)
+        return;
+    va_start(arguments, format);
+    vsnprintf(report->problem, sizeof report->problem, format, arguments);
+    va_end(arguments);
+}
+
+static void make_report(void)
+{
+    if (report == NULL)
+        report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    report->problem[0] = report->state[0] = 0;
+    report->length = 0;
+}
+
+/* ---- images of the heap ---- */
+
+struct image {
+    char *bytes;
+    size_t size; /* of the file */
+};
+
+static struct {
+    struct heap *heap;
+    int fd;
+    const struct scene *scene;
+    struct watch watch;
+    struct image base;
+} field;
+
+static void image_save(struct image *image)
+{
+    struct stat file;
+
+    fstat(field.fd, &file);
+    image->size = (size_t)file.st_size;
+    image->bytes = realloc(image->bytes, image->size);
+    memcpy(image->bytes, field.heap, image->size);
+}
+
+static void image_restore(const struct image *image)
+{
+    char *heap = (char *)field.heap;
+
+    if (ftruncate(field.fd, (off_t)image->size) != 0)
+        abort();
+    for (size_t at = 0; at < image->size; at += HEAP_PAGE) {
+        if (memcmp(heap + at, image->bytes + at, HEAP_PAGE) != 0)
+            memcpy(heap + at, image->bytes + at, HEAP_PAGE);
+    }
+}
+
+/* ---- what is watched ---- */
+
+static const char *end_of_heap(void)
+{
+    return (const char *)field.heap + atomic_load(&field.heap->size);
+}
+
+struct pages {
+    unsigned char *wanted;
+    size_t count;
+};
+
+static int want_edges(void *arg, uint64_t offset, uint64_t size)
+{
+    struct pages *pages = arg;
+    const uint64_t at[] = {offset - 8, offset, offset + size - 16, offset + size};
+
+    for (size_t i = 0; i < 4; i++)
+        pages->wanted[at[i] / HEAP_PAGE < pages->count ? at[i] / HEAP_PAGE : 0] = 1;
+    return 0;
+}
+
+/* A heap of some size is watched where its bookkeeping lies: what is inside of large blocks is of no interest to it. */
+static void watch_edges(uint64_t end)
+{
+    struct pages pages = {calloc(end / HEAP_PAGE + 1, 1), end / HEAP_PAGE + 1};
+
+    memset(pages.wanted, 1, WATCH_FIRST / HEAP_PAGE);
+    heap_lock(field.heap);
+    heap_check(field.heap, want_edges, &pages);
+    heap_unlock(field.heap);
+    for (size_t i = 0; i < pages.count; i++) {
+        if (pages.wanted[i])
+            watch_add(&field.watch, (char *)field.heap + i * HEAP_PAGE, HEAP_PAGE);
+    }
+    free(pages.wanted);
+}
+
+/* After the operation was done: the heap is as large as it gets. */
+static void choose_watch(void)
+{
+    uint64_t end = atomic_load(&field.heap->size);
+
+    field.watch.end = end_of_heap;
+    if (end <= WATCH_ALL)
+        watch_add(&field.watch, field.heap, end);
+    else
+        watch_edges(end);
+}
+
+/* ---- processes ---- */
+
+static void call(void *arg)
+{
+    (*(void (**)(void))arg)();
+}
+
+/* Runs a function in a process of its own, to its end. False: it was killed, or took too long. */
+static bool run_sibling(void (*function)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        signal(SIGALRM, SIG_DFL);
+        alarm(SECONDS);
+        function();
+        _exit(0);
+    }
+    while (waitpid(pid, &status, 0) != pid)
+        ;
+    if (WIFSIGNALED(status))
+        report_problem(WTERMSIG(status) == SIGALRM ? "a process hangs (signal %d)" : "a process died of signal %d",
+                       WTERMSIG(status));
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+struct states {
+    char *text[3];
+    size_t count;
+};
+
+static bool is_known(const struct states *states)
+{
+    for (size_t i = 0; i < states->count; i++) {
+        if (strcmp(report->state, states->text[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static const char *cut(const char *text)
+{
+    static char buffer[400];
+
+    snprintf(buffer, sizeof buffer, "%.380s%s", text, strlen(text) > 380 ? "..." : "");
+    return buffer;
+}
+
+/* What a sibling finds; NULL when all is well. */
+static const char *inspect(const struct states *states)
+{
+    make_report();
+    run_sibling(field.scene->inspect);
+    if (report->problem[0] == 0 && states != NULL && !is_known(states))
+        report_problem("the content is neither that of before nor that of after: %s", cut(report->state));
+    return report->problem[0] != 0 ? report->problem : NULL;
+}
+
+/* ---- the run ---- */
+
+/* What a function does to an image, step by step. */
+struct walk {
+    void (*function)(void);
+    const struct image *image;
+    struct trace trace;
+};
+
+static void start(struct walk *walk)
+{
+    image_restore(walk->image);
+    watch_reset(&field.watch);
+    pid_t pid = traced_child(call, &walk->function);
+    trace_begin(&walk->trace, pid, &field.watch);
+}
+
+/* Finds all points. */
+static bool discover(struct walk *walk)
+{
+    time_limit(SECONDS * 4);
+    start(walk);
+    walk->trace.record = true;
+    enum trace_end end = trace_run(&walk->trace, SIZE_MAX);
+    trace_kill(&walk->trace);
+    return end == TRACE_FINISHED;
+}
+
+/* Kills the process at a point, in a fresh run. */
+static void kill_at(const struct walk *found, size_t point, struct tally *tally)
+{
+    struct walk walk = {.function = found->function, .image = found->image};
+
+    time_limit(SECONDS);
+    start(&walk);
+    if (!trace_jump(&walk.trace, &found->trace.point[point])) {
+        /* It went another way this time (its process id has another number of digits, say). */
+        trace_kill(&walk.trace);
+        start(&walk);
+        trace_run(&walk.trace, point);
+        tally->stepped++;
+    }
+    trace_kill(&walk.trace);
+    trace_free(&walk.trace);
+}
+
+/* Kills those who come after the victim, at points of their recovery. */
+static void kill_recoveries(const struct operation *operation, size_t point, size_t most, const struct plan *plan,
+                            const struct states *states, struct tally *tally)
+{
+    struct image crash = {NULL, 0};
+    image_save(&crash);
+    struct walk recovery = {.function = field.scene->recover, .image = &crash};
+
+    if (!discover(&recovery))
+        failed(tally, operation, point, 0, 0, "the recovery does not end");
+    size_t count = recovery.trace.count < most ? recovery.trace.count : most;
+    for (size_t i = 0; i < count && tally->failures < MOST_FAILURES; i++) {
+        size_t at = chosen(i, most, recovery.trace.count);
+
+        if (plan->recovery >= 0)
+            at = (size_t)plan->recovery;
+        if (at >= recovery.trace.count)
+            break;
+        kill_at(&recovery, at, tally);
+        tally->recoveries++;
+        const char *problem = inspect(states);
+        if (problem != NULL)
+            failed(tally, operation, point, (long)at, recovery.trace.point[at].pc, problem);
+        if (plan->recovery >= 0)
+            break;
+    }
+    trace_free(&recovery.trace);
+    free(crash.bytes);
+}
+
+/* The points to kill at: those of code that comes by again and again (copying loops) take a quarter of what is allowed. */
+static size_t choose_points(const struct trace *trace, size_t most, size_t *choice)
+{
+    size_t plain = 0, count = 0;
+
+    if (trace->count <= most) {
+        for (size_t i = 0; i < trace->count; i++)
+            choice[count++] = i;
+        return count;
+    }
+    for (size_t i = 0; i < trace->count; i++)
+        plain += trace->point[i].repeats < 4;
+    size_t loops = trace->count - plain < most / 4 ? trace->count - plain : most / 4;
+    size_t share = plain < most - loops ? plain : most - loops;
+    for (int repeated = 0; repeated < 2; repeated++) {
+        size_t total = repeated ? trace->count - plain : plain, wanted = repeated ? most - share : share, next = 0;
+
+        for (size_t i = 0, seen = 0; i < trace->count && next < wanted && total > 0; i++) {
+            if ((trace->point[i].repeats >= 4) != repeated)
+                continue;
+            if (seen++ == chosen(next, wanted, total)) {
+                choice[count++] = i;
+                next++;
+            }
+        }
+    }
+    return count;
+}
+
+static void kill_at_points(const struct operation *operation, const struct plan *plan, const struct walk *victim,
+                           const struct states *states, struct tally *tally)
+{
+    size_t total = victim->trace.count, most = plan->points < total ? plan->points : total;
+    size_t *choice = calloc(total + 1, sizeof *choice);
+    size_t count = choose_points(&victim->trace, most, choice), recovered = 0;
+    /* Recoveries are killed after some of the victims, a few of each. */
+    size_t each = plan->recoveries >= SIZE_MAX / 2 ? SIZE_MAX : 6, every = count * each / (plan->recoveries + 1) + 1;
+
+    if (each == SIZE_MAX)
+        every = 1;
+    for (size_t i = 0; i < count && tally->failures < MOST_FAILURES; i++) {
+        size_t point = plan->point >= 0 ? (size_t)plan->point : choice[i];
+
+        if (point >= total)
+            break;
+        kill_at(victim, point, tally);
+        tally->killed++;
+        bool further = plan->point >= 0 ? plan->recovery >= 0 : plan->recoveries > 0 && i % every == every / 2;
+        if (further)
+            kill_recoveries(operation, point, each, plan, states, tally);
+        if (further)
+            kill_at(victim, point, tally);
+        recovered += further;
+        const char *problem = inspect(states);
+        if (problem != NULL)
+            failed(tally, operation, point, -1, victim->trace.point[point].pc, problem);
+        if (plan->point >= 0)
+            break;
+    }
+    free(choice);
+}
+
+/* The state after a function is done, nobody killed. */
+static void learn_state(const struct operation *operation, void (*function)(void), struct states *states,
+                        struct tally *tally)
+{
+    image_restore(&field.base);
+    make_report();
+    if (function != NULL && !run_sibling(function)) {
+        failed(tally, operation, 0, -1, 0, report->problem);
+        return;
+    }
+    if (function == operation->operate)
+        choose_watch();
+    const char *problem = inspect(NULL);
+    if (problem != NULL)
+        failed(tally, operation, 0, -1, 0, problem);
+    states->text[states->count++] = strdup(report->state);
+}
+
+static void explore(const struct operation *operation, const struct plan *plan, struct tally *tally)
+{
+    struct states states = {.count = 0};
+    struct walk victim = {.function = operation->operate, .image = &field.base};
+
+    image_save(&field.base);
+    learn_state(operation, NULL, &states, tally);
+    learn_state(operation, operation->operate, &states, tally);
+    if (operation->also != NULL)
+        learn_state(operation, operation->also, &states, tally);
+    if (tally->failures == 0) {
+        if (!discover(&victim))
+            failed(tally, operation, victim.trace.count, -1, 0, "the operation does not end");
+        tally->points = victim.trace.count;
+        if (tally->failures == 0)
+            kill_at_points(operation, plan, &victim, &states, tally);
+        trace_free(&victim.trace);
+    }
+    for (size_t i = 0; i < states.count; i++)
+        free(states.text[i]);
+}
+
+void heap_killer_run(const struct scene *scene, const struct operation *operation, const struct plan *plan,
+                     struct tally *tally)
+{
+    field.scene = scene;
+    field.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(field.fd); /* the heap's file takes that number */
+    field.heap = scene->create();
+    if (operation->prepare != NULL)
+        operation->prepare();
+    explore(operation, plan, tally);
+    watch_free(&field.watch);
+    free(field.base.bytes);
+    field.base.bytes = NULL;
+    scene->destroy();
+    time_limit(0);
+}
