@@ -32,7 +32,7 @@ static const struct family *const families[] = {&dict_family, &list_family,  &he
                                                 &lock_family, &named_family, &pool_family};
 #define FAMILIES (sizeof families / sizeof *families)
 
-extern char __executable_start[]; /* the linker's */
+extern char __executable_start[], etext[]; /* the linker's: where the program's code lies */
 
 void failed(struct tally *tally, const struct operation *operation, size_t point, long recovery, uint64_t pc, const char *what)
 {
@@ -40,8 +40,10 @@ void failed(struct tally *tally, const struct operation *operation, size_t point
     printf("FAILED %s at point %zu", operation->name, point);
     if (recovery >= 0)
         printf(", recovery %ld", recovery);
-    if (pc != 0)
+    if (pc >= (uint64_t)(uintptr_t)__executable_start && pc < (uint64_t)(uintptr_t)etext)
         printf(" (program address 0x%lx)", (unsigned long)(pc - (uint64_t)(uintptr_t)__executable_start));
+    else if (pc != 0)
+        printf(" (in the C library)");
     printf(": %s\n    again: crash_killer --operation %s --point %zu", what, operation->name, point);
     if (recovery >= 0)
         printf(" --recovery %ld", recovery);

@@ -150,11 +150,6 @@ static void choose_watch(void)
 
 /* ---- processes ---- */
 
-static void call(void *arg)
-{
-    (*(void (**)(void))arg)();
-}
-
 /* Runs a function in a process of its own, to its end. False: it was killed, or took too long. */
 static bool run_sibling(void (*function)(void))
 {
@@ -220,7 +215,7 @@ static void start(struct walk *walk)
 {
     image_restore(walk->image);
     watch_reset(&field.watch);
-    pid_t pid = traced_child(call, &walk->function);
+    pid_t pid = traced_child(NULL, walk->function);
     trace_begin(&walk->trace, pid, &field.watch);
 }
 

@@ -12,6 +12,7 @@ struct operation {
     void (*prepare)(void);
     void (*operate)(void);
     void (*also)(void); /* another operation whose outcome is right as well when the victim dies; NULL: none */
+    const void *scene;     /* what else its family wants to know */
 };
 
 /* What is asked for. */

@@ -1,2 +1,2 @@
 #include "killer.h"
-const struct family heap_family, lock_family, named_family, pool_family;
+const struct family pool_family;

@@ -379,14 +379,16 @@ void trace_mark_end(void)
     syscall(END_MARK);
 }
 
-pid_t traced_child(void (*function)(void *arg), void *arg)
+pid_t traced_child(void (*before)(void), void (*function)(void))
 {
     int status;
     pid_t pid = fork();
 
     if (pid == 0) {
+        if (before != NULL)
+            before();
         trace_me();
-        function(arg);
+        function();
         trace_mark_end();
         _exit(0);
     }

@@ -61,8 +61,9 @@ enum trace_end {
 /* Makes this machine's child run one process at a time together with its tracer: both on one CPU. */
 void pin_to_one_cpu(void);
 
-/* A process made ready to be traced by its parent: calls function(arg), then trace_mark_end(), then ends. It is stopped. */
-pid_t traced_child(void (*function)(void *arg), void *arg);
+/* A process that calls before(), unless that is NULL, and then stops to be traced; from there on it calls function(), then
+ * trace_mark_end(), and ends. */
+pid_t traced_child(void (*before)(void), void (*function)(void));
 /* In a process: stops it for its parent, which traces it from here. */
 void trace_me(void);
 /* In a traced process: what was to be traced is over. */
