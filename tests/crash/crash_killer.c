@@ -9,9 +9,8 @@
  * By default a fair part of all points is taken, always the same. --all takes all of them, which takes long. */
 #include "killer.h"
 
-#include <errno.h>
 #include <fnmatch.h>
-#include <signal.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +85,11 @@ static void settle_down(char **arguments)
         personality(ADDR_NO_RANDOMIZE);
         execv("/proc/self/exe", arguments);
     }
+    /* Nobody has to ask the system for private memory, now and then. */
+    mallopt(M_TOP_PAD, 64 << 20);
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    free(malloc(1));
     pin_to_one_cpu();
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 }

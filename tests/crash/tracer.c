@@ -301,7 +301,7 @@ enum trace_end trace_run(struct trace *trace, size_t stop_at)
     for (;;) {
         if (system_call && at_the_end(trace->pid))
             return TRACE_FINISHED;
-        switch (step(trace, system_call && trace->ends_when_blocked, &signal)) {
+        switch (step(trace, trace->ends_when_blocked && (system_call || trace->steps == 0), &signal)) {
         case WAIT_ENDED:
             trace->pid = 0;
             return TRACE_GONE;
@@ -405,6 +405,36 @@ bool trace_seize(pid_t pid)
            wait_for(pid, false, &status) == WAIT_STOPPED;
 }
 
+static bool is_fork(int status)
+{
+    return WIFSTOPPED(status) && status >> 8 == (SIGTRAP | PTRACE_EVENT_FORK << 8);
+}
+
+pid_t trace_newborn(pid_t parent, void (*cause)(void))
+{
+    unsigned long newborn = 0;
+    int status, signal = 0;
+
+    ptrace(PTRACE_SETOPTIONS, parent, NULL, PTRACE_O_EXITKILL | PTRACE_O_TRACEFORK);
+    ptrace(PTRACE_CONT, parent, NULL, NULL);
+    if (cause != NULL)
+        cause();
+    for (;;) {
+        if (wait_for(parent, false, &status) != WAIT_STOPPED)
+            return 0;
+        if (is_fork(status))
+            break;
+        signal = WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
+        ptrace(PTRACE_CONT, parent, NULL, (long)signal);
+    }
+    ptrace(PTRACE_GETEVENTMSG, parent, NULL, &newborn);
+    if (wait_for((pid_t)newborn, false, &status) != WAIT_STOPPED)
+        return 0;
+    ptrace(PTRACE_SETOPTIONS, (pid_t)newborn, NULL, PTRACE_O_EXITKILL); /* it has its parent's, and is not to hand them on */
+    ptrace(PTRACE_DETACH, parent, NULL, NULL);
+    return (pid_t)newborn;
+}
+
 int trace_kill(struct trace *trace)
 {
     int status = 0;
@@ -422,6 +452,8 @@ int trace_kill(struct trace *trace)
 
 void trace_release(struct trace *trace, enum trace_end end)
 {
+    struct __ptrace_peeksiginfo_args first = {.nr = 1};
+    siginfo_t info;
     int status;
 
     if (end == TRACE_GONE)
@@ -429,6 +461,11 @@ void trace_release(struct trace *trace, enum trace_end end)
     if (end == TRACE_BLOCKED) {
         ptrace(PTRACE_INTERRUPT, trace->pid, NULL, NULL);
         wait_for(trace->pid, false, &status);
+        /* The system call that was interrupted may have sent the trap of a step: without a tracer it would be deadly. */
+        if (ptrace(PTRACE_PEEKSIGINFO, trace->pid, &first, &info) == 1 && info.si_signo == SIGTRAP) {
+            ptrace(PTRACE_CONT, trace->pid, NULL, NULL);
+            wait_for(trace->pid, false, &status);
+        }
     }
     ptrace(PTRACE_DETACH, trace->pid, NULL, NULL);
 }

@@ -70,6 +70,9 @@ void trace_me(void);
 void trace_mark_end(void);
 /* Takes hold of a process that is not a child. False: it is gone. */
 bool trace_seize(pid_t pid);
+/* Of a process that is held and stopped: lets it go on until it forks, gives it up, and holds the newborn, which it returns, from
+ * its first instruction on. `cause`, if not NULL, is called when it runs. 0: it did not fork. */
+pid_t trace_newborn(pid_t parent, void (*cause)(void));
 
 void trace_begin(struct trace *trace, pid_t pid, struct watch *watch);
 /* Steps until point number `stop_at`; SIZE_MAX: to the end. */

@@ -1,2 +1,0 @@
-#include "killer.h"
-const struct family pool_family;
