@@ -444,8 +444,6 @@ static pid_t victim_of(void)
 
 static _Noreturn void play(const struct operation *operation)
 {
-    bool traced = scene->victim == CALLER || scene->victim == NEW_KEEPER;
-
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (scene->workers > 0) {
         must(mp_pool_create(&pool, scene->workers, &scene->options), "mp_pool_create");
@@ -454,14 +452,14 @@ static _Noreturn void play(const struct operation *operation)
     if (scene->before != NULL)
         scene->before();
     control->victim = victim_of();
-    if (traced)
+    if (scene->victim == CALLER)
         trace_me();
     else
         raise(SIGSTOP);
     operation->operate();
-    if (traced)
+    if (scene->victim == CALLER)
         trace_mark_end();
-    else
+    else if (scene->victim != NEW_KEEPER)
         raise(SIGSTOP);
     /* A new keeper is traced while its caller goes on. */
     expect(wait_for(decided), "the tracer is stuck");
@@ -548,7 +546,7 @@ static pid_t hold_victim(struct watch *watch)
     case CALLER:
         return stage;
     case NEW_KEEPER:
-        return trace_newborn(stage, NULL);
+        return trace_seize(stage) && kill(stage, SIGCONT) == 0 ? trace_newborn(stage, NULL) : 0;
     case NEW_WORKER:
         return trace_seize(control->victim) ? trace_newborn(control->victim, go_on) : 0;
     default:
@@ -597,8 +595,8 @@ static void end_stage(bool dead)
     expect_nobody();
 }
 
-/* One run, to a point. Whether that was reached. */
-static bool run_once(const struct operation *operation, struct trace *trace, size_t point)
+/* One run, to a point; `leap` tells where another run has found it. Whether that was reached. */
+static bool run_once(const struct operation *operation, struct trace *trace, size_t point, const struct point *leap)
 {
     struct watch watch = {NULL, 0, NULL};
 
@@ -614,7 +612,11 @@ static bool run_once(const struct operation *operation, struct trace *trace, siz
     } else {
         trace_begin(trace, victim, watch.count > 0 ? &watch : NULL);
         trace->ends_when_blocked = scene->victim != CALLER;
-        end = trace_run(trace, point);
+        /* Where only system calls count, they come in the same order each time; elsewhere others move as well. */
+        if (leap != NULL && watch.count == 0 && scene->victim == CALLER)
+            end = trace_jump(trace, leap) ? TRACE_AT_POINT : TRACE_GONE;
+        else
+            end = trace_run(trace, point);
         control->killed = end == TRACE_AT_POINT || end == TRACE_STUCK;
         if (end == TRACE_STUCK)
             problem("the victim hangs");
@@ -636,7 +638,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
     if (control == NULL)
         control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     scene = operation->scene;
-    run_once(operation, &found, SIZE_MAX);
+    run_once(operation, &found, SIZE_MAX, NULL);
     tally->points = found.count;
     if (control->problem[0] != 0)
         failed(tally, operation, found.count, -1, 0, control->problem);
@@ -646,7 +648,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
         struct trace trace = {.record = false};
         size_t point = plan->point >= 0 ? (size_t)plan->point : chosen(i, most, found.count);
 
-        tally->killed += run_once(operation, &trace, point);
+        tally->killed += run_once(operation, &trace, point, point < found.count ? &found.point[point] : NULL);
         trace_free(&trace);
         if (control->problem[0] != 0)
             failed(tally, operation, point, -1, point < found.count ? found.point[point].pc : 0, control->problem);
