@@ -23,7 +23,7 @@
 
 #include "tracer.h"
 
-#define DEFAULT_POINTS 60
+#define DEFAULT_POINTS 45
 #define DEFAULT_RECOVERIES 12
 #define SKIPPED 77
 
@@ -33,7 +33,8 @@ static const struct family *const families[] = {&dict_family, &list_family,  &he
 
 extern char __executable_start[], etext[]; /* the linker's: where the program's code lies */
 
-void failed(struct tally *tally, const struct operation *operation, size_t point, long recovery, uint64_t pc, const char *what)
+void failed(struct tally *tally, const struct operation *operation, size_t point, long recovery, uint64_t pc,
+            const char *what)
 {
     tally->failures++;
     printf("FAILED %s at point %zu", operation->name, point);
@@ -58,19 +59,22 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
-static void run(const struct family *family, const struct operation *operation, const struct plan *plan, struct tally *total)
+static void run(const struct family *family, const struct operation *operation, const struct plan *plan,
+                struct tally *total)
 {
     struct tally tally = {0};
     double start = now();
 
     family->run(operation, plan, &tally);
-    printf("%-32s points %6zu  killed %6zu  recoveries killed %6zu  %6.2f s%s\n", operation->name, tally.points, tally.killed,
-           tally.recoveries, now() - start, tally.failures > 0 ? "  FAILED" : "");
+    printf("%-32s points %6zu  killed %6zu  with waiters %5zu  in recovery %5zu  %6.2f s%s\n", operation->name,
+           tally.points, tally.killed, tally.waiters, tally.recoveries, now() - start,
+           tally.failures > 0 ? "  FAILED" : "");
     fflush(stdout);
     total->points += tally.points;
     total->killed += tally.killed;
     total->stepped += tally.stepped;
     total->recoveries += tally.recoveries;
+    total->waiters += tally.waiters;
     total->failures += tally.failures;
 }
 
@@ -178,7 +182,10 @@ int main(int argc, char **argv)
             operations++;
         }
     }
-    printf("total: %zu operations, points %zu, killed %zu (%zu by stepping), recoveries killed %zu, failures %zu, %.1f s\n", operations,
-           total.points, total.killed, total.stepped, total.recoveries, total.failures, now() - start);
+    printf("total: %zu operations, points %zu; killed at points %zu (%zu reached by steps), with waiters %zu, in "
+           "recovery %zu; "
+           "failures %zu; %.1f s\n",
+           operations, total.points, total.killed, total.stepped, total.waiters, total.recoveries, total.failures,
+           now() - start);
     return operations > 0 && total.failures == 0 ? 0 : 1;
 }

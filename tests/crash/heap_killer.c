@@ -20,15 +20,21 @@
 #define WATCH_FIRST (UINT64_C(128) * 1024)
 #define STATE_SIZE ((size_t)4 << 20)
 #define MOST_FAILURES 5
+/* With a waiter as well: every so many kills, all where there are few points. */
+#define WAITER_EVERY 4
+#define FEW 12
+#define WAITS_FOR 12 /* points */
 
 /* ---- what siblings report ---- */
 
 /* Shared with the siblings. */
-static struct report {
+struct report {
     char problem[1000];
     size_t length;
     char state[STATE_SIZE];
-} *report;
+};
+
+static struct report *report;
 
 void report_state(const char *text)
 {
@@ -248,6 +254,45 @@ static void kill_at(const struct walk *found, size_t point, struct tally *tally)
     trace_free(&walk.trace);
 }
 
+static pid_t start_waiter(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        signal(SIGALRM, SIG_DFL);
+        alarm(SECONDS);
+        field.scene->recover();
+        _exit(0);
+    }
+    process_settles(pid);
+    return pid;
+}
+
+/* As kill_at(), with somebody who wants the locks that the victim has, and sleeps until it gets them, since some points before the
+ * victim dies. What is wrong then, or NULL. */
+static const char *kill_with_waiter(const struct walk *found, size_t point, const struct states *states)
+{
+    struct walk walk = {.function = found->function, .image = found->image};
+    size_t from = point > 2 * WAITS_FOR ? point - WAITS_FOR : point / 2;
+    int status = 0;
+
+    time_limit(SECONDS);
+    start(&walk);
+    bool there = trace_jump(&walk.trace, &found->trace.point[from]);
+    pid_t waiter = start_waiter();
+    if (there && point > from)
+        trace_run(&walk.trace, point - from - 1);
+    trace_kill(&walk.trace);
+    trace_free(&walk.trace);
+    while (waitpid(waiter, &status, 0) != waiter)
+        ;
+    const char *problem = inspect(states);
+    if (status == 0)
+        return problem;
+    report_problem("somebody who waited for the dead one hangs, or dies (status %d)", status);
+    return report->problem;
+}
+
 /* Kills those who come after the victim, at points of their recovery. */
 static void kill_recoveries(const struct operation *operation, size_t point, size_t most, const struct plan *plan,
                             const struct states *states, struct tally *tally)
@@ -332,6 +377,10 @@ static void kill_at_points(const struct operation *operation, const struct plan 
             kill_at(victim, point, tally);
         recovered += further;
         const char *problem = inspect(states);
+        if (problem == NULL && (i % WAITER_EVERY == 0 || total <= FEW)) {
+            problem = kill_with_waiter(victim, point, states);
+            tally->waiters++;
+        }
         if (problem != NULL)
             failed(tally, operation, point, -1, victim->trace.point[point].pc, problem);
         if (plan->point >= 0)

@@ -213,7 +213,6 @@ static void take_all_of_hole(void)
     take(0, 50 * MIB);
 }
 
-
 static const struct operation operations[] = {
     {"heap.take_1", NULL, take_1, NULL, NULL},
     {"heap.take_24", row_100, take_24, NULL, NULL},

@@ -12,7 +12,7 @@ struct operation {
     void (*prepare)(void);
     void (*operate)(void);
     void (*also)(void); /* another operation whose outcome is right as well when the victim dies; NULL: none */
-    const void *scene;     /* what else its family wants to know */
+    const void *scene;  /* what else its family wants to know */
 };
 
 /* What is asked for. */
@@ -24,7 +24,7 @@ struct plan {
 };
 
 struct tally {
-    size_t points, killed, stepped, recoveries, failures;
+    size_t points, killed, stepped, recoveries, waiters, failures;
 };
 
 /* A family of operations, and how they are run. */
@@ -43,6 +43,7 @@ static inline size_t chosen(size_t i, size_t most, size_t total)
 }
 
 /* Says what went wrong, and how to see it again. */
-void failed(struct tally *tally, const struct operation *operation, size_t point, long recovery, uint64_t pc, const char *what);
+void failed(struct tally *tally, const struct operation *operation, size_t point, long recovery, uint64_t pc,
+            const char *what);
 
 #endif

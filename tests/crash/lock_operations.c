@@ -45,7 +45,8 @@ static void inspect(void)
     char line[100];
 
     if (error == 0 || error == MP_EOWNERDEAD) {
-        if (mp_lock_acquire(lock, 0) != MP_EDEADLK || mp_lock_release(lock) != 0 || mp_lock_release(lock) != MP_ENOTOWNER)
+        if (mp_lock_acquire(lock, 0) != MP_EDEADLK || mp_lock_release(lock) != 0 ||
+            mp_lock_release(lock) != MP_ENOTOWNER)
             report_problem("the lock does not work");
         /* That its owner died is told once. */
         if (mp_lock_acquire(lock, 10) != 0 || mp_lock_release(lock) != 0)
@@ -90,7 +91,7 @@ static void release(void)
 
 static void with(void)
 {
-    MP_WITH_LOCK(lock) {
+    MP_WITH_LOCK (lock) {
         continue;
     }
 }
@@ -116,14 +117,10 @@ static void make_and_free(void)
 }
 
 static const struct operation operations[] = {
-    {"lock.acquire", NULL, acquire, NULL, NULL},
-    {"lock.acquire_in_time", NULL, acquire_in_time, NULL, NULL},
-    {"lock.try", NULL, try, NULL, NULL},
-    {"lock.acquire_and_release", NULL, release, acquire, NULL},
-    {"lock.with", NULL, with, acquire, NULL},
-    {"lock.make", NULL, make, acquire, NULL},
-    {"lock.free", NULL, free_it, acquire, NULL},
-    {"lock.make_and_free", NULL, make_and_free, acquire, NULL},
+    {"lock.acquire", NULL, acquire, NULL, NULL}, {"lock.acquire_in_time", NULL, acquire_in_time, NULL, NULL},
+    {"lock.try", NULL, try, NULL, NULL},         {"lock.acquire_and_release", NULL, release, acquire, NULL},
+    {"lock.with", NULL, with, acquire, NULL},    {"lock.make", NULL, make, acquire, NULL},
+    {"lock.free", NULL, free_it, acquire, NULL}, {"lock.make_and_free", NULL, make_and_free, acquire, NULL},
 };
 
 const struct family lock_family = {operations, sizeof operations / sizeof *operations, run};

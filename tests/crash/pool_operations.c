@@ -46,7 +46,7 @@ static struct control {
     bool killed;
     _Atomic bool decided; /* the victim was killed, or let go */
     char problem[300];
-} *control;
+} * control;
 
 static void problem(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void problem(const char *format, ...)
@@ -669,7 +669,8 @@ static const struct operation operations[] = {
     {"pool.worker_forgotten_tasks", NULL, fire_and_forget, NULL, SCENE(.victim = WORKER, .workers = 1)},
     {"pool.worker_of_two", NULL, submit_three, NULL, SCENE(.victim = WORKER, .workers = 2)},
     {"pool.worker_map", NULL, submit_map, NULL, SCENE(.victim = WORKER, .workers = 1)},
-    {"pool.worker_map_retried", NULL, submit_map, NULL, SCENE(.victim = WORKER, .workers = 1, .options = {.retries = 1})},
+    {"pool.worker_map_retried", NULL, submit_map, NULL,
+     SCENE(.victim = WORKER, .workers = 1, .options = {.retries = 1})},
     {"pool.worker_map_of_two", NULL, submit_map, NULL, SCENE(.victim = WORKER, .workers = 2)},
     {"pool.worker_retires", NULL, submit_three, NULL,
      SCENE(.victim = WORKER, .workers = 1, .options = {.max_tasks_per_child = 1})},

@@ -253,6 +253,20 @@ static char state_of(pid_t pid)
     return end != NULL && end[1] != 0 ? end[2] : 'X';
 }
 
+void process_settles(pid_t pid)
+{
+    const struct timespec pause = {.tv_nsec = 50000};
+
+    /* A process that waits for the disk or a page is in another state than one that waits for a lock. */
+    for (int looks = 0; looks < 4 && !time_is_up(); nanosleep(&pause, NULL)) {
+        char state = state_of(pid);
+
+        if (state == 'Z' || state == 'X')
+            return;
+        looks = state == 'S' ? looks + 1 : 0;
+    }
+}
+
 enum wait_end { WAIT_STOPPED, WAIT_ENDED, WAIT_SLEEPS, WAIT_TIME };
 
 static enum wait_end wait_for(pid_t pid, bool may_block, int *status)
@@ -353,7 +367,8 @@ bool trace_jump(struct trace *trace, const struct point *point)
         if (peek_pc(trace->pid) == point->pc && step(trace, false, &signal) != WAIT_STOPPED)
             return gone(trace);
         set_code(trace->pid, point->pc, with_breakpoint);
-        if (ptrace(PTRACE_CONT, trace->pid, NULL, (long)signal) != 0 || wait_for(trace->pid, false, &status) != WAIT_STOPPED)
+        if (ptrace(PTRACE_CONT, trace->pid, NULL, (long)signal) != 0 ||
+            wait_for(trace->pid, false, &status) != WAIT_STOPPED)
             return gone(trace);
         signal = WSTOPSIG(status) != SIGTRAP ? WSTOPSIG(status) : 0;
         set_code(trace->pid, point->pc, original);
@@ -430,7 +445,8 @@ pid_t trace_newborn(pid_t parent, void (*cause)(void))
     ptrace(PTRACE_GETEVENTMSG, parent, NULL, &newborn);
     if (wait_for((pid_t)newborn, false, &status) != WAIT_STOPPED)
         return 0;
-    ptrace(PTRACE_SETOPTIONS, (pid_t)newborn, NULL, PTRACE_O_EXITKILL); /* it has its parent's, and is not to hand them on */
+    ptrace(PTRACE_SETOPTIONS, (pid_t)newborn, NULL,
+           PTRACE_O_EXITKILL); /* it has its parent's, and is not to hand them on */
     ptrace(PTRACE_DETACH, parent, NULL, NULL);
     return (pid_t)newborn;
 }

@@ -40,7 +40,7 @@ struct point {
 };
 
 struct trace {
-    pid_t pid; /* 0: it has ended and was reaped */
+    pid_t pid;           /* 0: it has ended and was reaped */
     struct watch *watch; /* NULL: only system calls count */
     bool ends_when_blocked;
     uint64_t steps;
@@ -84,6 +84,9 @@ void trace_free(struct trace *trace);
 int trace_kill(struct trace *trace);
 /* Lets it run on. */
 void trace_release(struct trace *trace, enum trace_end end);
+
+/* Waits until a process of this one's children sleeps, or has ended. */
+void process_settles(pid_t pid);
 
 /* Every wait above ends after that many seconds with TRACE_STUCK. */
 void time_limit(unsigned seconds);
