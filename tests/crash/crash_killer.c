@@ -23,7 +23,7 @@
 
 #include "tracer.h"
 
-#define DEFAULT_POINTS 45
+#define DEFAULT_POINTS 36
 #define DEFAULT_RECOVERIES 12
 #define SKIPPED 77
 

@@ -93,13 +93,13 @@ static void nested(void)
     MUST(mp_dict_free(scene.other));
 }
 
-/* Ten dicts, each in the one before. */
+/* Five dicts, each in the one before. */
 static void deep(void)
 {
     mp_dict *inner = scene.other;
 
     some();
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 5; i++) {
         mp_dict *outer;
 
         MUST(mp_manager_dict(scene.manager, &outer));
@@ -124,7 +124,7 @@ static void with_other(void)
 static void with_large_other(void)
 {
     some();
-    for (int i = 0; i < 100; i++)
+    for (int i = 0; i < 40; i++)
         MUST(mp_dict_set(scene.other, mp_int(i), mp_str(text_of((size_t)i))));
 }
 

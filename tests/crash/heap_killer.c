@@ -23,6 +23,7 @@
 /* With a waiter as well: every so many kills, all where there are few points. */
 #define WAITER_EVERY 4
 #define FEW 12
+#define LARGE ((size_t)16 << 20)
 #define WAITS_FOR 12 /* points */
 
 /* ---- what siblings report ---- */
@@ -305,7 +306,8 @@ static void kill_recoveries(const struct operation *operation, size_t point, siz
         failed(tally, operation, point, 0, 0, "the recovery does not end");
     size_t count = recovery.trace.count < most ? recovery.trace.count : most;
     for (size_t i = 0; i < count && tally->failures < MOST_FAILURES; i++) {
-        size_t at = chosen(i, most, recovery.trace.count);
+        /* Other ones after each victim. */
+        size_t at = (chosen(i, most, recovery.trace.count) + tally->killed) % recovery.trace.count;
 
         if (plan->recovery >= 0)
             at = (size_t)plan->recovery;
@@ -356,6 +358,8 @@ static void kill_at_points(const struct operation *operation, const struct plan 
                            const struct states *states, struct tally *tally)
 {
     size_t total = victim->trace.count, most = plan->points < total ? plan->points : total;
+    /* Where each run has many megabytes to put back, a part of them. */
+    most = field.base.size > LARGE && most <= total / 2 ? most / 3 + 1 : most;
     size_t *choice = calloc(total + 1, sizeof *choice);
     size_t count = choose_points(&victim->trace, most, choice), recovered = 0;
     /* Recoveries are killed after some of the victims, a few of each. */

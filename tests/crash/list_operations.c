@@ -58,7 +58,7 @@ static void words(void)
 static void nested(void)
 {
     some();
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 3; i++) {
         mp_list *outer;
 
         MUST(mp_manager_list(scene.manager, &outer));
@@ -170,11 +170,11 @@ static void extend_values(void)
 
 static void extend_many_values(void)
 {
-    mp_value value[60];
+    mp_value value[30];
 
-    for (int i = 0; i < 60; i++)
+    for (int i = 0; i < 30; i++)
         value[i] = i % 2 != 0 ? mp_int(i) : mp_str("a string in a block of its own");
-    MUST(mp_list_extend_values(scene.list, value, 60));
+    MUST(mp_list_extend_values(scene.list, value, 30));
 }
 
 static void slice(void)

@@ -217,9 +217,8 @@ static int look(const struct scene *scene, bool held)
 
 /* ---- the run ---- */
 
-/* One run, up to a point: by leaping to where another run has found it, or by steps. What is wrong then, or 0. */
-static int run_once(const struct scene *scene, void (*operate)(void), struct trace *trace, const struct point *leap,
-                    size_t point, bool *arrived)
+/* One run, up to a point. What is wrong then, or 0. */
+static int run_once(const struct scene *scene, void (*operate)(void), struct trace *trace, size_t point)
 {
     pid_t holder = scene->holder != NULL ? start(scene->holder, false) : 0;
 
@@ -227,7 +226,7 @@ static int run_once(const struct scene *scene, void (*operate)(void), struct tra
     if (scene->stale != NULL)
         start(scene->stale, true);
     trace_begin(trace, traced_child(scene->before, operate), NULL);
-    *arrived = leap != NULL ? trace_jump(trace, leap) : trace_run(trace, point) == TRACE_AT_POINT;
+    trace_run(trace, point);
     trace_kill(trace);
     int problem = look(scene, holder != 0);
     if (holder != 0)
@@ -243,8 +242,7 @@ static void run_scene(const struct scene *scene, const struct operation *operati
                       struct tally *tally)
 {
     struct trace found = {.record = true};
-    bool arrived;
-    int problem = run_once(scene, operation->operate, &found, NULL, SIZE_MAX, &arrived);
+    int problem = run_once(scene, operation->operate, &found, SIZE_MAX);
 
     tally->points = found.count;
     if (problem != 0)
@@ -255,13 +253,8 @@ static void run_scene(const struct scene *scene, const struct operation *operati
 
         if (point >= found.count)
             break;
-        problem = run_once(scene, operation->operate, &trace, &found.point[point], point, &arrived);
+        problem = run_once(scene, operation->operate, &trace, point);
         trace_free(&trace);
-        if (!arrived && problem == 0) {
-            problem = run_once(scene, operation->operate, &trace, NULL, point, &arrived);
-            trace_free(&trace);
-            tally->stepped++;
-        }
         tally->killed++;
         if (problem != 0)
             failed(tally, operation, point, -1, found.point[point].pc, problems[problem]);

@@ -595,8 +595,8 @@ static void end_stage(bool dead)
     expect_nobody();
 }
 
-/* One run, to a point; `leap` tells where another run has found it. Whether that was reached. */
-static bool run_once(const struct operation *operation, struct trace *trace, size_t point, const struct point *leap)
+/* One run, to a point. Whether that was reached. */
+static bool run_once(const struct operation *operation, struct trace *trace, size_t point)
 {
     struct watch watch = {NULL, 0, NULL};
 
@@ -612,11 +612,7 @@ static bool run_once(const struct operation *operation, struct trace *trace, siz
     } else {
         trace_begin(trace, victim, watch.count > 0 ? &watch : NULL);
         trace->ends_when_blocked = scene->victim != CALLER;
-        /* Where only system calls count, they come in the same order each time; elsewhere others move as well. */
-        if (leap != NULL && watch.count == 0 && scene->victim == CALLER)
-            end = trace_jump(trace, leap) ? TRACE_AT_POINT : TRACE_GONE;
-        else
-            end = trace_run(trace, point);
+        end = trace_run(trace, point);
         control->killed = end == TRACE_AT_POINT || end == TRACE_STUCK;
         if (end == TRACE_STUCK)
             problem("the victim hangs");
@@ -638,7 +634,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
     if (control == NULL)
         control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     scene = operation->scene;
-    run_once(operation, &found, SIZE_MAX, NULL);
+    run_once(operation, &found, SIZE_MAX);
     tally->points = found.count;
     if (control->problem[0] != 0)
         failed(tally, operation, found.count, -1, 0, control->problem);
@@ -648,7 +644,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
         struct trace trace = {.record = false};
         size_t point = plan->point >= 0 ? (size_t)plan->point : chosen(i, most, found.count);
 
-        tally->killed += run_once(operation, &trace, point, point < found.count ? &found.point[point] : NULL);
+        tally->killed += run_once(operation, &trace, point);
         trace_free(&trace);
         if (control->problem[0] != 0)
             failed(tally, operation, point, -1, point < found.count ? found.point[point].pc : 0, control->problem);

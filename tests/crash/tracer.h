@@ -75,7 +75,7 @@ bool trace_seize(pid_t pid);
 pid_t trace_newborn(pid_t parent, void (*cause)(void));
 
 void trace_begin(struct trace *trace, pid_t pid, struct watch *watch);
-/* Steps until point number `stop_at`; SIZE_MAX: to the end. */
+/* Goes on until point number `stop_at`; SIZE_MAX: to the end. */
 enum trace_end trace_run(struct trace *trace, size_t stop_at);
 /* Runs to a point that another trace recorded, without stepping. False: did not come by there (it has ended then). */
 bool trace_jump(struct trace *trace, const struct point *point);
