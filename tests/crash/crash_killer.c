@@ -23,8 +23,8 @@
 
 #include "tracer.h"
 
-#define DEFAULT_POINTS 36
-#define DEFAULT_RECOVERIES 12
+#define DEFAULT_POINTS 32
+#define DEFAULT_RECOVERIES 8
 #define SKIPPED 77
 
 static const struct family *const families[] = {&dict_family, &list_family,  &heap_family,

@@ -23,7 +23,6 @@
 /* With a waiter as well: every so many kills, all where there are few points. */
 #define WAITER_EVERY 4
 #define FEW 12
-#define LARGE ((size_t)16 << 20)
 #define WAITS_FOR 12 /* points */
 
 /* ---- what siblings report ---- */
@@ -83,26 +82,34 @@ static struct {
     struct image base;
 } field;
 
+/* Copies what can have changed: where the watch looks, once there is one. */
+static void image_copy(char *to, const char *from, size_t size)
+{
+    for (size_t i = 0; i < field.watch.count; i++) {
+        size_t at = (size_t)(field.watch.piece[i].at - (const char *)field.heap), length = field.watch.piece[i].length;
+
+        if (at < size)
+            memcpy(to + at, from + at, length < size - at ? length : size - at);
+    }
+    if (field.watch.count == 0)
+        memcpy(to, from, size);
+}
+
 static void image_save(struct image *image)
 {
     struct stat file;
 
     fstat(field.fd, &file);
     image->size = (size_t)file.st_size;
-    image->bytes = realloc(image->bytes, image->size);
-    memcpy(image->bytes, field.heap, image->size);
+    image->bytes = calloc(image->size, 1);
+    image_copy(image->bytes, (const char *)field.heap, image->size);
 }
 
 static void image_restore(const struct image *image)
 {
-    char *heap = (char *)field.heap;
-
     if (ftruncate(field.fd, (off_t)image->size) != 0)
         abort();
-    for (size_t at = 0; at < image->size; at += HEAP_PAGE) {
-        if (memcmp(heap + at, image->bytes + at, HEAP_PAGE) != 0)
-            memcpy(heap + at, image->bytes + at, HEAP_PAGE);
-    }
+    image_copy((char *)field.heap, image->bytes, image->size);
 }
 
 /* ---- what is watched ---- */
@@ -112,47 +119,55 @@ static const char *end_of_heap(void)
     return (const char *)field.heap + atomic_load(&field.heap->size);
 }
 
-struct pages {
+/* Pages that hold the heap's bookkeeping, before or after the operation. */
+static struct {
     unsigned char *wanted;
     size_t count;
-};
+} pages;
 
 static int want_edges(void *arg, uint64_t offset, uint64_t size)
 {
-    struct pages *pages = arg;
-    const uint64_t at[] = {offset - 8, offset, offset + size - 16, offset + size};
+    const uint64_t at[] = {offset - 16, offset, offset + size - 16, offset + size};
+    (void)arg;
 
     for (size_t i = 0; i < 4; i++)
-        pages->wanted[at[i] / HEAP_PAGE < pages->count ? at[i] / HEAP_PAGE : 0] = 1;
+        pages.wanted[at[i] / HEAP_PAGE] = 1;
     return 0;
 }
 
-/* A heap of some size is watched where its bookkeeping lies: what is inside of large blocks is of no interest to it. */
-static void watch_edges(uint64_t end)
+static void note_edges(void)
 {
-    struct pages pages = {calloc(end / HEAP_PAGE + 1, 1), end / HEAP_PAGE + 1};
+    uint64_t end = atomic_load(&field.heap->size);
+    size_t count = end / HEAP_PAGE + 1;
 
-    memset(pages.wanted, 1, WATCH_FIRST / HEAP_PAGE);
-    heap_lock(field.heap);
-    heap_check(field.heap, want_edges, &pages);
-    heap_unlock(field.heap);
-    for (size_t i = 0; i < pages.count; i++) {
-        if (pages.wanted[i])
-            watch_add(&field.watch, (char *)field.heap + i * HEAP_PAGE, HEAP_PAGE);
+    if (count > pages.count) {
+        pages.wanted = realloc(pages.wanted, count);
+        memset(pages.wanted + pages.count, 0, count - pages.count);
+        pages.count = count;
     }
-    free(pages.wanted);
+    pages.wanted[(end - 1) / HEAP_PAGE] = 1;
+    heap_lock(field.heap);
+    heap_check(field.heap, want_edges, NULL);
+    heap_unlock(field.heap);
 }
 
-/* After the operation was done: the heap is as large as it gets. */
+/* After the operation was done: the heap is as large as it gets. When it is of some size, it is watched where its bookkeeping
+ * lies: what is inside of large blocks is of no interest to it. */
 static void choose_watch(void)
 {
     uint64_t end = atomic_load(&field.heap->size);
 
+    note_edges();
     field.watch.end = end_of_heap;
     if (end <= WATCH_ALL)
         watch_add(&field.watch, field.heap, end);
-    else
-        watch_edges(end);
+    for (size_t i = 0; i < pages.count && end > WATCH_ALL; i++) {
+        if (pages.wanted[i] || i < WATCH_FIRST / HEAP_PAGE)
+            watch_add(&field.watch, (char *)field.heap + i * HEAP_PAGE, HEAP_PAGE);
+    }
+    free(pages.wanted);
+    pages.wanted = NULL;
+    pages.count = 0;
 }
 
 /* ---- processes ---- */
@@ -358,8 +373,6 @@ static void kill_at_points(const struct operation *operation, const struct plan 
                            const struct states *states, struct tally *tally)
 {
     size_t total = victim->trace.count, most = plan->points < total ? plan->points : total;
-    /* Where each run has many megabytes to put back, a part of them. */
-    most = field.base.size > LARGE && most <= total / 2 ? most / 3 + 1 : most;
     size_t *choice = calloc(total + 1, sizeof *choice);
     size_t count = choose_points(&victim->trace, most, choice), recovered = 0;
     /* Recoveries are killed after some of the victims, a few of each. */
@@ -416,6 +429,7 @@ static void explore(const struct operation *operation, const struct plan *plan, 
     struct states states = {.count = 0};
     struct walk victim = {.function = operation->operate, .image = &field.base};
 
+    note_edges();
     image_save(&field.base);
     learn_state(operation, NULL, &states, tally);
     learn_state(operation, operation->operate, &states, tally);

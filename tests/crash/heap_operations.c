@@ -186,7 +186,7 @@ static void nearly_full(void)
 
 static void large_in_use(void)
 {
-    take(1, 40 * MIB);
+    take(1, 25 * MIB);
     take(2, 9 * MIB);
     take(3, 100);
     drop(1);
@@ -210,7 +210,7 @@ static void take_from_hole(void)
 
 static void take_all_of_hole(void)
 {
-    take(0, 50 * MIB);
+    take(0, 36 * MIB);
 }
 
 static const struct operation operations[] = {
