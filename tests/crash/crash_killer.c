@@ -89,11 +89,13 @@ static void settle_down(char **arguments)
         personality(ADDR_NO_RANDOMIZE);
         execv("/proc/self/exe", arguments);
     }
+#ifdef __GLIBC__
     /* Nobody has to ask the system for private memory, now and then. */
     mallopt(M_TOP_PAD, 64 << 20);
     mallopt(M_TRIM_THRESHOLD, 256 << 20);
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
     free(malloc(1));
+#endif
     pin_to_one_cpu();
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 }

@@ -24,6 +24,8 @@
 #define WAITER_EVERY 4
 #define FEW 12
 #define WAITS_FOR 12 /* points */
+/* Recoveries that are killed after one victim. */
+#define RECOVERIES_EACH 6
 
 /* ---- what siblings report ---- */
 
@@ -369,41 +371,52 @@ static size_t choose_points(const struct trace *trace, size_t most, size_t *choi
     return count;
 }
 
+/* All that is done to one point. */
+static void kill_one(const struct operation *operation, const struct walk *victim, size_t point, size_t recoveries,
+                     bool waiter, const struct plan *plan, const struct states *states, struct tally *tally)
+{
+    kill_at(victim, point, tally);
+    tally->killed++;
+    if (recoveries > 0) {
+        kill_recoveries(operation, point, recoveries, plan, states, tally);
+        kill_at(victim, point, tally);
+    }
+    const char *problem = inspect(states);
+    if (problem == NULL && waiter) {
+        problem = kill_with_waiter(victim, point, states);
+        tally->waiters++;
+    }
+    if (problem != NULL)
+        failed(tally, operation, point, -1, victim->trace.point[point].pc, problem);
+}
+
 static void kill_at_points(const struct operation *operation, const struct plan *plan, const struct walk *victim,
                            const struct states *states, struct tally *tally)
 {
     size_t total = victim->trace.count, most = plan->points < total ? plan->points : total;
     size_t *choice = calloc(total + 1, sizeof *choice);
-    size_t count = choose_points(&victim->trace, most, choice), recovered = 0;
-    /* Recoveries are killed after some of the victims, a few of each. */
-    size_t each = plan->recoveries >= SIZE_MAX / 2 ? SIZE_MAX : 6, every = count * each / (plan->recoveries + 1) + 1;
+    size_t count = choose_points(&victim->trace, most, choice);
+    /* Recoveries are killed after some of the victims, a few of each; when all are asked for, all after each. */
+    bool all = plan->recoveries == SIZE_MAX;
+    size_t victims = (plan->recoveries + RECOVERIES_EACH - 1) / RECOVERIES_EACH;
+    size_t every = all ? 1 : victims == 0 ? SIZE_MAX : count / victims + 1;
 
-    if (each == SIZE_MAX)
-        every = 1;
     for (size_t i = 0; i < count && tally->failures < MOST_FAILURES; i++) {
-        size_t point = plan->point >= 0 ? (size_t)plan->point : choice[i];
+        bool recover = every != SIZE_MAX && i % every == every / 2;
 
-        if (point >= total)
-            break;
-        kill_at(victim, point, tally);
-        tally->killed++;
-        bool further = plan->point >= 0 ? plan->recovery >= 0 : plan->recoveries > 0 && i % every == every / 2;
-        if (further)
-            kill_recoveries(operation, point, each, plan, states, tally);
-        if (further)
-            kill_at(victim, point, tally);
-        recovered += further;
-        const char *problem = inspect(states);
-        if (problem == NULL && (i % WAITER_EVERY == 0 || total <= FEW)) {
-            problem = kill_with_waiter(victim, point, states);
-            tally->waiters++;
-        }
-        if (problem != NULL)
-            failed(tally, operation, point, -1, victim->trace.point[point].pc, problem);
-        if (plan->point >= 0)
-            break;
+        kill_one(operation, victim, choice[i], recover ? all ? SIZE_MAX : RECOVERIES_EACH : 0,
+                 i % WAITER_EVERY == 0 || total <= FEW, plan, states, tally);
     }
     free(choice);
+}
+
+/* The one that was asked for. */
+static void kill_at_point(const struct operation *operation, const struct plan *plan, const struct walk *victim,
+                          const struct states *states, struct tally *tally)
+{
+    if ((size_t)plan->point < victim->trace.count)
+        kill_one(operation, victim, (size_t)plan->point, plan->recovery >= 0 ? SIZE_MAX : 0, plan->recovery < 0, plan,
+                 states, tally);
 }
 
 /* The state after a function is done, nobody killed. */
@@ -440,7 +453,7 @@ static void explore(const struct operation *operation, const struct plan *plan, 
             failed(tally, operation, victim.trace.count, -1, 0, "the operation does not end");
         tally->points = victim.trace.count;
         if (tally->failures == 0)
-            kill_at_points(operation, plan, &victim, &states, tally);
+            (plan->point >= 0 ? kill_at_point : kill_at_points)(operation, plan, &victim, &states, tally);
         trace_free(&victim.trace);
     }
     for (size_t i = 0; i < states.count; i++)
