@@ -16,7 +16,8 @@
 #include "tracer.h"
 
 #define SECONDS 60 /* for one run: then something hangs */
-#define WATCH_ALL (UINT64_C(384) * 1024)
+/* A heap up to this size is watched and put back as a whole; of a larger one, just the allocator's own words. */
+#define WATCH_ALL (UINT64_C(4) << 20)
 #define WATCH_FIRST (UINT64_C(128) * 1024)
 #define STATE_SIZE ((size_t)4 << 20)
 #define MOST_FAILURES 5
