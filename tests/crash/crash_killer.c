@@ -1,10 +1,10 @@
 /* The step-by-step killer: proves that nothing is lost, corrupted or stuck when processes die.
  *
- * For each operation in its tables, a traced process does the operation, and every point is found at which its death would
- * leave something else behind than at the point before (tracer.h). Then, for each such point, in a fresh run, the process is
- * really killed there, with SIGKILL; a sibling uses the structure, and all is checked: the heap's invariants and accounting, the
- * container's, and that the content is exactly that of before or of after the operation. The sibling's recovery is killed at its
- * own points in the same way, and a third process has to find all well.
+ * For each operation in its tables, a traced process does the operation, and every point is found at which its death
+ * would leave something else behind than at the point before (tracer.h). Then, for each such point, in a fresh run, the
+ * process is really killed there, with SIGKILL; a sibling uses the structure, and all is checked: the heap's invariants
+ * and accounting, the container's, and that the content is exactly that of before or of after the operation. The
+ * sibling's recovery is killed at its own points in the same way, and a third process has to find all well.
  *
  * By default a fair part of all points is taken, always the same. --all takes all of them, which takes long. */
 #include "killer.h"
@@ -78,8 +78,8 @@ static void run(const struct family *family, const struct operation *operation, 
     total->failures += tally.failures;
 }
 
-/* The same addresses and the same code paths in each run: no randomised layout, no looking up of symbols; and copying by loops, not by an instruction
- * that repeats itself, which would be stepped byte by byte. */
+/* The same addresses and the same code paths in each run: no randomised layout, no looking up of symbols; and copying
+ * by loops, not by an instruction that repeats itself, which would be stepped byte by byte. */
 static void settle_down(char **arguments)
 {
     if (getenv("CRASH_KILLER") == NULL) {

@@ -154,8 +154,8 @@ static void note_edges(void)
     heap_unlock(field.heap);
 }
 
-/* After the operation was done: the heap is as large as it gets. When it is of some size, it is watched where its bookkeeping
- * lies: what is inside of large blocks is of no interest to it. */
+/* After the operation was done: the heap is as large as it gets. When it is of some size, it is watched where its
+ * bookkeeping lies: what is inside of large blocks is of no interest to it. */
 static void choose_watch(void)
 {
     uint64_t end = atomic_load(&field.heap->size);
@@ -287,8 +287,8 @@ static pid_t start_waiter(void)
     return pid;
 }
 
-/* As kill_at(), with somebody who wants the locks that the victim has, and sleeps until it gets them, since some points before the
- * victim dies. What is wrong then, or NULL. */
+/* As kill_at(), with somebody who wants the locks that the victim has, and sleeps until it gets them, since some points
+ * before the victim dies. What is wrong then, or NULL. */
 static const char *kill_with_waiter(const struct walk *found, size_t point, const struct states *states)
 {
     struct walk walk = {.function = found->function, .image = found->image};
@@ -343,7 +343,8 @@ static void kill_recoveries(const struct operation *operation, size_t point, siz
     free(crash.bytes);
 }
 
-/* The points to kill at: those of code that comes by again and again (copying loops) take a quarter of what is allowed. */
+/* The points to kill at: those of code that comes by again and again (copying loops) take a quarter of what is allowed.
+ */
 static size_t choose_points(const struct trace *trace, size_t most, size_t *choice)
 {
     size_t plain = 0, count = 0;

@@ -11,8 +11,8 @@ struct scene {
     void (*destroy)(void);
     /* Takes every lock there is, so that whatever a dead one left is repaired. */
     void (*recover)(void);
-    /* In a sibling, first thing after the death: uses the structure as any program would, and proves that it is whole. Adds
-     * what it holds to the report, and reports what is wrong. */
+    /* In a sibling, first thing after the death: uses the structure as any program would, and proves that it is whole.
+     * Adds what it holds to the report, and reports what is wrong. */
     void (*inspect)(void);
 };
 

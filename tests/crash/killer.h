@@ -36,7 +36,8 @@ struct family {
 
 extern const struct family dict_family, list_family, heap_family, lock_family, named_family, pool_family;
 
-/* Which of `total` to take when at most `most` are wanted: number i of the choice. Evenly spread, first and last included. */
+/* Which of `total` to take when at most `most` are wanted: number i of the choice. Evenly spread, first and last
+ * included. */
 static inline size_t chosen(size_t i, size_t most, size_t total)
 {
     return total <= most ? i : most < 2 ? total / 2 : i * (total - 1) / (most - 1);

@@ -1,6 +1,6 @@
-/* Named objects: made, opened, closed, removed by processes that are killed before and after each of their system calls (all
- * that others can see of it is in the file system). Whoever comes next finds an object that is whole, or none, and never
- * a name that cannot be used; after the last one nothing is left. */
+/* Named objects: made, opened, closed, removed by processes that are killed before and after each of their system calls
+ * (all that others can see of it is in the file system). Whoever comes next finds an object that is whole, or none, and
+ * never a name that cannot be used; after the last one nothing is left. */
 #include <mp.h>
 #include <signal.h>
 #include <stdio.h>

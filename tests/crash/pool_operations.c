@@ -1,10 +1,10 @@
 /* Pools: workers, keepers and callers that are killed at every step of what they do.
  *
- * Each run has a pool of its own, made by a process that plays the caller. When everybody in it sleeps, the tracer takes hold of
- * the victim; then the caller gives the cause (submits tasks, say) and is stopped, so that nobody but the victim moves while it
- * is stepped. After its death the caller goes on, and has to find: of a dead worker, every result but that of the task it had, and
- * a pool as large as before, which works, closes and joins; of a dead keeper, an error at once instead of a wait without end. Of a
- * dead caller, nothing may be left at all: no process, no file. */
+ * Each run has a pool of its own, made by a process that plays the caller. When everybody in it sleeps, the tracer
+ * takes hold of the victim; then the caller gives the cause (submits tasks, say) and is stopped, so that nobody but the
+ * victim moves while it is stepped. After its death the caller goes on, and has to find: of a dead worker, every result
+ * but that of the task it had, and a pool as large as before, which works, closes and joins; of a dead keeper, an error
+ * at once instead of a wait without end. Of a dead caller, nothing may be left at all: no process, no file. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

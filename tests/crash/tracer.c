@@ -518,7 +518,8 @@ void trace_release(struct trace *trace, enum trace_end end)
     if (end == TRACE_BLOCKED) {
         ptrace(PTRACE_INTERRUPT, trace->pid, NULL, NULL);
         wait_for(trace->pid, false, &status);
-        /* The system call that was interrupted may have sent the trap of a step: without a tracer it would be deadly. */
+        /* The system call that was interrupted may have sent the trap of a step: without a tracer it would be deadly.
+         */
         if (ptrace(PTRACE_PEEKSIGINFO, trace->pid, &first, &info) == 1 && info.si_signo == SIGTRAP) {
             ptrace(PTRACE_CONT, trace->pid, NULL, NULL);
             wait_for(trace->pid, false, &status);

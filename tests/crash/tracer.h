@@ -1,8 +1,8 @@
 /* Single-stepping a process, and finding the instructions after which shared memory differs.
  *
- * A POINT is a moment between two instructions of the traced process at which a death would leave something else behind than at
- * the moment before: after an instruction that changed what is watched, and right before and right after each system call.
- * Points are numbered from 0 in the order in which they come. */
+ * A POINT is a moment between two instructions of the traced process at which a death would leave something else behind
+ * than at the moment before: after an instruction that changed what is watched, and right before and right after each
+ * system call. Points are numbered from 0 in the order in which they come. */
 #ifndef TRACER_H
 #define TRACER_H
 
@@ -61,8 +61,8 @@ enum trace_end {
 /* Makes this machine's child run one process at a time together with its tracer: both on one CPU. */
 void pin_to_one_cpu(void);
 
-/* A process that calls before(), unless that is NULL, and then stops to be traced; from there on it calls function(), then
- * trace_mark_end(), and ends. */
+/* A process that calls before(), unless that is NULL, and then stops to be traced; from there on it calls function(),
+ * then trace_mark_end(), and ends. */
 pid_t traced_child(void (*before)(void), void (*function)(void));
 /* In a process: stops it for its parent, which traces it from here. */
 void trace_me(void);
@@ -70,8 +70,8 @@ void trace_me(void);
 void trace_mark_end(void);
 /* Takes hold of a process that is not a child. False: it is gone. */
 bool trace_seize(pid_t pid);
-/* Of a process that is held and stopped: lets it go on until it forks, gives it up, and holds the newborn, which it returns, from
- * its first instruction on. `cause`, if not NULL, is called when it runs. 0: it did not fork. */
+/* Of a process that is held and stopped: lets it go on until it forks, gives it up, and holds the newborn, which it
+ * returns, from its first instruction on. `cause`, if not NULL, is called when it runs. 0: it did not fork. */
 pid_t trace_newborn(pid_t parent, void (*cause)(void));
 
 void trace_begin(struct trace *trace, pid_t pid, struct watch *watch);
