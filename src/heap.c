@@ -427,7 +427,7 @@ int heap_check(struct heap *heap, heap_visitor *visit, void *arg)
     struct tally tally = {0, 0};
     uint64_t size = get(&heap->size);
 
-    if (atomic_load(&heap->undo.count) != 0 || get(&heap->carving) != 0 || size > heap->limit || size % HEAP_PAGE != 0)
+    if (atomic_load(&heap->undo.count) != 0 || size > heap->limit || size % HEAP_PAGE != 0)
         return MP_ECORRUPT;
     int result = check_blocks(heap, visit, arg, &tally);
     if (result != 0)

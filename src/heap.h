@@ -37,7 +37,7 @@ struct heap {
     _Atomic uint64_t objects; /* chain of all objects ever made (object.h) */
     _Atomic uint64_t spare;   /* chain of objects free for reuse */
     _Atomic uint64_t dead;    /* chain of objects whose content is still to be released */
-    _Atomic uint64_t carving; /* owns the block of an object that is being made; 0 outside that one change */
+    _Atomic uint64_t carving; /* owns the block that the next object is made of; 0 unless its maker died over it */
     _Atomic uint64_t classes; /* bit per class with a free block */
     _Atomic uint64_t subclasses[HEAP_CLASSES];
     _Atomic uint64_t first_free[HEAP_CLASSES][HEAP_SUBCLASSES];
@@ -101,7 +101,8 @@ static inline void heap_commit(struct heap *heap)
     undo_commit(&heap->undo);
 }
 /* The same as heap_alloc() between heap_lock() and heap_commit(): joins the words set after it (it must be the first, as it
- * may have to commit a growth of its own). Up to 8 more words may be set with it. */
+ * may have to commit a growth of its own). Up to 8 more words may be set with it. Nothing may be written into the block before
+ * the commit: should it be taken back, the words of the free lists have to be there. */
 int heap_alloc_locked(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 
 /* The checker. Walks all blocks and free lists, between heap_lock() and heap_unlock(); 0 or MP_ECORRUPT. `visit`, when given,

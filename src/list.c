@@ -1151,18 +1151,38 @@ int mp_list_reverse(mp_list *handle)
     return error;
 }
 
+/* The list's own values, and behind them the other's: one new list, which is nobody's until it is whole. */
+static int concat(struct object *list, const struct snapshot *others, mp_list **sum)
+{
+    uint64_t length = length_of(list);
+    mp_value *values = malloc((length + others->count + 1) * sizeof *values);
+
+    if (values == NULL)
+        return MP_ENOMEM;
+    for (uint64_t i = 0; i < length; i++)
+        values[i] = cell_view(object_heap(list), cell_at(list, i));
+    for (size_t i = 0; i < others->count; i++)
+        values[length + i] = others->item[i].value;
+    int error = derive(list, values, sizeof *values, length + others->count, sum);
+    free(values);
+    return error;
+}
+
 int mp_list_concat(mp_list *a, mp_list *b, mp_list **sum)
 {
-    mp_list *result;
-    int error = sum == NULL || !object_is(b, OBJECT_LIST) ? MP_EINVAL : mp_list_copy(a, &result);
+    struct snapshot others;
 
+    if (sum == NULL || !object_is(a, OBJECT_LIST))
+        return MP_EINVAL;
+    int error = snapshot_take(object_of(b), OBJECT_LIST, &others);
     if (error != 0)
         return error;
-    error = mp_list_extend(result, b);
-    if (error != 0)
-        mp_list_free(result);
-    else
-        *sum = result;
+    error = lock_for(a, NULL);
+    if (error == 0) {
+        error = concat(object_of(a), &others, sum);
+        object_unlock(object_of(a));
+    }
+    snapshot_free(&others);
     return error;
 }
 

@@ -37,9 +37,13 @@ static struct object *take_object(struct heap *heap, int *error)
         heap_set(heap, &heap->spare, get(&object->next));
         return object;
     }
-    *error = heap_alloc_locked(heap, sizeof(struct object) + 63, &heap->carving);
-    if (*error != 0)
-        return NULL;
+    /* A step of its own: while a block may still be taken back, the free lists' words inside it must not be touched. */
+    if (get(&heap->carving) == 0) {
+        *error = heap_alloc_locked(heap, sizeof(struct object) + 63, &heap->carving);
+        if (*error != 0)
+            return NULL;
+        heap_commit(heap);
+    }
     /* Aligned to cache lines, so that readers' words and the mutex lie in different ones. */
     uint64_t offset = (get(&heap->carving) + 63) / 64 * 64;
     object = heap_at(heap, offset);
@@ -233,6 +237,12 @@ int object_free(struct object *object, uint64_t magic)
 }
 
 /* ---- locking ---- */
+
+bool object_is_after_all(const struct object *object, uint64_t magic)
+{
+    heap_settle(object_heap(object));
+    return get(&object->magic) == magic;
+}
 
 int object_lock(struct object *object, uint64_t magic)
 {

@@ -211,6 +211,7 @@ static int check_locked(struct check *check, void (*extra)(struct heap *, object
         mark_object(check, object);
         at = get(&object->next_all);
     }
+    mark(check, get(&heap->carving));
     /* The root is held by the header. */
     if (get(&heap->root) != 0 && heap->kind == HEAP_MANAGER)
         add(&check->shares, get(&heap->root));

@@ -1,0 +1,208 @@
+#include "containers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "object.h"
+
+#define LONGEST_TEXT 200000
+
+struct containers scene;
+
+void must(int error, const char *call)
+{
+    if (error == 0)
+        return;
+    fprintf(stderr, "%s: %s\n", call, mp_strerror(error));
+    abort();
+}
+
+const char *text_of(size_t length)
+{
+    static char text[LONGEST_TEXT + 1];
+
+    for (size_t i = 0; text[0] == 0 && i < LONGEST_TEXT; i++)
+        text[LONGEST_TEXT - 1 - i] = (char)('a' + i % 26);
+    return text + LONGEST_TEXT - length;
+}
+
+static struct heap *heap(void)
+{
+    return (struct heap *)scene.manager;
+}
+
+static struct heap *create(void)
+{
+    text_of(0); /* so that no victim has to make it */
+    MUST(mp_manager_create(&scene.manager, NULL));
+    /* The same hashes in every run of the program, so that a point keeps its number. */
+    heap()->seed[0] = UINT64_C(0x0123456789abcdef);
+    heap()->seed[1] = UINT64_C(0xfedcba9876543210);
+    MUST(mp_manager_dict(scene.manager, &scene.dict));
+    MUST(mp_manager_dict(scene.manager, &scene.other));
+    MUST(mp_manager_list(scene.manager, &scene.list));
+    MUST(mp_manager_list(scene.manager, &scene.more));
+    return heap();
+}
+
+static void destroy(void)
+{
+    MUST(mp_manager_free(scene.manager));
+}
+
+static void recover(void)
+{
+    heap_settle(heap());
+    for (uint64_t at = atomic_load(&heap()->objects); at != 0;) {
+        struct object *object = heap_at(heap(), at);
+
+        if (object_lock(object, atomic_load(&object->magic)) == 0)
+            object_unlock(object);
+        at = atomic_load(&object->next_all);
+    }
+}
+
+/* ---- inspecting ---- */
+
+static char *json_of(struct object *object)
+{
+    char *text = NULL;
+    int error = MP_EINVAL;
+
+    if (object_is(object, OBJECT_DICT))
+        error = mp_dict_json((mp_dict *)object, &text);
+    else if (object_is(object, OBJECT_LIST))
+        error = mp_list_json((mp_list *)object, &text);
+    else
+        return strdup("gone");
+    /* One that is gone in the meantime: the recovery buried it. */
+    if (error == MP_EINVAL)
+        return strdup("gone");
+    if (error != 0)
+        report_problem("a container cannot be printed: %s", mp_strerror(error));
+    return error == 0 ? text : strdup("?");
+}
+
+/* What readers that take no lock see of the scene's containers. */
+static char *look(void)
+{
+    char *text = NULL, *all = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&all, &size);
+    mp_value value;
+    size_t length = 0;
+    int error;
+
+    for (int i = 0; i < 8; i++) {
+        const char *keys[] = {"a", "b", "c", "k0", "k1", "k9", "key of more than sixteen characters", "new"};
+
+        error = mp_dict_get(scene.dict, mp_str(keys[i]), &value);
+        if (error == 0) {
+            must(mp_value_json(&value, &text), "mp_value_json");
+            fprintf(stream, "%s ", text);
+            free(text);
+            mp_value_free(&value);
+        } else if (error != MP_EKEY && error != MP_EINVAL) {
+            report_problem("mp_dict_get(%s): %s", keys[i], mp_strerror(error));
+        }
+    }
+    error = mp_list_length(scene.list, &length);
+    for (int64_t i = -3; i < 3; i++) {
+        error = mp_list_get(scene.list, i, &value);
+        if (error == 0) {
+            must(mp_value_json(&value, &text), "mp_value_json");
+            fprintf(stream, "%s ", text);
+            free(text);
+            mp_value_free(&value);
+        } else if (error != MP_EINDEX && error != MP_EINVAL) {
+            report_problem("mp_list_get(%d): %s", (int)i, mp_strerror(error));
+        }
+    }
+    fclose(stream);
+    return all;
+}
+
+/* Every container there is, in the order of their places. */
+static char *everything(void)
+{
+    char *all = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&all, &size);
+    uint64_t last = 0;
+
+    for (;;) {
+        uint64_t next = UINT64_MAX;
+
+        for (uint64_t at = atomic_load(&heap()->objects); at != 0;) {
+            struct object *object = heap_at(heap(), at);
+
+            if (at > last && at < next && (object_is(object, OBJECT_DICT) || object_is(object, OBJECT_LIST)))
+                next = at;
+            at = atomic_load(&object->next_all);
+        }
+        if (next == UINT64_MAX)
+            break;
+        char *text = json_of(heap_at(heap(), next));
+        fprintf(stream, "%s\n", text);
+        free(text);
+        last = next;
+    }
+    fclose(stream);
+    return all;
+}
+
+static void check(const char *when)
+{
+    int error = mp_manager_check(scene.manager);
+
+    if (error != 0)
+        report_problem("%s: mp_manager_check: %s", when, mp_strerror(error));
+}
+
+static void expect_same(const char *what, char *before, char *after)
+{
+    if (strcmp(before, after) != 0)
+        report_problem("%s changed by itself: %.200s | %.200s", what, before, after);
+    free(before);
+    free(after);
+}
+
+/* Changes each of the scene's containers, and takes the change back. */
+static void use_all(void)
+{
+    mp_dict *dicts[] = {scene.dict, scene.other};
+    mp_list *lists[] = {scene.list, scene.more};
+
+    for (int i = 0; i < 2; i++) {
+        int error = mp_dict_set_str(dicts[i], "the sibling's key, a long one", text_of(40));
+
+        if (error == 0)
+            error = mp_dict_delete(dicts[i], "the sibling's key, a long one");
+        if (error != 0 && error != MP_EINVAL)
+            report_problem("a dict cannot be used: %s", mp_strerror(error));
+        error = mp_list_append_str(lists[i], text_of(40));
+        if (error == 0)
+            error = mp_list_pop(lists[i], -1, NULL);
+        if (error != 0 && error != MP_EINVAL)
+            report_problem("a list cannot be used: %s", mp_strerror(error));
+    }
+}
+
+static void inspect(void)
+{
+    char *seen = look();
+    char *dict = json_of((struct object *)scene.dict), *list = json_of((struct object *)scene.list);
+
+    check("after the death");
+    char *state = everything();
+    report_state(state);
+    expect_same("what readers see", seen, look());
+    expect_same("the dict", dict, json_of((struct object *)scene.dict));
+    expect_same("the list", list, json_of((struct object *)scene.list));
+    use_all();
+    expect_same("the whole", state, everything());
+    check("after use");
+}
+
+const struct scene containers_scene = {create, destroy, recover, inspect};

@@ -1,0 +1,24 @@
+/* The scene of dicts and lists: a manager with some of each. */
+#ifndef CONTAINERS_H
+#define CONTAINERS_H
+
+#include <mp.h>
+
+#include "heap_killer.h"
+
+struct containers {
+    mp_manager *manager;
+    mp_dict *dict, *other;
+    mp_list *list, *more;
+};
+
+extern struct containers scene;
+extern const struct scene containers_scene;
+
+/* An operation of a test that fails is a fault of the test. */
+#define MUST(call) must((call), #call)
+void must(int error, const char *call);
+/* A string of so many characters. */
+const char *text_of(size_t length);
+
+#endif

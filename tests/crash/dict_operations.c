@@ -1,0 +1,402 @@
+/* What is done to dicts while they die. */
+#include "containers.h"
+#include "dict_table.h"
+
+#define LONG_KEY "key of more than sixteen characters"
+
+static void run(const struct operation *operation, const struct plan *plan, struct tally *tally)
+{
+    heap_killer_run(&containers_scene, operation, plan, tally);
+}
+
+/* ---- what is there before ---- */
+
+static void numbers(int from, int to)
+{
+    for (int i = from; i < to; i++)
+        MUST(mp_dict_set(scene.dict, mp_int(i), mp_int(i * i)));
+}
+
+static void some(void)
+{
+    MUST(mp_dict_set_int(scene.dict, "a", 1));
+    MUST(mp_dict_set_str(scene.dict, "b", text_of(5)));
+    MUST(mp_dict_set_str(scene.dict, "c", text_of(50)));
+    MUST(mp_dict_set_float(scene.dict, LONG_KEY, 0.5));
+    MUST(mp_dict_set_bytes(scene.dict, "k0", text_of(500), 500));
+}
+
+static void seven(void)
+{
+    some();
+    MUST(mp_dict_set_int(scene.dict, "k1", 6));
+    MUST(mp_dict_set_int(scene.dict, "k9", 7));
+}
+
+static void eight(void)
+{
+    seven();
+    MUST(mp_dict_set_none(scene.dict, "eighth"));
+}
+
+static void full_1024(void)
+{
+    numbers(0, 1024);
+}
+
+static void full_8192(void)
+{
+    numbers(0, 8 * 1024);
+}
+
+static void mostly_removed(void)
+{
+    numbers(0, 64);
+    for (int i = 2; i < 62; i++)
+        MUST(mp_dict_remove(scene.dict, mp_int(i)));
+}
+
+static void about_to_shrink(void)
+{
+    numbers(0, 4096);
+    for (int i = 1024; i < 4096; i++)
+        MUST(mp_dict_remove(scene.dict, mp_int(i)));
+}
+
+/* An index of 16 slots, 13 of which are not empty: one more entry, and it is built anew. */
+static void many_tombstones(void)
+{
+    const struct object *dict = (const struct object *)scene.dict;
+
+    for (int i = 0; dict_word(dict, DICT_FILL) < 13; i++) {
+        MUST(mp_dict_set(scene.dict, mp_int(i), mp_none()));
+        MUST(mp_dict_remove(scene.dict, mp_int(i)));
+    }
+}
+
+static void last_of_many(void)
+{
+    numbers(0, 2300);
+    for (int i = 1; i < 2300; i++)
+        MUST(mp_dict_remove(scene.dict, mp_int(i)));
+}
+
+/* dict["c"] is a dict which holds a list and strings, and that nobody else holds. */
+static void nested(void)
+{
+    mp_list *list;
+
+    some();
+    MUST(mp_manager_list(scene.manager, &list));
+    MUST(mp_list_append_str(list, text_of(100)));
+    MUST(mp_list_append_int(list, 2));
+    MUST(mp_dict_set_list(scene.other, "list", list));
+    MUST(mp_dict_set_str(scene.other, "text", text_of(300)));
+    MUST(mp_dict_set_dict(scene.dict, "c", scene.other));
+    MUST(mp_list_free(list));
+    MUST(mp_dict_free(scene.other));
+}
+
+/* Five dicts, each in the one before. */
+static void deep(void)
+{
+    mp_dict *inner = scene.other;
+
+    some();
+    for (int i = 0; i < 5; i++) {
+        mp_dict *outer;
+
+        MUST(mp_manager_dict(scene.manager, &outer));
+        MUST(mp_dict_set_dict(outer, LONG_KEY, inner));
+        MUST(mp_dict_free(inner));
+        inner = outer;
+    }
+    MUST(mp_dict_set_dict(scene.dict, "c", inner));
+    MUST(mp_dict_free(inner));
+}
+
+static void with_other(void)
+{
+    nested();
+    MUST(mp_manager_dict(scene.manager, &scene.other));
+    MUST(mp_dict_set_str(scene.other, "a", text_of(60)));
+    MUST(mp_dict_set_str(scene.other, LONG_KEY " too", text_of(6)));
+    MUST(mp_dict_set_int(scene.other, "c", 3));
+    MUST(mp_dict_set_list(scene.other, "d", scene.list));
+}
+
+static void with_large_other(void)
+{
+    some();
+    for (int i = 0; i < 40; i++)
+        MUST(mp_dict_set(scene.other, mp_int(i), mp_str(text_of((size_t)i))));
+}
+
+/* ---- insert ---- */
+
+#define INSERT(name_, value_) \
+    static void insert_##name_(void) \
+    { \
+        MUST(mp_dict_set(scene.dict, mp_str("new"), value_)); \
+    }
+#define OVERWRITE(name_, key_, value_) \
+    static void overwrite_##name_(void) \
+    { \
+        MUST(mp_dict_set(scene.dict, mp_str(key_), value_)); \
+    }
+
+INSERT(none, mp_none())
+INSERT(bool, mp_bool(true))
+INSERT(int, mp_int(7))
+INSERT(float, mp_float(7.5))
+INSERT(str8, mp_str(text_of(8)))
+INSERT(str9, mp_str(text_of(9)))
+INSERT(str100, mp_str(text_of(100)))
+INSERT(str5000, mp_str(text_of(5000)))
+INSERT(str100000, mp_str(text_of(100000)))
+INSERT(bytes, mp_bytes(text_of(33), 33))
+INSERT(dict, mp_dict_value(scene.other))
+INSERT(list, mp_list_value(scene.list))
+OVERWRITE(int_by_int, "a", mp_int(-9))
+OVERWRITE(int_by_float, "a", mp_float(-9))
+OVERWRITE(int_by_str8, "a", mp_str(text_of(8)))
+OVERWRITE(int_by_str200, "a", mp_str(text_of(200)))
+OVERWRITE(int_by_dict, "a", mp_dict_value(scene.other))
+OVERWRITE(str_by_same_size, "c", mp_strn(text_of(51), 50))
+OVERWRITE(str_by_larger, "c", mp_str(text_of(3000)))
+OVERWRITE(str_by_smaller, "c", mp_str(text_of(20)))
+OVERWRITE(str_by_none, "c", mp_none())
+OVERWRITE(float_by_float, LONG_KEY, mp_float(1e300))
+OVERWRITE(bytes_by_list, "k0", mp_list_value(scene.list))
+OVERWRITE(dict_by_itself, "c", mp_dict_value(scene.dict))
+OVERWRITE(dict_by_int, "c", mp_int(3))
+
+static void insert_long_key(void)
+{
+    MUST(mp_dict_set_str(scene.dict, "another key of more than sixteen characters", text_of(77)));
+}
+
+static void insert_number(void)
+{
+    MUST(mp_dict_set(scene.dict, mp_int(100000), mp_str(text_of(30))));
+}
+
+/* ---- removing ---- */
+
+static void delete_int(void)
+{
+    MUST(mp_dict_delete(scene.dict, "a"));
+}
+
+static void delete_long(void)
+{
+    MUST(mp_dict_delete(scene.dict, LONG_KEY));
+}
+
+static void delete_c(void)
+{
+    MUST(mp_dict_delete(scene.dict, "c"));
+}
+
+static void delete_1022(void)
+{
+    MUST(mp_dict_remove(scene.dict, mp_int(1022)));
+}
+
+static void delete_0(void)
+{
+    MUST(mp_dict_remove(scene.dict, mp_int(0)));
+}
+
+static void pop_c(void)
+{
+    mp_value value;
+
+    MUST(mp_dict_pop(scene.dict, mp_str("c"), &value));
+}
+
+static void popitem(void)
+{
+    mp_value key, value;
+
+    MUST(mp_dict_popitem(scene.dict, &key, &value));
+}
+
+static void clear(void)
+{
+    MUST(mp_dict_clear(scene.dict));
+}
+
+static void free_handle(void)
+{
+    MUST(mp_dict_free(scene.dict));
+}
+
+/* ---- atomic forms ---- */
+
+static void add_there(void)
+{
+    MUST(mp_dict_add_int(scene.dict, "a", 41, NULL));
+}
+
+static void add_missing(void)
+{
+    MUST(mp_dict_add_int(scene.dict, "another key of more than sixteen characters", 41, NULL));
+}
+
+static void transfer_there(void)
+{
+    MUST(mp_dict_transfer_int(scene.dict, "k1", "k9", 5));
+}
+
+static void transfer_missing(void)
+{
+    MUST(mp_dict_transfer_int(scene.dict, "missing source, a long name", "missing target, a long name", 5));
+}
+
+static void setdefault(void)
+{
+    MUST(mp_dict_setdefault(scene.dict, mp_str("new"), mp_str(text_of(90)), NULL));
+}
+
+static void compare_and_swap(void)
+{
+    MUST(mp_dict_compare_and_swap(scene.dict, mp_str("a"), mp_int(1), mp_str(text_of(90))));
+}
+
+static void move_to_new(void)
+{
+    MUST(mp_dict_move(scene.dict, mp_str("c"), mp_str("the new place, of a long name")));
+}
+
+static void move_over(void)
+{
+    MUST(mp_dict_move(scene.dict, mp_str(LONG_KEY), mp_str("c")));
+}
+
+static int append_to(mp_value *value, bool present, void *arg)
+{
+    (void)arg;
+    *value = present ? mp_str(text_of(70)) : mp_int(1);
+    return 0;
+}
+
+static void apply(void)
+{
+    MUST(mp_dict_apply(scene.dict, mp_str("c"), append_to, NULL));
+}
+
+static void apply_missing(void)
+{
+    MUST(mp_dict_apply(scene.dict, mp_str("new"), append_to, NULL));
+}
+
+/* ---- whole dicts ---- */
+
+static void update(void)
+{
+    MUST(mp_dict_update(scene.dict, scene.other));
+}
+
+static void copy(void)
+{
+    mp_dict *made;
+
+    MUST(mp_dict_copy(scene.dict, &made));
+}
+
+static void keys(void)
+{
+    mp_list *made;
+
+    MUST(mp_dict_keys(scene.dict, &made));
+}
+
+static void values(void)
+{
+    mp_list *made;
+
+    MUST(mp_dict_values(scene.dict, &made));
+}
+
+static void items(void)
+{
+    mp_list *made;
+
+    MUST(mp_dict_items(scene.dict, &made));
+}
+
+static void make(void)
+{
+    mp_dict *made;
+
+    MUST(mp_manager_dict(scene.manager, &made));
+}
+
+static const struct operation operations[] = {
+    {"dict.make", some, make, NULL, NULL},
+    {"dict.insert_first", NULL, insert_str100, NULL, NULL},
+    {"dict.insert_none", some, insert_none, NULL, NULL},
+    {"dict.insert_bool", some, insert_bool, NULL, NULL},
+    {"dict.insert_int", some, insert_int, NULL, NULL},
+    {"dict.insert_float", some, insert_float, NULL, NULL},
+    {"dict.insert_str8", some, insert_str8, NULL, NULL},
+    {"dict.insert_str9", some, insert_str9, NULL, NULL},
+    {"dict.insert_str100", some, insert_str100, NULL, NULL},
+    {"dict.insert_str5000", some, insert_str5000, NULL, NULL},
+    {"dict.insert_str100000", some, insert_str100000, NULL, NULL},
+    {"dict.insert_bytes", some, insert_bytes, NULL, NULL},
+    {"dict.insert_dict", some, insert_dict, NULL, NULL},
+    {"dict.insert_list", some, insert_list, NULL, NULL},
+    {"dict.insert_long_key", some, insert_long_key, NULL, NULL},
+    {"dict.insert_number_key", some, insert_number, NULL, NULL},
+    {"dict.insert_grow_segment", eight, insert_long_key, NULL, NULL},
+    {"dict.insert_new_segment", full_1024, insert_number, NULL, NULL},
+    {"dict.insert_grow_directory", full_8192, insert_number, NULL, NULL},
+    {"dict.insert_compact", mostly_removed, insert_number, NULL, NULL},
+    {"dict.insert_rehash", many_tombstones, insert_number, NULL, NULL},
+    {"dict.overwrite_int_by_int", some, overwrite_int_by_int, NULL, NULL},
+    {"dict.overwrite_int_by_float", some, overwrite_int_by_float, NULL, NULL},
+    {"dict.overwrite_int_by_str8", some, overwrite_int_by_str8, NULL, NULL},
+    {"dict.overwrite_int_by_str200", some, overwrite_int_by_str200, NULL, NULL},
+    {"dict.overwrite_int_by_dict", some, overwrite_int_by_dict, NULL, NULL},
+    {"dict.overwrite_str_by_same_size", some, overwrite_str_by_same_size, NULL, NULL},
+    {"dict.overwrite_str_by_larger", some, overwrite_str_by_larger, NULL, NULL},
+    {"dict.overwrite_str_by_smaller", some, overwrite_str_by_smaller, NULL, NULL},
+    {"dict.overwrite_str_by_none", some, overwrite_str_by_none, NULL, NULL},
+    {"dict.overwrite_float_by_float", some, overwrite_float_by_float, NULL, NULL},
+    {"dict.overwrite_bytes_by_list", some, overwrite_bytes_by_list, NULL, NULL},
+    {"dict.overwrite_dict_by_itself", nested, overwrite_dict_by_itself, NULL, NULL},
+    {"dict.overwrite_dict_by_int", nested, overwrite_dict_by_int, NULL, NULL},
+    {"dict.delete_int", some, delete_int, NULL, NULL},
+    {"dict.delete_long_key", some, delete_long, NULL, NULL},
+    {"dict.delete_long_value", some, delete_c, NULL, NULL},
+    {"dict.delete_nested", nested, delete_c, NULL, NULL},
+    {"dict.delete_deep", deep, delete_c, NULL, NULL},
+    {"dict.delete_shrink", about_to_shrink, delete_1022, NULL, NULL},
+    {"dict.delete_last_of_many", last_of_many, delete_0, NULL, NULL},
+    {"dict.pop_long", some, pop_c, NULL, NULL},
+    {"dict.pop_nested", nested, pop_c, delete_c, NULL},
+    {"dict.popitem", some, popitem, NULL, NULL},
+    {"dict.clear", some, clear, NULL, NULL},
+    {"dict.clear_nested", deep, clear, NULL, NULL},
+    {"dict.free", deep, free_handle, NULL, NULL},
+    {"dict.add_there", some, add_there, NULL, NULL},
+    {"dict.add_missing", some, add_missing, NULL, NULL},
+    {"dict.transfer_there", seven, transfer_there, NULL, NULL},
+    {"dict.transfer_missing", seven, transfer_missing, NULL, NULL},
+    {"dict.setdefault", some, setdefault, NULL, NULL},
+    {"dict.compare_and_swap", some, compare_and_swap, NULL, NULL},
+    {"dict.move_to_new", some, move_to_new, NULL, NULL},
+    {"dict.move_over", nested, move_over, NULL, NULL},
+    {"dict.apply", some, apply, NULL, NULL},
+    {"dict.apply_missing", eight, apply_missing, NULL, NULL},
+    {"dict.update", with_other, update, NULL, NULL},
+    {"dict.update_large", with_large_other, update, NULL, NULL},
+    {"dict.copy", with_other, copy, NULL, NULL},
+    {"dict.keys", some, keys, NULL, NULL},
+    {"dict.values", nested, values, NULL, NULL},
+    {"dict.items", nested, items, NULL, NULL},
+};
+
+const struct family dict_family = {operations, sizeof operations / sizeof *operations, run};

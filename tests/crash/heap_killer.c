@@ -1,0 +1,480 @@
+#include "heap_killer.h"
+
+#include <fcntl.h>
+#include <mp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "heap_file.h"
+#include "tracer.h"
+
+#define SECONDS 60 /* for one run: then something hangs */
+/* A heap up to this size is watched and put back as a whole; of a larger one, just the allocator's own words. */
+#define WATCH_ALL (UINT64_C(4) << 20)
+#define WATCH_FIRST (UINT64_C(128) * 1024)
+#define STATE_SIZE ((size_t)4 << 20)
+#define MOST_FAILURES 5
+/* With a waiter as well: every so many kills, all where there are few points. */
+#define WAITER_EVERY 4
+#define FEW 12
+#define WAITS_FOR 12 /* points */
+/* Recoveries that are killed after one victim. */
+#define RECOVERIES_EACH 6
+
+/* ---- what siblings report ---- */
+
+/* Shared with the siblings. */
+struct report {
+    char problem[1000];
+    size_t length;
+    char state[STATE_SIZE];
+};
+
+static struct report *report;
+
+void report_state(const char *text)
+{
+    size_t length = strlen(text);
+
+    if (length >= STATE_SIZE - report->length) {
+        report_problem("the state is too long for the report");
+        return;
+    }
+    memcpy(report->state + report->length, text, length + 1);
+    report->length += length;
+}
+
+void report_problem(const char *format, ...)
+{
+    va_list arguments;
+
+    if (report->problem[0] != 0)
+        return;
+    va_start(arguments, format);
+    vsnprintf(report->problem, sizeof report->problem, format, arguments);
+    va_end(arguments);
+}
+
+static void make_report(void)
+{
+    if (report == NULL)
+        report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    report->problem[0] = report->state[0] = 0;
+    report->length = 0;
+}
+
+/* ---- images of the heap ---- */
+
+struct image {
+    char *bytes;
+    size_t size; /* of the file */
+};
+
+static struct {
+    struct heap *heap;
+    int fd;
+    const struct scene *scene;
+    struct watch watch;
+    struct image base;
+} field;
+
+/* Copies what can have changed: where the watch looks, once there is one. */
+static void image_copy(char *to, const char *from, size_t size)
+{
+    for (size_t i = 0; i < field.watch.count; i++) {
+        size_t at = (size_t)(field.watch.piece[i].at - (const char *)field.heap), length = field.watch.piece[i].length;
+
+        if (at < size)
+            memcpy(to + at, from + at, length < size - at ? length : size - at);
+    }
+    if (field.watch.count == 0)
+        memcpy(to, from, size);
+}
+
+static void image_save(struct image *image)
+{
+    struct stat file;
+
+    fstat(field.fd, &file);
+    image->size = (size_t)file.st_size;
+    image->bytes = calloc(image->size, 1);
+    image_copy(image->bytes, (const char *)field.heap, image->size);
+}
+
+static void image_restore(const struct image *image)
+{
+    if (ftruncate(field.fd, (off_t)image->size) != 0)
+        abort();
+    image_copy((char *)field.heap, image->bytes, image->size);
+}
+
+/* ---- what is watched ---- */
+
+static const char *end_of_heap(void)
+{
+    return (const char *)field.heap + atomic_load(&field.heap->size);
+}
+
+/* Pages that hold the heap's bookkeeping, before or after the operation. */
+static struct {
+    unsigned char *wanted;
+    size_t count;
+} pages;
+
+static int want_edges(void *arg, uint64_t offset, uint64_t size)
+{
+    const uint64_t at[] = {offset - 16, offset, offset + size - 16, offset + size};
+    (void)arg;
+
+    for (size_t i = 0; i < 4; i++)
+        pages.wanted[at[i] / HEAP_PAGE] = 1;
+    return 0;
+}
+
+static void note_edges(void)
+{
+    uint64_t end = atomic_load(&field.heap->size);
+    size_t count = end / HEAP_PAGE + 1;
+
+    if (count > pages.count) {
+        pages.wanted = realloc(pages.wanted, count);
+        memset(pages.wanted + pages.count, 0, count - pages.count);
+        pages.count = count;
+    }
+    pages.wanted[(end - 1) / HEAP_PAGE] = 1;
+    heap_lock(field.heap);
+    heap_check(field.heap, want_edges, NULL);
+    heap_unlock(field.heap);
+}
+
+/* After the operation was done: the heap is as large as it gets. When it is of some size, it is watched where its
+ * bookkeeping lies: what is inside of large blocks is of no interest to it. */
+static void choose_watch(void)
+{
+    uint64_t end = atomic_load(&field.heap->size);
+
+    note_edges();
+    field.watch.end = end_of_heap;
+    if (end <= WATCH_ALL)
+        watch_add(&field.watch, field.heap, end);
+    for (size_t i = 0; i < pages.count && end > WATCH_ALL; i++) {
+        if (pages.wanted[i] || i < WATCH_FIRST / HEAP_PAGE)
+            watch_add(&field.watch, (char *)field.heap + i * HEAP_PAGE, HEAP_PAGE);
+    }
+    free(pages.wanted);
+    pages.wanted = NULL;
+    pages.count = 0;
+}
+
+/* ---- processes ---- */
+
+/* Runs a function in a process of its own, to its end. False: it was killed, or took too long. */
+static bool run_sibling(void (*function)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        signal(SIGALRM, SIG_DFL);
+        alarm(SECONDS);
+        function();
+        _exit(0);
+    }
+    while (waitpid(pid, &status, 0) != pid)
+        ;
+    if (WIFSIGNALED(status))
+        report_problem(WTERMSIG(status) == SIGALRM ? "a process hangs (signal %d)" : "a process died of signal %d",
+                       WTERMSIG(status));
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+struct states {
+    char *text[3];
+    size_t count;
+};
+
+static bool is_known(const struct states *states)
+{
+    for (size_t i = 0; i < states->count; i++) {
+        if (strcmp(report->state, states->text[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static const char *cut(const char *text)
+{
+    static char buffer[400];
+
+    snprintf(buffer, sizeof buffer, "%.380s%s", text, strlen(text) > 380 ? "..." : "");
+    return buffer;
+}
+
+/* What a sibling finds; NULL when all is well. */
+static const char *inspect(const struct states *states)
+{
+    make_report();
+    run_sibling(field.scene->inspect);
+    if (report->problem[0] == 0 && states != NULL && !is_known(states))
+        report_problem("the content is neither that of before nor that of after: %s", cut(report->state));
+    return report->problem[0] != 0 ? report->problem : NULL;
+}
+
+/* ---- the run ---- */
+
+/* What a function does to an image, step by step. */
+struct walk {
+    void (*function)(void);
+    const struct image *image;
+    struct trace trace;
+};
+
+static void start(struct walk *walk)
+{
+    image_restore(walk->image);
+    watch_reset(&field.watch);
+    pid_t pid = traced_child(NULL, walk->function);
+    trace_begin(&walk->trace, pid, &field.watch);
+}
+
+/* Finds all points. */
+static bool discover(struct walk *walk)
+{
+    time_limit(SECONDS * 4);
+    start(walk);
+    walk->trace.record = true;
+    enum trace_end end = trace_run(&walk->trace, SIZE_MAX);
+    trace_kill(&walk->trace);
+    return end == TRACE_FINISHED;
+}
+
+/* Kills the process at a point, in a fresh run. */
+static void kill_at(const struct walk *found, size_t point, struct tally *tally)
+{
+    struct walk walk = {.function = found->function, .image = found->image};
+
+    time_limit(SECONDS);
+    start(&walk);
+    if (!trace_jump(&walk.trace, &found->trace.point[point])) {
+        /* It went another way this time (its process id has another number of digits, say). */
+        trace_kill(&walk.trace);
+        start(&walk);
+        trace_run(&walk.trace, point);
+        tally->stepped++;
+    }
+    trace_kill(&walk.trace);
+    trace_free(&walk.trace);
+}
+
+static pid_t start_waiter(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        signal(SIGALRM, SIG_DFL);
+        alarm(SECONDS);
+        field.scene->recover();
+        _exit(0);
+    }
+    process_settles(pid);
+    return pid;
+}
+
+/* As kill_at(), with somebody who wants the locks that the victim has, and sleeps until it gets them, since some points
+ * before the victim dies. What is wrong then, or NULL. */
+static const char *kill_with_waiter(const struct walk *found, size_t point, const struct states *states)
+{
+    struct walk walk = {.function = found->function, .image = found->image};
+    size_t from = point > 2 * WAITS_FOR ? point - WAITS_FOR : point / 2;
+    int status = 0;
+
+    time_limit(SECONDS);
+    start(&walk);
+    bool there = trace_jump(&walk.trace, &found->trace.point[from]);
+    pid_t waiter = start_waiter();
+    if (there && point > from)
+        trace_run(&walk.trace, point - from - 1);
+    trace_kill(&walk.trace);
+    trace_free(&walk.trace);
+    while (waitpid(waiter, &status, 0) != waiter)
+        ;
+    const char *problem = inspect(states);
+    if (status == 0)
+        return problem;
+    report_problem("somebody who waited for the dead one hangs, or dies (status %d)", status);
+    return report->problem;
+}
+
+/* Kills those who come after the victim, at points of their recovery. */
+static void kill_recoveries(const struct operation *operation, size_t point, size_t most, const struct plan *plan,
+                            const struct states *states, struct tally *tally)
+{
+    struct image crash = {NULL, 0};
+    image_save(&crash);
+    struct walk recovery = {.function = field.scene->recover, .image = &crash};
+
+    if (!discover(&recovery))
+        failed(tally, operation, point, 0, 0, "the recovery does not end");
+    size_t count = recovery.trace.count < most ? recovery.trace.count : most;
+    for (size_t i = 0; i < count && tally->failures < MOST_FAILURES; i++) {
+        /* Other ones after each victim. */
+        size_t at = (chosen(i, most, recovery.trace.count) + tally->killed) % recovery.trace.count;
+
+        if (plan->recovery >= 0)
+            at = (size_t)plan->recovery;
+        if (at >= recovery.trace.count)
+            break;
+        kill_at(&recovery, at, tally);
+        tally->recoveries++;
+        const char *problem = inspect(states);
+        if (problem != NULL)
+            failed(tally, operation, point, (long)at, recovery.trace.point[at].pc, problem);
+        if (plan->recovery >= 0)
+            break;
+    }
+    trace_free(&recovery.trace);
+    free(crash.bytes);
+}
+
+/* The points to kill at: those of code that comes by again and again (copying loops) take a quarter of what is allowed.
+ */
+static size_t choose_points(const struct trace *trace, size_t most, size_t *choice)
+{
+    size_t plain = 0, count = 0;
+
+    if (trace->count <= most) {
+        for (size_t i = 0; i < trace->count; i++)
+            choice[count++] = i;
+        return count;
+    }
+    for (size_t i = 0; i < trace->count; i++)
+        plain += trace->point[i].repeats < 4;
+    size_t loops = trace->count - plain < most / 4 ? trace->count - plain : most / 4;
+    size_t share = plain < most - loops ? plain : most - loops;
+    for (int repeated = 0; repeated < 2; repeated++) {
+        size_t total = repeated ? trace->count - plain : plain, wanted = repeated ? most - share : share, next = 0;
+
+        for (size_t i = 0, seen = 0; i < trace->count && next < wanted && total > 0; i++) {
+            if ((trace->point[i].repeats >= 4) != repeated)
+                continue;
+            if (seen++ == chosen(next, wanted, total)) {
+                choice[count++] = i;
+                next++;
+            }
+        }
+    }
+    return count;
+}
+
+/* All that is done to one point. */
+static void kill_one(const struct operation *operation, const struct walk *victim, size_t point, size_t recoveries,
+                     bool waiter, const struct plan *plan, const struct states *states, struct tally *tally)
+{
+    kill_at(victim, point, tally);
+    tally->killed++;
+    if (recoveries > 0) {
+        kill_recoveries(operation, point, recoveries, plan, states, tally);
+        kill_at(victim, point, tally);
+    }
+    const char *problem = inspect(states);
+    if (problem == NULL && waiter) {
+        problem = kill_with_waiter(victim, point, states);
+        tally->waiters++;
+    }
+    if (problem != NULL)
+        failed(tally, operation, point, -1, victim->trace.point[point].pc, problem);
+}
+
+static void kill_at_points(const struct operation *operation, const struct plan *plan, const struct walk *victim,
+                           const struct states *states, struct tally *tally)
+{
+    size_t total = victim->trace.count, most = plan->points < total ? plan->points : total;
+    size_t *choice = calloc(total + 1, sizeof *choice);
+    size_t count = choose_points(&victim->trace, most, choice);
+    /* Recoveries are killed after some of the victims, a few of each; when all are asked for, all after each. */
+    bool all = plan->recoveries == SIZE_MAX;
+    size_t victims = (plan->recoveries + RECOVERIES_EACH - 1) / RECOVERIES_EACH;
+    size_t every = all ? 1 : victims == 0 ? SIZE_MAX : count / victims + 1;
+
+    for (size_t i = 0; i < count && tally->failures < MOST_FAILURES; i++) {
+        bool recover = every != SIZE_MAX && i % every == every / 2;
+
+        kill_one(operation, victim, choice[i], recover ? all ? SIZE_MAX : RECOVERIES_EACH : 0,
+                 i % WAITER_EVERY == 0 || total <= FEW, plan, states, tally);
+    }
+    free(choice);
+}
+
+/* The one that was asked for. */
+static void kill_at_point(const struct operation *operation, const struct plan *plan, const struct walk *victim,
+                          const struct states *states, struct tally *tally)
+{
+    if ((size_t)plan->point < victim->trace.count)
+        kill_one(operation, victim, (size_t)plan->point, plan->recovery >= 0 ? SIZE_MAX : 0, plan->recovery < 0, plan,
+                 states, tally);
+}
+
+/* The state after a function is done, nobody killed. */
+static void learn_state(const struct operation *operation, void (*function)(void), struct states *states,
+                        struct tally *tally)
+{
+    image_restore(&field.base);
+    make_report();
+    if (function != NULL && !run_sibling(function)) {
+        failed(tally, operation, 0, -1, 0, report->problem);
+        return;
+    }
+    if (function == operation->operate)
+        choose_watch();
+    const char *problem = inspect(NULL);
+    if (problem != NULL)
+        failed(tally, operation, 0, -1, 0, problem);
+    states->text[states->count++] = strdup(report->state);
+}
+
+static void explore(const struct operation *operation, const struct plan *plan, struct tally *tally)
+{
+    struct states states = {.count = 0};
+    struct walk victim = {.function = operation->operate, .image = &field.base};
+
+    note_edges();
+    image_save(&field.base);
+    learn_state(operation, NULL, &states, tally);
+    learn_state(operation, operation->operate, &states, tally);
+    if (operation->also != NULL)
+        learn_state(operation, operation->also, &states, tally);
+    if (tally->failures == 0) {
+        if (!discover(&victim))
+            failed(tally, operation, victim.trace.count, -1, 0, "the operation does not end");
+        tally->points = victim.trace.count;
+        if (tally->failures == 0)
+            (plan->point >= 0 ? kill_at_point : kill_at_points)(operation, plan, &victim, &states, tally);
+        trace_free(&victim.trace);
+    }
+    for (size_t i = 0; i < states.count; i++)
+        free(states.text[i]);
+}
+
+void heap_killer_run(const struct scene *scene, const struct operation *operation, const struct plan *plan,
+                     struct tally *tally)
+{
+    field.scene = scene;
+    field.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(field.fd); /* the heap's file takes that number */
+    field.heap = scene->create();
+    if (operation->prepare != NULL)
+        operation->prepare();
+    explore(operation, plan, tally);
+    watch_free(&field.watch);
+    free(field.base.bytes);
+    field.base.bytes = NULL;
+    scene->destroy();
+    time_limit(0);
+}

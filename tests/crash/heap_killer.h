@@ -1,0 +1,26 @@
+/* The killer for what lives in one shared heap: each run begins with the same bytes, which are put back before it. */
+#ifndef HEAP_KILLER_H
+#define HEAP_KILLER_H
+
+#include "heap.h"
+#include "killer.h"
+
+/* A kind of structure. All functions work on the one heap that create() has made. */
+struct scene {
+    struct heap *(*create)(void);
+    void (*destroy)(void);
+    /* Takes every lock there is, so that whatever a dead one left is repaired. */
+    void (*recover)(void);
+    /* In a sibling, first thing after the death: uses the structure as any program would, and proves that it is whole.
+     * Adds what it holds to the report, and reports what is wrong. */
+    void (*inspect)(void);
+};
+
+void heap_killer_run(const struct scene *scene, const struct operation *operation, const struct plan *plan,
+                     struct tally *tally);
+
+/* For inspect(): adds to the text of the state, which is to be that of before or after the operation. */
+void report_state(const char *text);
+void report_problem(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,313 @@
+/* What is done to lists while they die. */
+#include "containers.h"
+#include "object.h"
+
+static void run(const struct operation *operation, const struct plan *plan, struct tally *tally)
+{
+    heap_killer_run(&containers_scene, operation, plan, tally);
+}
+
+/* ---- what is there before ---- */
+
+static void some(void)
+{
+    MUST(mp_list_append_int(scene.list, 3));
+    MUST(mp_list_append_str(scene.list, text_of(5)));
+    MUST(mp_list_append_str(scene.list, text_of(50)));
+    MUST(mp_list_append_float(scene.list, 0.5));
+    MUST(mp_list_append_dict(scene.list, scene.other));
+    MUST(mp_list_append_bytes(scene.list, text_of(40), 40));
+    MUST(mp_dict_free(scene.other));
+}
+
+static void eight(void)
+{
+    some();
+    MUST(mp_list_append_none(scene.list));
+    MUST(mp_list_append_bool(scene.list, true));
+}
+
+static void with_more(void)
+{
+    some();
+    MUST(mp_list_append_str(scene.more, text_of(60)));
+    MUST(mp_list_append_list(scene.more, scene.list));
+    MUST(mp_list_append_int(scene.more, 9));
+}
+
+/* A quarter of the array is in use: with less, a smaller one takes its place. */
+static void about_to_shrink(void)
+{
+    const struct object *list = (const struct object *)scene.list;
+    size_t length = 100;
+
+    for (int i = 0; i < 100; i++)
+        MUST(mp_list_append_int(scene.list, i));
+    const uint64_t *capacity = heap_at(object_heap(list), atomic_load(&list->root[0]) & ~REF_MASK);
+    for (; length > *capacity / 4; length--)
+        MUST(mp_list_delete(scene.list, -1));
+}
+
+static void words(void)
+{
+    for (size_t i = 0; i < 40; i++)
+        MUST(mp_list_append_str(scene.list, text_of(i * 7 % 40)));
+}
+
+/* list[4] is a list of lists that nobody else holds. */
+static void nested(void)
+{
+    some();
+    for (int i = 0; i < 3; i++) {
+        mp_list *outer;
+
+        MUST(mp_manager_list(scene.manager, &outer));
+        MUST(mp_list_append_str(outer, text_of(30)));
+        MUST(mp_list_append_list(outer, scene.more));
+        MUST(mp_list_free(scene.more));
+        scene.more = outer;
+    }
+    MUST(mp_list_append_list(scene.list, scene.more));
+    MUST(mp_list_free(scene.more));
+}
+
+/* ---- what is done ---- */
+
+#define APPEND(name_, value_) \
+    static void append_##name_(void) \
+    { \
+        MUST(mp_list_append(scene.list, value_)); \
+    }
+#define SET(name_, index_, value_) \
+    static void set_##name_(void) \
+    { \
+        MUST(mp_list_set(scene.list, index_, value_)); \
+    }
+#define INSERT(name_, index_) \
+    static void insert_##name_(void) \
+    { \
+        MUST(mp_list_insert(scene.list, index_, mp_str(text_of(90)))); \
+    }
+
+APPEND(int, mp_int(4))
+APPEND(str, mp_str(text_of(500)))
+APPEND(dict, mp_dict_value(scene.dict))
+APPEND(itself, mp_list_value(scene.list))
+APPEND(large, mp_str(text_of(70000)))
+SET(int_by_int, 0, mp_int(-1))
+SET(int_by_str, 0, mp_str(text_of(80)))
+SET(str_by_str, 2, mp_str(text_of(80)))
+SET(dict_by_dict, 4, mp_dict_value(scene.dict))
+SET(nested_by_int, -1, mp_int(0))
+INSERT(front, 0)
+INSERT(middle, 3)
+
+static void delete_front(void)
+{
+    MUST(mp_list_delete(scene.list, 0));
+}
+
+static void delete_middle(void)
+{
+    MUST(mp_list_delete(scene.list, 2));
+}
+
+static void delete_last(void)
+{
+    MUST(mp_list_delete(scene.list, -1));
+}
+
+static void pop_last(void)
+{
+    mp_value value;
+
+    MUST(mp_list_pop(scene.list, -1, &value));
+}
+
+static void pop_dict(void)
+{
+    mp_value value;
+
+    MUST(mp_list_pop(scene.list, 4, &value));
+}
+
+static void delete_dict(void)
+{
+    MUST(mp_list_delete(scene.list, 4));
+}
+
+static void remove_value(void)
+{
+    MUST(mp_list_remove(scene.list, mp_str(text_of(50))));
+}
+
+static void clear(void)
+{
+    MUST(mp_list_clear(scene.list));
+}
+
+static void free_handle(void)
+{
+    MUST(mp_list_free(scene.list));
+}
+
+static void extend(void)
+{
+    MUST(mp_list_extend(scene.list, scene.more));
+}
+
+static void extend_itself(void)
+{
+    MUST(mp_list_extend(scene.list, scene.list));
+}
+
+static void extend_values(void)
+{
+    const mp_value value[] = {mp_int(1), mp_str(text_of(99)), mp_dict_value(scene.dict), mp_str(text_of(3)), mp_none()};
+
+    MUST(mp_list_extend_values(scene.list, value, 5));
+}
+
+static void extend_many_values(void)
+{
+    mp_value value[30];
+
+    for (int i = 0; i < 30; i++)
+        value[i] = i % 2 != 0 ? mp_int(i) : mp_str("a string in a block of its own");
+    MUST(mp_list_extend_values(scene.list, value, 30));
+}
+
+static void slice(void)
+{
+    mp_list *made;
+
+    MUST(mp_list_slice(scene.list, 1, MP_END, 2, &made));
+}
+
+static void set_slice(void)
+{
+    MUST(mp_list_set_slice(scene.list, 1, 5, 1, scene.more));
+}
+
+static void set_slice_step(void)
+{
+    MUST(mp_list_set_slice(scene.list, 0, MP_END, 2, scene.more));
+}
+
+static void delete_slice(void)
+{
+    MUST(mp_list_delete_slice(scene.list, 1, 5, 1));
+}
+
+static void delete_slice_step(void)
+{
+    MUST(mp_list_delete_slice(scene.list, MP_END, MP_BEGIN, -2));
+}
+
+static void reverse(void)
+{
+    MUST(mp_list_reverse(scene.list));
+}
+
+static void sort(void)
+{
+    MUST(mp_list_sort(scene.list, NULL, NULL, false));
+}
+
+static int by_size(const mp_value *a, const mp_value *b, void *arg)
+{
+    (void)arg;
+    return (a->size > b->size) - (a->size < b->size);
+}
+
+static void sort_by(void)
+{
+    MUST(mp_list_sort(scene.list, by_size, NULL, true));
+}
+
+static void copy(void)
+{
+    mp_list *made;
+
+    MUST(mp_list_copy(scene.list, &made));
+}
+
+static void concat(void)
+{
+    mp_list *made;
+
+    MUST(mp_list_concat(scene.list, scene.more, &made));
+}
+
+static void repeat(void)
+{
+    mp_list *made;
+
+    MUST(mp_list_repeat(scene.list, 3, &made));
+}
+
+static void add(void)
+{
+    MUST(mp_list_add_int(scene.list, 0, 5, NULL));
+}
+
+static void compare_and_swap(void)
+{
+    MUST(mp_list_compare_and_swap(scene.list, 0, mp_int(3), mp_str(text_of(70))));
+}
+
+static void make(void)
+{
+    mp_list *made;
+
+    MUST(mp_manager_list(scene.manager, &made));
+}
+
+static const struct operation operations[] = {
+    {"list.make", some, make, NULL, NULL},
+    {"list.append_first", NULL, append_str, NULL, NULL},
+    {"list.append_int", some, append_int, NULL, NULL},
+    {"list.append_str", some, append_str, NULL, NULL},
+    {"list.append_dict", some, append_dict, NULL, NULL},
+    {"list.append_itself", some, append_itself, NULL, NULL},
+    {"list.append_large", some, append_large, NULL, NULL},
+    {"list.append_grow", eight, append_str, NULL, NULL},
+    {"list.set_int_by_int", some, set_int_by_int, NULL, NULL},
+    {"list.set_int_by_str", some, set_int_by_str, NULL, NULL},
+    {"list.set_str_by_str", some, set_str_by_str, NULL, NULL},
+    {"list.set_dict_by_dict", some, set_dict_by_dict, NULL, NULL},
+    {"list.set_nested_by_int", nested, set_nested_by_int, NULL, NULL},
+    {"list.insert_front", some, insert_front, NULL, NULL},
+    {"list.insert_middle", some, insert_middle, NULL, NULL},
+    {"list.insert_grow", eight, insert_middle, NULL, NULL},
+    {"list.delete_front", some, delete_front, NULL, NULL},
+    {"list.delete_middle", some, delete_middle, NULL, NULL},
+    {"list.delete_last", some, delete_last, NULL, NULL},
+    {"list.delete_shrink", about_to_shrink, delete_last, NULL, NULL},
+    {"list.delete_nested", nested, delete_last, NULL, NULL},
+    {"list.pop_last", some, pop_last, NULL, NULL},
+    {"list.pop_dict", some, pop_dict, delete_dict, NULL},
+    {"list.remove", some, remove_value, NULL, NULL},
+    {"list.clear", some, clear, NULL, NULL},
+    {"list.clear_nested", nested, clear, NULL, NULL},
+    {"list.free", nested, free_handle, NULL, NULL},
+    {"list.extend", with_more, extend, NULL, NULL},
+    {"list.extend_itself", some, extend_itself, NULL, NULL},
+    {"list.extend_values", some, extend_values, NULL, NULL},
+    {"list.extend_many_values", some, extend_many_values, NULL, NULL},
+    {"list.slice", some, slice, NULL, NULL},
+    {"list.set_slice", with_more, set_slice, NULL, NULL},
+    {"list.set_slice_step", with_more, set_slice_step, NULL, NULL},
+    {"list.delete_slice", some, delete_slice, NULL, NULL},
+    {"list.delete_slice_step", nested, delete_slice_step, NULL, NULL},
+    {"list.reverse", some, reverse, NULL, NULL},
+    {"list.sort", words, sort, NULL, NULL},
+    {"list.sort_by_function", words, sort_by, NULL, NULL},
+    {"list.copy", some, copy, NULL, NULL},
+    {"list.concat", with_more, concat, NULL, NULL},
+    {"list.repeat", some, repeat, NULL, NULL},
+    {"list.add_int", some, add, NULL, NULL},
+    {"list.compare_and_swap", some, compare_and_swap, NULL, NULL},
+};
+
+const struct family list_family = {operations, sizeof operations / sizeof *operations, run};

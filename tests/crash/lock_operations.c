@@ -1,0 +1,126 @@
+/* Locks for users. Whoever takes one after a death is told of it when the dead one held it, and never waits for it. */
+#include <mp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "heap_killer.h"
+#include "object.h"
+
+static struct heap *heap;
+static mp_lock *lock;
+
+static void must(int error)
+{
+    if (error != 0 && error != MP_EOWNERDEAD)
+        abort();
+}
+
+/* ---- the scene ---- */
+
+static struct heap *create(void)
+{
+    struct object *object;
+
+    if (heap_create(&heap, HEAP_LOCK, NULL, 0) != 0 || object_create(heap, OBJECT_LOCK, &object) != 0)
+        abort();
+    lock = (mp_lock *)object;
+    return heap;
+}
+
+static void destroy(void)
+{
+    heap_close(heap);
+}
+
+static void recover(void)
+{
+    heap_settle(heap);
+    if (mp_lock_acquire(lock, MP_FOREVER) != MP_EINVAL)
+        mp_lock_release(lock);
+}
+
+static void inspect(void)
+{
+    int error = mp_lock_acquire(lock, 10);
+    char line[100];
+
+    if (error == 0 || error == MP_EOWNERDEAD) {
+        if (mp_lock_acquire(lock, 0) != MP_EDEADLK || mp_lock_release(lock) != 0 ||
+            mp_lock_release(lock) != MP_ENOTOWNER)
+            report_problem("the lock does not work");
+        /* That its owner died is told once. */
+        if (mp_lock_acquire(lock, 10) != 0 || mp_lock_release(lock) != 0)
+            report_problem("the lock does not work the second time");
+    }
+    snprintf(line, sizeof line, "acquire: %s", mp_strerror(error));
+    report_state(line);
+    error = object_check_heap(heap, NULL);
+    if (error != 0)
+        report_problem("the heap: %s", mp_strerror(error));
+}
+
+static const struct scene lock_scene = {create, destroy, recover, inspect};
+
+static void run(const struct operation *operation, const struct plan *plan, struct tally *tally)
+{
+    heap_killer_run(&lock_scene, operation, plan, tally);
+}
+
+/* ---- operations ---- */
+
+static void acquire(void)
+{
+    must(mp_lock_acquire(lock, MP_FOREVER));
+}
+
+static void acquire_in_time(void)
+{
+    must(mp_lock_acquire(lock, 5));
+}
+
+static void try(void)
+{
+    must(mp_lock_acquire(lock, 0));
+}
+
+static void release(void)
+{
+    must(mp_lock_acquire(lock, MP_FOREVER));
+    must(mp_lock_release(lock));
+}
+
+static void with(void)
+{
+    MP_WITH_LOCK (lock) {
+        continue;
+    }
+}
+
+static void make(void)
+{
+    struct object *object;
+
+    must(object_create(heap, OBJECT_LOCK, &object));
+}
+
+static void free_it(void)
+{
+    must(mp_lock_free(lock));
+}
+
+static void make_and_free(void)
+{
+    struct object *object;
+
+    must(object_create(heap, OBJECT_LOCK, &object));
+    must(mp_lock_free((mp_lock *)object));
+}
+
+static const struct operation operations[] = {
+    {"lock.acquire", NULL, acquire, NULL, NULL}, {"lock.acquire_in_time", NULL, acquire_in_time, NULL, NULL},
+    {"lock.try", NULL, try, NULL, NULL},         {"lock.acquire_and_release", NULL, release, acquire, NULL},
+    {"lock.with", NULL, with, acquire, NULL},    {"lock.make", NULL, make, acquire, NULL},
+    {"lock.free", NULL, free_it, acquire, NULL}, {"lock.make_and_free", NULL, make_and_free, acquire, NULL},
+};
+
+const struct family lock_family = {operations, sizeof operations / sizeof *operations, run};
