@@ -179,6 +179,7 @@ static void bury_worker(uint32_t index, int status)
     self.live--;
     heap_settle(pool->heap); /* before anybody looks at the task's blocks */
     settle_task(worker, index, error_of(status));
+    heap_free(pool->heap, &worker->staging);
     set_remove(pool->searching, index);
     set_remove(pool->sleeping, index);
     /* Not before all is settled: mp_pool_workers() must not show a full pool in which a dead one's task still seems to run. */

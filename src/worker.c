@@ -326,7 +326,6 @@ int mp_task_return(const void *data, size_t size)
         return MP_EFOREIGN;
     struct heap *heap = self.pool->heap;
     _Atomic uint64_t *staging = &self.record->staging;
-    heap_free(heap, staging); /* what a worker before, that died, left there */
     int error = heap_alloc(heap, size, staging);
     if (error != 0)
         return error;
