@@ -3,9 +3,11 @@
  * Each chunk has a word like a task's, claimed in the same way; job.next only tells where to look first. A helper takes chunks
  * until it has seen that none is queued any more. A worker notes the item it is at, so that of a dead one's chunk only that
  * item is lost: the rest is queued again, and the helping task with it, so that somebody comes for it. */
+#include <limits.h>
 #include <mp.h>
 #include <string.h>
 
+#include "platform.h"
 #include "pool.h"
 
 /* Takes up to this many chunks from job.next at once, where there are plenty. */
@@ -127,8 +129,13 @@ void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int erro
     struct map_job *job = heap_at(pool->heap, offset);
     uint64_t at = atomic_load(&worker->chunk);
     struct chunk *chunk = &job->chunk[at];
-    if (!task_runs_on(atomic_load(&chunk->word), index))
+    uint32_t word = atomic_load(&chunk->word);
+    if (!task_runs_on(word, index)) {
+        /* It may have died between making it done and waking those who wait. */
+        if (task_state(word) == TASK_DONE)
+            futex_wake(&chunk->word, INT_MAX);
         return;
+    }
     uint32_t done = (uint32_t)(atomic_load(&worker->item) - first_item(job, at));
     uint64_t items = chunk_items(job, at);
     if (done != chunk->done)
