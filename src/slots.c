@@ -139,7 +139,8 @@ int slot_submit(mp_pool *pool, struct slot *slot)
     struct pool *shared = &pool->shared;
     uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_relaxed);
 
-    if (tail - atomic_load_explicit(&shared->head, memory_order_relaxed) >= pool->ring_size) {
+    /* Acquire: who moved the head had read the places, that are now written again. */
+    if (tail - atomic_load_explicit(&shared->head, memory_order_acquire) >= pool->ring_size) {
         int error = grow_ring(pool);
         if (error != 0)
             return error;
