@@ -31,12 +31,14 @@ void task_requeue(_Atomic uint32_t *word)
         ;
 }
 
-static void rouse(struct pool *pool, uint32_t index)
+/* Whether it was asleep, or about to be. */
+static bool rouse(struct pool *pool, uint32_t index)
 {
     struct worker *worker = &pool->worker[index];
+    bool slept = atomic_exchange(&worker->asleep, 0) != 0;
 
-    atomic_store(&worker->asleep, 0);
     futex_wake(&worker->asleep, 1);
+    return slept;
 }
 
 void dispatch_wake(struct pool *pool)
@@ -53,8 +55,11 @@ void dispatch_wake(struct pool *pool)
                 continue; /* somebody else wakes it */
             /* On its behalf, so that nobody wakes another before this one has looked. */
             set_add(pool->searching, index);
-            rouse(pool, index);
-            return;
+            if (rouse(pool, index))
+                return;
+            /* It has woken by itself, before we put it there, and may be at work already: then it would never leave the set,
+             * and as long as it works nobody would be woken for what is queued. */
+            set_remove(pool->searching, index);
         }
     }
 }

@@ -175,6 +175,8 @@ static void bury_worker(uint32_t index, int status)
     self.live--;
     heap_settle(pool->heap); /* before anybody looks at the task's blocks */
     settle_task(worker, index, error_of(status));
+    /* In this order: who is about to wake it either finds that it does not sleep, or has put it into the set by now. */
+    atomic_store(&worker->asleep, 0);
     set_remove(pool->searching, index);
     set_remove(pool->sleeping, index);
     /* Not before all is settled: mp_pool_workers() must not show a full pool in which a dead one's task still seems to run. */

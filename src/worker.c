@@ -137,7 +137,7 @@ static struct task *claim_anywhere(struct pool *pool)
     struct task *task = NULL;
 
     if (atomic_exchange(&pool->rescan, 0) != 0 && slots_visit(pool, claim_slot, &task))
-        atomic_store(&pool->rescan, 1);
+        dispatch_rescan(pool); /* others may have fallen asleep because there was no rescan to be seen */
     return task;
 }
 
@@ -172,12 +172,26 @@ static bool is_time_to_look(struct pool *pool)
     return tickets_left(pool) || atomic_load(&pool->rescan) != 0 || atomic_load(&pool->state) != POOL_OPEN;
 }
 
-static bool others_have_tasks(struct pool *pool)
+/* Whether a task in its batch is still to be claimed. */
+static bool has_queued(struct pool *pool, struct worker *worker)
+{
+    uint64_t end = atomic_load(&worker->end); /* first: next and the batch are then at least as new */
+
+    for (uint64_t i = load(&worker->next); i < end; i++) {
+        uint64_t offset = load(&worker->batch[i]);
+        struct task *task = heap_at(pool->heap, offset);
+
+        if (offset != 0 && task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) == TASK_QUEUED)
+            return true;
+    }
+    return false;
+}
+
+/* Whether there is a task to be claimed in any batch; `but`, when given, does not count. */
+static bool batches_have_tasks(struct pool *pool, const struct worker *but)
 {
     for (uint32_t i = 0; i < pool->workers; i++) {
-        struct worker *other = &pool->worker[i];
-
-        if (load(&other->next) < atomic_load(&other->end) && other != self.record)
+        if (&pool->worker[i] != but && has_queued(pool, &pool->worker[i]))
             return true;
     }
     return false;
@@ -228,7 +242,7 @@ static void sleep_until_woken(struct pool *pool)
     atomic_store(&self.record->asleep, 1);
     set_add(pool->sleeping, self.index);
     /* Who queued a task, or took some, before it could see us in the set has done so early enough for us to see it now. */
-    if (!is_time_to_look(pool) && !others_have_tasks(pool)) {
+    if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record)) {
         while (atomic_load(&self.record->asleep) != 0)
             futex_wait(&self.record->asleep, 1, DEADLINE_NEVER);
     }
@@ -249,7 +263,8 @@ static struct task *next_task(struct pool *pool)
         if (task != NULL) {
             if (self.searching) {
                 stop_searching(pool);
-                if (is_time_to_look(pool))
+                /* Also what lies in batches, its own too: whoever took those woke nobody while this one searched. */
+                if (is_time_to_look(pool) || batches_have_tasks(pool, NULL))
                     dispatch_wake(pool);
             }
             return task;
