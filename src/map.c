@@ -7,6 +7,7 @@
 #include <mp.h>
 #include <string.h>
 
+#include "delay.h"
 #include "platform.h"
 #include "pool.h"
 
@@ -59,6 +60,7 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
     for (; item < end; item++) {
         atomic_store_explicit(&record->item, item, memory_order_relaxed);
         undo_order();
+        DELAY_POINT();
         int code = function(job->arg_size > 0 ? args + item * job->arg_size : NULL,
                             job->result_size > 0 ? results + item * job->result_size : NULL);
         if (code != 0)
@@ -67,6 +69,7 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
     }
     atomic_store_explicit(&record->item, end, memory_order_relaxed);
     worker_flush();
+    DELAY_POINT();
     task_finish(&chunk->word);
 }
 
@@ -81,6 +84,7 @@ static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worke
     atomic_store_explicit(&record->item, first_item(job, index) + chunk->done, memory_order_relaxed);
     atomic_store_explicit(&record->job, heap_offset(pool->heap, job), memory_order_relaxed);
     undo_order();
+    DELAY_POINT();
     return task_claim(&chunk->word, worker);
 }
 
@@ -110,6 +114,7 @@ bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
         uint64_t batch = (job->chunk_count - next) / (pool->workers * 8);
         batch = batch < 1 ? 1 : batch > MAX_BATCH ? MAX_BATCH : batch;
         next = atomic_fetch_add(&job->next, batch);
+        DELAY_POINT();
         uint64_t end = next + batch < job->chunk_count ? next + batch : job->chunk_count;
         if (!run_chunks(pool, worker, job, next, end))
             return false;

@@ -3,6 +3,7 @@
 #include <mp.h>
 #include <string.h>
 
+#include "delay.h"
 #include "platform.h"
 #include "pool.h"
 
@@ -61,6 +62,7 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, int64_t deadline)
             return MP_ETIMEOUT;
         if ((now & TASK_WAITER) == 0 && !atomic_compare_exchange_strong(word, &now, now | TASK_WAITER))
             continue;
+        DELAY_POINT();
         int64_t end = deadline - time < LOOK_NS ? deadline : time + LOOK_NS;
         if (futex_wait(word, now | TASK_WAITER, end) != MP_ETIMEOUT)
             continue;

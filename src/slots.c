@@ -2,6 +2,7 @@
 #include <mp.h>
 #include <string.h>
 
+#include "delay.h"
 #include "pool.h"
 
 #define LARGEST_SIZE (UINT64_C(1) << 40)
@@ -147,10 +148,13 @@ int slot_submit(mp_pool *pool, struct slot *slot)
     }
     _Atomic uint64_t *ring = heap_at(shared->heap, atomic_load_explicit(&shared->ring, memory_order_relaxed));
     atomic_store_explicit(&slot->task.word, TASK_QUEUED, memory_order_release);
+    DELAY_POINT();
     atomic_store_explicit(&ring[1 + (tail & (pool->ring_size - 1))], heap_offset(shared->heap, &slot->task),
                           memory_order_relaxed);
+    DELAY_POINT();
     /* Sequentially consistent: before the look at who sleeps, in dispatch_wake(). */
     atomic_store(&shared->tail, tail + 1);
+    DELAY_POINT();
     return 0;
 }
 

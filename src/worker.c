@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "delay.h"
 #include "dispatch.h"
 #include "platform.h"
 #include "process.h"
@@ -61,6 +62,7 @@ static struct task *claim_from_batch(struct pool *pool, struct worker *owner)
 
         if (owner == self.record) {
             store(&owner->next, i + 1);
+            DELAY_POINT();
             if (i + 1 < end)
                 __builtin_prefetch(heap_at(pool->heap, load(&owner->batch[i + 1])), 1);
         }
@@ -109,10 +111,14 @@ static bool take_tickets(struct pool *pool)
         uint64_t count = tail - head < self.batch ? tail - head : self.batch;
 
         read_tickets(pool, head, count);
+        DELAY_POINT();
         if (atomic_compare_exchange_weak(&pool->head, &head, head + count)) {
             self.batch_size = count;
+            DELAY_POINT();
             store(&self.record->next, 0);
+            DELAY_POINT();
             atomic_store(&self.record->end, count);
+            DELAY_POINT();
             /* Who fell asleep before it could see this batch would not hear of it should the first task take long. */
             if (count > 1)
                 dispatch_wake(pool);
@@ -127,6 +133,7 @@ static bool claim_slot(struct slot *slot, void *found)
 {
     if (!claim(self.pool, &slot->task))
         return false;
+    DELAY_POINT();
     *(struct task **)found = &slot->task;
     return true;
 }
@@ -239,17 +246,23 @@ static void stop_searching(struct pool *pool)
 static void sleep_until_woken(struct pool *pool)
 {
     stop_searching(pool);
+    DELAY_POINT();
     atomic_store(&self.record->asleep, 1);
+    DELAY_POINT();
     set_add(pool->sleeping, self.index);
+    DELAY_POINT();
     /* Who queued a task, or took some, before it could see us in the set has done so early enough for us to see it now. */
     if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record)) {
+        DELAY_POINT();
         while (atomic_load(&self.record->asleep) != 0)
             futex_wait(&self.record->asleep, 1, DEADLINE_NEVER);
     }
     /* Who took us out of the set has put us into the other one; after that of dispatch_wake_all() we do so ourselves. */
     set_remove(pool->sleeping, self.index);
+    DELAY_POINT();
     set_add(pool->searching, self.index);
     self.searching = true;
+    DELAY_POINT();
     atomic_store(&self.record->asleep, 0);
 }
 
@@ -263,6 +276,7 @@ static struct task *next_task(struct pool *pool)
         if (task != NULL) {
             if (self.searching) {
                 stop_searching(pool);
+                DELAY_POINT();
                 /* Also what lies in batches, its own too: whoever took those woke nobody while this one searched. */
                 if (is_time_to_look(pool) || batches_have_tasks(pool, NULL))
                     dispatch_wake(pool);
@@ -312,7 +326,9 @@ static void run(struct pool *pool, struct task *task)
     if (task->returned != 0)
         task->result_size = self.returned_size;
     worker_flush();
+    DELAY_POINT();
     task_finish(&task->word);
+    DELAY_POINT();
 }
 
 int mp_task_return(const void *data, size_t size)
@@ -360,6 +376,7 @@ static bool do_task(struct pool *pool, struct task *task)
         return true;
     }
     task_requeue(&task->word);
+    DELAY_POINT();
     return false;
 }
 
@@ -374,6 +391,7 @@ void worker_run(struct pool *pool, uint32_t index)
     self.batch = 1;
     self.searching = false;
     initialise(pool);
+    DELAY_MAY_KILL();
     while ((task = next_task(pool)) != NULL) {
         if (!do_task(pool, task)) {
             atomic_store(&self.record->phase, WORKER_RETIRED);
