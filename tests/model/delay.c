@@ -55,13 +55,14 @@ void delay_point(void)
         kill(getpid(), SIGKILL);
     if (options.one_in == 0 || next_random() % options.one_in != 0)
         return;
-    uint64_t how = next_random();
+    uint64_t how = next_random(), longest;
     switch (how % 4) {
     case 0:
         sched_yield();
         break;
-    case 1:
-        nanosleep(&(struct timespec){.tv_nsec = (long)(how / 4 % (options.longest_us * 1000 + 1))}, NULL);
+    case 1: /* one in 64 of them ten times as long */
+        longest = options.longest_us * (how % 256 < 4 ? 10000 : 1000);
+        nanosleep(&(struct timespec){.tv_nsec = (long)(how / 256 % (longest + 1))}, NULL);
         break;
     default:
         for (volatile uint64_t i = how / 4 % 2000; i > 0; i--)

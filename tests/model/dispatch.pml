@@ -20,7 +20,7 @@
  *   closed), as long as one worker is left over for the others. If that one sleeps, or is kept from looking, while a task is
  *   queued, all stand still for ever: an invalid end state.
  *
- * MUTANT: see check_models.sh. Each breaks the protocol in one way; the verifier must find all of them. */
+ * -DMUTANT_...: each breaks the protocol in one way, told in check_models.sh; the verifier must find them. */
 #ifndef WORKERS
 #define WORKERS 2
 #endif
