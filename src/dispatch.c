@@ -2,12 +2,14 @@
 
 #include <limits.h>
 
+#include "delay.h"
 #include "platform.h"
 
 bool task_claim(_Atomic uint32_t *word, uint32_t worker)
 {
     uint32_t now = atomic_load_explicit(word, memory_order_relaxed);
 
+    DELAY_POINT();
     while (task_state(now) == TASK_QUEUED) {
         uint32_t claimed = TASK_RUNNING | (now & TASK_WAITER) | worker << TASK_WORKER_SHIFT;
 
@@ -19,7 +21,10 @@ bool task_claim(_Atomic uint32_t *word, uint32_t worker)
 
 void task_finish(_Atomic uint32_t *word)
 {
-    if (atomic_exchange(word, TASK_DONE) & TASK_WAITER)
+    uint32_t before = atomic_exchange(word, TASK_DONE);
+
+    DELAY_POINT();
+    if (before & TASK_WAITER)
         futex_wake(word, INT_MAX);
 }
 
@@ -31,18 +36,22 @@ void task_requeue(_Atomic uint32_t *word)
         ;
 }
 
-static void rouse(struct pool *pool, uint32_t index)
+/* Whether it was asleep, or about to be. */
+static bool rouse(struct pool *pool, uint32_t index)
 {
     struct worker *worker = &pool->worker[index];
+    bool slept = atomic_exchange(&worker->asleep, 0) != 0;
 
-    atomic_store(&worker->asleep, 0);
+    DELAY_POINT();
     futex_wake(&worker->asleep, 1);
+    return slept;
 }
 
 void dispatch_wake(struct pool *pool)
 {
     if (!set_has_any(pool, pool->sleeping) || set_has_any(pool, pool->searching))
         return;
+    DELAY_POINT();
     for (uint32_t i = 0; i < pool->sets; i++) {
         uint64_t asleep;
 
@@ -51,10 +60,16 @@ void dispatch_wake(struct pool *pool)
 
             if (!set_remove(pool->sleeping, index))
                 continue; /* somebody else wakes it */
+            DELAY_POINT();
             /* On its behalf, so that nobody wakes another before this one has looked. */
             set_add(pool->searching, index);
-            rouse(pool, index);
-            return;
+            DELAY_POINT();
+            if (rouse(pool, index))
+                return;
+            DELAY_POINT();
+            /* It has woken by itself, before we put it there, and may be at work already: then it would never leave the set,
+             * and as long as it works nobody would be woken for what is queued. */
+            set_remove(pool->searching, index);
         }
     }
 }
@@ -63,6 +78,7 @@ void dispatch_wake_all(struct pool *pool)
 {
     for (uint32_t i = 0; i < pool->workers; i++) {
         set_remove(pool->sleeping, i);
+        DELAY_POINT();
         rouse(pool, i);
     }
 }
@@ -70,6 +86,7 @@ void dispatch_wake_all(struct pool *pool)
 void dispatch_rescan(struct pool *pool)
 {
     atomic_store(&pool->rescan, 1);
+    DELAY_POINT();
     dispatch_wake(pool);
 }
 

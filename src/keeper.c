@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "delay.h"
 #include "dispatch.h"
 #include "platform.h"
 #include "process.h"
@@ -61,6 +62,7 @@ static int start_worker(uint32_t index)
 
     memset(worker, 0, sizeof *worker);
     atomic_store(&worker->phase, WORKER_STARTING);
+    DELAY_POINT();
     pid_t pid = fork();
     if (pid == 0)
         become_worker(index, keeper);
@@ -180,8 +182,14 @@ static void bury_worker(uint32_t index, int status)
     heap_settle(pool->heap); /* before anybody looks at the task's blocks */
     settle_task(worker, index, error_of(status));
     heap_free(pool->heap, &worker->staging);
+    /* In this order: who is about to wake it either finds that it does not sleep, or has put it into the set by now. */
+    DELAY_POINT();
+    atomic_store(&worker->asleep, 0);
+    DELAY_POINT();
     set_remove(pool->searching, index);
+    DELAY_POINT();
     set_remove(pool->sleeping, index);
+    DELAY_POINT();
     /* Not before all is settled: mp_pool_workers() must not show a full pool in which a dead one's task still seems to run. */
     atomic_store(&worker->pid, 0);
     if (phase != WORKER_STARTING && phase != WORKER_REFUSED)
@@ -192,6 +200,7 @@ static void bury_worker(uint32_t index, int status)
         return;
     self.lost = true;
     atomic_store(&pool->rescan, 1);
+    DELAY_POINT();
     dispatch_wake_all(pool);
 }
 

@@ -3,9 +3,12 @@
  * Each chunk has a word like a task's, claimed in the same way; job.next only tells where to look first. A helper takes chunks
  * until it has seen that none is queued any more. A worker notes the item it is at, so that of a dead one's chunk only that
  * item is lost: the rest is queued again, and the helping task with it, so that somebody comes for it. */
+#include <limits.h>
 #include <mp.h>
 #include <string.h>
 
+#include "delay.h"
+#include "platform.h"
 #include "pool.h"
 
 /* Takes up to this many chunks from job.next at once, where there are plenty. */
@@ -57,6 +60,7 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
     for (; item < end; item++) {
         atomic_store_explicit(&record->item, item, memory_order_relaxed);
         undo_order();
+        DELAY_POINT();
         int code = function(job->arg_size > 0 ? args + item * job->arg_size : NULL,
                             job->result_size > 0 ? results + item * job->result_size : NULL);
         if (code != 0)
@@ -65,6 +69,7 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
     }
     atomic_store_explicit(&record->item, end, memory_order_relaxed);
     worker_flush();
+    DELAY_POINT();
     task_finish(&chunk->word);
 }
 
@@ -79,6 +84,7 @@ static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worke
     atomic_store_explicit(&record->item, first_item(job, index) + chunk->done, memory_order_relaxed);
     atomic_store_explicit(&record->job, heap_offset(pool->heap, job), memory_order_relaxed);
     undo_order();
+    DELAY_POINT();
     return task_claim(&chunk->word, worker);
 }
 
@@ -108,6 +114,7 @@ bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
         uint64_t batch = (job->chunk_count - next) / (pool->workers * 8);
         batch = batch < 1 ? 1 : batch > MAX_BATCH ? MAX_BATCH : batch;
         next = atomic_fetch_add(&job->next, batch);
+        DELAY_POINT();
         uint64_t end = next + batch < job->chunk_count ? next + batch : job->chunk_count;
         if (!run_chunks(pool, worker, job, next, end))
             return false;
@@ -127,8 +134,13 @@ void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int erro
     struct map_job *job = heap_at(pool->heap, offset);
     uint64_t at = atomic_load(&worker->chunk);
     struct chunk *chunk = &job->chunk[at];
-    if (!task_runs_on(atomic_load(&chunk->word), index))
+    uint32_t word = atomic_load(&chunk->word);
+    if (!task_runs_on(word, index)) {
+        /* It may have died between making it done and waking those who wait. */
+        if (task_state(word) == TASK_DONE)
+            futex_wake(&chunk->word, INT_MAX);
         return;
+    }
     uint32_t done = (uint32_t)(atomic_load(&worker->item) - first_item(job, at));
     uint64_t items = chunk_items(job, at);
     if (done != chunk->done)

@@ -17,6 +17,7 @@
 #ifndef OBJECT_H
 #define OBJECT_H
 
+#include "delay.h"
 #include "heap.h"
 #include "mutex.h"
 
@@ -147,6 +148,7 @@ static inline void object_begin(struct object *object)
     atomic_store_explicit(&object->version, version | 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release);
     undo_order();
+    DELAY_POINT();
 }
 
 /* Stores a word so that it is taken back if the process dies before object_commit(). At most UNDO_RECORDS words, unless
@@ -154,6 +156,7 @@ static inline void object_begin(struct object *object)
 static inline void object_set(struct object *object, _Atomic uint64_t *word, uint64_t value)
 {
     undo_set(&object->undo, (char *)object - object->self, word, value);
+    DELAY_POINT();
 }
 
 static inline void object_commit(struct object *object)
@@ -161,6 +164,7 @@ static inline void object_commit(struct object *object)
     uint64_t version = atomic_load_explicit(&object->version, memory_order_relaxed);
 
     undo_commit(&object->undo);
+    DELAY_POINT();
     atomic_store_explicit(&object->version, (version | 1) + 1, memory_order_release);
     undo_order();
 }

@@ -3,6 +3,7 @@
 #include <mp.h>
 #include <string.h>
 
+#include "delay.h"
 #include "platform.h"
 #include "pool.h"
 
@@ -60,6 +61,7 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, int64_t deadline)
             return MP_ETIMEOUT;
         if ((now & TASK_WAITER) == 0 && !atomic_compare_exchange_strong(word, &now, now | TASK_WAITER))
             continue;
+        DELAY_POINT();
         int64_t end = deadline < look ? deadline : look;
         futex_wait(word, now | TASK_WAITER, end);
         /* The clock tells, and not how the sleep ended: signals may end every one early. */

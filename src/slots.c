@@ -2,6 +2,7 @@
 #include <mp.h>
 #include <string.h>
 
+#include "delay.h"
 #include "pool.h"
 
 #define LARGEST_SIZE (UINT64_C(1) << 40)
@@ -139,17 +140,21 @@ int slot_submit(mp_pool *pool, struct slot *slot)
     struct pool *shared = &pool->shared;
     uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_relaxed);
 
-    if (tail - atomic_load_explicit(&shared->head, memory_order_relaxed) >= pool->ring_size) {
+    /* Acquire: who moved the head had read the places, that are now written again. */
+    if (tail - atomic_load_explicit(&shared->head, memory_order_acquire) >= pool->ring_size) {
         int error = grow_ring(pool);
         if (error != 0)
             return error;
     }
     _Atomic uint64_t *ring = heap_at(shared->heap, atomic_load_explicit(&shared->ring, memory_order_relaxed));
     atomic_store_explicit(&slot->task.word, TASK_QUEUED, memory_order_release);
+    DELAY_POINT();
     atomic_store_explicit(&ring[1 + (tail & (pool->ring_size - 1))], heap_offset(shared->heap, &slot->task),
                           memory_order_relaxed);
+    DELAY_POINT();
     /* Sequentially consistent: before the look at who sleeps, in dispatch_wake(). */
     atomic_store(&shared->tail, tail + 1);
+    DELAY_POINT();
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "delay.h"
 #include "dispatch.h"
 #include "lifecycle.h"
 #include "platform.h"
@@ -63,6 +64,7 @@ static struct task *claim_from_batch(struct pool *pool, struct worker *owner)
 
         if (owner == self.record) {
             store(&owner->next, i + 1);
+            DELAY_POINT();
             if (i + 1 < end)
                 __builtin_prefetch(heap_at(pool->heap, load(&owner->batch[i + 1])), 1);
         }
@@ -111,10 +113,14 @@ static bool take_tickets(struct pool *pool)
         uint64_t count = tail - head < self.batch ? tail - head : self.batch;
 
         read_tickets(pool, head, count);
+        DELAY_POINT();
         if (atomic_compare_exchange_weak(&pool->head, &head, head + count)) {
             self.batch_size = count;
+            DELAY_POINT();
             store(&self.record->next, 0);
+            DELAY_POINT();
             atomic_store(&self.record->end, count);
+            DELAY_POINT();
             /* Who fell asleep before it could see this batch would not hear of it should the first task take long. */
             if (count > 1)
                 dispatch_wake(pool);
@@ -129,6 +135,7 @@ static bool claim_slot(struct slot *slot, void *found)
 {
     if (!claim(self.pool, &slot->task))
         return false;
+    DELAY_POINT();
     *(struct task **)found = &slot->task;
     return true;
 }
@@ -139,7 +146,7 @@ static struct task *claim_anywhere(struct pool *pool)
     struct task *task = NULL;
 
     if (atomic_exchange(&pool->rescan, 0) != 0 && slots_visit(pool, claim_slot, &task))
-        atomic_store(&pool->rescan, 1);
+        dispatch_rescan(pool); /* others may have fallen asleep because there was no rescan to be seen */
     return task;
 }
 
@@ -174,12 +181,26 @@ static bool is_time_to_look(struct pool *pool)
     return tickets_left(pool) || atomic_load(&pool->rescan) != 0 || atomic_load(&pool->state) != POOL_OPEN;
 }
 
-static bool others_have_tasks(struct pool *pool)
+/* Whether a task in its batch is still to be claimed. */
+static bool has_queued(struct pool *pool, struct worker *worker)
+{
+    uint64_t end = atomic_load(&worker->end); /* first: next and the batch are then at least as new */
+
+    for (uint64_t i = load(&worker->next); i < end; i++) {
+        uint64_t offset = load(&worker->batch[i]);
+        struct task *task = heap_at(pool->heap, offset);
+
+        if (offset != 0 && task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) == TASK_QUEUED)
+            return true;
+    }
+    return false;
+}
+
+/* Whether there is a task to be claimed in any batch; `but`, when given, does not count. */
+static bool batches_have_tasks(struct pool *pool, const struct worker *but)
 {
     for (uint32_t i = 0; i < pool->workers; i++) {
-        struct worker *other = &pool->worker[i];
-
-        if (load(&other->next) < atomic_load(&other->end) && other != self.record)
+        if (&pool->worker[i] != but && has_queued(pool, &pool->worker[i]))
             return true;
     }
     return false;
@@ -227,17 +248,23 @@ static void stop_searching(struct pool *pool)
 static void sleep_until_woken(struct pool *pool)
 {
     stop_searching(pool);
+    DELAY_POINT();
     atomic_store(&self.record->asleep, 1);
+    DELAY_POINT();
     set_add(pool->sleeping, self.index);
+    DELAY_POINT();
     /* Who queued a task, or took some, before it could see us in the set has done so early enough for us to see it now. */
-    if (!is_time_to_look(pool) && !others_have_tasks(pool)) {
+    if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record)) {
+        DELAY_POINT();
         while (atomic_load(&self.record->asleep) != 0)
             futex_wait(&self.record->asleep, 1, DEADLINE_NEVER);
     }
     /* Who took us out of the set has put us into the other one; after that of dispatch_wake_all() we do so ourselves. */
     set_remove(pool->sleeping, self.index);
+    DELAY_POINT();
     set_add(pool->searching, self.index);
     self.searching = true;
+    DELAY_POINT();
     atomic_store(&self.record->asleep, 0);
 }
 
@@ -251,7 +278,9 @@ static struct task *next_task(struct pool *pool)
         if (task != NULL) {
             if (self.searching) {
                 stop_searching(pool);
-                if (is_time_to_look(pool))
+                DELAY_POINT();
+                /* Also what lies in batches, its own too: whoever took those woke nobody while this one searched. */
+                if (is_time_to_look(pool) || batches_have_tasks(pool, NULL))
                     dispatch_wake(pool);
             }
             return task;
@@ -299,7 +328,9 @@ static void run(struct pool *pool, struct task *task)
     if (task->returned != 0)
         task->result_size = self.returned_size;
     worker_flush();
+    DELAY_POINT();
     task_finish(&task->word);
+    DELAY_POINT();
 }
 
 static int exchange_blocks(struct heap *heap, _Atomic uint64_t *a, _Atomic uint64_t *b)
@@ -366,6 +397,7 @@ static bool do_task(struct pool *pool, struct task *task)
         return true;
     }
     task_requeue(&task->word);
+    DELAY_POINT();
     return false;
 }
 
@@ -382,6 +414,7 @@ void worker_run(struct pool *pool, uint32_t index)
     self.batch = 1;
     self.searching = false;
     initialise(pool);
+    DELAY_MAY_KILL();
     while ((task = next_task(pool)) != NULL) {
         if (!do_task(pool, task)) {
             atomic_store(&self.record->phase, WORKER_RETIRED);

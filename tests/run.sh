@@ -10,6 +10,7 @@ need make make
 need cmake cmake
 need pkg-config pkg-config
 need '/usr/include/cmocka.h' libcmocka-dev
+need spin spin
 install_missing
 
 build=${BUILD:-$root/build/tests}

@@ -1,0 +1,124 @@
+#!/bin/sh
+# Checks the Spin models in this folder: all, or those named. Needs spin and a C compiler (CC); ends with 77 without spin.
+#
+# For each model: first its configurations, none of which may show an error; then its mutants, each of which must. A
+# configuration is searched exhaustively, or, when it is marked broad, as far as half of SECONDS_EACH allow, with three bits for a state.
+# SECONDS_EACH bounds a search (60), MEGABYTES its memory (1000).
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+command -v spin >/dev/null 2>&1 || { echo "spin is not installed"; exit 77; }
+seconds=${SECONDS_EACH:-60}
+broad_seconds=$((seconds / 2))
+megabytes=${MEGABYTES:-1000}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' INT TERM
+failed=0
+
+# search MODEL exhaustive|broad FLAGS...: what pan reports is in $scratch/out.
+search() {
+    source=$here/$1.pml
+    kind=$2
+    shift 2
+    case $kind in
+    exhaustive) how="-DCOLLAPSE" bits=24 limit=$seconds ;;
+    broad) how="-DBITSTATE" bits=31 limit=$broad_seconds ;;
+    esac
+    rm -f "$scratch"/*
+    # A model that does not compile must not pass for one in which an error was found.
+    (cd "$scratch" && spin -a "$@" "$source" >spin.log 2>&1 &&
+        ${CC:-cc} -O2 -w -DSAFETY -DNOFAIR $how -DVECTORSZ=2048 -DMEMLIM="$megabytes" -o pan pan.c) ||
+        { cat "$scratch/spin.log"; echo "$source: does not compile"; exit 1; }
+    (cd "$scratch" && timeout -s INT "$limit" ./pan -m1000000 -w$bits >out 2>&1)
+    states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' "$scratch/out")
+    errors=$(sed -n 's/.*errors: \([0-9]*\).*/\1/p' "$scratch/out")
+}
+
+# Whether the search came to its end.
+complete() {
+    ! grep -q -e 'Search not completed' -e 'Interrupted' -e 'max search depth too small' "$scratch/out"
+}
+
+must_hold() {
+    search "$@"
+    if [ "${errors:-none}" != 0 ]; then
+        echo "FAILED $*: errors: ${errors:-none}"
+        tail -30 "$scratch/out"
+        failed=1
+    elif complete; then
+        echo "holds $*: $states states, all"
+    elif [ "$2" = broad ]; then
+        echo "holds $*: $states states, as far as it got"
+    else
+        echo "FAILED $*: not complete after $states states"
+        failed=1
+    fi
+}
+
+must_fail() {
+    search "$@"
+    if [ "${errors:-0}" = 0 ]; then
+        echo "FAILED $*: the mutant was not found in ${states:-no} states"
+        failed=1
+    else
+        echo "caught $*: $states states, $(sed -n 's/^pan:1: \(.*\) (at.*/\1/p' "$scratch/out")"
+    fi
+}
+
+check_dispatch() {
+    small="-DBATCH=1 -DSPURIOUS=0"
+    # shellcheck disable=SC2086
+    {
+        must_hold dispatch exhaustive -DTASKS=1 -DBATCH=1 -DDEATHS=0 -DSPURIOUS=1
+        must_hold dispatch exhaustive -DTASKS=1 $small -DDEATHS=1
+        must_hold dispatch exhaustive -DTASKS=2 $small -DDEATHS=0 -DRING=1
+        must_hold dispatch exhaustive -DTASKS=1 $small -DDEATHS=0 -DCLOSING
+        must_hold dispatch broad -DTASKS=2 -DBATCH=2 -DDEATHS=1 -DSPURIOUS=0
+        must_hold dispatch broad -DTASKS=3 -DBATCH=2 -DDEATHS=1 -DSPURIOUS=1
+        must_hold dispatch broad -DTASKS=2 -DBATCH=2 -DDEATHS=1 -DSPURIOUS=0 -DCLOSING
+        must_hold dispatch broad -DWORKERS=3 -DTASKS=3 -DBATCH=2 -DDEATHS=1 -DSPURIOUS=0
+
+        # The sleeper looks for work, then joins the set of sleepers.
+        must_fail dispatch broad -DMUTANT_LOOK_BEFORE_SLEEPING_SET -DTASKS=1 $small -DDEATHS=0
+        # The record is written after the claim.
+        must_fail dispatch broad -DMUTANT_CLAIM_BEFORE_RECORD -DTASKS=1 $small -DDEATHS=1
+        # After a death nobody looks at all tasks.
+        must_fail dispatch broad -DMUTANT_DEATH_WITHOUT_RESCAN -DTASKS=1 $small -DDEATHS=1
+        # The head is moved, then the ring's places are read.
+        must_fail dispatch broad -DMUTANT_HEAD_BEFORE_PLACES -DTASKS=2 $small -DDEATHS=0 -DRING=1
+        # Who takes several tickets wakes nobody.
+        must_fail dispatch broad -DMUTANT_BATCH_WAKES_NOBODY -DTASKS=2 -DBATCH=2 -DDEATHS=0 -DSPURIOUS=0
+        # The last look before sleep leaves out what others have taken.
+        must_fail dispatch broad -DMUTANT_BATCHES_UNSEEN -DTASKS=2 -DBATCH=2 -DDEATHS=0 -DSPURIOUS=0
+        # A waker does not see that its sleeper has woken by itself.
+        must_fail dispatch broad -DMUTANT_LATE_WAKER -DTASKS=2 $small -DDEATHS=0
+        # Who stops searching leaves out what lies in batches.
+        must_fail dispatch broad -DMUTANT_BATCHES_DO_NOT_COUNT -DTASKS=2 -DBATCH=2 -DDEATHS=0 -DSPURIOUS=0
+        # Who finds a task by a rescan wakes nobody.
+        must_fail dispatch broad -DMUTANT_RESCAN_WAKES_NOBODY -DTASKS=2 -DBATCH=2 -DDEATHS=1 -DSPURIOUS=0
+    }
+}
+
+check_read() {
+    must_hold read exhaustive
+    must_hold read exhaustive -DSTRONG
+    must_hold read exhaustive -DDEATHS=3 -DCHANGES=1 -DWRITERS=3
+    for mutant in BEGIN_WITHOUT_FENCE COMMIT_RELAXED VERSION_NOT_CHECKED VERSION_READ_EARLY STORE_BEFORE_RECORD \
+        REPAIR_SHOWS_TOO_EARLY; do
+        must_fail read exhaustive -DMUTANT_$mutant
+    done
+}
+
+check_wait() {
+    must_hold wait exhaustive
+    must_hold wait exhaustive -DDEATHS=3 -DSPURIOUS=2
+    for mutant in FINISH_IN_TWO_STEPS CLAIM_DROPS_WAITER REQUEUE_DROPS_WAITER DONE_WAKES_NOBODY KEEPER_UNWATCHED; do
+        must_fail wait exhaustive -DMUTANT_$mutant
+    done
+}
+
+[ $# -gt 0 ] || set -- dispatch read wait
+for model; do
+    check_"$model"
+done
+exit $failed

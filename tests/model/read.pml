@@ -1,0 +1,251 @@
+/* How containers are read without their mutex, and survive their writers: src/object.h, src/object.c, src/undo.h.
+ *
+ * The content is two words that are equal whenever it makes sense. What is mirrored, statement by statement:
+ *   Writer   object_lock() with object_repair() after MP_EOWNERDEAD, object_begin(), undo_set() for each word,
+ *            undo_commit(), object_commit(), object_unlock(); undo_roll_back(). It may be killed behind any store
+ *   Reader   read_entry() and read_locked() in src/dict.c, read_index() in src/list.c: object_read_begin(), the loads,
+ *            object_read_valid(); after a few tries with the mutex
+ *
+ * WEAK. Stores of the writer that readers look at wait in a buffer. From there they reach memory in any order, except: two to the
+ * same word in theirs; and those before a release fence or release store before all that follow it. Loads between the
+ * reader's acquire load and acquire fence are done in any order. Nobody but the holder of the mutex has stores in the
+ * buffer; it is empty before another has the mutex (unlocking releases; what a dead process has executed reaches memory).
+ * The undo log is read only with the mutex, so it needs no buffer.
+ *
+ * Properties:
+ *   A reader never believes a mix: the assertions in Reader.
+ *   After a death the next one with the mutex finds, or makes, a whole state: the assertion behind lock().
+ *   Nobody stands still: no invalid end state. */
+#ifndef WRITERS
+#define WRITERS 2
+#endif
+#ifndef CHANGES
+#define CHANGES 2
+#endif
+#ifndef TRIES
+#define TRIES 2
+#endif
+#ifndef DEATHS
+#define DEATHS 2
+#endif
+
+#define A 0
+#define B 1
+#define VERSION 2
+byte memory[3];
+byte undo_count, undo_word[2], undo_old[2];
+bit locked, owner_died;
+byte deaths;
+
+/* The buffer of stores; age[i]: how many release points lay before it. */
+#define ROOM 7
+byte stores, to[ROOM], what[ROOM], age[ROOM], now_age;
+
+inline release()
+{
+    now_age++
+}
+
+inline store(w, value)
+{
+    atomic { to[stores] = w; what[stores] = value; age[stores] = now_age; stores++ }
+}
+
+/* Brings one of the waiting stores to memory: any that has to wait for none before it. */
+proctype Memory()
+{
+    byte i, j;
+    bit waits;
+
+end_empty:
+    do
+    :: atomic {
+           stores > 0 ->
+           i = 0;
+           do
+#ifndef STRONG
+           :: i + 1 < stores -> i++
+#endif
+           :: break
+           od;
+           j = 0;
+           waits = 0;
+           do
+           :: j == i -> break
+           :: else -> waits = waits || to[j] == to[i] || age[j] < age[i]; j++
+           od;
+           if
+           :: waits
+           :: else ->
+               memory[to[i]] = what[i];
+               do
+               :: i + 1 == stores -> break
+               :: else -> to[i] = to[i + 1]; what[i] = what[i + 1]; age[i] = age[i + 1]; i++
+               od;
+               stores--;
+               to[stores] = 0; what[stores] = 0; age[stores] = 0;
+               if :: stores == 0 -> now_age = 0 :: else fi
+           fi;
+           i = 0; j = 0; waits = 0
+       }
+    od
+}
+
+#define MORTAL \
+    if \
+    :: deaths < DEATHS -> deaths++; goto died \
+    :: true \
+    fi
+
+/* object_begin() */
+inline begin()
+{
+    v = memory[VERSION];
+    atomic { store(VERSION, v | 1); MORTAL }
+#ifndef MUTANT_BEGIN_WITHOUT_FENCE
+    release()
+#endif
+}
+
+/* The end of object_commit() */
+inline commit()
+{
+    atomic { undo_count = 0; MORTAL }
+#ifndef MUTANT_COMMIT_RELAXED
+    release();
+#endif
+    atomic { store(VERSION, (v | 1) + 1); MORTAL }
+}
+
+/* mutex_lock(), and object_repair() */
+inline lock()
+{
+    atomic { !locked && stores == 0 -> locked = 1; yes = owner_died; owner_died = 0 }
+    if
+    :: !yes
+    :: else ->
+#ifdef MUTANT_REPAIR_SHOWS_TOO_EARLY
+        v = memory[VERSION];
+        atomic { store(VERSION, (v | 1) + 1); MORTAL }
+#else
+        begin();
+#endif
+        do
+        :: undo_count == 0 -> break
+        :: else ->
+            atomic { store(undo_word[undo_count - 1], undo_old[undo_count - 1]); MORTAL }
+            atomic { undo_count--; MORTAL }
+        od;
+#ifndef MUTANT_REPAIR_SHOWS_TOO_EARLY
+        commit();
+#endif
+        yes = 0;
+        stores == 0
+    fi;
+    assert(memory[A] == memory[B]);
+    assert(undo_count == 0 && !(memory[VERSION] & 1))
+}
+
+inline unlock()
+{
+    atomic { stores == 0 -> locked = 0 }
+}
+
+inline undo_set(w, value)
+{
+#ifdef MUTANT_STORE_BEFORE_RECORD
+    atomic { old = memory[w]; store(w, value); MORTAL }
+    atomic { undo_word[undo_count] = w; undo_old[undo_count] = old; undo_count++; old = 0; MORTAL }
+#else
+    atomic { undo_word[undo_count] = w; undo_old[undo_count] = memory[w]; MORTAL }
+    atomic { undo_count++; MORTAL }
+    atomic { store(w, value); MORTAL }
+#endif
+}
+
+proctype Writer(byte me)
+{
+    byte v, changes, new, old;
+    bit yes;
+
+    do
+    :: changes == CHANGES -> break
+    :: else ->
+        changes++;
+        lock();
+        new = memory[A] + 1;
+        begin();
+        undo_set(A, new);
+        undo_set(B, new);
+        commit();
+        v = 0; new = 0;
+        unlock()
+    od;
+    goto end_done;
+died:
+    /* The kernel marks the mutex of a dead owner. Another process is started in its place. */
+    atomic { owner_died = 1; locked = 0 }
+end_done:
+    skip
+}
+
+proctype Reader()
+{
+    byte v, a, b, again, tries;
+    bit yes;
+
+    do
+    :: tries == TRIES -> break
+    :: else ->
+        tries++;
+        v = memory[VERSION];
+        if
+        :: v & 1
+        :: else ->
+#ifdef MUTANT_VERSION_READ_EARLY
+            again = memory[VERSION];
+#endif
+            if
+            :: a = memory[A]; b = memory[B]
+#ifndef STRONG
+            :: b = memory[B]; a = memory[A]
+#endif
+            fi;
+#ifndef MUTANT_VERSION_READ_EARLY
+            again = memory[VERSION];
+#endif
+#ifdef MUTANT_VERSION_NOT_CHECKED
+            again = v;
+#endif
+            if
+            :: again == v -> assert(a == b); goto end_done
+            :: else
+            fi;
+            again = 0; a = 0; b = 0
+        fi;
+        v = 0
+    od;
+    lock();
+    a = memory[A];
+    b = memory[B];
+    assert(a == b);
+    unlock();
+    goto end_done;
+died:
+    atomic { owner_died = 1; locked = 0 }
+end_done:
+    skip
+}
+
+init {
+    atomic {
+        byte w;
+
+        do
+        :: w == WRITERS -> break
+        :: else -> run Writer(w); w++
+        od;
+        run Reader();
+        run Memory()
+    }
+}
