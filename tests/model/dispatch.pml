@@ -410,9 +410,7 @@ inline bury()
         fi;
         n = 0
     }
-#ifndef MUTANT_DEAD_LEFT_ASLEEP
     asleep[w] = 0;
-#endif
     searching = searching & ~BIT(w);
     atomic { sleeping = sleeping & ~BIT(w); buried = buried | BIT(w) }
     if
