@@ -20,6 +20,8 @@
  *   closed), as long as one worker is left over for the others. If that one sleeps, or is kept from looking, while a task is
  *   queued, all stand still for ever: an invalid end state.
  *
+ * -DVICTIM=w: only that worker is killed; for one death, that of 0 and that of 1 are all there is.
+ *
  * -DMUTANT_...: each breaks the protocol in one way, told in check_models.sh; the verifier must find them. */
 #ifndef WORKERS
 #define WORKERS 2
@@ -159,7 +161,11 @@ proctype Worker(byte me)
 {
     byte n, i, last, want, h, t, k, o, task;
     bit self_searching, closed, ok, yes;
+#ifdef VICTIM
+    bit mortal = (me == VICTIM);
+#else
     bit mortal = 1;
+#endif
 
 born:
 end_none:
@@ -285,7 +291,7 @@ sleep:
 end_asleep:
     if
     :: atomic { (in_futex & BIT(me)) == 0 -> goto sleep }
-    :: atomic { (in_futex & BIT(me)) && deaths < DEATHS -> deaths++; goto died }
+    :: atomic { (in_futex & BIT(me)) && mortal && deaths < DEATHS -> deaths++; goto died }
     :: atomic { (in_futex & BIT(me)) && spurious < SPURIOUS -> spurious++; in_futex = in_futex & ~BIT(me); goto sleep }
     fi;
 awake:
@@ -322,7 +328,7 @@ running:
     }
     if
     :: atomic { started == ALL_TASKS || closed_state -> lasting = lasting & ~BIT(me) }
-    :: atomic { deaths < DEATHS -> deaths++; goto died }
+    :: atomic { mortal && deaths < DEATHS -> deaths++; goto died }
     fi;
 ran:
     /* task_finish() */
@@ -352,14 +358,11 @@ inline dispatch_wake_all(w)
 {
     w = 0;
     do
-    :: w == WORKERS -> break
-    :: else ->
-        sleeping = sleeping & ~BIT(w);
-        asleep[w] = 0;
-        in_futex = in_futex & ~BIT(w);
-        w++
-    od;
-    w = 0
+    :: atomic { w == WORKERS -> w = 0; break }
+    :: atomic { w < WORKERS -> sleeping = sleeping & ~BIT(w) }
+       asleep[w] = 0;
+       atomic { in_futex = in_futex & ~BIT(w); w++ }
+    od
 }
 
 proctype Caller()
@@ -407,22 +410,20 @@ inline bury()
         fi;
         n = 0
     }
-#ifndef MUTANT_DEAD_LEFT_ASLEEP
     asleep[w] = 0;
-#endif
     searching = searching & ~BIT(w);
-    sleeping = sleeping & ~BIT(w);
-    buried = buried | BIT(w);
+    atomic { sleeping = sleeping & ~BIT(w); buried = buried | BIT(w) }
     if
-    :: orderly
-    :: else ->
-        lost = 1;
+    :: atomic { orderly -> orderly = 0 }
+    :: atomic {
+           !orderly ->
+           lost = 1;
 #ifndef MUTANT_DEATH_WITHOUT_RESCAN
-        rescan = 1;
+           rescan = 1
 #endif
-        dispatch_wake_all(n)
-    fi;
-    orderly = 0
+       }
+       dispatch_wake_all(n)
+    fi
 }
 
 proctype Keeper()
@@ -433,48 +434,53 @@ proctype Keeper()
 end_poll:
     do
     :: /* keep(): poll(); reap() */
-       atomic { zombies != 0 || bell -> bell = 0 }
+       atomic { zombies != 0 || bell -> bell = 0; w = 0 }
        do
-       :: w == WORKERS -> break
-       :: (zombies & BIT(w)) -> bury(); w++
-       :: else -> w++
+       :: atomic { w == WORKERS -> w = 0; break }
+       :: atomic { w < WORKERS && !(zombies & BIT(w)) -> w++ }
+       :: atomic { w < WORKERS && (zombies & BIT(w)) -> skip }
+          bury();
+          w++
        od;
-       w = 0;
+#ifdef CLOSING
        state = closed_state;
        /* is_finished() */
        do
-       :: atomic { n == TASKS || yes -> break }
+       :: atomic { n == TASKS || yes -> n = 0; break }
        :: atomic { n < TASKS && !yes -> yes = (word[n] == QUEUED); n++ }
        od;
-       n = 0;
        if
        :: state && buried == BIT(WORKERS) - 1 && !yes -> break
        :: else
        fi;
-       /* replacements_wanted(), replace_missing() */
-       if
-       :: !state || ((lost || buried == BIT(WORKERS) - 1) && yes) ->
+       /* replacements_wanted() */
+       atomic {
            if
-           :: state && buried == BIT(WORKERS) - 1 -> rescan = 1
-           :: else
-           fi;
-           do
-           :: w == WORKERS -> break
-           :: (buried & BIT(w)) ->
-               atomic {
-                   record_task[w] = NONE; batch_next[w] = 0; batch_end[w] = 0; asleep[w] = 0;
-                   n = 0; do :: n < BATCH -> batch[w * BATCH + n] = 0; n++ :: else -> break od; n = 0;
-                   buried = buried & ~BIT(w);
-                   alive = alive | BIT(w);
-                   w++
-               }
-           :: else -> w++
-           od;
-           w = 0;
-           lost = 0
+           :: !state
+           :: state && (lost || buried == BIT(WORKERS) - 1) && yes
+           :: else -> goto not_wanted
+           fi
+       }
+       if
+       :: state && buried == BIT(WORKERS) - 1 -> rescan = 1
        :: else
        fi;
-       state = 0; yes = 0
+#endif
+       /* replace_missing() */
+       do
+       :: atomic { w == WORKERS -> w = 0; lost = 0; break }
+       :: atomic { w < WORKERS && !(buried & BIT(w)) -> w++ }
+       :: atomic {
+              w < WORKERS && (buried & BIT(w)) ->
+              record_task[w] = NONE; batch_next[w] = 0; batch_end[w] = 0; asleep[w] = 0;
+              n = 0; do :: n < BATCH -> batch[w * BATCH + n] = 0; n++ :: else -> break od; n = 0;
+              buried = buried & ~BIT(w);
+              alive = alive | BIT(w);
+              w++
+          }
+       od;
+not_wanted:
+       atomic { state = 0; yes = 0 }
     od;
     atomic {
         n = 0;
