@@ -31,12 +31,14 @@ void task_requeue(_Atomic uint32_t *word)
         ;
 }
 
-static void rouse(struct pool *pool, uint32_t index)
+/* Whether it slept, or was about to. It is woken in any case: somebody may have died after storing the 0. */
+static bool rouse(struct pool *pool, uint32_t index)
 {
     struct worker *worker = &pool->worker[index];
+    bool slept = atomic_exchange(&worker->asleep, 0) != 0;
 
-    atomic_store(&worker->asleep, 0);
     futex_wake(&worker->asleep, 1);
+    return slept;
 }
 
 void dispatch_wake(struct pool *pool)
@@ -53,8 +55,11 @@ void dispatch_wake(struct pool *pool)
                 continue; /* somebody else wakes it */
             /* On its behalf, so that nobody wakes another before this one has looked. */
             set_add(pool->searching, index);
-            rouse(pool, index);
-            return;
+            if (rouse(pool, index))
+                return;
+            /* Somebody else woke it, since we took it out of the set. It may be busy by now, and would not take itself out of
+             * the other one. */
+            set_remove(pool->searching, index);
         }
     }
 }
@@ -109,9 +114,18 @@ void *task_result(struct heap *heap, struct task *task)
 {
     if (task->result_size == 0)
         return NULL;
-    if (task->returned != 0)
-        return heap_at(heap, atomic_load(&task->returned_block));
     if (task_result_is_inline(task->arg_size, task->result_size))
         return task->data + (task->arg_size + 15) / 16 * 16;
     return heap_at(heap, atomic_load(&task->result_block));
+}
+
+const void *task_outcome(struct heap *heap, struct task *task, uint64_t *size)
+{
+    if (task->returned == 0) {
+        *size = task->result_size;
+        return task_result(heap, task);
+    }
+    struct returned *returned = heap_at(heap, atomic_load(&task->returned_block));
+    *size = returned->size;
+    return returned->data;
 }

@@ -31,8 +31,8 @@ static struct {
     int children; /* signalfd */
     uint32_t live;
     uint32_t failed_starts; /* workers that died in the initializer, one after the other */
-    bool lost;     /* a worker ended that had not found the queue empty */
-    bool stopping; /* no more replacements */
+    bool lost;              /* a worker ended that had not found the queue empty */
+    bool stopping;          /* no more replacements */
 } self;
 
 /* ---- starting workers ---- */
@@ -163,7 +163,8 @@ static bool initializer_failed(uint32_t phase, int status)
 {
     if (self.pool->initializer == NULL || self.stopping)
         return false;
-    return phase == WORKER_REFUSED || WIFEXITED(status) || ++self.failed_starts > self.pool->workers + MAX_FAILED_STARTS;
+    return phase == WORKER_REFUSED || WIFEXITED(status) ||
+           ++self.failed_starts > self.pool->workers + MAX_FAILED_STARTS;
 }
 
 static void bury_worker(uint32_t index, int status)
@@ -195,7 +196,11 @@ static void reap(void)
     int status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
+        if (WIFSTOPPED(status)) {
+            dispatch_kick(self.pool); /* it may be the one that all others rely on to find what is queued */
+            continue;
+        }
         for (uint32_t i = 0; i < self.pool->workers; i++) {
             if (atomic_load(&self.pool->worker[i].pid) == pid) {
                 bury_worker(i, status);
@@ -215,10 +220,11 @@ static void drain(int fd)
         ;
 }
 
-static _Noreturn void leave(int code)
+static _Noreturn void leave(void)
 {
     kill_workers();
-    _exit(code);
+    atomic_store(&self.pool->orderly, 1);
+    _exit(0);
 }
 
 /* Closed: workers leave as they find nothing to do. When all have, something may have been queued again meanwhile. */
@@ -253,15 +259,15 @@ static void keep(void)
     for (;;) {
         poll(poll_set, 3, timeout);
         if (poll_set[2].revents != 0)
-            leave(0);
+            leave();
         drain(self.children);
         drain(pool->bell);
         reap();
         uint32_t state = atomic_load(&pool->state);
         if (state == POOL_TERMINATED || self.stopping)
-            leave(0);
+            leave();
         if (state == POOL_CLOSED && is_finished())
-            leave(0);
+            leave();
         timeout = !replacements_wanted(state) || replace_missing() ? -1 : RETRY_FORK_MS;
     }
 }

@@ -68,18 +68,21 @@ static void fail_all(mp_pool *pool)
     slots_visit(shared, fail_slot, &failing);
 }
 
+/* It has ended, or is just about to. The program may have reaped it. */
+static void reap_keeper(mp_pool *pool)
+{
+    while (waitpid(pool->keeper, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
 /* Under the mutex. The keeper has ended: reaps it, and settles what it left. */
 static void bury_keeper(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
-    siginfo_t info;
 
-    memset(&info, 0, sizeof info);
-    while (waitid(P_PID, (id_t)pool->keeper, &info, WEXITED) != 0 && errno == EINTR)
-        ;
+    reap_keeper(pool);
     pool->keeper_gone = true;
-    bool orderly = info.si_code == CLD_EXITED && info.si_status == 0;
-    if (!orderly && atomic_load(&shared->broken) == 0)
+    if (atomic_load(&shared->orderly) == 0 && atomic_load(&shared->broken) == 0)
         atomic_store(&shared->broken, MP_EBROKEN);
     fail_all(pool);
 }
@@ -191,7 +194,7 @@ static int fork_keeper(mp_pool *pool)
     if (pool->keeper_pidfd >= 0)
         return 0;
     kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
+    reap_keeper(pool);
     return MP_EAGAIN;
 }
 
@@ -200,12 +203,13 @@ static int wait_for_start(mp_pool *pool)
     struct pool *shared = &pool->shared;
 
     while (atomic_load(&shared->started) == 0) {
-        if (futex_wait(&shared->started, 0, clock_now() + START_LOOK_NS) == MP_ETIMEOUT && has_ended(pool->keeper_pidfd))
+        if (has_ended(pool->keeper_pidfd))
             break;
+        futex_wait(&shared->started, 0, clock_now() + START_LOOK_NS);
     }
     if (atomic_load(&shared->started) == 1)
         return 0;
-    waitpid(pool->keeper, NULL, 0);
+    reap_keeper(pool);
     int error = atomic_load(&shared->start_error);
     return error != 0 ? error : MP_EBROKEN;
 }
@@ -241,6 +245,7 @@ static void after_fork(void)
 {
     pthread_mutex_init(&pools_mutex, NULL);
     pools = NULL;
+    worker_after_fork();
 }
 
 static void enter(mp_pool *pool)

@@ -25,9 +25,15 @@ static struct {
     int64_t batch_started; /* when the tickets in hand were taken */
     uint64_t batch_size;
     struct task *running; /* for mp_task_return() */
-    uint64_t returned_size;
     struct pool *pool;
 } self;
+
+bool worker_forked;
+
+void worker_after_fork(void)
+{
+    worker_forked = true;
+}
 
 static uint64_t load(const _Atomic uint64_t *word)
 {
@@ -137,7 +143,7 @@ static struct task *claim_anywhere(struct pool *pool)
     struct task *task = NULL;
 
     if (atomic_exchange(&pool->rescan, 0) != 0 && slots_visit(pool, claim_slot, &task))
-        atomic_store(&pool->rescan, 1);
+        dispatch_rescan(pool); /* who looked meanwhile has seen no need to, and may have fallen asleep */
     return task;
 }
 
@@ -286,6 +292,7 @@ static int call(struct pool *pool, struct task *task)
         memset(result, 0, task->result_size);
     self.running = task;
     int code = function(task_arg(pool->heap, task), result);
+    worker_leave_if_forked();
     self.running = NULL;
     return code < 0 ? MP_EVALUE : code;
 }
@@ -294,8 +301,6 @@ static void run(struct pool *pool, struct task *task)
 {
     task->returned = 0; /* what a worker before, that died, returned does not count */
     task->status = call(pool, task);
-    if (task->returned != 0)
-        task->result_size = self.returned_size;
     worker_flush();
     task_finish(&task->word);
 }
@@ -304,24 +309,31 @@ int mp_task_return(const void *data, size_t size)
 {
     struct task *task = self.running;
 
-    if (task == NULL || (data == NULL && size > 0))
+    if (task == NULL || worker_forked || (data == NULL && size > 0))
         return MP_EINVAL;
+    if (size > SIZE_MAX - sizeof(struct returned))
+        return MP_ENOMEM;
     struct heap *heap = self.pool->heap;
     task->returned = 0;
     heap_free(heap, &task->returned_block);
-    int error = heap_alloc(heap, size, &task->returned_block);
+    int error = heap_alloc(heap, sizeof(struct returned) + size, &task->returned_block);
     if (error != 0)
         return error;
+    struct returned *returned = heap_at(heap, atomic_load(&task->returned_block));
+    returned->size = size;
     if (size > 0)
-        memcpy(heap_at(heap, atomic_load(&task->returned_block)), data, size);
-    self.returned_size = size;
+        memcpy(returned->data, data, size);
+    undo_order();
     task->returned = 1;
     return 0;
 }
 
 static void initialise(struct pool *pool)
 {
-    if (pool->initializer != NULL && pool->initializer(pool->initializer_arg) != 0) {
+    int code = pool->initializer != NULL ? pool->initializer(pool->initializer_arg) : 0;
+
+    worker_leave_if_forked();
+    if (code != 0) {
         atomic_store(&self.record->phase, WORKER_REFUSED);
         worker_flush();
         _exit(1);
@@ -340,7 +352,9 @@ static bool do_task(struct pool *pool, struct task *task)
         return worker_may_go_on(pool);
     }
     memcpy(&job, task->data, sizeof job);
-    if (worker_help(pool, self.index, heap_at(pool->heap, job))) {
+    bool all = worker_help(pool, self.index, heap_at(pool->heap, job));
+    atomic_store(&self.record->job, 0); /* while it is sure to be there: the keeper would look into it */
+    if (all) {
         task_finish(&task->word);
         return true;
     }
@@ -358,6 +372,7 @@ void worker_run(struct pool *pool, uint32_t index)
     self.tasks_left = pool->tasks_per_child;
     self.batch = 1;
     self.searching = false;
+    worker_forked = false;
     initialise(pool);
     while ((task = next_task(pool)) != NULL) {
         if (!do_task(pool, task)) {
