@@ -29,6 +29,8 @@ static struct {
     sigset_t caller_mask; /* what the workers get back */
     struct sigaction caller_child, caller_terminate;
     int children; /* signalfd */
+    /* The workers' pids, 0: none. Those in the pool's heap are for others to read: a task gone wild may have written there. */
+    pid_t pid[MP_POOL_MAX_WORKERS];
     uint32_t live;
     uint32_t failed_starts; /* workers that died in the initializer, one after the other */
     bool lost;              /* a worker ended that had not found the queue empty */
@@ -68,6 +70,7 @@ static int start_worker(uint32_t index)
         atomic_store(&worker->phase, WORKER_NONE);
         return errno == ENOMEM ? MP_ENOMEM : MP_EAGAIN;
     }
+    self.pid[index] = pid;
     atomic_store(&worker->pid, pid);
     self.live++;
     return 0;
@@ -79,7 +82,7 @@ static bool replace_missing(void)
     bool all = true;
 
     for (uint32_t i = 0; i < self.pool->workers; i++) {
-        if (atomic_load(&self.pool->worker[i].pid) == 0 && start_worker(i) != 0)
+        if (self.pid[i] == 0 && start_worker(i) != 0)
             all = false;
     }
     self.lost = !all;
@@ -89,15 +92,15 @@ static bool replace_missing(void)
 static void kill_workers(void)
 {
     for (uint32_t i = 0; i < self.pool->workers; i++) {
-        pid_t pid = atomic_load(&self.pool->worker[i].pid);
-
-        if (pid != 0)
-            kill(pid, SIGKILL);
+        if (self.pid[i] != 0)
+            kill(self.pid[i], SIGKILL);
     }
     while (self.live > 0 && waitpid(-1, NULL, 0) > 0)
         self.live--;
-    for (uint32_t i = 0; i < self.pool->workers; i++)
+    for (uint32_t i = 0; i < self.pool->workers; i++) {
+        self.pid[i] = 0;
         atomic_store(&self.pool->worker[i].pid, 0);
+    }
 }
 
 /* ---- after a death ---- */
@@ -179,6 +182,7 @@ static void bury_worker(uint32_t index, int status)
     set_remove(pool->searching, index);
     set_remove(pool->sleeping, index);
     /* Not before all is settled: mp_pool_workers() must not show a full pool in which a dead one's task still seems to run. */
+    self.pid[index] = 0;
     atomic_store(&worker->pid, 0);
     if (phase != WORKER_STARTING && phase != WORKER_REFUSED)
         self.failed_starts = 0;
@@ -202,7 +206,7 @@ static void reap(void)
             continue;
         }
         for (uint32_t i = 0; i < self.pool->workers; i++) {
-            if (atomic_load(&self.pool->worker[i].pid) == pid) {
+            if (self.pid[i] == pid) {
                 bury_worker(i, status);
                 break;
             }
@@ -310,6 +314,7 @@ void keeper_run(struct pool *pool, const sigset_t *caller_mask)
 {
     self.pool = pool;
     self.live = 0;
+    memset(self.pid, 0, sizeof self.pid);
     self.stopping = false;
     self.caller_mask = *caller_mask;
     process_title("mp-keeper");
