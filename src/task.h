@@ -105,12 +105,12 @@ struct worker {
     _Atomic uint64_t job;                           /* the same for a chunk: the map, the chunk, the item it is at */
     _Atomic uint64_t chunk;
     _Atomic uint64_t item;
-    _Atomic uint64_t failing;               /* 1 + the item whose failure it is writing, or has written, to the chunk's status */
     _Atomic uint64_t next, end;             /* batch[next .. end): taken from the queue, not yet looked at; others may steal */
     _Atomic int32_t pid;                    /* 0: none */
     _Atomic uint32_t phase;                 /* enum worker_phase */
     _Atomic uint32_t asleep;                /* futex: 1 while it sleeps or is about to */
     _Alignas(CACHE_LINE) _Atomic uint64_t batch[WORKER_BATCH]; /* offsets of tasks; what is not in use is stale, or 0 */
+    _Atomic uint64_t failing; /* in a chunk: 1 + the item whose failure it has written, or is about to, to the chunk's status */
 };
 
 #define WORKER_SETS (MP_POOL_MAX_WORKERS / 64)
