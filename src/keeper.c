@@ -1,8 +1,8 @@
 /* The keeper: a small process between the caller and the workers. It forks them, reaps them, clears up after those that die
  * and replaces them, and takes them along when the caller ends.
  *
- * It has one thread, and sits in one poll loop over its children (SIGCHLD through a signalfd), the caller's pidfd, and a bell
- * that the caller rings. If it is killed itself, the kernel kills the workers (PR_SET_PDEATHSIG is exact here: their parent
+ * It has one thread, and sits in one poll loop over its children (SIGCHLD through a signalfd) and the caller's pidfd. The caller
+ * calls it with a SIGCHLD too: that needs no descriptor, which the program might have closed. If it is killed itself, the kernel kills the workers (PR_SET_PDEATHSIG is exact here: their parent
  * has but one thread), and the caller notices through its pidfd. */
 #include <errno.h>
 #include <limits.h>
@@ -255,17 +255,15 @@ static void keep(void)
     struct pool *pool = self.pool;
     struct pollfd poll_set[] = {
         {.fd = self.children, .events = POLLIN},
-        {.fd = pool->bell, .events = POLLIN},
         {.fd = pool->caller_pidfd, .events = POLLIN},
     };
     int timeout = -1;
 
     for (;;) {
-        poll(poll_set, 3, timeout);
-        if (poll_set[2].revents != 0)
+        poll(poll_set, 2, timeout);
+        if (poll_set[1].revents != 0)
             leave();
         drain(self.children);
-        drain(pool->bell);
         reap();
         uint32_t state = atomic_load(&pool->state);
         if (state == POOL_TERMINATED || self.stopping)

@@ -129,7 +129,6 @@ struct pool {
     void *initializer_arg;
     int32_t caller;       /* pid */
     int caller_pidfd;
-    int bell;             /* eventfd: the caller calls the keeper */
     struct worker *worker;
 
     _Atomic uint32_t state;   /* enum pool_state, only ever grows */

@@ -791,6 +791,49 @@ static void a_program_that_ignores_its_children_is_told_the_truth(void **state)
     others_are_done(other);
 }
 
+/* As programs do that turn into a service: none of the library's descriptors is what it was. */
+static _Noreturn void be_without_descriptors(bool terminate)
+{
+    pid_t pids[WORKERS];
+    mp_result *other[OTHERS];
+    size_t live;
+    int code = 5;
+
+    if (mp_pool_create(&pool, WORKERS, NULL) != 0)
+        _exit(1);
+    for (int fd = 3; fd < 1024; fd++)
+        close(fd);
+    for (int i = 0; i < 30; i++) {
+        if (open("/dev/null", O_RDONLY) < 0)
+            _exit(2);
+    }
+    mp_pool_workers(pool, pids, WORKERS, &live);
+    kill(pids[0], SIGKILL);
+    if (!wait_until(is_full, pool, 30))
+        _exit(3);
+    submit_others(other, 0, OTHERS);
+    others_are_done(other);
+    if (terminate)
+        code = mp_pool_terminate(pool);
+    else if (mp_pool_close(pool) == 0 && mp_pool_join(pool) == 0)
+        code = mp_pool_free(pool);
+    exit(code);
+}
+
+static void a_caller_without_descriptors_keeps_its_pool(void **state)
+{
+    (void)state;
+    for (int terminate = 0; terminate < 2; terminate++) {
+        int status;
+        pid_t pid = fork();
+
+        if (pid == 0)
+            be_without_descriptors(terminate != 0);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+    }
+}
+
 /* Ends when the test has read its workers' pids and kills it. */
 static _Noreturn void be_a_caller(int pipe_end)
 {
@@ -930,6 +973,7 @@ int main(void)
         TEST(a_steady_timer_hides_no_death),
         TEST(a_stopped_keeper_is_no_obstacle_to_the_end),
         TEST(a_program_that_ignores_its_children_is_told_the_truth),
+        TEST(a_caller_without_descriptors_keeps_its_pool),
         TEST(a_killed_caller_takes_64_busy_workers_along),
         TEST(an_interrupt_from_the_terminal_is_the_callers),
     };
