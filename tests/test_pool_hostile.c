@@ -272,7 +272,13 @@ static int fills_memory(const void *arg, void *result)
     return 3;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#undef SANITIZED
 #define SANITIZED 1 /* handles memory and crashes its own way */
 #else
 #define SANITIZED 0
