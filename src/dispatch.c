@@ -36,7 +36,7 @@ void task_requeue(_Atomic uint32_t *word)
         ;
 }
 
-/* Whether it was asleep, or about to be. */
+/* Whether it slept, or was about to. It is woken in any case: somebody may have died after storing the 0. */
 static bool rouse(struct pool *pool, uint32_t index)
 {
     struct worker *worker = &pool->worker[index];
@@ -126,9 +126,18 @@ void *task_result(struct heap *heap, struct task *task)
 {
     if (task->result_size == 0)
         return NULL;
-    if (task->returned != 0)
-        return heap_at(heap, atomic_load(&task->returned_block));
     if (task_result_is_inline(task->arg_size, task->result_size))
         return task->data + (task->arg_size + 15) / 16 * 16;
     return heap_at(heap, atomic_load(&task->result_block));
+}
+
+const void *task_outcome(struct heap *heap, struct task *task, uint64_t *size)
+{
+    if (task->returned == 0) {
+        *size = task->result_size;
+        return task_result(heap, task);
+    }
+    struct returned *returned = heap_at(heap, atomic_load(&task->returned_block));
+    *size = returned->size;
+    return returned->data;
 }

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 
+#include "process.h"
 #include "task.h"
 
 static inline uint32_t task_state(uint32_t word)
@@ -64,9 +65,11 @@ static inline bool tickets_left(struct pool *pool)
     return atomic_load(&pool->head) < atomic_load(&pool->tail);
 }
 
-/* Where a task's argument and result lie; NULL for those of no bytes. */
+/* Where a task's argument and the room for its result lie; NULL for those of no bytes. */
 const void *task_arg(struct heap *heap, struct task *task);
 void *task_result(struct heap *heap, struct task *task);
+/* What a task that is done delivers, and its size in bytes. */
+const void *task_outcome(struct heap *heap, struct task *task, uint64_t *size);
 /* Whether the result lies behind the argument in task.data. */
 static inline bool task_result_is_inline(uint64_t arg_size, uint64_t result_size)
 {
@@ -76,6 +79,15 @@ static inline bool task_result_is_inline(uint64_t arg_size, uint64_t result_size
 /* The processes themselves. */
 _Noreturn void keeper_run(struct pool *pool, const sigset_t *caller_mask);
 _Noreturn void worker_run(struct pool *pool, uint32_t index);
+/* A task or an initializer may fork, and the child return from it as well. It is not the worker. */
+extern bool worker_forked;
+void worker_after_fork(void);
+/* In such a child: ends it. After each call of a function of the program's. */
+static inline void worker_leave_if_forked(void)
+{
+    if (worker_forked)
+        process_leave(0);
+}
 /* In a helping task: works on chunks until none is left. False: it must leave before (enough tasks for this worker). */
 bool worker_help(struct pool *pool, uint32_t index, struct map_job *job);
 /* Counts a task or chunk done by this worker; false when it was the last it may do. */

@@ -609,6 +609,31 @@ int heap_check_handle(const struct heap *heap, enum heap_kind kind)
 
 /* ---- the file under a heap ---- */
 
+static bool is_open_on(int fd, const struct open_heap *open)
+{
+    struct stat file;
+
+    return fstat(fd, &file) == 0 && file.st_dev == open->device && file.st_ino == open->inode;
+}
+
+/* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under that number: a
+ * worker's does. Under heaps_mutex. */
+static bool reopen(struct open_heap *open_heap)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%ld/fd/%d", (long)getppid(), open_heap->fd);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    if (!is_open_on(fd, open_heap) || (open_heap->path != NULL && try_flock(fd, LOCK_SH) != 0)) {
+        close(fd);
+        return false;
+    }
+    open_heap->fd = fd;
+    return true;
+}
+
 /* The heap's descriptor, if it still is that: the program may have closed it and opened something else under its number, which
  * is MP_ESYSTEM. */
 static int descriptor_of(const struct heap *heap)
@@ -618,9 +643,9 @@ static int descriptor_of(const struct heap *heap)
 
     pthread_mutex_lock(&heaps_mutex);
     struct open_heap *open = find(heap);
-    if (open != NULL && fstat(open->fd, &file) != 0)
+    if (open != NULL && fstat(open->fd, &file) != 0 && errno != EBADF)
         fd = error_of(errno);
-    else if (open != NULL && file.st_dev == open->device && file.st_ino == open->inode)
+    else if (open != NULL && (is_open_on(open->fd, open) || reopen(open)))
         fd = open->fd;
     pthread_mutex_unlock(&heaps_mutex);
     return fd;

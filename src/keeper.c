@@ -1,8 +1,8 @@
 /* The keeper: a small process between the caller and the workers. It forks them, reaps them, clears up after those that die
  * and replaces them, and takes them along when the caller ends.
  *
- * It has one thread, and sits in one poll loop over its children (SIGCHLD through a signalfd), the caller's pidfd, and a bell
- * that the caller rings. If it is killed itself, the kernel kills the workers (PR_SET_PDEATHSIG is exact here: their parent
+ * It has one thread, and sits in one poll loop over its children (SIGCHLD through a signalfd) and the caller's pidfd. The caller
+ * calls it with a SIGCHLD too: that needs no descriptor, which the program might have closed. If it is killed itself, the kernel kills the workers (PR_SET_PDEATHSIG is exact here: their parent
  * has but one thread), and the caller notices through its pidfd. */
 #include <errno.h>
 #include <limits.h>
@@ -30,10 +30,12 @@ static struct {
     sigset_t caller_mask; /* what the workers get back */
     struct sigaction caller_child, caller_terminate;
     int children; /* signalfd */
+    /* The workers' pids, 0: none. Those in the pool's heap are for others to read: a task gone wild may have written there. */
+    pid_t pid[MP_POOL_MAX_WORKERS];
     uint32_t live;
     uint32_t failed_starts; /* workers that died in the initializer, one after the other */
-    bool lost;     /* a worker ended that had not found the queue empty */
-    bool stopping; /* no more replacements */
+    bool lost;              /* a worker ended that had not found the queue empty */
+    bool stopping;          /* no more replacements */
 } self;
 
 /* ---- starting workers ---- */
@@ -70,6 +72,7 @@ static int start_worker(uint32_t index)
         atomic_store(&worker->phase, WORKER_NONE);
         return errno == ENOMEM ? MP_ENOMEM : MP_EAGAIN;
     }
+    self.pid[index] = pid;
     atomic_store(&worker->pid, pid);
     self.live++;
     return 0;
@@ -81,7 +84,7 @@ static bool replace_missing(void)
     bool all = true;
 
     for (uint32_t i = 0; i < self.pool->workers; i++) {
-        if (atomic_load(&self.pool->worker[i].pid) == 0 && start_worker(i) != 0)
+        if (self.pid[i] == 0 && start_worker(i) != 0)
             all = false;
     }
     self.lost = !all;
@@ -91,10 +94,8 @@ static bool replace_missing(void)
 static void kill_workers(void)
 {
     for (uint32_t i = 0; i < self.pool->workers; i++) {
-        pid_t pid = atomic_load(&self.pool->worker[i].pid);
-
-        if (pid != 0)
-            kill(pid, SIGKILL);
+        if (self.pid[i] != 0)
+            kill(self.pid[i], SIGKILL);
     }
     while (self.live > 0) {
         if (waitpid(-1, NULL, 0) > 0)
@@ -102,8 +103,10 @@ static void kill_workers(void)
         else if (errno != EINTR)
             break;
     }
-    for (uint32_t i = 0; i < self.pool->workers; i++)
+    for (uint32_t i = 0; i < self.pool->workers; i++) {
+        self.pid[i] = 0;
         atomic_store(&self.pool->worker[i].pid, 0);
+    }
 }
 
 /* ---- after a death ---- */
@@ -169,7 +172,8 @@ static bool initializer_failed(uint32_t phase, int status)
 {
     if (self.pool->initializer == NULL || self.stopping)
         return false;
-    return phase == WORKER_REFUSED || WIFEXITED(status) || ++self.failed_starts > self.pool->workers + MAX_FAILED_STARTS;
+    return phase == WORKER_REFUSED || WIFEXITED(status) ||
+           ++self.failed_starts > self.pool->workers + MAX_FAILED_STARTS;
 }
 
 static void bury_worker(uint32_t index, int status)
@@ -191,6 +195,7 @@ static void bury_worker(uint32_t index, int status)
     set_remove(pool->sleeping, index);
     DELAY_POINT();
     /* Not before all is settled: mp_pool_workers() must not show a full pool in which a dead one's task still seems to run. */
+    self.pid[index] = 0;
     atomic_store(&worker->pid, 0);
     if (phase != WORKER_STARTING && phase != WORKER_REFUSED)
         self.failed_starts = 0;
@@ -210,9 +215,15 @@ static void reap(void)
     pid_t pid;
 
     /* No SIGCHLD comes again for those not reaped now. */
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0 || (pid < 0 && errno == EINTR)) {
+    while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0 || (pid < 0 && errno == EINTR)) {
+        if (pid < 0)
+            continue;
+        if (WIFSTOPPED(status)) {
+            dispatch_kick(self.pool); /* it may be the one that all others rely on to find what is queued */
+            continue;
+        }
         for (uint32_t i = 0; i < self.pool->workers; i++) {
-            if (atomic_load(&self.pool->worker[i].pid) == pid) {
+            if (self.pid[i] == pid) {
                 bury_worker(i, status);
                 break;
             }
@@ -230,10 +241,11 @@ static void drain(int fd)
         ;
 }
 
-static _Noreturn void leave(int code)
+static _Noreturn void leave(void)
 {
     kill_workers();
-    _exit(code);
+    atomic_store(&self.pool->orderly, 1);
+    _exit(0);
 }
 
 /* Closed: workers leave as they find nothing to do. When all have, something may have been queued again meanwhile. */
@@ -260,23 +272,21 @@ static void keep(void)
     struct pool *pool = self.pool;
     struct pollfd poll_set[] = {
         {.fd = self.children, .events = POLLIN},
-        {.fd = pool->bell, .events = POLLIN},
         {.fd = pool->caller_pidfd, .events = POLLIN},
     };
     int timeout = -1;
 
     for (;;) {
-        poll(poll_set, 3, timeout);
-        if (poll_set[2].revents != 0)
-            leave(0);
+        poll(poll_set, 2, timeout);
+        if (poll_set[1].revents != 0)
+            leave();
         drain(self.children);
-        drain(pool->bell);
         reap();
         uint32_t state = atomic_load(&pool->state);
         if (state == POOL_TERMINATED || self.stopping)
-            leave(0);
+            leave();
         if (state == POOL_CLOSED && is_finished())
-            leave(0);
+            leave();
         timeout = !replacements_wanted(state) || replace_missing() ? -1 : RETRY_FORK_MS;
     }
 }
@@ -319,6 +329,7 @@ void keeper_run(struct pool *pool, const sigset_t *caller_mask)
 {
     self.pool = pool;
     self.live = 0;
+    memset(self.pid, 0, sizeof self.pid);
     self.stopping = false;
     self.caller_mask = *caller_mask;
     process_title("mp-keeper");

@@ -46,6 +46,16 @@ static void item_failed(struct heap *heap, struct map_job *job, struct chunk *ch
 
 /* ---- the workers' side ---- */
 
+/* The keeper must be able to tell whether the chunk's status is of an item that is run again. */
+static void note_failure(struct heap *heap, struct worker *record, struct map_job *job, struct chunk *chunk,
+                         uint64_t item, int code)
+{
+    if (chunk->status == 0)
+        atomic_store_explicit(&record->failing, item + 1, memory_order_relaxed);
+    undo_order();
+    item_failed(heap, job, chunk, item, code);
+}
+
 static void run_chunk(struct pool *pool, struct worker *record, struct map_job *job, uint64_t index)
 {
     struct heap *heap = pool->heap;
@@ -63,8 +73,9 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
         DELAY_POINT();
         int code = function(job->arg_size > 0 ? args + item * job->arg_size : NULL,
                             job->result_size > 0 ? results + item * job->result_size : NULL);
+        worker_leave_if_forked();
         if (code != 0)
-            item_failed(heap, job, chunk, item, code < 0 ? MP_EVALUE : code);
+            note_failure(heap, record, job, chunk, item, code < 0 ? MP_EVALUE : code);
         undo_order();
     }
     atomic_store_explicit(&record->item, end, memory_order_relaxed);
@@ -82,6 +93,7 @@ static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worke
     /* First the record, then the claim, as with tasks. */
     atomic_store_explicit(&record->chunk, index, memory_order_relaxed);
     atomic_store_explicit(&record->item, first_item(job, index) + chunk->done, memory_order_relaxed);
+    atomic_store_explicit(&record->failing, 0, memory_order_relaxed);
     atomic_store_explicit(&record->job, heap_offset(pool->heap, job), memory_order_relaxed);
     undo_order();
     DELAY_POINT();
@@ -105,7 +117,6 @@ static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, 
 
 bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
 {
-    atomic_store(&pool->worker[worker].job, 0); /* what it says is of an earlier map */
     for (;;) {
         uint64_t next = atomic_load_explicit(&job->next, memory_order_relaxed);
 
@@ -125,6 +136,18 @@ bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
 
 /* ---- the keeper's side ---- */
 
+/* What a worker wrote of the failure of an item that it had not yet gone on from. */
+static void take_back_failure(struct heap *heap, struct map_job *job, struct chunk *chunk, struct worker *worker,
+                              uint64_t item)
+{
+    uint64_t statuses = atomic_load(&job->statuses);
+
+    if (atomic_load(&worker->failing) == item + 1)
+        chunk->status = 0;
+    if (statuses != 0)
+        ((int32_t *)heap_at(heap, statuses))[item] = 0;
+}
+
 void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int error)
 {
     uint64_t offset = atomic_load(&worker->job);
@@ -143,11 +166,16 @@ void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int erro
     }
     uint32_t done = (uint32_t)(atomic_load(&worker->item) - first_item(job, at));
     uint64_t items = chunk_items(job, at);
+    /* It wrote that before it claimed the chunk, which another one may have had in between. */
+    if (done < chunk->done)
+        done = chunk->done;
     if (done != chunk->done)
         chunk->deaths = 0;
     chunk->done = done;
+    if (done < items)
+        take_back_failure(pool->heap, job, chunk, worker, first_item(job, at) + done);
     if (done < items && chunk->deaths++ >= pool->retries) {
-        item_failed(pool->heap, job, chunk, atomic_load(&worker->item), error);
+        item_failed(pool->heap, job, chunk, first_item(job, at) + done, error);
         chunk->done++;
         chunk->deaths = 0;
     }
@@ -210,7 +238,8 @@ static uint64_t default_chunk(uint64_t count, uint64_t workers)
 static int make_job(mp_pool *pool, const struct request *request, struct slot **result)
 {
     struct heap *heap = pool->shared.heap;
-    uint64_t size = request->chunk_size != 0 ? request->chunk_size : default_chunk(request->count, pool->shared.workers);
+    uint64_t size =
+        request->chunk_size != 0 ? request->chunk_size : default_chunk(request->count, pool->shared.workers);
 
     size = size > UINT32_MAX ? UINT32_MAX : size;
     uint64_t chunks = (request->count + size - 1) / size;
@@ -383,7 +412,8 @@ static int check_request(const struct request *request)
 int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
                       size_t count, const mp_map_options *options, mp_result **result)
 {
-    struct request request = {function, args, count, arg_size, result_size, options != NULL ? options->chunk_size : 0, true};
+    struct request request = {function, args, count, arg_size, result_size, options != NULL ? options->chunk_size : 0,
+                              true};
     struct slot *slot;
     int error = pool_check(pool);
 
@@ -409,7 +439,7 @@ int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args
                      size_t result_size, size_t count, const mp_map_options *options)
 {
     bool statuses = options != NULL && options->status != NULL;
-    struct request request = {function,    args, count, arg_size, result_size, options != NULL ? options->chunk_size : 0,
+    struct request request = {function, args, count, arg_size, result_size, options != NULL ? options->chunk_size : 0,
                               statuses};
     struct slot *slot;
     int error = pool_check(pool);

@@ -7,6 +7,8 @@
 
 #include "platform.h"
 
+#define LOOK_NS INT64_C(50000000)
+
 int mutex_init(pthread_mutex_t *mutex)
 {
     pthread_mutexattr_t attributes;
@@ -39,11 +41,6 @@ static int outcome(int error)
     }
 }
 
-int mutex_lock(pthread_mutex_t *mutex)
-{
-    return outcome(pthread_mutex_lock(mutex));
-}
-
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 30)
 static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
 {
@@ -74,16 +71,31 @@ static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
 }
 #endif
 
-int mutex_lock_until(pthread_mutex_t *mutex, int64_t deadline)
+/* Nobody sleeps for long without looking. An owner may be killed after it has given the mutex up and before it has woken who
+ * sleeps; the kernel wakes them in its place, but not if somebody else has taken the mutex meanwhile, who in turn knows of no
+ * sleeper to wake. */
+static int sleep_until_locked(pthread_mutex_t *mutex, int64_t deadline)
 {
     int error;
 
-    if (deadline == DEADLINE_NEVER)
-        return mutex_lock(mutex);
-    error = pthread_mutex_trylock(mutex);
-    if (error != EBUSY)
-        return outcome(error);
-    return outcome(lock_until(mutex, deadline));
+    do {
+        int64_t look = clock_now() + LOOK_NS;
+
+        error = lock_until(mutex, look < deadline ? look : deadline);
+    } while (error == ETIMEDOUT && clock_now() < deadline);
+    return error;
+}
+
+int mutex_lock_until(pthread_mutex_t *mutex, int64_t deadline)
+{
+    int error = pthread_mutex_trylock(mutex);
+
+    return outcome(error == EBUSY ? sleep_until_locked(mutex, deadline) : error);
+}
+
+int mutex_lock(pthread_mutex_t *mutex)
+{
+    return mutex_lock_until(mutex, DEADLINE_NEVER);
 }
 
 void mutex_repaired(pthread_mutex_t *mutex)

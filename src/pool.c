@@ -1,11 +1,11 @@
 /* Pools: made, closed, terminated, joined, freed; and what the caller does when the keeper is gone. */
 #include <errno.h>
+#include <limits.h>
 #include <mp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +15,8 @@
 
 #define START_LOOK_NS INT64_C(10000000)
 #define PATIENCE_NS INT64_C(500000000)
+/* Looks this often for the keeper's end when there is no pidfd to wait for. */
+#define BLIND_LOOK_MS 5
 
 /* This process's pools, to be terminated when it ends. */
 static struct mp_pool *pools;
@@ -28,13 +30,6 @@ int pool_check(const mp_pool *pool)
 }
 
 /* ---- the keeper's end ---- */
-
-static bool has_ended(int pidfd)
-{
-    struct pollfd set = {.fd = pidfd, .events = POLLIN};
-
-    return poll(&set, 1, 0) == 1;
-}
 
 struct failing {
     struct heap *heap;
@@ -68,50 +63,71 @@ static void fail_all(mp_pool *pool)
     slots_visit(shared, fail_slot, &failing);
 }
 
-/* Waits until the keeper has ended. Tells how; nothing if the program has reaped it. */
-static siginfo_t reap_keeper(pid_t keeper)
-{
-    siginfo_t info;
-
-    memset(&info, 0, sizeof info);
-    while (waitid(P_PID, (id_t)keeper, &info, WEXITED) != 0 && errno == EINTR)
-        ;
-    return info;
-}
-
-/* Under the mutex. The keeper has ended: reaps it, and settles what it left. */
+/* Under the mutex. The keeper has ended: settles what it left. */
 static void bury_keeper(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
-    siginfo_t info = reap_keeper(pool->keeper);
 
     pool->keeper_gone = true;
-    bool orderly = info.si_code == CLD_EXITED && info.si_status == 0;
-    if (!orderly && atomic_load(&shared->broken) == 0)
+    if (atomic_load(&shared->orderly) == 0 && atomic_load(&shared->broken) == 0)
         atomic_store(&shared->broken, MP_EBROKEN);
     fail_all(pool);
+}
+
+/* Under the mutex. Whether the keeper has ended: then it is reaped and buried. */
+static bool keeper_is_gone(mp_pool *pool)
+{
+    int exitcode;
+
+    if (pool->keeper_gone)
+        return true;
+    int found = child_reap(pool->keeper, pool->keeper_pidfd, &exitcode);
+    if (found == MP_ESYSTEM) {
+        pool->keeper_pidfd = -1; /* the program has closed it; its number may be another's by now */
+        found = child_reap(pool->keeper, -1, &exitcode);
+    }
+    if (found != 0)
+        bury_keeper(pool);
+    return found != 0;
 }
 
 bool pool_look_after_keeper(mp_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
-    if (!pool->keeper_gone && has_ended(pool->keeper_pidfd))
-        bury_keeper(pool);
-    bool gone = pool->keeper_gone;
+    bool gone = keeper_is_gone(pool);
     pthread_mutex_unlock(&pool->mutex);
     return gone;
+}
+
+static void signal_keeper(mp_pool *pool, int number)
+{
+    pthread_mutex_lock(&pool->mutex);
+    if (!keeper_is_gone(pool)) {
+        if (pool->keeper_pidfd >= 0)
+            pidfd_signal(pool->keeper_pidfd, number);
+        else
+            kill(pool->keeper, number);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+/* It looks at everything when it hears of a child. */
+static void call_keeper(mp_pool *pool)
+{
+    signal_keeper(pool, SIGCHLD);
 }
 
 /* False: it still lives at the deadline. */
 static bool wait_for_keeper(mp_pool *pool, int64_t deadline)
 {
-    struct pollfd set = {.fd = pool->keeper_pidfd, .events = POLLIN};
-
     while (!pool_look_after_keeper(pool)) {
-        int64_t left = deadline == DEADLINE_NEVER ? -1 : (deadline - clock_now() + 999999) / 1000000;
+        struct pollfd set = {.fd = pool->keeper_pidfd, .events = POLLIN};
+        int64_t left = deadline == DEADLINE_NEVER ? INT_MAX : (deadline - clock_now() + 999999) / 1000000;
 
-        if (deadline != DEADLINE_NEVER && left <= 0)
+        if (left <= 0)
             return false;
+        if (set.fd < 0 && left > BLIND_LOOK_MS)
+            left = BLIND_LOOK_MS;
         poll(&set, 1, (int)left);
     }
     return true;
@@ -142,7 +158,7 @@ static int make_heap(mp_pool **result, uint32_t workers)
     mp_pool *pool = heap_at(heap, (atomic_load(&heap->root) + align - 1) / align * align);
     memset(pool, 0, sizeof *pool);
     pool->shared.heap = heap;
-    pool->keeper_pidfd = pool->shared.bell = pool->shared.caller_pidfd = -1;
+    pool->keeper_pidfd = pool->shared.caller_pidfd = -1;
     error = heap_alloc(heap, workers * sizeof(struct worker) + align, &pool->shared.worker_block);
     if (error != 0) {
         heap_close(heap);
@@ -170,13 +186,12 @@ static int fill_in(mp_pool *pool, uint32_t workers, const mp_pool_options *optio
     }
     pool->owner = getpid();
     shared->caller = pool->owner;
-    shared->caller_pidfd = pidfd_of(pool->owner);
-    shared->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (pthread_mutexattr_init(&attributes) != 0)
         return MP_ENOMEM;
     pthread_mutex_init(&pool->mutex, &attributes);
     pthread_mutexattr_destroy(&attributes);
-    return shared->caller_pidfd < 0 || shared->bell < 0 ? MP_EAGAIN : 0;
+    shared->caller_pidfd = pidfd_of(pool->owner);
+    return shared->caller_pidfd < 0 ? MP_EAGAIN : 0;
 }
 
 static int fork_keeper(mp_pool *pool)
@@ -193,6 +208,7 @@ static int fork_keeper(mp_pool *pool)
         keeper_run(&pool->shared, &mask);
     int number = errno;
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    close(pool->shared.caller_pidfd); /* only the keeper needs it */
     if (pid < 0)
         return number == ENOMEM ? MP_ENOMEM : MP_EAGAIN;
     pool->keeper = pid;
@@ -200,7 +216,7 @@ static int fork_keeper(mp_pool *pool)
     if (pool->keeper_pidfd >= 0)
         return 0;
     kill(pid, SIGKILL);
-    reap_keeper(pid);
+    wait_for_keeper(pool, DEADLINE_NEVER);
     return MP_EAGAIN;
 }
 
@@ -208,17 +224,14 @@ static int wait_for_start(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
 
-    for (int64_t look = clock_now() + START_LOOK_NS; atomic_load(&shared->started) == 0;) {
-        futex_wait(&shared->started, 0, look);
-        if (clock_now() < look)
-            continue;
-        if (has_ended(pool->keeper_pidfd))
+    while (atomic_load(&shared->started) == 0) {
+        if (pool_look_after_keeper(pool))
             break;
-        look = clock_now() + START_LOOK_NS;
+        futex_wait(&shared->started, 0, clock_now() + START_LOOK_NS);
     }
     if (atomic_load(&shared->started) == 1)
         return 0;
-    reap_keeper(pool->keeper);
+    wait_for_keeper(pool, DEADLINE_NEVER);
     int error = atomic_load(&shared->start_error);
     return error != 0 ? error : MP_EBROKEN;
 }
@@ -226,13 +239,10 @@ static int wait_for_start(mp_pool *pool)
 static void release(mp_pool *pool)
 {
     struct heap *heap = pool->shared.heap;
-    int fds[] = {pool->keeper_pidfd, pool->shared.bell, pool->shared.caller_pidfd};
 
     pool->magic = 0;
-    for (int i = 0; i < 3; i++) {
-        if (fds[i] >= 0)
-            close(fds[i]);
-    }
+    if (pool->keeper_pidfd >= 0)
+        close(pool->keeper_pidfd);
     heap_close(heap);
 }
 
@@ -254,6 +264,7 @@ static void after_fork(void)
 {
     pthread_mutex_init(&pools_mutex, NULL);
     pools = NULL;
+    worker_after_fork();
 }
 
 static void enter(mp_pool *pool)
@@ -316,14 +327,6 @@ int mp_pool_create(mp_pool **result, int workers, const mp_pool_options *options
 
 /* ---- ending ---- */
 
-static void ring_bell(mp_pool *pool)
-{
-    uint64_t one = 1;
-
-    while (write(pool->shared.bell, &one, sizeof one) < 0 && errno == EINTR)
-        ;
-}
-
 /* States only grow. */
 static void set_state(mp_pool *pool, uint32_t state)
 {
@@ -341,7 +344,7 @@ int mp_pool_close(mp_pool *pool)
         return error;
     set_state(pool, POOL_CLOSED);
     dispatch_wake_all(&pool->shared);
-    ring_bell(pool);
+    call_keeper(pool);
     return 0;
 }
 
@@ -352,10 +355,10 @@ int mp_pool_terminate(mp_pool *pool)
     if (error != 0)
         return error;
     set_state(pool, POOL_TERMINATED);
-    ring_bell(pool);
+    call_keeper(pool);
     /* A keeper that does not answer was stopped, or worse. Its workers go with it. */
     if (!wait_for_keeper(pool, clock_now() + PATIENCE_NS)) {
-        pidfd_signal(pool->keeper_pidfd, SIGKILL);
+        signal_keeper(pool, SIGKILL);
         wait_for_keeper(pool, DEADLINE_NEVER);
     }
     return 0;

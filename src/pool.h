@@ -13,7 +13,7 @@ struct mp_pool {
     uint64_t magic;
     struct mp_pool *next; /* of this process's pools */
     pid_t owner, keeper;
-    int keeper_pidfd;
+    int keeper_pidfd;      /* -1: none, or the program has closed it */
     bool keeper_gone;      /* it has ended and was reaped. Written under the mutex */
     pthread_mutex_t mutex; /* between the caller's threads: guards all below, and the queue's tail */
     struct slot *free;
@@ -27,7 +27,7 @@ struct mp_pool {
 
 /* 0; MP_EINVAL: not a live pool; MP_EFOREIGN: another process's. */
 int pool_check(const mp_pool *pool);
-/* Looks whether the keeper has ended, and if so fails all that will not be done any more. True: it is gone. */
+/* Whether the keeper has ended: if so, all has been failed that will not be done any more. */
 bool pool_look_after_keeper(mp_pool *pool);
 /* Why no task can be submitted: 0, MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER. */
 int pool_refusal(mp_pool *pool);

@@ -52,25 +52,26 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, int64_t deadline)
         return 0;
     if (deadline > clock_now() && spin(pool, word))
         return 0;
+    /* Signals may end each sleep early: the time to look comes all the same. */
     for (int64_t look = clock_now() + LOOK_NS;;) {
         uint32_t now = atomic_load(word);
+        int64_t time = clock_now();
 
         if (task_state(now) == TASK_DONE)
             return 0;
-        if (clock_now() >= deadline)
+        if (time >= deadline)
             return MP_ETIMEOUT;
+        if (time >= look) {
+            pool_look_after_keeper(pool);
+            if (task_state(atomic_load(word)) == TASK_QUEUED)
+                dispatch_kick(&pool->shared);
+            look = time + LOOK_NS;
+            continue;
+        }
         if ((now & TASK_WAITER) == 0 && !atomic_compare_exchange_strong(word, &now, now | TASK_WAITER))
             continue;
         DELAY_POINT();
-        int64_t end = deadline < look ? deadline : look;
-        futex_wait(word, now | TASK_WAITER, end);
-        /* The clock tells, and not how the sleep ended: signals may end every one early. */
-        if (clock_now() < end)
-            continue;
-        pool_look_after_keeper(pool);
-        if (task_state(atomic_load(word)) == TASK_QUEUED)
-            dispatch_kick(&pool->shared);
-        look = clock_now() + LOOK_NS;
+        futex_wait(word, now | TASK_WAITER, deadline < look ? deadline : look);
     }
 }
 
@@ -152,11 +153,16 @@ static bool has_ended(mp_result *result)
     return false;
 }
 
-static uint64_t result_size(mp_result *result)
+/* What it delivers, and how many bytes. */
+static const void *outcome(mp_result *result, uint64_t *size)
 {
+    struct heap *heap = result->pool->shared.heap;
     struct map_job *job = result->job;
 
-    return job != NULL ? job->count * job->result_size : slot_of(result)->task.result_size;
+    if (job == NULL)
+        return task_outcome(heap, &slot_of(result)->task, size);
+    *size = job->count * job->result_size;
+    return heap_at(heap, atomic_load(&job->results));
 }
 
 static int status_of(mp_result *result)
@@ -183,19 +189,17 @@ int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout)
     int error = mp_result_wait(result, timeout);
     if (error != 0)
         return error;
-    struct heap *heap = result->pool->shared.heap;
-    struct map_job *job = result->job;
     int status = status_of(result);
-    uint64_t length = result_size(result);
+    uint64_t length;
+    const void *delivered = outcome(result, &length);
 
     /* A map delivers what there is, with zeros for what failed. */
-    if (job == NULL && status != 0)
+    if (result->job == NULL && status != 0)
         return status;
     if (length > size)
         return MP_ETOOSMALL;
     if (length > 0)
-        memcpy(buffer, job != NULL ? heap_at(heap, atomic_load(&job->results)) : task_result(heap, &slot_of(result)->task),
-               length);
+        memcpy(buffer, delivered, length);
     return status;
 }
 
@@ -235,9 +239,12 @@ int mp_result_size(mp_result *result, size_t *size)
 {
     int error = check_ended(result, size);
 
-    if (error == 0)
-        *size = result_size(result);
-    return error;
+    uint64_t length;
+    if (error != 0)
+        return error;
+    outcome(result, &length);
+    *size = length;
+    return 0;
 }
 
 int mp_result_status(mp_result *result, size_t index, int *status)

@@ -36,13 +36,19 @@ struct task {
     int32_t status; /* when done: 0, the task's code, or MP_E... */
     uint64_t function;
     uint64_t arg_size;
-    uint64_t result_size; /* asked for; when done: delivered */
+    uint64_t result_size; /* as asked for */
     unsigned char data[TASK_INLINE];
     _Atomic uint64_t arg_block;
     _Atomic uint64_t result_block;
-    _Atomic uint64_t returned_block; /* what mp_task_return() was given */
+    _Atomic uint64_t returned_block; /* what mp_task_return() was given: a struct returned */
     uint32_t deaths;                 /* workers that died of it */
     uint32_t returned;               /* 1: the result lies in returned_block */
+};
+
+/* A result whose size only the task knew. */
+struct returned {
+    _Alignas(16) uint64_t size;
+    _Alignas(16) unsigned char data[];
 };
 
 /* Part of a map: consecutive items, claimed like a task. */
@@ -105,6 +111,7 @@ struct worker {
     _Atomic uint32_t asleep;                /* futex: 1 while it sleeps or is about to */
     _Atomic uint64_t staging;               /* owns a block of mp_task_return()'s on its way */
     _Alignas(CACHE_LINE) _Atomic uint64_t batch[WORKER_BATCH]; /* offsets of tasks; what is not in use is stale, or 0 */
+    _Atomic uint64_t failing; /* in a chunk: 1 + the item whose failure it has written, or is about to, to the chunk's status */
 };
 
 #define WORKER_SETS (MP_POOL_MAX_WORKERS / 64)
@@ -123,13 +130,13 @@ struct pool {
     void *initializer_arg;
     int32_t caller;       /* pid */
     int caller_pidfd;
-    int bell;             /* eventfd: the caller calls the keeper */
     struct worker *worker;
 
     _Atomic uint32_t state;   /* enum pool_state, only ever grows */
     _Atomic int32_t broken;   /* 0, or why no task will run any more: MP_EINITIALIZER, MP_EBROKEN */
     _Atomic uint32_t started; /* futex: 1 once all workers are forked; 2: could not be, see start_error */
     _Atomic int32_t start_error;
+    _Atomic uint32_t orderly; /* 1: the keeper ended as it should. The caller may never hear of its exit code: see SIG_IGN */
     _Atomic uint32_t rescan; /* 1: look at all tasks, some may be queued that no ticket leads to */
     _Atomic uint64_t segment[SEGMENTS];
     _Atomic uint64_t ring_block[SEGMENTS]; /* all rings there were: they are kept, so that a late reader finds sense */

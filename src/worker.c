@@ -8,7 +8,6 @@
 
 #include "delay.h"
 #include "dispatch.h"
-#include "lifecycle.h"
 #include "platform.h"
 #include "process.h"
 
@@ -26,11 +25,16 @@ static struct {
     uint64_t batch;        /* tickets to take at a time */
     int64_t batch_started; /* when the tickets in hand were taken */
     uint64_t batch_size;
-    pid_t pid;
     struct task *running; /* for mp_task_return() */
-    uint64_t returned_size;
     struct pool *pool;
 } self;
+
+bool worker_forked;
+
+void worker_after_fork(void)
+{
+    worker_forked = true;
+}
 
 static uint64_t load(const _Atomic uint64_t *word)
 {
@@ -146,7 +150,7 @@ static struct task *claim_anywhere(struct pool *pool)
     struct task *task = NULL;
 
     if (atomic_exchange(&pool->rescan, 0) != 0 && slots_visit(pool, claim_slot, &task))
-        dispatch_rescan(pool); /* others may have fallen asleep because there was no rescan to be seen */
+        dispatch_rescan(pool); /* who looked meanwhile has seen no need to, and may have fallen asleep */
     return task;
 }
 
@@ -317,6 +321,7 @@ static int call(struct pool *pool, struct task *task)
         memset(result, 0, task->result_size);
     self.running = task;
     int code = function(task_arg(pool->heap, task), result);
+    worker_leave_if_forked();
     self.running = NULL;
     return code < 0 ? MP_EVALUE : code;
 }
@@ -325,8 +330,6 @@ static void run(struct pool *pool, struct task *task)
 {
     task->returned = 0; /* what a worker before, that died, returned does not count */
     task->status = call(pool, task);
-    if (task->returned != 0)
-        task->result_size = self.returned_size;
     worker_flush();
     DELAY_POINT();
     task_finish(&task->word);
@@ -353,19 +356,23 @@ int mp_task_return(const void *data, size_t size)
 
     if (task == NULL || (data == NULL && size > 0))
         return MP_EINVAL;
-    if (self.pid != lifecycle_pid())
+    if (worker_forked)
         return MP_EFOREIGN;
+    if (size > SIZE_MAX - sizeof(struct returned))
+        return MP_ENOMEM;
     struct heap *heap = self.pool->heap;
     _Atomic uint64_t *staging = &self.record->staging;
-    int error = heap_alloc(heap, size, staging);
+    int error = heap_alloc(heap, sizeof(struct returned) + size, staging);
     if (error != 0)
         return error;
+    struct returned *returned = heap_at(heap, load(staging));
+    returned->size = size;
     if (size > 0)
-        memcpy(heap_at(heap, load(staging)), data, size);
+        memcpy(returned->data, data, size);
     error = exchange_blocks(heap, &task->returned_block, staging);
     if (error != 0)
         return error;
-    self.returned_size = size;
+    undo_order();
     task->returned = 1;
     heap_free(heap, staging);
     return 0;
@@ -373,7 +380,10 @@ int mp_task_return(const void *data, size_t size)
 
 static void initialise(struct pool *pool)
 {
-    if (pool->initializer != NULL && pool->initializer(pool->initializer_arg) != 0) {
+    int code = pool->initializer != NULL ? pool->initializer(pool->initializer_arg) : 0;
+
+    worker_leave_if_forked();
+    if (code != 0) {
         atomic_store(&self.record->phase, WORKER_REFUSED);
         worker_flush();
         _exit(1);
@@ -392,7 +402,9 @@ static bool do_task(struct pool *pool, struct task *task)
         return worker_may_go_on(pool);
     }
     memcpy(&job, task->data, sizeof job);
-    if (worker_help(pool, self.index, heap_at(pool->heap, job))) {
+    bool all = worker_help(pool, self.index, heap_at(pool->heap, job));
+    atomic_store(&self.record->job, 0); /* while it is sure to be there: the keeper would look into it */
+    if (all) {
         task_finish(&task->word);
         return true;
     }
@@ -405,7 +417,6 @@ void worker_run(struct pool *pool, uint32_t index)
 {
     struct task *task;
 
-    self.pid = lifecycle_pid();
     self.running = NULL; /* a pool made in a task of another pool */
     self.pool = pool;
     self.index = index;
@@ -413,6 +424,7 @@ void worker_run(struct pool *pool, uint32_t index)
     self.tasks_left = pool->tasks_per_child;
     self.batch = 1;
     self.searching = false;
+    worker_forked = false;
     initialise(pool);
     DELAY_MAY_KILL();
     while ((task = next_task(pool)) != NULL) {

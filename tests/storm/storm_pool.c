@@ -1,0 +1,385 @@
+/* Pools whose workers are killed at random (storm "workers"; "retries": with tasks that are run again), stopped at random, the
+ * keeper too ("stop"); whose keeper is killed ("keeper"), or their creator ("creator").
+ *
+ * Each task counts in plain shared memory how often it was started and how often it came to its end. So in the end: every result
+ * is right, or says that a worker was killed, and of those there are no more than were killed; nothing ran twice that was not to. */
+#include <mp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "pool.h"
+#include "storm.h"
+#include "support.h"
+
+enum { WORKERS = 4, TASKS = 200, ITEMS = 400, DEADLINE = 10 };
+
+struct tally {
+    _Atomic uint32_t started, ended;
+};
+
+struct shared {
+    struct tally task[TASKS], item[ITEMS];
+};
+
+static struct shared *shared;
+static mp_pool *pool;
+static uint64_t kills, stops, lost, done;
+static uint32_t retries;
+static double longest;
+static bool disturbed; /* somebody was stopped on purpose since */
+
+/* ---- tasks ---- */
+
+static int compute(struct tally *tally, const int *x, int *y)
+{
+    atomic_fetch_add(&tally->started, 1);
+    for (volatile int i = 0; i < *x % 50 * 2000; i++)
+        ;
+    *y = *x * 3 + 1;
+    atomic_fetch_add(&tally->ended, 1);
+    return 0;
+}
+
+static int task(const void *arg, void *result)
+{
+    int x = *(const int *)arg;
+    int y;
+    int code = compute(&shared->task[x], &x, &y);
+
+    if (x % 3 == 0) { /* a result of a size of its own */
+        int block[500];
+
+        for (int i = 0; i < 500; i++)
+            block[i] = y;
+        return mp_task_return(block, sizeof block) == 0 ? code : 1000;
+    }
+    *(int *)result = y;
+    return code;
+}
+
+static int item(const void *arg, void *result)
+{
+    return compute(&shared->item[*(const int *)arg], arg, result);
+}
+
+static int nothing(const void *arg, void *result)
+{
+    (void)arg;
+    (void)result;
+    return 0;
+}
+
+/* ---- a round: some tasks, a map, and misfortune ---- */
+
+static void note_wait(double since)
+{
+    double took = now() - since;
+
+    if (!disturbed && took > longest)
+        longest = took;
+}
+
+/* It may have been started once more for each death after which it was to be run again. */
+static void check_tally(struct tally *tally, int error)
+{
+    uint32_t started = atomic_load(&tally->started), ended = atomic_load(&tally->ended);
+
+    MUST(started <= retries + 1, started);
+    MUST(error != 0 || ended >= 1, ended);
+    if (error == 0)
+        done++;
+    else
+        lost++;
+}
+
+static bool is_expected(int error, int death)
+{
+    return error == 0 || error == death;
+}
+
+static void check_task(mp_result *result, int x, int death)
+{
+    int block[500] = {0};
+    double since = now();
+    int error = mp_result_get(result, block, sizeof block, 60);
+
+    note_wait(since);
+    MUST(is_expected(error, death), error);
+    for (int i = 0; i < (x % 3 == 0 ? 500 : 1); i++)
+        MUST(error != 0 || block[i] == x * 3 + 1, block[i]);
+    check_tally(&shared->task[x], error);
+    MUST(mp_result_free(result) == 0, x);
+}
+
+static void check_map(mp_result *result, int death)
+{
+    int out[ITEMS], status, first = 0;
+    double since = now();
+    int error = mp_result_get(result, out, sizeof out, 60);
+
+    note_wait(since);
+    MUST(is_expected(error, death), error);
+    for (int i = 0; i < ITEMS; i++) {
+        MUST(mp_result_status(result, (size_t)i, &status) == 0, i);
+        MUST(is_expected(status, death), status);
+        MUST(out[i] == (status == 0 ? i * 3 + 1 : 0), out[i]);
+        first = first != 0 ? first : status;
+        check_tally(&shared->item[i], status);
+    }
+    MUST(first == error, error);
+    MUST(mp_result_free(result) == 0, error);
+}
+
+struct round {
+    mp_result *map, *task[TASKS];
+    int tasks;
+};
+
+static bool submit_map(struct round *round)
+{
+    mp_map_options options = {.chunk_size = storm_random(2) * (1 + storm_random(20))};
+    int x[ITEMS];
+
+    for (int i = 0; i < ITEMS; i++)
+        x[i] = i;
+    memset(shared, 0, sizeof *shared);
+    int error = mp_pool_map_async(pool, item, x, sizeof *x, sizeof(int), ITEMS, &options, &round->map);
+    MUST(error == 0 || error == MP_EBROKEN, error);
+    return error == 0;
+}
+
+static bool submit_task(struct round *round)
+{
+    int x = round->tasks;
+    int error = mp_pool_apply_async(pool, task, &x, sizeof x, sizeof x, &round->task[x]);
+
+    MUST(error == 0 || error == MP_EBROKEN, error);
+    round->tasks += error == 0;
+    return error == 0;
+}
+
+static void finish(struct round *round, int death)
+{
+    for (int i = 0; i < round->tasks; i++)
+        check_task(round->task[i], i, death);
+    check_map(round->map, death);
+}
+
+/* One of the live workers, or 0. */
+static pid_t any_worker(void)
+{
+    pid_t pids[WORKERS];
+    size_t live;
+
+    MUST(mp_pool_workers(pool, pids, WORKERS, &live) == 0, 0);
+    return live > 0 ? pids[storm_random(live)] : 0;
+}
+
+static void kill_one(void)
+{
+    pid_t pid = any_worker();
+
+    if (pid != 0 && kill(pid, SIGKILL) == 0)
+        kills++;
+}
+
+static void stop_one(void)
+{
+    pid_t pid = any_worker(), keeper;
+
+    MUST(mp_pool_keeper(pool, &keeper) == 0, 0);
+    if (storm_random(4) == 0)
+        pid = keeper;
+    if (pid == 0 || kill(pid, SIGSTOP) != 0)
+        return;
+    disturbed = true;
+    storm_pause_us(storm_random(4000));
+    if (pid != keeper && storm_random(4) == 0 && kill(pid, SIGKILL) == 0)
+        kills++;
+    kill(pid, SIGCONT);
+    stops++;
+}
+
+static bool is_full(void *arg)
+{
+    size_t live;
+
+    return mp_pool_workers(arg, NULL, 0, &live) == 0 && live == WORKERS;
+}
+
+static void worker_round(bool with_stops)
+{
+    struct round round = {.tasks = 0};
+
+    disturbed = false;
+    MUST(submit_map(&round), 0);
+    for (int i = 0; i < TASKS; i++) {
+        MUST(submit_task(&round), i);
+        if (storm_random(20) != 0)
+            continue;
+        storm_pause_us(storm_random(2) * storm_random(3000));
+        if (with_stops && storm_random(2) == 0)
+            stop_one();
+        else
+            kill_one();
+    }
+    finish(&round, MP_EDIED - SIGKILL);
+}
+
+static void close_pool(int expected)
+{
+    MUST(mp_pool_close(pool) == 0, expected);
+    int error = mp_pool_join(pool);
+    MUST(error == expected, error);
+    MUST(mp_pool_free(pool) == 0, expected);
+}
+
+/* Once the caller has had the occasion to take back what was left with workers that had not come to it yet. */
+static uint64_t quiet_use(void)
+{
+    memset(shared, 0, sizeof *shared);
+    MUST(wait_until(is_full, pool, 30), 0);
+    for (int x = 0; x < TASKS; x++) {
+        int y, error = mp_pool_apply(pool, item, &x, sizeof x, &y, sizeof y);
+
+        MUST(error == 0 && y == x * 3 + 1, error);
+    }
+    return atomic_load(&pool->shared.heap->used);
+}
+
+/* Slots and places in the queue are kept for ever: has more of them made than the storm will need. */
+static void fill_queue(void)
+{
+    pid_t pids[WORKERS];
+    size_t live;
+
+    MUST(wait_until(is_full, pool, 30), 0);
+    MUST(mp_pool_workers(pool, pids, WORKERS, &live) == 0, 0);
+    for (size_t i = 0; i < live; i++)
+        kill(pids[i], SIGSTOP);
+    for (int i = 0; i < 5 * TASKS; i++)
+        MUST(mp_pool_apply_async(pool, nothing, NULL, 0, 0, NULL) == 0, i);
+    for (size_t i = 0; i < live; i++)
+        kill(pids[i], SIGCONT);
+}
+
+static void worker_storm(uint64_t until, bool with_stops)
+{
+    mp_pool_options pool_options = {.retries = (int)retries};
+    uint64_t used = 0;
+
+    MUST(mp_pool_create(&pool, WORKERS, &pool_options) == 0, 0);
+    fill_queue();
+    while (kills + stops < until) {
+        worker_round(with_stops);
+        if (used == 0 && kills + stops >= until / 5)
+            used = quiet_use();
+    }
+    long long leaked = (long long)quiet_use() - (long long)used;
+    printf("  bytes leaked %lld\n", leaked);
+    MUST(leaked <= 0, leaked);
+    MUST(lost <= kills, lost - kills);
+    close_pool(0);
+}
+
+/* ---- keepers ---- */
+
+static void keeper_round(void)
+{
+    struct round round = {.tasks = 0};
+    uint64_t at = storm_random(TASKS);
+    pid_t keeper;
+
+    MUST(mp_pool_create(&pool, WORKERS, NULL) == 0, 0);
+    MUST(mp_pool_keeper(pool, &keeper) == 0, 0);
+    MUST(submit_map(&round), 0);
+    for (int i = 0; i < TASKS && submit_task(&round); i++) {
+        if ((uint64_t)i == at) {
+            storm_pause_us(storm_random(2000));
+            if (storm_random(2) == 0)
+                kill_one(); /* so that it may be burying */
+            kill(keeper, SIGKILL);
+            kills++;
+        }
+    }
+    double since = now();
+    finish(&round, MP_EBROKEN);
+    note_wait(since);
+    close_pool(MP_EBROKEN);
+}
+
+/* ---- creators ---- */
+
+static _Noreturn void be_creator(uint64_t seed)
+{
+    storm_seed(seed);
+    for (;;) {
+        struct round round = {.tasks = 0};
+
+        if (mp_pool_create(&pool, WORKERS, NULL) != 0 || !submit_map(&round))
+            _exit(STORM_FAILED);
+        while (round.tasks < TASKS && submit_task(&round))
+            ;
+        finish(&round, 0);
+        if (storm_random(2) == 0)
+            close_pool(0);
+        else if (mp_pool_free(pool) != 0)
+            _exit(STORM_FAILED);
+    }
+}
+
+/* All that descend from the creator have the write end of this pipe: it hangs up when they are all gone. */
+static void creator_round(void)
+{
+    struct pollfd end = {.events = POLLIN};
+    int pipe_ends[2], status;
+
+    MUST(pipe(pipe_ends) == 0, 0);
+    pid_t creator = fork();
+    MUST(creator >= 0, creator);
+    if (creator == 0)
+        be_creator(kills + 1);
+    close(pipe_ends[1]);
+    storm_pause_us(storm_random(12000));
+    kill(creator, SIGKILL);
+    kills++;
+    double since = now();
+    MUST(waitpid(creator, &status, 0) == creator && WIFSIGNALED(status), status);
+    end.fd = pipe_ends[0];
+    MUST(poll(&end, 1, 60000) == 1 && (end.revents & POLLHUP) != 0, end.revents);
+    note_wait(since);
+    close(pipe_ends[0]);
+}
+
+int main(int argc, char **argv)
+{
+    struct storm_options options = storm_parse(argc, argv);
+    bool of_workers = strcmp(options.storm, "keeper") != 0 && strcmp(options.storm, "creator") != 0;
+    uint64_t until = options.kills != 0 ? options.kills : of_workers ? 800 : 200;
+    double begun = now();
+
+    shared = storm_shared(sizeof *shared);
+    int descriptors = count_descriptors();
+    retries = strcmp(options.storm, "retries") == 0 ? 2 : 0;
+    if (of_workers)
+        worker_storm(until, strcmp(options.storm, "stop") == 0);
+    while (kills < until && !of_workers) {
+        if (strcmp(options.storm, "keeper") == 0)
+            keeper_round();
+        else
+            creator_round();
+    }
+    printf("  %llu kills and %llu stops survived in %.1f s, %llu tasks and items done, %llu lost\n",
+           (unsigned long long)kills, (unsigned long long)stops, now() - begun, (unsigned long long)done,
+           (unsigned long long)lost);
+    printf("  longest wait %.3f s (promised: 1 s)\n", longest);
+    MUST(longest < DEADLINE, longest * 1000);
+    MUST(count_descriptors() == descriptors, count_descriptors() - descriptors);
+    MUST(count_children() == 0, count_children());
+    return 0;
+}
