@@ -397,6 +397,37 @@ static int read_header(int fd, enum heap_kind kind, uint64_t *length)
     return *length >= 2 * HEAP_FIRST_SIZE && *length <= LARGEST && *length % HEAP_PAGE == 0 ? 0 : MP_ECORRUPT;
 }
 
+/* Whether the descriptor still is the heap's: the program may have closed it and opened something else under its number. */
+static bool has_descriptor(const struct open_heap *open, struct stat *file)
+{
+    return fstat(open->fd, file) == 0 && file->st_dev == open->device && file->st_ino == open->inode;
+}
+
+/* The file is at least as long as the heap says, always: it is extended first. */
+static bool size_is_sound(const struct open_heap *open)
+{
+    uint64_t size = atomic_load(&open->heap->size);
+    struct stat file;
+
+    if (has_descriptor(open, &file) && size > (uint64_t)file.st_size)
+        return false;
+    return size >= HEAP_FIRST_SIZE && size <= open->length && size % HEAP_PAGE == 0;
+}
+
+int heap_check_header(const struct heap *heap)
+{
+    struct open_heap *open;
+    int error = MP_ECORRUPT;
+
+    pthread_mutex_lock(&heaps_mutex);
+    open = find(heap);
+    if (open != NULL && heap->magic == MAGIC && heap->version == VERSION && heap->layout == layout() &&
+        heap->checksum == checksum(heap) && heap->limit == open->length && size_is_sound(open))
+        error = 0;
+    pthread_mutex_unlock(&heaps_mutex);
+    return error;
+}
+
 int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
 {
     char *path;
@@ -422,10 +453,7 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
     if (error != 0)
         return error;
     open->published = true;
-    uint64_t size = atomic_load(&open->heap->size);
-    /* The file is at least as long as the heap says, always: it is extended first. */
-    if (fstat(open->fd, &file) != 0 || size < HEAP_FIRST_SIZE || size > (uint64_t)file.st_size || size > length ||
-        size % HEAP_PAGE != 0) {
+    if (!size_is_sound(open) || mutex_check(&open->heap->mutex) != 0) {
         heap_close(open->heap);
         return MP_ECORRUPT;
     }
@@ -527,7 +555,6 @@ int heap_check_handle(const struct heap *heap, enum heap_kind kind)
 
 /* ---- the file under a heap ---- */
 
-/* The heap's descriptor, if it still is that: the program may have closed it and opened something else under its number. */
 static int descriptor_of(const struct heap *heap)
 {
     struct stat file;
@@ -535,7 +562,7 @@ static int descriptor_of(const struct heap *heap)
 
     pthread_mutex_lock(&heaps_mutex);
     struct open_heap *open = find(heap);
-    if (open != NULL && fstat(open->fd, &file) == 0 && file.st_dev == open->device && file.st_ino == open->inode)
+    if (open != NULL && has_descriptor(open, &file))
         fd = open->fd;
     pthread_mutex_unlock(&heaps_mutex);
     return fd;

@@ -86,6 +86,40 @@ void futex_wake(_Atomic uint32_t *word, int count)
     syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
 }
 
+/* ---- robust mutexes ---- */
+
+int robust_mutex_type(const pthread_mutex_t *mutex)
+{
+#ifdef __GLIBC__
+    return mutex->__data.__kind;
+#else
+    return mutex->__u.__i[0];
+#endif
+}
+
+/* The word that the kernel looks at when a thread ends. */
+static uint32_t robust_word(const pthread_mutex_t *mutex)
+{
+#ifdef __GLIBC__
+    return (uint32_t)__atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
+#else
+    return (uint32_t)__atomic_load_n(&mutex->__u.__i[1], __ATOMIC_RELAXED);
+#endif
+}
+
+bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread)
+{
+    uint32_t word = robust_word(mutex);
+
+    *thread = (pid_t)(word & FUTEX_TID_MASK);
+    return word != 0 && (word & FUTEX_OWNER_DIED) == 0;
+}
+
+bool thread_exists(pid_t thread)
+{
+    return kill(thread, 0) == 0 || errno != ESRCH;
+}
+
 /* ---- memory files ---- */
 
 static int file_error(int number)
