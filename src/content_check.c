@@ -131,7 +131,8 @@ static bool index_is_sound(const struct object *dict)
     _Atomic uint64_t *index = block_at(dict, ref);
     uint64_t slots = get(&index[0]), room = heap_block_size(object_heap(dict), ref);
 
-    if ((ref & REF_MASK) != REF_BLOCK || room < 16 || slots == 0 || (slots & (slots - 1)) != 0 || slots > (room - 16) / 8)
+    if ((ref & REF_MASK) != REF_BLOCK || room < 16 || slots == 0 || (slots & (slots - 1)) != 0 ||
+        slots > (room - 16) / 8)
         return false;
     for (uint64_t i = 0; i < slots; i++) {
         uint64_t value = get(&index[2 + i]);
@@ -149,8 +150,8 @@ static bool dict_is_sound(const struct object *dict)
     if (get(&dict->root[0]) == 0)
         return get(&dict->root[1]) == 0 && dict_word(dict, DICT_USED) == 0 && dict_word(dict, DICT_LIVE) == 0 &&
                dict_word(dict, DICT_FILL) == 0;
-    return (get(&dict->root[0]) & REF_MASK) == REF_TABLE && segments_are_sound(dict, &capacity) && index_is_sound(dict) &&
-           entries_are_sound(dict, capacity);
+    return (get(&dict->root[0]) & REF_MASK) == REF_TABLE && segments_are_sound(dict, &capacity) &&
+           index_is_sound(dict) && entries_are_sound(dict, capacity);
 }
 
 /* ---- lists ---- */

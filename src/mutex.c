@@ -91,12 +91,13 @@ void mutex_repaired(pthread_mutex_t *mutex)
     pthread_mutex_consistent(mutex);
 }
 
-/* The kernel notes a holder's death before its number is free: so who is gone, and still stands there, never held it. */
+/* The kernel notes a holder's death before its mappings go and its number is free: so who is gone, or has never mapped this, and
+ * still stands there, never held it. */
 static bool held_by_nobody(const pthread_mutex_t *mutex)
 {
     pid_t thread, again;
 
-    if (!robust_mutex_held(mutex, &thread) || (thread != 0 && thread_exists(thread)))
+    if (!robust_mutex_held(mutex, &thread) || (thread != 0 && thread_shares(thread, mutex)))
         return false;
     return robust_mutex_held(mutex, &again) && again == thread;
 }

@@ -461,13 +461,14 @@ static bool may_take_back(const struct check *check, const struct object *object
         return false;
     if (next == 0 || offset - before >= sizeof(struct object))
         return true;
-    return before == object->self && (offset - before < offsetof(struct object, mutex) ||
-                                      offset - before >= offsetof(struct object, pending));
+    return before == object->self &&
+           (offset - before < offsetof(struct object, mutex) || offset - before >= offsetof(struct object, pending));
 }
 
 static bool take_back(const struct check *check, struct object *object)
 {
-    uint64_t count = get(&object->undo.count), more = get(&object->undo.more) & ~REF_MASK, end = get(&check->heap->size);
+    uint64_t count = get(&object->undo.count), more = get(&object->undo.more) & ~REF_MASK,
+             end = get(&check->heap->size);
 
     if (count > UNDO_RECORDS && (more > end || count - UNDO_RECORDS > (end - more) / sizeof(struct undo_record)))
         return false;

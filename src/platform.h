@@ -58,8 +58,9 @@ int child_reap(pid_t pid, int pidfd, int *exitcode);
  * holds it whose death has not been noted, and which thread (0: nonsense). */
 int robust_mutex_type(const pthread_mutex_t *mutex);
 bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread);
-/* Whether there is a thread of that number, in whatever process. */
-bool thread_exists(pid_t thread);
+/* Whether there is a thread of that number whose process maps the same file as this one does at `address`. True when the system
+ * does not tell. */
+bool thread_shares(pid_t thread, const void *address);
 /* Random bytes. */
 void random_bytes(void *buffer, size_t size);
 /* Makes the calling process get `signal` when the thread that forked it ends. */
