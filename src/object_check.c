@@ -181,7 +181,7 @@ static void mark_at(struct check *check, uint64_t ref, enum place place)
 {
     uint64_t offset = ref & ~REF_MASK;
 
-    if (offset == 0 || check->corrupt)
+    if (ref == 0 || check->corrupt)
         return;
     if (!kind_belongs((enum ref_kind)(ref & REF_MASK), place)) {
         check->corrupt = true;
@@ -202,13 +202,23 @@ static void mark(void *context, uint64_t ref)
 
 /* ---- objects ---- */
 
-static bool is_empty(const struct object *object)
+static bool owns_nothing(const struct object *object)
 {
     uint64_t words = get(&object->root[0]) | get(&object->root[1]) | get(&object->undo.more);
 
     for (int i = 0; i < OBJECT_PENDING; i++)
         words |= get(&object->pending[i]);
     return words == 0;
+}
+
+/* As whoever takes it into use again relies on. */
+static bool is_blank(const struct object *object)
+{
+    uint64_t words = 0;
+
+    for (size_t i = 0; i < sizeof object->word / sizeof object->word[0]; i++)
+        words |= get(&object->word[i]);
+    return words == 0 && owns_nothing(object);
 }
 
 static bool kind_is_sound(struct check *check, const struct object *object)
@@ -223,7 +233,7 @@ static bool kind_is_sound(struct check *check, const struct object *object)
         return true;
     case OBJECT_SPARE:
         check->spare++;
-        return is_empty(object) && get(&object->word[0]) == 0;
+        return is_blank(object);
     default:
         return false;
     }
@@ -243,9 +253,11 @@ static void mark_object(struct check *check, struct object *object)
         mark_at(check, get(&object->root[i]), IN_OBJECT);
     for (int i = 0; i < OBJECT_PENDING; i++)
         mark_at(check, get(&object->pending[i]), IN_OBJECT);
-    mark_at(check, more & ~REF_MASK, IN_OBJECT);
+    if ((more & REF_MASK) != REF_BLOCK)
+        check->corrupt = true;
+    mark_at(check, more, IN_OBJECT);
     if (!check->corrupt && more != 0)
-        fits(check, more & ~REF_MASK, 0, object->undo.more_capacity, sizeof(struct undo_record));
+        fits(check, more, 0, object->undo.more_capacity, sizeof(struct undo_record));
 }
 
 static bool holds_match(struct check *check)
@@ -384,7 +396,7 @@ static void inherit(struct check *check, uint64_t offset)
     struct object *object = object_at(check, offset);
 
     if (lock_heap(check) == 0) {
-        bool nothing = is_empty(object) && get(&object->undo.count) == 0 && (get(&object->version) & 1) == 0;
+        bool nothing = owns_nothing(object) && get(&object->undo.count) == 0 && (get(&object->version) & 1) == 0;
 
         heap_unlock(check->heap);
         if (nothing) {

@@ -164,6 +164,9 @@ static int prepare_bytes(const struct heap *heap, mp_type type, const void *data
     return 0;
 }
 
+/* In the head of a float key that is zero. */
+#define NEGATIVE_ZERO (UINT64_C(1) << CELL_LENGTH_SHIFT)
+
 /* Numbers that are equal are one key, whatever their type: integral ones are kept as integers, with the type they came as. */
 static void prepare_number(const struct heap *heap, mp_type type, int64_t integer, struct key *key)
 {
@@ -180,6 +183,8 @@ static void prepare_float(const struct heap *heap, double real, struct key *key)
 {
     if (real >= -9223372036854775808.0 && real < 9223372036854775808.0 && trunc(real) == real) {
         prepare_number(heap, MP_FLOAT, (int64_t)real, key);
+        if (real == 0 && signbit(real))
+            key->head |= NEGATIVE_ZERO; /* as it came: equal keys may have different heads */
         return;
     }
     prepare_number(heap, MP_FLOAT, 0, key);
@@ -450,7 +455,7 @@ static int read_number_key(uint64_t head, uint64_t body, uint64_t rest, mp_value
         return 0;
     case MP_FLOAT:
         memcpy(&real, &body, sizeof real);
-        *value = mp_float(rest == 1 ? real : (double)(int64_t)body);
+        *value = mp_float(rest == 1 ? real : head & NEGATIVE_ZERO ? -0.0 : (double)(int64_t)body);
         return 0;
     default:
         return MP_ECORRUPT;
