@@ -136,10 +136,12 @@ static int find_mapping(const char *path, const void *address, struct mapped_fil
         struct mapped_file here;
         unsigned long from, to;
 
-        if (sscanf(line, "%lx-%lx %*s %*s %x:%x %lu", &from, &to, &here.major_number, &here.minor_number, &here.inode) != 5)
+        if (sscanf(line, "%lx-%lx %*s %*s %x:%x %lu", &from, &to, &here.major_number, &here.minor_number,
+                   &here.inode) != 5)
             continue;
         if (address == NULL)
-            found = here.major_number == file->major_number && here.minor_number == file->minor_number && here.inode == file->inode;
+            found = here.major_number == file->major_number && here.minor_number == file->minor_number &&
+                    here.inode == file->inode;
         else
             found = (uintptr_t)address >= from && (uintptr_t)address < to;
         if (found != 0)

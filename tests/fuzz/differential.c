@@ -149,7 +149,8 @@ void put_value(struct line *line, mp_value *value)
 static void make_texts(void)
 {
     static const size_t sizes[] = {0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 100, 255, 1000, LONGEST_TEXT};
-    static const char *odd[] = {"\xc3\xa4\xe2\x82\xac\xf0\x9f\x90\x8d", "\"\\\b\f\n\r\t\x01\x7f", "null", "true", "1", "..."};
+    static const char *odd[] = {
+        "\xc3\xa4\xe2\x82\xac\xf0\x9f\x90\x8d", "\"\\\b\f\n\r\t\x01\x7f", "null", "true", "1", "..."};
 
     for (size_t i = 0; i < TEXTS; i++) {
         text_size[i] = sizes[i % 16];
@@ -173,7 +174,8 @@ uint64_t below(uint64_t limit)
 static struct model_value number(int64_t n)
 {
     static const int64_t edges[] = {INT64_MIN, INT64_MAX, INT64_MIN + 1, INT64_C(1) << 53, (INT64_C(1) << 53) + 1, -1};
-    static const double reals[] = {-0.0, 0x1p63, -0x1p63, 0x1p53, 1e300, 5e-324, -1e-7, 0.1, 1e22, 123456789012345680.0};
+    static const double reals[] = {-0.0,   0x1p63, -0x1p63, 0x1p53, 1e300,
+                                   5e-324, -1e-7,  0.1,     1e22,   123456789012345680.0};
 
     switch (below(12)) {
     case 0:
@@ -185,7 +187,8 @@ static struct model_value number(int64_t n)
     case 3:
         return (struct model_value){.type = M_INT, .integer = edges[below(6)]};
     case 4:
-        return (struct model_value){.type = M_FLOAT, .real = below(8) == 0 ? (below(2) ? 1e300 * 1e300 : -1e300 * 1e300) : reals[below(10)]};
+        return (struct model_value){
+            .type = M_FLOAT, .real = below(8) == 0 ? (below(2) ? 1e300 * 1e300 : -1e300 * 1e300) : reals[below(10)]};
     default:
         return (struct model_value){.type = M_INT, .integer = n};
     }
@@ -240,8 +243,8 @@ struct model_value random_value(int container)
         return some_text(M_BYTES, (size_t)n);
     case 3:
         if (run.processes <= 1 && container + 1 < CONTAINERS)
-            return (struct model_value){.type = M_CONTAINER,
-                                        .integer = container + 1 + (int64_t)below((uint64_t)(CONTAINERS - container - 1))};
+            return (struct model_value){
+                .type = M_CONTAINER, .integer = container + 1 + (int64_t)below((uint64_t)(CONTAINERS - container - 1))};
         return number(n);
     default:
         return number(n);
@@ -320,8 +323,8 @@ static struct line asked, real, expected;
 
 static _Noreturn void differ(const char *what)
 {
-    fprintf(stderr, "seed %lu, operation %lu: %s\n  operation %s\n  library   %.2000s\n  expected  %.2000s\n", run.seed, run.done, what,
-            asked.text, real.text, expected.text);
+    fprintf(stderr, "seed %lu, operation %lu: %s\n  operation %s\n  library   %.2000s\n  expected  %.2000s\n", run.seed,
+            run.done, what, asked.text, real.text, expected.text);
     exit(1);
 }
 
@@ -380,7 +383,8 @@ static void make_containers(void)
     int error = mp_manager_create(&manager, NULL);
 
     for (int i = 0; error == 0 && i < CONTAINERS; i++) {
-        error = i < DICTS ? mp_manager_dict(manager, (mp_dict **)&handle[i]) : mp_manager_list(manager, (mp_list **)&handle[i]);
+        error = i < DICTS ? mp_manager_dict(manager, (mp_dict **)&handle[i])
+                          : mp_manager_list(manager, (mp_list **)&handle[i]);
         model[i].count = 0;
     }
     if (error != 0) {

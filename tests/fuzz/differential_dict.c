@@ -136,7 +136,8 @@ static void compare_and_swap(struct about *a)
     put_model(a->asked, &a->key);
     put_model(a->asked, &old);
     put_model(a->asked, &a->value);
-    put(a->real, "%d ", mp_dict_compare_and_swap(a->dict, to_library(&a->key), to_library(&old), to_library(&a->value)));
+    put(a->real, "%d ",
+        mp_dict_compare_and_swap(a->dict, to_library(&a->key), to_library(&old), to_library(&a->value)));
     bool same = a->there && model_same(&a->model->pair[a->at].value, &old);
     put(a->expected, "%d ", !a->there ? MP_EKEY : same ? 0 : MP_ECHANGED);
     if (same)
@@ -210,7 +211,10 @@ static void short_forms(struct about *a)
     int other = now != NULL ? MP_ETYPE : MP_EKEY;
     put(a->expected, "%d %lld ", is_int ? 0 : other, is_int ? (long long)now->integer : 0LL);
     put(a->expected, "%d ", is_int || is_float ? 0 : other);
-    put_model(a->expected, &(struct model_value){.type = M_FLOAT, .real = is_int ? (double)now->integer : is_float ? now->real : 0});
+    put_model(a->expected, &(struct model_value){.type = M_FLOAT,
+                                                 .real = is_int     ? (double)now->integer
+                                                         : is_float ? now->real
+                                                                    : 0});
     if (now != NULL && now->type == M_STR)
         put(a->expected, "%d %zu ", now->size < sizeof buffer ? 0 : MP_ETOOSMALL, now->size);
     else
@@ -340,11 +344,13 @@ typedef void operation(struct about *about);
 
 void dict_operation(int container, struct line *asked, struct line *real, struct line *expected)
 {
-    static operation *const on_one_key[] = {set,      set,    set,         set, set,  get,  get_default, setdefault, pop,
-                                            pop_default, remove_key, contains, add, compare_and_swap, move, apply, short_forms};
+    static operation *const on_one_key[] = {set,        set,   set,         set,        set,      get, get_default,
+                                            setdefault, pop,   pop_default, remove_key, contains, add, compare_and_swap,
+                                            move,       apply, short_forms};
     static operation *const on_all[] = {popitem, popitem, clear, copy, update, keys, values, items, length};
-    struct about about = {container, handle[container], &model[container], random_key(), random_value(container), 0, false,
-                          asked,     real,              expected};
+    struct about about = {
+        container, handle[container], &model[container], random_key(), random_value(container), 0, false, asked,
+        real,      expected};
 
     about.at = model_find_key(about.model, &about.key);
     about.there = about.at < about.model->count;

@@ -112,7 +112,7 @@ static void pop(struct about *a)
     }
 }
 
-static void delete(struct about *a)
+static void delete (struct about *a)
 {
     put(a->asked, "delete i%lld ", (long long)a->index);
     put(a->real, "%d ", mp_list_delete(a->list, a->index));
@@ -420,7 +420,7 @@ static void sort(struct about *a)
 {
     bool down = below(2) != 0;
 
-    put(a->asked, "sorttype %d ", down);
+    put(a->asked, down ? "sorttype T " : "sorttype F ");
     put(a->real, "%d ", mp_list_sort(a->list, by_type, NULL, down));
     put(a->expected, "0 ");
     for (size_t i = 1; i < a->model->count; i++) { /* insertion sort: stable */
@@ -440,11 +440,12 @@ typedef void operation(struct about *about);
 
 void list_operation(int container, struct line *asked, struct line *real, struct line *expected)
 {
-    static operation *const often[] = {append, append, append, insert, get, set, compare_and_swap, add, pop, delete, remove_value, search};
-    static operation *const seldom[] = {length, clear, extend, extend_values, reverse, slice, slice, delete_slice, set_slice,
-                                        set_slice, copy, concat, repeat, sort};
-    struct about about = {container, handle[container], &model[container], random_value(container), 0, 0, false,
-                          asked,     real,              expected};
+    static operation *const often[] = {append,           append, append, insert, get,          set,
+                                       compare_and_swap, add,    pop,    delete, remove_value, search};
+    static operation *const seldom[] = {length,       clear,     extend,    extend_values, reverse, slice,  slice,
+                                        delete_slice, set_slice, set_slice, copy,          concat,  repeat, sort};
+    struct about about = {container, handle[container], &model[container], random_value(container), 0, 0, false, asked,
+                          real,      expected};
     int64_t length_now = (int64_t)about.model->count;
 
     about.index = below(20) == 0 ? (below(2) ? INT64_MAX : INT64_MIN)

@@ -1,4 +1,5 @@
-/* Feeds the fuzzer of heaps with inputs made from seeds: driver [--seeds N] [--from SEED]. What crashes or hangs names its seed. */
+/* Feeds the fuzzer of heaps with inputs made from seeds: driver [--seeds N] [--from SEED]; or with those that files hold: driver
+ * FILE... What crashes or hangs names its seed, or the number of the file. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,21 @@ static void name_seed(int number)
     _exit(1);
 }
 
+static void run_file(const char *path)
+{
+    uint8_t input[4096];
+    FILE *file = fopen(path, "re");
+
+    if (file == NULL) {
+        perror(path);
+        exit(2);
+    }
+    size_t size = fread(input, 1, sizeof input, file);
+    fclose(file);
+    alarm(SECONDS_EACH);
+    LLVMFuzzerTestOneInput(input, size);
+}
+
 static void run(void)
 {
     uint8_t input[LONGEST];
@@ -41,14 +57,19 @@ int main(int count, char **argument)
     const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGALRM, SIGFPE, SIGILL};
     unsigned long first = 1, seeds = 20000;
 
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        signal(signals[i], name_seed);
+    if (count > 1 && argument[1][0] != '-') {
+        for (seed = 1; seed < (unsigned long)count; seed++)
+            run_file(argument[seed]);
+        return 0;
+    }
     for (int i = 1; i + 1 < count; i += 2) {
         if (strcmp(argument[i], "--seeds") == 0)
             seeds = strtoul(argument[i + 1], NULL, 0);
         else if (strcmp(argument[i], "--from") == 0)
             first = strtoul(argument[i + 1], NULL, 0);
     }
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        signal(signals[i], name_seed);
     for (seed = first; seed < first + seeds; seed++)
         run();
     printf("%lu inputs: %lu refused, %lu found damaged, %lu sound and used\n", seeds, hostile_counts.refused,

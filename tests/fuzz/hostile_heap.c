@@ -18,12 +18,12 @@
 #include "object.h"
 
 /* Says what went wrong and ends as a crash would, so that either driver keeps the input. */
-#define REQUIRE(condition)                                                                 \
-    do {                                                                                   \
-        if (!(condition)) {                                                                \
-            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);      \
-            abort();                                                                       \
-        }                                                                                  \
+#define REQUIRE(condition) \
+    do { \
+        if (!(condition)) { \
+            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
+            abort(); \
+        } \
     } while (0)
 
 enum { MOST_OBJECTS = 64 };
@@ -63,9 +63,11 @@ static void fill_dict(mp_manager *manager, mp_dict *root)
         REQUIRE(mp_dict_set(large, mp_int(i), mp_int(i)) == 0);
     for (int i = 0; i < 40; i += 5)
         REQUIRE(mp_dict_remove(inner, i % 3 == 0 ? mp_str("key 1") : mp_str("key 2")) != MP_ETYPE);
-    REQUIRE(mp_list_pop(list, 0, NULL) == 0 && mp_list_append_list(list, empty) == 0 && mp_list_append_dict(list, root) == 0);
+    REQUIRE(mp_list_pop(list, 0, NULL) == 0 && mp_list_append_list(list, empty) == 0 &&
+            mp_list_append_dict(list, root) == 0);
     REQUIRE(mp_dict_set(root, mp_none(), mp_none()) == 0 && mp_dict_set(root, mp_bool(true), mp_bool(false)) == 0);
-    REQUIRE(mp_dict_set(root, mp_float(0.5), mp_bytes("\0\1", 2)) == 0 && mp_dict_set(root, mp_bytes("b", 1), mp_int(7)) == 0);
+    REQUIRE(mp_dict_set(root, mp_float(0.5), mp_bytes("\0\1", 2)) == 0 &&
+            mp_dict_set(root, mp_bytes("b", 1), mp_int(7)) == 0);
     REQUIRE(mp_dict_set_dict(root, "inner", inner) == 0 && mp_dict_set_dict(root, "large", large) == 0);
     REQUIRE(mp_dict_set_list(root, "list", list) == 0 && mp_dict_free(inner) == 0 && mp_list_free(empty) == 0);
     REQUIRE(mp_manager_list(manager, &empty) == 0 && mp_list_free(empty) == 0); /* a spare object */
@@ -227,7 +229,8 @@ static void use_list(mp_list *list)
     while (mp_list_next(iter, &value) == 0)
         ;
     REQUIRE(mp_list_iter_free(iter) == 0 && mp_list_copy(list, &copy) == 0);
-    REQUIRE(mp_list_extend(copy, list) == 0 && mp_list_reverse(copy) == 0 && mp_list_delete_slice(copy, 1, MP_END, 2) == 0);
+    REQUIRE(mp_list_extend(copy, list) == 0 && mp_list_reverse(copy) == 0 &&
+            mp_list_delete_slice(copy, 1, MP_END, 2) == 0);
     REQUIRE(mp_list_insert(list, 1, mp_str("something longer than a word")) == 0 && mp_list_delete(list, 0) == 0);
     while (mp_list_pop(copy, 0, &value) == 0) {
         if (value.type == MP_DICT)

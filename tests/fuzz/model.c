@@ -18,7 +18,7 @@ static bool same_number(const struct model_value *a, const struct model_value *b
     if (b->type != M_FLOAT)
         return a->integer == b->integer;
     return floor(b->real) == b->real && fabs(b->real) < 0x1p63 ? (int64_t)b->real == a->integer
-                                                              : b->real == -0x1p63 && a->integer == INT64_MIN;
+                                                               : b->real == -0x1p63 && a->integer == INT64_MIN;
 }
 
 bool model_same(const struct model_value *a, const struct model_value *b)
