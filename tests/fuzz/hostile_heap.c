@@ -17,6 +17,15 @@
 #include "hostile_heap.h"
 #include "object.h"
 
+/* Opening gives one of these. */
+static void require_documented(int error)
+{
+    if (error == 0 || error == MP_ECORRUPT || error == MP_EVERSION || error == MP_EKIND)
+        return;
+    fprintf(stderr, "opening: %s\n", mp_strerror(error));
+    abort();
+}
+
 /* Says what went wrong and ends as a crash would, so that either driver keeps the input. */
 #define REQUIRE(condition) \
     do { \
@@ -292,7 +301,7 @@ static void try_manager(void)
     mp_manager *manager;
     int error = mp_manager_open(&manager, manager_image.name, NULL);
 
-    REQUIRE(error == 0 || error == MP_ECORRUPT || error == MP_EVERSION || error == MP_EKIND);
+    require_documented(error);
     hostile_counts.refused += error != 0;
     if (error != 0)
         return;
@@ -310,7 +319,7 @@ static void try_lock(void)
     mp_lock *lock;
     int error = mp_lock_open(&lock, lock_image.name, NULL);
 
-    REQUIRE(error == 0 || error == MP_ECORRUPT || error == MP_EVERSION || error == MP_EKIND);
+    require_documented(error);
     hostile_counts.refused += error != 0;
     hostile_counts.sound += error == 0;
     if (error != 0)
