@@ -177,6 +177,13 @@ MP_API int mp_manager_create(mp_manager **manager, const mp_manager_options *opt
 
 /* Opens a named manager that another program (or this one) has open. Its containers are reached from
  * mp_manager_root(); their addresses differ from process to process. options is reserved and must be NULL.
+ *
+ * Damaged memory: whatever the file holds, opening it is an error or succeeds; it never crashes and never waits. It proves
+ * what costs little, however large the heap is: owner, mode, kind, version, header, sizes, and the root with its mutex.
+ * Damage deeper inside is not looked for. Who cannot trust those who had the manager open calls mp_manager_check() first:
+ * a heap that it finds sound can be used in every way. To use one that is damaged inside without that is undefined.
+ *
+ * Programs that share a named manager or lock must be in one PID namespace: its mutexes name their holders.
  * Errors: MP_EINVAL, MP_ENAME, MP_ENOENT (none, or only a stale one, which is removed), MP_EKIND, MP_EACCESS,
  * MP_EVERSION, MP_ECORRUPT, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python: SyncManager.connect(). */
 MP_API int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_options *options);
@@ -204,11 +211,12 @@ typedef struct mp_manager_info {
 /* Stores the sizes above. Errors: MP_EINVAL. Python: none. */
 MP_API int mp_manager_get_info(mp_manager *manager, mp_manager_info *info);
 
-/* Walks the whole heap and proves that it is sound: every byte belongs to exactly one owner, every container is whole.
- * Slow, for tests and for distrust: it stops all others while it looks. Blocks: up to half a minute, until it has stopped
- * them. Errors: MP_EINVAL, MP_ENOMEM, MP_ECORRUPT, MP_ETIMEOUT (could not stop them), MP_EDEADLK (called by a function
- * that mp_dict_apply() or mp_list_sort() runs for it).
- * Python: none. */
+/* Walks the whole heap and proves that it is sound: every byte belongs to exactly one owner, every container is whole, every
+ * key is found where it should be. Slow, for tests and for distrust: it stops all others while it looks. It believes nothing
+ * it has not checked: whatever the memory holds, it neither crashes nor hangs (as long as nobody damages it meanwhile).
+ * Blocks: for 30 seconds at the most. Errors: MP_EINVAL, MP_ENOMEM, MP_ECORRUPT, MP_EDEADLK (from inside a function that
+ * mp_dict_apply() or mp_list_sort() has called), MP_ETIMEOUT (a process that uses the heap kept a container to itself all the
+ * time: it is stopped). Python: none. */
 MP_API int mp_manager_check(mp_manager *manager);
 
 /* ---------------------------------------------------------------------------------------------------------- dict

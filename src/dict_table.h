@@ -52,7 +52,7 @@ static inline struct entry *dict_find(const struct heap *heap, const struct obje
     uint64_t offset = dict_get(&dict->root[1]);
     uint64_t tag = key->hash >> 32;
 
-    if (offset == 0 || offset >= end)
+    if (offset == 0 || offset >= end - 16)
         return NULL;
     _Atomic uint64_t *index = heap_at(heap, offset);
     uint64_t slots = dict_get(&index[0]);

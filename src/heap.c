@@ -22,6 +22,7 @@
 
 #include "heap_file.h"
 #include "mutex.h"
+#include "platform.h"
 
 #define FLAG_FREE UINT64_C(1)
 #define FLAG_PREVIOUS_FREE UINT64_C(2) /* the block before this one is free */
@@ -323,16 +324,23 @@ void heap_free(struct heap *heap, word *slot)
     heap_unlock(heap);
 }
 
+int heap_lock_until(struct heap *heap, int64_t deadline)
+{
+    int error = mutex_lock_until(&heap->mutex, deadline);
+
+    if (error != MP_EOWNERDEAD)
+        return error;
+    if (!undo_roll_back(&heap->undo, (char *)heap, get(&heap->size))) {
+        mutex_unlock(&heap->mutex); /* not repaired: nobody gets it any more */
+        return MP_ECORRUPT;
+    }
+    mutex_repaired(&heap->mutex);
+    return 0;
+}
+
 int heap_lock(struct heap *heap)
 {
-    int error = mutex_lock(&heap->mutex);
-
-    if (error == MP_EOWNERDEAD) {
-        undo_roll_back(&heap->undo, (char *)heap);
-        mutex_repaired(&heap->mutex);
-        return 0;
-    }
-    return error;
+    return heap_lock_until(heap, DEADLINE_NEVER);
 }
 
 void heap_unlock(struct heap *heap)
@@ -360,16 +368,27 @@ void heap_format(struct heap *heap)
 
 /* ---- the checker ---- */
 
-struct tally {
-    uint64_t used, free_blocks;
+struct walk {
+    const struct heap *heap;
+    uint64_t *starts; /* a bit for each 16 bytes: a block begins there; may be NULL */
+    uint64_t used, used_blocks, free_blocks;
 };
+
+bool heap_bit_clear(uint64_t *bits, uint64_t offset)
+{
+    uint64_t bit = UINT64_C(1) << (offset / 16 % 64), *group = &bits[offset / 16 / 64];
+    bool was = (*group & bit) != 0;
+
+    *group &= ~bit;
+    return was;
+}
 
 static bool block_is_sound(const struct heap *heap, uint64_t block, bool previous_free, uint64_t end)
 {
     uint64_t header = get(header_of(heap, block));
     uint64_t size = header & ~FLAGS;
 
-    if (size < MIN_BLOCK || size > end - block)
+    if (size < MIN_BLOCK || size > end - block || (header & 8) != 0)
         return false;
     if (((header & FLAG_PREVIOUS_FREE) != 0) != previous_free)
         return false;
@@ -378,68 +397,75 @@ static bool block_is_sound(const struct heap *heap, uint64_t block, bool previou
     return !previous_free && get(footer_of(heap, block, size)) == size;
 }
 
-static int check_blocks(const struct heap *heap, heap_visitor *visit, void *arg, struct tally *tally)
+static bool blocks_are_sound(struct walk *walk)
 {
-    uint64_t end = get(&heap->size);
-    uint64_t block = first_block();
+    const struct heap *heap = walk->heap;
+    uint64_t end = get(&heap->size), block = first_block();
     bool previous_free = false;
 
     while (block < end) {
         if (!block_is_sound(heap, block, previous_free, end))
-            return MP_ECORRUPT;
+            return false;
         uint64_t size = size_of(heap, block);
-        previous_free = (get(header_of(heap, block)) & FLAG_FREE) != 0;
-        if (previous_free) {
-            tally->free_blocks++;
-        } else {
-            int result = visit != NULL ? visit(arg, block, size) : 0;
 
-            if (result != 0)
-                return result;
-            tally->used += size;
-        }
+        if (walk->starts != NULL)
+            walk->starts[block / 16 / 64] |= UINT64_C(1) << (block / 16 % 64);
+        previous_free = (get(header_of(heap, block)) & FLAG_FREE) != 0;
+        walk->free_blocks += previous_free;
+        walk->used_blocks += !previous_free;
+        walk->used += previous_free ? 0 : size;
         block += size;
     }
-    uint64_t sentinel = get(header_of(heap, end));
-    return block == end && sentinel == (previous_free ? FLAG_PREVIOUS_FREE : 0) ? 0 : MP_ECORRUPT;
+    return block == end && get(header_of(heap, end)) == (previous_free ? FLAG_PREVIOUS_FREE : 0);
 }
 
-/* Whether one list holds only free blocks of its class, linked both ways; counts them. */
-static bool list_is_sound(const struct heap *heap, unsigned major, unsigned minor, uint64_t *left)
+/* Whether one list holds only free blocks of its class, linked both ways, that no other place in a list has held. */
+static bool list_is_sound(struct walk *walk, unsigned major, unsigned minor)
 {
+    const struct heap *heap = walk->heap;
     uint64_t previous = 0;
 
     for (uint64_t block = get(&heap->first_free[major][minor]); block != 0; block = get(next_link(heap, block))) {
-        if (block % 16 != 0 || block < first_block() || block >= get(&heap->size) || *left == 0)
+        if (block % 16 != 0 || block < first_block() || block >= get(&heap->size) || walk->free_blocks == 0)
+            return false;
+        if (walk->starts != NULL && !heap_bit_clear(walk->starts, block))
             return false;
         struct class class = class_of(size_of(heap, block));
         if ((get(header_of(heap, block)) & FLAG_FREE) == 0 || class.major != major || class.minor != minor ||
             get(previous_link(heap, block)) != previous)
             return false;
         previous = block;
-        --*left;
+        walk->free_blocks--;
     }
     return ((get(&heap->subclasses[major]) >> minor & 1) != 0) == (previous != 0);
 }
 
-int heap_check(struct heap *heap, heap_visitor *visit, void *arg)
+static bool lists_are_sound(struct walk *walk)
 {
-    struct tally tally = {0, 0};
-    uint64_t size = get(&heap->size);
+    const struct heap *heap = walk->heap;
 
-    if (atomic_load(&heap->undo.count) != 0 || size > heap->limit || size % HEAP_PAGE != 0)
-        return MP_ECORRUPT;
-    int result = check_blocks(heap, visit, arg, &tally);
-    if (result != 0)
-        return result;
-    uint64_t left = tally.free_blocks;
     for (unsigned major = 0; major < HEAP_CLASSES; major++) {
-        if ((get(&heap->subclasses[major]) != 0) != (get(&heap->classes) >> major & 1))
-            return MP_ECORRUPT;
+        uint64_t minors = get(&heap->subclasses[major]);
+
+        if (minors >> HEAP_SUBCLASSES != 0 || (minors != 0) != (get(&heap->classes) >> major & 1))
+            return false;
         for (unsigned minor = 0; minor < HEAP_SUBCLASSES; minor++) {
-            if (!list_is_sound(heap, major, minor, &left))
-                return MP_ECORRUPT;
+            if (!list_is_sound(walk, major, minor))
+                return false;
         }
     }
-    return left == 0 && tally.used == get(&heap->used) ? 0 : MP_ECORRUPT;
+    return get(&heap->classes) >> HEAP_CLASSES == 0 && walk->free_blocks == 0;
+}
+
+int heap_check(struct heap *heap, uint64_t *starts, uint64_t *count)
+{
+    struct walk walk = {.heap = heap, .starts = starts};
+    uint64_t size = get(&heap->size);
+
+    if (get(&heap->undo.count) != 0 || get(&heap->undo.more) != 0 || size < HEAP_FIRST_SIZE || size > heap->limit || size % HEAP_PAGE != 0)
+        return MP_ECORRUPT;
+    if (!blocks_are_sound(&walk) || !lists_are_sound(&walk) || walk.used != get(&heap->used))
+        return MP_ECORRUPT;
+    *count = walk.used_blocks;
+    return 0;
 }

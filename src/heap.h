@@ -85,8 +85,11 @@ void heap_free(struct heap *heap, _Atomic uint64_t *slot);
 uint64_t heap_block_size(const struct heap *heap, uint64_t offset);
 
 /* For what changes words together with the allocator's (object.c): lock, heap_set() each word, commit, unlock. At most
- * UNDO_RECORDS words. heap_lock() repairs what a dead predecessor left; it fails only with MP_EDEADLK. */
+ * UNDO_RECORDS words. heap_lock() repairs what a dead predecessor left; it fails only with MP_EDEADLK, and
+ * MP_ECORRUPT when the memory is damaged. */
 int heap_lock(struct heap *heap);
+/* The same with a deadline, and MP_ETIMEOUT. */
+int heap_lock_until(struct heap *heap, int64_t deadline);
 void heap_unlock(struct heap *heap);
 /* Takes back a step that a dead process has left half done in the heap. Whoever finds a dead process in a structure of its own
  * calls this before it looks at any ref: the dead one may have been in heap_alloc() or heap_free() for it, and the ref may hold
@@ -105,9 +108,13 @@ static inline void heap_commit(struct heap *heap)
  * the commit: should it be taken back, the words of the free lists have to be there. */
 int heap_alloc_locked(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 
-/* The checker. Walks all blocks and free lists, between heap_lock() and heap_unlock(); 0 or MP_ECORRUPT. `visit`, when given,
- * is called for each allocated block in order of offsets; returning other than 0 ends the walk with that. */
-typedef int heap_visitor(void *arg, uint64_t offset, uint64_t size);
-int heap_check(struct heap *heap, heap_visitor *visit, void *arg);
+/* The checker. Walks all blocks and free lists, between heap_lock() and heap_unlock(): whatever the memory holds, it ends, and
+ * looks only at bytes below heap->size. 0 or MP_ECORRUPT. *count: the blocks in use. `starts`, when given, is zeroed memory
+ * for a bit for each 16 bytes of the heap; the bits of the blocks in use are set afterwards. */
+int heap_check(struct heap *heap, uint64_t *starts, uint64_t *count);
+/* Clears the bit of an offset (a multiple of 16) in such memory; whether it was set. */
+bool heap_bit_clear(uint64_t *bits, uint64_t offset);
+/* Before anything in a heap is believed: its header is as it was made, and its file is as long as it says. 0, MP_ECORRUPT. */
+int heap_check_header(const struct heap *heap);
 
 #endif

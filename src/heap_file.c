@@ -443,6 +443,37 @@ static int read_header(int fd, enum heap_kind kind, uint64_t *length)
     return *length >= 2 * HEAP_FIRST_SIZE && *length <= LARGEST && *length % HEAP_PAGE == 0 ? 0 : MP_ECORRUPT;
 }
 
+/* Whether the descriptor still is the heap's: the program may have closed it and opened something else under its number. */
+static bool is_open_on(int fd, const struct open_heap *open, struct stat *file)
+{
+    return fstat(fd, file) == 0 && file->st_dev == open->device && file->st_ino == open->inode;
+}
+
+/* The file is at least as long as the heap says, always: it is extended first. */
+static bool size_is_sound(const struct open_heap *open)
+{
+    uint64_t size = atomic_load(&open->heap->size);
+    struct stat file;
+
+    if (is_open_on(open->fd, open, &file) && size > (uint64_t)file.st_size)
+        return false;
+    return size >= HEAP_FIRST_SIZE && size <= open->length && size % HEAP_PAGE == 0;
+}
+
+int heap_check_header(const struct heap *heap)
+{
+    struct open_heap *open;
+    int error = MP_ECORRUPT;
+
+    pthread_mutex_lock(&heaps_mutex);
+    open = find(heap);
+    if (open != NULL && heap->magic == MAGIC && heap->version == VERSION && heap->layout == layout() &&
+        heap->checksum == checksum(heap) && heap->limit == open->length && size_is_sound(open))
+        error = 0;
+    pthread_mutex_unlock(&heaps_mutex);
+    return error;
+}
+
 int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
 {
     char *path;
@@ -468,11 +499,9 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
     if (error != 0)
         return error;
     open->published = true;
-    uint64_t size = atomic_load(&open->heap->size);
-    /* The file is at least as long as the heap says, always: it is extended first. */
     if (fstat(open->fd, &file) != 0)
         error = error_of(errno);
-    else if (size < HEAP_FIRST_SIZE || size > (uint64_t)file.st_size || size > length || size % HEAP_PAGE != 0)
+    else if (!size_is_sound(open) || mutex_check(&open->heap->mutex) != 0)
         error = MP_ECORRUPT;
     if (error == 0)
         *heap = open->heap;
@@ -609,24 +638,18 @@ int heap_check_handle(const struct heap *heap, enum heap_kind kind)
 
 /* ---- the file under a heap ---- */
 
-static bool is_open_on(int fd, const struct open_heap *open)
-{
-    struct stat file;
-
-    return fstat(fd, &file) == 0 && file.st_dev == open->device && file.st_ino == open->inode;
-}
-
 /* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under that number: a
  * worker's does. Under heaps_mutex. */
 static bool reopen(struct open_heap *open_heap)
 {
+    struct stat file;
     char path[64];
 
     snprintf(path, sizeof path, "/proc/%ld/fd/%d", (long)getppid(), open_heap->fd);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return false;
-    if (!is_open_on(fd, open_heap) || (open_heap->path != NULL && try_flock(fd, LOCK_SH) != 0)) {
+    if (!is_open_on(fd, open_heap, &file) || (open_heap->path != NULL && try_flock(fd, LOCK_SH) != 0)) {
         close(fd);
         return false;
     }
@@ -645,7 +668,7 @@ static int descriptor_of(const struct heap *heap)
     struct open_heap *open = find(heap);
     if (open != NULL && fstat(open->fd, &file) != 0 && errno != EBADF)
         fd = error_of(errno);
-    else if (open != NULL && (is_open_on(open->fd, open) || reopen(open)))
+    else if (open != NULL && (is_open_on(open->fd, open, &file) || reopen(open)))
         fd = open->fd;
     pthread_mutex_unlock(&heaps_mutex);
     return fd;

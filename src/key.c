@@ -10,6 +10,9 @@ static uint64_t get(const _Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
+/* In the head of a float key that is zero. */
+#define NEGATIVE_ZERO (UINT64_C(1) << CELL_LENGTH_SHIFT)
+
 /* ---- preparing ---- */
 
 static uint64_t hash_long(const struct heap *heap, const unsigned char *data, size_t size, uint64_t kind)
@@ -54,6 +57,8 @@ static void prepare_float(const struct heap *heap, double real, struct key *key)
 {
     if (real >= -9223372036854775808.0 && real < 9223372036854775808.0 && trunc(real) == real) {
         prepare_number(heap, MP_FLOAT, (int64_t)real, key);
+        if (real == 0 && signbit(real))
+            key->head |= NEGATIVE_ZERO; /* as it came: equal keys may have different heads */
         return;
     }
     prepare_number(heap, MP_FLOAT, 0, key);
@@ -127,7 +132,7 @@ int key_number(uint64_t head, const uint64_t words[2], mp_value *value)
         return 0;
     case MP_FLOAT:
         memcpy(&real, &words[0], sizeof real);
-        *value = mp_float(words[1] == 1 ? real : (double)(int64_t)words[0]);
+        *value = mp_float(words[1] == 1 ? real : head & NEGATIVE_ZERO ? -0.0 : (double)(int64_t)words[0]);
         return 0;
     default:
         return MP_ECORRUPT;

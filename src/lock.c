@@ -79,14 +79,10 @@ static int open_named(struct object **object, const char *name)
 
     if (error != 0)
         return error;
-    uint64_t root = atomic_load(&heap->root);
-    if (root % 64 != 0 || root < sizeof(struct heap) || root > atomic_load(&heap->size) - sizeof(struct object) ||
-        !object_is(heap_at(heap, root), OBJECT_LOCK) || ((struct object *)heap_at(heap, root))->self != root) {
+    error = object_root(heap, OBJECT_LOCK, object);
+    if (error != 0)
         heap_close(heap);
-        return MP_ECORRUPT;
-    }
-    *object = heap_at(heap, root);
-    return 0;
+    return error;
 }
 
 int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *options)

@@ -42,26 +42,20 @@ int mp_manager_create(mp_manager **manager, const mp_manager_options *options)
     return 0;
 }
 
-static bool root_is_sound(struct heap *heap)
-{
-    uint64_t root = atomic_load(&heap->root);
-
-    return root % 64 == 0 && root >= sizeof(struct heap) && root <= atomic_load(&heap->size) - sizeof(struct object) &&
-           object_is(heap_at(heap, root), OBJECT_DICT) && ((struct object *)heap_at(heap, root))->self == root;
-}
-
 int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_options *options)
 {
     struct heap *heap;
+    struct object *root;
 
     if (manager == NULL || name == NULL || options != NULL)
         return MP_EINVAL;
     int error = heap_open(&heap, HEAP_MANAGER, name);
     if (error != 0)
         return error;
-    if (!root_is_sound(heap)) {
+    error = object_root(heap, OBJECT_DICT, &root);
+    if (error != 0) {
         heap_close(heap);
-        return MP_ECORRUPT;
+        return error;
     }
     *manager = (mp_manager *)heap;
     return 0;

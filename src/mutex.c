@@ -103,6 +103,29 @@ void mutex_repaired(pthread_mutex_t *mutex)
     pthread_mutex_consistent(mutex);
 }
 
+/* The kernel notes a holder's death before its mappings go and its number is free: so who is gone, or has never mapped this, and
+ * still stands there, never held it. */
+static bool held_by_nobody(const pthread_mutex_t *mutex)
+{
+    pid_t thread, again;
+
+    if (!robust_mutex_held(mutex, &thread) || (thread != 0 && thread_shares(thread, mutex)))
+        return false;
+    return robust_mutex_held(mutex, &again) && again == thread;
+}
+
+int mutex_check(const pthread_mutex_t *mutex)
+{
+    pthread_mutex_t model;
+    int error = mutex_init(&model);
+
+    if (error != 0)
+        return error;
+    bool sound = robust_mutex_type(mutex) == robust_mutex_type(&model) && !held_by_nobody(mutex);
+    pthread_mutex_destroy(&model);
+    return sound ? 0 : MP_ECORRUPT;
+}
+
 int mutex_unlock(pthread_mutex_t *mutex)
 {
     return outcome(pthread_mutex_unlock(mutex));

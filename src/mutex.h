@@ -16,6 +16,9 @@ int mutex_lock(pthread_mutex_t *mutex);
 int mutex_lock_until(pthread_mutex_t *mutex, int64_t deadline);
 /* After MP_EOWNERDEAD, once what it guards is whole again. Until then, unlocking makes the mutex unusable. */
 void mutex_repaired(pthread_mutex_t *mutex);
+/* 0, or MP_ECORRUPT: the memory is no mutex that mutex_init() has made, or one whose holder cannot have taken it, as
+ * it does not exist or does not map this memory: waiting for it could last for ever. For memory that comes from elsewhere. */
+int mutex_check(const pthread_mutex_t *mutex);
 /* 0, or MP_ENOTOWNER. */
 int mutex_unlock(pthread_mutex_t *mutex);
 

@@ -65,7 +65,7 @@ static int create(struct heap *heap, uint64_t magic, _Atomic uint64_t *slot, str
         return error;
     struct object *object = take_object(heap, &error);
     if (object == NULL) {
-        undo_roll_back(&heap->undo, (char *)heap);
+        undo_roll_back(&heap->undo, (char *)heap, get(&heap->size));
         heap_unlock(heap);
         return error;
     }
@@ -170,15 +170,33 @@ static void clear_content(struct heap *heap, struct object *object)
     object_commit(object);
 }
 
-void object_repair(struct object *object)
+bool object_take_back(struct object *object)
 {
-    heap_settle(object_heap(object));
+    struct heap *heap = object_heap(object);
+
     object_begin(object);
-    undo_roll_back(&object->undo, (char *)object_heap(object));
+    if (!undo_roll_back(&object->undo, (char *)heap, get(&heap->size)))
+        return false;
     object_commit(object);
+    return true;
+}
+
+void object_finish_repair(struct object *object)
+{
     object_release_pending(object);
     object_release_undo(object);
     mutex_repaired(&object->mutex);
+}
+
+int object_repair(struct object *object)
+{
+    heap_settle(object_heap(object));
+    if (!object_take_back(object)) {
+        mutex_unlock(&object->mutex); /* not repaired: nobody gets it any more */
+        return MP_ECORRUPT;
+    }
+    object_finish_repair(object);
+    return 0;
 }
 
 /* False: cannot be done now, for this thread is inside the object. */
@@ -187,13 +205,14 @@ static bool bury(struct heap *heap, struct object *object)
     int error = mutex_lock(&object->mutex);
 
     if (error == MP_EOWNERDEAD)
-        object_repair(object);
-    else if (error != 0)
+        error = object_repair(object);
+    if (error != 0)
         return false;
     heap_settle(heap); /* that it is dead may be a step not committed */
     if (get(&object->magic) == OBJECT_DEAD) {
         clear_content(heap, object);
-        if (heap_lock(heap) == 0) {
+        error = heap_lock(heap);
+        if (error == 0) {
             unlink_dead(heap, object);
             heap_set(heap, &object->magic, OBJECT_SPARE);
             heap_set(heap, &object->next, get(&heap->spare));
@@ -203,7 +222,7 @@ static bool bury(struct heap *heap, struct object *object)
         }
     }
     mutex_unlock(&object->mutex);
-    return true;
+    return error == 0;
 }
 
 static void bury_dead(struct heap *heap)
@@ -250,8 +269,8 @@ int object_lock(struct object *object, uint64_t magic)
         return MP_EINVAL;
     int error = mutex_lock(&object->mutex);
     if (error == MP_EOWNERDEAD)
-        object_repair(object);
-    else if (error != 0)
+        error = object_repair(object);
+    if (error != 0)
         return error;
     if (get(&object->magic) != magic) {
         heap_settle(object_heap(object));
@@ -296,7 +315,7 @@ bool object_in_callback(const struct heap *heap)
 
 void object_roll_back(struct object *object)
 {
-    undo_roll_back(&object->undo, (char *)object_heap(object));
+    undo_roll_back(&object->undo, (char *)object_heap(object), get(&object_heap(object)->size));
     object_commit(object);
 }
 
@@ -322,6 +341,16 @@ void object_release_undo(struct object *object)
 {
     object->undo.more_capacity = 0;
     heap_free(object_heap(object), &object->undo.more);
+}
+
+int object_root(struct heap *heap, uint64_t magic, struct object **root)
+{
+    uint64_t offset = atomic_load(&heap->root);
+
+    if (offset % 64 != 0 || offset < sizeof(struct heap) || offset > get(&heap->size) - sizeof(struct object))
+        return MP_ECORRUPT;
+    *root = object_at(heap, offset);
+    return object_is(*root, magic) && (*root)->self == offset && mutex_check(&(*root)->mutex) == 0 ? 0 : MP_ECORRUPT;
 }
 
 /* ---- releasing ---- */

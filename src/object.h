@@ -125,8 +125,13 @@ int object_free(struct object *object, uint64_t magic);
 
 /* Takes the mutex of a live object of that kind and repairs what a dead predecessor left. MP_EINVAL, MP_EDEADLK. */
 int object_lock(struct object *object, uint64_t magic);
-/* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. */
-void object_repair(struct object *object);
+/* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. MP_ECORRUPT: its undo
+ * log is damaged; the mutex is given up, and everybody gets that from now on. */
+int object_repair(struct object *object);
+/* The same in two steps, for the checker, which looks at everything in between: takes an unfinished change back (false: the undo
+ * log is damaged), the heap being settled; then releases what was pending. */
+bool object_take_back(struct object *object);
+void object_finish_repair(struct object *object);
 /* Also releases dead objects' content, if there are any. */
 void object_unlock(struct object *object);
 
@@ -194,8 +199,12 @@ void ref_release(struct heap *heap, _Atomic uint64_t *ref);
 /* Releases all pending refs. */
 void object_release_pending(struct object *object);
 
+/* The heap's root, in a heap that was just opened: 0, or MP_ECORRUPT when it cannot be an object of that kind. */
+int object_root(struct heap *heap, uint64_t magic, struct object **root);
+
 /* The checker: every block of the heap belongs to exactly one ref that can be reached from an object, counts of shares are
- * right, free lists are sound. 0, MP_ECORRUPT, MP_ENOMEM, MP_ETIMEOUT (could not stop all others). `extra`, when given, is
+ * right, free lists are sound, contents are what dict.c and list.c can work with. Whatever the memory holds, it neither crashes
+ * nor hangs. 0, MP_ECORRUPT, MP_ENOMEM, MP_EDEADLK (this thread is inside), MP_ETIMEOUT (could not stop all others). `extra`, when given, is
  * called to name refs outside objects: it calls mark(context, ref) for each. */
 typedef void object_marker(void *context, uint64_t ref);
 int object_check_heap(struct heap *heap, void (*extra)(struct heap *heap, object_marker *mark, void *context));

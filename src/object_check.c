@@ -1,10 +1,19 @@
-/* The checker of a heap: collects all refs that can be reached from objects, and compares with the blocks there are. */
+/* The checker of a heap: stops everybody, collects all refs that can be reached from objects, and compares with the blocks there
+ * are.
+ *
+ * It is also what distrust calls for, after a heap was opened that others may have damaged: so it believes nothing. No offset is
+ * followed that has not been found to lie in the heap, no block or object is looked at twice, no mutex is waited for without a
+ * limit, and no unfinished change is taken back, no pending ref released, unless its words can be that. What an owner that died
+ * has left pending is released only when all has been found sound. */
 #include <mp.h>
 #include <stdlib.h>
 #include <time.h>
 
+#include "content_check.h"
 #include "object.h"
 #include "platform.h"
+
+#define PATIENCE (30 * INT64_C(1000000000))
 
 struct offsets {
     uint64_t *item;
@@ -14,9 +23,13 @@ struct offsets {
 
 struct check {
     struct heap *heap;
-    struct offsets blocks; /* owned by a ref */
-    struct offsets shares; /* objects, once for each REF_OBJECT */
-    struct offsets found;  /* blocks there are */
+    int64_t deadline;
+    struct offsets objects;   /* all of them, ascending */
+    struct offsets inherited; /* those we hold from owners that died */
+    struct offsets shares;    /* objects, once for each REF_OBJECT */
+    uint64_t *starts;         /* a bit for each block in use that no ref has owned yet */
+    uint64_t unowned;         /* how many these are */
+    uint64_t dead, spare;     /* objects of these kinds */
     bool corrupt;
 };
 
@@ -54,14 +67,43 @@ static void sort(struct offsets *offsets)
         qsort(offsets->item, offsets->count, sizeof *offsets->item, compare);
 }
 
-/* ---- collecting ---- */
+/* The index of the first that is not less. Of sorted ones. */
+static size_t position(const struct offsets *offsets, uint64_t offset)
+{
+    size_t low = 0, high = offsets->count;
 
-static void mark(void *context, uint64_t ref);
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (offsets->item[middle] < offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static size_t times_in(const struct offsets *offsets, uint64_t offset)
+{
+    return position(offsets, offset + 1) - position(offsets, offset);
+}
+
+static struct object *object_at(const struct check *check, uint64_t offset)
+{
+    return heap_at(check->heap, offset);
+}
+
+/* ---- what refs own ---- */
+
+/* Where a ref lies decides what it may be: so nothing nests deeper than this. */
+enum place { IN_OBJECT, IN_TABLE, IN_CELL };
+
+static void mark_at(struct check *check, uint64_t ref, enum place place);
 
 static void mark_cell(struct check *check, const _Atomic uint64_t *head, const _Atomic uint64_t *body)
 {
     if (get(head) & CELL_OWNS)
-        mark(check, get(body));
+        mark_at(check, get(body), IN_CELL);
 }
 
 /* Whether a block can hold `count` things of `size` bytes from byte `from` on. */
@@ -69,7 +111,7 @@ static bool fits(struct check *check, uint64_t offset, uint64_t from, uint64_t c
 {
     uint64_t room = heap_block_size(check->heap, offset);
 
-    if (room > get(&check->heap->size) || room < from || count > (room - from) / size)
+    if (room < from || count > (room - from) / size)
         check->corrupt = true;
     return !check->corrupt;
 }
@@ -84,15 +126,21 @@ static void mark_content(struct check *check, uint64_t ref, uint64_t offset)
     switch ((enum ref_kind)(ref & REF_MASK)) {
     case REF_TABLE:
     case REF_SHELL:
-        for (uint64_t i = 1; fits(check, offset, 8, count, 8) && i <= count; i++)
-            mark(check, (ref & REF_MASK) == REF_SHELL ? get(&block[i]) & ~REF_MASK : get(&block[i]));
+        if (!fits(check, offset, 8, count, 8))
+            return;
+        for (uint64_t i = 1; !check->corrupt && i <= count; i++)
+            mark_at(check, (ref & REF_MASK) == REF_SHELL ? get(&block[i]) & ~REF_MASK : get(&block[i]), IN_TABLE);
         break;
     case REF_CELLS:
-        for (uint64_t i = 0; fits(check, offset, 16, count, sizeof *cells) && i < count; i++)
+        if (!fits(check, offset, 16, count, sizeof *cells))
+            return;
+        for (uint64_t i = 0; !check->corrupt && i < count; i++)
             mark_cell(check, &cells[i].head, &cells[i].body);
         break;
     case REF_ENTRIES:
-        for (uint64_t i = 0; fits(check, offset, 16, count, sizeof *entries) && i < count; i++) {
+        if (!fits(check, offset, 16, count, sizeof *entries))
+            return;
+        for (uint64_t i = 0; !check->corrupt && i < count; i++) {
             if (get(&entries[i].sequence) == 0)
                 continue;
             mark_cell(check, &entries[i].key_head, &entries[i].key_body);
@@ -104,192 +152,385 @@ static void mark_content(struct check *check, uint64_t ref, uint64_t offset)
     }
 }
 
-static void mark(void *context, uint64_t ref)
+/* A block in use that nothing else has owned so far; now it is owned. */
+static bool own_block(struct check *check, uint64_t offset)
 {
-    struct check *check = context;
+    if (offset % 16 != 0 || offset >= get(&check->heap->size) || !heap_bit_clear(check->starts, offset))
+        return false;
+    check->unowned--;
+    return true;
+}
+
+static bool kind_belongs(enum ref_kind kind, enum place place)
+{
+    switch (kind) {
+    case REF_BLOCK:
+    case REF_OBJECT:
+        return true;
+    case REF_CELLS:
+    case REF_ENTRIES:
+        return place != IN_CELL;
+    case REF_TABLE:
+    case REF_SHELL:
+        return place == IN_OBJECT;
+    }
+    return false;
+}
+
+static void mark_at(struct check *check, uint64_t ref, enum place place)
+{
     uint64_t offset = ref & ~REF_MASK;
 
-    if (offset == 0 || check->corrupt)
+    if (ref == 0 || check->corrupt)
         return;
-    if (offset < sizeof(struct heap) || offset >= get(&check->heap->size) || (ref & REF_MASK) > REF_SHELL) {
+    if (!kind_belongs((enum ref_kind)(ref & REF_MASK), place)) {
         check->corrupt = true;
-        return;
-    }
-    if ((ref & REF_MASK) == REF_OBJECT) {
+    } else if ((ref & REF_MASK) == REF_OBJECT) {
+        check->corrupt = times_in(&check->objects, offset) == 0;
         add(&check->shares, offset);
-        return;
+    } else if (own_block(check, offset)) {
+        mark_content(check, ref, offset);
+    } else {
+        check->corrupt = true;
     }
-    add(&check->blocks, offset);
-    mark_content(check, ref, offset);
+}
+
+static void mark(void *context, uint64_t ref)
+{
+    mark_at(context, ref, IN_OBJECT);
+}
+
+/* ---- objects ---- */
+
+static bool owns_nothing(const struct object *object)
+{
+    uint64_t words = get(&object->root[0]) | get(&object->root[1]) | get(&object->undo.more);
+
+    for (int i = 0; i < OBJECT_PENDING; i++)
+        words |= get(&object->pending[i]);
+    return words == 0;
+}
+
+/* As whoever takes it into use again relies on. */
+static bool is_blank(const struct object *object)
+{
+    uint64_t words = 0;
+
+    for (size_t i = 0; i < sizeof object->word / sizeof object->word[0]; i++)
+        words |= get(&object->word[i]);
+    return words == 0 && owns_nothing(object);
+}
+
+static bool kind_is_sound(struct check *check, const struct object *object)
+{
+    switch (get(&object->magic)) {
+    case OBJECT_DICT:
+    case OBJECT_LIST:
+    case OBJECT_LOCK:
+        return get(&object->handle) <= 1;
+    case OBJECT_DEAD:
+        check->dead++;
+        return true;
+    case OBJECT_SPARE:
+        check->spare++;
+        return is_blank(object);
+    default:
+        return false;
+    }
 }
 
 static void mark_object(struct check *check, struct object *object)
 {
-    uint64_t magic = get(&object->magic);
+    uint64_t block = object->block, more = get(&object->undo.more);
 
-    add(&check->blocks, object->block);
+    if (!own_block(check, block) || object->self < block || object->self - block > 63 ||
+        heap_block_size(check->heap, block) < object->self - block + sizeof *object || !kind_is_sound(check, object) ||
+        get(&object->undo.count) != 0 || (get(&object->version) & 1) != 0) {
+        check->corrupt = true;
+        return;
+    }
     for (int i = 0; i < OBJECT_ROOTS; i++)
-        mark(check, get(&object->root[i]));
+        mark_at(check, get(&object->root[i]), IN_OBJECT);
     for (int i = 0; i < OBJECT_PENDING; i++)
-        mark(check, get(&object->pending[i]));
-    mark(check, get(&object->undo.more));
-    if (magic == OBJECT_SPARE && (get(&object->root[0]) != 0 || get(&object->word[0]) != 0))
+        mark_at(check, get(&object->pending[i]), IN_OBJECT);
+    if ((more & REF_MASK) != REF_BLOCK)
         check->corrupt = true;
-    if (get(&object->undo.count) != 0 || (get(&object->version) & 1) != 0)
-        check->corrupt = true;
-}
-
-static int found_block(void *arg, uint64_t offset, uint64_t size)
-{
-    struct check *check = arg;
-
-    (void)size;
-    add(&check->found, offset);
-    return 0;
-}
-
-/* ---- comparing ---- */
-
-static bool blocks_match(struct check *check)
-{
-    sort(&check->blocks);
-    if (check->blocks.count != check->found.count)
-        return false;
-    for (size_t i = 0; i < check->found.count; i++) {
-        if (check->blocks.item[i] != check->found.item[i])
-            return false;
-    }
-    return true;
-}
-
-static uint64_t shares_of(struct check *check, uint64_t offset)
-{
-    size_t low = 0, high = check->shares.count, first;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (check->shares.item[middle] < offset)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    for (first = low; low < check->shares.count && check->shares.item[low] == offset; low++)
-        ;
-    return low - first;
+    mark_at(check, more, IN_OBJECT);
+    if (!check->corrupt && more != 0)
+        fits(check, more, 0, object->undo.more_capacity, sizeof(struct undo_record));
 }
 
 static bool holds_match(struct check *check)
 {
     sort(&check->shares);
-    for (uint64_t at = get(&check->heap->objects); at != 0;) {
-        struct object *object = heap_at(check->heap, at);
-        uint64_t magic = get(&object->magic);
-        uint64_t shares = shares_of(check, at);
+    for (size_t i = 0; i < check->objects.count; i++) {
+        const struct object *object = object_at(check, check->objects.item[i]);
+        uint64_t magic = get(&object->magic), shares = times_in(&check->shares, check->objects.item[i]);
         bool gone = magic == OBJECT_SPARE || magic == OBJECT_DEAD;
 
-        if (object->self != at || (gone ? shares != 0 : shares != get(&object->refs)))
+        if (gone ? shares != 0 : shares != get(&object->refs))
             return false;
         if (!gone && shares == 0 && get(&object->handle) == 0)
             return false;
-        at = get(&object->next_all);
     }
     return true;
+}
+
+/* Whether a chain holds just so many objects, all of this kind. */
+static bool chain_is_sound(const struct check *check, uint64_t at, uint64_t magic, uint64_t count)
+{
+    for (; at != 0; at = get(&object_at(check, at)->next)) {
+        if (count-- == 0 || times_in(&check->objects, at) == 0 || get(&object_at(check, at)->magic) != magic)
+            return false;
+    }
+    return count == 0;
+}
+
+static bool contents_are_sound(const struct check *check)
+{
+    for (size_t i = 0; i < check->objects.count; i++) {
+        if (!content_is_sound(object_at(check, check->objects.item[i])))
+            return false;
+    }
+    return true;
+}
+
+static bool root_is_sound(struct check *check)
+{
+    uint64_t root = get(&check->heap->root);
+
+    if (check->heap->kind != HEAP_MANAGER || root == 0)
+        return true;
+    add(&check->shares, root); /* it is held by the header */
+    return times_in(&check->objects, root) == 1 && get(&object_at(check, root)->magic) == OBJECT_DICT;
 }
 
 static int check_locked(struct check *check, void (*extra)(struct heap *, object_marker *, void *))
 {
     struct heap *heap = check->heap;
-    int error = heap_check(heap, found_block, check);
 
+    check->starts = calloc(get(&heap->size) / 1024 + 1, sizeof *check->starts);
+    if (check->starts == NULL)
+        return MP_ENOMEM;
+    int error = heap_check(heap, check->starts, &check->unowned);
     if (error != 0)
         return error;
-    for (uint64_t at = get(&heap->objects); at != 0 && !check->corrupt;) {
-        if (at < sizeof(struct heap) || at >= get(&heap->size))
-            return MP_ECORRUPT;
-        struct object *object = heap_at(heap, at);
-        mark_object(check, object);
-        at = get(&object->next_all);
-    }
+    for (size_t i = 0; i < check->objects.count && !check->corrupt; i++)
+        mark_object(check, object_at(check, check->objects.item[i]));
     mark(check, get(&heap->carving));
-    /* The root is held by the header. */
-    if (get(&heap->root) != 0 && heap->kind == HEAP_MANAGER)
-        add(&check->shares, get(&heap->root));
+    if (!root_is_sound(check))
+        return MP_ECORRUPT;
     if (extra != NULL)
         extra(heap, mark, check);
-    if (check->blocks.failed || check->shares.failed || check->found.failed)
+    if (check->shares.failed)
         return MP_ENOMEM;
-    return !check->corrupt && blocks_match(check) && holds_match(check) ? 0 : MP_ECORRUPT;
+    return !check->corrupt && check->unowned == 0 && holds_match(check) &&
+                   chain_is_sound(check, get(&heap->dead), OBJECT_DEAD, check->dead) &&
+                   chain_is_sound(check, get(&heap->spare), OBJECT_SPARE, check->spare) && contents_are_sound(check)
+               ? 0
+               : MP_ECORRUPT;
 }
 
 /* ---- stopping all others ---- */
 
-static void unlock_until(struct heap *heap, uint64_t from, uint64_t end)
+/* Under heap_lock(): notes all objects there are, if they can be objects. */
+static int collect_objects(struct check *check)
 {
-    for (uint64_t at = from; at != end;) {
-        struct object *object = heap_at(heap, at);
-        uint64_t next = get(&object->next_all);
+    uint64_t size = get(&check->heap->size);
 
-        mutex_unlock(&object->mutex);
-        at = next;
+    check->objects.count = 0;
+    for (uint64_t at = get(&check->heap->objects); at != 0; at = get(&object_at(check, at)->next_all)) {
+        if (at % 64 != 0 || at < sizeof(struct heap) || at > size - sizeof(struct object) ||
+            object_at(check, at)->self != at || check->objects.count > size / sizeof(struct object) ||
+            mutex_check(&object_at(check, at)->mutex) != 0)
+            return MP_ECORRUPT;
+        add(&check->objects, at);
+        if (check->objects.failed)
+            return MP_ENOMEM;
     }
+    sort(&check->objects);
+    for (size_t i = 1; i < check->objects.count; i++) {
+        if (check->objects.item[i] - check->objects.item[i - 1] < sizeof(struct object))
+            return MP_ECORRUPT;
+    }
+    return 0;
+}
+
+/* Locks the heap, if it can be one; its size is what its file has. */
+static int lock_heap(struct check *check)
+{
+    int error = heap_check_header(check->heap);
+
+    if (error == 0)
+        error = mutex_check(&check->heap->mutex);
+    if (error == 0)
+        error = heap_lock_until(check->heap, check->deadline);
+    if (error != 0)
+        return error;
+    error = heap_check_header(check->heap); /* the lock may have taken a step of a dead process back */
+    if (error != 0)
+        heap_unlock(check->heap);
+    return error;
+}
+
+static bool is_inherited(const struct check *check, uint64_t offset)
+{
+    for (size_t i = 0; i < check->inherited.count; i++) {
+        if (check->inherited.item[i] == offset)
+            return true;
+    }
+    return false;
+}
+
+static void unlock_objects(struct check *check, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!is_inherited(check, check->objects.item[i]))
+            mutex_unlock(&object_at(check, check->objects.item[i])->mutex);
+    }
+}
+
+/* We hold an object whose owner died. If it left nothing there, that is all: so the spare objects that somebody else may be
+ * waiting for, with another's mutex in his hands, do not stay with us. */
+static void inherit(struct check *check, uint64_t offset)
+{
+    struct object *object = object_at(check, offset);
+
+    if (lock_heap(check) == 0) {
+        bool nothing = owns_nothing(object) && get(&object->undo.count) == 0 && (get(&object->version) & 1) == 0;
+
+        heap_unlock(check->heap);
+        if (nothing) {
+            mutex_repaired(&object->mutex);
+            return;
+        }
+    }
+    add(&check->inherited, offset);
 }
 
 /* Takes every object's mutex, in no order that others could rely on: so gives all back when one is not to be had at once. */
-static bool lock_objects(struct heap *heap, uint64_t first)
+static int lock_objects(struct check *check)
 {
-    for (uint64_t at = first; at != 0;) {
-        struct object *object = heap_at(heap, at);
-        int error = mutex_lock_until(&object->mutex, clock_now() + 1000000);
+    for (size_t i = 0; i < check->objects.count; i++) {
+        uint64_t offset = check->objects.item[i];
 
+        if (is_inherited(check, offset))
+            continue;
+        int error = mutex_lock_until(&object_at(check, offset)->mutex, clock_now() + 1000000);
         if (error == MP_EOWNERDEAD) {
-            object_repair(object);
+            inherit(check, offset);
         } else if (error != 0) {
-            unlock_until(heap, first, at);
-            return false;
+            unlock_objects(check, i);
+            return error;
         }
-        at = get(&object->next_all);
     }
-    return true;
+    return 0;
+}
+
+static int try_to_lock_all(struct check *check)
+{
+    int error = lock_heap(check);
+
+    if (error != 0)
+        return error;
+    uint64_t first = get(&check->heap->objects);
+    error = collect_objects(check);
+    heap_unlock(check->heap);
+    if (error == 0)
+        error = lock_objects(check);
+    if (error != 0)
+        return error;
+    error = lock_heap(check);
+    if (error == 0 && get(&check->heap->objects) == first)
+        return 0;
+    if (error == 0) {
+        heap_unlock(check->heap);
+        error = MP_ETIMEOUT; /* more objects have been made: again */
+    }
+    unlock_objects(check, check->objects.count);
+    return error;
 }
 
 /* Leaves all objects and the heap locked. */
-static int lock_all(struct heap *heap, uint64_t *first)
+static int lock_all(struct check *check)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
-    int64_t deadline = clock_now() + 30 * INT64_C(1000000000);
+    int error;
 
-    do {
-        *first = get(&heap->objects);
-        if (lock_objects(heap, *first)) {
-            int error = heap_lock(heap);
-
-            if (error == 0 && get(&heap->objects) == *first)
-                return 0;
-            if (error == 0)
-                heap_unlock(heap);
-            unlock_until(heap, *first, 0);
-            if (error != 0)
-                return error;
-        }
+    while ((error = try_to_lock_all(check)) == MP_ETIMEOUT && clock_now() < check->deadline)
         nanosleep(&pause, NULL);
-    } while (clock_now() < deadline);
-    return MP_ETIMEOUT;
+    return error;
+}
+
+/* ---- what dead owners have left ---- */
+
+/* Whether an object's change can have changed this word: one of its own, or one in a block. */
+static bool may_take_back(const struct check *check, const struct object *object, uint64_t offset)
+{
+    size_t next = position(&check->objects, offset + 1);
+    uint64_t before = next > 0 ? check->objects.item[next - 1] : 0;
+
+    if (offset < sizeof(struct heap))
+        return false;
+    if (next == 0 || offset - before >= sizeof(struct object))
+        return true;
+    return before == object->self &&
+           (offset - before < offsetof(struct object, mutex) || offset - before >= offsetof(struct object, pending));
+}
+
+static bool take_back(const struct check *check, struct object *object)
+{
+    uint64_t count = get(&object->undo.count), more = get(&object->undo.more) & ~REF_MASK,
+             end = get(&check->heap->size);
+
+    if (count > UNDO_RECORDS && (more > end || count - UNDO_RECORDS > (end - more) / sizeof(struct undo_record)))
+        return false;
+    for (uint64_t i = 0; i < count; i++) {
+        if (!may_take_back(check, object, undo_slot(&object->undo, (char *)check->heap, i)->offset))
+            return false;
+    }
+    return object_take_back(object);
+}
+
+static int take_all_back(const struct check *check)
+{
+    for (size_t i = 0; i < check->inherited.count; i++) {
+        if (!take_back(check, object_at(check, check->inherited.item[i])))
+            return MP_ECORRUPT;
+    }
+    return heap_check_header(check->heap);
+}
+
+/* With all sound, or as good as known, what the dead left is released. Else their mutexes are given up. */
+static void settle_inherited(struct check *check, int error)
+{
+    for (size_t i = 0; i < check->inherited.count; i++) {
+        struct object *object = object_at(check, check->inherited.item[i]);
+
+        if (error == 0)
+            object_finish_repair(object);
+        else if (error != MP_ECORRUPT && object_repair(object) != 0)
+            continue;
+        mutex_unlock(&object->mutex);
+    }
 }
 
 int object_check_heap(struct heap *heap, void (*extra)(struct heap *heap, object_marker *mark, void *context))
 {
-    struct check check = {.heap = heap};
-    uint64_t first;
-    int error = lock_all(heap, &first);
+    struct check check = {.heap = heap, .deadline = clock_now() + PATIENCE};
+    int error = lock_all(&check);
 
-    if (error != 0)
-        return error;
-    error = check_locked(&check, extra);
-    heap_unlock(heap);
-    unlock_until(heap, first, 0);
-    free(check.blocks.item);
+    if (error == 0) {
+        error = take_all_back(&check);
+        if (error == 0)
+            error = check_locked(&check, extra);
+        heap_unlock(heap);
+        unlock_objects(&check, check.objects.count);
+    }
+    settle_inherited(&check, error);
+    free(check.starts);
+    free(check.objects.item);
+    free(check.inherited.item);
     free(check.shares.item);
-    free(check.found.item);
     return error;
 }

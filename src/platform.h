@@ -3,6 +3,7 @@
 #ifndef PLATFORM_H
 #define PLATFORM_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -53,6 +54,13 @@ int pidfd_signal(int pidfd, int signal);
  * signal) is stored; 0: it still runs; MP_ENOENT: somebody else has reaped it; MP_ESYSTEM: the descriptor is no pidfd
  * (any more). */
 int child_reap(pid_t pid, int pidfd, int *exitcode);
+/* What a robust mutex's memory says of itself, as the C library lays it out: its type with all attributes; whether somebody
+ * holds it whose death has not been noted, and which thread (0: nonsense). */
+int robust_mutex_type(const pthread_mutex_t *mutex);
+bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread);
+/* Whether there is a thread of that number whose process maps the same file as this one does at `address`. True when the system
+ * does not tell. */
+bool thread_shares(pid_t thread, const void *address);
 /* Random bytes. */
 void random_bytes(void *buffer, size_t size);
 /* Makes the calling process get `signal` when the thread that forked it ends. */

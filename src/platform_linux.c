@@ -86,6 +86,83 @@ void futex_wake(_Atomic uint32_t *word, int count)
     syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
 }
 
+/* ---- robust mutexes ---- */
+
+int robust_mutex_type(const pthread_mutex_t *mutex)
+{
+#ifdef __GLIBC__
+    return mutex->__data.__kind;
+#else
+    return mutex->__u.__i[0];
+#endif
+}
+
+/* The word that the kernel looks at when a thread ends. */
+static uint32_t robust_word(const pthread_mutex_t *mutex)
+{
+#ifdef __GLIBC__
+    return (uint32_t)__atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
+#else
+    return (uint32_t)__atomic_load_n(&mutex->__u.__i[1], __ATOMIC_RELAXED);
+#endif
+}
+
+bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread)
+{
+    uint32_t word = robust_word(mutex);
+
+    *thread = (pid_t)(word & FUTEX_TID_MASK);
+    return word != 0 && (word & FUTEX_OWNER_DIED) == 0;
+}
+
+/* A file as /proc/<n>/maps names it: the part of a line that starts with the device. */
+struct mapped_file {
+    unsigned major_number, minor_number;
+    unsigned long inode;
+};
+
+/* Looks in a process's mappings for the one that holds `address`, and stores its file; or, when `address` is NULL, for the
+ * file. 1: found; 0: not there; MP_ESYSTEM: cannot be read. */
+static int find_mapping(const char *path, const void *address, struct mapped_file *file)
+{
+    FILE *maps = fopen(path, "re");
+    char *line = NULL;
+    size_t size = 0;
+    int found = 0;
+
+    if (maps == NULL)
+        return MP_ESYSTEM;
+    while (found == 0 && getline(&line, &size, maps) > 0) {
+        struct mapped_file here;
+        unsigned long from, to;
+
+        if (sscanf(line, "%lx-%lx %*s %*s %x:%x %lu", &from, &to, &here.major_number, &here.minor_number,
+                   &here.inode) != 5)
+            continue;
+        if (address == NULL)
+            found = here.major_number == file->major_number && here.minor_number == file->minor_number &&
+                    here.inode == file->inode;
+        else
+            found = (uintptr_t)address >= from && (uintptr_t)address < to;
+        if (found != 0)
+            *file = here;
+    }
+    free(line);
+    fclose(maps);
+    return found;
+}
+
+bool thread_shares(pid_t thread, const void *address)
+{
+    struct mapped_file file;
+    char path[40];
+
+    if (kill(thread, 0) != 0 && errno == ESRCH)
+        return false;
+    snprintf(path, sizeof path, "/proc/%d/maps", (int)thread);
+    return find_mapping("/proc/self/maps", address, &file) != 1 || find_mapping(path, NULL, &file) != 0;
+}
+
 /* ---- memory files ---- */
 
 static int file_error(int number)

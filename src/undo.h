@@ -10,6 +10,7 @@
 #define UNDO_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define UNDO_RECORDS 32
@@ -61,7 +62,7 @@ static inline void undo_commit(struct undo *undo)
     undo_order();
 }
 
-/* Puts the old values back. */
-void undo_roll_back(struct undo *undo, char *base);
+/* Puts the old values back. False, and nothing is changed: the log is damaged, it names words that are not below `end`. */
+bool undo_roll_back(struct undo *undo, char *base, uint64_t end);
 
 #endif

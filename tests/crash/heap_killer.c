@@ -128,14 +128,12 @@ static struct {
     size_t count;
 } pages;
 
-static int want_edges(void *arg, uint64_t offset, uint64_t size)
+static void want_edges(uint64_t offset, uint64_t size)
 {
     const uint64_t at[] = {offset - 16, offset, offset + size - 16, offset + size};
-    (void)arg;
 
     for (size_t i = 0; i < 4; i++)
         pages.wanted[at[i] / HEAP_PAGE] = 1;
-    return 0;
 }
 
 static void note_edges(void)
@@ -149,9 +147,15 @@ static void note_edges(void)
         pages.count = count;
     }
     pages.wanted[(end - 1) / HEAP_PAGE] = 1;
+    uint64_t *starts = calloc(end / 1024 + 1, sizeof *starts), blocks;
     heap_lock(field.heap);
-    heap_check(field.heap, want_edges, NULL);
+    heap_check(field.heap, starts, &blocks);
+    for (uint64_t offset = 16; offset < end; offset += 16) {
+        if (heap_bit_clear(starts, offset))
+            want_edges(offset, heap_block_size(field.heap, offset) + 8);
+    }
     heap_unlock(field.heap);
+    free(starts);
 }
 
 /* After the operation was done: the heap is as large as it gets. When it is of some size, it is watched where its

@@ -352,13 +352,11 @@ static void submit_and_kill_a_worker(void)
 /* As mp_pool_terminate() begins; it would wait for the keeper, which is held. */
 static void begin_to_terminate(void)
 {
-    uint64_t one = 1;
-
     closed = true;
     submit(1);
     kill(atomic_load(&pool->shared.worker[0].pid), SIGKILL);
     atomic_store(&pool->shared.state, POOL_TERMINATED);
-    expect(write(pool->shared.bell, &one, sizeof one) == sizeof one, "the bell");
+    expect(kill(pool->keeper, SIGCHLD) == 0, "the keeper is called");
     mp_result_free(result[--submitted]);
 }
 

@@ -1,0 +1,190 @@
+/* The second half of the checker. object_check.c has found that all blocks and refs add up; what follows looks at what they mean:
+ * counts, lengths, order and hashes, all that a writer trusts because it holds the mutex. */
+#include "content_check.h"
+
+#include <string.h>
+
+#include "dict_table.h"
+#include "value.h"
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static _Atomic uint64_t *block_at(const struct object *object, uint64_t ref)
+{
+    return heap_at(object_heap(object), ref & ~REF_MASK);
+}
+
+/* ---- values and keys ---- */
+
+/* A string of `size` bytes: up to `most` lie in the words themselves, more in a block. */
+static bool string_is_sound(const struct heap *heap, uint64_t head, uint64_t body, uint64_t most)
+{
+    uint64_t size = head >> CELL_LENGTH_SHIFT;
+
+    if ((head & CELL_OWNS) == 0)
+        return size <= most;
+    return size > most && body != 0 && (body & REF_MASK) == REF_BLOCK && size <= heap_block_size(heap, body);
+}
+
+static bool container_is_sound(const struct heap *heap, uint64_t head, uint64_t body, uint64_t magic)
+{
+    if (head >> 9 != 0 || (head & CELL_OWNS) == 0 || body == 0 || (body & REF_MASK) != REF_OBJECT)
+        return false;
+    return object_is(heap_at(heap, body & ~REF_MASK), magic);
+}
+
+static bool cell_is_sound(const struct heap *heap, const struct cell *cell)
+{
+    uint64_t head = get(&cell->head), body = get(&cell->body);
+
+    switch (head & CELL_TYPE) {
+    case MP_NONE:
+    case MP_BOOL:
+    case MP_INT:
+    case MP_FLOAT:
+        return head <= MP_FLOAT;
+    case MP_STR:
+    case MP_BYTES:
+        return (head >> 9 & 127) == 0 && string_is_sound(heap, head, body, 8);
+    case MP_DICT:
+        return container_is_sound(heap, head, body, OBJECT_DICT);
+    case MP_LIST:
+        return container_is_sound(heap, head, body, OBJECT_LIST);
+    default:
+        return false;
+    }
+}
+
+/* Whether this entry is the one that a search for its key finds. */
+static bool key_is_sound(const struct object *dict, const struct entry *entry)
+{
+    const struct heap *heap = object_heap(dict);
+    uint64_t head = get(&entry->key_head), words[2] = {get(&entry->key_body), get(&entry->key_rest)};
+    mp_type type = (mp_type)(head & CELL_TYPE);
+    mp_value value;
+    struct key key;
+
+    if (type == MP_STR || type == MP_BYTES) {
+        if (!string_is_sound(heap, head, words[0], sizeof words))
+            return false;
+        value = mp_bytes(head & CELL_OWNS ? heap_at(heap, words[0]) : (void *)words, head >> CELL_LENGTH_SHIFT);
+        value.type = type;
+    } else if (head & CELL_OWNS || key_read(heap, entry, &value) != 0) {
+        return false;
+    }
+    return key_prepare(heap, &value, &key) == 0 && dict_find(heap, dict, &key, NULL) == entry;
+}
+
+/* ---- dicts ---- */
+
+/* The segments: all of DICT_SEGMENT entries, except that an only one may be smaller. */
+static bool segments_are_sound(const struct object *dict, uint64_t *capacity)
+{
+    _Atomic uint64_t *table = block_at(dict, get(&dict->root[0]));
+    uint64_t count = get(&table[0]);
+
+    *capacity = 0;
+    for (uint64_t i = 1; i <= count; i++) {
+        uint64_t ref = get(&table[i]);
+
+        if ((ref & ~REF_MASK) == 0 || (ref & REF_MASK) != REF_ENTRIES)
+            return false;
+        uint64_t entries = get(block_at(dict, ref));
+        if (count > 1 ? entries != DICT_SEGMENT : entries == 0 || entries > DICT_SEGMENT)
+            return false;
+        *capacity += entries;
+    }
+    return count > 0;
+}
+
+static bool entries_are_sound(const struct object *dict, uint64_t capacity)
+{
+    const struct heap *heap = object_heap(dict);
+    uint64_t live = 0, last = 0, used = dict_word(dict, DICT_USED);
+
+    if (used > capacity || used >= DICT_TOMBSTONE)
+        return false;
+    for (uint64_t position = 0; position < capacity; position++) {
+        const struct entry *entry = dict_entry(heap, dict, position);
+        uint64_t sequence = entry == NULL ? 0 : get(&entry->sequence);
+
+        if (sequence == 0)
+            continue;
+        if (position >= used || sequence <= last || !cell_is_sound(heap, &entry->value) || !key_is_sound(dict, entry))
+            return false;
+        last = sequence;
+        live++;
+    }
+    return live == dict_word(dict, DICT_LIVE) && last <= dict_word(dict, DICT_SEQUENCE);
+}
+
+/* As every entry is found by its key, it is enough that there are as many slots in use as entries, and an empty one. */
+static bool index_is_sound(const struct object *dict)
+{
+    uint64_t ref = get(&dict->root[1]), fill = 0, live = 0;
+
+    if (ref == 0)
+        return dict_word(dict, DICT_LIVE) == 0 && dict_word(dict, DICT_FILL) == 0;
+    _Atomic uint64_t *index = block_at(dict, ref);
+    uint64_t slots = get(&index[0]), room = heap_block_size(object_heap(dict), ref);
+
+    if ((ref & REF_MASK) != REF_BLOCK || room < 16 || slots == 0 || (slots & (slots - 1)) != 0 ||
+        slots > (room - 16) / 8)
+        return false;
+    for (uint64_t i = 0; i < slots; i++) {
+        uint64_t value = get(&index[2 + i]);
+
+        fill += value != 0;
+        live += value != 0 && (uint32_t)value != DICT_TOMBSTONE;
+    }
+    return fill == dict_word(dict, DICT_FILL) && live == dict_word(dict, DICT_LIVE) && fill < slots;
+}
+
+static bool dict_is_sound(const struct object *dict)
+{
+    uint64_t capacity;
+
+    if (get(&dict->root[0]) == 0)
+        return get(&dict->root[1]) == 0 && dict_word(dict, DICT_USED) == 0 && dict_word(dict, DICT_LIVE) == 0 &&
+               dict_word(dict, DICT_FILL) == 0;
+    return (get(&dict->root[0]) & REF_MASK) == REF_TABLE && segments_are_sound(dict, &capacity) &&
+           index_is_sound(dict) && entries_are_sound(dict, capacity);
+}
+
+/* ---- lists ---- */
+
+static bool list_is_sound(const struct object *list)
+{
+    uint64_t ref = get(&list->root[0]), start = get(&list->word[LIST_START]), length = get(&list->word[LIST_LENGTH]);
+
+    if (get(&list->root[1]) != 0)
+        return false;
+    if (ref == 0)
+        return start == 0 && length == 0;
+    uint64_t capacity = get(block_at(list, ref));
+    if ((ref & REF_MASK) != REF_CELLS || start > capacity || length > capacity - start)
+        return false;
+    const struct cell *cells = (const struct cell *)(block_at(list, ref) + 2);
+    for (uint64_t i = 0; i < capacity; i++) {
+        bool inside = i >= start && i - start < length;
+
+        if (inside ? !cell_is_sound(object_heap(list), &cells[i]) : (get(&cells[i].head) & CELL_OWNS) != 0)
+            return false;
+    }
+    return true;
+}
+
+bool content_is_sound(const struct object *object)
+{
+    switch (get(&object->magic)) {
+    case OBJECT_DICT:
+        return dict_is_sound(object);
+    case OBJECT_LIST:
+        return list_is_sound(object);
+    default:
+        return true;
+    }
+}

@@ -1,0 +1,628 @@
+/* Named objects that are damaged, half there, or something else altogether: opening them is an error or works, and never crashes
+ * or waits. A heap that mp_manager_check() finds sound works. */
+#include <fcntl.h>
+#include <mp.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "heap.h"
+#include "heap_file.h"
+#include "object.h"
+
+#define STRANGER 65534
+
+static char name[40], path[100];
+static int held = -1; /* a descriptor with the lock that every user has: the file is not stale */
+
+static int make(void **state)
+{
+    static int number;
+    (void)state;
+
+    snprintf(name, sizeof name, "test-hostile-%d-%d", (int)getpid(), number++);
+    snprintf(path, sizeof path, "/dev/shm/libmp-%lu-%s", (unsigned long)geteuid(), name);
+    return 0;
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    if (held >= 0) {
+        close(held);
+        unlink(path);
+    }
+    held = -1;
+    return access(path, F_OK) == 0; /* nothing may be left */
+}
+
+/* The bytes of a whole heap. */
+struct image {
+    size_t size;
+    char *bytes;
+};
+
+static struct image read_image(void)
+{
+    struct stat file;
+    int fd = open(path, O_RDONLY);
+
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &file), 0);
+    struct image image = {(size_t)file.st_size, malloc((size_t)file.st_size)};
+    assert_non_null(image.bytes);
+    assert_int_equal(read(fd, image.bytes, image.size), image.size);
+    close(fd);
+    return image;
+}
+
+static struct image manager_image(void)
+{
+    mp_manager *manager;
+    mp_dict *root, *inner;
+    mp_list *list;
+
+    assert_int_equal(mp_manager_create(&manager, &(mp_manager_options){.name = name}), 0);
+    assert_int_equal(mp_manager_root(manager, &root), 0);
+    assert_int_equal(mp_manager_dict(manager, &inner), 0);
+    assert_int_equal(mp_manager_list(manager, &list), 0);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(mp_dict_set(inner, mp_int(i), mp_str("a value of some length")), 0);
+    assert_int_equal(mp_list_append_str(list, "short"), 0);
+    assert_int_equal(mp_dict_set_dict(root, "a dict", inner), 0);
+    assert_int_equal(mp_dict_set_list(root, "a list under a long key", list), 0);
+    struct image image = read_image();
+    assert_int_equal(mp_manager_free(manager), 0);
+    return image;
+}
+
+static struct image lock_image(void)
+{
+    mp_lock *lock;
+
+    assert_int_equal(mp_lock_create(&lock, &(mp_lock_options){name}), 0);
+    struct image image = read_image();
+    assert_int_equal(mp_lock_free(lock), 0);
+    return image;
+}
+
+/* The file, of `size` bytes of the image, with a user. */
+static void put_file(const struct image *image, size_t size)
+{
+    held = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(held >= 0);
+    assert_int_equal(write(held, image->bytes, size), size);
+    assert_int_equal(flock(held, LOCK_SH), 0);
+}
+
+static void put_bytes(const void *bytes, size_t size, size_t at)
+{
+    assert_int_equal(pwrite(held, bytes, size, (off_t)at), size);
+}
+
+static void put_word(size_t at, uint64_t word)
+{
+    put_bytes(&word, sizeof word, at);
+}
+
+static int open_manager(void)
+{
+    mp_manager *manager;
+    int error = mp_manager_open(&manager, name, NULL);
+
+    if (error == 0)
+        assert_int_equal(mp_manager_free(manager), 0);
+    return error;
+}
+
+static int open_lock(void)
+{
+    mp_lock *lock;
+    int error = mp_lock_open(&lock, name, NULL);
+
+    if (error == 0)
+        assert_int_equal(mp_lock_free(lock), 0);
+    return error;
+}
+
+/* ---- the header ---- */
+
+static void every_bit_of_the_header(int (*open_it)(void), const struct image *image)
+{
+    for (size_t bit = 0; bit < 8 * offsetof(struct heap, mutex); bit++) {
+        char byte = (char)(image->bytes[bit / 8] ^ 1 << bit % 8);
+
+        put_bytes(&byte, 1, bit / 8);
+        int error = open_it();
+        if (error != MP_ECORRUPT && error != MP_EVERSION && error != MP_EKIND)
+            fail_msg("bit %zu flipped: %s", bit, mp_strerror(error));
+        put_bytes(&image->bytes[bit / 8], 1, bit / 8);
+    }
+    assert_int_equal(open_it(), 0);
+    for (size_t i = 0; i < offsetof(struct heap, mutex); i++) {
+        for (int byte = 0; byte < 256; byte += 5) {
+            put_bytes(&(char){(char)byte}, 1, i);
+            assert_true(open_it() != 0 || (char)byte == image->bytes[i]);
+        }
+        put_bytes(&image->bytes[i], 1, i);
+    }
+}
+
+static void a_damaged_header_is_refused(void **state)
+{
+    struct image image = manager_image();
+    (void)state;
+
+    put_file(&image, image.size);
+    every_bit_of_the_header(open_manager, &image);
+    free(image.bytes);
+}
+
+static void a_damaged_header_of_a_lock_is_refused(void **state)
+{
+    struct image image = lock_image();
+    (void)state;
+
+    put_file(&image, image.size);
+    every_bit_of_the_header(open_lock, &image);
+    free(image.bytes);
+}
+
+static void another_version_is_told_from_damage(void **state)
+{
+    struct image image = manager_image();
+    const uint32_t version = 2;
+    (void)state;
+
+    put_file(&image, image.size);
+    put_bytes(&version, sizeof version, offsetof(struct heap, version));
+    assert_int_equal(open_manager(), MP_EVERSION);
+    assert_int_equal(open_lock(), MP_EVERSION);
+    free(image.bytes);
+}
+
+/* ---- what follows it: each bit of the bookkeeping and of all objects ---- */
+
+static void use(mp_manager *manager)
+{
+    mp_dict *root;
+    char *text;
+
+    assert_int_equal(mp_manager_root(manager, &root), 0);
+    assert_int_equal(mp_dict_set_str(root, "another", "value that takes a block of its own"), 0);
+    assert_int_equal(mp_dict_json(root, &text), 0);
+    free(text);
+    assert_int_equal(mp_dict_clear(root), 0);
+    assert_int_equal(mp_manager_check(manager), 0);
+}
+
+/* The first word of a mutex names a thread, and which there are differs from run to run: see below for that. */
+static void flip_each_bit(const struct image *image, size_t from, size_t to)
+{
+    for (size_t bit = 8 * from; bit < 8 * to; bit++) {
+        mp_manager *manager;
+        char byte = (char)(image->bytes[bit / 8] ^ 1 << bit % 8);
+
+        put_bytes(&byte, 1, bit / 8);
+        int error = mp_manager_open(&manager, name, NULL);
+        if (error == 0) {
+            error = mp_manager_check(manager);
+            if (error == 0)
+                use(manager);
+            mp_manager_free(manager);
+        }
+        if (error != 0 && error != MP_ECORRUPT && error != MP_EDEADLK)
+            fail_msg("bit %zu flipped: %s", bit, mp_strerror(error));
+        put_bytes(image->bytes, image->size, 0);
+    }
+}
+
+static void damaged_bookkeeping_is_found_or_does_no_harm(void **state)
+{
+    struct image image = manager_image();
+    const struct heap *heap = (const struct heap *)(const void *)image.bytes;
+    (void)state;
+
+    put_file(&image, image.size);
+    alarm(240); /* instead of a hang */
+    flip_each_bit(&image, offsetof(struct heap, mutex) + 4, offsetof(struct heap, undo.record[2]));
+    flip_each_bit(&image, offsetof(struct heap, undo.more), offsetof(struct heap, first_free[1]));
+    for (uint64_t at = atomic_load(&heap->objects); at != 0;) {
+        const struct object *object = (const struct object *)(const void *)(image.bytes + at);
+
+        flip_each_bit(&image, at, at + offsetof(struct object, mutex));
+        flip_each_bit(&image, at + offsetof(struct object, mutex) + 4, at + offsetof(struct object, undo.record[1]));
+        flip_each_bit(&image, at + offsetof(struct object, undo.more), at + sizeof *object);
+        at = atomic_load(&object->next_all);
+    }
+    alarm(0);
+    free(image.bytes);
+}
+
+static void lengths_that_lie(void **state)
+{
+    struct image image = manager_image();
+    const uint64_t lies[] = {
+        0, 1, 4096, image.size - 4096, image.size - 1, image.size + 4096, UINT64_C(1) << 36, UINT64_MAX};
+    (void)state;
+
+    put_file(&image, image.size);
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        mp_manager *manager;
+
+        put_word(offsetof(struct heap, size), lies[i]);
+        int error = mp_manager_open(&manager, name, NULL);
+        if (error == 0) {
+            error = mp_manager_check(manager);
+            mp_manager_free(manager);
+        }
+        assert_int_equal(error, MP_ECORRUPT);
+    }
+    free(image.bytes);
+}
+
+/* The next user of each mutex is told that its owner died, and finds an undo log that must not be followed. */
+static void the_log_of_a_dead_owner_may_lie(void **state)
+{
+    struct image image = manager_image();
+    const struct heap *heap = (const struct heap *)(const void *)image.bytes;
+    const uint64_t objects = atomic_load(&heap->objects), root = atomic_load(&heap->root);
+    const uint64_t targets[] = {0,
+                                offsetof(struct heap, size),
+                                objects + offsetof(struct object, mutex) + 24,
+                                root + offsetof(struct object, mutex) + 32,
+                                root + offsetof(struct object, root),
+                                UINT64_C(1) << 35,
+                                UINT64_MAX - 7,
+                                3};
+    const uint64_t counts[] = {1, 32, 33, 1000, UINT64_MAX};
+    (void)state;
+
+    put_file(&image, image.size);
+    for (size_t i = 0; i < 2 * 8 * 5; i++) {
+        size_t base = i % 2 == 0 ? offsetof(struct heap, mutex) : root + offsetof(struct object, mutex);
+        size_t undo = i % 2 == 0 ? offsetof(struct heap, undo) : root + offsetof(struct object, undo);
+        mp_manager *manager;
+
+        put_bytes(&(uint32_t){0x40000000}, 4, base); /* FUTEX_OWNER_DIED */
+        put_word(undo, counts[i / 16]);
+        put_word(undo + 8, targets[i / 2 % 8]);
+        put_word(undo + 16, UINT64_C(0x4141414141414141));
+        int error = mp_manager_open(&manager, name, NULL);
+        if (error == 0) {
+            error = mp_manager_check(manager);
+            assert_true(error == 0 || error == MP_ECORRUPT);
+            /* And it stays so. */
+            assert_int_equal(mp_manager_check(manager), error);
+            if (error == 0) /* a word that means nothing while a mutex is free */
+                use(manager);
+            mp_manager_free(manager);
+        }
+        put_bytes(image.bytes, image.size, 0);
+    }
+    free(image.bytes);
+}
+
+/* A process that lives and has never seen the heap. */
+static pid_t start_bystander(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        for (;;)
+            pause();
+    }
+    assert_true(pid > 0);
+    return pid;
+}
+
+static void end_bystander(pid_t pid)
+{
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void a_mutex_that_nobody_can_give_back_is_refused(void **state)
+{
+    struct image image = manager_image();
+    uint64_t root = atomic_load(&((const struct heap *)(const void *)image.bytes)->root);
+    pid_t bystander = start_bystander();
+    const uint32_t owners[] = {0x3fffffff, 0x80000000, 0xbfffffff, (uint32_t)bystander,
+                               (uint32_t)bystander | 0x80000000};
+    (void)state;
+
+    put_file(&image, image.size);
+    for (size_t i = 0; i < sizeof owners / sizeof *owners; i++) {
+        put_bytes(&owners[i], 4, offsetof(struct heap, mutex));
+        assert_int_equal(open_manager(), MP_ECORRUPT);
+        put_bytes(&(uint32_t){0}, 4, offsetof(struct heap, mutex));
+        put_bytes(&owners[i], 4, root + offsetof(struct object, mutex));
+        assert_int_equal(open_manager(), MP_ECORRUPT);
+        put_bytes(&(uint32_t){0}, 4, root + offsetof(struct object, mutex));
+    }
+    assert_int_equal(open_manager(), 0);
+    end_bystander(bystander);
+    free(image.bytes);
+}
+
+static void a_lock_that_nobody_can_give_back_is_refused(void **state)
+{
+    struct image image = lock_image();
+    uint64_t root = atomic_load(&((const struct heap *)(const void *)image.bytes)->root);
+    (void)state;
+
+    put_file(&image, image.size);
+    pid_t bystander = start_bystander();
+    put_bytes(&(uint32_t){(uint32_t)bystander}, 4, root + offsetof(struct object, mutex));
+    assert_int_equal(open_lock(), MP_ECORRUPT);
+    end_bystander(bystander);
+    assert_int_equal(open_lock(), MP_ECORRUPT);
+    put_bytes(&(uint32_t){0}, 4, root + offsetof(struct object, mutex));
+    assert_int_equal(open_lock(), 0);
+    free(image.bytes);
+}
+
+/* ---- the file ---- */
+
+static void cut_short(int (*open_it)(void), const struct image *image)
+{
+    put_file(image, image->size);
+    for (size_t size = image->size; size-- > 0;) {
+        if (size % 4096 > 8 && size % 1361 != 0 && size > offsetof(struct heap, undo))
+            continue;
+        assert_int_equal(ftruncate(held, (off_t)size), 0);
+        assert_int_equal(open_it(), MP_ECORRUPT);
+    }
+}
+
+static void a_truncated_file_is_refused(void **state)
+{
+    struct image image = manager_image();
+    (void)state;
+
+    cut_short(open_manager, &image);
+    free(image.bytes);
+}
+
+static void a_truncated_lock_is_refused(void **state)
+{
+    struct image image = lock_image();
+    (void)state;
+
+    cut_short(open_lock, &image);
+    free(image.bytes);
+}
+
+static void a_longer_file_is_an_unfinished_growth(void **state)
+{
+    struct image image = manager_image();
+    mp_manager *manager;
+    (void)state;
+
+    put_file(&image, image.size);
+    assert_int_equal(ftruncate(held, (off_t)image.size + 12345), 0);
+    assert_int_equal(mp_manager_open(&manager, name, NULL), 0);
+    assert_int_equal(mp_manager_check(manager), 0);
+    use(manager);
+    assert_int_equal(mp_manager_free(manager), 0);
+    free(image.bytes);
+}
+
+/* Both kinds, by opening and by making; where `created` is 0, they are made in place of what is there. */
+static void expect_all(int opened, int created)
+{
+    mp_manager *manager;
+    mp_lock *lock;
+
+    assert_int_equal(open_manager(), opened);
+    assert_int_equal(open_lock(), opened);
+    assert_int_equal(mp_manager_create(&manager, &(mp_manager_options){.name = name}), created);
+    assert_int_equal(mp_lock_create(&lock, &(mp_lock_options){name}), created);
+    assert_int_equal(mp_lock_unlink(name), created);
+}
+
+static void of_another_user_or_mode(void **state)
+{
+    struct image image = manager_image();
+    (void)state;
+
+    put_file(&image, image.size);
+    const mode_t modes[] = {0601, 0602, 0604, 0610, 0620, 0640, 0666, 0700 | 07, 04644};
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        assert_int_equal(fchmod(held, modes[i]), 0);
+        expect_all(MP_EACCESS, MP_EACCESS);
+    }
+    assert_int_equal(fchmod(held, 0600), 0);
+    if (geteuid() == 0) {
+        assert_int_equal(fchown(held, STRANGER, STRANGER), 0);
+        expect_all(MP_EACCESS, MP_EACCESS);
+        assert_int_equal(fchown(held, 0, 0), 0);
+    }
+    assert_int_equal(open_manager(), 0);
+    free(image.bytes);
+}
+
+/* Names belong to users: another one's cannot be reached, nor put under this one's name. */
+static int as_stranger(void)
+{
+    char theirs[100];
+
+    if (setgid(STRANGER) != 0 || setuid(STRANGER) != 0)
+        return 1;
+    if (open_manager() != MP_ENOENT)
+        return 2;
+    snprintf(theirs, sizeof theirs, "/dev/shm/libmp-%d-%s", STRANGER, name);
+    if (link(path, theirs) == 0 || symlink(path, theirs) != 0)
+        return 3;
+    int error = open_manager();
+    return unlink(theirs) != 0 || error != MP_EACCESS ? 4 : 0;
+}
+
+static void a_stranger_does_not_get_in(void **state)
+{
+    struct image image = manager_image();
+    int status;
+    (void)state;
+
+    put_file(&image, image.size);
+    if (geteuid() == 0) {
+        pid_t pid = fork();
+
+        if (pid == 0)
+            _exit(as_stranger());
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (status != 3 << 8) /* where hard links are not protected, it is another's file: the test above */
+            assert_int_equal(status, 0);
+    }
+    free(image.bytes);
+}
+
+static void a_symbolic_link(void **state)
+{
+    struct image image = manager_image();
+    char target[110];
+    (void)state;
+
+    assert_int_equal(symlink("/nowhere/at/all", path), 0);
+    expect_all(MP_EACCESS, MP_EACCESS);
+    assert_int_equal(unlink(path), 0);
+    /* Not even to a good one. */
+    snprintf(target, sizeof target, "%s-target", path);
+    put_file(&image, image.size);
+    assert_int_equal(rename(path, target), 0);
+    assert_int_equal(symlink(target, path), 0);
+    expect_all(MP_EACCESS, MP_EACCESS);
+    assert_int_equal(unlink(target), 0);
+    free(image.bytes);
+}
+
+static void a_directory_a_pipe_a_socket_a_device(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)state;
+
+    assert_int_equal(mkdir(path, 0700), 0);
+    expect_all(MP_EKIND, MP_EKIND);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    expect_all(MP_EKIND, MP_EKIND);
+    assert_int_equal(unlink(path), 0);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    expect_all(MP_EKIND, MP_EKIND);
+    close(fd);
+    assert_int_equal(unlink(path), 0);
+    /* Opened where devices may be, refused altogether on a file system mounted without. */
+    if (mknod(path, S_IFCHR | 0600, makedev(1, 3)) == 0) {
+        int error = open_manager();
+
+        assert_true(error == MP_EKIND || error == MP_EACCESS);
+        expect_all(error, error);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
+/* ---- what died ---- */
+
+/* Whatever it holds, a file that nobody has open is nobody's: it makes way. */
+static void a_stale_file_makes_way(void **state)
+{
+    struct image image = manager_image();
+    const size_t sizes[] = {0, 1, 100, 5000, image.size};
+    mp_manager *manager;
+    (void)state;
+
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (int made = 0; made < 2; made++) {
+            put_file(&image, sizes[i]);
+            close(held);
+            held = -1;
+            if (made) {
+                assert_int_equal(mp_manager_create(&manager, &(mp_manager_options){.name = name}), 0);
+                assert_int_equal(mp_manager_check(manager), 0);
+                assert_int_equal(mp_manager_free(manager), 0);
+            } else {
+                assert_int_equal(open_manager(), MP_ENOENT);
+            }
+            assert_int_not_equal(access(path, F_OK), 0);
+        }
+    }
+    free(image.bytes);
+}
+
+static _Noreturn void create_and_drop_for_ever(void)
+{
+    mp_manager *manager;
+
+    for (;;) {
+        if (mp_manager_create(&manager, &(mp_manager_options){.name = name}) == 0)
+            mp_manager_free(manager);
+    }
+}
+
+/* A creator killed at any moment leaves nothing that others see as half a manager. */
+static void a_killed_creator_leaves_nothing_half_made(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        mp_manager *manager;
+        int status;
+        pid_t pid = fork();
+
+        if (pid == 0)
+            create_and_drop_for_ever();
+        for (int k = 0; k < i % 5; k++) {
+            int error = mp_manager_open(&manager, name, NULL);
+
+            assert_true(error == 0 || error == MP_ENOENT);
+            if (error == 0) {
+                assert_int_equal(mp_manager_check(manager), 0);
+                assert_int_equal(mp_manager_free(manager), 0);
+            }
+        }
+        kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(mp_manager_create(&manager, &(mp_manager_options){.name = name}), 0);
+        use(manager);
+        assert_int_equal(mp_manager_free(manager), 0);
+    }
+}
+
+#define TEST(test) cmocka_unit_test_setup_teardown(test, make, drop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_damaged_header_is_refused),
+        TEST(a_damaged_header_of_a_lock_is_refused),
+        TEST(another_version_is_told_from_damage),
+        TEST(damaged_bookkeeping_is_found_or_does_no_harm),
+        TEST(lengths_that_lie),
+        TEST(the_log_of_a_dead_owner_may_lie),
+        TEST(a_mutex_that_nobody_can_give_back_is_refused),
+        TEST(a_lock_that_nobody_can_give_back_is_refused),
+        TEST(a_truncated_file_is_refused),
+        TEST(a_truncated_lock_is_refused),
+        TEST(a_longer_file_is_an_unfinished_growth),
+        TEST(of_another_user_or_mode),
+        TEST(a_stranger_does_not_get_in),
+        TEST(a_symbolic_link),
+        TEST(a_directory_a_pipe_a_socket_a_device),
+        TEST(a_stale_file_makes_way),
+        TEST(a_killed_creator_leaves_nothing_half_made),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
