@@ -302,7 +302,7 @@ static int map_heap(int fd, char *path, uint64_t length, bool shrink, struct ope
 
 /* ---- making ---- */
 
-static uint64_t checksum(const struct heap *heap)
+uint64_t heap_header_checksum(const struct heap *heap)
 {
     const unsigned char *byte = (const unsigned char *)heap;
     uint64_t sum = UINT64_C(0xcbf29ce484222325);
@@ -326,7 +326,7 @@ static int initialise(struct heap *heap, enum heap_kind kind, uint64_t length)
     heap->layout = layout();
     heap->limit = length;
     random_bytes(heap->seed, sizeof heap->seed);
-    heap->checksum = checksum(heap);
+    heap->checksum = heap_header_checksum(heap);
     heap_format(heap);
     return mutex_init(&heap->mutex);
 }
@@ -435,7 +435,7 @@ static int read_header(int fd, enum heap_kind kind, uint64_t *length)
         return MP_ECORRUPT;
     if (header.heap.version != VERSION || header.heap.layout != layout())
         return MP_EVERSION;
-    if (header.heap.checksum != checksum(&header.heap))
+    if (header.heap.checksum != heap_header_checksum(&header.heap))
         return MP_ECORRUPT;
     if (header.heap.kind != (uint32_t)kind)
         return MP_EKIND;
@@ -468,7 +468,7 @@ int heap_check_header(const struct heap *heap)
     pthread_mutex_lock(&heaps_mutex);
     open = find(heap);
     if (open != NULL && heap->magic == MAGIC && heap->version == VERSION && heap->layout == layout() &&
-        heap->checksum == checksum(heap) && heap->limit == open->length && size_is_sound(open))
+        heap->checksum == heap_header_checksum(heap) && heap->limit == open->length && size_is_sound(open))
         error = 0;
     pthread_mutex_unlock(&heaps_mutex);
     return error;

@@ -11,6 +11,8 @@
 int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to);
 /* Gives the whole pages in [from, to) back to the system. */
 void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to);
+/* What heap->checksum is to be. */
+uint64_t heap_header_checksum(const struct heap *heap);
 /* Lays out an empty heap of HEAP_FIRST_SIZE bytes in zeroed memory (heap.c). */
 void heap_format(struct heap *heap);
 

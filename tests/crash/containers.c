@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "heap_file.h"
 #include "object.h"
 
 #define LONGEST_TEXT 200000
@@ -39,6 +40,7 @@ static struct heap *create(void)
     /* The same hashes in every run of the program, so that a point keeps its number. */
     heap()->seed[0] = UINT64_C(0x0123456789abcdef);
     heap()->seed[1] = UINT64_C(0xfedcba9876543210);
+    heap()->checksum = heap_header_checksum(heap());
     MUST(mp_manager_dict(scene.manager, &scene.dict));
     MUST(mp_manager_dict(scene.manager, &scene.other));
     MUST(mp_manager_list(scene.manager, &scene.list));
