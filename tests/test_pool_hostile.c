@@ -158,7 +158,7 @@ static int child_hands_over_a_result(const void *arg, void *result)
     (void)result;
 
     if (pid == 0)
-        _exit(mp_task_return("x", 1) == MP_EINVAL ? 0 : 1);
+        _exit(mp_task_return("x", 1) == MP_EFOREIGN ? 0 : 1);
     return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : 1;
 }
 
