@@ -444,9 +444,9 @@ static int read_header(int fd, enum heap_kind kind, uint64_t *length)
 }
 
 /* Whether the descriptor still is the heap's: the program may have closed it and opened something else under its number. */
-static bool is_open_on(int fd, const struct open_heap *open, struct stat *file)
+static bool is_file_of(const struct stat *file, const struct open_heap *open)
 {
-    return fstat(fd, file) == 0 && file->st_dev == open->device && file->st_ino == open->inode;
+    return file->st_dev == open->device && file->st_ino == open->inode;
 }
 
 /* The file is at least as long as the heap says, always: it is extended first. */
@@ -455,7 +455,7 @@ static bool size_is_sound(const struct open_heap *open)
     uint64_t size = atomic_load(&open->heap->size);
     struct stat file;
 
-    if (is_open_on(open->fd, open, &file) && size > (uint64_t)file.st_size)
+    if (fstat(open->fd, &file) == 0 && is_file_of(&file, open) && size > (uint64_t)file.st_size)
         return false;
     return size >= HEAP_FIRST_SIZE && size <= open->length && size % HEAP_PAGE == 0;
 }
@@ -649,7 +649,7 @@ static bool reopen(struct open_heap *open_heap)
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return false;
-    if (!is_open_on(fd, open_heap, &file) || (open_heap->path != NULL && try_flock(fd, LOCK_SH) != 0)) {
+    if (fstat(fd, &file) != 0 || !is_file_of(&file, open_heap) || (open_heap->path != NULL && try_flock(fd, LOCK_SH) != 0)) {
         close(fd);
         return false;
     }
@@ -666,9 +666,10 @@ static int descriptor_of(const struct heap *heap)
 
     pthread_mutex_lock(&heaps_mutex);
     struct open_heap *open = find(heap);
-    if (open != NULL && fstat(open->fd, &file) != 0 && errno != EBADF)
-        fd = error_of(errno);
-    else if (open != NULL && (is_open_on(open->fd, open, &file) || reopen(open)))
+    int number = open != NULL && fstat(open->fd, &file) != 0 ? errno : 0;
+    if (number != 0 && number != EBADF)
+        fd = error_of(number);
+    else if (open != NULL && ((number == 0 && is_file_of(&file, open)) || reopen(open)))
         fd = open->fd;
     pthread_mutex_unlock(&heaps_mutex);
     return fd;

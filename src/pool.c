@@ -103,9 +103,7 @@ static void signal_keeper(mp_pool *pool, int number)
 {
     pthread_mutex_lock(&pool->mutex);
     if (!keeper_is_gone(pool)) {
-        if (pool->keeper_pidfd >= 0)
-            pidfd_signal(pool->keeper_pidfd, number);
-        else
+        if (pool->keeper_pidfd < 0 || pidfd_signal(pool->keeper_pidfd, number) != 0)
             kill(pool->keeper, number);
     }
     pthread_mutex_unlock(&pool->mutex);
