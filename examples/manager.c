@@ -18,7 +18,7 @@ static int with_lock(void *arg)
     struct job *job = arg;
     int64_t count;
 
-    MP_WITH_LOCK(job->lock) {
+    MP_WITH_LOCK (job->lock) {
         CHECK(mp_dict_get_int(job->dict, "count", &count));
         CHECK(mp_dict_set_int(job->dict, "count", count - 1));
     }

@@ -52,38 +52,38 @@ MP_API const char *mp_version(void);
 
 enum {
     MP_OK = 0,
-    MP_EINVAL = -1,       /* an argument is not valid: NULL, negative, not a number, not a live handle */
-    MP_ENOMEM = -2,       /* out of memory, of address space, of room in the shared-memory file system, or over a limit */
-    MP_ETIMEOUT = -3,     /* the time given ran out (Python: TimeoutError) */
-    MP_ETYPE = -4,        /* a value of another type (Python: TypeError) */
-    MP_EKEY = -5,         /* no such key (Python: KeyError) */
-    MP_EINDEX = -6,       /* no such index (Python: IndexError) */
-    MP_EVALUE = -7,       /* no such value (Python: ValueError) */
-    MP_EOVERFLOW = -8,    /* the result does not fit: an integer past 64 bits, sizes that multiply past SIZE_MAX */
-    MP_ETOOSMALL = -9,    /* the buffer given is too small; nothing was lost, the size needed was stored */
-    MP_ESTOP = -10,       /* an iteration has ended (Python: StopIteration) */
-    MP_ECHANGED = -11,    /* compare-and-swap: the value was not the expected one */
-    MP_EOWNERDEAD = -12,  /* the lock was taken, and its last owner died holding it: the caller HOLDS the lock */
-    MP_EDEADLK = -13,     /* the calling thread holds the lock already */
-    MP_ENOTOWNER = -14,   /* the calling thread does not hold the lock */
-    MP_EBUSY = -15,       /* in use: the process still runs, the object still has waiters */
-    MP_ENOTREADY = -16,   /* the result is not there yet */
-    MP_ECLOSED = -17,     /* the pool was closed or terminated: no new tasks */
-    MP_ETERMINATED = -18, /* the pool was terminated before the task had finished */
-    MP_EBROKEN = -19,     /* the pool's keeper process is gone, and its workers with it */
+    MP_EINVAL = -1,    /* an argument is not valid: NULL, negative, not a number, not a live handle */
+    MP_ENOMEM = -2,    /* out of memory, of address space, of room in the shared-memory file system, or over a limit */
+    MP_ETIMEOUT = -3,  /* the time given ran out (Python: TimeoutError) */
+    MP_ETYPE = -4,     /* a value of another type (Python: TypeError) */
+    MP_EKEY = -5,      /* no such key (Python: KeyError) */
+    MP_EINDEX = -6,    /* no such index (Python: IndexError) */
+    MP_EVALUE = -7,    /* no such value (Python: ValueError) */
+    MP_EOVERFLOW = -8, /* the result does not fit: an integer past 64 bits, sizes that multiply past SIZE_MAX */
+    MP_ETOOSMALL = -9, /* the buffer given is too small; nothing was lost, the size needed was stored */
+    MP_ESTOP = -10,    /* an iteration has ended (Python: StopIteration) */
+    MP_ECHANGED = -11, /* compare-and-swap: the value was not the expected one */
+    MP_EOWNERDEAD = -12,   /* the lock was taken, and its last owner died holding it: the caller HOLDS the lock */
+    MP_EDEADLK = -13,      /* the calling thread holds the lock already */
+    MP_ENOTOWNER = -14,    /* the calling thread does not hold the lock */
+    MP_EBUSY = -15,        /* in use: the process still runs, the object still has waiters */
+    MP_ENOTREADY = -16,    /* the result is not there yet */
+    MP_ECLOSED = -17,      /* the pool was closed or terminated: no new tasks */
+    MP_ETERMINATED = -18,  /* the pool was terminated before the task had finished */
+    MP_EBROKEN = -19,      /* the pool's keeper process is gone, and its workers with it */
     MP_EINITIALIZER = -20, /* the pool's initializer failed */
-    MP_EFOREIGN = -21,    /* belongs to another process, or to another manager */
-    MP_EEXIST = -22,      /* the name is taken (Python: FileExistsError) */
-    MP_ENOENT = -23,      /* there is no object of that name (Python: FileNotFoundError) */
-    MP_ENAME = -24,       /* not a valid name: 1 to 200 characters, no slash, not "." or ".." */
-    MP_EKIND = -25,       /* the named object is of another kind */
-    MP_EACCESS = -26,     /* the named object belongs to another user, or others may write it */
-    MP_EVERSION = -27,    /* the named object was made by another version or another kind of machine */
-    MP_ECORRUPT = -28,    /* the shared memory does not add up */
-    MP_EAGAIN = -29,      /* the system refused a new process or descriptor (a limit); may succeed later */
-    MP_ESYSTEM = -30,     /* the system lacks something needed; errno says more */
-    MP_EDEPTH = -31,      /* containers nested more than MP_MAX_DEPTH deep */
-    MP_EDIED = -1000      /* a worker died in the task: MP_EDIED - s: by signal s; MP_EDIED - 100 - c: exit code c */
+    MP_EFOREIGN = -21,     /* belongs to another process, or to another manager */
+    MP_EEXIST = -22,       /* the name is taken (Python: FileExistsError) */
+    MP_ENOENT = -23,       /* there is no object of that name (Python: FileNotFoundError) */
+    MP_ENAME = -24,        /* not a valid name: 1 to 200 characters, no slash, not "." or ".." */
+    MP_EKIND = -25,        /* the named object is of another kind */
+    MP_EACCESS = -26,      /* the named object belongs to another user, or others may write it */
+    MP_EVERSION = -27,     /* the named object was made by another version or another kind of machine */
+    MP_ECORRUPT = -28,     /* the shared memory does not add up */
+    MP_EAGAIN = -29,       /* the system refused a new process or descriptor (a limit); may succeed later */
+    MP_ESYSTEM = -30,      /* the system lacks something needed; errno says more */
+    MP_EDEPTH = -31,       /* containers nested more than MP_MAX_DEPTH deep */
+    MP_EDIED = -1000       /* a worker died in the task: MP_EDIED - s: by signal s; MP_EDIED - 100 - c: exit code c */
 };
 
 /* The deepest nesting that printing and comparing follow. */
@@ -164,7 +164,7 @@ MP_API int mp_value_json(const mp_value *value, char **text);
 
 typedef struct mp_manager_options {
     const char *name; /* NULL: anonymous, gone with its last process. Else: other programs of the same user open it */
-    size_t limit;     /* the most bytes its heap may grow to, from 64 KiB to 64 GiB: what is outside counts as the nearer
+    size_t limit; /* the most bytes its heap may grow to, from 64 KiB to 64 GiB: what is outside counts as the nearer
                          of these. 0: 64 GiB, or as much as the system maps */
 } mp_manager_options;
 
@@ -607,7 +607,7 @@ MP_API int mp_pool_apply_async(mp_pool *pool, mp_task_function *function, const 
 typedef struct mp_map_options {
     size_t chunk_size; /* items that a worker takes at a time; 0: about items / (4 * workers), rounded up. More than
                           there are: all */
-    int *status;       /* NULL, or room for a code for each item: 0, its failure code, or MP_E...; mp_pool_map_with() only */
+    int *status; /* NULL, or room for a code for each item: 0, its failure code, or MP_E...; mp_pool_map_with() only */
 } mp_map_options;
 
 /* Runs function over `count` items of arg_size bytes each, that lie one behind the other at `args`, and stores their

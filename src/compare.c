@@ -58,7 +58,8 @@ static const struct snapshot_item *find(const struct hashed *table, size_t count
     return NULL;
 }
 
-static int equal_items(const struct heap *heap, const struct snapshot *a, const struct snapshot *b, bool *equal, int depth)
+static int equal_items(const struct heap *heap, const struct snapshot *a, const struct snapshot *b, bool *equal,
+                       int depth)
 {
     struct hashed *table = malloc((b->count + 1) * sizeof *table);
     int error = table == NULL ? MP_ENOMEM : 0;

@@ -76,8 +76,8 @@ static int group_cpus(const char *folder, bool unified)
     long long quota, period;
 
     if (!unified) {
-        bool known = read_number(folder, "cpu.cfs_quota_us", &quota) &&
-                     read_number(folder, "cpu.cfs_period_us", &period);
+        bool known =
+            read_number(folder, "cpu.cfs_quota_us", &quota) && read_number(folder, "cpu.cfs_period_us", &period);
 
         return known ? quota_cpus(quota, period) : INT_MAX;
     }

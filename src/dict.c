@@ -600,7 +600,8 @@ static int sum_of(struct object *dict, const struct key *key, int64_t delta, str
 }
 
 /* Stores an integer under a key: part of a change. Room has been made. */
-static void put_sum(struct object *dict, const struct key *key, _Atomic uint64_t *key_pending, struct entry *entry, int64_t sum)
+static void put_sum(struct object *dict, const struct key *key, _Atomic uint64_t *key_pending, struct entry *entry,
+                    int64_t sum)
 {
     if (entry != NULL)
         object_set(dict, &entry->value.body, (uint64_t)sum);

@@ -27,7 +27,8 @@ struct mp_dict_iter {
     bool copies; /* some item of the batch has one */
     struct item item[BATCH];
     char *key_copy[BATCH], *value_copy[BATCH];
-    char key_text[KEY_INLINE + 1], value_text[CELL_INLINE + 1]; /* of the one handed out last, if they are short strings */
+    char key_text[KEY_INLINE + 1],
+        value_text[CELL_INLINE + 1]; /* of the one handed out last, if they are short strings */
 };
 
 static struct spare_handles spare;

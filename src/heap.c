@@ -91,7 +91,8 @@ uint64_t heap_block_size(const struct heap *heap, uint64_t offset)
 
 /* ---- size classes ---- */
 
-struct class {
+struct class
+{
     unsigned major, minor;
 };
 
@@ -258,7 +259,8 @@ int heap_alloc_locked(struct heap *heap, uint64_t request, word *slot)
 
     if (header & FLAG_PUNCHED) {
         uint64_t to = rest != 0 ? block + size + MIN_BLOCK : block + whole;
-        int error = heap_file_reserve(heap, (block - 8) / HEAP_PAGE * HEAP_PAGE, (to + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE);
+        int error =
+            heap_file_reserve(heap, (block - 8) / HEAP_PAGE * HEAP_PAGE, (to + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE);
         if (error != 0)
             return error;
     }
@@ -462,7 +464,8 @@ int heap_check(struct heap *heap, uint64_t *starts, uint64_t *count)
     struct walk walk = {.heap = heap, .starts = starts};
     uint64_t size = get(&heap->size);
 
-    if (get(&heap->undo.count) != 0 || get(&heap->undo.more) != 0 || size < HEAP_FIRST_SIZE || size > heap->limit || size % HEAP_PAGE != 0)
+    if (get(&heap->undo.count) != 0 || get(&heap->undo.more) != 0 || size < HEAP_FIRST_SIZE || size > heap->limit ||
+        size % HEAP_PAGE != 0)
         return MP_ECORRUPT;
     if (!blocks_are_sound(&walk) || !lists_are_sound(&walk) || walk.used != get(&heap->used))
         return MP_ECORRUPT;

@@ -20,11 +20,11 @@ struct heap {
     /* Written once, before anybody else can see the heap. */
     uint64_t magic;
     uint32_t version;
-    uint32_t kind;      /* enum heap_kind */
-    uint64_t layout;    /* sizes of the structures inside: programs that differ in them cannot share */
-    uint64_t limit;     /* bytes mapped: the file never grows past it */
-    uint64_t seed[2];   /* of hashes */
-    uint64_t checksum;  /* of the words above */
+    uint32_t kind;     /* enum heap_kind */
+    uint64_t layout;   /* sizes of the structures inside: programs that differ in them cannot share */
+    uint64_t limit;    /* bytes mapped: the file never grows past it */
+    uint64_t seed[2];  /* of hashes */
+    uint64_t checksum; /* of the words above */
     /* In one cache line with those above, and nothing in it that changes often: it is what readers without a mutex look at.
      * Guarded by the mutex, as all below. */
     _Atomic uint64_t size; /* bytes of the file that belong to the heap; beyond may lie an unfinished growth */

@@ -649,7 +649,8 @@ static bool reopen(struct open_heap *open_heap)
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return false;
-    if (fstat(fd, &file) != 0 || !is_file_of(&file, open_heap) || (open_heap->path != NULL && try_flock(fd, LOCK_SH) != 0)) {
+    if (fstat(fd, &file) != 0 || !is_file_of(&file, open_heap) ||
+        (open_heap->path != NULL && try_flock(fd, LOCK_SH) != 0)) {
         close(fd);
         return false;
     }

@@ -24,7 +24,12 @@ static void write_text(struct writer *writer, const char *text)
 /* How many bytes the UTF-8 character at the start has; 0: it is none. */
 static size_t character_length(const unsigned char *byte, size_t left)
 {
-    size_t length = byte[0] < 0x80 ? 1 : byte[0] < 0xc2 ? 0 : byte[0] < 0xe0 ? 2 : byte[0] < 0xf0 ? 3 : byte[0] < 0xf5 ? 4 : 0;
+    size_t length = byte[0] < 0x80   ? 1
+                    : byte[0] < 0xc2 ? 0
+                    : byte[0] < 0xe0 ? 2
+                    : byte[0] < 0xf0 ? 3
+                    : byte[0] < 0xf5 ? 4
+                                     : 0;
 
     if (length == 0 || length > left)
         return 0;
@@ -32,15 +37,16 @@ static size_t character_length(const unsigned char *byte, size_t left)
         if ((byte[i] & 0xc0) != 0x80)
             return 0;
     }
-    if ((byte[0] == 0xe0 && byte[1] < 0xa0) || (byte[0] == 0xed && byte[1] > 0x9f) || (byte[0] == 0xf0 && byte[1] < 0x90) ||
-        (byte[0] == 0xf4 && byte[1] > 0x8f))
+    if ((byte[0] == 0xe0 && byte[1] < 0xa0) || (byte[0] == 0xed && byte[1] > 0x9f) ||
+        (byte[0] == 0xf0 && byte[1] < 0x90) || (byte[0] == 0xf4 && byte[1] > 0x8f))
         return 0;
     return length;
 }
 
 static void write_escaped(struct writer *writer, unsigned byte)
 {
-    static const char letters[] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"', ['\\'] = '\\'};
+    static const char letters[] = {
+        ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"', ['\\'] = '\\'};
 
     if (byte < sizeof letters && letters[byte] != 0)
         fprintf(writer->stream, "\\%c", letters[byte]);

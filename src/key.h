@@ -87,7 +87,8 @@ static inline void key_pack(const unsigned char *byte, size_t size, uint64_t *bo
 }
 #endif
 
-static inline int key_prepare_bytes(const struct heap *heap, mp_type type, const void *data, size_t size, struct key *key)
+static inline int key_prepare_bytes(const struct heap *heap, mp_type type, const void *data, size_t size,
+                                    struct key *key)
 {
     if (data == NULL || size > KEY_INLINE)
         return key_prepare_long(heap, type, data, size, key);

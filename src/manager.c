@@ -28,7 +28,8 @@ int mp_manager_create(mp_manager **manager, const mp_manager_options *options)
 
     if (manager == NULL)
         return MP_EINVAL;
-    int error = heap_create(&heap, HEAP_MANAGER, options != NULL ? options->name : NULL, options != NULL ? options->limit : 0);
+    int error =
+        heap_create(&heap, HEAP_MANAGER, options != NULL ? options->name : NULL, options != NULL ? options->limit : 0);
     if (error != 0)
         return error;
     error = make_root(heap);

@@ -86,16 +86,9 @@ static int sleep_until_locked(pthread_mutex_t *mutex, int64_t deadline)
     return error;
 }
 
-int mutex_lock_until(pthread_mutex_t *mutex, int64_t deadline)
+int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number)
 {
-    int error = pthread_mutex_trylock(mutex);
-
-    return outcome(error == EBUSY ? sleep_until_locked(mutex, deadline) : error);
-}
-
-int mutex_lock(pthread_mutex_t *mutex)
-{
-    return mutex_lock_until(mutex, DEADLINE_NEVER);
+    return outcome(number == EBUSY ? sleep_until_locked(mutex, deadline) : number);
 }
 
 void mutex_repaired(pthread_mutex_t *mutex)
@@ -126,7 +119,7 @@ int mutex_check(const pthread_mutex_t *mutex)
     return sound ? 0 : MP_ECORRUPT;
 }
 
-int mutex_unlock(pthread_mutex_t *mutex)
+int mutex_unlock_error(int number)
 {
-    return outcome(pthread_mutex_unlock(mutex));
+    return outcome(number);
 }

@@ -8,18 +8,36 @@
 #include <pthread.h>
 #include <stdint.h>
 
+#include "platform.h"
+
 int mutex_init(pthread_mutex_t *mutex);
+/* When the mutex is not to be had at once, for the reason that pthread_mutex_trylock() gave. */
+int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number);
 /* 0; MP_EOWNERDEAD: taken, and the last owner died holding it (the caller repairs what it guards; a kill while it does
- * leads to MP_EOWNERDEAD again); MP_EDEADLK: this thread holds it. The mutex itself is usable again in every case. */
-int mutex_lock(pthread_mutex_t *mutex);
-/* The same with a deadline, and MP_ETIMEOUT. A deadline that is past takes a free mutex all the same. */
-int mutex_lock_until(pthread_mutex_t *mutex, int64_t deadline);
+ * leads to MP_EOWNERDEAD again); MP_EDEADLK: this thread holds it; MP_ETIMEOUT. A deadline that is past takes a free mutex all the
+ * same. The mutex itself is usable again in every case. */
+static inline int mutex_lock_until(pthread_mutex_t *mutex, int64_t deadline)
+{
+    int number = pthread_mutex_trylock(mutex);
+
+    return number == 0 ? 0 : mutex_lock_later(mutex, deadline, number);
+}
+static inline int mutex_lock(pthread_mutex_t *mutex)
+{
+    return mutex_lock_until(mutex, DEADLINE_NEVER);
+}
 /* After MP_EOWNERDEAD, once what it guards is whole again. Until then, unlocking makes the mutex unusable. */
 void mutex_repaired(pthread_mutex_t *mutex);
 /* 0, or MP_ECORRUPT: the memory is no mutex that mutex_init() has made, or one whose holder cannot have taken it, as
  * it does not exist or does not map this memory: waiting for it could last for ever. For memory that comes from elsewhere. */
 int mutex_check(const pthread_mutex_t *mutex);
-/* 0, or MP_ENOTOWNER. */
-int mutex_unlock(pthread_mutex_t *mutex);
+/* 0, or MP_ENOTOWNER, MP_ECORRUPT. */
+int mutex_unlock_error(int number);
+static inline int mutex_unlock(pthread_mutex_t *mutex)
+{
+    int number = pthread_mutex_unlock(mutex);
+
+    return number == 0 ? 0 : mutex_unlock_error(number);
+}
 
 #endif

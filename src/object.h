@@ -28,12 +28,12 @@
 #define OBJECT_SPARE UINT64_C(0x6d705f7370617231) /* in heap.spare */
 
 enum ref_kind {
-    REF_BLOCK = 0,  /* a block without refs in it */
-    REF_OBJECT = 1, /* a share in an object: counted in object.refs */
-    REF_TABLE = 2,  /* a block: word 0 says how many words follow that are refs; each is released, then the block */
-    REF_CELLS = 3,  /* a block: word 0 says how many cells lie from byte 16 on; each is released, then the block */
+    REF_BLOCK = 0,   /* a block without refs in it */
+    REF_OBJECT = 1,  /* a share in an object: counted in object.refs */
+    REF_TABLE = 2,   /* a block: word 0 says how many words follow that are refs; each is released, then the block */
+    REF_CELLS = 3,   /* a block: word 0 says how many cells lie from byte 16 on; each is released, then the block */
     REF_ENTRIES = 4, /* a block: word 0 says how many entries lie from byte 16 on; each is released, then the block */
-    REF_SHELL = 5   /* a table as in REF_TABLE, of which just the blocks it refers to and itself are freed: what lies in
+    REF_SHELL = 5 /* a table as in REF_TABLE, of which just the blocks it refers to and itself are freed: what lies in
                        them belongs to another table now, or still */
 };
 #define REF_MASK UINT64_C(15)
@@ -52,7 +52,8 @@ struct cell {
 
 /* A dict's entry. The key's head and body are as in a cell, but strings of up to 16 bytes lie in body and rest. */
 struct entry {
-    _Atomic uint64_t sequence; /* grows with each insertion; 0: no entry, whatever the other words hold. So it is the last
+    _Atomic uint64_t
+        sequence; /* grows with each insertion; 0: no entry, whatever the other words hold. So it is the last
                                   word written, and the first cleared, and always with object_set() */
     _Atomic uint64_t key_head;
     _Atomic uint64_t key_body;

@@ -47,7 +47,7 @@
 #define LONGEST_PAUSE INT64_C(10000000)
 
 struct mp_process {
-    uint64_t magic; /* MAGIC while the handle is live */
+    uint64_t magic;                     /* MAGIC while the handle is live */
     struct mp_process *previous, *next; /* in the registry; `next` also in the list of spare handles */
     pid_t owner;                        /* who started it */
     pid_t pid;                          /* 0: about to be forked */

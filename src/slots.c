@@ -70,7 +70,8 @@ struct slot *slot_take(mp_pool *pool)
 
     take_back(pool, pool->free != NULL ? 2 : before);
     /* A sweep that found little is not worth repeating for each task: grow as well. */
-    if (pool->free == NULL || (before > 0 && before == pool->slot_count && before - pool->detached_count < before / 4)) {
+    if (pool->free == NULL ||
+        (before > 0 && before == pool->slot_count && before - pool->detached_count < before / 4)) {
         if (add_segment(pool) != 0 && pool->free == NULL)
             return NULL;
     }

@@ -66,9 +66,9 @@ struct map_job {
     uint64_t chunk_size, chunk_count;
     _Atomic uint64_t args, results, statuses; /* blocks; statuses: an int32_t per item */
     /* The caller's own. */
-    struct slot *slot; /* of the map's result, which owns this job */
-    uint64_t helpers;  /* helping tasks not yet taken back */
-    bool released;     /* nobody will ask any more: goes with the last helper */
+    struct slot *slot;                          /* of the map's result, which owns this job */
+    uint64_t helpers;                           /* helping tasks not yet taken back */
+    bool released;                              /* nobody will ask any more: goes with the last helper */
     _Alignas(CACHE_LINE) _Atomic uint64_t next; /* hint: the first chunk nobody has a ticket for */
     _Alignas(CACHE_LINE) struct chunk chunk[];
 };
@@ -105,13 +105,14 @@ struct worker {
     _Atomic uint64_t job;                           /* the same for a chunk: the map, the chunk, the item it is at */
     _Atomic uint64_t chunk;
     _Atomic uint64_t item;
-    _Atomic uint64_t next, end;             /* batch[next .. end): taken from the queue, not yet looked at; others may steal */
-    _Atomic int32_t pid;                    /* 0: none */
-    _Atomic uint32_t phase;                 /* enum worker_phase */
-    _Atomic uint32_t asleep;                /* futex: 1 while it sleeps or is about to */
-    _Atomic uint64_t staging;               /* owns a block of mp_task_return()'s on its way */
+    _Atomic uint64_t next, end; /* batch[next .. end): taken from the queue, not yet looked at; others may steal */
+    _Atomic int32_t pid;        /* 0: none */
+    _Atomic uint32_t phase;     /* enum worker_phase */
+    _Atomic uint32_t asleep;    /* futex: 1 while it sleeps or is about to */
+    _Atomic uint64_t staging;   /* owns a block of mp_task_return()'s on its way */
     _Alignas(CACHE_LINE) _Atomic uint64_t batch[WORKER_BATCH]; /* offsets of tasks; what is not in use is stale, or 0 */
-    _Atomic uint64_t failing; /* in a chunk: 1 + the item whose failure it has written, or is about to, to the chunk's status */
+    _Atomic uint64_t
+        failing; /* in a chunk: 1 + the item whose failure it has written, or is about to, to the chunk's status */
 };
 
 #define WORKER_SETS (MP_POOL_MAX_WORKERS / 64)
@@ -128,7 +129,7 @@ struct pool {
     uint32_t tasks_per_child; /* 0: no limit */
     int (*initializer)(void *);
     void *initializer_arg;
-    int32_t caller;       /* pid */
+    int32_t caller; /* pid */
     int caller_pidfd;
     struct worker *worker;
 
@@ -136,7 +137,8 @@ struct pool {
     _Atomic int32_t broken;   /* 0, or why no task will run any more: MP_EINITIALIZER, MP_EBROKEN */
     _Atomic uint32_t started; /* futex: 1 once all workers are forked; 2: could not be, see start_error */
     _Atomic int32_t start_error;
-    _Atomic uint32_t orderly; /* 1: the keeper ended as it should. The caller may never hear of its exit code: see SIG_IGN */
+    _Atomic uint32_t
+        orderly; /* 1: the keeper ended as it should. The caller may never hear of its exit code: see SIG_IGN */
     _Atomic uint32_t rescan; /* 1: look at all tasks, some may be queued that no ticket leads to */
     _Atomic uint64_t segment[SEGMENTS];
     _Atomic uint64_t ring_block[SEGMENTS]; /* all rings there were: they are kept, so that a late reader finds sense */

@@ -37,7 +37,8 @@ static inline struct undo_record *undo_slot(struct undo *undo, char *base, uint6
 {
     if (index < UNDO_RECORDS)
         return &undo->record[index];
-    return (struct undo_record *)(base + atomic_load_explicit(&undo->more, memory_order_relaxed)) + (index - UNDO_RECORDS);
+    return (struct undo_record *)(base + atomic_load_explicit(&undo->more, memory_order_relaxed)) +
+           (index - UNDO_RECORDS);
 }
 
 /* Notes the old value of *word, then stores the new one. There must be room for the record. */

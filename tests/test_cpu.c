@@ -166,11 +166,15 @@ static void missing_files_limit_nothing(void **state)
 
 static void garbage_limits_nothing(void **state)
 {
-    static const char *const quotas[] = {"", "\n", "max", "100000", "-5 100000", "100000 0", "0 100000", "x y",
-                                         "100000 -1", "9223372036854775807 1"};
-    static const char *const groups[] = {"", "\n", ":", "::", "0:", "0::", "0::relative\n", "nonsense\n", "4:cpu\n",
-                                         "4:cpu:\n", ":::::\n"};
-    static const char *const mounts[] = {"", "\n", " - \n", "- cgroup2", "30 20 0:26 / /cg rw - \n",
+    static const char *const quotas[] = {"",         "\n",       "max", "100000",    "-5 100000",
+                                         "100000 0", "0 100000", "x y", "100000 -1", "9223372036854775807 1"};
+    static const char *const groups[] = {"",           "\n",      ":",        "::",     "0:", "0::", "0::relative\n",
+                                         "nonsense\n", "4:cpu\n", "4:cpu:\n", ":::::\n"};
+    static const char *const mounts[] = {"",
+                                         "\n",
+                                         " - \n",
+                                         "- cgroup2",
+                                         "30 20 0:26 / /cg rw - \n",
                                          "30 20 0:26 - cgroup2 cgroup2 rw\n",
                                          "30 20 0:26 / /cg rw cgroup2 cgroup2 rw\n"};
 

@@ -122,9 +122,12 @@ static void each_thread_has_its_own_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(version_is_the_headers),    cmocka_unit_test(every_code_has_its_own_text),
-        cmocka_unit_test(other_codes_are_described), cmocka_unit_test(a_death_is_described),
-        cmocka_unit_test(a_death_is_told_from_other_errors), cmocka_unit_test(each_thread_has_its_own_text),
+        cmocka_unit_test(version_is_the_headers),
+        cmocka_unit_test(every_code_has_its_own_text),
+        cmocka_unit_test(other_codes_are_described),
+        cmocka_unit_test(a_death_is_described),
+        cmocka_unit_test(a_death_is_told_from_other_errors),
+        cmocka_unit_test(each_thread_has_its_own_text),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

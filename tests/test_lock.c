@@ -22,7 +22,7 @@ static volatile struct {
     long counter;
     int ready;
     double woken;
-} *shared;
+} * shared;
 
 static mp_lock *lock;
 
@@ -281,7 +281,7 @@ static void an_unlinked_name_leads_to_another(void **state)
 
 static int leave_by_return(void)
 {
-    MP_WITH_LOCK(lock) {
+    MP_WITH_LOCK (lock) {
         return 7;
     }
     return 0;
@@ -292,22 +292,22 @@ static void with_lock_is_left_in_every_way(void **state)
     int runs = 0;
     (void)state;
 
-    MP_WITH_LOCK(lock) {
+    MP_WITH_LOCK (lock) {
         runs++;
         assert_int_equal(mp_lock_acquire(lock, 0), MP_EDEADLK);
     }
-    MP_WITH_LOCK(lock) {
+    MP_WITH_LOCK (lock) {
         runs++;
         break;
     }
-    MP_WITH_LOCK(lock) {
+    MP_WITH_LOCK (lock) {
         runs++;
         continue;
     }
     assert_int_equal(leave_by_return(), 7);
     assert_int_equal(runs, 3);
     assert_int_equal(mp_lock_release(lock), MP_ENOTOWNER);
-    MP_WITH_LOCK(NULL) {
+    MP_WITH_LOCK (NULL) {
         runs++;
     }
     assert_int_equal(runs, 3);
@@ -366,7 +366,8 @@ static void named_locks_exclude_strangers(void **state)
     pid_t pid = fork();
     if (pid == 0) {
         mp_lock *other;
-        int ok = mp_lock_open(&other, name, NULL) == 0 && mp_lock_acquire(other, 0) == MP_ETIMEOUT && mp_lock_free(other) == MP_EBUSY;
+        int ok = mp_lock_open(&other, name, NULL) == 0 && mp_lock_acquire(other, 0) == MP_ETIMEOUT &&
+                 mp_lock_free(other) == MP_EBUSY;
         _exit(ok ? 0 : 1);
     }
     waitpid(pid, &status, 0);

@@ -31,11 +31,11 @@
 #define PATIENCE 30.0
 
 static struct shared {
-    atomic_int go;     /* set by whoever lets others go on */
-    atomic_int runs;   /* how often a function has run */
-    atomic_int ready;  /* how many have come to the point */
+    atomic_int go;    /* set by whoever lets others go on */
+    atomic_int runs;  /* how often a function has run */
+    atomic_int ready; /* how many have come to the point */
     atomic_int values[8];
-} *shared;
+} * shared;
 
 static const char *program;
 static int descriptors_at_start;
