@@ -42,6 +42,7 @@ int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
         return MP_ENOMEM;
     new->position = new->last = 0;
     new->next = new->count = 0;
+    new->copies = false;
     new->dict = (struct object *)dict;
     new->epoch = dict_word(new->dict, DICT_EPOCH);
     new->limit = dict_word(new->dict, DICT_SEQUENCE);

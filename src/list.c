@@ -217,8 +217,8 @@ static void commit_rebuild(struct object *list, uint64_t count)
     object_commit(list);
 }
 
-/* Gives the list a new content. Frees the order. */
-static int rebuild(struct object *list, struct order *order)
+/* Gives the list a new content. Frees the order. What is replaced, and what failed, is pending afterwards. */
+static int exchange_content(struct object *list, struct order *order)
 {
     struct heap *heap = object_heap(list);
     uint64_t length = length_of(list);
@@ -237,9 +237,16 @@ static int rebuild(struct object *list, struct order *order)
         }
         commit_rebuild(list, order->count);
     }
-    for (int i = 0; i < 3; i++)
-        ref_release(heap, &list->pending[i]);
     free(order->from);
+    return error;
+}
+
+/* The same, and releases what is pending. */
+static int rebuild(struct object *list, struct order *order)
+{
+    int error = exchange_content(list, order);
+
+    object_release_pending(list);
     return error;
 }
 
@@ -720,32 +727,35 @@ static void drop_end(struct object *list, uint64_t at)
     object_commit(list);
 }
 
-/* Makes a container that is handed out keep living through its handle, whatever becomes of the cell. */
-static void give_handle(struct object *list, const mp_value *value)
-{
-    struct object *object = value->type == MP_DICT ? (struct object *)value->as.dict : (struct object *)value->as.list;
-
-    if ((value->type == MP_DICT || value->type == MP_LIST) && object_retain(object, &list->pending[3]) == 0)
-        object_adopt(object_heap(list), &list->pending[3]);
-}
-
-static int remove_at(struct object *list, uint64_t at)
+/* `hand_out`: the element is a container that gets its handle. */
+static int remove_from_middle(struct object *list, uint64_t at, bool hand_out)
 {
     uint64_t length = length_of(list);
     struct order order;
-
-    if (at == 0 || at == length - 1) {
-        drop_end(list, at);
-        ref_release(object_heap(list), &list->pending[0]);
-        shrink(list);
-        return 0;
-    }
     int error = order_new(&order, length);
+
     if (error != 0)
         return error;
     order_add(&order, 0, at);
     order_add(&order, at + 1, length);
-    return rebuild(list, &order);
+    error = exchange_content(list, &order);
+    if (error == 0 && hand_out) /* the one removed cell */
+        object_adopt(object_heap(list), &cells_of(object_heap(list), get(&list->pending[2]))->body);
+    object_release_pending(list);
+    return error;
+}
+
+static int remove_at(struct object *list, uint64_t at, bool hand_out)
+{
+    if (at != 0 && at != length_of(list) - 1)
+        return remove_from_middle(list, at, hand_out);
+    drop_end(list, at);
+    if (hand_out)
+        object_adopt(object_heap(list), &list->pending[0]);
+    else
+        ref_release(object_heap(list), &list->pending[0]);
+    shrink(list);
+    return 0;
 }
 
 static int take_at(struct object *list, int64_t index, mp_value *value)
@@ -759,8 +769,7 @@ static int take_at(struct object *list, int64_t index, mp_value *value)
     int error = value != NULL ? cell_read(object_heap(list), get(&cell->head), get(&cell->body), &copy) : 0;
     if (error != 0)
         return error;
-    give_handle(list, &copy);
-    error = remove_at(list, at);
+    error = remove_at(list, at, copy.type == MP_DICT || copy.type == MP_LIST);
     if (error != 0)
         mp_value_free(&copy);
     else if (value != NULL)
@@ -891,7 +900,7 @@ static int remove_found(struct object *list, uint64_t version, size_t index, con
         /* A number may have taken another's place without the version telling. */
         *changed = !value_same(&now, found);
         if (!*changed)
-            error = remove_at(list, index);
+            error = remove_at(list, index, false);
     }
     object_unlock(list);
     return error;
