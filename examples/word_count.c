@@ -13,6 +13,7 @@
 static mp_dict *totals; /* made before the pool, so that its workers know it */
 
 static struct {
+    const char *folder;
     char (*path)[LONGEST_PATH];
     size_t count, room;
 } files;
@@ -64,23 +65,28 @@ static int add_file(const void *arg, void *result)
 
 /* ---- in the main program ---- */
 
+/* Not the project's history, nor what was built of it. */
+static bool is_skipped(const char *path)
+{
+    const char *below = path + strlen(files.folder);
+
+    return strncmp(below, "/.git/", 6) == 0 || strncmp(below, "/build/", 7) == 0;
+}
+
 static int note_file(const char *path, const struct stat *status, int type, struct FTW *where)
 {
-    const char *name = path + where->base;
-
     (void)status;
-    if (type == FTW_D && where->level == 1 && (strcmp(name, ".git") == 0 || strcmp(name, "build") == 0))
-        return FTW_SKIP_SUBTREE;
-    if (type != FTW_F || strlen(path) >= LONGEST_PATH)
-        return FTW_CONTINUE;
+    (void)where;
+    if (type != FTW_F || strlen(path) >= LONGEST_PATH || is_skipped(path))
+        return 0;
     if (files.count == files.room) {
         files.room = files.room * 2 + 64;
         files.path = realloc(files.path, files.room * sizeof *files.path);
         if (files.path == NULL)
-            return FTW_STOP;
+            return 1;
     }
     strcpy(files.path[files.count++], path);
-    return FTW_CONTINUE;
+    return 0;
 }
 
 struct line {
@@ -122,7 +128,8 @@ int main(int argc, char **argv)
     mp_manager *manager;
     mp_pool *pool;
 
-    if (nftw(argc > 1 ? argv[1] : SOURCE_FOLDER, note_file, 16, FTW_PHYS | FTW_ACTIONRETVAL) != 0) {
+    files.folder = argc > 1 ? argv[1] : SOURCE_FOLDER;
+    if (nftw(files.folder, note_file, 16, FTW_PHYS) != 0) {
         fprintf(stderr, "word_count: cannot read the folder\n");
         return 1;
     }

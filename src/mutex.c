@@ -41,7 +41,13 @@ static int outcome(int error)
     }
 }
 
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 30)
+#ifdef __GLIBC__
+#define HAS_CLOCKLOCK __GLIBC_PREREQ(2, 30)
+#else
+#define HAS_CLOCKLOCK 0
+#endif
+
+#if HAS_CLOCKLOCK
 static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
 {
     struct timespec time = {.tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000};
