@@ -17,7 +17,8 @@ processes() {
 
 objects() {
     for file in /dev/shm/libmp-"$(id -u)"-*; do
-        [ -f "$file" ] && flock -n -x "$file" true 2>/dev/null && echo "object $file"
+        # By a descriptor for reading: given a name, flock would make the file if it is gone by now.
+        [ -f "$file" ] && (flock -n -x 9 && echo "object $file") 9<"$file" 2>/dev/null || true
     done
 }
 
