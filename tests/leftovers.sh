@@ -18,7 +18,7 @@ processes() {
 objects() {
     for file in /dev/shm/libmp-"$(id -u)"-*; do
         # By a descriptor for reading: given a name, flock would make the file if it is gone by now.
-        [ -f "$file" ] && (flock -n -x 9 && echo "object $file") 9<"$file" 2>/dev/null || true
+        [ -f "$file" ] && (flock -n -x 9 && echo "object $file") 2>/dev/null 9<"$file" || true
     done
 }
 
