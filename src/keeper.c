@@ -2,8 +2,9 @@
  * and replaces them, and takes them along when the caller ends.
  *
  * It has one thread, and sits in one poll loop over its children (SIGCHLD through a signalfd) and the caller's pidfd. The caller
- * calls it with a SIGCHLD too: that needs no descriptor, which the program might have closed. If it is killed itself, the kernel kills the workers (PR_SET_PDEATHSIG is exact here: their parent
- * has but one thread), and the caller notices through its pidfd. */
+ * calls it with a SIGCHLD too: that needs no descriptor, which the program might have closed. If it is killed itself, the
+ * kernel kills the workers (PR_SET_PDEATHSIG is exact here: their parent has but one thread), and the caller notices through its
+ * pidfd. */
 #include <errno.h>
 #include <limits.h>
 #include <mp.h>
@@ -328,9 +329,10 @@ static void take_signals(void)
 void keeper_run(struct pool *pool, const sigset_t *caller_mask)
 {
     self.pool = pool;
-    self.live = 0;
+    /* A pool made in a task of another: what that one's keeper knew came along with the fork. */
+    self.live = self.failed_starts = 0;
     memset(self.pid, 0, sizeof self.pid);
-    self.stopping = false;
+    self.lost = self.stopping = false;
     self.caller_mask = *caller_mask;
     process_title("mp-keeper");
     take_signals();

@@ -137,8 +137,8 @@ struct pool {
     _Atomic int32_t broken;   /* 0, or why no task will run any more: MP_EINITIALIZER, MP_EBROKEN */
     _Atomic uint32_t started; /* futex: 1 once all workers are forked; 2: could not be, see start_error */
     _Atomic int32_t start_error;
-    _Atomic uint32_t
-        orderly; /* 1: the keeper ended as it should. The caller may never hear of its exit code: see SIG_IGN */
+    /* 1: the keeper has ended as it should. A caller that ignores SIGCHLD never hears of its exit code. */
+    _Atomic uint32_t orderly;
     _Atomic uint32_t rescan; /* 1: look at all tasks, some may be queued that no ticket leads to */
     _Atomic uint64_t segment[SEGMENTS];
     _Atomic uint64_t ring_block[SEGMENTS]; /* all rings there were: they are kept, so that a late reader finds sense */

@@ -369,6 +369,7 @@ int mp_task_return(const void *data, size_t size)
     returned->size = size;
     if (size > 0)
         memcpy(returned->data, data, size);
+    /* One block or the other, whole with its size, whenever the worker dies; the one not returned goes with its record. */
     error = exchange_blocks(heap, &task->returned_block, staging);
     if (error != 0)
         return error;
