@@ -91,17 +91,16 @@ uint64_t heap_block_size(const struct heap *heap, uint64_t offset)
 
 /* ---- size classes ---- */
 
-struct class
-{
+struct size_class {
     unsigned major, minor;
 };
 
-static struct class class_of(uint64_t size)
+static struct size_class class_of(uint64_t size)
 {
     if (size < LINEAR_LIMIT)
-        return (struct class){0, (unsigned)(size / 16)};
+        return (struct size_class){0, (unsigned)(size / 16)};
     unsigned log = 63 - (unsigned)__builtin_clzll(size);
-    return (struct class){log - 7, (unsigned)(size >> (log - 4)) & 15};
+    return (struct size_class){log - 7, (unsigned)(size >> (log - 4)) & 15};
 }
 
 /* The size of the block to take for a request; 0 when no heap could hold it. */
@@ -122,7 +121,7 @@ static uint64_t block_size_for(uint64_t request)
 
 static void list_insert(struct heap *heap, uint64_t block, uint64_t size)
 {
-    struct class class = class_of(size);
+    struct size_class class = class_of(size);
     word *head = &heap->first_free[class.major][class.minor];
     uint64_t first = get(head);
 
@@ -141,7 +140,7 @@ static void list_insert(struct heap *heap, uint64_t block, uint64_t size)
 
 static void list_remove(struct heap *heap, uint64_t block)
 {
-    struct class class = class_of(size_of(heap, block));
+    struct size_class class = class_of(size_of(heap, block));
     uint64_t next = get(next_link(heap, block));
     uint64_t previous = get(previous_link(heap, block));
 
@@ -163,7 +162,7 @@ static void list_remove(struct heap *heap, uint64_t block)
 /* A free block of at least `size`, which is a class's lower bound; 0: none. */
 static uint64_t list_find(const struct heap *heap, uint64_t size)
 {
-    struct class class = class_of(size);
+    struct size_class class = class_of(size);
     uint64_t minors = get(&heap->subclasses[class.major]) & (~UINT64_C(0) << class.minor);
 
     if (minors == 0) {
@@ -432,7 +431,7 @@ static bool list_is_sound(struct walk *walk, unsigned major, unsigned minor)
             return false;
         if (walk->starts != NULL && !heap_bit_clear(walk->starts, block))
             return false;
-        struct class class = class_of(size_of(heap, block));
+        struct size_class class = class_of(size_of(heap, block));
         if ((get(header_of(heap, block)) & FLAG_FREE) == 0 || class.major != major || class.minor != minor ||
             get(previous_link(heap, block)) != previous)
             return false;

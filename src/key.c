@@ -118,25 +118,11 @@ bool key_equal_long(const struct heap *heap, uint64_t head, uint64_t body, const
 
 int key_number(uint64_t head, const uint64_t words[2], mp_value *value)
 {
-    double real;
-
-    switch (head & CELL_TYPE) {
-    case MP_NONE:
-        *value = mp_none();
-        return 0;
-    case MP_BOOL:
-        *value = mp_bool(words[0] != 0);
-        return 0;
-    case MP_INT:
-        *value = mp_int((int64_t)words[0]);
-        return 0;
-    case MP_FLOAT:
-        memcpy(&real, &words[0], sizeof real);
-        *value = mp_float(words[1] == 1 ? real : head & NEGATIVE_ZERO ? -0.0 : (double)(int64_t)words[0]);
-        return 0;
-    default:
-        return MP_ECORRUPT;
-    }
+    /* A float that is an integer is kept as one. */
+    if ((head & CELL_TYPE) != MP_FLOAT || words[1] == 1)
+        return cell_number(head, words[0], value);
+    *value = mp_float(head & NEGATIVE_ZERO ? -0.0 : (double)(int64_t)words[0]);
+    return 0;
 }
 
 int key_read(const struct heap *heap, const struct entry *entry, mp_value *value)

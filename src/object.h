@@ -33,8 +33,9 @@ enum ref_kind {
     REF_TABLE = 2,   /* a block: word 0 says how many words follow that are refs; each is released, then the block */
     REF_CELLS = 3,   /* a block: word 0 says how many cells lie from byte 16 on; each is released, then the block */
     REF_ENTRIES = 4, /* a block: word 0 says how many entries lie from byte 16 on; each is released, then the block */
-    REF_SHELL = 5 /* a table as in REF_TABLE, of which just the blocks it refers to and itself are freed: what lies in
-                       them belongs to another table now, or still */
+    /* A table as in REF_TABLE, of which just the blocks it refers to and itself are freed: what lies in them belongs to another
+     * table now, or still. */
+    REF_SHELL = 5
 };
 #define REF_MASK UINT64_C(15)
 
@@ -52,9 +53,9 @@ struct cell {
 
 /* A dict's entry. The key's head and body are as in a cell, but strings of up to 16 bytes lie in body and rest. */
 struct entry {
-    _Atomic uint64_t
-        sequence; /* grows with each insertion; 0: no entry, whatever the other words hold. So it is the last
-                                  word written, and the first cleared, and always with object_set() */
+    /* Grows with each insertion; 0: no entry, whatever the other words hold. So it is the last word written, and the first
+     * cleared, and always with object_set(). */
+    _Atomic uint64_t sequence;
     _Atomic uint64_t key_head;
     _Atomic uint64_t key_body;
     _Atomic uint64_t key_rest;
@@ -205,8 +206,8 @@ int object_root(struct heap *heap, uint64_t magic, struct object **root);
 
 /* The checker: every block of the heap belongs to exactly one ref that can be reached from an object, counts of shares are
  * right, free lists are sound, contents are what dict.c and list.c can work with. Whatever the memory holds, it neither crashes
- * nor hangs. 0, MP_ECORRUPT, MP_ENOMEM, MP_EDEADLK (this thread is inside), MP_ETIMEOUT (could not stop all others). `extra`, when given, is
- * called to name refs outside objects: it calls mark(context, ref) for each. */
+ * nor hangs. 0, MP_ECORRUPT, MP_ENOMEM, MP_EDEADLK (this thread is inside), MP_ETIMEOUT (could not stop all others). `extra`,
+ * when given, is called to name refs outside objects: it calls mark(context, ref) for each. */
 typedef void object_marker(void *context, uint64_t ref);
 int object_check_heap(struct heap *heap, void (*extra)(struct heap *heap, object_marker *mark, void *context));
 

@@ -237,9 +237,9 @@ int mp_result_successful(mp_result *result, bool *successful)
 
 int mp_result_size(mp_result *result, size_t *size)
 {
+    uint64_t length;
     int error = check_ended(result, size);
 
-    uint64_t length;
     if (error != 0)
         return error;
     outcome(result, &length);

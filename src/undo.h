@@ -24,7 +24,7 @@ struct undo {
     _Atomic uint64_t count; /* records that count */
     struct undo_record record[UNDO_RECORDS];
     _Atomic uint64_t more;  /* a block with room for further records, 0: none. An owned block, see object.h */
-    uint64_t more_capacity; /* records that fit in it; written before `more` */
+    uint64_t more_capacity; /* records that fit in it; written after `more`, while there are no records */
 };
 
 /* Keeps the compiler from moving stores across. */

@@ -226,7 +226,7 @@ static int read_container(const struct heap *heap, uint64_t type, uint64_t body,
     return 0;
 }
 
-int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *value)
+int cell_number(uint64_t head, uint64_t body, mp_value *value)
 {
     double real;
 
@@ -244,6 +244,14 @@ int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *v
         memcpy(&real, &body, sizeof real);
         *value = mp_float(real);
         return 0;
+    default:
+        return MP_ECORRUPT;
+    }
+}
+
+int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *value)
+{
+    switch (head & CELL_TYPE) {
     case MP_STR:
     case MP_BYTES:
         return read_bytes(heap, (mp_type)(head & CELL_TYPE), head, body, value);
@@ -251,7 +259,7 @@ int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *v
     case MP_LIST:
         return read_container(heap, head & CELL_TYPE, body, value);
     default:
-        return MP_ECORRUPT;
+        return cell_number(head, body, value);
     }
 }
 

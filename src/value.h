@@ -50,6 +50,8 @@ int cell_build(struct object *owner, const mp_value *value, _Atomic uint64_t *pe
  * they make no sense (a reader without the mutex checks the version and tries again). MP_ENOMEM. For a container the handle
  * is borrowed. */
 int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *value);
+/* The same of a number, a bool or none, which needs no heap. */
+int cell_number(uint64_t head, uint64_t body, mp_value *value);
 /* The bytes of a stored string or bytes, copied to `buffer` of `size`; *length is stored in any case. Safe as above.
  * 0, MP_ETOOSMALL, MP_ECORRUPT. */
 int cell_read_bytes(const struct heap *heap, uint64_t head, uint64_t body, void *buffer, size_t size, size_t *length);
