@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "dict_table.h"
-#include "list.h"
+#include "list_array.h"
 #include "snapshot.h"
 
 /* A reader that has lost so often takes the mutex: somebody keeps writing, or died or was stopped while writing. */

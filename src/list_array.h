@@ -1,0 +1,100 @@
+/* How a list's cells lie in memory, and how they are exchanged for others: what the files of lists (list*.c) share, and what dict.c
+ * needs of them.
+ *
+ * A list is one array of cells (root[0], REF_CELLS), of which word[LIST_LENGTH] from word[LIST_START] on are in use; so both ends
+ * are cheap. Cells outside that range are none. Reading takes no mutex (object.h).
+ *
+ * Appending, setting and popping at the ends change a few words under the undo log. Everything else builds a new array aside
+ * (list_rebuild()): the new order of cells is worked out in private memory, new values are staged in a block of their own, and one
+ * change of a few words makes the new array the list's. Which of the old array, the staging block and the block of removed cells
+ * owns the cells' content changes in that same moment, by their tags: see commit_rebuild().
+ *
+ * Pending refs: 0 the staged cells or one new value, 1 an array, 2 removed cells, 3 a list that is being made from this one. */
+#ifndef LIST_ARRAY_H
+#define LIST_ARRAY_H
+
+#include <mp.h>
+
+#include "object.h"
+#include "value.h"
+
+#define LIST_LARGEST (UINT64_C(1) << 36)
+
+static inline uint64_t list_get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static inline struct object *list_object(mp_list *list)
+{
+    return (struct object *)list;
+}
+
+static inline uint64_t list_length_of(const struct object *list)
+{
+    return list_get(&list->word[LIST_LENGTH]);
+}
+
+/* The cells of the array that a ref leads to. */
+static inline struct cell *list_cells(const struct heap *heap, uint64_t ref)
+{
+    return heap_at(heap, (ref & ~REF_MASK) + 16);
+}
+
+static inline struct cell *list_cell(const struct object *list, uint64_t index)
+{
+    return &list_cells(object_heap(list), list_get(&list->root[0]))[list_get(&list->word[LIST_START]) + index];
+}
+
+/* Where a user's index leads: negative ones count from the end. False: nowhere. */
+static inline bool list_find_index(int64_t index, uint64_t length, uint64_t *at)
+{
+    if (index < 0)
+        index += (int64_t)length;
+    *at = (uint64_t)index;
+    return index >= 0 && (uint64_t)index < length;
+}
+
+/* Takes the mutex of a list that `value`, when given, may be stored in. */
+int list_lock(mp_list *handle, const mp_value *value);
+
+/* All of these are called under the list's mutex. MP_ENOMEM: all is as it was. */
+
+/* Room for `count` more behind the last. */
+int list_make_room(struct object *list, uint64_t count);
+/* Gives memory back if little of it is in use. */
+void list_shrink(struct object *list);
+/* Builds `count` values, `stride` bytes apart, in a block of cells that pending ref 0 owns. */
+int list_stage(struct object *list, const mp_value *values, size_t stride, size_t count);
+
+/* The new content: for each place which cell goes there: 0 .. length - 1 the list's own, above that the staged ones. No cell
+ * twice. */
+struct list_order {
+    uint64_t count;
+    uint64_t *from;
+};
+
+int list_order_new(struct list_order *order, uint64_t count);
+static inline void list_order_add(struct list_order *order, uint64_t from, uint64_t to)
+{
+    for (; from < to; from++)
+        order->from[order->count++] = from;
+}
+
+/* Gives the list a new content: frees the order, releases what is replaced. */
+int list_rebuild(struct object *list, struct list_order *order);
+/* The same, but what is replaced, or has failed, is pending afterwards. */
+int list_exchange_content(struct object *list, struct list_order *order);
+/* Puts values behind the last: all or none. */
+int list_append_many(struct object *list, const mp_value *values, size_t stride, size_t count);
+
+/* Makes a new list of `count` values, `stride` bytes apart, owned by *slot, an empty pending ref of `owner`, whose mutex is held.
+ * MP_ENOMEM: *slot may own a part of it; release it. */
+int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_value *values, size_t stride, size_t count);
+/* Makes a new list with a handle, of values that may lie in this list's own cells. */
+int list_derive(struct object *list, const mp_value *values, size_t stride, size_t count, mp_list **result);
+
+/* list.c: takes an element out. `hand_out`: it is a container that gets its handle. */
+int list_remove_at(struct object *list, uint64_t at, bool hand_out);
+
+#endif
