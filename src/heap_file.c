@@ -520,7 +520,7 @@ static int remove_if_unused(const struct open_heap *open)
 
     if (fd < 0)
         return fd == MP_ENOENT ? 0 : fd;
-    int error = file.st_dev == open->device && file.st_ino == open->inode ? 0 : TRY_AGAIN;
+    int error = is_file_of(&file, open) ? 0 : TRY_AGAIN;
     if (error == 0)
         error = try_flock(fd, LOCK_EX);
     if (error == 0)

@@ -305,25 +305,37 @@ static enum wait_end step(struct trace *trace, bool may_block, int *signal)
     return end;
 }
 
+/* Whether a wait was the end of the run, and which. */
+static bool ends_run(struct trace *trace, enum wait_end wait, enum trace_end *end)
+{
+    switch (wait) {
+    case WAIT_ENDED:
+        trace->pid = 0;
+        *end = TRACE_GONE;
+        return true;
+    case WAIT_SLEEPS:
+        *end = TRACE_BLOCKED;
+        return true;
+    case WAIT_TIME:
+        *end = TRACE_STUCK;
+        return true;
+    case WAIT_STOPPED:
+        break;
+    }
+    return false;
+}
+
 /* Where only system calls count, there is no need to step: it stops at the entry and at the exit of each. */
 static enum trace_end run_by_calls(struct trace *trace, size_t stop_at)
 {
+    enum trace_end end;
     int status, signal = 0;
 
     for (bool inside = false;;) {
         if (ptrace(PTRACE_SYSCALL, trace->pid, NULL, (long)signal) != 0)
             return TRACE_GONE;
-        switch (wait_for(trace->pid, trace->ends_when_blocked, &status)) {
-        case WAIT_ENDED:
-            trace->pid = 0;
-            return TRACE_GONE;
-        case WAIT_SLEEPS:
-            return TRACE_BLOCKED;
-        case WAIT_TIME:
-            return TRACE_STUCK;
-        case WAIT_STOPPED:
-            break;
-        }
+        if (ends_run(trace, wait_for(trace->pid, trace->ends_when_blocked, &status), &end))
+            return end;
         signal = WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
         if (signal != 0)
             continue;
@@ -350,23 +362,16 @@ enum trace_end trace_run(struct trace *trace, size_t stop_at)
     }
     uint64_t pc = peek_pc(trace->pid);
     bool system_call = is_syscall(pc);
+    enum trace_end end;
     int signal = 0;
 
     start_looking(trace);
     for (;;) {
         if (system_call && at_the_end(trace->pid))
             return TRACE_FINISHED;
-        switch (step(trace, trace->ends_when_blocked && (system_call || trace->steps == 0), &signal)) {
-        case WAIT_ENDED:
-            trace->pid = 0;
-            return TRACE_GONE;
-        case WAIT_SLEEPS:
-            return TRACE_BLOCKED;
-        case WAIT_TIME:
-            return TRACE_STUCK;
-        case WAIT_STOPPED:
-            break;
-        }
+        bool may_block = trace->ends_when_blocked && (system_call || trace->steps == 0);
+        if (ends_run(trace, step(trace, may_block, &signal), &end))
+            return end;
         trace->steps++;
         bool point = system_call;
         pc = peek_pc(trace->pid);
