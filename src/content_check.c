@@ -105,7 +105,7 @@ static bool entries_are_sound(const struct object *dict, uint64_t capacity)
     const struct heap *heap = object_heap(dict);
     uint64_t live = 0, last = 0, used = dict_word(dict, DICT_USED);
 
-    if (used > capacity || used >= DICT_TOMBSTONE)
+    if (used > capacity)
         return false;
     for (uint64_t position = 0; position < capacity; position++) {
         const struct entry *entry = dict_entry(heap, dict, position);
@@ -121,26 +121,41 @@ static bool entries_are_sound(const struct object *dict, uint64_t capacity)
     return live == dict_word(dict, DICT_LIVE) && last <= dict_word(dict, DICT_SEQUENCE);
 }
 
-/* As every entry is found by its key, it is enough that there are as many slots in use as entries, and an empty one. */
-static bool index_is_sound(const struct object *dict)
+/* A page of the index: no more in use than it says, and one slot empty, where searches end. Counts the entries that belong to it. */
+static bool page_is_sound(const struct object *dict, uint64_t ref, uint64_t number, uint64_t *live)
 {
-    uint64_t ref = get(&dict->root[1]), fill = 0, live = 0;
+    uint64_t pages = dict_word(dict, DICT_PAGES), slots = dict_word(dict, DICT_SLOTS), fill = 0;
+    _Atomic uint64_t *page = block_at(dict, ref);
 
-    if (ref == 0)
-        return dict_word(dict, DICT_LIVE) == 0 && dict_word(dict, DICT_FILL) == 0;
-    _Atomic uint64_t *index = block_at(dict, ref);
-    uint64_t slots = get(&index[0]), room = heap_block_size(object_heap(dict), ref);
-
-    if ((ref & REF_MASK) != REF_BLOCK || room < 16 || slots == 0 || (slots & (slots - 1)) != 0 ||
-        slots > (room - 16) / 8)
+    if ((ref & ~REF_MASK) == 0 || (ref & REF_MASK) != REF_BLOCK ||
+        heap_block_size(object_heap(dict), ref) < 16 + 8 * slots)
         return false;
     for (uint64_t i = 0; i < slots; i++) {
-        uint64_t value = get(&index[2 + i]);
+        uint64_t value = get(&page[2 + i]);
 
         fill += value != 0;
-        live += value != 0 && (uint32_t)value != DICT_TOMBSTONE;
+        *live += value != 0 && value != INDEX_TOMBSTONE && index_page_number(index_tag(value), pages) == number;
     }
-    return fill == dict_word(dict, DICT_FILL) && live == dict_word(dict, DICT_LIVE) && fill < slots;
+    return fill == get(&page[0]) && fill < slots;
+}
+
+/* As every entry is found by its key, it is enough that there are as many slots in use as entries. */
+static bool index_is_sound(const struct object *dict)
+{
+    uint64_t ref = get(&dict->root[1]), pages = dict_word(dict, DICT_PAGES), slots = dict_word(dict, DICT_SLOTS);
+    uint64_t live = 0;
+
+    if ((ref & ~REF_MASK) == 0 || (ref & REF_MASK) != REF_TABLE || pages == 0 || pages > INDEX_MOST_PAGES ||
+        slots == 0 || slots > INDEX_PAGE || (slots & (slots - 1)) != 0 || (pages > 1 && slots < INDEX_PAGE))
+        return false;
+    _Atomic uint64_t *table = block_at(dict, ref);
+    if (get(&table[0]) != pages)
+        return false;
+    for (uint64_t i = 0; i < pages; i++) {
+        if (!page_is_sound(dict, get(&table[1 + i]), i, &live))
+            return false;
+    }
+    return live == dict_word(dict, DICT_LIVE);
 }
 
 static bool dict_is_sound(const struct object *dict)
@@ -149,7 +164,7 @@ static bool dict_is_sound(const struct object *dict)
 
     if (get(&dict->root[0]) == 0)
         return get(&dict->root[1]) == 0 && dict_word(dict, DICT_USED) == 0 && dict_word(dict, DICT_LIVE) == 0 &&
-               dict_word(dict, DICT_FILL) == 0;
+               dict_word(dict, DICT_PAGES) == 0 && dict_word(dict, DICT_SLOTS) == 0;
     return (get(&dict->root[0]) & REF_MASK) == REF_TABLE && segments_are_sound(dict, &capacity) &&
            index_is_sound(dict) && entries_are_sound(dict, capacity);
 }

@@ -3,6 +3,7 @@
  * Readers take no mutex. Writers of one dict take turns under its mutex; an integer that takes an integer's place (and a float
  * a float's) is one word, stored at once, and readers need not even notice. All other changes go through the undo log, with the
  * version odd meanwhile. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "dict_table.h"
@@ -296,7 +297,7 @@ static int replace(struct object *dict, struct entry *entry, const mp_value *val
 static int insert(struct object *dict, const struct key *key, const mp_value *value)
 {
     uint64_t head, body;
-    int error = dict_make_room(dict, 1);
+    int error = dict_make_room(dict, &key->hash, 1);
 
     if (error == 0)
         error = dict_store_key(dict, key, &dict->pending[1]);
@@ -613,7 +614,8 @@ static int transfer(struct object *dict, const struct key *from, const struct ke
 {
     struct entry *entry[2];
     int64_t sum[2];
-    int error = amount == INT64_MIN ? MP_EOVERFLOW : dict_make_room(dict, 2);
+    uint64_t hashes[2] = {from->hash, to->hash};
+    int error = amount == INT64_MIN ? MP_EOVERFLOW : dict_make_room(dict, hashes, 2);
 
     if (error == 0)
         error = sum_of(dict, from, -amount, &entry[0], &sum[0]);
@@ -722,7 +724,7 @@ static int move(struct object *dict, const struct key *from, const struct key *t
 {
     struct heap *heap = object_heap(dict);
     _Atomic uint64_t *slot;
-    int error = dict_make_room(dict, 1);
+    int error = dict_make_room(dict, &to->hash, 1);
 
     if (error != 0)
         return error;
@@ -863,10 +865,26 @@ static void put_staged(struct object *dict, const mp_value *key_value, struct en
     object_set(dict, &staged->sequence, 0);
 }
 
+static int make_room_for(struct object *dict, const struct snapshot *items)
+{
+    uint64_t *hashes = malloc(items->count * sizeof *hashes);
+    int error = hashes == NULL ? MP_ENOMEM : 0;
+    struct key key;
+
+    for (size_t i = 0; error == 0 && i < items->count; i++) {
+        error = key_prepare(object_heap(dict), &items->item[i].key, &key);
+        hashes[i] = key.hash;
+    }
+    if (error == 0)
+        error = dict_make_room(dict, hashes, items->count);
+    free(hashes);
+    return error;
+}
+
 /* All or none. */
 static int update(struct object *dict, const struct snapshot *items)
 {
-    int error = dict_make_room(dict, items->count);
+    int error = make_room_for(dict, items);
 
     if (error == 0)
         error = stage(dict, items);

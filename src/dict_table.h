@@ -1,11 +1,7 @@
-/* How a dict's entries lie in memory: segments of entries in order of insertion, and an index over them by hash.
+/* How a dict's entries lie in memory: in segments, in order of insertion. dict_index.h finds them by their keys.
  *
  * Position p is entry p % DICT_SEGMENT of segment p / DICT_SEGMENT. Segments never move, except the first, which starts small
  * and is replaced by larger ones until it has DICT_SEGMENT entries. The directory (root[0]) lists them.
- *
- * The index (root[1]): word 0 its number of slots, a power of two, slots from word 2 on, linear probing. A slot holds the
- * hash's upper half and the position + 1 below it; 0 is empty, a position of all ones a tombstone. So growing the index looks
- * at the old one only, and a lookup at one line of it and, mostly, one entry.
  *
  * Functions that change something are called under the object's mutex. Those that look may also be called without it; then
  * what they find is worth something only if the version is still the same afterwards. */
@@ -14,21 +10,10 @@
 
 #include <mp.h>
 
-#include "key.h"
+#include "dict_index.h"
 #include "value.h"
 
 #define DICT_SEGMENT 1024
-#define DICT_TOMBSTONE UINT32_MAX
-
-static inline uint64_t dict_word(const struct object *dict, int word)
-{
-    return atomic_load_explicit(&dict->word[word], memory_order_relaxed);
-}
-
-static inline uint64_t dict_get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 /* The entry at a position; NULL: what the words say makes no sense. */
 static inline struct entry *dict_entry(const struct heap *heap, const struct object *dict, uint64_t position)
@@ -44,40 +29,8 @@ static inline struct entry *dict_entry(const struct heap *heap, const struct obj
     return segment == 0 || segment >= end || offset > end - sizeof(struct entry) ? NULL : heap_at(heap, offset);
 }
 
-/* The entry with this key, or NULL. Stores its slot in *slot if that is not NULL. */
-static inline struct entry *dict_find(const struct heap *heap, const struct object *dict, const struct key *key,
-                                      _Atomic uint64_t **slot)
-{
-    uint64_t end = dict_get(&heap->size);
-    uint64_t offset = dict_get(&dict->root[1]);
-    uint64_t tag = key->hash >> 32;
-
-    if (offset == 0 || offset >= end - 16)
-        return NULL;
-    _Atomic uint64_t *index = heap_at(heap, offset);
-    uint64_t slots = dict_get(&index[0]);
-    if (slots > (end - offset - 16) / 8)
-        return NULL;
-    for (uint64_t i = 0, at = tag; i < slots; i++, at++) {
-        _Atomic uint64_t *candidate = &index[2 + (at & (slots - 1))];
-        uint64_t value = dict_get(candidate);
-
-        if (value == 0)
-            return NULL;
-        if (value >> 32 != tag || (uint32_t)value == DICT_TOMBSTONE)
-            continue;
-        struct entry *entry = dict_entry(heap, dict, (uint32_t)value - 1);
-        if (entry != NULL && dict_get(&entry->sequence) != 0 && key_equal(heap, entry, key)) {
-            if (slot != NULL)
-                *slot = candidate;
-            return entry;
-        }
-    }
-    return NULL;
-}
-
-/* Makes room for `count` more entries. May move entries. MP_ENOMEM: all is as it was. */
-int dict_make_room(struct object *dict, uint64_t count);
+/* Makes room for `count` more entries, whose keys have these hashes. May move entries. MP_ENOMEM: all is as it was. */
+int dict_make_room(struct object *dict, const uint64_t *hashes, uint64_t count);
 /* Adds an entry for a key that is not there: the caller has made room, and owns the key's bytes, if they are long, in
  * *key_pending, and the value's in *value_pending. Part of a change: between object_begin() and object_commit(), at most
  * DICT_ADD_WORDS words. */

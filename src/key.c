@@ -36,8 +36,8 @@ int key_prepare_long(const struct heap *heap, mp_type type, const void *data, si
     key->head = (uint64_t)type | (uint64_t)size << CELL_LENGTH_SHIFT;
     key->size = size;
     key->data = data;
-    key->body = key->rest = 0;
-    key->hash = hash_long(heap, data, size, (uint64_t)type);
+    key->body = 0;
+    key->hash = key->rest = hash_long(heap, data, size, (uint64_t)type);
     return 0;
 }
 
@@ -109,9 +109,12 @@ static bool same_bytes(const struct heap *heap, uint64_t offset, const void *dat
     return memcmp(byte, &last, size) == 0;
 }
 
-bool key_equal_long(const struct heap *heap, uint64_t head, uint64_t body, const struct key *key)
+bool key_equal_long(const struct heap *heap, const struct entry *entry, const struct key *key)
 {
-    return head == key->head && heap_holds(heap, body, key->size) && same_bytes(heap, body, key->data, key->size);
+    uint64_t body = get(&entry->key_body);
+
+    return get(&entry->key_head) == (key->head | CELL_OWNS) && heap_holds(heap, body, key->size) &&
+           same_bytes(heap, body, key->data, key->size);
 }
 
 /* ---- reading ---- */

@@ -14,7 +14,7 @@
 struct key {
     uint64_t head; /* as it would be stored, without CELL_OWNS */
     uint64_t body;
-    uint64_t rest;
+    uint64_t rest; /* of a string that does not fit: its hash, so that nobody needs its bytes for that */
     uint64_t hash;
     const void *data; /* strings and bytes longer than KEY_INLINE: the bytes, NULL else */
     size_t size;
@@ -29,7 +29,7 @@ int key_number(uint64_t head, const uint64_t words[2], mp_value *value);
 
 /* For strings and bytes that do not fit in the words. */
 int key_prepare_long(const struct heap *heap, mp_type type, const void *data, size_t size, struct key *key);
-bool key_equal_long(const struct heap *heap, uint64_t head, uint64_t body, const struct key *key);
+bool key_equal_long(const struct heap *heap, const struct entry *entry, const struct key *key);
 
 /* ---- hashing: 64-bit multiplications whose two halves are folded together, keyed with the heap's random seed ---- */
 
@@ -42,11 +42,31 @@ static inline uint64_t key_fold(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/* What tells short strings from bytes, and "a" from "a\0". */
+static inline uint64_t key_string_kind(uint64_t type, uint64_t size)
+{
+    return type ^ size << 3;
+}
+
 static inline uint64_t key_hash(const struct heap *heap, uint64_t a, uint64_t b, uint64_t kind)
 {
     uint64_t mixed = key_fold(a ^ heap->seed[0], b ^ heap->seed[1] ^ kind << 56);
 
     return key_fold(mixed ^ heap->seed[1], UINT64_C(0x9e3779b97f4a7c15) ^ kind);
+}
+
+/* The hash of an entry's key, as key_prepare() and the rest have it. */
+static inline uint64_t key_stored_hash(const struct heap *heap, const struct entry *entry)
+{
+    uint64_t head = atomic_load_explicit(&entry->key_head, memory_order_relaxed), type = head & CELL_TYPE;
+    uint64_t body = atomic_load_explicit(&entry->key_body, memory_order_relaxed);
+    uint64_t rest = atomic_load_explicit(&entry->key_rest, memory_order_relaxed);
+
+    if (head & CELL_OWNS)
+        return rest;
+    if (type == MP_STR || type == MP_BYTES)
+        return key_hash(heap, body, rest, key_string_kind(type, head >> CELL_LENGTH_SHIFT));
+    return type == MP_FLOAT && rest == 1 ? key_hash(heap, body, 1, MP_FLOAT) : key_hash(heap, body, 0, MP_INT);
 }
 
 /* ---- short strings ---- */
@@ -96,7 +116,7 @@ static inline int key_prepare_bytes(const struct heap *heap, mp_type type, const
     key->size = size;
     key->data = NULL;
     key_pack(data, size, &key->body, &key->rest);
-    key->hash = key_hash(heap, key->body, key->rest, (uint64_t)type ^ size << 3);
+    key->hash = key_hash(heap, key->body, key->rest, key_string_kind((uint64_t)type, size));
     return 0;
 }
 
@@ -125,21 +145,25 @@ static inline int key_view(uint64_t head, const uint64_t words[2], char *text, m
 
 /* ---- comparing ---- */
 
+/* Numbers are one key whatever their types, when their other words are the same. */
+static inline bool key_types_agree(uint64_t a, uint64_t b)
+{
+    a &= CELL_TYPE;
+    b &= CELL_TYPE;
+    return a >= MP_BOOL && a <= MP_FLOAT && b >= MP_BOOL && b <= MP_FLOAT;
+}
+
 /* Whether an entry has this key. Safe to call on an entry that is being changed: may then say anything. */
 static inline bool key_equal(const struct heap *heap, const struct entry *entry, const struct key *key)
 {
-    uint64_t head = atomic_load_explicit(&entry->key_head, memory_order_relaxed) & ~CELL_OWNS;
-    uint64_t body = atomic_load_explicit(&entry->key_body, memory_order_relaxed);
-
-    if (key->data != NULL)
-        return key_equal_long(heap, head, body, key);
-    if (body != key->body || atomic_load_explicit(&entry->key_rest, memory_order_relaxed) != key->rest)
+    if (atomic_load_explicit(&entry->key_rest, memory_order_relaxed) != key->rest)
         return false;
-    if (head == key->head)
-        return true;
-    /* Numbers of different types. */
-    uint64_t a = head & CELL_TYPE, b = key->head & CELL_TYPE;
-    return a >= MP_BOOL && a <= MP_FLOAT && b >= MP_BOOL && b <= MP_FLOAT;
+    if (key->data != NULL)
+        return key_equal_long(heap, entry, key);
+    uint64_t head = atomic_load_explicit(&entry->key_head, memory_order_relaxed);
+    if (atomic_load_explicit(&entry->key_body, memory_order_relaxed) != key->body)
+        return false;
+    return head == key->head || key_types_agree(head, key->head);
 }
 
 #endif

@@ -62,9 +62,9 @@ struct entry {
     struct cell value;
 };
 
-/* A dict's words: positions used in the segments; entries; last sequence given; index slots that are not empty; grows each time
- * entries change their positions. */
-enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_FILL, DICT_EPOCH };
+/* A dict's words: positions used in the segments; entries; last sequence given; grows each time entries change their positions;
+ * pages of the index, and slots in each of them. */
+enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS };
 /* A list's: the first cell in use, and how many are. */
 enum { LIST_START, LIST_LENGTH };
 
@@ -76,8 +76,8 @@ struct object {
     _Atomic uint64_t magic;
     uint64_t self; /* the offset of this object; written once */
     _Atomic uint64_t version;
-    /* The content. A dict: root[0] a REF_TABLE (its directory) of REF_ENTRIES blocks (segments), root[1] a REF_BLOCK (its
-     * index); word[DICT_...]. A list: root[0] REF_CELLS; word[LIST_...]. 0 while empty. Cells outside a list's range are none,
+    /* The content. A dict: root[0] a REF_TABLE (its directory) of REF_ENTRIES blocks (segments), root[1] a REF_TABLE
+     * of REF_BLOCKs (its index); word[DICT_...]. A list: root[0] REF_CELLS; word[LIST_...]. 0 while empty. Cells outside a list's range are none,
      * and so own nothing. */
     _Atomic uint64_t root[OBJECT_ROOTS];
     _Atomic uint64_t word[6]; /* zeroed when it is made */

@@ -63,12 +63,21 @@ static void about_to_shrink(void)
         MUST(mp_dict_remove(scene.dict, mp_int(i)));
 }
 
-/* An index of 16 slots, 13 of which are not empty: one more entry, and it is built anew. */
-static void many_tombstones(void)
+/* How many slots of the index's first page are not empty. */
+static uint64_t filled(void)
 {
     const struct object *dict = (const struct object *)scene.dict;
+    _Atomic uint64_t *table = heap_at(object_heap(dict), dict_get(&dict->root[1]) & ~REF_MASK);
 
-    for (int i = 0; dict_word(dict, DICT_FILL) < 13; i++) {
+    return dict_get(heap_at(object_heap(dict), dict_get(&table[1])));
+}
+
+/* An index of 16 slots, 14 of which are not empty: one more entry, and it is written anew. */
+static void many_tombstones(void)
+{
+    MUST(mp_dict_set(scene.dict, mp_int(-1), mp_none()));
+    MUST(mp_dict_remove(scene.dict, mp_int(-1)));
+    for (int i = 0; filled() < 14; i++) {
         MUST(mp_dict_set(scene.dict, mp_int(i), mp_none()));
         MUST(mp_dict_remove(scene.dict, mp_int(i)));
     }

@@ -1,0 +1,104 @@
+/* The index of a dict: where the entry with a given key lies, by the key's hash.
+ *
+ * root[1] is a table of pages, word[DICT_PAGES] says how many there are, word[DICT_SLOTS] how many slots each of them has. An only
+ * page is replaced by a larger one when it fills. Those of INDEX_PAGE slots are split instead, one by one and in turn (linear
+ * hashing): so an insertion pays for a page or two at the most, whatever the dict's size, and nobody waits long for it.
+ *
+ * A page: word 0 is how many of its slots are not empty, word 1 a note of who makes room, the slots lie from word 2 on. A slot holds
+ * the upper half of the key's hash, the tag, and below it the entry's offset / 16; 0 is empty, INDEX_TOMBSTONE one whose entry was
+ * removed. The tag's low bits say where in a page the search begins, linearly; those above them say which page.
+ *
+ * Slots that have moved to another page by a split stay for a while where they were: no search minds them, as their tags do not lead
+ * there any more.
+ *
+ * Functions that change something are called under the object's mutex. Those that look may also be called without it; then
+ * what they find is worth something only if the version is still the same afterwards. */
+#ifndef DICT_INDEX_H
+#define DICT_INDEX_H
+
+#include <mp.h>
+
+#include "key.h"
+
+#define INDEX_PAGE_BITS 11
+#define INDEX_PAGE (UINT64_C(1) << INDEX_PAGE_BITS)
+#define INDEX_TOMBSTONE UINT64_C(0xffffffff)
+/* All of a tag's bits are in use then. */
+#define INDEX_MOST_PAGES (UINT64_C(1) << (32 - INDEX_PAGE_BITS))
+
+static inline uint64_t dict_get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static inline uint64_t dict_word(const struct object *dict, int word)
+{
+    return dict_get(&dict->word[word]);
+}
+
+static inline uint64_t index_tag(uint64_t hash)
+{
+    return hash >> 32;
+}
+
+/* The page that a tag leads to, of so many: by as many of its bits as there are pages for, or one less where that page is not yet. */
+static inline uint64_t index_page_number(uint64_t tag, uint64_t pages)
+{
+    uint64_t mask = UINT64_MAX >> __builtin_clzll(pages | 1);
+    uint64_t bits = tag >> INDEX_PAGE_BITS, number = bits & mask;
+
+    return number < pages ? number : bits & mask >> 1;
+}
+
+/* The entry with this key, or NULL. Stores its slot in *slot if that is not NULL. */
+static inline __attribute__((always_inline)) struct entry *
+dict_find(const struct heap *heap, const struct object *dict, const struct key *key, _Atomic uint64_t **slot)
+{
+    uint64_t end = dict_get(&heap->size), table = dict_get(&dict->root[1]) & ~REF_MASK, tag = index_tag(key->hash);
+    uint64_t word = table + 8 + 8 * index_page_number(tag, dict_word(dict, DICT_PAGES));
+    uint64_t slots = dict_word(dict, DICT_SLOTS);
+
+    /* Words that do not belong together may lead anywhere, but not out of the heap. */
+    if (table == 0 || word >= end)
+        return NULL;
+    uint64_t page = (dict_get(heap_at(heap, word)) & ~REF_MASK) + 16;
+    if (page >= end || 8 * slots > end - page)
+        return NULL;
+    _Atomic uint64_t *first = heap_at(heap, page);
+    for (uint64_t i = 0; i < slots; i++) {
+        _Atomic uint64_t *candidate = &first[(tag + i) & (slots - 1)];
+        uint64_t value = dict_get(candidate);
+
+        if (value == 0)
+            return NULL;
+        if (value >> 32 != tag)
+            continue;
+        uint64_t offset = (value & UINT32_MAX) << 4;
+        struct entry *entry = heap_at(heap, offset);
+        if (offset + sizeof *entry <= end && key_equal(heap, entry, key)) {
+            if (slot != NULL)
+                *slot = candidate;
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+/* Makes room for `count` more keys with these hashes. A change of its own. MP_ENOMEM: the dict is as it was. */
+int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count);
+/* Part of a change, at most INDEX_ADD_WORDS and INDEX_REMOVE_WORDS: a key that is not there, for which room has been made; one that
+ * dict_find() has found. */
+#define INDEX_ADD_WORDS 2
+void index_add(struct object *dict, uint64_t hash, const struct entry *entry);
+#define INDEX_REMOVE_WORDS 1
+void index_remove(struct object *dict, _Atomic uint64_t *slot);
+
+/* A new index, aside: index_build() makes it with room for `entries` keys, empty, in pending ref 3 (which may own a part of it after
+ * MP_ENOMEM), index_build_add() fills it (MP_ENOMEM: too many of the keys have hashes that lead to one page). To be put into place by a change of root[1] and the two words. */
+struct index_shape {
+    uint64_t pages, slots;
+};
+int index_build(struct object *dict, uint64_t entries, struct index_shape *shape);
+int index_build_add(struct object *dict, const struct index_shape *shape, uint64_t hash, const struct entry *entry);
+
+#endif
