@@ -38,8 +38,7 @@ static int read_locked(struct object *dict, const struct key *key, reader *read,
 }
 
 /* `discard`, when given, undoes a read that turned out not to count. */
-static inline __attribute__((always_inline)) int read_entry(struct object *dict, const struct key *key, reader *read,
-                                                            void *out, void (*discard)(void *out))
+static int read_entry(struct object *dict, const struct key *key, reader *read, void *out, void (*discard)(void *out))
 {
     struct heap *heap = object_heap(dict);
 
@@ -50,7 +49,7 @@ static inline __attribute__((always_inline)) int read_entry(struct object *dict,
             continue;
         if (!object_is(dict, OBJECT_DICT))
             return MP_EINVAL;
-        struct entry *entry = dict_find(heap, dict, key, NULL);
+        struct entry *entry = dict_find_unlocked(heap, dict, key, false, version);
         int error = entry == NULL ? MP_EKEY : read(heap, entry, out);
         if (object_read_valid(dict, version))
             return error;
@@ -78,7 +77,7 @@ struct words {
     uint64_t head, body;
 };
 
-static inline int read_words(const struct heap *heap, const struct entry *entry, void *out)
+static int read_words(const struct heap *heap, const struct entry *entry, void *out)
 {
     struct words *words = out;
 
@@ -98,12 +97,51 @@ static void discard_value(void *out)
     mp_value_free(out);
 }
 
-static inline int get_words(mp_dict *dict, const char *text, struct words *words)
+static __attribute__((noinline)) int get_words_slowly(mp_dict *dict, const char *text, struct words *words)
 {
     struct key key;
     int error = check_and_prepare(dict, text, &key);
 
     return error != 0 ? error : read_entry(object_of(dict), &key, read_words, words, NULL);
+}
+
+/* What nearly always happens: the key is short, and nobody changes the dict. False: something else did. Written out, and without a call: while a
+ * processor waits for memory it goes on as far as its window of instructions reaches, and so, if they are few, it begins the next
+ * search before this one is through. */
+static inline __attribute__((always_inline)) bool get_words_at_once(const struct object *dict, const char *text,
+                                                                    size_t size, struct words *words, int *error)
+{
+    const struct heap *heap = object_heap(dict);
+    struct key key;
+    uint64_t version;
+
+    if (size > KEY_INLINE || !object_read_begin(dict, &version))
+        return false;
+    key_prepare_short(heap, MP_STR, text, size, &key);
+    const struct entry *entry = dict_find_unlocked(heap, dict, &key, true, version);
+    *error = MP_EKEY;
+    if (entry != NULL) {
+        words->head = dict_get(&entry->value.head);
+        words->body = dict_get(&entry->value.body);
+        *error = 0;
+    }
+    return object_read_valid(dict, version) && dict_get(&dict->magic) == OBJECT_DICT;
+}
+
+/* The two words of a key's value. */
+static inline __attribute__((always_inline)) int get_words(mp_dict *dict, const char *text, struct words *words)
+{
+    struct words slow;
+    int error;
+
+    if (!object_is(dict, OBJECT_DICT) || text == NULL)
+        return MP_EINVAL;
+    if (get_words_at_once(object_of(dict), text, strlen(text), words, &error))
+        return error;
+    error = get_words_slowly(dict, text, &slow);
+    if (error == 0)
+        *words = slow;
+    return error;
 }
 
 int mp_dict_get_bool(mp_dict *dict, const char *key, bool *value)
@@ -329,7 +367,7 @@ static int lock_and_find(struct object *dict, const struct key *key, struct entr
     bool found = object_read_begin(dict, &version);
 
     if (found)
-        *entry = dict_find(heap, dict, key, NULL);
+        *entry = dict_find_unlocked(heap, dict, key, false, version);
     int error = object_lock(dict, OBJECT_DICT);
     if (error == 0 && (!found || !object_read_valid(dict, version)))
         *entry = dict_find(heap, dict, key, NULL);
@@ -351,12 +389,48 @@ static int set(mp_dict *handle, const struct key *key, const mp_value *value)
     return error;
 }
 
-static int set_short(mp_dict *dict, const char *text, mp_value value)
+static __attribute__((noinline)) int set_short(mp_dict *dict, const char *text, mp_value value)
 {
     struct key key;
     int error = check_and_prepare(dict, text, &key);
 
     return error != 0 ? error : set(dict, &key, &value);
+}
+
+/* Finds the entry of a short key whose value is of type `head`, and takes the mutex. NULL: something else was the case, and the mutex is not held.
+ * Short, as get_words_at_once() is. */
+static inline __attribute__((always_inline)) struct entry *lock_plain(struct object *dict, const char *text,
+                                                                      size_t size, uint64_t head)
+{
+    const struct heap *heap = object_heap(dict);
+    struct key key;
+    uint64_t version;
+
+    if (size > KEY_INLINE || !object_read_begin(dict, &version))
+        return NULL;
+    key_prepare_short(heap, MP_STR, text, size, &key);
+    struct entry *entry = dict_find_unlocked(heap, dict, &key, true, version);
+    if (entry == NULL || !object_read_valid(dict, version) || object_lock(dict, OBJECT_DICT) != 0)
+        return NULL;
+    if (object_read_valid(dict, version) && dict_get(&entry->value.head) == head)
+        return entry;
+    object_unlock(dict);
+    return NULL;
+}
+
+/* A value that is one word, and nothing else, often takes the place of one of its kind. */
+static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, const char *text, mp_type type,
+                                                           uint64_t body, mp_value value)
+{
+    if (!object_is(handle, OBJECT_DICT) || text == NULL)
+        return MP_EINVAL;
+    struct object *dict = object_of(handle);
+    struct entry *entry = lock_plain(dict, text, strlen(text), (uint64_t)type);
+    if (entry == NULL)
+        return set_short(handle, text, value);
+    atomic_store_explicit(&entry->value.body, body, memory_order_release);
+    object_unlock(dict);
+    return 0;
 }
 
 int mp_dict_set_none(mp_dict *dict, const char *key)
@@ -366,17 +440,20 @@ int mp_dict_set_none(mp_dict *dict, const char *key)
 
 int mp_dict_set_bool(mp_dict *dict, const char *key, bool value)
 {
-    return set_short(dict, key, mp_bool(value));
+    return set_plain(dict, key, MP_BOOL, value, (mp_value){.type = MP_BOOL, .as.boolean = value});
 }
 
 int mp_dict_set_int(mp_dict *dict, const char *key, int64_t value)
 {
-    return set_short(dict, key, mp_int(value));
+    return set_plain(dict, key, MP_INT, (uint64_t)value, (mp_value){.type = MP_INT, .as.integer = value});
 }
 
 int mp_dict_set_float(mp_dict *dict, const char *key, double value)
 {
-    return set_short(dict, key, mp_float(value));
+    uint64_t body;
+
+    memcpy(&body, &value, sizeof body);
+    return set_plain(dict, key, MP_FLOAT, body, (mp_value){.type = MP_FLOAT, .as.real = value});
 }
 
 int mp_dict_set_str(mp_dict *dict, const char *key, const char *text)
@@ -574,12 +651,31 @@ static int add(mp_dict *handle, const struct key *key, int64_t delta, int64_t *n
     return error;
 }
 
-int mp_dict_add_int(mp_dict *dict, const char *text, int64_t delta, int64_t *now)
+static __attribute__((noinline)) int add_short(mp_dict *dict, const char *text, int64_t delta, int64_t *now)
 {
     struct key key;
     int error = check_and_prepare(dict, text, &key);
 
     return error != 0 ? error : add(dict, &key, delta, now);
+}
+
+int mp_dict_add_int(mp_dict *handle, const char *text, int64_t delta, int64_t *now)
+{
+    int64_t sum;
+
+    if (!object_is(handle, OBJECT_DICT) || text == NULL)
+        return MP_EINVAL;
+    struct object *dict = object_of(handle);
+    struct entry *entry = lock_plain(dict, text, strlen(text), MP_INT);
+    if (entry == NULL)
+        return add_short(handle, text, delta, now);
+    bool over = __builtin_add_overflow((int64_t)dict_get(&entry->value.body), delta, &sum);
+    if (!over)
+        atomic_store_explicit(&entry->value.body, (uint64_t)sum, memory_order_release);
+    object_unlock(dict);
+    if (!over && now != NULL)
+        *now = sum;
+    return over ? MP_EOVERFLOW : 0;
 }
 
 int mp_dict_add(mp_dict *dict, mp_value key_value, int64_t delta, int64_t *now)
@@ -723,7 +819,7 @@ int mp_dict_compare_and_swap(mp_dict *handle, mp_value key_value, mp_value expec
 static int move(struct object *dict, const struct key *from, const struct key *to)
 {
     struct heap *heap = object_heap(dict);
-    _Atomic uint64_t *slot;
+    _Atomic uint64_t *slot = NULL;
     int error = dict_make_room(dict, &to->hash, 1);
 
     if (error != 0)
@@ -961,7 +1057,7 @@ static int make_copy(struct object *dict, const struct snapshot *items, struct o
 
 int mp_dict_copy(mp_dict *dict, mp_dict **copy)
 {
-    struct object *result;
+    struct object *result = NULL;
     int error = copy == NULL ? MP_EINVAL : derive(dict, make_copy, &result);
 
     if (error == 0)
@@ -1006,7 +1102,7 @@ static int make_items(struct object *dict, const struct snapshot *items, struct 
 
 int mp_dict_keys(mp_dict *dict, mp_list **keys)
 {
-    struct object *result;
+    struct object *result = NULL;
     int error = keys == NULL ? MP_EINVAL : derive(dict, make_keys, &result);
 
     if (error == 0)
@@ -1016,7 +1112,7 @@ int mp_dict_keys(mp_dict *dict, mp_list **keys)
 
 int mp_dict_values(mp_dict *dict, mp_list **values)
 {
-    struct object *result;
+    struct object *result = NULL;
     int error = values == NULL ? MP_EINVAL : derive(dict, make_values, &result);
 
     if (error == 0)
@@ -1026,7 +1122,7 @@ int mp_dict_values(mp_dict *dict, mp_list **values)
 
 int mp_dict_items(mp_dict *dict, mp_list **items)
 {
-    struct object *result;
+    struct object *result = NULL;
     int error = items == NULL ? MP_EINVAL : derive(dict, make_items, &result);
 
     if (error == 0)

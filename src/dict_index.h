@@ -11,8 +11,7 @@
  * Slots that have moved to another page by a split stay for a while where they were: no search minds them, as their tags do not lead
  * there any more.
  *
- * Functions that change something are called under the object's mutex. Those that look may also be called without it; then
- * what they find is worth something only if the version is still the same afterwards. */
+ * Functions that change something are called under the object's mutex. */
 #ifndef DICT_INDEX_H
 #define DICT_INDEX_H
 
@@ -44,44 +43,70 @@ static inline uint64_t index_tag(uint64_t hash)
 /* The page that a tag leads to, of so many: by as many of its bits as there are pages for, or one less where that page is not yet. */
 static inline uint64_t index_page_number(uint64_t tag, uint64_t pages)
 {
-    uint64_t mask = UINT64_MAX >> __builtin_clzll(pages | 1);
-    uint64_t bits = tag >> INDEX_PAGE_BITS, number = bits & mask;
+    uint64_t bits = tag >> INDEX_PAGE_BITS, mask = (UINT64_C(2) << (63 - __builtin_clzll(pages | 1))) - 1;
+    uint64_t number = bits & mask;
 
     return number < pages ? number : bits & mask >> 1;
 }
 
-/* The entry with this key, or NULL. Stores its slot in *slot if that is not NULL. */
-static inline __attribute__((always_inline)) struct entry *
-dict_find(const struct heap *heap, const struct object *dict, const struct key *key, _Atomic uint64_t **slot)
+/* Searches a page. Whatever its slots hold, this ends and looks only at bytes below `end`. `is_short`, a constant: the key is known to be no
+ * string longer than KEY_INLINE, and the code is the shorter for it. */
+static inline __attribute__((always_inline)) struct entry *index_search(const struct heap *heap, uint64_t page,
+                                                                        uint64_t slots, uint64_t end,
+                                                                        const struct key *key, bool is_short,
+                                                                        _Atomic uint64_t **slot)
 {
-    uint64_t end = dict_get(&heap->size), table = dict_get(&dict->root[1]) & ~REF_MASK, tag = index_tag(key->hash);
-    uint64_t word = table + 8 + 8 * index_page_number(tag, dict_word(dict, DICT_PAGES));
-    uint64_t slots = dict_word(dict, DICT_SLOTS);
-
-    /* Words that do not belong together may lead anywhere, but not out of the heap. */
-    if (table == 0 || word >= end)
-        return NULL;
-    uint64_t page = (dict_get(heap_at(heap, word)) & ~REF_MASK) + 16;
-    if (page >= end || 8 * slots > end - page)
-        return NULL;
+    uint64_t tag = index_tag(key->hash), mask = slots - 1;
     _Atomic uint64_t *first = heap_at(heap, page);
-    for (uint64_t i = 0; i < slots; i++) {
-        _Atomic uint64_t *candidate = &first[(tag + i) & (slots - 1)];
-        uint64_t value = dict_get(candidate);
 
-        if (value == 0)
-            return NULL;
-        if (value >> 32 != tag)
-            continue;
-        uint64_t offset = (value & UINT32_MAX) << 4;
+    for (uint64_t i = 0;; i++) {
+        uint64_t value = dict_get(&first[2 + ((tag + i) & mask)]), offset = (value & UINT32_MAX) << 4;
         struct entry *entry = heap_at(heap, offset);
-        if (offset + sizeof *entry <= end && key_equal(heap, entry, key)) {
+
+        if (value >> 32 == tag && offset + sizeof *entry <= end &&
+            (is_short ? key_equal_short(entry, key) : key_equal(heap, entry, key))) {
             if (slot != NULL)
-                *slot = candidate;
+                *slot = &first[2 + ((tag + i) & mask)];
             return entry;
         }
+        if (value == 0 || i >= mask)
+            return NULL;
     }
-    return NULL;
+}
+
+/* Where the ref to the page lies that a tag leads to; the dict is not empty. */
+static inline uint64_t index_page_word(const struct object *dict, uint64_t table, uint64_t tag)
+{
+    return table - REF_TABLE + 8 + 8 * index_page_number(tag, dict_word(dict, DICT_PAGES));
+}
+
+/* The entry with this key, or NULL. Stores its slot in *slot if that is not NULL. Under the mutex only. */
+static inline struct entry *dict_find(const struct heap *heap, const struct object *dict, const struct key *key,
+                                      _Atomic uint64_t **slot)
+{
+    uint64_t table = dict_get(&dict->root[1]);
+
+    if (table == 0)
+        return NULL;
+    uint64_t page = dict_get(heap_at(heap, index_page_word(dict, table, index_tag(key->hash))));
+    return index_search(heap, page, dict_word(dict, DICT_SLOTS), dict_get(&heap->size), key, false, slot);
+}
+
+/* The same without the mutex, since `version` was read, which was even. What it says is worth nothing if the version has changed
+ * meanwhile: then words that do not belong together may have led anywhere. So the page is believed to be one only if the version
+ * is still the same, and what lies in it, as that may be other data's by now, leads not out of the heap. */
+static inline __attribute__((always_inline)) struct entry *dict_find_unlocked(const struct heap *heap,
+                                                                              const struct object *dict,
+                                                                              const struct key *key, bool is_short,
+                                                                              uint64_t version)
+{
+    uint64_t end = dict_get(&heap->size), table = dict_get(&dict->root[1]), slots = dict_word(dict, DICT_SLOTS);
+    uint64_t word = index_page_word(dict, table, index_tag(key->hash));
+
+    if (table == 0 || word >= end)
+        return NULL;
+    uint64_t page = dict_get(heap_at(heap, word)); /* a REF_BLOCK: the offset */
+    return object_read_valid(dict, version) ? index_search(heap, page, slots, end, key, is_short, NULL) : NULL;
 }
 
 /* Makes room for `count` more keys with these hashes. A change of its own. MP_ENOMEM: the dict is as it was. */

@@ -26,7 +26,7 @@ static uint64_t hash_long(const struct heap *heap, const unsigned char *data, si
         state = key_fold(a ^ state, b ^ heap->seed[1]);
     }
     key_pack(data, size, &a, &b);
-    return key_hash(heap, a ^ state, b, kind);
+    return key_fold(key_hash(heap, a ^ state, b), heap->seed[0] ^ kind);
 }
 
 int key_prepare_long(const struct heap *heap, mp_type type, const void *data, size_t size, struct key *key)
@@ -42,43 +42,42 @@ int key_prepare_long(const struct heap *heap, mp_type type, const void *data, si
 }
 
 /* Numbers that are equal are one key, whatever their type: integral ones are kept as integers, with the type they came as. */
-static void prepare_number(const struct heap *heap, mp_type type, int64_t integer, struct key *key)
+static void prepare_words(const struct heap *heap, mp_type type, uint64_t body, uint64_t rest, struct key *key)
 {
     key->head = (uint64_t)type;
-    key->body = (uint64_t)integer;
-    key->rest = 0;
+    key->body = body;
+    key->rest = rest;
     key->data = NULL;
     key->size = 0;
-    key->hash = key_hash(heap, key->body, 0, MP_INT);
+    key->hash = key_hash(heap, key->body, rest);
 }
 
-/* `rest` 1: a float that is no integer, its bits in body. */
+/* With 1 as its second word, a float that is no integer; its bits are the first. */
 static void prepare_float(const struct heap *heap, double real, struct key *key)
 {
+    uint64_t bits;
+
     if (real >= -9223372036854775808.0 && real < 9223372036854775808.0 && trunc(real) == real) {
-        prepare_number(heap, MP_FLOAT, (int64_t)real, key);
+        prepare_words(heap, MP_FLOAT, (uint64_t)(int64_t)real, 0, key);
         if (real == 0 && signbit(real))
             key->head |= NEGATIVE_ZERO; /* as it came: equal keys may have different heads */
         return;
     }
-    prepare_number(heap, MP_FLOAT, 0, key);
-    memcpy(&key->body, &real, sizeof real);
-    key->rest = 1;
-    key->hash = key_hash(heap, key->body, 1, MP_FLOAT);
+    memcpy(&bits, &real, sizeof bits);
+    prepare_words(heap, MP_FLOAT, bits, 1, key);
 }
 
 int key_prepare(const struct heap *heap, const mp_value *value, struct key *key)
 {
     switch (value->type) {
     case MP_NONE:
-        prepare_number(heap, MP_NONE, 0, key);
-        key->rest = 2;
+        prepare_words(heap, MP_NONE, 0, 2, key);
         return 0;
     case MP_BOOL:
-        prepare_number(heap, MP_BOOL, value->as.boolean, key);
+        prepare_words(heap, MP_BOOL, value->as.boolean, 0, key);
         return 0;
     case MP_INT:
-        prepare_number(heap, MP_INT, value->as.integer, key);
+        prepare_words(heap, MP_INT, (uint64_t)value->as.integer, 0, key);
         return 0;
     case MP_FLOAT:
         prepare_float(heap, value->as.real, key);
@@ -113,8 +112,8 @@ bool key_equal_long(const struct heap *heap, const struct entry *entry, const st
 {
     uint64_t body = get(&entry->key_body);
 
-    return get(&entry->key_head) == (key->head | CELL_OWNS) && heap_holds(heap, body, key->size) &&
-           same_bytes(heap, body, key->data, key->size);
+    return get(&entry->key_rest) == key->rest && get(&entry->key_head) == (key->head | CELL_OWNS) &&
+           heap_holds(heap, body, key->size) && same_bytes(heap, body, key->data, key->size);
 }
 
 /* ---- reading ---- */

@@ -31,7 +31,7 @@ int key_number(uint64_t head, const uint64_t words[2], mp_value *value);
 int key_prepare_long(const struct heap *heap, mp_type type, const void *data, size_t size, struct key *key);
 bool key_equal_long(const struct heap *heap, const struct entry *entry, const struct key *key);
 
-/* ---- hashing: 64-bit multiplications whose two halves are folded together, keyed with the heap's random seed ---- */
+/* ---- hashing: a 64-bit multiplication whose two halves are folded together, keyed with the heap's random seed ---- */
 
 __extension__ typedef unsigned __int128 key_wide;
 
@@ -42,31 +42,23 @@ static inline uint64_t key_fold(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* What tells short strings from bytes, and "a" from "a\0". */
-static inline uint64_t key_string_kind(uint64_t type, uint64_t size)
+/* Of two words. What tells a string from bytes and a number, or "a" from "a\0", takes no part in it: such keys are not equal, and
+ * too seldom met together. */
+static inline uint64_t key_hash(const struct heap *heap, uint64_t a, uint64_t b)
 {
-    return type ^ size << 3;
-}
-
-static inline uint64_t key_hash(const struct heap *heap, uint64_t a, uint64_t b, uint64_t kind)
-{
-    uint64_t mixed = key_fold(a ^ heap->seed[0], b ^ heap->seed[1] ^ kind << 56);
-
-    return key_fold(mixed ^ heap->seed[1], UINT64_C(0x9e3779b97f4a7c15) ^ kind);
+    return key_fold(a ^ heap->seed[0], b ^ heap->seed[1]);
 }
 
 /* The hash of an entry's key, as key_prepare() and the rest have it. */
 static inline uint64_t key_stored_hash(const struct heap *heap, const struct entry *entry)
 {
-    uint64_t head = atomic_load_explicit(&entry->key_head, memory_order_relaxed), type = head & CELL_TYPE;
+    uint64_t head = atomic_load_explicit(&entry->key_head, memory_order_relaxed);
     uint64_t body = atomic_load_explicit(&entry->key_body, memory_order_relaxed);
     uint64_t rest = atomic_load_explicit(&entry->key_rest, memory_order_relaxed);
 
     if (head & CELL_OWNS)
         return rest;
-    if (type == MP_STR || type == MP_BYTES)
-        return key_hash(heap, body, rest, key_string_kind(type, head >> CELL_LENGTH_SHIFT));
-    return type == MP_FLOAT && rest == 1 ? key_hash(heap, body, 1, MP_FLOAT) : key_hash(heap, body, 0, MP_INT);
+    return key_hash(heap, body, rest);
 }
 
 /* ---- short strings ---- */
@@ -107,16 +99,23 @@ static inline void key_pack(const unsigned char *byte, size_t size, uint64_t *bo
 }
 #endif
 
+/* Strings and bytes of at most KEY_INLINE. */
+static inline void key_prepare_short(const struct heap *heap, mp_type type, const void *data, size_t size,
+                                     struct key *key)
+{
+    key->head = (uint64_t)type | (uint64_t)size << CELL_LENGTH_SHIFT;
+    key->size = size;
+    key->data = NULL;
+    key_pack(data, size, &key->body, &key->rest);
+    key->hash = key_hash(heap, key->body, key->rest);
+}
+
 static inline int key_prepare_bytes(const struct heap *heap, mp_type type, const void *data, size_t size,
                                     struct key *key)
 {
     if (data == NULL || size > KEY_INLINE)
         return key_prepare_long(heap, type, data, size, key);
-    key->head = (uint64_t)type | (uint64_t)size << CELL_LENGTH_SHIFT;
-    key->size = size;
-    key->data = NULL;
-    key_pack(data, size, &key->body, &key->rest);
-    key->hash = key_hash(heap, key->body, key->rest, key_string_kind((uint64_t)type, size));
+    key_prepare_short(heap, type, data, size, key);
     return 0;
 }
 
@@ -153,17 +152,22 @@ static inline bool key_types_agree(uint64_t a, uint64_t b)
     return a >= MP_BOOL && a <= MP_FLOAT && b >= MP_BOOL && b <= MP_FLOAT;
 }
 
-/* Whether an entry has this key. Safe to call on an entry that is being changed: may then say anything. */
-static inline bool key_equal(const struct heap *heap, const struct entry *entry, const struct key *key)
+/* Whether an entry has this key, which is no string longer than KEY_INLINE. Safe to call on an entry that is being changed: may then say
+ * anything. */
+static inline bool key_equal_short(const struct entry *entry, const struct key *key)
 {
-    if (atomic_load_explicit(&entry->key_rest, memory_order_relaxed) != key->rest)
-        return false;
-    if (key->data != NULL)
-        return key_equal_long(heap, entry, key);
     uint64_t head = atomic_load_explicit(&entry->key_head, memory_order_relaxed);
-    if (atomic_load_explicit(&entry->key_body, memory_order_relaxed) != key->body)
+
+    if (atomic_load_explicit(&entry->key_rest, memory_order_relaxed) != key->rest ||
+        atomic_load_explicit(&entry->key_body, memory_order_relaxed) != key->body)
         return false;
     return head == key->head || key_types_agree(head, key->head);
+}
+
+/* The same of any key. */
+static inline bool key_equal(const struct heap *heap, const struct entry *entry, const struct key *key)
+{
+    return key->data != NULL ? key_equal_long(heap, entry, key) : key_equal_short(entry, key);
 }
 
 #endif

@@ -225,7 +225,7 @@ static bool bury(struct heap *heap, struct object *object)
     return error == 0;
 }
 
-static void bury_dead(struct heap *heap)
+void object_bury_dead(struct heap *heap)
 {
     uint64_t dead;
 
@@ -251,7 +251,7 @@ int object_free(struct object *object, uint64_t magic)
     die_if_unheld(heap, object);
     heap_commit(heap);
     heap_unlock(heap);
-    bury_dead(heap);
+    object_bury_dead(heap);
     return 0;
 }
 
@@ -263,11 +263,10 @@ bool object_is_after_all(const struct object *object, uint64_t magic)
     return get(&object->magic) == magic;
 }
 
-int object_lock(struct object *object, uint64_t magic)
+int object_lock_later(struct object *object, uint64_t magic, int number)
 {
-    if (!object_is(object, magic))
-        return MP_EINVAL;
-    int error = mutex_lock(&object->mutex);
+    int error = number == 0 ? 0 : mutex_lock_later(&object->mutex, DEADLINE_NEVER, number);
+
     if (error == MP_EOWNERDEAD)
         error = object_repair(object);
     if (error != 0)
@@ -280,15 +279,6 @@ int object_lock(struct object *object, uint64_t magic)
         }
     }
     return 0;
-}
-
-void object_unlock(struct object *object)
-{
-    struct heap *heap = object_heap(object);
-
-    mutex_unlock(&object->mutex);
-    if (get(&heap->dead) != 0)
-        bury_dead(heap);
 }
 
 static _Thread_local const struct callback *innermost;

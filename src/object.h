@@ -17,6 +17,8 @@
 #ifndef OBJECT_H
 #define OBJECT_H
 
+#include <mp.h>
+
 #include "delay.h"
 #include "heap.h"
 #include "mutex.h"
@@ -63,7 +65,7 @@ struct entry {
 };
 
 /* A dict's words: positions used in the segments; entries; last sequence given; grows each time entries change their positions;
- * pages of the index, and slots in each of them. */
+ * pages of the index, slots in each of them. */
 enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS };
 /* A list's: the first cell in use, and how many are. */
 enum { LIST_START, LIST_LENGTH };
@@ -125,8 +127,18 @@ int object_retain(struct object *object, _Atomic uint64_t *slot);
 /* Gives up the handle. MP_EINVAL when it was given up before. */
 int object_free(struct object *object, uint64_t magic);
 
+/* When the mutex is not to be had at once, for the reason that pthread_mutex_trylock() gave; or it was, and the object has died. */
+int object_lock_later(struct object *object, uint64_t magic, int number);
 /* Takes the mutex of a live object of that kind and repairs what a dead predecessor left. MP_EINVAL, MP_EDEADLK. */
-int object_lock(struct object *object, uint64_t magic);
+static inline int object_lock(struct object *object, uint64_t magic)
+{
+    if (!object_is(object, magic))
+        return MP_EINVAL;
+    int number = pthread_mutex_trylock(&object->mutex);
+    if (number == 0 && atomic_load_explicit(&object->magic, memory_order_relaxed) == magic)
+        return 0;
+    return object_lock_later(object, magic, number);
+}
 /* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. MP_ECORRUPT: its undo
  * log is damaged; the mutex is given up, and everybody gets that from now on. */
 int object_repair(struct object *object);
@@ -134,8 +146,17 @@ int object_repair(struct object *object);
  * log is damaged), the heap being settled; then releases what was pending. */
 bool object_take_back(struct object *object);
 void object_finish_repair(struct object *object);
+/* Releases dead objects' content. */
+void object_bury_dead(struct heap *heap);
 /* Also releases dead objects' content, if there are any. */
-void object_unlock(struct object *object);
+static inline void object_unlock(struct object *object)
+{
+    struct heap *heap = object_heap(object);
+
+    mutex_unlock(&object->mutex);
+    if (atomic_load_explicit(&heap->dead, memory_order_relaxed) != 0)
+        object_bury_dead(heap);
+}
 
 /* A function of the user's that runs while this thread holds an object's mutex. */
 struct callback {
