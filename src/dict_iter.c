@@ -12,10 +12,13 @@
 #define READ_TRIES 64
 #define ITER_MAGIC UINT64_C(0x6d705f6469746572)
 
-/* The words of an entry. Where they own a string's block, that string has been copied to `key_copy` or `value_copy`. */
+/* The words of an entry. Where they own a string's block, that string has been copied to `key_copy` or `value_copy`. Short strings are handed
+ * out as they lie here; the zeros behind them end them. */
 struct item {
-    uint64_t key_head, key[2];
-    uint64_t head, body;
+    uint64_t key[2], key_end;
+    uint64_t body, body_end;
+    uint64_t key_head, head;
+    uint64_t unused; /* 64 bytes in all */
 };
 
 struct mp_dict_iter {
@@ -23,12 +26,10 @@ struct mp_dict_iter {
     struct object *dict;
     uint64_t position, epoch; /* where the next batch begins */
     uint64_t last, limit;     /* sequences: the last one copied, the last one to be met */
-    size_t next, count;
-    bool copies; /* some item of the batch has one */
+    struct item *next, *end;  /* of the batch: not handed out yet */
+    bool copies;              /* some item of the batch has one */
     struct item item[BATCH];
     char *key_copy[BATCH], *value_copy[BATCH];
-    char key_text[KEY_INLINE + 1],
-        value_text[CELL_INLINE + 1]; /* of the one handed out last, if they are short strings */
 };
 
 static struct spare_handles spare;
@@ -41,7 +42,7 @@ int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
     if (new == NULL)
         return MP_ENOMEM;
     new->position = new->last = 0;
-    new->next = new->count = 0;
+    new->next = new->end = new->item;
     new->copies = false;
     new->dict = (struct object *)dict;
     new->epoch = dict_word(new->dict, DICT_EPOCH);
@@ -53,11 +54,11 @@ int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
 
 static void drop_batch(mp_dict_iter *iter)
 {
-    for (size_t i = 0; iter->copies && i < iter->count; i++) {
+    for (size_t i = 0; iter->copies && i < BATCH; i++) {
         free(iter->key_copy[i]);
         free(iter->value_copy[i]);
     }
-    iter->next = iter->count = 0;
+    iter->next = iter->end = iter->item;
     iter->copies = false;
 }
 
@@ -77,22 +78,20 @@ static int copy_string(const struct heap *heap, uint64_t head, uint64_t body, ch
     return error;
 }
 
-/* The strings in blocks of their own that an item refers to. */
-static int copy_strings(mp_dict_iter *iter, const struct heap *heap, size_t at)
+/* The strings in blocks of their own that the batch's items refer to. What has been copied is freed with the batch. */
+static int copy_strings(mp_dict_iter *iter, const struct heap *heap)
 {
-    const struct item *item = &iter->item[at];
+    int error = 0;
 
-    if (!iter->copies) {
-        memset(iter->key_copy, 0, sizeof iter->key_copy);
-        memset(iter->value_copy, 0, sizeof iter->value_copy);
-        iter->copies = true;
-    }
-    int error = copy_string(heap, item->key_head, item->key[0], &iter->key_copy[at]);
-    if (error == 0)
-        error = copy_string(heap, item->head, item->body, &iter->value_copy[at]);
-    if (error != 0) {
-        free(iter->key_copy[at]);
-        iter->key_copy[at] = NULL;
+    memset(iter->key_copy, 0, sizeof iter->key_copy);
+    memset(iter->value_copy, 0, sizeof iter->value_copy);
+    iter->copies = true;
+    for (size_t i = 0; error == 0 && &iter->item[i] != iter->end; i++) {
+        const struct item *item = &iter->item[i];
+
+        error = copy_string(heap, item->key_head, item->key[0], &iter->key_copy[i]);
+        if (error == 0)
+            error = copy_string(heap, item->head, item->body, &iter->value_copy[i]);
     }
     return error;
 }
@@ -104,6 +103,7 @@ static inline void copy_words(struct item *item, const struct entry *entry)
     item->key[1] = dict_get(&entry->key_rest);
     item->head = dict_get(&entry->value.head);
     item->body = dict_get(&entry->value.body);
+    item->key_end = item->body_end = 0;
 }
 
 /* The first position whose sequence is larger: they grow with the positions, removed ones count for nothing. */
@@ -128,30 +128,30 @@ static uint64_t find_place(const struct heap *heap, const struct object *dict, u
     return low;
 }
 
-/* Copies from consecutive entries. False: the batch is full, or the last one to be met was met, or an error. */
-static bool copy_run(mp_dict_iter *iter, const struct heap *heap, const struct entry *entry, uint64_t run, int *error)
+/* Copies from consecutive entries until the batch is full or the last one to be met is met. Returns how many it has looked at; *owned: what
+ * the copied words own, as their CELL_OWNS says. */
+static uint64_t copy_run(mp_dict_iter *iter, const struct entry *entry, uint64_t run, uint64_t *owned)
 {
     const uint64_t first = iter->last, limit = iter->limit;
-    size_t count = iter->count;
-    uint64_t i = 0, last = first;
+    struct item *item = iter->end, *full = iter->item + BATCH;
+    const struct entry *begin = entry, *end = entry + run;
+    uint64_t last = first;
 
-    for (; i < run && count < BATCH && *error == 0; i++, entry++) {
+    for (; entry != end && item != full; entry++) {
         uint64_t sequence = dict_get(&entry->sequence);
 
         if (sequence > limit)
             break;
         if (sequence <= first) /* none, or seen before */
             continue;
-        copy_words(&iter->item[count], entry);
-        if ((iter->item[count].key_head | iter->item[count].head) & CELL_OWNS)
-            *error = copy_strings(iter, heap, count);
+        copy_words(item, entry);
+        *owned |= item->key_head | item->head;
         last = sequence;
-        count++;
+        item++;
     }
-    iter->position += i;
     iter->last = last;
-    iter->count = count;
-    return i == run && *error == 0;
+    iter->end = item;
+    return (uint64_t)(entry - begin);
 }
 
 /* What follows is believed only if the version has not changed; the caller undoes it otherwise. */
@@ -160,23 +160,23 @@ static int fill_batch(mp_dict_iter *iter)
     const struct object *dict = iter->dict;
     const struct heap *heap = object_heap(dict);
     uint64_t used = dict_word(dict, DICT_USED), epoch = dict_word(dict, DICT_EPOCH), end = dict_get(&heap->size);
-    int error = 0;
-    bool more = true;
+    uint64_t owned = 0, run, done;
 
     if (epoch != iter->epoch) {
         iter->position = find_place(heap, dict, iter->last);
         iter->epoch = epoch;
     }
-    while (more && iter->position < used) {
+    do {
         const struct entry *entry = dict_entry(heap, dict, iter->position);
-        uint64_t run = DICT_SEGMENT - iter->position % DICT_SEGMENT;
 
-        run = run < used - iter->position ? run : used - iter->position;
-        if (entry == NULL || run > (end - heap_offset(heap, entry)) / sizeof *entry)
+        run = DICT_SEGMENT - iter->position % DICT_SEGMENT;
+        run = iter->position >= used ? 0 : run < used - iter->position ? run : used - iter->position;
+        if (run > 0 && (entry == NULL || run > (end - heap_offset(heap, entry)) / sizeof *entry))
             return MP_ECORRUPT;
-        more = copy_run(iter, heap, entry, run, &error);
-    }
-    return error;
+        done = run > 0 ? copy_run(iter, entry, run, &owned) : 0;
+        iter->position += done;
+    } while (run > 0 && done == run);
+    return owned & CELL_OWNS ? copy_strings(iter, heap) : 0;
 }
 
 static int next_batch(mp_dict_iter *iter)
@@ -208,55 +208,81 @@ static int next_batch(mp_dict_iter *iter)
 
 /* ---- handing out ---- */
 
-static mp_value view_of_copy(uint64_t head, const char *copy)
+/* All of *value, a string's at `text`, without a copy made of it first. */
+static inline void view_text(uint64_t head, const void *text, mp_value *value)
 {
-    return (mp_value){.type = (mp_type)(head & CELL_TYPE), .size = head >> CELL_LENGTH_SHIFT, .as.str = copy};
+    value->type = (mp_type)(head & CELL_TYPE);
+    value->size = head >> CELL_LENGTH_SHIFT;
+    value->as.bytes = text;
+    value->owned = NULL;
 }
 
-static inline int view_key(mp_dict_iter *iter, size_t at, mp_value *key)
+static inline bool is_string(uint64_t head)
 {
-    const struct item *item = &iter->item[at];
-
-    if (item->key_head & CELL_OWNS) {
-        *key = view_of_copy(item->key_head, iter->key_copy[at]);
-        return 0;
-    }
-    return key_view(item->key_head, item->key, iter->key_text, key);
+    return (head & CELL_TYPE) == MP_STR || (head & CELL_TYPE) == MP_BYTES;
 }
 
-static inline int view_value(mp_dict_iter *iter, size_t at, mp_value *value)
+/* Strings lie in the item's words, if there is no copy of them, and must fit there. */
+static int view(const struct heap *heap, uint64_t head, const uint64_t *words, uint64_t most, const char *copy,
+                mp_value *value)
 {
-    const struct item *item = &iter->item[at];
-
-    if (item->head == MP_INT) { /* the most frequent, at once */
-        *value = (mp_value){.type = MP_INT, .as.integer = (int64_t)item->body};
-        return 0;
-    }
-    if (is_long_string(item->head)) {
-        *value = view_of_copy(item->head, iter->value_copy[at]);
-        return 0;
-    }
-    return cell_view_short(object_heap(iter->dict), item->head, item->body, iter->value_text, value);
+    if (!is_string(head))
+        return most == KEY_INLINE ? key_number(head, words, value) : cell_read(heap, head, words[0], value);
+    if ((head & CELL_OWNS) == 0 && head >> CELL_LENGTH_SHIFT > most)
+        return MP_ECORRUPT;
+    view_text(head, head & CELL_OWNS ? (const void *)copy : words, value);
+    return 0;
 }
 
-int mp_dict_next(mp_dict_iter *iter, mp_value *key, mp_value *value)
+/* Of any kind. */
+static __attribute__((noinline)) int hand_out(const mp_dict_iter *iter, const struct item *item, mp_value *key,
+                                              mp_value *value)
+{
+    const struct heap *heap = object_heap(iter->dict);
+    ptrdiff_t at = item - iter->item;
+    int error = 0;
+
+    if (key != NULL)
+        error = view(heap, item->key_head, item->key, KEY_INLINE, iter->key_copy[at], key);
+    if (error == 0 && value != NULL)
+        error = view(heap, item->head, &item->body, CELL_INLINE, iter->value_copy[at], value);
+    return error;
+}
+
+/* The batch is used up, or something is wrong. */
+static __attribute__((noinline)) int next_of_another_batch(mp_dict_iter *iter, mp_value *key, mp_value *value)
 {
     /* What is copied already does not outlive the dict either. */
     if (!handle_is((struct handle *)iter, ITER_MAGIC) || !object_is(iter->dict, OBJECT_DICT))
         return MP_EINVAL;
-    if (iter->next == iter->count) {
+    if (iter->next == iter->end) {
         drop_batch(iter);
         int error = next_batch(iter);
-        if (error != 0) {
+        if (error != 0)
             drop_batch(iter);
-            return error;
-        }
-        if (iter->count == 0)
-            return MP_ESTOP;
+        if (error != 0 || iter->next == iter->end)
+            return error != 0 ? error : MP_ESTOP;
     }
-    size_t at = iter->next++;
-    int error = key != NULL ? view_key(iter, at, key) : 0;
-    return error == 0 && value != NULL ? view_value(iter, at, value) : error;
+    return hand_out(iter, iter->next++, key, value);
+}
+
+int mp_dict_next(mp_dict_iter *iter, mp_value *key, mp_value *value)
+{
+    if (!handle_is((struct handle *)iter, ITER_MAGIC) || dict_get(&iter->dict->magic) != OBJECT_DICT ||
+        iter->next == iter->end)
+        return next_of_another_batch(iter, key, value);
+    const struct item *item = iter->next++;
+    uint64_t size = item->key_head >> CELL_LENGTH_SHIFT;
+    /* Short strings and integers, the most frequent, at once. */
+    if (key == NULL || value == NULL || (item->key_head & (CELL_TYPE | CELL_OWNS)) != MP_STR || size > KEY_INLINE ||
+        item->head != MP_INT)
+        return hand_out(iter, item, key, value);
+    view_text(item->key_head, item->key, key);
+    value->type = MP_INT;
+    value->size = 0;
+    value->as.integer = (int64_t)item->body;
+    value->owned = NULL;
+    return 0;
 }
 
 int mp_dict_iter_free(mp_dict_iter *iter)

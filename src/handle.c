@@ -4,11 +4,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-bool handle_is(const struct handle *handle, uint64_t magic)
-{
-    return handle != NULL && ((uintptr_t)handle & (_Alignof(max_align_t) - 1)) == 0 && handle->magic == magic;
-}
-
 /* Puts the chain that begins with `first` into the list. */
 static void put_chain(struct spare_handles *spare, struct handle *first)
 {

@@ -19,7 +19,10 @@ struct spare_handles {
 };
 
 /* True when it is the address of a live handle, as far as its own words can tell. */
-bool handle_is(const struct handle *handle, uint64_t magic);
+static inline bool handle_is(const struct handle *handle, uint64_t magic)
+{
+    return handle != NULL && ((uintptr_t)handle & (_Alignof(max_align_t) - 1)) == 0 && handle->magic == magic;
+}
 /* A handle of `size` bytes that is not live yet; what follows its beginning is undefined. NULL: no memory. */
 void *handle_take(struct spare_handles *spare, size_t size);
 /* Ends a handle. */
