@@ -32,9 +32,10 @@
 #define MIN_BLOCK UINT64_C(32)
 #define LINEAR_LIMIT UINT64_C(256) /* below, a subclass every 16 bytes; above, 16 for each power of two */
 
-/* Growth: an eighth of the heap, within these bounds. */
+/* Growth: an eighth of the heap, within these bounds: so many pages that the system zeroes are about a millisecond, during which
+ * others may have to wait. */
 #define MIN_GROWTH (UINT64_C(64) * 1024)
-#define MAX_GROWTH (UINT64_C(64) * 1024 * 1024)
+#define MAX_GROWTH (UINT64_C(4) * 1024 * 1024)
 
 /* A free block is given back when it is this large, and this much (and a half of what is in use) is free altogether: so a
  * program that takes and frees the same large block again and again does not pay for the system's pages each time. */
