@@ -1,0 +1,115 @@
+#include "dict_entry.h"
+
+/* ---- reading ---- */
+
+static int read_locked(struct object *dict, const struct key *key, dict_reader *read, void *out)
+{
+    int error = object_lock(dict, OBJECT_DICT);
+
+    if (error != 0)
+        return error;
+    struct heap *heap = object_heap(dict);
+    struct entry *entry = dict_find(heap, dict, key, NULL);
+    error = entry == NULL ? MP_EKEY : read(heap, entry, out);
+    object_unlock(dict);
+    return error;
+}
+
+/* `discard`, when given, undoes a read that turned out not to count. */
+int dict_read(struct object *dict, const struct key *key, dict_reader *read, void *out, void (*discard)(void *out))
+{
+    struct heap *heap = object_heap(dict);
+
+    for (int i = 0; i < READ_TRIES; i++) {
+        uint64_t version;
+
+        if (!object_read_begin(dict, &version))
+            continue;
+        if (!object_is(dict, OBJECT_DICT))
+            return MP_EINVAL;
+        struct entry *entry = dict_find_unlocked(heap, dict, key, false, version);
+        int error = entry == NULL ? MP_EKEY : read(heap, entry, out);
+        if (object_read_valid(dict, version))
+            return error;
+        if (error == 0 && discard != NULL)
+            discard(out);
+    }
+    return read_locked(dict, key, read, out);
+}
+
+int dict_read_value(const struct heap *heap, const struct entry *entry, void *out)
+{
+    return cell_read(heap, dict_get(&entry->value.head), dict_get(&entry->value.body), out);
+}
+
+void dict_discard_value(void *out)
+{
+    mp_value_free(out);
+}
+
+/* ---- writing ---- */
+
+/* Another value for an entry. */
+int dict_replace(struct object *dict, struct entry *entry, const mp_value *value)
+{
+    uint64_t head, body, old_head = dict_get(&entry->value.head);
+
+    if (cell_plain(value, &head, &body) && head == old_head) {
+        atomic_store_explicit(&entry->value.body, body, memory_order_release);
+        return 0;
+    }
+    int error = cell_build(dict, value, &dict->pending[0], &head, &body);
+    if (error != 0)
+        return error;
+    object_begin(dict);
+    object_set(dict, &dict->pending[0], 0);
+    if (old_head & CELL_OWNS)
+        object_set(dict, &dict->pending[1], dict_get(&entry->value.body));
+    object_set(dict, &entry->value.head, head);
+    object_set(dict, &entry->value.body, body);
+    object_commit(dict);
+    ref_release(object_heap(dict), &dict->pending[1]);
+    return 0;
+}
+
+int dict_insert(struct object *dict, const struct key *key, const mp_value *value)
+{
+    uint64_t head, body;
+    int error = dict_make_room(dict, &key->hash, 1);
+
+    if (error == 0)
+        error = dict_store_key(dict, key, &dict->pending[1]);
+    if (error == 0)
+        error = cell_build(dict, value, &dict->pending[0], &head, &body);
+    if (error != 0) {
+        object_release_pending(dict);
+        return error;
+    }
+    object_begin(dict);
+    dict_add(dict, key, &dict->pending[1], head, body, &dict->pending[0]);
+    object_commit(dict);
+    return 0;
+}
+
+int dict_store(struct object *dict, const struct key *key, const mp_value *value)
+{
+    struct entry *entry = dict_find(object_heap(dict), dict, key, NULL);
+
+    return entry != NULL ? dict_replace(dict, entry, value) : dict_insert(dict, key, value);
+}
+
+/* Takes the mutex and finds a key's entry, NULL if there is none. Looks before it has the mutex, so that writers of different keys
+ * wait for memory at the same time and not one after the other; what it finds counts if the version is still the same. */
+int dict_lock_and_find(struct object *dict, const struct key *key, struct entry **entry)
+{
+    struct heap *heap = object_heap(dict);
+    uint64_t version;
+    bool found = object_read_begin(dict, &version);
+
+    if (found)
+        *entry = dict_find_unlocked(heap, dict, key, false, version);
+    int error = object_lock(dict, OBJECT_DICT);
+    if (error == 0 && (!found || !object_read_valid(dict, version)))
+        *entry = dict_find(heap, dict, key, NULL);
+    return error;
+}

@@ -1,0 +1,72 @@
+/* One entry of a dict at a time: how it is read without the mutex, and changed under it. What the public functions do, in dict.c and the
+ * files beside it, is made of this.
+ *
+ * Readers take no mutex. Writers of one dict take turns under its mutex; an integer that takes an integer's place (and a float
+ * a float's) is one word, stored at once, and readers need not even notice. All other changes go through the undo log, with the
+ * version odd meanwhile. */
+#ifndef DICT_ENTRY_H
+#define DICT_ENTRY_H
+
+#include "dict_table.h"
+
+/* A reader that has lost so often takes the mutex: somebody keeps writing, or died or was stopped while writing. */
+#define READ_TRIES 64
+
+static inline struct object *dict_object(mp_dict *dict)
+{
+    return (struct object *)dict;
+}
+
+/* Makes a key ready, if it is a dict's at all. As key_prepare() and key_prepare_str(). */
+static inline int dict_prepare_text(mp_dict *dict, const char *text, struct key *key)
+{
+    if (!object_is(dict, OBJECT_DICT))
+        return MP_EINVAL;
+    return key_prepare_str(object_heap(dict_object(dict)), text, key);
+}
+
+static inline int dict_prepare(mp_dict *dict, const mp_value *value, struct key *key)
+{
+    if (!object_is(dict, OBJECT_DICT))
+        return MP_EINVAL;
+    return key_prepare(object_heap(dict_object(dict)), value, key);
+}
+
+/* Takes out of an entry what is wanted. May be called on an entry that is changing, and more than once; what it returns and
+ * stores counts if the version has not changed. */
+typedef int dict_reader(const struct heap *heap, const struct entry *entry, void *out);
+/* Reads a key's entry. `discard`, when given, undoes a read that turned out not to count. MP_EKEY, MP_EINVAL, MP_EDEADLK, and what `read` says. */
+int dict_read(struct object *dict, const struct key *key, dict_reader *read, void *out, void (*discard)(void *out));
+/* Its value, into an mp_value that owns its memory. */
+int dict_read_value(const struct heap *heap, const struct entry *entry, void *out);
+void dict_discard_value(void *out);
+
+/* Under the mutex: another value for an entry; a key that is not there; either. 0, MP_ENOMEM, MP_EINVAL (a container that is gone). */
+int dict_replace(struct object *dict, struct entry *entry, const mp_value *value);
+int dict_insert(struct object *dict, const struct key *key, const mp_value *value);
+int dict_store(struct object *dict, const struct key *key, const mp_value *value);
+
+/* Takes the mutex and finds a key's entry, NULL if there is none. */
+int dict_lock_and_find(struct object *dict, const struct key *key, struct entry **entry);
+/* Finds the entry of a short key whose value is of type `head`, and takes the mutex. NULL: something else was the case, and the mutex is not held.
+ * Short, as get_words_at_once() is. */
+static inline __attribute__((always_inline)) struct entry *dict_lock_plain(struct object *dict, const char *text,
+                                                                           size_t size, uint64_t head)
+{
+    const struct heap *heap = object_heap(dict);
+    struct key key;
+    uint64_t version;
+
+    if (size > KEY_INLINE || !object_read_begin(dict, &version))
+        return NULL;
+    key_prepare_short(heap, MP_STR, text, size, &key);
+    struct entry *entry = dict_find_unlocked(heap, dict, &key, true, version);
+    if (entry == NULL || !object_read_valid(dict, version) || object_lock(dict, OBJECT_DICT) != 0)
+        return NULL;
+    if (object_read_valid(dict, version) && dict_get(&entry->value.head) == head)
+        return entry;
+    object_unlock(dict);
+    return NULL;
+}
+
+#endif

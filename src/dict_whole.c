@@ -1,0 +1,237 @@
+/* Dicts as a whole: updated from another, copied, and made into lists. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dict_entry.h"
+#include "list_array.h"
+#include "snapshot.h"
+
+/* Builds the keys and values of `items` in a block of entries that pending ref 0 owns, so that storing them cannot fail. Each
+ * entry counts, for whoever has to release it, before it owns anything. */
+static int stage(struct object *dict, const struct snapshot *items)
+{
+    struct heap *heap = object_heap(dict);
+    int error = heap_alloc(heap, 16 + items->count * sizeof(struct entry), &dict->pending[0]);
+
+    if (error != 0)
+        return error;
+    _Atomic uint64_t *block = heap_at(heap, dict_get(&dict->pending[0]));
+    struct entry *staged = (struct entry *)(block + 2);
+    memset(block, 0, 16 + items->count * sizeof(struct entry));
+    atomic_store(&block[0], items->count);
+    undo_order();
+    atomic_store(&dict->pending[0], dict_get(&dict->pending[0]) | REF_ENTRIES);
+    for (size_t i = 0; i < items->count; i++) {
+        struct key key;
+        uint64_t head, body;
+
+        atomic_store(&staged[i].key_head, CELL_OWNS);
+        atomic_store(&staged[i].value.head, CELL_OWNS);
+        atomic_store(&staged[i].sequence, 1);
+        error = key_prepare(heap, &items->item[i].key, &key);
+        if (error == 0)
+            error = value_check(heap, &items->item[i].value);
+        if (error == 0)
+            error = dict_store_key(dict, &key, &staged[i].key_body);
+        if (error == 0)
+            error = cell_build(dict, &items->item[i].value, &staged[i].value.body, &head, &body);
+        if (error != 0)
+            return error;
+        atomic_store(&staged[i].value.head, head);
+        undo_order();
+        atomic_store(&staged[i].value.body, body);
+    }
+    return 0;
+}
+
+/* Words that storing one staged entry changes, at the most. */
+#define UPDATE_WORDS (DICT_ADD_WORDS + 4)
+
+/* Part of a change: a staged entry's value goes into the dict. The staged entry then owns what was there before, or nothing. */
+static void put_staged(struct object *dict, const mp_value *key_value, struct entry *staged)
+{
+    struct heap *heap = object_heap(dict);
+    uint64_t head = dict_get(&staged->value.head), body = dict_get(&staged->value.body);
+    struct key key;
+
+    key_prepare(heap, key_value, &key);
+    struct entry *entry = dict_find(heap, dict, &key, NULL);
+    if (entry != NULL) {
+        object_set(dict, &staged->value.head, dict_get(&entry->value.head));
+        object_set(dict, &staged->value.body, dict_get(&entry->value.body));
+        object_set(dict, &entry->value.head, head);
+        object_set(dict, &entry->value.body, body);
+        return;
+    }
+    dict_add(dict, &key, &staged->key_body, head, body, &staged->value.body);
+    object_set(dict, &staged->sequence, 0);
+}
+
+static int make_room_for(struct object *dict, const struct snapshot *items)
+{
+    uint64_t *hashes = malloc(items->count * sizeof *hashes);
+    int error = hashes == NULL ? MP_ENOMEM : 0;
+    struct key key;
+
+    for (size_t i = 0; error == 0 && i < items->count; i++) {
+        error = key_prepare(object_heap(dict), &items->item[i].key, &key);
+        hashes[i] = key.hash;
+    }
+    if (error == 0)
+        error = dict_make_room(dict, hashes, items->count);
+    free(hashes);
+    return error;
+}
+
+/* All or none. */
+static int update(struct object *dict, const struct snapshot *items)
+{
+    int error = make_room_for(dict, items);
+
+    if (error == 0)
+        error = stage(dict, items);
+    if (error == 0)
+        error = object_reserve_undo(dict, items->count * UPDATE_WORDS);
+    if (error == 0) {
+        struct entry *staged = heap_at(object_heap(dict), (dict_get(&dict->pending[0]) & ~REF_MASK) + 16);
+
+        object_begin(dict);
+        for (size_t i = 0; i < items->count; i++)
+            put_staged(dict, &items->item[i].key, &staged[i]);
+        object_commit(dict);
+    }
+    object_release_undo(dict);
+    object_release_pending(dict);
+    return error;
+}
+
+int mp_dict_update(mp_dict *handle, mp_dict *other)
+{
+    struct object *dict = dict_object(handle);
+    struct snapshot items;
+
+    if (!object_is(dict, OBJECT_DICT))
+        return MP_EINVAL;
+    int error = snapshot_take(dict_object(other), OBJECT_DICT, &items);
+    if (error != 0)
+        return error;
+    error = object_lock(dict, OBJECT_DICT);
+    if (error == 0) {
+        error = items.count > 0 ? update(dict, &items) : 0;
+        object_unlock(dict);
+    }
+    snapshot_free(&items);
+    return error;
+}
+
+/* Makes a new container out of a dict's content while its mutex is held, in pending ref 1, which owns it until it is whole. */
+typedef int maker(struct object *dict, const struct snapshot *items, struct object **result);
+
+static int derive(mp_dict *handle, maker *make, struct object **result)
+{
+    struct object *dict = dict_object(handle);
+    struct snapshot items;
+    int error = object_lock(dict, OBJECT_DICT);
+
+    if (error != 0)
+        return error;
+    error = snapshot_take_locked(dict, &items);
+    if (error == 0) {
+        error = make(dict, &items, result);
+        if (error == 0)
+            object_adopt(object_heap(dict), &dict->pending[1]);
+        object_release_pending(dict);
+        snapshot_free(&items);
+    }
+    object_unlock(dict);
+    return error;
+}
+
+static int make_copy(struct object *dict, const struct snapshot *items, struct object **result)
+{
+    int error = object_create_in(object_heap(dict), OBJECT_DICT, &dict->pending[1], result);
+
+    if (error != 0 || items->count == 0)
+        return error;
+    error = object_lock(*result, OBJECT_DICT);
+    if (error == 0) {
+        error = update(*result, items);
+        mutex_unlock(&(*result)->mutex); /* what died meanwhile is buried when the source is unlocked */
+    }
+    return error;
+}
+
+int mp_dict_copy(mp_dict *dict, mp_dict **copy)
+{
+    struct object *result = NULL;
+    int error = copy == NULL ? MP_EINVAL : derive(dict, make_copy, &result);
+
+    if (error == 0)
+        *copy = (mp_dict *)result;
+    return error;
+}
+
+static int make_keys(struct object *dict, const struct snapshot *items, struct object **result)
+{
+    int error = list_from_values(dict, &dict->pending[1], items->item != NULL ? &items->item[0].key : NULL,
+                                 sizeof items->item[0], items->count);
+
+    *result = heap_at(object_heap(dict), dict_get(&dict->pending[1]) & ~REF_MASK);
+    return error;
+}
+
+static int make_values(struct object *dict, const struct snapshot *items, struct object **result)
+{
+    int error = list_from_values(dict, &dict->pending[1], items->item != NULL ? &items->item[0].value : NULL,
+                                 sizeof items->item[0], items->count);
+
+    *result = heap_at(object_heap(dict), dict_get(&dict->pending[1]) & ~REF_MASK);
+    return error;
+}
+
+static int make_items(struct object *dict, const struct snapshot *items, struct object **result)
+{
+    struct heap *heap = object_heap(dict);
+    int error = list_from_values(dict, &dict->pending[1], NULL, 0, 0);
+
+    for (size_t i = 0; error == 0 && i < items->count; i++) {
+        error = list_from_values(dict, &dict->pending[2], &items->item[i].key, sizeof(mp_value), 2);
+        if (error == 0) {
+            mp_list *pair = heap_at(heap, dict_get(&dict->pending[2]) & ~REF_MASK);
+            error = mp_list_append_list(heap_at(heap, dict_get(&dict->pending[1]) & ~REF_MASK), pair);
+        }
+        ref_release(heap, &dict->pending[2]);
+    }
+    *result = heap_at(heap, dict_get(&dict->pending[1]) & ~REF_MASK);
+    return error;
+}
+
+int mp_dict_keys(mp_dict *dict, mp_list **keys)
+{
+    struct object *result = NULL;
+    int error = keys == NULL ? MP_EINVAL : derive(dict, make_keys, &result);
+
+    if (error == 0)
+        *keys = (mp_list *)result;
+    return error;
+}
+
+int mp_dict_values(mp_dict *dict, mp_list **values)
+{
+    struct object *result = NULL;
+    int error = values == NULL ? MP_EINVAL : derive(dict, make_values, &result);
+
+    if (error == 0)
+        *values = (mp_list *)result;
+    return error;
+}
+
+int mp_dict_items(mp_dict *dict, mp_list **items)
+{
+    struct object *result = NULL;
+    int error = items == NULL ? MP_EINVAL : derive(dict, make_items, &result);
+
+    if (error == 0)
+        *items = (mp_list *)result;
+    return error;
+}
