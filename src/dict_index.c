@@ -31,6 +31,54 @@ static _Atomic uint64_t *page_of(const struct object *dict, uint64_t hash)
     return block_at(dict, dict_get(&table_of(dict)[1 + number]));
 }
 
+/* ---- asking for memory ahead ---- */
+
+/* The entry of the first slot with this tag, among the next few; NULL: none. It is only a guess where there will be something to read. */
+static const void *likely_entry(const struct heap *heap, _Atomic uint64_t *first, uint64_t mask, uint64_t tag)
+{
+    for (uint64_t i = 0; i < 8; i++) {
+        uint64_t value = dict_get(&first[(tag + i) & mask]);
+
+        if (value >> 32 == tag)
+            return heap_at(heap, (value & UINT32_MAX) << 4);
+        if (value == 0)
+            break;
+    }
+    return NULL;
+}
+
+void index_prefetch(const struct object *dict, const struct key *keys, size_t count)
+{
+    const struct heap *heap = object_heap(dict);
+    _Atomic uint64_t *first[INDEX_PREFETCH];
+    uint64_t version, end = dict_get(&heap->size), mask;
+
+    if (!object_read_begin(dict, &version))
+        return;
+    uint64_t table = dict_get(&dict->root[1]);
+    mask = dict_word(dict, DICT_SLOTS) - 1;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t tag = index_tag(keys[i].hash), word = index_page_word(dict, table, tag);
+
+        if (table == 0 || word >= end)
+            return;
+        uint64_t page = dict_get(heap_at(heap, word));
+        /* As in dict_find_unlocked(): only then is it one. A page stays readable when it is one no more. */
+        if (!object_read_valid(dict, version))
+            return;
+        first[i] = (_Atomic uint64_t *)heap_at(heap, page) + 2;
+        __builtin_prefetch((void *)&first[i][tag & mask]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char *entry = likely_entry(heap, first[i], mask, index_tag(keys[i].hash));
+
+        if (entry != NULL) {
+            __builtin_prefetch(entry);
+            __builtin_prefetch(entry + sizeof(struct entry) - 1);
+        }
+    }
+}
+
 /* ---- how large ---- */
 
 /* So many of a page's slots may be in use. */

@@ -20,6 +20,8 @@ static int keep(mp_value *value, bool present, void *arg)
 
 static void refuses_to_read(mp_dict *dict)
 {
+    const mp_value one_key = mp_str("a");
+
     REFUSES(mp_dict_get_bool(dict, "a", &out.flag), MP_EINVAL);
     REFUSES(mp_dict_get_int(dict, "a", &out.integer), MP_EINVAL);
     REFUSES(mp_dict_get_float(dict, "a", &out.real), MP_EINVAL);
@@ -29,6 +31,7 @@ static void refuses_to_read(mp_dict *dict)
     REFUSES(mp_dict_get_list(dict, "a", &out.list), MP_EINVAL);
     REFUSES(mp_dict_get(dict, mp_str("a"), &out.value), MP_EINVAL);
     REFUSES(mp_dict_get_default(dict, mp_str("b"), mp_int(1), &out.value), MP_EINVAL);
+    REFUSES(mp_dict_get_many(dict, &one_key, &out.value, 1, &out.size), MP_EINVAL);
     REFUSES(mp_dict_has(dict, "a", &out.flag), MP_EINVAL);
     REFUSES(mp_dict_contains(dict, mp_str("a"), &out.flag), MP_EINVAL);
     REFUSES(mp_dict_length(dict, &out.size), MP_EINVAL);
@@ -46,6 +49,9 @@ static void refuses_to_read(mp_dict *dict)
 
 static void refuses_to_write(mp_dict *dict)
 {
+    const mp_value one_key = mp_str("a"), one_value = mp_int(2);
+
+    REFUSES(mp_dict_set_many(dict, &one_key, &one_value, 1, &out.size), MP_EINVAL);
     REFUSES(mp_dict_set_none(dict, "a"), MP_EINVAL);
     REFUSES(mp_dict_set_bool(dict, "a", true), MP_EINVAL);
     REFUSES(mp_dict_set_int(dict, "a", 2), MP_EINVAL);
@@ -294,6 +300,8 @@ static void containers_of_another_manager(void **state)
     refuses_value(mp_list_value(stock.foreign_list), MP_EFOREIGN);
     REFUSES(mp_dict_set_dict(stock.dict, "a", stock.foreign_dict), MP_EFOREIGN);
     REFUSES(mp_dict_set_list(stock.dict, "a", stock.foreign_list), MP_EFOREIGN);
+    mp_value key = mp_str("a"), value = mp_list_value(stock.foreign_list);
+    HOLDS(mp_dict_set_many(stock.dict, &key, &value, 1, NULL) == MP_EFOREIGN);
     assert_int_equal(mp_manager_dict(stock.other, &mixed), 0);
     assert_int_equal(mp_dict_set_int(mixed, "new", 1), 0);
     assert_int_equal(mp_dict_set_list(mixed, "list", stock.foreign_list), 0);
@@ -423,6 +431,8 @@ static int use_inside(mp_value *value, bool present, void *arg)
     REFUSES(mp_dict_setdefault(dict, mp_str("new"), mp_none(), &out.value), MP_EDEADLK);
     REFUSES(mp_dict_compare_and_swap(dict, mp_str("a"), mp_int(1), mp_int(2)), MP_EDEADLK);
     REFUSES(mp_dict_move(dict, mp_str("a"), mp_str("b")), MP_EDEADLK);
+    mp_value one_key = mp_str("a"), one_value = mp_int(2);
+    HOLDS(mp_dict_set_many(dict, &one_key, &one_value, 1, NULL) == MP_EDEADLK);
     REFUSES(mp_dict_apply(dict, mp_str("a"), keep, NULL), MP_EDEADLK);
     REFUSES(mp_dict_clear(dict), MP_EDEADLK);
     REFUSES(mp_dict_copy(dict, &out.dict), MP_EDEADLK);

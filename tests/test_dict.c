@@ -178,6 +178,69 @@ static void applies_a_function(void **state)
     assert_int_equal(mp_dict_apply(dict, mp_str("n"), reenter, dict), MP_EDEADLK);
 }
 
+/* More than one group of keys, some there and some not, of every kind. */
+static void many_keys_at_once(void **state)
+{
+    enum { COUNT = 150 };
+    static char text[COUNT][64];
+    mp_value keys[COUNT], values[COUNT], found[COUNT];
+    size_t done = 0, present = 0;
+    (void)state;
+
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(text[i], sizeof text[i], i % 2 == 0 ? "%d" : "the key of number %d that is long", i);
+        keys[i] = i % 5 == 0 ? mp_int(i) : mp_str(text[i]);
+        values[i] = i % 3 == 0 ? mp_int(i) : i % 3 == 1 ? mp_str(text[i]) : mp_none();
+    }
+    assert_int_equal(mp_dict_set_many(dict, keys, values, COUNT, &done), 0);
+    assert_int_equal(done, COUNT);
+    assert_int_equal(mp_dict_length(dict, &done), 0);
+    assert_int_equal(done, COUNT);
+    assert_int_equal(mp_dict_remove(dict, keys[77]), 0);
+    assert_int_equal(mp_dict_get_many(dict, keys, found, COUNT, &present), 0);
+    assert_int_equal(present, COUNT - 1);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(found[i].type, i == 77 ? MP_NONE : values[i].type);
+        if (found[i].type == MP_STR)
+            assert_string_equal(found[i].as.str, text[i]);
+        if (found[i].type == MP_INT)
+            assert_int_equal(found[i].as.integer, i);
+        mp_value_free(&found[i]);
+    }
+    /* In turn: the last value of a key that comes twice counts. */
+    assert_int_equal(
+        mp_dict_set_many(dict, (mp_value[]){mp_int(0), mp_int(0)}, (mp_value[]){mp_int(1), mp_int(2)}, 2, NULL), 0);
+    assert_int_equal(mp_dict_get_many(dict, (mp_value[]){mp_int(0)}, found, 1, NULL), 0);
+    assert_int_equal(found[0].as.integer, 2);
+    assert_int_equal(mp_dict_get_many(dict, NULL, NULL, 0, &present), 0);
+    assert_int_equal(present, 0);
+    assert_int_equal(mp_dict_set_many(dict, NULL, NULL, 0, NULL), 0);
+}
+
+static void many_keys_one_of_them_bad(void **state)
+{
+    mp_value keys[3] = {mp_str("a"), mp_str("b"), mp_dict_value(dict)}, values[3] = {mp_int(1), mp_str("x"), mp_int(3)};
+    mp_value bad = {.type = MP_STR}, found[3] = {mp_int(9), mp_int(9), mp_int(9)};
+    size_t done = 9;
+    (void)state;
+
+    assert_int_equal(mp_dict_set_many(dict, keys, values, 3, &done), MP_ETYPE);
+    assert_int_equal(done, 2);
+    assert_json(dict, "{\"a\": 1, \"b\": \"x\"}");
+    assert_int_equal(mp_dict_get_many(dict, keys, found, 3, &done), MP_ETYPE);
+    assert_int_equal(done, 2);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(found[i].type, MP_NONE);
+    values[1] = bad;
+    assert_int_equal(mp_dict_set_many(dict, (mp_value[]){mp_str("c"), mp_str("d")}, values, 2, &done), MP_EINVAL);
+    assert_int_equal(done, 1);
+    assert_json(dict, "{\"a\": 1, \"b\": \"x\", \"c\": 1}");
+    assert_int_equal(mp_dict_get_many(dict, NULL, found, 1, NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_get_many(dict, keys, NULL, 1, NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_set_many(dict, NULL, values, 1, NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_set_many(dict, keys, NULL, 1, NULL), MP_EINVAL);
+}
+
 static void whole_dicts(void **state)
 {
     mp_dict *other, *copy;
@@ -757,6 +820,8 @@ int main(void)
         TEST(removes_in_every_way),
         TEST(atomic_forms),
         TEST(applies_a_function),
+        TEST(many_keys_at_once),
+        TEST(many_keys_one_of_them_bad),
         TEST(whole_dicts),
         TEST(nested_containers_are_shared),
         TEST(prints_valid_json),

@@ -44,6 +44,18 @@ static void full_1024(void)
     numbers(0, 1024);
 }
 
+/* One more entry, and the index's only page is split. */
+static void page_to_split(void)
+{
+    numbers(0, 1638);
+}
+
+/* The same of the seventh; the table of pages is to grow as well. */
+static void table_to_grow(void)
+{
+    numbers(0, 6550);
+}
+
 static void full_8192(void)
 {
     numbers(0, 8 * 1024);
@@ -300,6 +312,20 @@ static void apply_missing(void)
     MUST(mp_dict_apply(scene.dict, mp_str("new"), append_to, NULL));
 }
 
+/* ---- many keys ---- */
+
+static void set_two(void)
+{
+    mp_value keys[2] = {mp_str("b"), mp_str(LONG_KEY "2")}, values[2] = {mp_str(text_of(90)), mp_str(text_of(30))};
+
+    MUST(mp_dict_set_many(scene.dict, keys, values, 2, NULL));
+}
+
+static void set_first(void)
+{
+    MUST(mp_dict_set_str(scene.dict, "b", text_of(90)));
+}
+
 /* ---- whole dicts ---- */
 
 static void update(void)
@@ -362,6 +388,8 @@ static const struct operation operations[] = {
     {"dict.insert_grow_segment", eight, insert_long_key, NULL, NULL},
     {"dict.insert_new_segment", full_1024, insert_number, NULL, NULL},
     {"dict.insert_grow_directory", full_8192, insert_number, NULL, NULL},
+    {"dict.insert_split_page", page_to_split, insert_number, NULL, NULL},
+    {"dict.insert_grow_table", table_to_grow, insert_number, NULL, NULL},
     {"dict.insert_compact", mostly_removed, insert_number, NULL, NULL},
     {"dict.insert_rehash", many_tombstones, insert_number, NULL, NULL},
     {"dict.overwrite_int_by_int", some, overwrite_int_by_int, NULL, NULL},
@@ -400,6 +428,7 @@ static const struct operation operations[] = {
     {"dict.move_over", nested, move_over, NULL, NULL},
     {"dict.apply", some, apply, NULL, NULL},
     {"dict.apply_missing", eight, apply_missing, NULL, NULL},
+    {"dict.set_many", some, set_two, set_first, NULL},
     {"dict.update", with_other, update, NULL, NULL},
     {"dict.update_large", with_large_other, update, NULL, NULL},
     {"dict.copy", with_other, copy, NULL, NULL},
