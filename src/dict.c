@@ -259,11 +259,12 @@ static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, cons
     if (!object_is(handle, OBJECT_DICT) || text == NULL)
         return MP_EINVAL;
     struct object *dict = dict_object(handle);
-    struct entry *entry = dict_lock_plain(dict, text, strlen(text), (uint64_t)type);
+    pthread_mutex_t *guard;
+    struct entry *entry = dict_lock_plain(dict, text, strlen(text), (uint64_t)type, &guard);
     if (entry == NULL)
         return set_short(handle, text, value);
     atomic_store_explicit(&entry->value.body, body, memory_order_release);
-    object_unlock(dict);
+    dict_unlock_plain(dict, guard);
     return 0;
 }
 

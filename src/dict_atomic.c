@@ -52,13 +52,14 @@ int mp_dict_add_int(mp_dict *handle, const char *text, int64_t delta, int64_t *n
     if (!object_is(handle, OBJECT_DICT) || text == NULL)
         return MP_EINVAL;
     struct object *dict = dict_object(handle);
-    struct entry *entry = dict_lock_plain(dict, text, strlen(text), MP_INT);
+    pthread_mutex_t *guard;
+    struct entry *entry = dict_lock_plain(dict, text, strlen(text), MP_INT, &guard);
     if (entry == NULL)
         return add_short(handle, text, delta, now);
     bool over = __builtin_add_overflow((int64_t)dict_get(&entry->value.body), delta, &sum);
     if (!over)
         atomic_store_explicit(&entry->value.body, (uint64_t)sum, memory_order_release);
-    object_unlock(dict);
+    dict_unlock_plain(dict, guard);
     if (!over && now != NULL)
         *now = sum;
     return over ? MP_EOVERFLOW : 0;

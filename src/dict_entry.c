@@ -4,7 +4,7 @@
 
 static int read_locked(struct object *dict, const struct key *key, dict_reader *read, void *out)
 {
-    int error = object_lock(dict, OBJECT_DICT);
+    int error = object_lock_alone(dict, OBJECT_DICT);
 
     if (error != 0)
         return error;
@@ -98,7 +98,7 @@ int dict_store(struct object *dict, const struct key *key, const mp_value *value
     return entry != NULL ? dict_replace(dict, entry, value) : dict_insert(dict, key, value);
 }
 
-/* Takes the mutex and finds a key's entry, NULL if there is none. Looks before it has the mutex, so that writers of different keys
+/* Looks before it has the mutex, so that writers of different keys
  * wait for memory at the same time and not one after the other; what it finds counts if the version is still the same. */
 int dict_lock_and_find(struct object *dict, const struct key *key, struct entry **entry)
 {
@@ -108,8 +108,14 @@ int dict_lock_and_find(struct object *dict, const struct key *key, struct entry 
 
     if (found)
         *entry = dict_find_unlocked(heap, dict, key, false, version);
-    int error = object_lock(dict, OBJECT_DICT);
-    if (error == 0 && (!found || !object_read_valid(dict, version)))
+    int error = object_lock_alone(dict, OBJECT_DICT);
+    if (error != 0)
+        return error;
+    if (!found || !object_read_valid(dict, version))
         *entry = dict_find(heap, dict, key, NULL);
+    if (*entry != NULL)
+        error = stripes_hold_one(dict, key->hash);
+    if (error != 0)
+        object_unlock(dict);
     return error;
 }

@@ -2,12 +2,13 @@
  * files beside it, is made of this.
  *
  * Readers take no mutex. Writers of one dict take turns under its mutex; an integer that takes an integer's place (and a float
- * a float's) is one word, stored at once, and readers need not even notice. All other changes go through the undo log, with the
- * version odd meanwhile. */
+ * a float's) is one word, stored at once, and readers need not even notice: for that the key's stripe is enough, where the dict has
+ * stripes. All other changes go through the undo log, with the version odd meanwhile. */
 #ifndef DICT_ENTRY_H
 #define DICT_ENTRY_H
 
 #include "dict_table.h"
+#include "stripes.h"
 
 /* A reader that has lost so often takes the mutex: somebody keeps writing, or died or was stopped while writing. */
 #define READ_TRIES 64
@@ -46,27 +47,43 @@ int dict_replace(struct object *dict, struct entry *entry, const mp_value *value
 int dict_insert(struct object *dict, const struct key *key, const mp_value *value);
 int dict_store(struct object *dict, const struct key *key, const mp_value *value);
 
-/* Takes the mutex and finds a key's entry, NULL if there is none. */
+/* Takes the mutex alone and finds a key's entry, NULL if there is none; takes its stripe if there is one. */
 int dict_lock_and_find(struct object *dict, const struct key *key, struct entry **entry);
-/* Finds the entry of a short key whose value is of type `head`, and takes the mutex. NULL: something else was the case, and the mutex is not held.
- * Short, as get_words_at_once() is. */
-static inline __attribute__((always_inline)) struct entry *dict_lock_plain(struct object *dict, const char *text,
-                                                                           size_t size, uint64_t head)
+/* Finds the entry of a short key whose value is of type `head`, and takes what guards it while its value's body is replaced: the key's
+ * stripe, or the mutex of a dict that has none. NULL: something else was the case, and nothing is held. Short, as get_words_at_once() is. */
+static inline __attribute__((always_inline)) struct entry *
+dict_lock_plain(struct object *dict, const char *text, size_t size, uint64_t head, pthread_mutex_t **guard)
 {
-    const struct heap *heap = object_heap(dict);
     struct key key;
     uint64_t version;
 
     if (size > KEY_INLINE || !object_read_begin(dict, &version))
         return NULL;
-    key_prepare_short(heap, MP_STR, text, size, &key);
-    struct entry *entry = dict_find_unlocked(heap, dict, &key, true, version);
-    if (entry == NULL || !object_read_valid(dict, version) || object_lock(dict, OBJECT_DICT) != 0)
+    key_prepare_short(object_heap(dict), MP_STR, text, size, &key);
+    struct entry *entry = dict_find_unlocked(object_heap(dict), dict, &key, true, version);
+    uint64_t striped = atomic_load_explicit(&dict->striped, memory_order_acquire);
+    if (entry == NULL || !object_read_valid(dict, version))
         return NULL;
-    if (object_read_valid(dict, version) && dict_get(&entry->value.head) == head)
+    *guard = striped ? stripe_of(dict, key.hash) : &dict->mutex;
+    int number = pthread_mutex_trylock(*guard);
+    if (number != 0 &&
+        (striped ? stripe_lock_later(*guard, number) : object_lock_alone_later(dict, OBJECT_DICT, number)) != 0)
+        return NULL;
+    /* Whoever takes the entry away, or moves it, needs what we hold: it is there, and stays, if nothing has changed since it was found. */
+    if (object_read_valid(dict, version) && dict_get(&entry->value.head) == head &&
+        dict_get(&dict->striped) == striped && dict_get(&dict->magic) == OBJECT_DICT)
         return entry;
-    object_unlock(dict);
+    mutex_unlock(*guard);
     return NULL;
+}
+
+static inline void dict_unlock_plain(struct object *dict, pthread_mutex_t *guard)
+{
+    struct heap *heap = object_heap(dict);
+
+    mutex_unlock(guard);
+    if (dict_get(&heap->dead) != 0)
+        object_bury_dead(heap);
 }
 
 #endif

@@ -198,7 +198,7 @@ static int next_batch(mp_dict_iter *iter)
         iter->epoch = epoch;
         iter->last = last;
     }
-    int error = object_lock(iter->dict, OBJECT_DICT);
+    int error = object_lock_alone(iter->dict, OBJECT_DICT);
     if (error != 0)
         return error;
     error = fill_batch(iter);

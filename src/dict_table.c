@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ref_table.h"
+#include "stripes.h"
 
 #define FIRST_SEGMENT 8
 /* No dict has more entries: so many that nothing that is computed from their number overflows. */
@@ -146,8 +147,10 @@ static int rebuild(struct object *dict, uint64_t more)
 {
     uint64_t live = dict_word(dict, DICT_LIVE);
     struct index_shape shape;
-    int error = new_segments(dict, live + more);
+    int error = stripes_hold_all(dict); /* nobody may change what has been copied */
 
+    if (error == 0)
+        error = new_segments(dict, live + more);
     if (error == 0)
         error = index_build(dict, live + more, &shape);
     if (error == 0)

@@ -7,7 +7,13 @@
  * recurses, however deep containers are nested. */
 #include "object.h"
 
+#include <errno.h>
 #include <mp.h>
+
+#include "stripes.h"
+
+/* An object gets stripes when somebody has had to wait for its mutex so often. */
+#define MEETINGS 32
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -208,9 +214,11 @@ static bool bury(struct heap *heap, struct object *object)
         error = object_repair(object);
     if (error != 0)
         return false;
+    put(&object->held, 0);
     heap_settle(heap); /* that it is dead may be a step not committed */
-    if (get(&object->magic) == OBJECT_DEAD) {
+    if (get(&object->magic) == OBJECT_DEAD && (error = stripes_hold_all(object)) == 0) {
         clear_content(heap, object);
+        stripes_end(object);
         error = heap_lock(heap);
         if (error == 0) {
             unlink_dead(heap, object);
@@ -263,7 +271,7 @@ bool object_is_after_all(const struct object *object, uint64_t magic)
     return get(&object->magic) == magic;
 }
 
-int object_lock_later(struct object *object, uint64_t magic, int number)
+static int lock_mutex(struct object *object, uint64_t magic, int number)
 {
     int error = number == 0 ? 0 : mutex_lock_later(&object->mutex, DEADLINE_NEVER, number);
 
@@ -279,6 +287,39 @@ int object_lock_later(struct object *object, uint64_t magic, int number)
         }
     }
     return 0;
+}
+
+int object_lock_alone_later(struct object *object, uint64_t magic, int number)
+{
+    int error = lock_mutex(object, magic, number);
+
+    if (error != 0)
+        return error;
+    put(&object->held, 0); /* whatever a dead holder held, we hold nothing */
+    if (number == EBUSY && magic == OBJECT_DICT && get(&object->striped) == 0) {
+        put(&object->met, get(&object->met) + 1);
+        if (get(&object->met) >= MEETINGS)
+            stripes_make(object);
+    }
+    return 0;
+}
+
+int object_lock_later(struct object *object, uint64_t magic, int number)
+{
+    int error = object_lock_alone_later(object, magic, number);
+
+    if (error == 0) {
+        error = stripes_hold_all(object);
+        if (error != 0)
+            mutex_unlock(&object->mutex);
+    }
+    return error;
+}
+
+void object_unlock_striped(struct object *object)
+{
+    stripes_release(object);
+    mutex_unlock(&object->mutex);
 }
 
 static _Thread_local const struct callback *innermost;

@@ -83,6 +83,8 @@ struct object {
      * and so own nothing. */
     _Atomic uint64_t root[OBJECT_ROOTS];
     _Atomic uint64_t word[6]; /* zeroed when it is made */
+    _Atomic uint64_t
+        striped; /* 1: its stripes are in use, see stripes.h; changed under the mutex, and back when it is buried */
 
     /* Guarded by the heap's mutex. magic is changed under that one as well. */
     _Atomic uint64_t refs;     /* refs of kind REF_OBJECT to it */
@@ -91,7 +93,10 @@ struct object {
     _Atomic uint64_t next;     /* in heap.spare or heap.dead */
     uint64_t block;            /* the block it lies in; written once */
 
-    pthread_mutex_t mutex; /* guards the content and what follows */
+    pthread_mutex_t mutex;    /* guards the content and what follows */
+    _Atomic uint64_t held;    /* which stripes the holder of the mutex holds */
+    _Atomic uint64_t met;     /* how often somebody had to wait for the mutex */
+    _Atomic uint64_t stripes; /* owns their block; 0: none yet */
     _Atomic uint64_t pending[OBJECT_PENDING];
     struct undo undo;
 };
@@ -127,17 +132,31 @@ int object_retain(struct object *object, _Atomic uint64_t *slot);
 /* Gives up the handle. MP_EINVAL when it was given up before. */
 int object_free(struct object *object, uint64_t magic);
 
-/* When the mutex is not to be had at once, for the reason that pthread_mutex_trylock() gave; or it was, and the object has died. */
+/* What the two below do when the mutex is not to be had at once, for the reason that pthread_mutex_trylock() gave, or the object has
+ * died or is striped. */
 int object_lock_later(struct object *object, uint64_t magic, int number);
-/* Takes the mutex of a live object of that kind and repairs what a dead predecessor left. MP_EINVAL, MP_EDEADLK. */
+int object_lock_alone_later(struct object *object, uint64_t magic, int number);
+/* Takes the mutex of a live object of that kind, and its stripes, and repairs what a dead predecessor left. MP_EINVAL, MP_EDEADLK. */
 static inline int object_lock(struct object *object, uint64_t magic)
 {
     if (!object_is(object, magic))
         return MP_EINVAL;
     int number = pthread_mutex_trylock(&object->mutex);
-    if (number == 0 && atomic_load_explicit(&object->magic, memory_order_relaxed) == magic)
+    if (number == 0 && atomic_load_explicit(&object->magic, memory_order_relaxed) == magic &&
+        atomic_load_explicit(&object->striped, memory_order_relaxed) == 0)
         return 0;
     return object_lock_later(object, magic, number);
+}
+/* The same without the stripes: words that lie in their place may be replaced by others. */
+static inline int object_lock_alone(struct object *object, uint64_t magic)
+{
+    if (!object_is(object, magic))
+        return MP_EINVAL;
+    int number = pthread_mutex_trylock(&object->mutex);
+    if (number == 0 && atomic_load_explicit(&object->magic, memory_order_relaxed) == magic &&
+        atomic_load_explicit(&object->striped, memory_order_relaxed) == 0)
+        return 0;
+    return object_lock_alone_later(object, magic, number);
 }
 /* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. MP_ECORRUPT: its undo
  * log is damaged; the mutex is given up, and everybody gets that from now on. */
@@ -148,12 +167,17 @@ bool object_take_back(struct object *object);
 void object_finish_repair(struct object *object);
 /* Releases dead objects' content. */
 void object_bury_dead(struct heap *heap);
+/* Gives up the stripes that are held, too. */
+void object_unlock_striped(struct object *object);
 /* Also releases dead objects' content, if there are any. */
 static inline void object_unlock(struct object *object)
 {
     struct heap *heap = object_heap(object);
 
-    mutex_unlock(&object->mutex);
+    if (atomic_load_explicit(&object->striped, memory_order_relaxed) != 0)
+        object_unlock_striped(object);
+    else
+        mutex_unlock(&object->mutex);
     if (atomic_load_explicit(&heap->dead, memory_order_relaxed) != 0)
         object_bury_dead(heap);
 }

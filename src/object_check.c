@@ -11,6 +11,7 @@
 
 #include "content_check.h"
 #include "object.h"
+#include "stripes.h"
 #include "platform.h"
 
 #define PATIENCE (30 * INT64_C(1000000000))
@@ -218,7 +219,7 @@ static bool is_blank(const struct object *object)
 
     for (size_t i = 0; i < sizeof object->word / sizeof object->word[0]; i++)
         words |= get(&object->word[i]);
-    return words == 0 && owns_nothing(object);
+    return (words | get(&object->striped)) == 0 && owns_nothing(object);
 }
 
 static bool kind_is_sound(struct check *check, const struct object *object)
@@ -253,7 +254,10 @@ static void mark_object(struct check *check, struct object *object)
         mark_at(check, get(&object->root[i]), IN_OBJECT);
     for (int i = 0; i < OBJECT_PENDING; i++)
         mark_at(check, get(&object->pending[i]), IN_OBJECT);
-    if ((more & REF_MASK) != REF_BLOCK)
+    if ((more & REF_MASK) != REF_BLOCK || (get(&object->stripes) & REF_MASK) != REF_BLOCK)
+        check->corrupt = true;
+    mark_at(check, get(&object->stripes), IN_OBJECT);
+    if (!check->corrupt && !stripes_are_sound(object))
         check->corrupt = true;
     mark_at(check, more, IN_OBJECT);
     if (!check->corrupt && more != 0)

@@ -1,0 +1,119 @@
+#include "stripes.h"
+
+/* What object.held says: nothing, all of them, or HELD_ONE and the number of the one. Written by who holds the object's mutex, and for
+ * him alone. */
+enum { HELD_NONE, HELD_ALL, HELD_ONE };
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void put(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+int stripe_lock_later(pthread_mutex_t *stripe, int number)
+{
+    int error = mutex_lock_later(stripe, DEADLINE_NEVER, number);
+
+    if (error == MP_EOWNERDEAD) {
+        mutex_repaired(stripe);
+        error = 0;
+    }
+    return error;
+}
+
+static int lock(pthread_mutex_t *stripe)
+{
+    int number = pthread_mutex_trylock(stripe);
+
+    return number == 0 ? 0 : stripe_lock_later(stripe, number);
+}
+
+/* The block is owned by object.stripes from the step that takes it on. Its mutexes are made before `ready` says so; who dies before
+ * leaves it to the next, and nobody has used them. */
+void stripes_make(struct object *object)
+{
+    if (get(&object->stripes) == 0) {
+        if (heap_alloc(object_heap(object), sizeof(struct stripes) + 63, &object->stripes) != 0)
+            return;
+        put(&stripes_of(object)->ready, 0);
+    }
+    struct stripes *stripes = stripes_of(object);
+    for (int i = 0; get(&stripes->ready) == 0 && i < STRIPES; i++) {
+        if (mutex_init(&stripes->stripe[i].mutex) != 0)
+            return;
+    }
+    put(&object->held, HELD_NONE);
+    atomic_store_explicit(&stripes->ready, 1, memory_order_release);
+    atomic_store_explicit(&object->striped, 1, memory_order_release);
+}
+
+int stripes_hold_all(struct object *object)
+{
+    if (get(&object->striped) == 0 || get(&object->held) == HELD_ALL)
+        return 0;
+    for (int i = 0; i < STRIPES; i++) {
+        int error = lock(&stripes_of(object)->stripe[i].mutex);
+
+        while (error != 0 && i-- > 0)
+            mutex_unlock(&stripes_of(object)->stripe[i].mutex);
+        if (error != 0)
+            return error;
+    }
+    put(&object->held, HELD_ALL);
+    return 0;
+}
+
+int stripes_hold_one(struct object *object, uint64_t hash)
+{
+    if (get(&object->striped) == 0 || get(&object->held) == HELD_ALL)
+        return 0;
+    pthread_mutex_t *stripe = stripe_of(object, hash);
+    int error = lock(stripe);
+    if (error == 0)
+        put(&object->held, HELD_ONE + (uint64_t)((struct stripe *)stripe - stripes_of(object)->stripe));
+    return error;
+}
+
+void stripes_release(struct object *object)
+{
+    struct stripe *stripe = stripes_of(object)->stripe;
+    uint64_t held = get(&object->held);
+
+    put(&object->held, HELD_NONE);
+    if (held >= HELD_ONE)
+        mutex_unlock(&stripe[held - HELD_ONE].mutex);
+    for (int i = 0; held == HELD_ALL && i < STRIPES; i++)
+        mutex_unlock(&stripe[i].mutex);
+}
+
+void stripes_end(struct object *object)
+{
+    put(&object->met, 0);
+    if (get(&object->striped) == 0)
+        return;
+    put(&object->striped, 0);
+    undo_order();
+    stripes_release(object);
+}
+
+bool stripes_are_sound(const struct object *object)
+{
+    uint64_t block = get(&object->stripes), striped = get(&object->striped);
+
+    if (block == 0)
+        return striped == 0;
+    if (striped > 1 || heap_block_size(object_heap(object), block) < sizeof(struct stripes) + 63)
+        return false;
+    const struct stripes *stripes = stripes_of(object);
+    if (get(&stripes->ready) != 1)
+        return striped == 0;
+    for (int i = 0; i < STRIPES; i++) {
+        if (mutex_check(&stripes->stripe[i].mutex) != 0)
+            return false;
+    }
+    return true;
+}
