@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 
+/* Flushes stdout and stderr. What holds nothing is not touched: after a fork each page written is copied. */
+void process_flush(void);
 /* Ends the calling process as a child of the library ends: at_end functions, stdout and stderr flushed, _exit(code). */
 _Noreturn void process_leave(int code);
 /* In the child of a fork: makes it the current process, and the one that forked it the parent process. `name` is kept,
