@@ -153,22 +153,36 @@ static int mount_cpus(const char *line, const struct hierarchy *hierarchy, const
     return chain_cpus(mount, below(hierarchy->group, top), hierarchy->unified);
 }
 
-static int hierarchy_cpus(const struct hierarchy *hierarchy, const char *proc, const char *root)
+/* A file's lines, each ended by a NUL. */
+struct lines {
+    char *first, *end; /* NULL: cannot be read */
+};
+
+static struct lines read_lines(const char *folder, const char *name)
 {
     char path[PATH_MAX];
-    char *line = NULL;
+    struct lines lines = {NULL, NULL};
     size_t size = 0;
-    int cpus = INT_MAX;
-    FILE *file;
 
-    snprintf(path, sizeof path, "%s/mountinfo", proc);
-    file = fopen(path, "re");
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "re");
     if (file == NULL)
-        return INT_MAX;
-    while (getline(&line, &size, file) > 0)
-        cpus = smaller(cpus, mount_cpus(line, hierarchy, root));
-    free(line);
+        return lines;
+    ssize_t length = getdelim(&lines.first, &size, '\0', file); /* there is no NUL in it */
     fclose(file);
+    if (length > 0)
+        lines.end = lines.first + length;
+    for (char *at = lines.first; length > 0 && (at = strchr(at, '\n')) != NULL;)
+        *at++ = '\0';
+    return lines;
+}
+
+static int hierarchy_cpus(const struct hierarchy *hierarchy, const struct lines *mounts, const char *root)
+{
+    int cpus = INT_MAX;
+
+    for (const char *line = mounts->first; line < mounts->end; line += strlen(line) + 1)
+        cpus = smaller(cpus, mount_cpus(line, hierarchy, root));
     return cpus;
 }
 
@@ -190,23 +204,17 @@ static bool parse_group(char *line, struct hierarchy *hierarchy)
 
 int cgroup_cpus(const char *proc, const char *root)
 {
-    char path[PATH_MAX];
+    struct lines groups = read_lines(proc, "cgroup"), mounts = read_lines(proc, "mountinfo");
     struct hierarchy hierarchy;
-    char *line = NULL;
-    size_t size = 0;
     int cpus = INT_MAX;
-    FILE *file;
 
-    snprintf(path, sizeof path, "%s/cgroup", proc);
-    file = fopen(path, "re");
-    if (file == NULL)
-        return INT_MAX;
-    while (getline(&line, &size, file) > 0) {
+    for (char *line = groups.first, *next; line < groups.end; line = next) {
+        next = line + strlen(line) + 1;
         if (parse_group(line, &hierarchy))
-            cpus = smaller(cpus, hierarchy_cpus(&hierarchy, proc, root));
+            cpus = smaller(cpus, hierarchy_cpus(&hierarchy, &mounts, root));
     }
-    free(line);
-    fclose(file);
+    free(groups.first);
+    free(mounts.first);
     return cpus;
 }
 
