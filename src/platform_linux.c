@@ -399,9 +399,22 @@ void random_bytes(void *buffer, size_t size)
     }
 }
 
+/* prctl() with one argument. That function lies in a page of the C library's that a forked child has not mapped yet: to fetch it
+ * would be the dearest thing that many a child does. */
+static void control_process(int option, unsigned long argument)
+{
+#ifdef __x86_64__
+    long number = SYS_prctl;
+
+    __asm__ volatile("syscall" : "+a"(number) : "D"((long)option), "S"(argument) : "rcx", "r11", "memory");
+#else
+    prctl(option, argument, 0, 0, 0);
+#endif
+}
+
 void death_signal(int signal)
 {
-    prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0);
+    control_process(PR_SET_PDEATHSIG, (unsigned long)signal);
 }
 
 int hangup_signal_prepare(int fd, int signal)
@@ -423,15 +436,7 @@ bool on_main_thread(void)
 
 void process_title(const char *name)
 {
-#ifdef __x86_64__
-    /* prctl() does nothing else, but lies in a page of the C library's that a forked child has not mapped yet. To fetch that one
-     * would be the dearest thing the child does. */
-    long number = SYS_prctl;
-
-    __asm__ volatile("syscall" : "+a"(number) : "D"(PR_SET_NAME), "S"(name) : "rcx", "r11", "memory");
-#else
-    prctl(PR_SET_NAME, name, 0, 0, 0);
-#endif
+    control_process(PR_SET_NAME, (unsigned long)(uintptr_t)name);
 }
 
 bool stream_is_empty(FILE *stream)

@@ -4,7 +4,6 @@
 #include <mp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,9 +11,11 @@
 #include "lifecycle.h"
 #include "platform.h"
 #include "pool.h"
+#include "process.h"
 
 #define START_LOOK_NS INT64_C(10000000)
 #define PATIENCE_NS INT64_C(500000000)
+#define CPUS_STAY_NS INT64_C(1000000000)
 /* Looks this often for the keeper's end when there is no pidfd to wait for. */
 #define BLIND_LOOK_MS 5
 
@@ -140,6 +141,26 @@ int pool_refusal(mp_pool *pool)
 
 /* ---- making ---- */
 
+static _Atomic int64_t cpus_counted; /* when */
+static _Atomic int cpus_then;
+
+static int count_cpus(void)
+{
+    int count = mp_usable_cpu_count();
+
+    atomic_store(&cpus_then, count);
+    atomic_store(&cpus_counted, clock_now());
+    return count;
+}
+
+/* For who only wonders whether spinning pays. Counting reads a dozen files, for which one pool after the other should not wait. */
+static int cpus_lately(void)
+{
+    int64_t counted = atomic_load(&cpus_counted);
+
+    return counted != 0 && clock_now() - counted < CPUS_STAY_NS ? atomic_load(&cpus_then) : count_cpus();
+}
+
 static int make_heap(mp_pool **result, uint32_t workers)
 {
     struct heap *heap;
@@ -175,7 +196,6 @@ static int fill_in(mp_pool *pool, uint32_t workers, const mp_pool_options *optio
 
     shared->workers = workers;
     shared->sets = (workers + 63) / 64;
-    shared->cpus = (uint32_t)mp_usable_cpu_count();
     if (options != NULL) {
         shared->initializer = options->initializer;
         shared->initializer_arg = options->initializer_arg;
@@ -196,8 +216,8 @@ static int fork_keeper(mp_pool *pool)
 {
     sigset_t all, mask;
 
-    fflush(stdout);
-    fflush(stderr);
+    process_prepare();
+    process_flush();
     /* None of the caller's signal handlers may run in the keeper. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &mask);
@@ -301,7 +321,7 @@ int mp_pool_create(mp_pool **result, int workers, const mp_pool_options *options
     if (result == NULL || error != 0)
         return MP_EINVAL;
     if (workers == 0)
-        workers = mp_usable_cpu_count();
+        workers = count_cpus();
     if (workers > MP_POOL_MAX_WORKERS)
         workers = MP_POOL_MAX_WORKERS;
     lifecycle_register(LIFECYCLE_POOL, terminate_all, after_fork);
@@ -311,8 +331,10 @@ int mp_pool_create(mp_pool **result, int workers, const mp_pool_options *options
     error = fill_in(pool, (uint32_t)workers, options);
     if (error == 0)
         error = fork_keeper(pool);
-    if (error == 0)
+    if (error == 0) {
+        atomic_store(&pool->shared.cpus, (uint32_t)cpus_lately());
         error = wait_for_start(pool);
+    }
     if (error != 0) {
         release(pool);
         return error;

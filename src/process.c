@@ -468,6 +468,22 @@ _Noreturn void process_leave(int code)
 
 /* ---- starting ---- */
 
+#define DIGITS 10 /* of the largest number */
+
+/* Writes a number in decimal, without a NUL; where it ends. */
+static char *put_number(char *to, unsigned number)
+{
+    char digits[DIGITS];
+    size_t count = 0;
+
+    do {
+        digits[count++] = (char)('0' + number % 10);
+    } while ((number /= 10) != 0);
+    while (count > 0)
+        *to++ = digits[--count];
+    return to;
+}
+
 static void enter(const char *name, const char *identity, bool daemon)
 {
     creator.name = self.name;
@@ -481,14 +497,19 @@ static void enter(const char *name, const char *identity, bool daemon)
     process_title(name);
 }
 
-void process_enter_child(const char *name, bool daemon)
+void process_prepare(void)
 {
-    const char *dash = strrchr(name, '-');
-
     pthread_once(&once, initialise);
-    if (creator.pid == 0)
-        creator.pid = getppid(); /* the fork was before the first use of this module */
-    enter(name, dash != NULL ? dash + 1 : "", daemon);
+}
+
+void process_enter_worker(unsigned number, char room[WORKER_ROOM])
+{
+    static const char prefix[] = "PoolWorker-";
+    char *identity = room + strlen(prefix);
+
+    memcpy(room, prefix, strlen(prefix));
+    *put_number(identity, number) = '\0';
+    enter(room, identity, true);
 }
 
 /* A dead parent's children are given to another process, whose pid is another: it was there already when the parent
@@ -540,22 +561,6 @@ static int check_options(const mp_process_options *options)
         return 0;
     length = strnlen(options->name, NAME_LENGTH + 1);
     return length == 0 || length > NAME_LENGTH ? MP_ENAME : 0;
-}
-
-#define DIGITS 10 /* of the largest number */
-
-/* Writes a number in decimal, without a NUL; where it ends. */
-static char *put_number(char *to, unsigned number)
-{
-    char digits[DIGITS];
-    size_t count = 0;
-
-    do {
-        digits[count++] = (char)('0' + number % 10);
-    } while ((number /= 10) != 0);
-    while (count > 0)
-        *to++ = digits[--count];
-    return to;
 }
 
 /* Stores the identity of the child with that number, and its name: the one given, or "Process-" and the identity. */
@@ -670,7 +675,7 @@ int mp_process_start(mp_process **process, mp_process_function *function, void *
 
     if (error != 0)
         return error;
-    pthread_once(&once, initialise);
+    process_prepare();
     number = atomic_fetch_add(&children_started, 1) + 1;
     error = prepare(&made, options, number);
     if (error == 0) {
