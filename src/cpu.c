@@ -6,13 +6,14 @@
  * seen, and from which of its groups on (in a container often not its root). Whatever cannot be read or understood
  * limits nothing.
  *
- * All is read afresh each time, as affinity and quota may change; there is no state. */
+ * All is read afresh each time, as affinity and quota may change; the one exception is for those who do not need to know exactly. */
 #include "cpu.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <mp.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 #include "platform.h"
+
+#define LATELY_NS INT64_C(1000000000)
 
 /* One hierarchy as /proc/self/cgroup names it. */
 struct hierarchy {
@@ -274,6 +277,21 @@ static int affinity_cpus(void)
 int cpus_usable(void)
 {
     int count = smaller(affinity_cpus(), cgroup_cpus("/proc/self", ""));
+
+    return count < INT_MAX ? count : cpus_online();
+}
+
+int cpus_usable_lately(void)
+{
+    static _Atomic int64_t read_at;
+    static _Atomic int quota;
+    int64_t now = clock_now();
+
+    if (atomic_load(&read_at) == 0 || now - atomic_load(&read_at) >= LATELY_NS) {
+        atomic_store(&quota, cgroup_cpus("/proc/self", ""));
+        atomic_store(&read_at, now);
+    }
+    int count = smaller(affinity_cpus(), atomic_load(&quota));
 
     return count < INT_MAX ? count : cpus_online();
 }

@@ -90,5 +90,7 @@ bool stream_is_empty(FILE *stream);
 /* At least 1. */
 int cpus_online(void);
 int cpus_usable(void);
+/* The same with quotas that were read up to a second ago: for who only wonders whether spinning pays. */
+int cpus_usable_lately(void);
 
 #endif

@@ -15,7 +15,6 @@
 
 #define START_LOOK_NS INT64_C(10000000)
 #define PATIENCE_NS INT64_C(500000000)
-#define CPUS_STAY_NS INT64_C(1000000000)
 /* Looks this often for the keeper's end when there is no pidfd to wait for. */
 #define BLIND_LOOK_MS 5
 
@@ -140,26 +139,6 @@ int pool_refusal(mp_pool *pool)
 }
 
 /* ---- making ---- */
-
-static _Atomic int64_t cpus_counted; /* when */
-static _Atomic int cpus_then;
-
-static int count_cpus(void)
-{
-    int count = mp_usable_cpu_count();
-
-    atomic_store(&cpus_then, count);
-    atomic_store(&cpus_counted, clock_now());
-    return count;
-}
-
-/* For who only wonders whether spinning pays. Counting reads a dozen files, for which one pool after the other should not wait. */
-static int cpus_lately(void)
-{
-    int64_t counted = atomic_load(&cpus_counted);
-
-    return counted != 0 && clock_now() - counted < CPUS_STAY_NS ? atomic_load(&cpus_then) : count_cpus();
-}
 
 static int make_heap(mp_pool **result, uint32_t workers)
 {
@@ -321,7 +300,7 @@ int mp_pool_create(mp_pool **result, int workers, const mp_pool_options *options
     if (result == NULL || error != 0)
         return MP_EINVAL;
     if (workers == 0)
-        workers = count_cpus();
+        workers = mp_usable_cpu_count();
     if (workers > MP_POOL_MAX_WORKERS)
         workers = MP_POOL_MAX_WORKERS;
     lifecycle_register(LIFECYCLE_POOL, terminate_all, after_fork);
@@ -332,7 +311,7 @@ int mp_pool_create(mp_pool **result, int workers, const mp_pool_options *options
     if (error == 0)
         error = fork_keeper(pool);
     if (error == 0) {
-        atomic_store(&pool->shared.cpus, (uint32_t)cpus_lately());
+        atomic_store(&pool->shared.cpus, (uint32_t)cpus_usable_lately());
         error = wait_for_start(pool);
     }
     if (error != 0) {
