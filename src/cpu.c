@@ -6,13 +6,14 @@
  * seen, and from which of its groups on (in a container often not its root). Whatever cannot be read or understood
  * limits nothing.
  *
- * All is read afresh each time, as affinity and quota may change; there is no state. */
+ * All is read afresh each time, as affinity and quota may change; the one exception is for those who do not need to know exactly. */
 #include "cpu.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <mp.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 #include "platform.h"
+
+#define LATELY_NS INT64_C(1000000000)
 
 /* One hierarchy as /proc/self/cgroup names it. */
 struct hierarchy {
@@ -153,22 +156,36 @@ static int mount_cpus(const char *line, const struct hierarchy *hierarchy, const
     return chain_cpus(mount, below(hierarchy->group, top), hierarchy->unified);
 }
 
-static int hierarchy_cpus(const struct hierarchy *hierarchy, const char *proc, const char *root)
+/* A file's lines, each ended by a NUL. */
+struct lines {
+    char *first, *end; /* NULL: cannot be read */
+};
+
+static struct lines read_lines(const char *folder, const char *name)
 {
     char path[PATH_MAX];
-    char *line = NULL;
+    struct lines lines = {NULL, NULL};
     size_t size = 0;
-    int cpus = INT_MAX;
-    FILE *file;
 
-    snprintf(path, sizeof path, "%s/mountinfo", proc);
-    file = fopen(path, "re");
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "re");
     if (file == NULL)
-        return INT_MAX;
-    while (getline(&line, &size, file) > 0)
-        cpus = smaller(cpus, mount_cpus(line, hierarchy, root));
-    free(line);
+        return lines;
+    ssize_t length = getdelim(&lines.first, &size, '\0', file); /* there is no NUL in it */
     fclose(file);
+    if (length > 0)
+        lines.end = lines.first + length;
+    for (char *at = lines.first; length > 0 && (at = strchr(at, '\n')) != NULL;)
+        *at++ = '\0';
+    return lines;
+}
+
+static int hierarchy_cpus(const struct hierarchy *hierarchy, const struct lines *mounts, const char *root)
+{
+    int cpus = INT_MAX;
+
+    for (const char *line = mounts->first; line < mounts->end; line += strlen(line) + 1)
+        cpus = smaller(cpus, mount_cpus(line, hierarchy, root));
     return cpus;
 }
 
@@ -190,23 +207,17 @@ static bool parse_group(char *line, struct hierarchy *hierarchy)
 
 int cgroup_cpus(const char *proc, const char *root)
 {
-    char path[PATH_MAX];
+    struct lines groups = read_lines(proc, "cgroup"), mounts = read_lines(proc, "mountinfo");
     struct hierarchy hierarchy;
-    char *line = NULL;
-    size_t size = 0;
     int cpus = INT_MAX;
-    FILE *file;
 
-    snprintf(path, sizeof path, "%s/cgroup", proc);
-    file = fopen(path, "re");
-    if (file == NULL)
-        return INT_MAX;
-    while (getline(&line, &size, file) > 0) {
+    for (char *line = groups.first, *next; line < groups.end; line = next) {
+        next = line + strlen(line) + 1;
         if (parse_group(line, &hierarchy))
-            cpus = smaller(cpus, hierarchy_cpus(&hierarchy, proc, root));
+            cpus = smaller(cpus, hierarchy_cpus(&hierarchy, &mounts, root));
     }
-    free(line);
-    fclose(file);
+    free(groups.first);
+    free(mounts.first);
     return cpus;
 }
 
@@ -266,6 +277,21 @@ static int affinity_cpus(void)
 int cpus_usable(void)
 {
     int count = smaller(affinity_cpus(), cgroup_cpus("/proc/self", ""));
+
+    return count < INT_MAX ? count : cpus_online();
+}
+
+int cpus_usable_lately(void)
+{
+    static _Atomic int64_t read_at;
+    static _Atomic int quota;
+    int64_t now = clock_now();
+
+    if (atomic_load(&read_at) == 0 || now - atomic_load(&read_at) >= LATELY_NS) {
+        atomic_store(&quota, cgroup_cpus("/proc/self", ""));
+        atomic_store(&read_at, now);
+    }
+    int count = smaller(affinity_cpus(), atomic_load(&quota));
 
     return count < INT_MAX ? count : cpus_online();
 }

@@ -10,9 +10,7 @@
 #include <mp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,30 +28,37 @@ static struct {
     struct pool *pool;
     sigset_t caller_mask; /* what the workers get back */
     struct sigaction caller_child, caller_terminate;
-    int children; /* signalfd */
-    /* The workers' pids, 0: none. Those in the pool's heap are for others to read: a task gone wild may have written there. */
-    pid_t pid[MP_POOL_MAX_WORKERS];
+    int children; /* signalfd; -1: not yet */
     uint32_t live;
     uint32_t failed_starts; /* workers that died in the initializer, one after the other */
     bool lost;              /* a worker ended that had not found the queue empty */
     bool stopping;          /* no more replacements */
+    /* The workers' pids, 0: none. Those in the pool's heap are for others to read: a task gone wild may have written there. */
+    pid_t pid[MP_POOL_MAX_WORKERS];
 } self;
 
 /* ---- starting workers ---- */
 
+/* What the caller does about a signal. The standard is what the keeper has set itself. */
+static void give_back(int number, const struct sigaction *action)
+{
+    if (action->sa_handler != SIG_DFL || action->sa_flags != 0)
+        sigaction(number, action, NULL);
+}
+
 static _Noreturn void become_worker(uint32_t index, pid_t keeper)
 {
-    char name[32];
+    char name[WORKER_ROOM];
 
     death_signal(SIGKILL);
     if (getppid() != keeper)
         _exit(1);
-    close(self.children);
-    sigaction(SIGCHLD, &self.caller_child, NULL);
-    sigaction(SIGTERM, &self.caller_terminate, NULL);
-    sigprocmask(SIG_SETMASK, &self.caller_mask, NULL);
-    snprintf(name, sizeof name, "PoolWorker-%u", index + 1);
-    process_enter_child(name, true);
+    if (self.children >= 0)
+        close(self.children);
+    give_back(SIGCHLD, &self.caller_child);
+    give_back(SIGTERM, &self.caller_terminate);
+    pthread_sigmask(SIG_SETMASK, &self.caller_mask, NULL);
+    process_enter_worker(index + 1, name);
     worker_run(self.pool, index);
 }
 
@@ -292,6 +297,17 @@ static void keep(void)
     }
 }
 
+/* Signals that came before wait until they are read. */
+static int open_children(void)
+{
+    sigset_t mask;
+
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGCHLD);
+    self.children = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    return self.children >= 0 && self.pool->caller_pidfd >= 0 ? 0 : MP_EAGAIN;
+}
+
 static void start_all(void)
 {
     struct pool *pool = self.pool;
@@ -299,6 +315,8 @@ static void start_all(void)
 
     for (uint32_t i = 0; i < pool->workers && error == 0; i++)
         error = start_worker(i);
+    if (error == 0)
+        error = open_children(); /* now, so that these workers need not close it */
     if (error != 0) {
         atomic_store(&pool->start_error, error);
         kill_workers();
@@ -320,10 +338,8 @@ static void take_signals(void)
     sigaction(SIGTERM, &standard, &self.caller_terminate);
     sigfillset(&mask);
     sigdelset(&mask, SIGTERM);
-    sigprocmask(SIG_SETMASK, &mask, NULL);
-    sigemptyset(&mask);
-    sigaddset(&mask, SIGCHLD);
-    self.children = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    self.children = -1;
 }
 
 void keeper_run(struct pool *pool, const sigset_t *caller_mask)
@@ -331,17 +347,11 @@ void keeper_run(struct pool *pool, const sigset_t *caller_mask)
     self.pool = pool;
     /* A pool made in a task of another: what that one's keeper knew came along with the fork. */
     self.live = self.failed_starts = 0;
-    memset(self.pid, 0, sizeof self.pid);
+    memset(self.pid, 0, pool->workers * sizeof *self.pid);
     self.lost = self.stopping = false;
     self.caller_mask = *caller_mask;
     process_title("mp-keeper");
     take_signals();
-    if (self.children < 0 || pool->caller_pidfd < 0) {
-        atomic_store(&pool->start_error, MP_EAGAIN);
-        atomic_store(&pool->started, 2);
-        futex_wake(&pool->started, 1);
-        _exit(1);
-    }
     start_all();
     keep();
     _exit(0);

@@ -107,22 +107,30 @@ int mp_lock_unlink(const char *name)
     return heap_unlink(HEAP_LOCK, name);
 }
 
+/* The mutex was not to be had at once, for the reason `number`. Only now does the time matter, which costs a look at the clock. */
+static int acquire_later(struct object *object, double timeout, int number)
+{
+    int64_t deadline;
+
+    clock_deadline(timeout, &deadline); /* it is no NaN */
+    int error = mutex_lock_later(&object->mutex, deadline, number);
+    if (error == MP_EOWNERDEAD)
+        mutex_repaired(&object->mutex);
+    return error;
+}
+
 int mp_lock_acquire(mp_lock *lock, double timeout)
 {
     struct object *object = object_of(lock);
-    int64_t deadline;
 
     if (!object_is(object, OBJECT_LOCK) || isnan(timeout))
         return MP_EINVAL;
-    if (timeout >= MP_FOREVER)
-        deadline = DEADLINE_NEVER;
-    else if (!clock_deadline(timeout, &deadline))
-        return MP_EINVAL;
-    int error = mutex_lock_until(&object->mutex, deadline);
-    if (error == MP_EOWNERDEAD)
-        mutex_repaired(&object->mutex);
-    else if (error != 0)
-        return error;
+    int error = pthread_mutex_trylock(&object->mutex);
+    if (error != 0) {
+        error = acquire_later(object, timeout, error);
+        if (error != 0 && error != MP_EOWNERDEAD)
+            return error;
+    }
     if (!object_is(object, OBJECT_LOCK)) { /* freed while we waited */
         mutex_unlock(&object->mutex);
         return MP_EINVAL;

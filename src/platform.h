@@ -7,12 +7,15 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 /* Deadlines are nanoseconds on the monotonic clock. */
 #define DEADLINE_NEVER INT64_MAX
 
 int64_t clock_now(void);
+/* Nanoseconds since the system was started: the clock by which it tells when a process has begun. */
+int64_t clock_boot(void);
 /* The deadline `seconds` from now: DEADLINE_NEVER for MP_FOREVER and all that is too far to count, now for 0 and less.
  * False for NaN. */
 bool clock_deadline(double seconds, int64_t *deadline);
@@ -54,6 +57,13 @@ int pidfd_signal(int pidfd, int signal);
  * signal) is stored; 0: it still runs; MP_ENOENT: somebody else has reaped it; MP_ESYSTEM: the descriptor is no pidfd
  * (any more). */
 int child_reap(pid_t pid, int pidfd, int *exitcode);
+/* The same through the pid, and leaves it to be reaped. */
+int child_look(pid_t pid, int *exitcode);
+/* Waits until the child has ended, somebody has reaped it, or a signal came. True: it has ended, and is still to be reaped. */
+bool child_wait(pid_t pid);
+/* False when the process of that number has begun later than `moment` (of clock_boot()), give or take a hundredth of a second.
+ * True also when the system does not tell. */
+bool process_began_by(pid_t pid, int64_t moment);
 /* What a robust mutex's memory says of itself, as the C library lays it out: its type with all attributes; whether somebody
  * holds it whose death has not been noted, and which thread (0: nonsense). */
 int robust_mutex_type(const pthread_mutex_t *mutex);
@@ -74,9 +84,13 @@ int hangup_signal_take(int fd);
 bool on_main_thread(void);
 /* Names the calling process for ps and top (15 bytes of it are seen). */
 void process_title(const char *name);
+/* Whether nothing was written to the stream that is still to be flushed. */
+bool stream_is_empty(FILE *stream);
 
 /* At least 1. */
 int cpus_online(void);
 int cpus_usable(void);
+/* The same with quotas that were read up to a second ago: for who only wonders whether spinning pays. */
+int cpus_usable_lately(void);
 
 #endif

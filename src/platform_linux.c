@@ -15,7 +15,9 @@
 #include <mp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -44,12 +46,22 @@
 
 /* ---- time ---- */
 
-int64_t clock_now(void)
+static int64_t read_clock(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * SECOND + now.tv_nsec;
+}
+
+int64_t clock_now(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+int64_t clock_boot(void)
+{
+    return read_clock(CLOCK_BOOTTIME);
 }
 
 bool clock_deadline(double seconds, int64_t *deadline)
@@ -308,14 +320,14 @@ int pidfd_signal(int pidfd, int signal)
     return MP_ESYSTEM;
 }
 
-int child_reap(pid_t pid, int pidfd, int *exitcode)
+/* By syscall(), which is no cancellation point. */
+static int wait_for_end(idtype_t type, id_t id, int flags, int *exitcode)
 {
     siginfo_t info = {.si_pid = 0};
-    int error;
+    long error;
 
     do {
-        error = pidfd >= 0 ? waitid(WAIT_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG)
-                           : waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG);
+        error = syscall(SYS_waitid, type, id, &info, WEXITED | WNOHANG | flags, NULL);
     } while (error != 0 && errno == EINTR);
     if (error != 0)
         return errno == ECHILD ? MP_ENOENT : MP_ESYSTEM;
@@ -323,6 +335,54 @@ int child_reap(pid_t pid, int pidfd, int *exitcode)
         return 0;
     *exitcode = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
     return 1;
+}
+
+int child_reap(pid_t pid, int pidfd, int *exitcode)
+{
+    return pidfd >= 0 ? wait_for_end(WAIT_PIDFD, (id_t)pidfd, 0, exitcode)
+                      : wait_for_end(P_PID, (id_t)pid, 0, exitcode);
+}
+
+int child_look(pid_t pid, int *exitcode)
+{
+    return wait_for_end(P_PID, (id_t)pid, WNOWAIT, exitcode);
+}
+
+bool child_wait(pid_t pid)
+{
+    siginfo_t info;
+
+    return syscall(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT, NULL) == 0;
+}
+
+/* When a process began, in ticks since the system was started: the 22nd word of /proc/<n>/stat, the second of which, the
+ * program's name in brackets, may hold anything. */
+static bool read_beginning(pid_t pid, unsigned long long *ticks)
+{
+    char path[40], text[1024];
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t size = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (size <= 0)
+        return false;
+    text[size] = '\0';
+    const char *at = strrchr(text, ')');
+    for (int word = 2; word < 22 && at != NULL; word++)
+        at = strchr(at + 1, ' ');
+    return at != NULL && sscanf(at, "%llu", ticks) == 1;
+}
+
+bool process_began_by(pid_t pid, int64_t moment)
+{
+    long each = sysconf(_SC_CLK_TCK);
+    unsigned long long ticks;
+
+    return each <= 0 || moment < 0 || !read_beginning(pid, &ticks) ||
+           ticks <= (unsigned long long)moment / (unsigned long long)(SECOND / each);
 }
 
 void random_bytes(void *buffer, size_t size)
@@ -339,9 +399,22 @@ void random_bytes(void *buffer, size_t size)
     }
 }
 
+/* prctl() with one argument. That function lies in a page of the C library's that a forked child has not mapped yet: to fetch it
+ * would be the dearest thing that many a child does. */
+static void control_process(int option, unsigned long argument)
+{
+#ifdef __x86_64__
+    long number = SYS_prctl;
+
+    __asm__ volatile("syscall" : "+a"(number) : "D"((long)option), "S"(argument) : "rcx", "r11", "memory");
+#else
+    prctl(option, argument, 0, 0, 0);
+#endif
+}
+
 void death_signal(int signal)
 {
-    prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0);
+    control_process(PR_SET_PDEATHSIG, (unsigned long)signal);
 }
 
 int hangup_signal_prepare(int fd, int signal)
@@ -363,5 +436,15 @@ bool on_main_thread(void)
 
 void process_title(const char *name)
 {
-    prctl(PR_SET_NAME, name, 0, 0, 0);
+    control_process(PR_SET_NAME, (unsigned long)(uintptr_t)name);
+}
+
+bool stream_is_empty(FILE *stream)
+{
+#ifdef __GLIBC__
+    /* Looked at in place for the same reason. A stream of wide characters has another buffer. */
+    if (stream->_mode <= 0)
+        return stream->_IO_write_ptr == stream->_IO_write_base;
+#endif
+    return __fpending(stream) == 0;
 }

@@ -4,7 +4,6 @@
 #include <mp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include "lifecycle.h"
 #include "platform.h"
 #include "pool.h"
+#include "process.h"
 
 #define START_LOOK_NS INT64_C(10000000)
 #define PATIENCE_NS INT64_C(500000000)
@@ -175,7 +175,6 @@ static int fill_in(mp_pool *pool, uint32_t workers, const mp_pool_options *optio
 
     shared->workers = workers;
     shared->sets = (workers + 63) / 64;
-    shared->cpus = (uint32_t)mp_usable_cpu_count();
     if (options != NULL) {
         shared->initializer = options->initializer;
         shared->initializer_arg = options->initializer_arg;
@@ -196,8 +195,8 @@ static int fork_keeper(mp_pool *pool)
 {
     sigset_t all, mask;
 
-    fflush(stdout);
-    fflush(stderr);
+    process_prepare();
+    process_flush();
     /* None of the caller's signal handlers may run in the keeper. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &mask);
@@ -311,8 +310,10 @@ int mp_pool_create(mp_pool **result, int workers, const mp_pool_options *options
     error = fill_in(pool, (uint32_t)workers, options);
     if (error == 0)
         error = fork_keeper(pool);
-    if (error == 0)
+    if (error == 0) {
+        atomic_store(&pool->shared.cpus, (uint32_t)cpus_usable_lately());
         error = wait_for_start(pool);
+    }
     if (error != 0) {
         release(pool);
         return error;

@@ -1,22 +1,26 @@
 /* Process: starting, watching, joining and ending children.
  *
- * WHO MAY DO WHAT. A child belongs to the process that started it (`owner`): all others get MP_EFOREIGN. The live ones
- * are in a registry, oldest first; one leaves it in the instant in which it is found to have ended, which is also when
- * it is reaped.
+ * WHO MAY DO WHAT. A child belongs to the process that started it (`generation` tells which that was): all others get
+ * MP_EFOREIGN. The live ones are in a registry, oldest first; one leaves it in the instant in which it is found to have
+ * ended, which is also when it is reaped, unless others wait for it.
  *
  * THREADS. One mutex guards the registry and every handle. It is never held while waiting: a waiter counts itself in
- * `waiters`, lets the mutex go, sleeps on the pidfd, and takes the mutex again to look. Whoever comes first reaps; the
- * others find the exit code. The pidfd is closed, and the memory of a freed handle given back, by the last waiter.
- * Memory of handles is kept for new handles and never returned, so that a stale handle always leads to a magic number
- * that can be looked at.
+ * `waiters`, lets the mutex go, sleeps (in waitid(), or, with a deadline, on a pidfd), and takes the mutex again to look.
+ * Whoever comes first notes the exit code; the last waiter reaps, so that the pid is nobody else's while one of them is
+ * still on its way to sleep, and gives the memory of a freed handle back. Memory of handles is kept for new handles and never returned, so that a stale handle
+ * always leads to a magic number that can be looked at.
  *
  * FORK. Any fork, of the program's own too, takes the mutex first, so the child finds the registry whole; the child
- * then closes the descriptors of its brothers and forgets them. An entry is in the registry before its process is
- * forked (with pid 0), so that a fork by another thread in that very moment closes its descriptors, too.
+ * then closes the descriptors of the `holders`, forgets its brothers, and knows their handles by their generation. All
+ * of this costs the same however many brothers there are: most have no descriptor. The child writes as few pages as it
+ * can, since each is copied for it. An entry is in the registry before its process is forked (with pid 0), so that a
+ * fork by another thread in that very moment closes its descriptors, too.
  *
  * REAPING. Only our own children, one by one. A program that reaps them itself, or ignores SIGCHLD, takes the exit
- * code with it: MP_EXITCODE_UNKNOWN. Signals go through the pidfd, which never means another process. Without one
- * (descriptors had run out) the pid has to do, which is ours until it is reaped; waits then look again and again.
+ * code with it: MP_EXITCODE_UNKNOWN. Its pid may then come round again, as that of another child of the program: so a
+ * pid is only believed for as long as none can have come round, and is then looked at again: whether the system says
+ * that this process began when ours did. What is believed, and is a child not yet reaped, can be sent
+ * a signal. (Where there is no /proc to ask, or no descriptor left, what is a child of this process is believed.)
  *
  * DAEMONS end with their parent however that ends. A child of the main thread asks the kernel for SIGKILL at its
  * parent's death, then looks whether it has happened already. The kernel counts the end of the forking *thread* as
@@ -31,6 +35,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -45,25 +50,37 @@
 #define GRACE SECOND /* between a daemon's SIGTERM and its SIGKILL at exit */
 #define FIRST_PAUSE INT64_C(100000)
 #define LONGEST_PAUSE INT64_C(10000000)
+#define ROOM 40 /* bytes of most names with their identities */
+#define FEW 8   /* children that most programs have at a time */
+/* No pid comes round so soon. More than a tick, in which the system counts when processes begin. */
+#define BELIEF INT64_C(20000000)
 
 struct mp_process {
     uint64_t magic;                     /* MAGIC while the handle is live */
     struct mp_process *previous, *next; /* in the registry; `next` also in the list of spare handles */
-    pid_t owner;                        /* who started it */
-    pid_t pid;                          /* 0: about to be forked */
-    int pidfd;                          /* -1: none */
-    int leash[2];                       /* read and write end; -1: none */
+    struct mp_process *previous_holder, *next_holder;
+    uint64_t generation;       /* whose child it is: of the process with that generation */
+    pid_t pid;                 /* 0: about to be forked */
+    int64_t started, believed; /* when it had been forked; when the pid was last sure to be its own */
+    int pidfd;                 /* while somebody waits with a deadline; -1: none */
+    int leash[2];              /* read and write end; -1: none */
     int waiters;
-    bool ended; /* and reaped, and out of the registry */
+    bool holds;  /* descriptors, and so is in the list of holders */
+    bool ended;  /* its exit code is known, and it is out of the registry */
+    bool zombie; /* it has ended, and the last waiter has to reap it */
     bool daemon;
     int exitcode;
     const char *name;
     const char *identity; /* "2:1": the second child's first child */
-    char *memory;         /* of name and identity */
+    char *memory;         /* of name and identity, where `room` does not suffice, else NULL */
+    char room[ROOM];
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct mp_process *oldest, *newest;
+static struct mp_process *holders; /* of descriptors, which a forked child has to close */
+static uint64_t generation;        /* how many forks this process is away from the first */
+static struct mp_process few[FEW]; /* near the mutex: in a page that a fork costs anyway */
 static struct mp_process *spare;
 static struct mp_process *unfreed; /* ended at this process's end */
 
@@ -72,25 +89,30 @@ static struct mp_process creator = {.magic = MAGIC};
 static bool has_creator;
 static int own_leash = -1; /* read end of the leash this process is on; -1: none */
 static _Atomic unsigned children_started;
-static _Thread_local struct mp_process *starting; /* what this thread is about to fork */
-static _Thread_local int cancel_state;            /* while it holds the mutex: what to go back to */
+static _Thread_local struct mp_process *starting; /* what this thread is about to fork, if that has a leash */
 
-/* What is called under the mutex has cancellation points, and must not be left half done: no cancelling until
- * unlock(). */
 static void lock(void)
 {
-    int state;
-
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     pthread_mutex_lock(&mutex);
-    cancel_state = state;
 }
 
 static void unlock(void)
 {
-    int state = cancel_state;
-
     pthread_mutex_unlock(&mutex);
+}
+
+/* No function here is a cancellation point, and none may be left half done. So whatever is one, and is called by us, stands between
+ * these two; only there, as they write to the thread's own memory, which costs a page when there has just been a fork. */
+static int forbid_cancelling(void)
+{
+    int state;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    return state;
+}
+
+static void allow_cancelling(int state)
+{
     pthread_setcancelstate(state, NULL);
 }
 
@@ -98,9 +120,36 @@ static void unlock(void)
 
 static void close_descriptor(int *fd)
 {
-    if (*fd >= 0)
-        close(*fd);
+    if (*fd < 0)
+        return;
+    int state = forbid_cancelling();
+    close(*fd);
+    allow_cancelling(state);
     *fd = -1;
+}
+
+/* To be called, under the mutex, when descriptors of it have been opened or closed. */
+static void note_descriptors(struct mp_process *process)
+{
+    bool holds = process->pidfd >= 0 || process->leash[0] >= 0 || process->leash[1] >= 0;
+
+    if (holds == process->holds)
+        return;
+    process->holds = holds;
+    if (holds) {
+        process->previous_holder = NULL;
+        process->next_holder = holders;
+        if (holders != NULL)
+            holders->previous_holder = process;
+        holders = process;
+        return;
+    }
+    if (process->previous_holder != NULL)
+        process->previous_holder->next_holder = process->next_holder;
+    else
+        holders = process->next_holder;
+    if (process->next_holder != NULL)
+        process->next_holder->previous_holder = process->previous_holder;
 }
 
 static void close_descriptors(struct mp_process *process)
@@ -134,9 +183,15 @@ static struct mp_process *take_spare(void)
 /* After the process has ended: lets go of what no waiter needs any more. */
 static void release(struct mp_process *process)
 {
+    int exitcode;
+
     if (process->waiters > 0)
         return;
+    if (process->zombie)
+        child_reap(process->pid, -1, &exitcode);
+    process->zombie = false;
     close_descriptors(process);
+    note_descriptors(process);
     if (process->magic != MAGIC)
         put_spare(process);
 }
@@ -181,15 +236,14 @@ static void fork_done(void)
 static void after_fork(void)
 {
     close_descriptor(&own_leash);
-    for (struct mp_process *process = oldest; process != NULL; process = process->next) {
-        if (process == starting) {
-            own_leash = process->leash[0];
-            process->leash[0] = -1;
-        }
-        close_descriptors(process);
-        process->owner = -1; /* nobody's, whatever pids come round again */
+    if (starting != NULL) {
+        own_leash = starting->leash[0];
+        starting->leash[0] = -1;
     }
+    for (; holders != NULL; holders = holders->next_holder)
+        close_descriptors(holders);
     oldest = newest = NULL;
+    generation++;
     has_creator = false;
     creator.pid = self.pid;
     self.pid = lifecycle_pid();
@@ -197,27 +251,41 @@ static void after_fork(void)
 
 /* ---- the end of a child ---- */
 
-/* Reaps it if it has ended. Under the mutex. */
+/* Whether the pid still is this child's, as far as a program that reaps it itself is concerned. */
+static bool is_believed(struct mp_process *process)
+{
+    int64_t now = clock_boot();
+
+    if (now - process->believed < BELIEF)
+        return true;
+    int state = forbid_cancelling();
+    bool same = process_began_by(process->pid, process->started);
+    allow_cancelling(state);
+    if (same)
+        process->believed = now;
+    return same;
+}
+
+/* Notes its end if it has ended, and reaps it unless somebody is about to wait for the pid. Under the mutex. */
 static void reap(struct mp_process *process)
 {
     int exitcode = MP_EXITCODE_UNKNOWN;
-    int found;
+    int found = MP_ENOENT;
 
     if (process->ended)
         return;
-    found = child_reap(process->pid, process->pidfd, &exitcode);
-    if (found == MP_ESYSTEM) {
-        process->pidfd = -1; /* the program has closed it; its number may be another's by now */
-        found = child_reap(process->pid, -1, &exitcode);
-    }
+    if (is_believed(process))
+        found = process->waiters > 0 ? child_look(process->pid, &exitcode) : child_reap(process->pid, -1, &exitcode);
     if (found == 0)
         return;
     process->exitcode = exitcode;
+    process->zombie = found == 1 && process->waiters > 0;
     process->ended = true;
     unlink_process(process);
     release(process);
 }
 
+/* One waiter's. */
 struct patience {
     int64_t deadline;
     int64_t pause;
@@ -235,8 +303,8 @@ static struct timespec until(int64_t deadline, int64_t most)
     return (struct timespec){.tv_sec = (time_t)(left / SECOND), .tv_nsec = (long)(left % SECOND)};
 }
 
-/* Sleeps until the process may have ended, or the deadline, or a signal. A debugger may keep a process that has ended
- * from being reaped: so what is readable, and still not reaped, is looked at with pauses, as if there was no pidfd. */
+/* Sleeps until the process may have ended, or the deadline, or a signal. A debugger may keep a process that has ended from being
+ * reaped: so what is readable, and still not reaped, is looked at with pauses, as if there was no pidfd. */
 static void wait_a_while(int pidfd, struct patience *patience)
 {
     struct pollfd watch = {.fd = pidfd, .events = POLLIN};
@@ -244,7 +312,7 @@ static void wait_a_while(int pidfd, struct patience *patience)
 
     if (pidfd >= 0 && !patience->readable) {
         time = until(patience->deadline, INT64_MAX);
-        patience->readable = ppoll(&watch, 1, patience->deadline == DEADLINE_NEVER ? NULL : &time, NULL) > 0;
+        patience->readable = ppoll(&watch, 1, &time, NULL) > 0;
         return;
     }
     time = until(patience->deadline, patience->pause);
@@ -252,29 +320,51 @@ static void wait_a_while(int pidfd, struct patience *patience)
     patience->pause = patience->pause * 2 < LONGEST_PAUSE ? patience->pause * 2 : LONGEST_PAUSE;
 }
 
+/* Under the mutex, which is let go meanwhile; the pid is believed. */
+static void sleep_once(struct mp_process *process, struct patience *patience)
+{
+    bool certain = false; /* that it has ended and is not reaped */
+
+    process->waiters++;
+    if (patience->deadline != DEADLINE_NEVER && process->pidfd < 0) {
+        process->pidfd = pidfd_of(process->pid);
+        note_descriptors(process);
+    }
+    int pidfd = process->pidfd;
+    unlock();
+    if (patience->deadline == DEADLINE_NEVER) {
+        certain = child_wait(process->pid);
+    } else {
+        int state = forbid_cancelling();
+        wait_a_while(pidfd, patience);
+        allow_cancelling(state);
+    }
+    lock();
+    process->waiters--;
+    if (certain)
+        process->believed = clock_boot();
+}
+
 /* Under the mutex, which is let go meanwhile. The handle may have been freed afterwards. */
 static int wait_until_ended(struct mp_process *process, int64_t deadline)
 {
     struct patience patience = {.deadline = deadline, .pause = FIRST_PAUSE};
-    bool ended;
 
-    process->waiters++;
     for (;;) {
-        int pidfd;
-
         reap(process);
-        ended = process->ended;
-        if (ended || (deadline != DEADLINE_NEVER && clock_now() >= deadline))
+        if (process->ended || (deadline != DEADLINE_NEVER && clock_now() >= deadline))
             break;
-        pidfd = process->pidfd;
-        pthread_mutex_unlock(&mutex);
-        wait_a_while(pidfd, &patience);
-        pthread_mutex_lock(&mutex);
+        sleep_once(process, &patience);
     }
-    process->waiters--;
-    if (ended)
+    if (process->ended) {
         release(process);
-    return ended ? 0 : MP_ETIMEOUT;
+        return 0;
+    }
+    if (process->waiters == 0) {
+        close_descriptor(&process->pidfd);
+        note_descriptors(process);
+    }
+    return MP_ETIMEOUT;
 }
 
 /* Under the mutex. */
@@ -283,8 +373,6 @@ static int send_signal(struct mp_process *process, int number)
     reap(process);
     if (process->ended)
         return 0;
-    if (process->pidfd >= 0)
-        return pidfd_signal(process->pidfd, number);
     return kill(process->pid, number) == 0 || errno == ESRCH ? 0 : MP_ESYSTEM;
 }
 
@@ -323,12 +411,12 @@ static bool end_child(struct mp_process *process, int64_t deadline)
     return true;
 }
 
-static void at_end(void)
+/* Under the mutex, which is let go meanwhile. */
+static void end_daemons(void)
 {
     int64_t deadline = clock_now() + GRACE;
     struct mp_process *process;
 
-    lock();
     signal_daemons(SIGTERM);
     while ((process = oldest_of(true)) != NULL) {
         if (end_child(process, deadline))
@@ -336,6 +424,15 @@ static void at_end(void)
         signal_daemons(SIGKILL); /* again and again, should it not be permitted just now */
         deadline = clock_now() + GRACE;
     }
+}
+
+static void at_end(void)
+{
+    struct mp_process *process;
+
+    lock();
+    if (oldest_of(true) != NULL)
+        end_daemons();
     while ((process = oldest_of(false)) != NULL)
         end_child(process, DEADLINE_NEVER);
     unlock();
@@ -348,17 +445,44 @@ static void initialise(void)
     lifecycle_register(LIFECYCLE_PROCESS, at_end, after_fork);
     pthread_atfork(before_fork, fork_done, fork_done);
     self.pid = lifecycle_pid();
+    for (size_t i = FEW; i-- > 0;)
+        put_spare(&few[i]);
+}
+
+void process_flush(void)
+{
+    if (stream_is_empty(stdout) && stream_is_empty(stderr))
+        return;
+    int state = forbid_cancelling();
+    fflush(stdout);
+    fflush(stderr);
+    allow_cancelling(state);
 }
 
 _Noreturn void process_leave(int code)
 {
     lifecycle_end();
-    fflush(stdout);
-    fflush(stderr);
+    process_flush();
     _exit(code);
 }
 
 /* ---- starting ---- */
+
+#define DIGITS 10 /* of the largest number */
+
+/* Writes a number in decimal, without a NUL; where it ends. */
+static char *put_number(char *to, unsigned number)
+{
+    char digits[DIGITS];
+    size_t count = 0;
+
+    do {
+        digits[count++] = (char)('0' + number % 10);
+    } while ((number /= 10) != 0);
+    while (count > 0)
+        *to++ = digits[--count];
+    return to;
+}
 
 static void enter(const char *name, const char *identity, bool daemon)
 {
@@ -373,14 +497,19 @@ static void enter(const char *name, const char *identity, bool daemon)
     process_title(name);
 }
 
-void process_enter_child(const char *name, bool daemon)
+void process_prepare(void)
 {
-    const char *dash = strrchr(name, '-');
-
     pthread_once(&once, initialise);
-    if (creator.pid == 0)
-        creator.pid = getppid(); /* the fork was before the first use of this module */
-    enter(name, dash != NULL ? dash + 1 : "", daemon);
+}
+
+void process_enter_worker(unsigned number, char room[WORKER_ROOM])
+{
+    static const char prefix[] = "PoolWorker-";
+    char *identity = room + strlen(prefix);
+
+    memcpy(room, prefix, strlen(prefix));
+    *put_number(identity, number) = '\0';
+    enter(room, identity, true);
 }
 
 /* A dead parent's children are given to another process, whose pid is another: it was there already when the parent
@@ -439,16 +568,21 @@ static int set_names(struct mp_process *process, const char *name, unsigned numb
 {
     const char *prefix = name != NULL ? name : "Process-";
     size_t prefix_size = strlen(prefix) + (name != NULL); /* a name given ends before the identity begins */
-    size_t size = prefix_size + strlen(self.identity) + 16;
+    size_t own = strlen(self.identity);
+    size_t size = prefix_size + own + 1 + DIGITS + 1;
+    char *to = size <= ROOM ? process->room : (process->memory = malloc(size));
 
-    process->memory = malloc(size);
-    if (process->memory == NULL)
+    if (to == NULL)
         return MP_ENOMEM;
-    memcpy(process->memory, prefix, prefix_size);
-    snprintf(process->memory + prefix_size, size - prefix_size, "%s%s%u", self.identity,
-             *self.identity != '\0' ? ":" : "", number);
-    process->name = process->memory;
-    process->identity = process->memory + prefix_size;
+    process->name = to;
+    process->identity = to + prefix_size;
+    memcpy(to, prefix, prefix_size);
+    to += prefix_size;
+    memcpy(to, self.identity, own);
+    to += own;
+    if (own > 0)
+        *to++ = ':';
+    *put_number(to, number) = '\0';
     return 0;
 }
 
@@ -460,6 +594,7 @@ static int make_leash(struct mp_process *process)
     int error = hangup_signal_prepare(process->leash[0], SIGKILL);
     if (error != 0)
         close_descriptors(process);
+    note_descriptors(process);
     return error;
 }
 
@@ -472,7 +607,8 @@ static int prepare(struct mp_process **result, const mp_process_options *options
 
     if (process == NULL)
         return MP_ENOMEM;
-    *process = (struct mp_process){.owner = self.pid, .pidfd = -1, .leash = {-1, -1}, .exitcode = MP_EXITCODE_NONE};
+    *process =
+        (struct mp_process){.generation = generation, .pidfd = -1, .leash = {-1, -1}, .exitcode = MP_EXITCODE_NONE};
     process->daemon = daemon == MP_DAEMON_INHERIT ? self.daemon : daemon == MP_DAEMON_YES;
     leash = process->daemon && !on_main_thread();
     int error = set_names(process, options != NULL ? options->name : NULL, number);
@@ -510,32 +646,21 @@ static int fork_error(int number)
     }
 }
 
-static pid_t flush_and_fork(struct mp_process *process)
-{
-    int state;
-    pid_t pid;
-
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    fflush(stdout);
-    fflush(stderr);
-    starting = process;
-    pid = fork();
-    starting = NULL;
-    pthread_setcancelstate(state, NULL);
-    return pid;
-}
-
 static int start(struct mp_process *process, mp_process_function *function, void *arg)
 {
-    pid_t pid = flush_and_fork(process);
-
+    process_flush();
+    if (process->leash[0] >= 0)
+        starting = process;
+    pid_t pid = fork();
+    if (starting != NULL)
+        starting = NULL;
     if (pid == 0)
         run_child(process, function, arg);
     if (pid < 0)
         return fork_error(errno);
     lock();
     process->pid = pid;
-    process->pidfd = pidfd_of(pid);
+    process->started = process->believed = clock_boot();
     process->magic = MAGIC;
     close_descriptor(&process->leash[0]);
     unlock();
@@ -550,7 +675,7 @@ int mp_process_start(mp_process **process, mp_process_function *function, void *
 
     if (error != 0)
         return error;
-    pthread_once(&once, initialise);
+    process_prepare();
     number = atomic_fetch_add(&children_started, 1) + 1;
     error = prepare(&made, options, number);
     if (error == 0) {
@@ -585,7 +710,7 @@ static int lock_child(mp_process *process)
     lock();
     if (!is_live(process))
         error = MP_EINVAL;
-    else if (process == &self || process == &creator || process->owner != self.pid)
+    else if (process == &self || process == &creator || process->generation != generation)
         error = MP_EFOREIGN;
     if (error != 0)
         unlock();

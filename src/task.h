@@ -124,7 +124,6 @@ struct pool {
     struct heap *heap;
     uint32_t workers;
     uint32_t sets; /* words of the sets below that are in use */
-    uint32_t cpus;
     uint32_t retries;
     uint32_t tasks_per_child; /* 0: no limit */
     int (*initializer)(void *);
@@ -133,6 +132,7 @@ struct pool {
     int caller_pidfd;
     struct worker *worker;
 
+    _Atomic uint32_t cpus;    /* 0: not known yet. The caller counts them while the keeper starts the workers */
     _Atomic uint32_t state;   /* enum pool_state, only ever grows */
     _Atomic int32_t broken;   /* 0, or why no task will run any more: MP_EINITIALIZER, MP_EBROKEN */
     _Atomic uint32_t started; /* futex: 1 once all workers are forked; 2: could not be, see start_error */

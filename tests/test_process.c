@@ -1282,6 +1282,86 @@ static void the_program_reaps_our_child(void **state)
     assert_int_equal(finish(process), MP_EXITCODE_UNKNOWN);
 }
 
+#define LAST_PID "/proc/sys/kernel/ns_last_pid"
+
+/* Forks a process that gets that pid; 0: somebody else has it. */
+static pid_t fork_again(pid_t pid)
+{
+    for (int tries = 0; tries < 100; tries++) {
+        FILE *last = fopen(LAST_PID, "w");
+        CHECK(last != NULL && fprintf(last, "%d", (int)pid - 1) > 0 && fclose(last) == 0);
+        pid_t got = fork();
+
+        if (got == 0)
+            _exit(wait_for_go(NULL));
+        if (got == pid)
+            return got;
+        kill(got, SIGKILL);
+        waitpid(got, NULL, 0);
+    }
+    return 0;
+}
+
+static bool has_passed(void *arg)
+{
+    struct timespec now, *then = arg;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec > then->tv_sec || (now.tv_sec == then->tv_sec && now.tv_nsec >= then->tv_nsec);
+}
+
+/* Afterwards no child of before is believed to be one that begins now. */
+static void let_time_pass(void)
+{
+    struct timespec then;
+
+    clock_gettime(CLOCK_MONOTONIC, &then);
+    then.tv_nsec += 50000000;
+    then.tv_sec += then.tv_nsec / 1000000000;
+    then.tv_nsec %= 1000000000;
+    CHECK(wait_until(has_passed, &then, PATIENCE));
+}
+
+static void meet_the_pid_again(void)
+{
+    mp_process *killed, *asked, *joined;
+    pid_t pid;
+    int code, status;
+    bool lives;
+
+    CHECK(mp_process_start(&killed, do_nothing, NULL, NULL) == 0);
+    CHECK(mp_process_start(&asked, do_nothing, NULL, NULL) == 0);
+    CHECK(mp_process_start(&joined, do_nothing, NULL, NULL) == 0);
+    for (int i = 0; i < 3; i++)
+        CHECK(waitpid(-1, &status, 0) > 0 && status == 0);
+    let_time_pass();
+    for (int i = 0; i < 3; i++) {
+        mp_process *process = (mp_process *[]){killed, asked, joined}[i];
+
+        atomic_store(&shared->go, 0);
+        CHECK(mp_process_pid(process, &pid) == 0);
+        pid_t stranger = fork_again(pid);
+        if (process == killed)
+            CHECK(mp_process_kill(process) == 0);
+        else if (process == joined)
+            CHECK(mp_process_join(process, MP_FOREVER) == 0);
+        CHECK(mp_process_is_alive(process, &lives) == 0 && !lives);
+        CHECK(mp_process_exitcode(process, &code) == 0 && code == MP_EXITCODE_UNKNOWN);
+        atomic_store(&shared->go, 1);
+        if (stranger != 0)
+            CHECK(waitpid(stranger, &status, 0) == stranger && WIFEXITED(status) && WEXITSTATUS(status) == 5);
+        CHECK(mp_process_free(process) == 0);
+    }
+}
+
+static void a_pid_that_comes_round_is_not_the_childs(void **state)
+{
+    (void)state;
+    if (access(LAST_PID, W_OK) != 0)
+        skip();
+    in_private_process(meet_the_pid_again);
+}
+
 static void the_program_ignores_sigchld(void **state)
 {
     mp_process *process;
@@ -1519,6 +1599,7 @@ static int run_all(void)
         TEST(descriptors_run_out),
         TEST(the_program_closes_our_descriptors),
         TEST(the_program_reaps_our_child),
+        TEST(a_pid_that_comes_round_is_not_the_childs),
         TEST(the_program_ignores_sigchld),
         TEST(other_children_are_left_alone),
         TEST(threads_join_the_same_process),

@@ -1,11 +1,15 @@
-/* Starting a process and waiting for its end, and beside it what the system needs for that at the least. */
+/* Starting a process and waiting for its end, and beside it what the system needs for that at the least: alone, and while a
+ * thousand other children live. */
 #include <mp.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench.h"
 
 #define TIMES 500
+#define OTHERS 1000
 
 static int nothing(void *arg)
 {
@@ -47,16 +51,62 @@ static void fork_and_wait(const struct bench *bench, double *figures)
     figures[0] = (bench_now() - begin) / (double)times * 1e6;
 }
 
-#define START_AND_JOIN \
+static int sleep_for_ever(void *arg)
+{
+    (void)arg;
+    for (;;)
+        pause();
+    return 0;
+}
+
+static void start_and_join_beside(const struct bench *bench, double *figures)
+{
+    mp_process **others = malloc(OTHERS * sizeof *others);
+
+    for (size_t i = 0; i < OTHERS; i++)
+        BENCH_CHECK(mp_process_start(&others[i], sleep_for_ever, NULL, NULL));
+    start_and_join(bench, figures);
+    for (size_t i = 0; i < OTHERS; i++)
+        BENCH_CHECK(mp_process_kill(others[i]));
+    for (size_t i = 0; i < OTHERS; i++) {
+        BENCH_CHECK(mp_process_join(others[i], MP_FOREVER));
+        BENCH_CHECK(mp_process_free(others[i]));
+    }
+    free(others);
+}
+
+static void fork_and_wait_beside(const struct bench *bench, double *figures)
+{
+    pid_t *others = malloc(OTHERS * sizeof *others);
+
+    for (size_t i = 0; i < OTHERS; i++) {
+        others[i] = fork();
+        if (others[i] == 0)
+            sleep_for_ever(NULL);
+        BENCH_CHECK(others[i] < 0 ? MP_EAGAIN : 0);
+    }
+    fork_and_wait(bench, figures);
+    for (size_t i = 0; i < OTHERS; i++)
+        kill(others[i], SIGKILL);
+    for (size_t i = 0; i < OTHERS; i++)
+        waitpid(others[i], NULL, 0);
+    free(others);
+}
+
+#define WORK(name) \
     { \
         { \
-            "process start + join", "µs" \
+            name, "µs" \
         } \
     }
+#define ALONE WORK("process start + join")
+#define BESIDE WORK("process start + join beside 1000 others")
 
 static const struct bench table[] = {
-    {"libmp", START_AND_JOIN, start_and_join, 1},
-    {"fork + waitpid", START_AND_JOIN, fork_and_wait, 1},
+    {"libmp", ALONE, start_and_join, 1},
+    {"fork + waitpid", ALONE, fork_and_wait, 1},
+    {"libmp", BESIDE, start_and_join_beside, 1},
+    {"fork + waitpid", BESIDE, fork_and_wait_beside, 1},
 };
 
 int main(int argc, char **argv)
