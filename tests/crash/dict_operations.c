@@ -1,6 +1,6 @@
 /* What is done to dicts while they die. */
 #include "containers.h"
-#include "dict_table.h"
+#include "dict_entry.h"
 
 #define LONG_KEY "key of more than sixteen characters"
 
@@ -312,6 +312,41 @@ static void apply_missing(void)
     MUST(mp_dict_apply(scene.dict, mp_str("new"), append_to, NULL));
 }
 
+/* ---- dicts with stripes ---- */
+
+static void stripe(void)
+{
+    struct object *dict = (struct object *)scene.dict;
+
+    MUST(object_lock(dict, OBJECT_DICT));
+    stripes_make(dict);
+    object_unlock(dict);
+}
+
+static void some_striped(void)
+{
+    some();
+    stripe();
+}
+
+static void deep_striped(void)
+{
+    deep();
+    stripe();
+}
+
+static void removed_striped(void)
+{
+    mostly_removed();
+    stripe();
+}
+
+static void with_other_striped(void)
+{
+    with_other();
+    stripe();
+}
+
 /* ---- many keys ---- */
 
 static void set_two(void)
@@ -428,6 +463,18 @@ static const struct operation operations[] = {
     {"dict.move_over", nested, move_over, NULL, NULL},
     {"dict.apply", some, apply, NULL, NULL},
     {"dict.apply_missing", eight, apply_missing, NULL, NULL},
+    {"dict.stripe", some, stripe, NULL, NULL},
+    {"dict.striped_overwrite_int", some_striped, overwrite_int_by_int, NULL, NULL},
+    {"dict.striped_overwrite_str", some_striped, overwrite_str_by_larger, NULL, NULL},
+    {"dict.striped_insert", some_striped, insert_long_key, NULL, NULL},
+    {"dict.striped_insert_compact", removed_striped, insert_number, NULL, NULL},
+    {"dict.striped_delete", some_striped, delete_int, NULL, NULL},
+    {"dict.striped_clear", deep_striped, clear, NULL, NULL},
+    {"dict.striped_free", deep_striped, free_handle, NULL, NULL},
+    {"dict.striped_add", some_striped, add_there, NULL, NULL},
+    {"dict.striped_move", some_striped, move_to_new, NULL, NULL},
+    {"dict.striped_update", with_other_striped, update, NULL, NULL},
+    {"dict.striped_copy", with_other_striped, copy, NULL, NULL},
     {"dict.set_many", some, set_two, set_first, NULL},
     {"dict.update", with_other, update, NULL, NULL},
     {"dict.update_large", with_large_other, update, NULL, NULL},
