@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -102,6 +103,59 @@ static void words_are_put_while_another_holds_the_mutex(void **state)
     assert_int_equal(b, 7);
 }
 
+static volatile int *about_to_put; /* shared: the pid of who is */
+
+static int put_a(void *arg)
+{
+    (void)arg;
+    *about_to_put = getpid();
+    return mp_dict_set_int(dict, "a", 77);
+}
+
+/* Whether that one sleeps: for the stripe, as it has nothing else to wait for. */
+static bool the_other_sleeps(void *arg)
+{
+    char path[64], state = 0;
+
+    (void)arg;
+    snprintf(path, sizeof path, "/proc/%d/stat", *about_to_put);
+    FILE *file = *about_to_put == 0 ? NULL : fopen(path, "r");
+    if (file == NULL)
+        return false;
+    bool read = fscanf(file, "%*d (%*[^)]) %c", &state) == 1;
+    fclose(file);
+    return read && state == 'S';
+}
+
+/* Somebody has found an entry and waits for its stripe, and the entry goes. */
+static void nothing_is_put_where_an_entry_was(void **state)
+{
+    struct object *o = object();
+    _Atomic uint64_t *slot;
+    mp_process *process;
+    struct key key;
+    int64_t a;
+    (void)state;
+
+    stripe();
+    about_to_put = mmap(NULL, sizeof *about_to_put, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_int_equal(pthread_mutex_lock(stripe_for("a")), 0);
+    assert_int_equal(mp_process_start(&process, put_a, NULL, NULL), 0);
+    assert_true(wait_until(the_other_sleeps, NULL, SECONDS));
+    assert_int_equal(object_lock_alone(o, OBJECT_DICT), 0);
+    assert_int_equal(key_prepare_str(object_heap(o), "a", &key), 0);
+    struct entry *entry = dict_find(object_heap(o), o, &key, &slot);
+    object_begin(o);
+    dict_take_out(o, entry, slot, &o->pending[1], &o->pending[0]);
+    object_commit(o);
+    object_unlock(o);
+    assert_int_equal(pthread_mutex_unlock(stripe_for("a")), 0);
+    assert_int_equal(exit_code(process), 0);
+    assert_int_equal(mp_dict_get_int(dict, "a", &a), 0);
+    assert_int_equal(a, 77);
+    munmap((void *)about_to_put, sizeof *about_to_put);
+}
+
 /* ---- whoever takes away, moves or wants one moment waits for them ---- */
 
 static int copy_and_look(void *arg)
@@ -125,7 +179,7 @@ static int pop_and_look(void *arg)
     return value.as.integer == 99 ? 0 : 2;
 }
 
-/* The third of eight entries that fit is added behind five that are removed: all is moved. */
+/* Small dicts move when they grow. */
 static int insert_until_moved(void *arg)
 {
     uint64_t epoch = dict_word(object(), DICT_EPOCH);
@@ -344,6 +398,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(words_are_put_while_another_holds_the_mutex),
+        TEST(nothing_is_put_where_an_entry_was),
         TEST(a_copy_is_of_one_moment),
         TEST(what_is_popped_is_the_last_value),
         TEST(what_is_moved_keeps_its_last_value),
