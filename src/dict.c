@@ -230,19 +230,28 @@ int mp_dict_length(mp_dict *dict, size_t *length)
 }
 /* ---- setting ---- */
 
-static int set(mp_dict *handle, const struct key *key, const mp_value *value)
+static __attribute__((noinline)) int set_looked(struct object *dict, const struct key *key, const struct look *look,
+                                                const mp_value *value)
 {
-    struct object *dict = dict_object(handle);
     struct entry *entry;
-    int error = value_check(object_heap(dict), value);
+    int error = dict_lock_and_find(dict, key, look, &entry);
 
-    if (error == 0)
-        error = dict_lock_and_find(dict, key, &entry);
     if (error != 0)
         return error;
     error = entry != NULL ? dict_replace(dict, entry, value) : dict_insert(dict, key, value);
     object_unlock(dict);
     return error;
+}
+
+static int set(mp_dict *handle, const struct key *key, const mp_value *value)
+{
+    struct object *dict = dict_object(handle);
+    int error = value_check(object_heap(dict), value);
+
+    if (error != 0)
+        return error;
+    struct look look = dict_look(dict, key, false);
+    return set_looked(dict, key, &look, value);
 }
 
 static __attribute__((noinline)) int set_short(mp_dict *dict, const char *text, mp_value value)
@@ -252,18 +261,29 @@ static __attribute__((noinline)) int set_short(mp_dict *dict, const char *text, 
 
     return error != 0 ? error : set(dict, &key, &value);
 }
-/* A value that is one word, and nothing else, often takes the place of one of its kind. */
+
+/* A value that is one word, and nothing else, often takes the place of one of its kind. Short, as get_words_at_once() is. */
 static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, const char *text, mp_type type,
                                                            uint64_t body, mp_value value)
 {
     if (!object_is(handle, OBJECT_DICT) || text == NULL)
         return MP_EINVAL;
     struct object *dict = dict_object(handle);
-    pthread_mutex_t *guard;
-    struct entry *entry = dict_lock_plain(dict, text, strlen(text), (uint64_t)type, &guard);
-    if (entry == NULL)
+    size_t size = strlen(text);
+    if (size > KEY_INLINE)
         return set_short(handle, text, value);
-    atomic_store_explicit(&entry->value.body, body, memory_order_release);
+    struct key key;
+    key_prepare_short(object_heap(dict), MP_STR, text, size, &key);
+    struct look look = dict_look(dict, &key, true);
+    pthread_mutex_t *guard = dict_lock_plain(dict, key.hash, &look, (uint64_t)type);
+    if (guard == NULL) {
+        /* Copies, so that the compiler need not keep the others in memory. */
+        struct key key_seen = key;
+        struct look look_seen = look;
+
+        return set_looked(dict, &key_seen, &look_seen, &value);
+    }
+    atomic_store_explicit(&look.entry->value.body, body, memory_order_release);
     dict_unlock_plain(dict, guard);
     return 0;
 }

@@ -24,17 +24,24 @@ static int add_to(struct object *dict, const struct key *key, struct entry *entr
     return 0;
 }
 
-static int add(mp_dict *handle, const struct key *key, int64_t delta, int64_t *now)
+static __attribute__((noinline)) int add_looked(struct object *dict, const struct key *key, const struct look *look,
+                                                int64_t delta, int64_t *now)
 {
-    struct object *dict = dict_object(handle);
     struct entry *entry;
-    int error = dict_lock_and_find(dict, key, &entry);
+    int error = dict_lock_and_find(dict, key, look, &entry);
 
     if (error != 0)
         return error;
     error = add_to(dict, key, entry, delta, now);
     object_unlock(dict);
     return error;
+}
+
+static __attribute__((noinline)) int add(mp_dict *handle, const struct key *key, int64_t delta, int64_t *now)
+{
+    struct look look = dict_look(dict_object(handle), key, false);
+
+    return add_looked(dict_object(handle), key, &look, delta, now);
 }
 
 static __attribute__((noinline)) int add_short(mp_dict *dict, const char *text, int64_t delta, int64_t *now)
@@ -45,6 +52,7 @@ static __attribute__((noinline)) int add_short(mp_dict *dict, const char *text, 
     return error != 0 ? error : add(dict, &key, delta, now);
 }
 
+/* As set_plain(), in dict.c. */
 int mp_dict_add_int(mp_dict *handle, const char *text, int64_t delta, int64_t *now)
 {
     int64_t sum;
@@ -52,13 +60,22 @@ int mp_dict_add_int(mp_dict *handle, const char *text, int64_t delta, int64_t *n
     if (!object_is(handle, OBJECT_DICT) || text == NULL)
         return MP_EINVAL;
     struct object *dict = dict_object(handle);
-    pthread_mutex_t *guard;
-    struct entry *entry = dict_lock_plain(dict, text, strlen(text), MP_INT, &guard);
-    if (entry == NULL)
+    size_t size = strlen(text);
+    if (size > KEY_INLINE)
         return add_short(handle, text, delta, now);
-    bool over = __builtin_add_overflow((int64_t)dict_get(&entry->value.body), delta, &sum);
+    struct key key;
+    key_prepare_short(object_heap(dict), MP_STR, text, size, &key);
+    struct look look = dict_look(dict, &key, true);
+    pthread_mutex_t *guard = dict_lock_plain(dict, key.hash, &look, MP_INT);
+    if (guard == NULL) {
+        struct key key_seen = key;
+        struct look look_seen = look;
+
+        return add_looked(dict, &key_seen, &look_seen, delta, now);
+    }
+    bool over = __builtin_add_overflow((int64_t)dict_get(&look.entry->value.body), delta, &sum);
     if (!over)
-        atomic_store_explicit(&entry->value.body, (uint64_t)sum, memory_order_release);
+        atomic_store_explicit(&look.entry->value.body, (uint64_t)sum, memory_order_release);
     dict_unlock_plain(dict, guard);
     if (!over && now != NULL)
         *now = sum;

@@ -98,21 +98,14 @@ int dict_store(struct object *dict, const struct key *key, const mp_value *value
     return entry != NULL ? dict_replace(dict, entry, value) : dict_insert(dict, key, value);
 }
 
-/* Looks before it has the mutex, so that writers of different keys
- * wait for memory at the same time and not one after the other; what it finds counts if the version is still the same. */
-int dict_lock_and_find(struct object *dict, const struct key *key, struct entry **entry)
+int dict_lock_and_find(struct object *dict, const struct key *key, const struct look *look, struct entry **entry)
 {
-    struct heap *heap = object_heap(dict);
-    uint64_t version;
-    bool found = object_read_begin(dict, &version);
-
-    if (found)
-        *entry = dict_find_unlocked(heap, dict, key, false, version);
     int error = object_lock_alone(dict, OBJECT_DICT);
+
     if (error != 0)
         return error;
-    if (!found || !object_read_valid(dict, version))
-        *entry = dict_find(heap, dict, key, NULL);
+    bool counts = look->even && object_read_valid(dict, look->version);
+    *entry = counts ? look->entry : dict_find(object_heap(dict), dict, key, NULL);
     if (*entry != NULL)
         error = stripes_hold_one(dict, key->hash);
     if (error != 0)

@@ -47,33 +47,45 @@ int dict_replace(struct object *dict, struct entry *entry, const mp_value *value
 int dict_insert(struct object *dict, const struct key *key, const mp_value *value);
 int dict_store(struct object *dict, const struct key *key, const mp_value *value);
 
-/* Takes the mutex alone and finds a key's entry, NULL if there is none; takes its stripe if there is one. */
-int dict_lock_and_find(struct object *dict, const struct key *key, struct entry **entry);
-/* Finds the entry of a short key whose value is of type `head`, and takes what guards it while its value's body is replaced: the key's
- * stripe, or the mutex of a dict that has none. NULL: something else was the case, and nothing is held. Short, as get_words_at_once() is. */
-static inline __attribute__((always_inline)) struct entry *
-dict_lock_plain(struct object *dict, const char *text, size_t size, uint64_t head, pthread_mutex_t **guard)
-{
-    struct key key;
+/* What a look without the mutex has found. It counts if the version was even, and for as long as it stays the same. */
+struct look {
     uint64_t version;
+    bool even;
+    struct entry *entry; /* NULL: none */
+};
 
-    if (size > KEY_INLINE || !object_read_begin(dict, &version))
-        return NULL;
-    key_prepare_short(object_heap(dict), MP_STR, text, size, &key);
-    struct entry *entry = dict_find_unlocked(object_heap(dict), dict, &key, true, version);
+static inline __attribute__((always_inline)) struct look dict_look(const struct object *dict, const struct key *key,
+                                                                   bool is_short)
+{
+    struct look look;
+
+    look.even = object_read_begin(dict, &look.version);
+    look.entry = look.even ? dict_find_unlocked(object_heap(dict), dict, key, is_short, look.version) : NULL;
+    return look;
+}
+
+/* Takes the mutex alone and finds a key's entry, NULL if there is none; takes its stripe if there is one. Looks again only if what was seen before does
+ * not count any more: writers of different keys wait for memory at the same time and not one after the other. */
+int dict_lock_and_find(struct object *dict, const struct key *key, const struct look *look, struct entry **entry);
+/* Takes what guards the entry that was seen, while the body of its value, which is of type `head`, is replaced: the key's stripe, or the
+ * mutex of a dict that has none. NULL: what was seen does not count, or the value is of another type, and nothing is held. */
+static inline __attribute__((always_inline)) pthread_mutex_t *dict_lock_plain(struct object *dict, uint64_t hash,
+                                                                              const struct look *look, uint64_t head)
+{
     uint64_t striped = atomic_load_explicit(&dict->striped, memory_order_acquire);
-    if (entry == NULL || !object_read_valid(dict, version))
+
+    if (look->entry == NULL || !object_read_valid(dict, look->version))
         return NULL;
-    *guard = striped ? stripe_of(dict, key.hash) : &dict->mutex;
-    int number = pthread_mutex_trylock(*guard);
+    pthread_mutex_t *guard = striped ? stripe_of(dict, hash) : &dict->mutex;
+    int number = pthread_mutex_trylock(guard);
     if (number != 0 &&
-        (striped ? stripe_lock_later(*guard, number) : object_lock_alone_later(dict, OBJECT_DICT, number)) != 0)
+        (striped ? stripe_lock_later(guard, number) : object_lock_alone_later(dict, OBJECT_DICT, number)) != 0)
         return NULL;
-    /* Whoever takes the entry away, or moves it, needs what we hold: it is there, and stays, if nothing has changed since it was found. */
-    if (object_read_valid(dict, version) && dict_get(&entry->value.head) == head &&
+    /* Whoever takes the entry away, or moves it, needs what we hold: it is there, and stays, if nothing has changed since it was seen. */
+    if (object_read_valid(dict, look->version) && dict_get(&look->entry->value.head) == head &&
         dict_get(&dict->striped) == striped && dict_get(&dict->magic) == OBJECT_DICT)
-        return entry;
-    mutex_unlock(*guard);
+        return guard;
+    mutex_unlock(guard);
     return NULL;
 }
 

@@ -243,8 +243,19 @@ static const uint64_t *first_without_room(struct object *dict, const uint64_t *h
     return NULL;
 }
 
+/* In the usual case, for one key: nothing is to grow. */
+static bool has_room(const struct object *dict, uint64_t hash)
+{
+    uint64_t slots = dict_word(dict, DICT_SLOTS), pages = dict_word(dict, DICT_PAGES);
+
+    return dict_get(&page_of(dict, hash)[0]) < limit(slots) &&
+           (slots < INDEX_PAGE || pages >= pages_wanted(pages, dict_word(dict, DICT_LIVE) + 1));
+}
+
 int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count)
 {
+    if (count == 1 && has_room(dict, hashes[0]))
+        return 0;
     uint64_t entries = dict_word(dict, DICT_LIVE) + count;
     int error = 0;
 
