@@ -1,0 +1,64 @@
+/* What others see of a shared dict while it grows, and the sweeps of dicts. */
+#include <mp.h>
+
+#include "dict_works.h"
+
+static mp_manager *manager;
+static mp_dict *dict;
+
+static void make(size_t entries)
+{
+    (void)entries;
+    BENCH_CHECK(mp_manager_create(&manager, NULL));
+    BENCH_CHECK(mp_manager_dict(manager, &dict));
+}
+
+static void end(void)
+{
+    BENCH_CHECK(mp_manager_free(manager));
+}
+
+static void set(const char *key, int64_t value)
+{
+    BENCH_CHECK(mp_dict_set_int(dict, key, value));
+}
+
+static int64_t get(const char *key)
+{
+    int64_t value;
+
+    BENCH_CHECK(mp_dict_get_int(dict, key, &value));
+    return value;
+}
+
+static void add(const char *key, int64_t delta)
+{
+    BENCH_CHECK(mp_dict_add_int(dict, key, delta, NULL));
+}
+
+static size_t memory(void)
+{
+    mp_manager_info info;
+
+    BENCH_CHECK(mp_manager_get_info(manager, &info));
+    return info.used;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct store store = {.system = "libmp",
+                                       .part = 1,
+                                       .most = 10000000,
+                                       .grows = true,
+                                       .growth_only = true,
+                                       .make = make,
+                                       .end = end,
+                                       .set = set,
+                                       .get = get,
+                                       .add = add,
+                                       .memory = memory};
+
+    bench_begin(argc, argv);
+    dict_works(&store);
+    return 0;
+}
