@@ -39,8 +39,8 @@ int main(int argc, char **argv)
     lock_works_begin();
     make_mutex();
     BENCH_CHECK(mp_lock_create(&lock, NULL));
-    lock_works("libmp", lock_once, NULL);
-    lock_works("robust mutex", mutex_once, NULL);
+    lock_works("libmp", lock_once, NULL, 1);
+    lock_works("robust mutex", mutex_once, NULL, 1);
     BENCH_CHECK(mp_lock_free(lock));
     return 0;
 }

@@ -23,7 +23,7 @@ struct store {
     bool alone;    /* cannot be shared at all: only works of one process */
     size_t part;   /* slow: does one operation where others do so many */
     size_t most;   /* entries that sweeps put in at the most */
-    bool grows;    /* fast enough to grow to ten million entries in a work */
+    bool grows;    /* fast enough to grow to ten million entries in a work, and some memory moves when it does */
     bool growth_only; /* its table is elsewhere: only works of growth and sweeps */
 
     void (*make)(size_t entries); /* an empty store, that will hold so many at the most */

@@ -1,7 +1,5 @@
 #include "lock_works.h"
 
-#include <stdalign.h>
-
 #define CONTENDERS 8
 #define CONTEND_SECONDS 0.5
 
@@ -16,6 +14,7 @@ static struct shared {
 } * shared;
 
 static void (*lock_once)(void);
+static size_t part;
 static void (*enter)(void);
 
 void lock_works_begin(void)
@@ -26,7 +25,7 @@ void lock_works_begin(void)
 
 static void alone(const struct bench *bench, double *figures)
 {
-    size_t times = bench_count(10000000);
+    size_t times = bench_count(10000000) / part;
     double begin = bench_now();
 
     (void)bench;
@@ -93,7 +92,7 @@ static void sweep(const char *system)
     }
 }
 
-void lock_works(const char *system, void (*once)(void), void (*enter_process)(void))
+void lock_works(const char *system, void (*once)(void), void (*enter_process)(void), size_t slow)
 {
     const struct bench table[] = {
         {system, {{"lock + unlock uncontended", "ns"}}, alone, 1},
@@ -102,6 +101,7 @@ void lock_works(const char *system, void (*once)(void), void (*enter_process)(vo
 
     lock_once = once;
     enter = enter_process;
+    part = slow;
     if (bench_sweeps())
         sweep(system);
     else

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FULL_ITEMS 1000000
 #define MEBI ((size_t)1 << 20)
 #define SKEWED_TASKS 1000
 #define MOST_WORKERS 64
@@ -151,26 +152,32 @@ static void make_skewed(uint64_t *steps, size_t count)
     }
 }
 
-/* What part of the speed is reached that the workers would have if nothing got lost: a half of the time alone is 1 for two. */
-static void skewed(const struct bench *bench, double *figures)
+/* What part of the speed is reached that the workers would have if nothing got lost: with two, a half of the time alone is 1. */
+static double skewed(int workers, bool maps)
 {
     uint64_t steps[SKEWED_TASKS], results[SKEWED_TASKS];
-    size_t count = bench_count(SKEWED_TASKS * 10) / 10;
-    double ideal, begin;
+    size_t count = items == FULL_ITEMS ? SKEWED_TASKS : SKEWED_TASKS / 10;
 
-    count = count < SKEWED_TASKS ? 100 : count;
     make_skewed(steps, count);
-    crew->start(bench->processes);
-    ideal = alone(steps, count) / bench->processes;
-    for (int i = 0; i < BENCH_FIGURES; i++) {
-        begin = bench_now();
-        if (i == 0 && crew->map != NULL)
-            crew->map(burn, steps, sizeof *steps, results, sizeof *results, count, CREW_SKEWED);
-        else if (i == 1 && crew->each != NULL)
-            crew->each(burn, steps, sizeof *steps, results, sizeof *results, count);
-        figures[i] = ideal / (bench_now() - begin);
-    }
+    crew->start(workers);
+    double ideal = alone(steps, count) / workers, begin = bench_now();
+    if (maps)
+        crew->map(burn, steps, sizeof *steps, results, sizeof *results, count, CREW_SKEWED);
+    else
+        crew->each(burn, steps, sizeof *steps, results, sizeof *results, count);
+    double seconds = bench_now() - begin;
     crew->end();
+    return ideal / seconds;
+}
+
+static void skewed_map(const struct bench *bench, double *figures)
+{
+    figures[0] = skewed(bench->processes, true);
+}
+
+static void skewed_each(const struct bench *bench, double *figures)
+{
+    figures[0] = skewed(bench->processes, false);
 }
 
 /* Seconds for each of `count` tasks of the same length, by so many workers. */
@@ -255,14 +262,12 @@ static const struct bench copying_map_table[] = {
 };
 static const struct bench send_table[] = {{NULL, {{"apply with 1 MiB argument", "GB/s"}}, send, 2}};
 static const struct bench fetch_table[] = {{NULL, {{"apply with 1 MiB result", "GB/s"}}, fetch, 2}};
-static const struct bench load_table[] = {
-    {NULL,
-     {{"skewed tasks by map: part of the ideal", "share"}, {"skewed tasks one by one: part of the ideal", "share"}},
-     skewed,
-     2},
+static const struct bench map_load_table[] = {
+    {NULL, {{"skewed tasks by map: part of the ideal", "share"}}, skewed_map, 2}};
+static const struct bench each_load_table[] = {
+    {NULL, {{"skewed tasks one by one: part of the ideal", "share"}}, skewed_each, 2},
     {NULL, {{"10 µs tasks: 64 workers / 2 workers", "share"}}, crowd, MOST_WORKERS},
 };
-static const struct bench map_load_table[] = {{NULL, {{"skewed tasks by map: part of the ideal", "share"}}, skewed, 2}};
 
 #define RUN(table) run(table, sizeof table / sizeof *table)
 
@@ -294,17 +299,17 @@ static void run_tables(void)
         if (crew->fetch != NULL)
             RUN(fetch_table);
     }
-    if (crew->each != NULL)
-        RUN(load_table);
-    else if (crew->map != NULL)
+    if (crew->map != NULL)
         RUN(map_load_table);
+    if (crew->each != NULL)
+        RUN(each_load_table);
 }
 
 /* ----------------------------------------------------------------------------------------------------------------- the sweeps */
 
 static void sweep_workers(void)
 {
-    int most = items == 1000000 ? MOST_WORKERS : 4;
+    int most = items == FULL_ITEMS ? MOST_WORKERS : 4;
 
     for (int workers = 1; workers <= most; workers *= 2) {
         bench_point(crew->system, "apply_async + get", "workers", workers, small_tasks(workers), "M/s");
@@ -349,7 +354,7 @@ static void sweep(void)
 void pool_works(const struct crew *the_crew)
 {
     crew = the_crew;
-    items = bench_count(1000000);
+    items = bench_count(FULL_ITEMS);
     numbers = malloc(items * sizeof *numbers);
     squares = calloc(items, sizeof *squares);
     payload = malloc(16 * MEBI);
