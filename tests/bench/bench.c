@@ -63,7 +63,7 @@ void bench_run(const struct bench *table, size_t count)
 
 void bench_point(const char *system, const char *work, const char *varied, double x, double figure, const char *unit)
 {
-    printf("%s,%s|%s|%g,%.4g,%s\n", system, work, varied, x, figure, unit);
+    printf("%s,%s|%s|%.12g,%.4g,%s\n", system, work, varied, x, figure, unit);
     fflush(stdout);
 }
 

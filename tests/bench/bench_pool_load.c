@@ -24,7 +24,8 @@ static void each(crew_task *task, const void *args, size_t arg_size, void *resul
     mp_result **result = malloc(count * sizeof *result);
 
     for (size_t i = 0; i < count; i++)
-        BENCH_CHECK(mp_pool_apply_async(pool, task, (const char *)args + i * arg_size, arg_size, result_size, &result[i]));
+        BENCH_CHECK(
+            mp_pool_apply_async(pool, task, (const char *)args + i * arg_size, arg_size, result_size, &result[i]));
     for (size_t i = 0; i < count; i++) {
         BENCH_CHECK(mp_result_get(result[i], (char *)results + i * result_size, result_size, MP_FOREVER));
         BENCH_CHECK(mp_result_free(result[i]));
@@ -55,8 +56,14 @@ static void send(const void *data, size_t size)
 
 int main(int argc, char **argv)
 {
-    static const struct crew crew = {
-        .system = "libmp", .loads = true, .part = 1, .start = start, .end = end, .each = each, .map = map, .send = send};
+    static const struct crew crew = {.system = "libmp",
+                                     .loads = true,
+                                     .part = 1,
+                                     .start = start,
+                                     .end = end,
+                                     .each = each,
+                                     .map = map,
+                                     .send = send};
 
     bench_begin(argc, argv);
     pool_works(&crew);

@@ -361,7 +361,8 @@ static void fill_up(size_t from, size_t to)
         dict_key(i, key);
         store->set(key, (int64_t)i);
     }
-    bench_point(store->system, "dict insert", "entries", (double)to, (bench_now() - begin) / (double)(to - from) * 1e9, "ns");
+    bench_point(store->system, "dict insert", "entries", (double)to, (bench_now() - begin) / (double)(to - from) * 1e9,
+                "ns");
 }
 
 static void sweep_entries(void)
@@ -376,7 +377,8 @@ static void sweep_entries(void)
         entries = length < SAMPLE ? length : SAMPLE;
         for (size_t i = 0; i < entries; i++)
             dict_key(bench_random(i) % length, shuffled[i]);
-        bench_point(store->system, "dict get", "entries", (double)length, 1e3 / rate(1, get_all, SAMPLE / 4 / store->part), "ns");
+        bench_point(store->system, "dict get", "entries", (double)length,
+                    1e3 / rate(1, get_all, SAMPLE / 4 / store->part), "ns");
     }
     free(shuffled);
     store->end();

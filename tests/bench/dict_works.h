@@ -19,11 +19,11 @@ extern "C" {
  * that fail end the program. */
 struct store {
     const char *system;
-    bool threads;  /* lives in the memory of one process: what others do by processes it does by threads */
-    bool alone;    /* cannot be shared at all: only works of one process */
-    size_t part;   /* slow: does one operation where others do so many */
-    size_t most;   /* entries that sweeps put in at the most */
-    bool grows;    /* fast enough to grow to ten million entries in a work, and some memory moves when it does */
+    bool threads;     /* lives in the memory of one process: what others do by processes it does by threads */
+    bool alone;       /* cannot be shared at all: only works of one process */
+    size_t part;      /* slow: does one operation where others do so many */
+    size_t most;      /* entries that sweeps put in at the most */
+    bool grows;       /* fast enough to grow to ten million entries in a work, and some memory moves when it does */
     bool growth_only; /* its table is elsewhere: only works of growth and sweeps */
 
     void (*make)(size_t entries); /* an empty store, that will hold so many at the most */
@@ -35,7 +35,8 @@ struct store {
     void (*add)(const char *key, int64_t delta);
     size_t (*iterate)(void); /* looks at each key and value; the number of entries */
     size_t (*memory)(void);  /* bytes in use, for entries and to manage them */
-    void (*fill)(size_t first, size_t count); /* inserts keys number `first` and following with their numbers, many in one step */
+    void (*fill)(size_t first,
+                 size_t count); /* inserts keys number `first` and following with their numbers, many in one step */
 };
 
 void dict_works(const struct store *store);

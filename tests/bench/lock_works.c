@@ -96,7 +96,10 @@ void lock_works(const char *system, void (*once)(void), void (*enter_process)(vo
 {
     const struct bench table[] = {
         {system, {{"lock + unlock uncontended", "ns"}}, alone, 1},
-        {system, {{"lock + unlock by 8 processes", "M/s"}, {"lock by 8 processes: least/most", "share"}}, contended, CONTENDERS},
+        {system,
+         {{"lock + unlock by 8 processes", "M/s"}, {"lock by 8 processes: least/most", "share"}},
+         contended,
+         CONTENDERS},
     };
 
     lock_once = once;

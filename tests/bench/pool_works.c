@@ -328,7 +328,8 @@ static void sweep_lengths(void)
         size_t count = lengths[i] < 10e-6 ? bench_count(20000) : (size_t)(whole / lengths[i]) + 2;
 
         count = count / 2 * 2;
-        bench_point(crew->system, "task", "length in µs", lengths[i] * 1e6, equal_tasks(2, lengths[i], count) * 1e6, "µs");
+        bench_point(crew->system, "task", "length in µs", lengths[i] * 1e6, equal_tasks(2, lengths[i], count) * 1e6,
+                    "µs");
     }
 }
 

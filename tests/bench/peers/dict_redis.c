@@ -44,8 +44,8 @@ static void run_server(pid_t parent)
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (null != NULL && getppid() == parent)
-        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path, "--unixsocketperm", "600", "--save", "",
-               "--appendonly", "no", "--daemonize", "no", "--dir", "/", "--logfile", "", (char *)NULL);
+        execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path, "--unixsocketperm", "600", "--save",
+               "", "--appendonly", "no", "--daemonize", "no", "--dir", "/", "--logfile", "", (char *)NULL);
     _exit(127);
 }
 

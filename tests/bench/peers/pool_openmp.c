@@ -40,7 +40,8 @@ static void map(crew_task *task, const void *args, size_t arg_size, void *result
 
 int main(int argc, char **argv)
 {
-    static const struct crew crew = {.system = "OpenMP", .part = 1, .start = start, .end = end, .each = each, .map = map};
+    static const struct crew crew = {
+        .system = "OpenMP", .part = 1, .start = start, .end = end, .each = each, .map = map};
 
     bench_begin(argc, argv);
     pool_works(&crew);

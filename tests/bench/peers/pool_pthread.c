@@ -92,7 +92,8 @@ static void apply(crew_task *function, const void *arg, size_t arg_size, void *r
     await(&task);
 }
 
-static void each(crew_task *function, const void *args, size_t arg_size, void *results, size_t result_size, size_t count)
+static void each(crew_task *function, const void *args, size_t arg_size, void *results, size_t result_size,
+                 size_t count)
 {
     struct task *tasks = malloc(count * sizeof *tasks);
 

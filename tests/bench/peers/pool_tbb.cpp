@@ -24,7 +24,8 @@ std::unique_ptr<tbb::task_arena> arena;
 
 void start(int workers)
 {
-    control.reset(new tbb::global_control(tbb::global_control::max_allowed_parallelism, static_cast<size_t>(workers) + 1));
+    control.reset(
+        new tbb::global_control(tbb::global_control::max_allowed_parallelism, static_cast<size_t>(workers) + 1));
     arena.reset(new tbb::task_arena(workers));
 }
 
@@ -60,7 +61,8 @@ void each(crew_task *task, const void *args, size_t arg_size, void *results, siz
     });
 }
 
-void map(crew_task *task, const void *args, size_t arg_size, void *results, size_t result_size, size_t count, enum crew_share share)
+void map(crew_task *task, const void *args, size_t arg_size, void *results, size_t result_size, size_t count,
+         enum crew_share share)
 {
     auto run = [=](const Range &range) {
         for (size_t i = range.begin(); i < range.end(); i++)
