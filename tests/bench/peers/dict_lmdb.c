@@ -172,7 +172,7 @@ static size_t memory(void)
 int main(int argc, char **argv)
 {
     static const struct store store = {.system = "LMDB",
-                                       .part = 4,
+                                       .part = 10,
                                        .most = 10000000,
                                        .make = make,
                                        .end = end,

@@ -111,7 +111,7 @@ static size_t memory(void)
 int main(int argc, char **argv)
 {
     static const struct store store = {.system = "TDB",
-                                       .part = 4,
+                                       .part = 10,
                                        .most = 1000000,
                                        .make = make,
                                        .end = end,
