@@ -191,9 +191,9 @@ static void iterate(const struct bench *bench, double *figures)
 
 /* What the one that fills the store and the one that watches share. */
 static struct growth {
-    atomic_bool watched, done;
+    atomic_bool done;
     atomic_size_t length;
-    double longest, peak;
+    double longest, peak; /* seconds; bytes for each entry */
 } * growth;
 
 static void grow(size_t count)
@@ -239,9 +239,10 @@ static void watch_memory(size_t count)
     }
 }
 
-/* Fills a new store with `count` entries while another process watches. */
-static void watched_growth(size_t count, bench_work *work)
+/* Fills a new store with `count` entries while another process watches; what it has seen. */
+static struct growth watched_growth(size_t count, bench_work *work)
 {
+    struct growth seen;
     char key[KEY_SIZE];
 
     growth = bench_shared(sizeof *growth);
@@ -249,7 +250,12 @@ static void watched_growth(size_t count, bench_work *work)
     dict_key(0, key);
     store->set(key, 0);
     together(2, enter_only, work, &count);
+    seen = *growth;
+    if (store->memory != NULL && (double)store->memory() / (double)count > seen.peak)
+        seen.peak = (double)store->memory() / (double)count;
     store->end();
+    munmap(growth, sizeof *growth);
+    return seen;
 }
 
 static void watch_growth_for_pauses(int process, void *arg)
@@ -273,9 +279,7 @@ static void watch_growth_for_memory(int process, void *arg)
 static void pauses(const struct bench *bench, double *figures)
 {
     (void)bench;
-    watched_growth(bench_count(GROWTH), watch_growth_for_pauses);
-    figures[0] = growth->longest * 1e3;
-    munmap(growth, sizeof *growth);
+    figures[0] = watched_growth(bench_count(GROWTH), watch_growth_for_pauses).longest * 1e3;
 }
 
 static void peak(const struct bench *bench, double *figures)
@@ -283,9 +287,9 @@ static void peak(const struct bench *bench, double *figures)
     (void)bench;
     figures[0] = 0;
     for (int i = 0; i < 3; i++) { /* a watcher that did not run for a while may have missed the peak */
-        watched_growth(bench_count(FULL_ENTRIES), watch_growth_for_memory);
-        figures[0] = growth->peak > figures[0] ? growth->peak : figures[0];
-        munmap(growth, sizeof *growth);
+        double seen = watched_growth(bench_count(FULL_ENTRIES), watch_growth_for_memory).peak;
+
+        figures[0] = seen > figures[0] ? seen : figures[0];
     }
 }
 
@@ -415,8 +419,7 @@ void dict_works(const struct store *the_store)
             sweep_processes();
         return;
     }
-    if (!store->growth_only)
-        run_table();
+    run_table();
     for (size_t i = 0; i < sizeof growth_table / sizeof *growth_table; i++)
         if (store->grows)
             run(growth_table[i]);

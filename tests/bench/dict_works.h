@@ -19,12 +19,11 @@ extern "C" {
  * that fail end the program. */
 struct store {
     const char *system;
-    bool threads;     /* lives in the memory of one process: what others do by processes it does by threads */
-    bool alone;       /* cannot be shared at all: only works of one process */
-    size_t part;      /* slow: does one operation where others do so many */
-    size_t most;      /* entries that sweeps put in at the most */
-    bool grows;       /* fast enough to grow to ten million entries in a work, and some memory moves when it does */
-    bool growth_only; /* its table is elsewhere: only works of growth and sweeps */
+    bool threads; /* lives in the memory of one process: what others do by processes it does by threads */
+    bool alone;   /* cannot be shared at all: only works of one process */
+    size_t part;  /* slow: does one operation where others do so many */
+    size_t most;  /* entries that sweeps put in at the most */
+    bool grows;   /* fast enough to grow to ten million entries in a work, and some memory moves when it does */
 
     void (*make)(size_t entries); /* an empty store, that will hold so many at the most */
     void (*end)(void);

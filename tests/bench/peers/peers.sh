@@ -28,7 +28,7 @@ compile() {
     name=$1
     shift
     # shellcheck disable=SC2086
-    "$@" -O2 -DNDEBUG -D_GNU_SOURCE -Wall -Wextra ${PEER_FLAGS:-} -I"$root/include" "$root/tests/bench/peers/$name".c* \
+    "$@" -O2 -DNDEBUG -D_GNU_SOURCE -Wall -Wextra -I"$root/include" "$root/tests/bench/peers/$name".c* \
         -o "$build/peers/$name" "$build/tests/bench/libbench_works.a" "$build/libmp.a" $libraries -pthread -lm \
         >"$build/peers.log" 2>&1 && return
     rm -f "$build/peers/$name"
