@@ -14,7 +14,7 @@ machine() {
     echo "- memory: $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
     echo "- system: $(uname -sr), $(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release)"
     echo "- compiler: $(gcc --version | head -n 1), -O2"
-    echo "- load before: $load"
+    echo "- load before: $load; rounds: $rounds"
     if [ -n "$peers" ] && command -v dpkg-query >/dev/null; then
         echo "- packages: $(dpkg-query -W -f '${Package} ${Version}, ' libabsl-dev libboost-dev liblmdb-dev libtdb-dev libglib2.0-dev \
             libtbb-dev redis-server libmce-perl openmpi-bin python3 2>/dev/null | sed 's/, $//')"
@@ -39,11 +39,11 @@ fi
     cat <<TEXT
 # What libmp costs, and what others cost
 
-Written by \`sh tests/bench/run.sh $arguments\` on $(date -u +%Y-%m-%d), of $rounds rounds; every single figure is in
-[results.csv](results.csv). Run it again on your own machine: ratios travel, absolute figures do not.
+Written by \`sh tests/bench/run.sh $arguments\` on $(date -u +%Y-%m-%d); every single figure is in [results.csv](results.csv). Run it
+on your own machine: ratios travel, absolute figures do not.
 
 $(machine)
-$([ -z "$left_out" ] || for program in $left_out; do echo "- left out, as it failed: $(basename "$program")"; done)
+$(for program in $left_out; do echo "- left out, as it could not be built or failed: $(basename "$program")"; done)
 
 ## How to read it
 
@@ -53,7 +53,8 @@ that line, and how many times as fast or as small it is; where the other one win
 better when high, all others when low.
 
 A dict has 1 million random keys of 16 bytes and 8-byte integers as values, reached in random order, the same for all. "By 2
-processes" is the sum of both. Only libmp keeps its contents whole when a process is killed inside an operation. What the others are:
+processes" is the sum of both. libmp keeps its contents whole when a process is killed inside an operation. So does LMDB, and so do Redis
+and Python's manager as long as their server lives; with the others the lock stays taken, or what it guards half done. What they are:
 
 $(cat "$bench/peers/peers.md")
 

@@ -46,6 +46,7 @@ build=${BUILD:-$root/build/bench}
 cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS_RELEASE="-O2 -DNDEBUG" -DMP_BENCHMARKS=ON \
     ${CMAKE_FLAGS:-} >/dev/null
 cmake --build "$build" -j "$(nproc)" >/dev/null
+left_out=
 if [ -n "$peers" ]; then build_peers; else rm -rf "$build/peers"; fi
 
 python=${PYTHON:-/usr/bin/python3}
@@ -83,7 +84,6 @@ programs() {
 
 load=$(cut -d ' ' -f 1 /proc/loadavg)
 : >"$build/all.csv"
-left_out=
 programs >"$build/programs"
 round=1
 while [ "$round" -le "$rounds" ]; do

@@ -32,6 +32,7 @@ compile() {
         -o "$build/peers/$name" "$build/tests/bench/libbench_works.a" "$build/libmp.a" $libraries -pthread -lm \
         >"$build/peers.log" 2>&1 && return
     rm -f "$build/peers/$name"
+    left_out="$left_out $name"
     echo "$name cannot be built and is left out: $(grep -m 1 -E 'error|not found|undefined' "$build/peers.log" || true)" >&2
 }
 
