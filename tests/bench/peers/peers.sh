@@ -79,7 +79,9 @@ build_peers() {
     compile pool_mpi mpicc -std=c11
     if [ -x "$build/peers/pool_mpi" ]; then
         mv "$build/peers/pool_mpi" "$build/pool_mpi"
-        launcher pool_mpi "mpirun --allow-run-as-root --oversubscribe -n 2 '$build/pool_mpi'"
+        # What it writes beside memory goes where run.sh removes it.
+        launcher pool_mpi "env OMPI_MCA_orte_tmpdir_base=\"\$BENCH_FOLDER\" OMPI_MCA_btl_vader_backing_directory=\"\$BENCH_FOLDER\" \
+            mpirun --allow-run-as-root --oversubscribe -n 2 '$build/pool_mpi'"
     fi
     launcher pool_mce "perl '$root/tests/bench/peers/pool_mce.pl'"
 }
