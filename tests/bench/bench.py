@@ -439,7 +439,7 @@ def sweep_processes(manager):
     for processes in 1, 2, 4, 8, 16, 32, 64:
         if QUICK and processes > 4:
             break
-        some = random.sample(keys, max(count(2000) // processes, 10))
+        some = random.choices(keys, k=max(count(2000) // processes, 10))
         operations = processes * len(some)
         for work, seconds in (("dict get", together(processes, get_each, shared, some)),
                               ("dict set", together(processes, set_each, shared, some)),
