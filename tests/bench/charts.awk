@@ -42,7 +42,7 @@ function print_chart(chart,    low) {
     print_data(chart)
     printf "set title \"%s (%s is better)\"\n", work_of_chart[chart], (high_is_good(unit_of[chart]) ? "high" : "low")
     printf "set xlabel \"%s\"\nset ylabel \"%s\"\n", varied[chart], unit_of[chart]
-    print "set logscale xy\nset grid lc rgb \"#dddddd\"\nset key outside right top\nset format x \"%.0s%c\""
+    print "set logscale xy\nset autoscale xfix\nset grid lc rgb \"#dddddd\"\nset key outside right top\nset format x \"%.0s%c\""
     if (from_zero[chart])
         print "set xtics (\"0\" 0.1, \"1\" 1, \"10\" 10, \"100\" 100, \"1000\" 1000, \"10000\" 10000)"
     else if (varied[chart] == "processes" || varied[chart] == "workers")
@@ -51,7 +51,7 @@ function print_chart(chart,    low) {
 }
 
 END {
-    palette_size = split("#1f77b4 #2ca02c #9467bd #8c564b #e377c2 #ff7f0e #17becf #bcbd22 #4b0082 #555555", palette, " ")
+    palette_size = split("#1f77b4 #2ca02c #9467bd #8c564b #e377c2 #ff7f0e #17becf #bcbd22 #4b0082 #555555 #006d5b #a0522d #6a8fff #ff69b4 #808000 #000000", palette, " ")
     for (r = 1; r <= row_count; r++) {
         row = rows[r]
         if (split(work_of[row], part, "|") != 3)
@@ -68,7 +68,7 @@ END {
         points[chart, system_of[row]] = points[chart, system_of[row]] place(part[3]) " " middle[row] "\n"
         from_zero[chart] += part[3] == 0
     }
-    print "set terminal svg size 860,440 background rgb \"white\""
+    print "set terminal svg noenhanced size 860,440 background rgb \"white\""
     for (c = 1; c <= chart_count; c++)
         print_chart(charts[c])
 }
