@@ -464,14 +464,14 @@ def sweep_pools():
     for length in 0, 1e-6, 10e-6, 100e-6, 1e-3, 10e-3:
         tasks = count(2000) if length < 100e-6 else int((0.02 if QUICK else 0.2) / length) // 2 * 2 + 2
         seconds = one_by_one(pool, [int(length * rate)] * tasks)
-        point("task", "length in µs", length * 1e6, seconds / tasks * 1e6, "µs")
+        point("task by 2 workers", "length in µs", length * 1e6, seconds / tasks * 1e6, "µs")
     size = 8
     while size <= 16 << 20:
         times = count(min(500, (64 << 20) // size + 1))
         begin = now()
         for _ in range(times):
             pool.apply(take, (b"x" * size,))
-        point("argument", "bytes", size, (now() - begin) / times * 1e6, "µs")
+        point("apply with argument", "bytes", size, (now() - begin) / times * 1e6, "µs")
         size *= 8
     end(pool)
     for system in "Python Pipe", "Python Queue":
@@ -479,7 +479,7 @@ def sweep_pools():
         size = 8
         while size <= 16 << 20:
             spans = messages.seconds(b"x" * size, count(min(500, (64 << 20) // size + 1)))
-            point("argument", "bytes", size, sum(spans) / len(spans) * 1e6, "µs", system)
+            point("apply with argument", "bytes", size, sum(spans) / len(spans) * 1e6, "µs", system)
             size *= 8
         messages.end()
 

@@ -31,8 +31,8 @@ function print_plot(chart,    i, n, list) {
     for (i = 1; i <= n; i++)
         printf "%s$data%d using 1:2 with linespoints lc rgb \"%s\" lw %s pt 7 ps 0.5 title \"%s\"", (i > 1 ? ", " : ""), i,
             colour_of(list[i]), (list[i] == "libmp" ? 3 : 1.5), list[i]
-    if (work_of_chart[chart] == "task")
-        printf ", x / 2 with lines lc rgb \"#999999\" dt 2 title \"nothing lost by 2 workers\""
+    if (work_of_chart[chart] == "task by 2 workers")
+        printf ", x / 2 with lines lc rgb \"#999999\" dt 2 title \"nothing lost\""
     print ""
 }
 
@@ -46,7 +46,7 @@ function print_chart(chart,    low) {
     if (from_zero[chart])
         print "set xtics (\"0\" 0.1, \"1\" 1, \"10\" 10, \"100\" 100, \"1000\" 1000, \"10000\" 10000)"
     else if (varied[chart] == "processes" || varied[chart] == "workers")
-        print "set xtics (1, 2, 4, 8, 16, 32, 64)"
+        print "set xtics (1, 2, 4, 8, 16, 32, 64)\nset xrange [0.9:72]"
     print_plot(chart)
 }
 
