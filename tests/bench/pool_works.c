@@ -253,7 +253,7 @@ static const struct bench each_table[] = {
     {NULL, {{"apply_async + get with 16 workers", "M/s"}}, apply_async, 16},
 };
 static const struct bench map_table[] = {
-    {NULL, {{"map of x*x over 1 M ints", "ms"}, {"map in place of x*x over 1 M ints", "ms"}}, map, 2},
+    {NULL, {{"map of x*x over 1 M ints", "ms"}, {"map of x*x over 1 M ints in place", "ms"}}, map, 2},
     {NULL, {{"map with chunk size 1", "M/s"}}, map_singly, 2},
 };
 static const struct bench copying_map_table[] = {
