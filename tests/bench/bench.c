@@ -1,6 +1,7 @@
 #include "bench.h"
 
 #include <mp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 
 #define QUICK_PART 50 /* a quick run does one part in so many */
 
-static bool quick;
+static bool quick, sweeps;
 static const char *wanted;
 
 void bench_begin(int argc, char **argv)
@@ -21,15 +22,27 @@ void bench_begin(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--quick") == 0)
             quick = true;
+        else if (strcmp(argv[i], "--sweep") == 0)
+            sweeps = true;
         else
             wanted = argv[i];
     }
 }
 
+bool bench_sweeps(void)
+{
+    return sweeps;
+}
+
+bool bench_wanted(const char *work)
+{
+    return wanted == NULL || strstr(work, wanted) != NULL;
+}
+
 static bool is_wanted(const struct bench *bench)
 {
     for (int i = 0; i < BENCH_FIGURES; i++)
-        if (bench->name[i].work != NULL && (wanted == NULL || strstr(bench->name[i].work, wanted) != NULL))
+        if (bench->name[i].work != NULL && bench_wanted(bench->name[i].work))
             return true;
     return false;
 }
@@ -39,13 +52,19 @@ void bench_run(const struct bench *table, size_t count)
     for (const struct bench *bench = table; bench < table + count; bench++) {
         double figures[BENCH_FIGURES];
 
-        if (!is_wanted(bench))
+        if (sweeps || !is_wanted(bench))
             continue;
         bench->run(bench, figures);
         for (int i = 0; i < BENCH_FIGURES && bench->name[i].work != NULL; i++)
             printf("%s,%s,%.4g,%s\n", bench->system, bench->name[i].work, figures[i], bench->name[i].unit);
         fflush(stdout);
     }
+}
+
+void bench_point(const char *system, const char *work, const char *varied, double x, double figure, const char *unit)
+{
+    printf("%s,%s|%s|%.12g,%.4g,%s\n", system, work, varied, x, figure, unit);
+    fflush(stdout);
 }
 
 size_t bench_count(size_t full)
@@ -78,6 +97,41 @@ uint64_t bench_random(uint64_t seed)
     return x ^ (x >> 31);
 }
 
+uint64_t bench_burn(uint64_t steps)
+{
+    uint64_t x = steps;
+
+    for (uint64_t i = 0; i < steps; i++)
+        x = bench_random(x);
+    return x;
+}
+
+double bench_steps_per_second(void)
+{
+    const uint64_t steps = 200000;
+    double best = 0;
+
+    for (int i = 0; i < 10; i++) {
+        double begin = bench_now();
+        volatile uint64_t sink = bench_burn(steps);
+        double rate = (double)steps / (bench_now() - begin);
+
+        (void)sink;
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
+char *bench_file(const char *name)
+{
+    const char *folder = getenv("BENCH_FOLDER");
+    char *path;
+
+    bench_check(folder == NULL ? MP_EINVAL : 0, "BENCH_FOLDER");
+    bench_check(asprintf(&path, "%s/%s", folder, name) < 0 ? MP_ENOMEM : 0, "asprintf");
+    return path;
+}
+
 void *bench_shared(size_t size)
 {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -92,6 +146,27 @@ struct start {
         double begin, end;
     } time[BENCH_MAX_PROCESSES];
 };
+
+static struct start *new_start(int processes)
+{
+    struct start *start = bench_shared(sizeof *start);
+
+    atomic_store(&start->waiting, processes);
+    return start;
+}
+
+/* Seconds from when the first began until the last ended. */
+static double end_start(struct start *start, int processes)
+{
+    double begin = start->time[0].begin, end = start->time[0].end;
+
+    for (int i = 1; i < processes; i++) {
+        begin = start->time[i].begin < begin ? start->time[i].begin : begin;
+        end = start->time[i].end > end ? start->time[i].end : end;
+    }
+    munmap(start, sizeof *start);
+    return end - begin;
+}
 
 static void run_process(struct start *start, int process, bench_work *warm_up, bench_work *work, void *arg)
 {
@@ -114,10 +189,9 @@ static void wait_for(pid_t pid)
 
 double bench_processes(int processes, bench_work *warm_up, bench_work *work, void *arg)
 {
-    struct start *start = bench_shared(sizeof *start);
+    struct start *start = new_start(processes);
     pid_t pid[BENCH_MAX_PROCESSES];
 
-    atomic_store(&start->waiting, processes);
     for (int i = 0; i < processes; i++) {
         pid[i] = fork();
         bench_check(pid[i] < 0 ? MP_EAGAIN : 0, "fork");
@@ -128,11 +202,35 @@ double bench_processes(int processes, bench_work *warm_up, bench_work *work, voi
     }
     for (int i = 0; i < processes; i++)
         wait_for(pid[i]);
-    double begin = start->time[0].begin, end = start->time[0].end;
-    for (int i = 1; i < processes; i++) {
-        begin = start->time[i].begin < begin ? start->time[i].begin : begin;
-        end = start->time[i].end > end ? start->time[i].end : end;
+    return end_start(start, processes);
+}
+
+struct thread {
+    pthread_t id;
+    struct start *start;
+    int number;
+    bench_work *warm_up, *work;
+    void *arg;
+};
+
+static void *run_thread(void *arg)
+{
+    struct thread *thread = arg;
+
+    run_process(thread->start, thread->number, thread->warm_up, thread->work, thread->arg);
+    return NULL;
+}
+
+double bench_threads(int threads, bench_work *warm_up, bench_work *work, void *arg)
+{
+    struct thread thread[BENCH_MAX_PROCESSES];
+    struct start *start = new_start(threads);
+
+    for (int i = 0; i < threads; i++) {
+        thread[i] = (struct thread){.start = start, .number = i, .warm_up = warm_up, .work = work, .arg = arg};
+        bench_check(pthread_create(&thread[i].id, NULL, run_thread, &thread[i]) ? MP_EAGAIN : 0, "pthread_create");
     }
-    munmap(start, sizeof *start);
-    return end - begin;
+    for (int i = 0; i < threads; i++)
+        pthread_join(thread[i].id, NULL);
+    return end_start(start, threads);
 }

@@ -1,5 +1,6 @@
-/* The machine itself, to compare tables of different machines by: what a cache miss costs that the next step waits for. A dict
- * of a million entries has two of them in each get. */
+/* The machine itself, to compare tables of different machines by: what a cache miss costs that the next step waits for (a dict
+ * of a million entries has two of them in each get), and how long a process that has nothing to wait for does not run while another
+ * computes. */
 #include <stdlib.h>
 
 #include "bench.h"
@@ -38,7 +39,31 @@ static void chase(const struct bench *bench, double *figures)
     figures[0] = (bench_now() - begin) / (double)steps * 1e9;
 }
 
+/* As watch_pauses() of dict_works.c, for as long as a dict takes to grow. */
+static void compute_or_watch(int process, void *arg)
+{
+    double end = bench_now() + (double)bench_count(2000) * 1e-3, last = bench_now(), now;
+
+    do {
+        if (process == 0)
+            bench_burn(100);
+        now = bench_now();
+        if (process == 1 && now - last > *(double *)arg)
+            *(double *)arg = now - last;
+        last = now;
+    } while (now < end);
+}
+
+static void pauses(const struct bench *bench, double *figures)
+{
+    double *longest = bench_shared(sizeof *longest);
+
+    bench_processes(bench->processes, NULL, compute_or_watch, longest);
+    figures[0] = *longest * 1e3;
+}
+
 static const struct bench table[] = {
+    {"no dict at all", {{"dict growing to 10 M: longest pause of another", "ms"}}, pauses, 2},
     {"machine", {{"dependent cache miss in 64 MiB", "ns"}}, chase, 1},
 };
 
