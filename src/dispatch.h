@@ -56,6 +56,16 @@ static inline bool set_remove(_Atomic uint64_t *set, uint32_t worker)
     return (atomic_fetch_and(&set[worker / 64], ~bit) & bit) != 0;
 }
 
+/* Whether there is a CPU to spin on for one process more than the workers that are awake. */
+static inline bool cpu_is_idle(struct pool *pool)
+{
+    uint32_t awake = pool->workers;
+
+    for (uint32_t i = 0; i < pool->sets; i++)
+        awake -= (uint32_t)__builtin_popcountll(atomic_load_explicit(&pool->sleeping[i], memory_order_relaxed));
+    return awake < pool->cpus;
+}
+
 /* Calls visit for every slot there is, until it returns true; whether it did. */
 bool slots_visit(struct pool *pool, bool (*visit)(struct slot *slot, void *arg), void *arg);
 

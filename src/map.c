@@ -334,8 +334,14 @@ bool map_is_done(struct mp_result *result)
 
 int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline)
 {
+    struct map_job *job = result->job;
+
     while (!map_is_done(result)) {
-        int error = result_wait_word(pool, &result->job->chunk[atomic_load(&result->cursor)].word, deadline);
+        /* The last one is likely to be done last: so this process is not woken for each on the way. */
+        _Atomic uint32_t *word = &job->chunk[job->chunk_count - 1].word;
+        if (task_state(atomic_load_explicit(word, memory_order_relaxed)) == TASK_DONE)
+            word = &job->chunk[atomic_load(&result->cursor)].word;
+        int error = result_wait_word(pool, word, deadline);
 
         if (error != 0)
             return error;

@@ -9,6 +9,8 @@
 
 #define POOL_MAGIC UINT64_C(0x6d705f706f6f6c31)
 
+#define RESTING 64
+
 struct mp_pool {
     uint64_t magic;
     struct mp_pool *next; /* of this process's pools */
@@ -22,6 +24,9 @@ struct mp_pool {
     int segments, rings;
     uint64_t ring_size;
     _Atomic uint64_t staging; /* owns a block until it has its place */
+    /* Large blocks in no use, oldest first: [first_resting .. last_resting) % RESTING. They own them. */
+    _Atomic uint64_t resting[RESTING];
+    uint64_t first_resting, last_resting, resting_bytes;
     struct pool shared;
 };
 
@@ -33,6 +38,9 @@ bool pool_look_after_keeper(mp_pool *pool);
 int pool_refusal(mp_pool *pool);
 
 /* slots.c. Under the pool's mutex. */
+/* As heap_alloc() and heap_free(), for what a task carries: so that large blocks are used again in turn. */
+int block_take(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot);
+void block_put(mp_pool *pool, _Atomic uint64_t *slot);
 /* A slot in no use, its task zero; NULL: no memory. */
 struct slot *slot_take(mp_pool *pool);
 /* Back to the free ones, with all it owns. */

@@ -7,8 +7,10 @@
 #include "platform.h"
 #include "pool.h"
 
-/* Looks so long for a result before it sleeps, where there is more than one CPU. */
-#define SPIN_NS 20000
+/* Looks so long for a result before it sleeps: about as long as it takes to sleep and be woken. */
+#define SPIN_NS 60000
+/* The same when workers fill the CPUs: only what is about to be done is worth taking a CPU from them. */
+#define FULL_SPIN_NS 2000
 /* A sleeper looks this often whether the keeper still lives: it cannot wait for both. */
 #define LOOK_NS INT64_C(50000000)
 
@@ -35,7 +37,7 @@ static bool spin(mp_pool *pool, _Atomic uint32_t *word)
 {
     if (pool->shared.cpus < 2)
         return false;
-    int64_t end = clock_now() + SPIN_NS;
+    int64_t end = clock_now() + (cpu_is_idle(&pool->shared) ? SPIN_NS : FULL_SPIN_NS);
     do {
         for (int i = 0; i < 64; i++) {
             if (is_done(word))

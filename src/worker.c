@@ -210,19 +210,9 @@ static bool batches_have_tasks(struct pool *pool, const struct worker *but)
     return false;
 }
 
-/* Whether there is a CPU for this worker to spin on: not when the caller and the workers that are awake fill them. */
-static bool may_spin(struct pool *pool)
-{
-    uint32_t awake = pool->workers;
-
-    for (uint32_t i = 0; i < pool->sets; i++)
-        awake -= (uint32_t)__builtin_popcountll(load(&pool->sleeping[i]));
-    return awake + 1 <= pool->cpus;
-}
-
 static bool spin(struct pool *pool)
 {
-    if (!may_spin(pool))
+    if (!cpu_is_idle(pool)) /* the one more is the caller, who is about to submit something if anybody is */
         return false;
     int64_t end = clock_now() + SPIN_NS;
     do {

@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "pool.h"
 #include "support.h"
 
 static mp_pool *pool;
@@ -204,6 +205,45 @@ static void large_arguments_and_results(void **state)
     }
     assert_int_equal(mp_pool_apply(pool, return_large, &sizes_wanted[1], sizeof(size_t), NULL, 0), MP_ETOOSMALL);
     assert_int_equal(mp_task_return("x", 1), MP_EINVAL);
+    free(in);
+    free(out);
+}
+
+static int repeat_byte(const void *arg, void *result)
+{
+    const unsigned char *bytes = arg;
+    size_t size;
+
+    memcpy(&size, bytes, sizeof size);
+    unsigned char *out = result;
+    for (size_t i = 0; i < size; i++) {
+        if (out[i] != 0 || (i >= sizeof size && bytes[i] != bytes[sizeof size]))
+            return 1;
+    }
+    memset(out, bytes[sizeof size], size);
+    return 0;
+}
+
+/* Large blocks are kept a while before they are used again: results are zeroed and right all the same, and only so many are
+ * kept. */
+static void large_blocks_are_used_again(void **state)
+{
+    const size_t most = 3000000;
+    unsigned char *in = malloc(most), *out = malloc(most);
+    (void)state;
+
+    for (int i = 0; i < 400; i++) {
+        size_t size = i < 200 ? (size_t)1 << 20 : 10000 + (size_t)i * 7919 % (most - 10000);
+
+        memset(in, i & 0xff, size);
+        memcpy(in, &size, sizeof size);
+        assert_int_equal(mp_pool_apply(pool, repeat_byte, in, size, out, size), 0);
+        assert_true(out[0] == (i & 0xff) && out[size / 2] == out[0] && out[size - 1] == out[0]);
+        assert_true(pool->resting_bytes <= (size_t)4 << 20);
+    }
+    assert_true(pool->first_resting != pool->last_resting);
+    assert_true(atomic_load(&pool->shared.heap->used) < (size_t)8 << 20);
+    assert_true(atomic_load(&pool->shared.heap->size) < (size_t)40 << 20);
     free(in);
     free(out);
 }
@@ -887,6 +927,7 @@ int main(void)
         TEST(many_tasks_in_any_order),
         TEST(results_can_be_waited_for),
         TEST(large_arguments_and_results),
+        TEST(large_blocks_are_used_again),
         TEST(maps_keep_order),
         TEST(a_failing_item_fails_alone),
         TEST(failures_are_told_as_results_are),

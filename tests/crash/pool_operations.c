@@ -238,6 +238,8 @@ static void mark_pool(struct heap *heap, object_marker *mark, void *context)
     mark(context, atomic_load(&heap->root));
     mark(context, atomic_load(&shared->worker_block));
     mark(context, atomic_load(&pool->staging));
+    for (int i = 0; i < RESTING; i++)
+        mark(context, atomic_load(&pool->resting[i]));
     for (int i = 0; i < SEGMENTS; i++) {
         mark(context, atomic_load(&shared->segment[i]));
         mark(context, atomic_load(&shared->ring_block[i]));
@@ -399,6 +401,18 @@ static void apply(void)
 
     must(mp_pool_apply(pool, square, &x, sizeof x, &y, sizeof y), "mp_pool_apply");
     expect(y == 25, "a wrong result");
+}
+
+/* Of a size that rests before it is used again. */
+static void apply_large(void)
+{
+    static struct large in[20], out[20];
+
+    for (int i = 0; i < 2; i++) {
+        in->x = i + 5;
+        must(mp_pool_apply(pool, square, in, sizeof in, out, sizeof out), "mp_pool_apply");
+        expect(out->x == in->x * in->x, "a wrong result");
+    }
 }
 
 static void whole_map(void)
@@ -685,6 +699,7 @@ static const struct operation operations[] = {
     {"pool.submit_grows_queue", NULL, submit_one, NULL,
      SCENE(.victim = CALLER, .workers = 1, .before = two_hundred_fifty_six)},
     {"pool.apply", NULL, apply, NULL, SCENE(.victim = CALLER, .workers = 1)},
+    {"pool.apply_large", NULL, apply_large, NULL, SCENE(.victim = CALLER, .workers = 1)},
     {"pool.submit_map", NULL, submit_map, NULL, SCENE(.victim = CALLER, .workers = 2)},
     {"pool.map", NULL, whole_map, NULL, SCENE(.victim = CALLER, .workers = 2)},
     {"pool.get_and_free", NULL, take_results, NULL, SCENE(.victim = CALLER, .workers = 1, .before = submit_three)},
