@@ -605,8 +605,10 @@ MP_API int mp_pool_apply_async(mp_pool *pool, mp_task_function *function, const 
                                size_t result_size, mp_result **result);
 
 typedef struct mp_map_options {
-    size_t chunk_size; /* items that a worker takes at a time; 0: about items / (4 * workers), rounded up. More than
-                          there are: all */
+    size_t
+        chunk_size; /* items that a worker takes at a time. 0: many at first, fewer and fewer towards the end, so that
+                          all workers end together; with max_tasks_per_child items / (4 * workers), rounded up. More
+                          than there are: all */
     int *status; /* NULL, or room for a code for each item: 0, its failure code, or MP_E...; mp_pool_map_with() only */
 } mp_map_options;
 

@@ -14,16 +14,27 @@
 /* Takes up to this many chunks from job.next at once, where there are plenty. */
 #define MAX_BATCH 64
 
+static const struct level *level_of(const struct map_job *job, uint64_t chunk)
+{
+    const struct level *level = &job->level[job->level_count - 1];
+
+    while (level->chunk > chunk)
+        level--;
+    return level;
+}
+
 static uint64_t first_item(const struct map_job *job, uint64_t chunk)
 {
-    return chunk * job->chunk_size;
+    const struct level *level = level_of(job, chunk);
+
+    return level->item + (chunk - level->chunk) * level->size;
 }
 
 static uint64_t chunk_items(const struct map_job *job, uint64_t chunk)
 {
-    uint64_t left = job->count - first_item(job, chunk);
+    uint64_t left = job->count - first_item(job, chunk), size = level_of(job, chunk)->size;
 
-    return left < job->chunk_size ? left : job->chunk_size;
+    return left < size ? left : size;
 }
 
 static unsigned char *item_result(struct heap *heap, struct map_job *job, uint64_t item)
@@ -122,7 +133,7 @@ bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
 
         if (next >= job->chunk_count)
             break;
-        uint64_t batch = (job->chunk_count - next) / (pool->workers * 8);
+        uint64_t batch = job->level_count > 1 ? 1 : (job->chunk_count - next) / (pool->workers * 8);
         batch = batch < 1 ? 1 : batch > MAX_BATCH ? MAX_BATCH : batch;
         next = atomic_fetch_add(&job->next, batch);
         DELAY_POINT();
@@ -227,22 +238,63 @@ struct request {
     bool statuses;
 };
 
-static uint64_t default_chunk(uint64_t count, uint64_t workers)
-{
-    uint64_t chunk = (count + 4 * workers - 1) / (4 * workers);
+/* ---- chunks ----
+ *
+ * Unless their size is given, the first chunks are large and the last ones single items: so no worker is still at a long one
+ * when the others have nothing left to do, whatever the items cost, and there are few of them. Half of what is left goes into
+ * chunks of one size, so many that each worker gets four, and so on. */
 
-    return chunk > 0 ? chunk : 1;
+static uint64_t guided_size(uint64_t left, uint64_t workers)
+{
+    uint64_t size = (left + 8 * workers - 1) / (8 * workers);
+
+    return size > UINT32_MAX ? UINT32_MAX : size;
+}
+
+/* Fills in the levels; returns how many. */
+static uint64_t guide(struct level *level, uint64_t count, uint64_t workers)
+{
+    uint64_t levels = 0, chunk = 0;
+
+    for (uint64_t item = 0; item < count; levels++) {
+        uint64_t left = count - item, size = guided_size(left, workers);
+        uint64_t chunks = size == 1 ? left : (left / 2 + size - 1) / size;
+
+        level[levels] = (struct level){chunk, item, size};
+        chunk += chunks;
+        item += chunks * size;
+    }
+    return levels;
+}
+
+/* Fills in the levels of a map; returns how many. A worker that is to be replaced after so many chunks gets fewer, and equal
+ * ones. */
+static uint64_t divide(const mp_pool *pool, struct level *level, uint64_t count, uint64_t chunk_size)
+{
+    uint64_t workers = pool->shared.workers;
+
+    if (chunk_size == 0 && pool->shared.tasks_per_child == 0 && count > 0)
+        return guide(level, count, workers);
+    uint64_t size = chunk_size != 0 ? chunk_size : (count + 4 * workers - 1) / (4 * workers);
+    size = size > UINT32_MAX ? UINT32_MAX : size;
+    level[0] = (struct level){0, 0, size > 0 ? size : 1};
+    return 1;
+}
+
+static uint64_t chunks_of(const struct level *level, uint64_t levels, uint64_t count)
+{
+    const struct level *last = &level[levels - 1];
+
+    return last->chunk + (count - last->item + last->size - 1) / last->size;
 }
 
 /* A slot whose arg_block owns the job. Under the mutex. */
 static int make_job(mp_pool *pool, const struct request *request, struct slot **result)
 {
     struct heap *heap = pool->shared.heap;
-    uint64_t size =
-        request->chunk_size != 0 ? request->chunk_size : default_chunk(request->count, pool->shared.workers);
-
-    size = size > UINT32_MAX ? UINT32_MAX : size;
-    uint64_t chunks = (request->count + size - 1) / size;
+    struct level level[MAP_LEVELS];
+    uint64_t levels = divide(pool, level, request->count, request->chunk_size);
+    uint64_t chunks = chunks_of(level, levels, request->count);
     struct slot *slot = slot_take(pool);
     if (slot == NULL)
         return MP_ENOMEM;
@@ -256,8 +308,9 @@ static int make_job(mp_pool *pool, const struct request *request, struct slot **
         job->count = request->count;
         job->arg_size = request->arg_size;
         job->result_size = request->result_size;
-        job->chunk_size = size;
         job->chunk_count = chunks;
+        job->level_count = levels;
+        memcpy(job->level, level, levels * sizeof *level);
         job->slot = slot;
         for (uint64_t i = 0; i < chunks; i++)
             atomic_store_explicit(&job->chunk[i].word, TASK_QUEUED, memory_order_relaxed);

@@ -446,6 +446,42 @@ static void chunks_are_of_the_size_said(void **state)
     assert_chunks(2, 100, 40, (size_t[]){40, 40, 20, 0});
 }
 
+/* By default chunks get smaller, and each item is in one of them. */
+static void default_chunks_shrink(void **state)
+{
+    const size_t counts[] = {0, 1, 15, 16, 17, 100, 1000, 100001};
+    const int workers[] = {1, 2, 7};
+    (void)state;
+
+    for (int w = 0; w < 3; w++) {
+        mp_pool *fresh;
+
+        assert_int_equal(mp_pool_create(&fresh, workers[w], NULL), 0);
+        for (int c = 0; c < 8; c++) {
+            mp_result *result;
+            uint64_t items = 0, before = UINT64_MAX;
+
+            assert_int_equal(mp_pool_map_async(fresh, get_pid, NULL, 0, sizeof(int), counts[c], NULL, &result), 0);
+            const struct map_job *job = result->job;
+            for (uint64_t i = 0; i < job->level_count; i++) {
+                bool last = i + 1 == job->level_count;
+                const struct level *level = &job->level[i];
+                uint64_t chunks = (last ? job->chunk_count : level[1].chunk) - level->chunk;
+
+                assert_int_equal(level->item, items);
+                assert_true(level->size < before && (level->size - 1) * 8 * (uint64_t)workers[w] < counts[c] + 1);
+                items += chunks * level->size;
+                before = level->size;
+            }
+            assert_int_equal(items, counts[c]);
+            assert_int_equal(before, 1);
+            assert_int_equal(mp_result_wait(result, 60), 0);
+            assert_int_equal(mp_result_free(result), 0);
+        }
+        assert_int_equal(mp_pool_free(fresh), 0);
+    }
+}
+
 static void the_default_size_is_what_may_be_used(void **state)
 {
     cpu_set_t before, one;
@@ -935,6 +971,7 @@ int main(void)
         TEST(signals_do_not_shorten_waits),
         TEST(maps_millions),
         TEST(chunks_are_of_the_size_said),
+        TEST(default_chunks_shrink),
         TEST(the_default_size_is_what_may_be_used),
         TEST(containers_and_locks_are_passed_to_tasks),
         TEST(forgotten_tasks_are_done),

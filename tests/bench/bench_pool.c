@@ -379,6 +379,7 @@ int main(int argc, char **argv)
     mebi_out = malloc(MEBI);
     for (size_t i = 0; i < items; i++)
         numbers[i] = (unsigned)i;
+    memset(squares, 'x', items * sizeof *squares);
     memset(mebi_in, 'x', MEBI);
     memset(mebi_out, 'x', MEBI);
     bench_run(table, sizeof table / sizeof *table);

@@ -318,14 +318,26 @@ static void fire_and_forget(void)
         must(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof x, NULL), "mp_pool_apply_async");
 }
 
-static void submit_map(void)
+static void submit_map_in_chunks(size_t chunk_size)
 {
     int in[ITEMS];
 
     for (int i = 0; i < ITEMS; i++)
         in[i] = i;
-    must(mp_pool_map_async(pool, square, in, sizeof *in, sizeof *in, ITEMS, &(mp_map_options){.chunk_size = 3}, &map),
+    must(mp_pool_map_async(pool, square, in, sizeof *in, sizeof *in, ITEMS, &(mp_map_options){.chunk_size = chunk_size},
+                           &map),
          "mp_pool_map_async");
+}
+
+static void submit_map(void)
+{
+    submit_map_in_chunks(3);
+}
+
+/* The sizes are 2 2 2 1 1 1 1 for one worker. */
+static void submit_guided_map(void)
+{
+    submit_map_in_chunks(0);
 }
 
 static void close_it(void)
@@ -679,6 +691,7 @@ static const struct operation operations[] = {
     {"pool.worker_map", NULL, submit_map, NULL, SCENE(.victim = WORKER, .workers = 1)},
     {"pool.worker_map_retried", NULL, submit_map, NULL,
      SCENE(.victim = WORKER, .workers = 1, .options = {.retries = 1})},
+    {"pool.worker_guided_map", NULL, submit_guided_map, NULL, SCENE(.victim = WORKER, .workers = 1)},
     {"pool.worker_map_of_two", NULL, submit_map, NULL, SCENE(.victim = WORKER, .workers = 2)},
     {"pool.worker_retires", NULL, submit_three, NULL,
      SCENE(.victim = WORKER, .workers = 1, .options = {.max_tasks_per_child = 1})},
