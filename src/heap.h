@@ -72,6 +72,9 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name);
 int heap_close(struct heap *heap);
 /* Removes a name. */
 int heap_unlink(enum heap_kind kind, const char *name);
+/* The heap of that kind that this process has open and that has the address inside; NULL: none. *serial, when wanted: how many
+ * heaps this process and those it was forked from have opened up to that one. */
+struct heap *heap_around(const void *address, enum heap_kind kind, uint64_t *serial);
 /* 0, or MP_EINVAL when it is not the start of a heap of that kind that this process has open. */
 int heap_check_handle(const struct heap *heap, enum heap_kind kind);
 

@@ -37,10 +37,15 @@ static uint64_t chunk_items(const struct map_job *job, uint64_t chunk)
     return left < size ? left : size;
 }
 
-static unsigned char *item_result(struct heap *heap, struct map_job *job, uint64_t item)
+static const unsigned char *job_args(struct heap *heap, const struct map_job *job)
 {
-    return (unsigned char *)heap_at(heap, atomic_load_explicit(&job->results, memory_order_relaxed)) +
-           item * job->result_size;
+    return job->args_at != 0 ? (const unsigned char *)(uintptr_t)job->args_at : heap_at(heap, atomic_load(&job->args));
+}
+
+unsigned char *map_results(struct heap *heap, const struct map_job *job)
+{
+    return job->results_at != 0 ? (unsigned char *)(uintptr_t)job->results_at
+                                : heap_at(heap, atomic_load(&job->results));
 }
 
 static void item_failed(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
@@ -52,7 +57,7 @@ static void item_failed(struct heap *heap, struct map_job *job, struct chunk *ch
     if (statuses != 0)
         ((int32_t *)heap_at(heap, statuses))[item] = code;
     if (job->result_size > 0)
-        memset(item_result(heap, job, item), 0, job->result_size);
+        memset(map_results(heap, job) + item * job->result_size, 0, job->result_size);
 }
 
 /* ---- the workers' side ---- */
@@ -74,7 +79,8 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
     mp_task_function *function = (mp_task_function *)(uintptr_t)job->function;
     uint64_t item = first_item(job, index) + chunk->done;
     uint64_t end = first_item(job, index) + chunk_items(job, index);
-    unsigned char *args = heap_at(heap, atomic_load(&job->args)), *results = item_result(heap, job, 0);
+    const unsigned char *args = job_args(heap, job);
+    unsigned char *results = map_results(heap, job);
 
     if (job->result_size > 0)
         memset(results + item * job->result_size, 0, (end - item) * job->result_size);
@@ -214,9 +220,9 @@ static void free_content(struct heap *heap, struct map_job *job)
 
 static int fill_job(struct heap *heap, struct map_job *job, const void *args, bool statuses)
 {
-    int error = heap_alloc(heap, job->count * job->arg_size, &job->args);
+    int error = job->args_at != 0 ? 0 : heap_alloc(heap, job->count * job->arg_size, &job->args);
 
-    if (error == 0)
+    if (error == 0 && job->results_at == 0)
         error = heap_alloc(heap, job->count * job->result_size, &job->results);
     if (error == 0 && statuses)
         error = heap_alloc(heap, job->count * sizeof(int32_t), &job->statuses);
@@ -224,7 +230,7 @@ static int fill_job(struct heap *heap, struct map_job *job, const void *args, bo
         free_content(heap, job);
         return error;
     }
-    if (job->arg_size > 0 && job->count > 0)
+    if (job->args_at == 0 && job->arg_size > 0 && job->count > 0)
         memcpy(heap_at(heap, atomic_load(&job->args)), args, job->count * job->arg_size);
     if (statuses)
         memset(heap_at(heap, atomic_load(&job->statuses)), 0, job->count * sizeof(int32_t));
@@ -236,7 +242,40 @@ struct request {
     const void *args;
     uint64_t count, arg_size, result_size, chunk_size;
     bool statuses;
+    bool waits;    /* args stay as they are until the end */
+    void *results; /* where the caller wants them; NULL: not known yet */
 };
+
+/* ---- in place ----
+ *
+ * Memory in a manager's heap that was open already when the keeper was forked is the same memory, at the same address, in all
+ * the pool's processes: arguments and results that lie there need not be copied. Two exceptions: what is not aligned as tasks may
+ * expect it; and arguments in the results' memory, which would be zeroed, or half overwritten when their item has to be run
+ * again: they are copied, the results are not. */
+
+static uint64_t shared_address(const mp_pool *pool, const void *memory, uint64_t size)
+{
+    uint64_t serial;
+    const struct heap *heap = heap_around(memory, HEAP_MANAGER, &serial);
+
+    if (heap == NULL || serial > pool->serial || (uintptr_t)memory % 16 != 0 || size == 0)
+        return 0;
+    uint64_t offset = heap_offset(heap, memory), end = atomic_load(&heap->size);
+    return offset >= sizeof *heap && offset < end && size <= end - offset ? (uint64_t)(uintptr_t)memory : 0;
+}
+
+static void look_for_places(const mp_pool *pool, const struct request *request, struct map_job *job)
+{
+    uint64_t args_size = job->count * job->arg_size, results_size = job->count * job->result_size;
+
+    if (request->results != NULL)
+        job->results_at = shared_address(pool, request->results, results_size);
+    if (request->waits)
+        job->args_at = shared_address(pool, request->args, args_size);
+    if (job->results_at != 0 && job->args_at < job->results_at + results_size &&
+        job->results_at < job->args_at + args_size)
+        job->args_at = 0;
+}
 
 /* ---- chunks ----
  *
@@ -314,6 +353,7 @@ static int make_job(mp_pool *pool, const struct request *request, struct slot **
         job->slot = slot;
         for (uint64_t i = 0; i < chunks; i++)
             atomic_store_explicit(&job->chunk[i].word, TASK_QUEUED, memory_order_relaxed);
+        look_for_places(pool, request, job);
         error = fill_job(heap, job, request->args, request->statuses);
     }
     if (error != 0) {
@@ -391,10 +431,10 @@ int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline)
 
     while (!map_is_done(result)) {
         /* The last one is likely to be done last: so this process is not woken for each on the way. */
-        _Atomic uint32_t *word = &job->chunk[job->chunk_count - 1].word;
-        if (task_state(atomic_load_explicit(word, memory_order_relaxed)) == TASK_DONE)
-            word = &job->chunk[atomic_load(&result->cursor)].word;
-        int error = result_wait_word(pool, word, deadline);
+        _Atomic uint32_t *first = &job->chunk[atomic_load(&result->cursor)].word;
+        _Atomic uint32_t *last = &job->chunk[job->chunk_count - 1].word;
+        bool waits_for_last = task_state(atomic_load_explicit(last, memory_order_relaxed)) != TASK_DONE;
+        int error = result_wait_word(pool, waits_for_last ? last : first, first, deadline);
 
         if (error != 0)
             return error;
@@ -471,8 +511,13 @@ static int check_request(const struct request *request)
 int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
                       size_t count, const mp_map_options *options, mp_result **result)
 {
-    struct request request = {function, args, count, arg_size, result_size, options != NULL ? options->chunk_size : 0,
-                              true};
+    struct request request = {.function = function,
+                              .args = args,
+                              .count = count,
+                              .arg_size = arg_size,
+                              .result_size = result_size,
+                              .statuses = true,
+                              .chunk_size = options != NULL ? options->chunk_size : 0};
     struct slot *slot;
     int error = pool_check(pool);
 
@@ -481,6 +526,12 @@ int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *arg
     if (result == NULL || (options != NULL && options->status != NULL))
         return MP_EINVAL;
     error = check_request(&request);
+    if (error == 0 && options != NULL && options->results != NULL) {
+        request.results = options->results;
+        request.waits = true;
+        if (count > 0 && result_size > 0 && shared_address(pool, options->results, count * result_size) == 0)
+            error = MP_EINVAL;
+    }
     if (error == 0)
         error = start_map(pool, &request, &slot);
     if (error == 0)
@@ -498,14 +549,21 @@ int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args
                      size_t result_size, size_t count, const mp_map_options *options)
 {
     bool statuses = options != NULL && options->status != NULL;
-    struct request request = {function, args, count, arg_size, result_size, options != NULL ? options->chunk_size : 0,
-                              statuses};
+    struct request request = {.function = function,
+                              .args = args,
+                              .count = count,
+                              .arg_size = arg_size,
+                              .result_size = result_size,
+                              .statuses = statuses,
+                              .chunk_size = options != NULL ? options->chunk_size : 0,
+                              .waits = true,
+                              .results = results};
     struct slot *slot;
     int error = pool_check(pool);
 
     if (error != 0)
         return error;
-    if (results == NULL && result_size > 0 && count > 0)
+    if ((results == NULL && result_size > 0 && count > 0) || (options != NULL && options->results != NULL))
         return MP_EINVAL;
     error = check_request(&request);
     if (error == 0)

@@ -48,7 +48,7 @@ static bool spin(mp_pool *pool, _Atomic uint32_t *word)
     return false;
 }
 
-int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, int64_t deadline)
+int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *first, int64_t deadline)
 {
     if (is_done(word))
         return 0;
@@ -65,8 +65,10 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, int64_t deadline)
             return MP_ETIMEOUT;
         if (time >= look) {
             pool_look_after_keeper(pool);
-            if (task_state(atomic_load(word)) == TASK_QUEUED)
+            if (task_state(atomic_load(first)) == TASK_QUEUED)
                 dispatch_kick(&pool->shared);
+            if (first != word)
+                return 0;
             look = time + LOOK_NS;
             continue;
         }
@@ -140,7 +142,8 @@ static int wait_until(mp_result *result, int64_t deadline)
 {
     if (result->job != NULL)
         return map_wait(result->pool, result, deadline);
-    return result_wait_word(result->pool, &slot_of(result)->task.word, deadline);
+    _Atomic uint32_t *word = &slot_of(result)->task.word;
+    return result_wait_word(result->pool, word, word, deadline);
 }
 
 /* Whether it has ended; asks the keeper's fate only when it has not. */
@@ -164,7 +167,7 @@ static const void *outcome(mp_result *result, uint64_t *size)
     if (job == NULL)
         return task_outcome(heap, &slot_of(result)->task, size);
     *size = job->count * job->result_size;
-    return heap_at(heap, atomic_load(&job->results));
+    return map_results(heap, job);
 }
 
 static int status_of(mp_result *result)
@@ -198,9 +201,11 @@ int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout)
     /* A map delivers what there is, with zeros for what failed. */
     if (result->job == NULL && status != 0)
         return status;
+    if (result->job != NULL && result->job->results_at != 0 && buffer == NULL)
+        return status; /* they are where they were wanted */
     if (length > size)
         return MP_ETOOSMALL;
-    if (length > 0)
+    if (length > 0 && buffer != delivered) /* which is so of a map whose results lie where they are wanted */
         memcpy(buffer, delivered, length);
     return status;
 }

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -480,6 +481,85 @@ static void default_chunks_shrink(void **state)
         }
         assert_int_equal(mp_pool_free(fresh), 0);
     }
+}
+
+/* How often a process has gone to sleep and been woken so far. */
+static long switches(pid_t pid)
+{
+    char path[64], line[200];
+    long count = -1;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *status = fopen(path, "re");
+    assert_non_null(status);
+    while (fgets(line, sizeof line, status) != NULL)
+        (void)sscanf(line, "voluntary_ctxt_switches: %ld", &count);
+    fclose(status);
+    assert_true(count >= 0);
+    return count;
+}
+
+enum { IDLERS = 16 };
+
+static bool all_asleep(void *arg)
+{
+    const mp_pool *idle = arg;
+
+    for (uint32_t i = 0; i < idle->shared.workers; i++) {
+        if (atomic_load(&idle->shared.worker[i].asleep) == 0)
+            return false;
+    }
+    return true;
+}
+
+static void note_switches(mp_pool *idle, long *counts)
+{
+    assert_true(wait_until(all_asleep, idle, 60));
+    for (int i = 0; i < IDLERS; i++)
+        counts[i] = switches(atomic_load(&idle->shared.worker[i].pid));
+    counts[IDLERS] = switches(idle->keeper);
+}
+
+/* Nobody in a pool without tasks does anything, nor does a caller that waits for nothing: no process wakes. */
+static void an_idle_pool_sleeps(void **state)
+{
+    long before[IDLERS + 1], after[IDLERS + 1];
+    mp_pool *idle;
+    (void)state;
+
+    assert_int_equal(mp_pool_create(&idle, IDLERS, NULL), 0);
+    note_switches(idle, before);
+    nap_ms(&(int){300}, &(int){0});
+    /* Who says that it sleeps may not have got there yet when it was first counted: once each. */
+    note_switches(idle, after);
+    for (int i = 0; i <= IDLERS; i++)
+        assert_true(after[i] - before[i] <= 1);
+    nap_ms(&(int){300}, &(int){0});
+    note_switches(idle, before);
+    for (int i = 0; i <= IDLERS; i++)
+        assert_int_equal(after[i], before[i]);
+    assert_int_equal(mp_pool_free(idle), 0);
+}
+
+/* Of many that sleep one wakes for one task. (Where a CPU is hard to come by, a caller that has waited long calls all.) */
+static void one_task_wakes_one_worker(void **state)
+{
+    long before[IDLERS + 1], after[IDLERS + 1];
+    mp_pool *idle;
+    int woken = 0, x = 3, y;
+    (void)state;
+
+    assert_int_equal(mp_pool_create(&idle, IDLERS, NULL), 0);
+    for (int tries = 0; tries < 100 && woken != 1; tries++) {
+        note_switches(idle, before);
+        assert_int_equal(mp_pool_apply(idle, square, &x, sizeof x, &y, sizeof y), 0);
+        note_switches(idle, after);
+        woken = 0;
+        for (int i = 0; i < IDLERS; i++)
+            woken += after[i] != before[i];
+    }
+    assert_int_equal(woken, 1);
+    assert_int_equal(mp_pool_free(idle), 0);
 }
 
 static void the_default_size_is_what_may_be_used(void **state)
@@ -972,6 +1052,8 @@ int main(void)
         TEST(maps_millions),
         TEST(chunks_are_of_the_size_said),
         TEST(default_chunks_shrink),
+        cmocka_unit_test(an_idle_pool_sleeps),
+        cmocka_unit_test(one_task_wakes_one_worker),
         TEST(the_default_size_is_what_may_be_used),
         TEST(containers_and_locks_are_passed_to_tasks),
         TEST(forgotten_tasks_are_done),
