@@ -7,8 +7,10 @@
 #include "platform.h"
 #include "pool.h"
 
-/* Looks so long for a result before it sleeps: about as long as it takes to sleep and be woken. */
+/* Looks so long for a result before it sleeps, which is about as long as it takes to sleep and be woken. */
 #define SPIN_NS 60000
+/* The same while no worker has begun with it: it may be that one waits for this very CPU. */
+#define QUEUED_SPIN_NS 20000
 /* The same when workers fill the CPUs: only what is about to be done is worth taking a CPU from them. */
 #define FULL_SPIN_NS 2000
 /* A sleeper looks this often whether the keeper still lives: it cannot wait for both. */
@@ -37,14 +39,17 @@ static bool spin(mp_pool *pool, _Atomic uint32_t *word)
 {
     if (pool->shared.cpus < 2)
         return false;
-    int64_t end = clock_now() + (cpu_is_idle(&pool->shared) ? SPIN_NS : FULL_SPIN_NS);
+    bool idle = cpu_is_idle(&pool->shared);
+    int64_t begin = clock_now(), limit;
     do {
         for (int i = 0; i < 64; i++) {
             if (is_done(word))
                 return true;
             cpu_relax();
         }
-    } while (clock_now() < end);
+        bool queued = task_state(atomic_load_explicit(word, memory_order_relaxed)) == TASK_QUEUED;
+        limit = !idle ? FULL_SPIN_NS : queued ? QUEUED_SPIN_NS : SPIN_NS;
+    } while (clock_now() - begin < limit);
     return false;
 }
 
