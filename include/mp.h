@@ -649,7 +649,8 @@ MP_API int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const voi
 /* The same without waiting: mp_result_get() delivers count * result_size bytes. options->status must be NULL; each
  * item's status is had from mp_result_status(). options may be NULL. args are copied, unless options->results is given: then
  * results go there, and that must be memory that can be used in place (else MP_EINVAL); args can be used in place as well,
- * and must stay as they are until the map has ended; mp_result_get() with NULL for the buffer copies nothing.
+ * and must stay as they are until the map has ended; mp_result_get() with NULL for the buffer copies nothing (with another, it
+ * is MP_EINVAL once this process has closed the manager).
  * Python: pool.map_async(). */
 MP_API int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size,
                              size_t result_size, size_t count, const mp_map_options *options, mp_result **result);

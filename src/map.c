@@ -48,7 +48,7 @@ unsigned char *map_results(struct heap *heap, const struct map_job *job)
                                 : heap_at(heap, atomic_load(&job->results));
 }
 
-static void item_failed(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
+static void note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
 {
     uint64_t statuses = atomic_load(&job->statuses);
 
@@ -56,6 +56,11 @@ static void item_failed(struct heap *heap, struct map_job *job, struct chunk *ch
         chunk->status = code;
     if (statuses != 0)
         ((int32_t *)heap_at(heap, statuses))[item] = code;
+}
+
+static void item_failed(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
+{
+    note_status(heap, job, chunk, item, code);
     if (job->result_size > 0)
         memset(map_results(heap, job) + item * job->result_size, 0, job->result_size);
 }
@@ -253,12 +258,11 @@ struct request {
  * expect it; and arguments in the results' memory, which would be zeroed, or half overwritten when their item has to be run
  * again: they are copied, the results are not. */
 
-static uint64_t shared_address(const mp_pool *pool, const void *memory, uint64_t size)
+static uint64_t shared_address(const mp_pool *pool, const void *memory, uint64_t size, uint64_t *serial)
 {
-    uint64_t serial;
-    const struct heap *heap = heap_around(memory, HEAP_MANAGER, &serial);
+    const struct heap *heap = heap_around(memory, HEAP_MANAGER, serial);
 
-    if (heap == NULL || serial > pool->serial || (uintptr_t)memory % 16 != 0 || size == 0)
+    if (heap == NULL || *serial > pool->serial || (uintptr_t)memory % 16 != 0 || size == 0)
         return 0;
     uint64_t offset = heap_offset(heap, memory), end = atomic_load(&heap->size);
     return offset >= sizeof *heap && offset < end && size <= end - offset ? (uint64_t)(uintptr_t)memory : 0;
@@ -268,10 +272,12 @@ static void look_for_places(const mp_pool *pool, const struct request *request, 
 {
     uint64_t args_size = job->count * job->arg_size, results_size = job->count * job->result_size;
 
+    uint64_t args_serial;
+
     if (request->results != NULL)
-        job->results_at = shared_address(pool, request->results, results_size);
+        job->results_at = shared_address(pool, request->results, results_size, &job->results_serial);
     if (request->waits)
-        job->args_at = shared_address(pool, request->args, args_size);
+        job->args_at = shared_address(pool, request->args, args_size, &args_serial);
     if (job->results_at != 0 && job->args_at < job->results_at + results_size &&
         job->results_at < job->args_at + args_size)
         job->args_at = 0;
@@ -481,15 +487,26 @@ void map_helper_gone(mp_pool *pool, struct map_job *job)
         free_job(pool, job);
 }
 
+bool map_has_results(const struct map_job *job)
+{
+    uint64_t serial;
+
+    return job->results_at == 0 ||
+           (heap_around((const void *)(uintptr_t)job->results_at, HEAP_MANAGER, &serial) != NULL &&
+            serial == job->results_serial);
+}
+
 void map_fail(struct heap *heap, struct map_job *job, int error)
 {
+    bool has_results = map_has_results(job);
+
     for (uint64_t i = 0; i < job->chunk_count; i++) {
         struct chunk *chunk = &job->chunk[i];
 
         if (task_state(atomic_load(&chunk->word)) == TASK_DONE)
             continue;
         for (uint64_t item = chunk->done; item < chunk_items(job, i); item++)
-            item_failed(heap, job, chunk, first_item(job, i) + item, error);
+            (has_results ? item_failed : note_status)(heap, job, chunk, first_item(job, i) + item, error);
         task_finish(&chunk->word);
     }
 }
@@ -529,7 +546,8 @@ int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *arg
     if (error == 0 && options != NULL && options->results != NULL) {
         request.results = options->results;
         request.waits = true;
-        if (count > 0 && result_size > 0 && shared_address(pool, options->results, count * result_size) == 0)
+        uint64_t serial;
+        if (count > 0 && result_size > 0 && shared_address(pool, options->results, count * result_size, &serial) == 0)
             error = MP_EINVAL;
     }
     if (error == 0)

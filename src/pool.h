@@ -69,6 +69,8 @@ int map_item_status(struct heap *heap, struct map_job *job, uint64_t index, int 
 void map_release(mp_pool *pool, struct map_job *job);
 /* Under the mutex: one of its helpers has been taken back. */
 void map_helper_gone(mp_pool *pool, struct map_job *job);
+/* Whether they still can be had: results in a manager's memory go when this process closes the manager. */
+bool map_has_results(const struct map_job *job);
 /* Where the results lie. */
 unsigned char *map_results(struct heap *heap, const struct map_job *job);
 /* Fails all chunks that are not done. */

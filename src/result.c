@@ -210,6 +210,8 @@ int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout)
         return status; /* they are where they were wanted */
     if (length > size)
         return MP_ETOOSMALL;
+    if (result->job != NULL && !map_has_results(result->job))
+        return MP_EINVAL;
     if (length > 0 && buffer != delivered) /* which is so of a map whose results lie where they are wanted */
         memcpy(buffer, delivered, length);
     return status;

@@ -76,6 +76,7 @@ struct map_job {
     _Atomic uint64_t args, results, statuses; /* blocks; statuses: an int32_t per item */
     /* 0, or the address of memory in a manager's heap, the same in all the pool's processes: used instead of the block. */
     uint64_t args_at, results_at;
+    uint64_t results_serial; /* of that heap (heap_around()), so that the caller knows when he has closed it */
     /* The caller's own. */
     struct slot *slot;                          /* of the map's result, which owns this job */
     uint64_t helpers;                           /* helping tasks not yet taken back */

@@ -419,6 +419,37 @@ static void a_terminated_map_is_zeroed(void **state)
     assert_int_equal(mp_pool_free(pool), 0);
 }
 
+/* The caller gives the manager up first. */
+static void a_map_outlives_its_manager(void **state)
+{
+    mp_manager *gone;
+    (void)state;
+
+    for (int waits = 0; waits < 2; waits++) {
+        mp_pool *pool;
+        mp_result *result;
+        int *numbers, copy[16] = {0};
+
+        assert_int_equal(mp_manager_create(&gone, NULL), 0);
+        assert_int_equal(mp_manager_alloc(gone, 32 * sizeof *numbers, (void **)&numbers), 0);
+        for (int i = 0; i < 10; i++)
+            numbers[i] = i + 1;
+        mp_map_options options = {.results = numbers + 16};
+        assert_int_equal(mp_pool_create(&pool, 2, NULL), 0);
+        assert_int_equal(mp_pool_map_async(pool, waits ? wait_for_ever : square, numbers, sizeof(int), sizeof(int), 10,
+                                           &options, &result),
+                         0);
+        if (!waits)
+            assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
+        assert_int_equal(mp_manager_free(gone), 0);
+        if (waits)
+            assert_int_equal(mp_pool_terminate(pool), 0);
+        assert_int_equal(mp_result_get(result, NULL, 0, 60), waits ? MP_ETERMINATED : 0);
+        assert_int_equal(mp_result_get(result, copy, sizeof copy, 60), MP_EINVAL);
+        assert_int_equal(mp_pool_free(pool), 0);
+    }
+}
+
 /* Killed at random while they take and free: the heap stays sound. What the dead had in hand stays with the manager. */
 static void processes_die_as_they_take_and_free(void **state)
 {
@@ -461,6 +492,7 @@ int main(void)
         TEST(results_of_map_async_go_where_they_are_wanted),
         TEST(deaths_in_place),
         TEST(a_terminated_map_is_zeroed),
+        TEST(a_map_outlives_its_manager),
         TEST(processes_die_as_they_take_and_free),
     };
 
