@@ -102,6 +102,8 @@ static inline void worker_leave_if_forked(void)
 bool worker_help(struct pool *pool, uint32_t index, struct map_job *job);
 /* Counts a task or chunk done by this worker; false when it was the last it may do. */
 bool worker_may_go_on(struct pool *pool);
+/* Zeroes memory for results. */
+void worker_zero(void *memory, size_t size);
 /* Flushes what a task has printed, so that it is seen before its result. */
 void worker_flush(void);
 /* Keeper: what becomes of the chunk a dead worker was in. */

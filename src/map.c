@@ -88,7 +88,7 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
     unsigned char *results = map_results(heap, job);
 
     if (job->result_size > 0)
-        memset(results + item * job->result_size, 0, (end - item) * job->result_size);
+        worker_zero(results + item * job->result_size, (end - item) * job->result_size);
     for (; item < end; item++) {
         atomic_store_explicit(&record->item, item, memory_order_relaxed);
         undo_order();
