@@ -202,6 +202,24 @@ MP_API int mp_manager_list(mp_manager *manager, mp_list **list);
  * Errors: MP_EINVAL. Python: none. */
 MP_API int mp_manager_root(mp_manager *manager, mp_dict **dict);
 
+/* Takes `size` bytes of plain memory in the manager's heap: zeroed, aligned to 64, shared with every process that has the
+ * manager, at the same address in all that were forked after the manager was made or opened. mp_pool_map() uses arguments and
+ * results that lie there in place, without copying. It costs about a kilobyte besides, so it is meant for large pieces. It
+ * lives until mp_memory_free(), or as long as its manager. What processes write there at the same time is theirs to order.
+ * *memory is released with mp_memory_free(). Errors: MP_EINVAL, MP_ENOMEM. Python: multiprocessing.RawArray(). */
+MP_API int mp_manager_alloc(mp_manager *manager, size_t size, void **memory);
+/* Gives it back, for all processes. NULL is fine. Errors: MP_EINVAL: not an address that mp_manager_alloc() gave, of a
+ * manager that this process has, and that is still in use. Python: none. */
+MP_API int mp_memory_free(void *memory);
+/* Stores the size it was asked for with, in bytes. Errors: MP_EINVAL (as above). Python: len(array). */
+MP_API int mp_memory_size(const void *memory, size_t *size);
+/* Stores a number that names the memory in all processes: programs that open a manager by name have it at different addresses,
+ * and find it by the number, which a dict can hold. Errors: MP_EINVAL (as above). Python: none. */
+MP_API int mp_memory_ref(const void *memory, int64_t *ref);
+/* Stores the address in this process of memory so named. It is borrowed. Errors: MP_EINVAL (also: there is none of that
+ * number). Python: none. */
+MP_API int mp_manager_memory(mp_manager *manager, int64_t ref, void **memory);
+
 typedef struct mp_manager_info {
     size_t size;  /* bytes of the heap's file as it is now */
     size_t used;  /* bytes of it in use by containers, their contents and bookkeeping */
@@ -616,22 +634,35 @@ MP_API int mp_pool_apply_async(mp_pool *pool, mp_task_function *function, const 
                                size_t result_size, mp_result **result);
 
 typedef struct mp_map_options {
-    size_t chunk_size; /* items that a worker takes at a time; 0: about items / (4 * workers), rounded up. More than
-                          there are: all */
+    size_t
+        chunk_size; /* items that a worker takes at a time. 0: many at first, fewer and fewer towards the end, so that
+                          all workers end together; with max_tasks_per_child items / (4 * workers), rounded up. More
+                          than there are: all */
     int *status; /* NULL, or room for a code for each item: 0, its failure code, or MP_E...; mp_pool_map_with() only */
+    void *results; /* NULL, or where the results go, see "In place"; mp_pool_map_async() only */
 } mp_map_options;
 
 /* Runs function over `count` items of arg_size bytes each, that lie one behind the other at `args`, and stores their
  * results (result_size bytes each) one behind the other at `results`. Every item is run, whatever becomes of others;
  * the return value is the failure of the first (lowest) item that failed, or an error as of mp_pool_apply(). Results of
  * failed items are zeroed. An item whose worker died fails alone: the rest of its chunk is run by another worker.
- * Errors besides: MP_EOVERFLOW. Blocks: until all are done. Python: pool.map(). */
+ * Errors besides: MP_EOVERFLOW. Blocks: until all are done. Python: pool.map().
+ *
+ * In place: what lies in memory of mp_manager_alloc(), of a manager that was open in this process when the pool was made, and
+ * begins at a multiple of 16, is not copied: tasks read their arguments there, or write their results there. All else is as it
+ * is with copies; but nobody else may write there until the map has ended, and results can be seen before. `results` may be
+ * `args` (or overlap it): then the arguments are copied, so that an item whose worker died can be run again. Tasks must not
+ * free that manager. */
 MP_API int mp_pool_map(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
                        size_t result_size, size_t count);
 MP_API int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
                             size_t result_size, size_t count, const mp_map_options *options);
 /* The same without waiting: mp_result_get() delivers count * result_size bytes. options->status must be NULL; each
- * item's status is had from mp_result_status(). options may be NULL. Python: pool.map_async(). */
+ * item's status is had from mp_result_status(). options may be NULL. args are copied, unless options->results is given: then
+ * results go there, and that must be memory that can be used in place (else MP_EINVAL); args can be used in place as well,
+ * and must stay as they are until the map has ended; mp_result_get() with NULL for the buffer copies nothing (with another, it
+ * is MP_EINVAL once this process has closed the manager).
+ * Python: pool.map_async(). */
 MP_API int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size,
                              size_t result_size, size_t count, const mp_map_options *options, mp_result **result);
 

@@ -192,6 +192,23 @@ static bool list_is_sound(const struct object *list)
     return true;
 }
 
+/* What its owner writes in it is his own, but for the header before it. */
+static bool memory_is_sound(const struct object *memory)
+{
+    uint64_t ref = get(&memory->root[0]), size = get(&memory->word[MEMORY_SIZE]);
+    const struct heap *heap = object_heap(memory);
+
+    if ((ref & REF_MASK) != REF_BLOCK || get(&memory->root[1]) != 0)
+        return false;
+    if (size == 0)
+        return true;
+    if (ref == 0)
+        return false;
+    uint64_t place = memory_place(ref), room = ref + heap_block_size(heap, ref);
+    const _Atomic uint64_t *header = heap_at(heap, place - MEMORY_HEADER);
+    return place <= room && size - 1 <= room - place && get(header) == memory->self;
+}
+
 bool content_is_sound(const struct object *object)
 {
     switch (get(&object->magic)) {
@@ -199,6 +216,8 @@ bool content_is_sound(const struct object *object)
         return dict_is_sound(object);
     case OBJECT_LIST:
         return list_is_sound(object);
+    case OBJECT_MEMORY:
+        return memory_is_sound(object);
     default:
         return true;
     }

@@ -56,6 +56,16 @@ static inline bool set_remove(_Atomic uint64_t *set, uint32_t worker)
     return (atomic_fetch_and(&set[worker / 64], ~bit) & bit) != 0;
 }
 
+/* Whether there is a CPU to spin on for one process more than the workers that are awake. */
+static inline bool cpu_is_idle(struct pool *pool)
+{
+    uint32_t awake = pool->workers;
+
+    for (uint32_t i = 0; i < pool->sets; i++)
+        awake -= (uint32_t)__builtin_popcountll(atomic_load_explicit(&pool->sleeping[i], memory_order_relaxed));
+    return awake < pool->cpus;
+}
+
 /* Calls visit for every slot there is, until it returns true; whether it did. */
 bool slots_visit(struct pool *pool, bool (*visit)(struct slot *slot, void *arg), void *arg);
 
@@ -92,6 +102,8 @@ static inline void worker_leave_if_forked(void)
 bool worker_help(struct pool *pool, uint32_t index, struct map_job *job);
 /* Counts a task or chunk done by this worker; false when it was the last it may do. */
 bool worker_may_go_on(struct pool *pool);
+/* Zeroes memory for results. */
+void worker_zero(void *memory, size_t size);
 /* Flushes what a task has printed, so that it is seen before its result. */
 void worker_flush(void);
 /* Keeper: what becomes of the chunk a dead worker was in. */

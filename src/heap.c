@@ -38,9 +38,13 @@
 #define MAX_GROWTH (UINT64_C(4) * 1024 * 1024)
 
 /* A free block is given back when it is this large, and this much (and a half of what is in use) is free altogether: so a
- * program that takes and frees the same large block again and again does not pay for the system's pages each time. */
+ * program that takes and frees the same large block again and again does not pay for the system's pages each time, which cost
+ * several times what it costs to fill them. Whoever does so with larger ones shows it by taking what was given back, soon after
+ * it took the one before: so much more is kept from then on, until none was taken for a while. */
 #define PUNCH_BLOCK (UINT64_C(8) * 1024 * 1024)
 #define PUNCH_FREE (UINT64_C(32) * 1024 * 1024)
+#define KEEP_MOST (UINT64_C(512) * 1024 * 1024)
+#define KEEP_NS (UINT64_C(10) * 1000000000)
 
 typedef _Atomic uint64_t word;
 
@@ -240,6 +244,22 @@ static int grow(struct heap *heap, uint64_t size)
     return 0;
 }
 
+/* Whether a large block was taken not long ago. */
+static bool is_busy(const struct heap *heap, uint64_t now)
+{
+    return now - get(&heap->taken) < KEEP_NS;
+}
+
+/* Takes note of a large block taken. These words are hints: they need no undo record. */
+static void note_large(struct heap *heap, uint64_t size, bool punched)
+{
+    uint64_t now = (uint64_t)clock_now(), keep = get(&heap->keep) + size;
+
+    if (punched && is_busy(heap, now))
+        atomic_store_explicit(&heap->keep, keep < KEEP_MOST ? keep : KEEP_MOST, memory_order_relaxed);
+    atomic_store_explicit(&heap->taken, now, memory_order_relaxed);
+}
+
 int heap_alloc_locked(struct heap *heap, uint64_t request, word *slot)
 {
     uint64_t size = block_size_for(request);
@@ -264,6 +284,8 @@ int heap_alloc_locked(struct heap *heap, uint64_t request, word *slot)
         if (error != 0)
             return error;
     }
+    if (size >= PUNCH_BLOCK)
+        note_large(heap, size, (header & FLAG_PUNCHED) != 0);
     list_remove(heap, block);
     if (rest != 0) {
         uint64_t other = block + size;
@@ -304,6 +326,10 @@ static void give_back(struct heap *heap, uint64_t block)
     uint64_t used = get(&heap->used);
 
     if (size < PUNCH_BLOCK || get(&heap->size) - used < PUNCH_FREE + used / 2)
+        return;
+    if (!is_busy(heap, (uint64_t)clock_now()))
+        atomic_store_explicit(&heap->keep, 0, memory_order_relaxed);
+    if (get(&heap->size) - used < PUNCH_FREE + used / 2 + get(&heap->keep))
         return;
     heap_set(heap, header_of(heap, block), header | FLAG_PUNCHED);
     heap_commit(heap);

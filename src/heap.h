@@ -34,6 +34,8 @@ struct heap {
 
     _Atomic uint64_t root;    /* offset of the object that users start from */
     _Atomic uint64_t used;    /* bytes of allocated blocks, their headers included */
+    _Atomic uint64_t keep;    /* bytes of free blocks that are kept though they might be given back */
+    _Atomic uint64_t taken;   /* when a large block was taken last, by the monotonic clock */
     _Atomic uint64_t objects; /* chain of all objects ever made (object.h) */
     _Atomic uint64_t spare;   /* chain of objects free for reuse */
     _Atomic uint64_t dead;    /* chain of objects whose content is still to be released */
@@ -72,6 +74,9 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name);
 int heap_close(struct heap *heap);
 /* Removes a name. */
 int heap_unlink(enum heap_kind kind, const char *name);
+/* The heap of that kind that this process has open and that has the address inside; NULL: none. *serial, when wanted: how many
+ * heaps this process and those it was forked from have opened up to that one. */
+struct heap *heap_around(const void *address, enum heap_kind kind, uint64_t *serial);
 /* 0, or MP_EINVAL when it is not the start of a heap of that kind that this process has open. */
 int heap_check_handle(const struct heap *heap, enum heap_kind kind);
 

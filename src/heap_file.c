@@ -48,6 +48,7 @@ struct open_heap {
     struct open_heap *next;
     struct heap *heap;
     uint64_t length;
+    uint64_t serial; /* counts all heaps ever opened */
     int fd;
     dev_t device;
     ino_t inode;
@@ -56,6 +57,7 @@ struct open_heap {
 };
 
 static struct open_heap *heaps;
+static uint64_t opened;           /* how many ever were */
 static struct open_heap *retired; /* newest first */
 static pthread_mutex_t heaps_mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -285,6 +287,7 @@ static int map_heap(int fd, char *path, uint64_t length, bool shrink, struct ope
         open->length = length;
         open->path = path;
         if (open->heap != NULL) {
+            open->serial = ++opened;
             open->next = heaps;
             heaps = open;
         }
@@ -634,6 +637,22 @@ int heap_check_handle(const struct heap *heap, enum heap_kind kind)
     bool known = find(heap) != NULL;
     pthread_mutex_unlock(&heaps_mutex);
     return known && heap->kind == (uint32_t)kind ? 0 : MP_EINVAL;
+}
+
+struct heap *heap_around(const void *address, enum heap_kind kind, uint64_t *serial)
+{
+    struct heap *heap = NULL;
+
+    pthread_mutex_lock(&heaps_mutex);
+    for (const struct open_heap *open = heaps; open != NULL && heap == NULL; open = open->next) {
+        if ((uintptr_t)address - (uintptr_t)open->heap >= open->length || open->heap->kind != (uint32_t)kind)
+            continue;
+        heap = open->heap;
+        if (serial != NULL)
+            *serial = open->serial;
+    }
+    pthread_mutex_unlock(&heaps_mutex);
+    return heap;
 }
 
 /* ---- the file under a heap ---- */

@@ -14,25 +14,41 @@
 /* Takes up to this many chunks from job.next at once, where there are plenty. */
 #define MAX_BATCH 64
 
+static const struct level *level_of(const struct map_job *job, uint64_t chunk)
+{
+    const struct level *level = &job->level[job->level_count - 1];
+
+    while (level->chunk > chunk)
+        level--;
+    return level;
+}
+
 static uint64_t first_item(const struct map_job *job, uint64_t chunk)
 {
-    return chunk * job->chunk_size;
+    const struct level *level = level_of(job, chunk);
+
+    return level->item + (chunk - level->chunk) * level->size;
 }
 
 static uint64_t chunk_items(const struct map_job *job, uint64_t chunk)
 {
-    uint64_t left = job->count - first_item(job, chunk);
+    uint64_t left = job->count - first_item(job, chunk), size = level_of(job, chunk)->size;
 
-    return left < job->chunk_size ? left : job->chunk_size;
+    return left < size ? left : size;
 }
 
-static unsigned char *item_result(struct heap *heap, struct map_job *job, uint64_t item)
+static const unsigned char *job_args(struct heap *heap, const struct map_job *job)
 {
-    return (unsigned char *)heap_at(heap, atomic_load_explicit(&job->results, memory_order_relaxed)) +
-           item * job->result_size;
+    return job->args_at != 0 ? (const unsigned char *)(uintptr_t)job->args_at : heap_at(heap, atomic_load(&job->args));
 }
 
-static void item_failed(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
+unsigned char *map_results(struct heap *heap, const struct map_job *job)
+{
+    return job->results_at != 0 ? (unsigned char *)(uintptr_t)job->results_at
+                                : heap_at(heap, atomic_load(&job->results));
+}
+
+static void note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
 {
     uint64_t statuses = atomic_load(&job->statuses);
 
@@ -40,8 +56,13 @@ static void item_failed(struct heap *heap, struct map_job *job, struct chunk *ch
         chunk->status = code;
     if (statuses != 0)
         ((int32_t *)heap_at(heap, statuses))[item] = code;
+}
+
+static void item_failed(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
+{
+    note_status(heap, job, chunk, item, code);
     if (job->result_size > 0)
-        memset(item_result(heap, job, item), 0, job->result_size);
+        memset(map_results(heap, job) + item * job->result_size, 0, job->result_size);
 }
 
 /* ---- the workers' side ---- */
@@ -63,10 +84,11 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
     mp_task_function *function = (mp_task_function *)(uintptr_t)job->function;
     uint64_t item = first_item(job, index) + chunk->done;
     uint64_t end = first_item(job, index) + chunk_items(job, index);
-    unsigned char *args = heap_at(heap, atomic_load(&job->args)), *results = item_result(heap, job, 0);
+    const unsigned char *args = job_args(heap, job);
+    unsigned char *results = map_results(heap, job);
 
     if (job->result_size > 0)
-        memset(results + item * job->result_size, 0, (end - item) * job->result_size);
+        worker_zero(results + item * job->result_size, (end - item) * job->result_size);
     for (; item < end; item++) {
         atomic_store_explicit(&record->item, item, memory_order_relaxed);
         undo_order();
@@ -122,7 +144,7 @@ bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
 
         if (next >= job->chunk_count)
             break;
-        uint64_t batch = (job->chunk_count - next) / (pool->workers * 8);
+        uint64_t batch = job->level_count > 1 ? 1 : (job->chunk_count - next) / (pool->workers * 8);
         batch = batch < 1 ? 1 : batch > MAX_BATCH ? MAX_BATCH : batch;
         next = atomic_fetch_add(&job->next, batch);
         DELAY_POINT();
@@ -203,9 +225,9 @@ static void free_content(struct heap *heap, struct map_job *job)
 
 static int fill_job(struct heap *heap, struct map_job *job, const void *args, bool statuses)
 {
-    int error = heap_alloc(heap, job->count * job->arg_size, &job->args);
+    int error = job->args_at != 0 ? 0 : heap_alloc(heap, job->count * job->arg_size, &job->args);
 
-    if (error == 0)
+    if (error == 0 && job->results_at == 0)
         error = heap_alloc(heap, job->count * job->result_size, &job->results);
     if (error == 0 && statuses)
         error = heap_alloc(heap, job->count * sizeof(int32_t), &job->statuses);
@@ -213,7 +235,7 @@ static int fill_job(struct heap *heap, struct map_job *job, const void *args, bo
         free_content(heap, job);
         return error;
     }
-    if (job->arg_size > 0 && job->count > 0)
+    if (job->args_at == 0 && job->arg_size > 0 && job->count > 0)
         memcpy(heap_at(heap, atomic_load(&job->args)), args, job->count * job->arg_size);
     if (statuses)
         memset(heap_at(heap, atomic_load(&job->statuses)), 0, job->count * sizeof(int32_t));
@@ -225,24 +247,99 @@ struct request {
     const void *args;
     uint64_t count, arg_size, result_size, chunk_size;
     bool statuses;
+    bool waits;    /* args stay as they are until the end */
+    void *results; /* where the caller wants them; NULL: not known yet */
 };
 
-static uint64_t default_chunk(uint64_t count, uint64_t workers)
-{
-    uint64_t chunk = (count + 4 * workers - 1) / (4 * workers);
+/* ---- in place ----
+ *
+ * Memory in a manager's heap that was open already when the keeper was forked is the same memory, at the same address, in all
+ * the pool's processes: arguments and results that lie there need not be copied. Two exceptions: what is not aligned as tasks may
+ * expect it; and arguments in the results' memory, which would be zeroed, or half overwritten when their item has to be run
+ * again: they are copied, the results are not. */
 
-    return chunk > 0 ? chunk : 1;
+static uint64_t shared_address(const mp_pool *pool, const void *memory, uint64_t size, uint64_t *serial)
+{
+    const struct heap *heap = heap_around(memory, HEAP_MANAGER, serial);
+
+    if (heap == NULL || *serial > pool->serial || (uintptr_t)memory % 16 != 0 || size == 0)
+        return 0;
+    uint64_t offset = heap_offset(heap, memory), end = atomic_load(&heap->size);
+    return offset >= sizeof *heap && offset < end && size <= end - offset ? (uint64_t)(uintptr_t)memory : 0;
+}
+
+static void look_for_places(const mp_pool *pool, const struct request *request, struct map_job *job)
+{
+    uint64_t args_size = job->count * job->arg_size, results_size = job->count * job->result_size;
+
+    uint64_t args_serial;
+
+    if (request->results != NULL)
+        job->results_at = shared_address(pool, request->results, results_size, &job->results_serial);
+    if (request->waits)
+        job->args_at = shared_address(pool, request->args, args_size, &args_serial);
+    if (job->results_at != 0 && job->args_at < job->results_at + results_size &&
+        job->results_at < job->args_at + args_size)
+        job->args_at = 0;
+}
+
+/* ---- chunks ----
+ *
+ * Unless their size is given, the first chunks are large and the last ones single items: so no worker is still at a long one
+ * when the others have nothing left to do, whatever the items cost, and there are few of them. Half of what is left goes into
+ * chunks of one size, so many that each worker gets four, and so on. */
+
+static uint64_t guided_size(uint64_t left, uint64_t workers)
+{
+    uint64_t size = (left + 8 * workers - 1) / (8 * workers);
+
+    return size > UINT32_MAX ? UINT32_MAX : size;
+}
+
+/* Fills in the levels; returns how many. */
+static uint64_t guide(struct level *level, uint64_t count, uint64_t workers)
+{
+    uint64_t levels = 0, chunk = 0;
+
+    for (uint64_t item = 0; item < count; levels++) {
+        uint64_t left = count - item, size = guided_size(left, workers);
+        uint64_t chunks = size == 1 ? left : (left / 2 + size - 1) / size;
+
+        level[levels] = (struct level){chunk, item, size};
+        chunk += chunks;
+        item += chunks * size;
+    }
+    return levels;
+}
+
+/* Fills in the levels of a map; returns how many. A worker that is to be replaced after so many chunks gets fewer, and equal
+ * ones. */
+static uint64_t divide(const mp_pool *pool, struct level *level, uint64_t count, uint64_t chunk_size)
+{
+    uint64_t workers = pool->shared.workers;
+
+    if (chunk_size == 0 && pool->shared.tasks_per_child == 0 && count > 0)
+        return guide(level, count, workers);
+    uint64_t size = chunk_size != 0 ? chunk_size : (count + 4 * workers - 1) / (4 * workers);
+    size = size > UINT32_MAX ? UINT32_MAX : size;
+    level[0] = (struct level){0, 0, size > 0 ? size : 1};
+    return 1;
+}
+
+static uint64_t chunks_of(const struct level *level, uint64_t levels, uint64_t count)
+{
+    const struct level *last = &level[levels - 1];
+
+    return last->chunk + (count - last->item + last->size - 1) / last->size;
 }
 
 /* A slot whose arg_block owns the job. Under the mutex. */
 static int make_job(mp_pool *pool, const struct request *request, struct slot **result)
 {
     struct heap *heap = pool->shared.heap;
-    uint64_t size =
-        request->chunk_size != 0 ? request->chunk_size : default_chunk(request->count, pool->shared.workers);
-
-    size = size > UINT32_MAX ? UINT32_MAX : size;
-    uint64_t chunks = (request->count + size - 1) / size;
+    struct level level[MAP_LEVELS];
+    uint64_t levels = divide(pool, level, request->count, request->chunk_size);
+    uint64_t chunks = chunks_of(level, levels, request->count);
     struct slot *slot = slot_take(pool);
     if (slot == NULL)
         return MP_ENOMEM;
@@ -256,11 +353,13 @@ static int make_job(mp_pool *pool, const struct request *request, struct slot **
         job->count = request->count;
         job->arg_size = request->arg_size;
         job->result_size = request->result_size;
-        job->chunk_size = size;
         job->chunk_count = chunks;
+        job->level_count = levels;
+        memcpy(job->level, level, levels * sizeof *level);
         job->slot = slot;
         for (uint64_t i = 0; i < chunks; i++)
             atomic_store_explicit(&job->chunk[i].word, TASK_QUEUED, memory_order_relaxed);
+        look_for_places(pool, request, job);
         error = fill_job(heap, job, request->args, request->statuses);
     }
     if (error != 0) {
@@ -334,8 +433,14 @@ bool map_is_done(struct mp_result *result)
 
 int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline)
 {
+    struct map_job *job = result->job;
+
     while (!map_is_done(result)) {
-        int error = result_wait_word(pool, &result->job->chunk[atomic_load(&result->cursor)].word, deadline);
+        /* The last one is likely to be done last: so this process is not woken for each on the way. */
+        _Atomic uint32_t *first = &job->chunk[atomic_load(&result->cursor)].word;
+        _Atomic uint32_t *last = &job->chunk[job->chunk_count - 1].word;
+        bool waits_for_last = task_state(atomic_load_explicit(last, memory_order_relaxed)) != TASK_DONE;
+        int error = result_wait_word(pool, waits_for_last ? last : first, first, deadline);
 
         if (error != 0)
             return error;
@@ -382,15 +487,26 @@ void map_helper_gone(mp_pool *pool, struct map_job *job)
         free_job(pool, job);
 }
 
+bool map_has_results(const struct map_job *job)
+{
+    uint64_t serial;
+
+    return job->results_at == 0 ||
+           (heap_around((const void *)(uintptr_t)job->results_at, HEAP_MANAGER, &serial) != NULL &&
+            serial == job->results_serial);
+}
+
 void map_fail(struct heap *heap, struct map_job *job, int error)
 {
+    bool has_results = map_has_results(job);
+
     for (uint64_t i = 0; i < job->chunk_count; i++) {
         struct chunk *chunk = &job->chunk[i];
 
         if (task_state(atomic_load(&chunk->word)) == TASK_DONE)
             continue;
         for (uint64_t item = chunk->done; item < chunk_items(job, i); item++)
-            item_failed(heap, job, chunk, first_item(job, i) + item, error);
+            (has_results ? item_failed : note_status)(heap, job, chunk, first_item(job, i) + item, error);
         task_finish(&chunk->word);
     }
 }
@@ -412,8 +528,13 @@ static int check_request(const struct request *request)
 int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
                       size_t count, const mp_map_options *options, mp_result **result)
 {
-    struct request request = {function, args, count, arg_size, result_size, options != NULL ? options->chunk_size : 0,
-                              true};
+    struct request request = {.function = function,
+                              .args = args,
+                              .count = count,
+                              .arg_size = arg_size,
+                              .result_size = result_size,
+                              .statuses = true,
+                              .chunk_size = options != NULL ? options->chunk_size : 0};
     struct slot *slot;
     int error = pool_check(pool);
 
@@ -422,6 +543,13 @@ int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *arg
     if (result == NULL || (options != NULL && options->status != NULL))
         return MP_EINVAL;
     error = check_request(&request);
+    if (error == 0 && options != NULL && options->results != NULL) {
+        request.results = options->results;
+        request.waits = true;
+        uint64_t serial;
+        if (count > 0 && result_size > 0 && shared_address(pool, options->results, count * result_size, &serial) == 0)
+            error = MP_EINVAL;
+    }
     if (error == 0)
         error = start_map(pool, &request, &slot);
     if (error == 0)
@@ -439,14 +567,21 @@ int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args
                      size_t result_size, size_t count, const mp_map_options *options)
 {
     bool statuses = options != NULL && options->status != NULL;
-    struct request request = {function, args, count, arg_size, result_size, options != NULL ? options->chunk_size : 0,
-                              statuses};
+    struct request request = {.function = function,
+                              .args = args,
+                              .count = count,
+                              .arg_size = arg_size,
+                              .result_size = result_size,
+                              .statuses = statuses,
+                              .chunk_size = options != NULL ? options->chunk_size : 0,
+                              .waits = true,
+                              .results = results};
     struct slot *slot;
     int error = pool_check(pool);
 
     if (error != 0)
         return error;
-    if (results == NULL && result_size > 0 && count > 0)
+    if ((results == NULL && result_size > 0 && count > 0) || (options != NULL && options->results != NULL))
         return MP_EINVAL;
     error = check_request(&request);
     if (error == 0)

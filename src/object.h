@@ -26,6 +26,7 @@
 #define OBJECT_DICT UINT64_C(0x6d705f6469637431)
 #define OBJECT_LIST UINT64_C(0x6d705f6c69737431)
 #define OBJECT_LOCK UINT64_C(0x6d705f6c6f636b31)
+#define OBJECT_MEMORY UINT64_C(0x6d705f6d656d3031)
 #define OBJECT_DEAD UINT64_C(0x6d705f6465616431)  /* in heap.dead: its content is still to be released */
 #define OBJECT_SPARE UINT64_C(0x6d705f7370617231) /* in heap.spare */
 
@@ -69,6 +70,17 @@ struct entry {
 enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS };
 /* A list's: the first cell in use, and how many are. */
 enum { LIST_START, LIST_LENGTH };
+/* Memory's (memory.c): 1 + its size in bytes; 0: not whole yet, nobody has its address. root[0] is its block. */
+enum { MEMORY_SIZE };
+#define MEMORY_ALIGN UINT64_C(64)
+/* So long before the memory, a word with the offset of its object. */
+#define MEMORY_HEADER UINT64_C(16)
+
+/* Where in a block the memory begins: an offset. */
+static inline uint64_t memory_place(uint64_t block)
+{
+    return (block + MEMORY_HEADER + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
+}
 
 #define OBJECT_PENDING 4
 #define OBJECT_ROOTS 2

@@ -228,6 +228,7 @@ static bool kind_is_sound(struct check *check, const struct object *object)
     case OBJECT_DICT:
     case OBJECT_LIST:
     case OBJECT_LOCK:
+    case OBJECT_MEMORY:
         return get(&object->handle) <= 1;
     case OBJECT_DEAD:
         check->dead++;

@@ -156,6 +156,7 @@ static int make_heap(mp_pool **result, uint32_t workers)
     mp_pool *pool = heap_at(heap, (atomic_load(&heap->root) + align - 1) / align * align);
     memset(pool, 0, sizeof *pool);
     pool->shared.heap = heap;
+    heap_around(heap, HEAP_POOL, &pool->serial);
     pool->keeper_pidfd = pool->shared.caller_pidfd = -1;
     error = heap_alloc(heap, workers * sizeof(struct worker) + align, &pool->shared.worker_block);
     if (error != 0) {

@@ -9,10 +9,13 @@
 
 #define POOL_MAGIC UINT64_C(0x6d705f706f6f6c31)
 
+#define RESTING 64
+
 struct mp_pool {
     uint64_t magic;
     struct mp_pool *next; /* of this process's pools */
     pid_t owner, keeper;
+    uint64_t serial;       /* heaps with a lower one (heap_around()) are open in keeper and workers too */
     int keeper_pidfd;      /* -1: none, or the program has closed it */
     bool keeper_gone;      /* it has ended and was reaped. Written under the mutex */
     pthread_mutex_t mutex; /* between the caller's threads: guards all below, and the queue's tail */
@@ -22,6 +25,9 @@ struct mp_pool {
     int segments, rings;
     uint64_t ring_size;
     _Atomic uint64_t staging; /* owns a block until it has its place */
+    /* Large blocks in no use, oldest first: [first_resting .. last_resting) % RESTING. They own them. */
+    _Atomic uint64_t resting[RESTING];
+    uint64_t first_resting, last_resting, resting_bytes;
     struct pool shared;
 };
 
@@ -33,6 +39,9 @@ bool pool_look_after_keeper(mp_pool *pool);
 int pool_refusal(mp_pool *pool);
 
 /* slots.c. Under the pool's mutex. */
+/* As heap_alloc() and heap_free(), for what a task carries: so that large blocks are used again in turn. */
+int block_take(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot);
+void block_put(mp_pool *pool, _Atomic uint64_t *slot);
 /* A slot in no use, its task zero; NULL: no memory. */
 struct slot *slot_take(mp_pool *pool);
 /* Back to the free ones, with all it owns. */
@@ -45,8 +54,10 @@ int slot_submit(mp_pool *pool, struct slot *slot);
 int slot_prepare(mp_pool *pool, struct slot **slot, uint64_t function, const void *arg, uint64_t arg_size,
                  uint64_t result_size);
 
-/* result.c. Waits until the word says done: 0 or MP_ETIMEOUT. */
-int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, int64_t deadline);
+/* result.c. Waits until the word says done: 0 or MP_ETIMEOUT. Should `first` still be queued after a while, there is something
+ * wrong, and all workers are called. When it is another word than the one waited for, 0 may also mean: find out what is first
+ * now, and wait again. */
+int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *first, int64_t deadline);
 
 /* map.c. */
 int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline);
@@ -58,6 +69,10 @@ int map_item_status(struct heap *heap, struct map_job *job, uint64_t index, int 
 void map_release(mp_pool *pool, struct map_job *job);
 /* Under the mutex: one of its helpers has been taken back. */
 void map_helper_gone(mp_pool *pool, struct map_job *job);
+/* Whether they still can be had: results in a manager's memory go when this process closes the manager. */
+bool map_has_results(const struct map_job *job);
+/* Where the results lie. */
+unsigned char *map_results(struct heap *heap, const struct map_job *job);
 /* Fails all chunks that are not done. */
 void map_fail(struct heap *heap, struct map_job *job, int error);
 

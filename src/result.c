@@ -7,8 +7,12 @@
 #include "platform.h"
 #include "pool.h"
 
-/* Looks so long for a result before it sleeps, where there is more than one CPU. */
-#define SPIN_NS 20000
+/* Looks so long for a result before it sleeps, which is about as long as it takes to sleep and be woken. */
+#define SPIN_NS 60000
+/* The same while no worker has begun with it: it may be that one waits for this very CPU. */
+#define QUEUED_SPIN_NS 20000
+/* The same when workers fill the CPUs: only what is about to be done is worth taking a CPU from them. */
+#define FULL_SPIN_NS 2000
 /* A sleeper looks this often whether the keeper still lives: it cannot wait for both. */
 #define LOOK_NS INT64_C(50000000)
 
@@ -35,18 +39,21 @@ static bool spin(mp_pool *pool, _Atomic uint32_t *word)
 {
     if (pool->shared.cpus < 2)
         return false;
-    int64_t end = clock_now() + SPIN_NS;
+    bool idle = cpu_is_idle(&pool->shared);
+    int64_t begin = clock_now(), limit;
     do {
         for (int i = 0; i < 64; i++) {
             if (is_done(word))
                 return true;
             cpu_relax();
         }
-    } while (clock_now() < end);
+        bool queued = task_state(atomic_load_explicit(word, memory_order_relaxed)) == TASK_QUEUED;
+        limit = !idle ? FULL_SPIN_NS : queued ? QUEUED_SPIN_NS : SPIN_NS;
+    } while (clock_now() - begin < limit);
     return false;
 }
 
-int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, int64_t deadline)
+int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *first, int64_t deadline)
 {
     if (is_done(word))
         return 0;
@@ -63,8 +70,10 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, int64_t deadline)
             return MP_ETIMEOUT;
         if (time >= look) {
             pool_look_after_keeper(pool);
-            if (task_state(atomic_load(word)) == TASK_QUEUED)
+            if (task_state(atomic_load(first)) == TASK_QUEUED)
                 dispatch_kick(&pool->shared);
+            if (first != word)
+                return 0;
             look = time + LOOK_NS;
             continue;
         }
@@ -138,7 +147,8 @@ static int wait_until(mp_result *result, int64_t deadline)
 {
     if (result->job != NULL)
         return map_wait(result->pool, result, deadline);
-    return result_wait_word(result->pool, &slot_of(result)->task.word, deadline);
+    _Atomic uint32_t *word = &slot_of(result)->task.word;
+    return result_wait_word(result->pool, word, word, deadline);
 }
 
 /* Whether it has ended; asks the keeper's fate only when it has not. */
@@ -162,7 +172,7 @@ static const void *outcome(mp_result *result, uint64_t *size)
     if (job == NULL)
         return task_outcome(heap, &slot_of(result)->task, size);
     *size = job->count * job->result_size;
-    return heap_at(heap, atomic_load(&job->results));
+    return map_results(heap, job);
 }
 
 static int status_of(mp_result *result)
@@ -196,9 +206,13 @@ int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout)
     /* A map delivers what there is, with zeros for what failed. */
     if (result->job == NULL && status != 0)
         return status;
+    if (result->job != NULL && result->job->results_at != 0 && buffer == NULL)
+        return status; /* they are where they were wanted */
     if (length > size)
         return MP_ETOOSMALL;
-    if (length > 0)
+    if (result->job != NULL && !map_has_results(result->job))
+        return MP_EINVAL;
+    if (length > 0 && buffer != delivered) /* which is so of a map whose results lie where they are wanted */
         memcpy(buffer, delivered, length);
     return status;
 }

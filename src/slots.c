@@ -7,6 +7,75 @@
 
 #define LARGEST_SIZE (UINT64_C(1) << 40)
 
+/* Blocks of at least this size rest before they are used again, together up to REST_BYTES. */
+#define REST_SMALLEST (UINT64_C(16) * 1024)
+#define REST_BYTES (UINT64_C(4) * 1024 * 1024)
+
+/* ---- large blocks ----
+ *
+ * A block that was just given back is still in the cache of the process that read it last. Whoever wrote it again at once
+ * would have to have each line taken from there: measured on two cores of a server for 1 MiB, 65 us (430 us when they
+ * have no cache in common) instead of 10 us. So the large ones are used again in turn, when other data has driven them
+ * out. */
+
+static void free_oldest(mp_pool *pool)
+{
+    _Atomic uint64_t *oldest = &pool->resting[pool->first_resting % RESTING];
+
+    pool->resting_bytes -= heap_block_size(pool->shared.heap, atomic_load(oldest));
+    pool->first_resting++;
+    heap_free(pool->shared.heap, oldest);
+}
+
+void block_put(mp_pool *pool, _Atomic uint64_t *slot)
+{
+    uint64_t block = atomic_load_explicit(slot, memory_order_relaxed);
+
+    if (block == 0)
+        return;
+    uint64_t size = heap_block_size(pool->shared.heap, block);
+    if (size < REST_SMALLEST || size > REST_BYTES / 2) {
+        heap_free(pool->shared.heap, slot);
+        return;
+    }
+    while (pool->last_resting - pool->first_resting == RESTING || pool->resting_bytes + size > REST_BYTES)
+        free_oldest(pool);
+    atomic_store(&pool->resting[pool->last_resting++ % RESTING], block);
+    pool->resting_bytes += size;
+    atomic_store(slot, 0);
+}
+
+/* Takes the block that has rested longest, when that would be the next to be freed, and has the right size. */
+static bool take_rested(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
+{
+    if (size < REST_SMALLEST || pool->first_resting == pool->last_resting)
+        return false;
+    _Atomic uint64_t *oldest = &pool->resting[pool->first_resting % RESTING];
+    uint64_t has = heap_block_size(pool->shared.heap, atomic_load(oldest));
+    bool full = pool->last_resting - pool->first_resting == RESTING || pool->resting_bytes + has > REST_BYTES;
+    if (!full || has < size || has - size > size / 4)
+        return false;
+    pool->resting_bytes -= has;
+    pool->first_resting++;
+    atomic_store(slot, atomic_load(oldest));
+    atomic_store(oldest, 0);
+    return true;
+}
+
+int block_take(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
+{
+    if (take_rested(pool, size, slot))
+        return 0;
+    int error = heap_alloc(pool->shared.heap, size, slot);
+    while (error == MP_ENOMEM && pool->first_resting != pool->last_resting) {
+        free_oldest(pool);
+        error = heap_alloc(pool->shared.heap, size, slot);
+    }
+    return error;
+}
+
+/* ---- slots ---- */
+
 static int add_segment(mp_pool *pool)
 {
     struct heap *heap = pool->shared.heap;
@@ -86,10 +155,8 @@ void slot_recycle(mp_pool *pool, struct slot *slot)
     struct task *task = &slot->task;
     struct map_job *helping = slot->result.helping;
 
-    if (atomic_load_explicit(&task->arg_block, memory_order_relaxed) != 0)
-        heap_free(heap, &task->arg_block);
-    if (atomic_load_explicit(&task->result_block, memory_order_relaxed) != 0)
-        heap_free(heap, &task->result_block);
+    block_put(pool, &task->arg_block);
+    block_put(pool, &task->result_block);
     if (atomic_load_explicit(&task->returned_block, memory_order_relaxed) != 0)
         heap_free(heap, &task->returned_block);
     atomic_store_explicit(&task->word, TASK_FREE, memory_order_relaxed);
@@ -177,9 +244,9 @@ int slot_prepare(mp_pool *pool, struct slot **result, uint64_t function, const v
     task->deaths = 0;
     task->returned = 0;
     if (arg_size > TASK_INLINE)
-        error = heap_alloc(heap, arg_size, &task->arg_block);
+        error = block_take(pool, arg_size, &task->arg_block);
     if (error == 0 && !task_result_is_inline(arg_size, result_size))
-        error = heap_alloc(heap, result_size, &task->result_block);
+        error = block_take(pool, result_size, &task->result_block);
     if (error != 0) {
         slot_recycle(pool, slot);
         return error;

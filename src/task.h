@@ -59,12 +59,24 @@ struct chunk {
     uint32_t deaths; /* at item `done` */
 };
 
+/* Consecutive chunks of one size; the last of all may be smaller. */
+struct level {
+    uint64_t chunk, item; /* the first of each */
+    uint64_t size;        /* items of each chunk */
+};
+
+#define MAP_LEVELS 64
+
 /* A map. Lies in a block of its own, the chunks behind it. */
 struct map_job {
     uint64_t function;
     uint64_t count, arg_size, result_size;
-    uint64_t chunk_size, chunk_count;
+    uint64_t chunk_count, level_count;
+    struct level level[MAP_LEVELS];
     _Atomic uint64_t args, results, statuses; /* blocks; statuses: an int32_t per item */
+    /* 0, or the address of memory in a manager's heap, the same in all the pool's processes: used instead of the block. */
+    uint64_t args_at, results_at;
+    uint64_t results_serial; /* of that heap (heap_around()), so that the caller knows when he has closed it */
     /* The caller's own. */
     struct slot *slot;                          /* of the map's result, which owns this job */
     uint64_t helpers;                           /* helping tasks not yet taken back */

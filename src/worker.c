@@ -15,6 +15,9 @@
 #define SPIN_NS 50000
 /* Takes up to WORKER_BATCH tasks at once when they are so short that the whole lot is expected to take no longer than this. */
 #define BATCH_NS 4000
+/* Memory of at least this size is looked at page by page before it is zeroed. */
+#define ZERO_LARGE ((size_t)64 * 1024)
+#define ZERO_PAGE 4096
 
 /* This process's own. */
 static struct {
@@ -210,19 +213,9 @@ static bool batches_have_tasks(struct pool *pool, const struct worker *but)
     return false;
 }
 
-/* Whether there is a CPU for this worker to spin on: not when the caller and the workers that are awake fill them. */
-static bool may_spin(struct pool *pool)
-{
-    uint32_t awake = pool->workers;
-
-    for (uint32_t i = 0; i < pool->sets; i++)
-        awake -= (uint32_t)__builtin_popcountll(load(&pool->sleeping[i]));
-    return awake + 1 <= pool->cpus;
-}
-
 static bool spin(struct pool *pool)
 {
-    if (!may_spin(pool))
+    if (!cpu_is_idle(pool)) /* the one more is the caller, who is about to submit something if anybody is */
         return false;
     int64_t end = clock_now() + SPIN_NS;
     do {
@@ -312,13 +305,24 @@ bool worker_may_go_on(struct pool *pool)
     return pool->tasks_per_child == 0 || --self.tasks_left > 0;
 }
 
+/* Reads a byte of each page first: where this process has not had the pages before, and others have, a read gives it many pages
+ * at a time, to write to as well, and a write one. */
+void worker_zero(void *memory, size_t size)
+{
+    const volatile char *bytes = memory;
+
+    for (size_t i = 0; size >= ZERO_LARGE && i < size; i += ZERO_PAGE)
+        (void)bytes[i];
+    memset(memory, 0, size);
+}
+
 static int call(struct pool *pool, struct task *task)
 {
     mp_task_function *function = (mp_task_function *)(uintptr_t)task->function;
     void *result = task_result(pool->heap, task);
 
     if (result != NULL)
-        memset(result, 0, task->result_size);
+        worker_zero(result, task->result_size);
     self.running = task;
     int code = function(task_arg(pool->heap, task), result);
     worker_leave_if_forked();

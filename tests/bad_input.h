@@ -13,6 +13,7 @@ struct out {
     double real;
     size_t size;
     char text[64];
+    void *pointer;
     mp_value value, key;
     mp_manager *manager;
     mp_dict *dict;

@@ -18,6 +18,8 @@ static void refuses_manager(void *handle)
     REFUSES(mp_manager_root(handle, &out.dict), MP_EINVAL);
     REFUSES(mp_manager_get_info(handle, &out.info), MP_EINVAL);
     REFUSES(mp_manager_check(handle), MP_EINVAL);
+    REFUSES(mp_manager_alloc(handle, 16, &out.pointer), MP_EINVAL);
+    REFUSES(mp_manager_memory(handle, 4096, &out.pointer), MP_EINVAL);
 }
 
 static void handles_that_are_none(void **state)
@@ -39,6 +41,59 @@ static void null_pointers(void **state)
     REFUSES(mp_manager_list(stock.manager, NULL), MP_EINVAL);
     REFUSES(mp_manager_root(stock.manager, NULL), MP_EINVAL);
     REFUSES(mp_manager_get_info(stock.manager, NULL), MP_EINVAL);
+}
+
+static void refuses_memory(void *memory)
+{
+    REFUSES(mp_memory_size(memory, &out.size), MP_EINVAL);
+    REFUSES(mp_memory_ref(memory, &out.integer), MP_EINVAL);
+    REFUSES(mp_memory_ref(memory, NULL), MP_EINVAL);
+    REFUSES(mp_memory_size(memory, NULL), MP_EINVAL);
+    if (memory != NULL)
+        REFUSES(mp_memory_free(memory), MP_EINVAL);
+}
+
+static int child_frees_memory(void *arg)
+{
+    HOLDS(mp_memory_free(arg) == 0);
+    refuses_memory(arg);
+    return 0;
+}
+
+static void memory_that_is_none(void **state)
+{
+    mp_manager *manager;
+    static char own[256];
+    char *memory, *of_closed;
+    int64_t ref;
+    (void)state;
+
+    assert_int_equal(mp_manager_alloc(stock.manager, 256, (void **)&memory), 0);
+    assert_int_equal(mp_memory_ref(memory, &ref), 0);
+    assert_int_equal(mp_manager_create(&manager, NULL), 0);
+    assert_int_equal(mp_manager_alloc(manager, 256, (void **)&of_closed), 0);
+    assert_int_equal(mp_manager_free(manager), 0);
+    HOLDS(mp_memory_free(NULL) == 0);
+    void *bad[] = {NULL,        own,          own + 1,       &own[64],           of_closed,  memory + 1,
+                   memory + 64, memory - 64,  stock.manager, stock.dict,         stock.list, stock.lock,
+                   stock.pool,  stock.result, (void *)64,    (void *)UINTPTR_MAX};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        refuses_memory(bad[i]);
+    REFUSES(mp_manager_alloc(stock.manager, 1, NULL), MP_EINVAL);
+    REFUSES(mp_manager_alloc(stock.manager, SIZE_MAX, &out.pointer), MP_ENOMEM);
+    REFUSES(mp_manager_alloc(stock.manager, (size_t)1 << 40, &out.pointer), MP_ENOMEM);
+    REFUSES(mp_manager_memory(stock.manager, ref, NULL), MP_EINVAL);
+    REFUSES(mp_manager_memory(stock.other, ref + 64, &out.pointer), MP_EINVAL);
+    const int64_t numbers[] = {0, -1, 1, INT64_MIN, INT64_MAX, ref + 1, ref - 1, ref + 64};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        REFUSES(mp_manager_memory(stock.manager, numbers[i], &out.pointer), MP_EINVAL);
+    mp_process *process;
+    assert_int_equal(mp_process_start(&process, child_frees_memory, memory, NULL), 0);
+    assert_int_equal(mp_process_join(process, 60), 0);
+    assert_int_equal(mp_process_free(process), 0);
+    refuses_memory(memory);
+    REFUSES(mp_manager_memory(stock.manager, ref, &out.pointer), MP_EINVAL);
+    HOLDS(mp_manager_check(stock.manager) == 0);
 }
 
 static void names_that_are_none(void **state)
@@ -181,10 +236,9 @@ static void a_child_closes_for_itself_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        REFUSAL(handles_that_are_none),   REFUSAL(null_pointers),
-        REFUSAL(names_that_are_none),     REFUSAL(names_of_others),
-        REFUSAL(limits_of_any_size),      REFUSAL(freed_and_used),
-        REFUSAL(freed_from_inside_apply), REFUSAL(a_child_closes_for_itself_alone),
+        REFUSAL(handles_that_are_none), REFUSAL(null_pointers),           REFUSAL(memory_that_is_none),
+        REFUSAL(names_that_are_none),   REFUSAL(names_of_others),         REFUSAL(limits_of_any_size),
+        REFUSAL(freed_and_used),        REFUSAL(freed_from_inside_apply), REFUSAL(a_child_closes_for_itself_alone),
     };
 
     return cmocka_run_group_tests(tests, open_stock, close_stock);

@@ -117,6 +117,10 @@ static void null_pointers(void **state)
     REFUSES(mp_pool_map_async(pool, copy_int, NULL, 4, 4, 4, NULL, &out.result), MP_EINVAL);
     REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, NULL, NULL), MP_EINVAL);
     REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, &status, &out.result), MP_EINVAL);
+    /* Memory that cannot be used in place, or results that are given twice. */
+    const mp_map_options own = {.results = out.text};
+    REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, &own, &out.result), MP_EINVAL);
+    REFUSES(mp_pool_map_with(pool, copy_int, args, 4, out.text, 4, 4, &own), MP_EINVAL);
     REFUSES(mp_pool_size(pool, NULL), MP_EINVAL);
     REFUSES(mp_pool_workers(pool, NULL, 1, &out.size), MP_EINVAL);
     REFUSES(mp_pool_workers(pool, &out.pid, 1, NULL), MP_EINVAL);

@@ -205,14 +205,41 @@ static void much_free_memory_goes_back_to_the_system(void **state)
     const size_t size = (size_t)100 << 20;
     (void)state;
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         assert_int_equal(heap_alloc(heap, size, &slots[0]), 0);
         memset(heap_at(heap, slots[0]), 1, size);
         assert_true(resident() >= size);
+        atomic_store(&heap->taken, 0); /* as if that were long ago */
         heap_free(heap, &slots[0]);
         assert_true(resident() < size / 4);
         assert_sound();
     }
+}
+
+/* What is taken again at once is kept, but not without limit. */
+static void what_is_taken_again_and_again_is_kept(void **state)
+{
+    const size_t size = (size_t)100 << 20;
+    (void)state;
+
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(heap_alloc(heap, size, &slots[0]), 0);
+        heap_free(heap, &slots[0]);
+        assert_true(i == 0 ? resident() < size / 4 : resident() >= size);
+        assert_sound();
+    }
+    for (int i = 0; i < 3; i++) {
+        for (int k = 0; k < 9; k++)
+            assert_int_equal(heap_alloc(heap, size, &slots[k]), 0);
+        for (int k = 0; k < 9; k++)
+            heap_free(heap, &slots[k]);
+        assert_true(resident() <= (size_t)600 << 20);
+        assert_sound();
+    }
+    assert_int_equal(heap_alloc(heap, size, &slots[0]), 0);
+    atomic_store(&heap->taken, 0);
+    heap_free(heap, &slots[0]);
+    assert_true(resident() < size / 4);
 }
 
 static _Noreturn void alloc_and_free_for_ever(void)
@@ -283,6 +310,7 @@ int main(void)
         TEST(a_file_size_limit_is_an_error_and_no_signal),
         TEST(little_address_space_means_a_smaller_heap),
         TEST(much_free_memory_goes_back_to_the_system),
+        TEST(what_is_taken_again_and_again_is_kept),
         TEST(a_killed_process_leaves_it_sound),
         TEST(objects_come_and_go),
     };

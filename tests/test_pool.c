@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "pool.h"
 #include "support.h"
 
 static mp_pool *pool;
@@ -204,6 +206,47 @@ static void large_arguments_and_results(void **state)
     }
     assert_int_equal(mp_pool_apply(pool, return_large, &sizes_wanted[1], sizeof(size_t), NULL, 0), MP_ETOOSMALL);
     assert_int_equal(mp_task_return("x", 1), MP_EINVAL);
+    free(in);
+    free(out);
+}
+
+static int repeat_byte(const void *arg, void *result)
+{
+    const unsigned char *bytes = arg;
+    size_t size;
+
+    memcpy(&size, bytes, sizeof size);
+    unsigned char *out = result;
+    size_t rest = size - sizeof size;
+    if (out[0] != 0 || memcmp(out, out + 1, size - 1) != 0)
+        return 1;
+    memcpy(out, bytes + sizeof size, rest);
+    if (memcmp(out, out + 1, rest - 1) != 0)
+        return 2;
+    memset(out, bytes[sizeof size], size);
+    return 0;
+}
+
+/* Large blocks are kept a while before they are used again: results are zeroed and right all the same, and only so many are
+ * kept. */
+static void large_blocks_are_used_again(void **state)
+{
+    const size_t most = 3000000;
+    unsigned char *in = malloc(most), *out = malloc(most);
+    (void)state;
+
+    for (int i = 0; i < 200; i++) {
+        size_t size = i < 100 ? (size_t)1 << 20 : 10000 + (size_t)i * 791909 % (most - 10000);
+
+        memset(in, i & 0xff, size);
+        memcpy(in, &size, sizeof size);
+        assert_int_equal(mp_pool_apply(pool, repeat_byte, in, size, out, size), 0);
+        assert_true(out[0] == (i & 0xff) && out[size / 2] == out[0] && out[size - 1] == out[0]);
+        assert_true(pool->resting_bytes <= (size_t)4 << 20);
+    }
+    assert_true(pool->first_resting != pool->last_resting);
+    assert_true(atomic_load(&pool->shared.heap->used) < (size_t)8 << 20);
+    assert_true(atomic_load(&pool->shared.heap->size) < (size_t)40 << 20);
     free(in);
     free(out);
 }
@@ -404,6 +447,121 @@ static void chunks_are_of_the_size_said(void **state)
     assert_chunks(3, 60, 0, (size_t[]){5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 0});
     assert_chunks(2, 3, 0, (size_t[]){1, 1, 1, 0});
     assert_chunks(2, 100, 40, (size_t[]){40, 40, 20, 0});
+}
+
+/* By default chunks get smaller, and each item is in one of them. */
+static void default_chunks_shrink(void **state)
+{
+    const size_t counts[] = {0, 1, 15, 16, 17, 100, 1000, 100001};
+    const int workers[] = {1, 2, 7};
+    (void)state;
+
+    for (int w = 0; w < 3; w++) {
+        mp_pool *fresh;
+
+        assert_int_equal(mp_pool_create(&fresh, workers[w], NULL), 0);
+        for (int c = 0; c < 8; c++) {
+            mp_result *result;
+            uint64_t items = 0, before = UINT64_MAX;
+
+            assert_int_equal(mp_pool_map_async(fresh, get_pid, NULL, 0, sizeof(int), counts[c], NULL, &result), 0);
+            const struct map_job *job = result->job;
+            for (uint64_t i = 0; i < job->level_count; i++) {
+                bool last = i + 1 == job->level_count;
+                const struct level *level = &job->level[i];
+                uint64_t chunks = (last ? job->chunk_count : level[1].chunk) - level->chunk;
+
+                assert_int_equal(level->item, items);
+                assert_true(level->size < before && (level->size - 1) * 8 * (uint64_t)workers[w] < counts[c] + 1);
+                items += chunks * level->size;
+                before = level->size;
+            }
+            assert_int_equal(items, counts[c]);
+            assert_int_equal(before, 1);
+            assert_int_equal(mp_result_wait(result, 60), 0);
+            assert_int_equal(mp_result_free(result), 0);
+        }
+        assert_int_equal(mp_pool_free(fresh), 0);
+    }
+}
+
+/* How often a process has gone to sleep and been woken so far. */
+static long switches(pid_t pid)
+{
+    char path[64], line[200];
+    long count = -1;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *status = fopen(path, "re");
+    assert_non_null(status);
+    while (fgets(line, sizeof line, status) != NULL)
+        (void)sscanf(line, "voluntary_ctxt_switches: %ld", &count);
+    fclose(status);
+    assert_true(count >= 0);
+    return count;
+}
+
+enum { IDLERS = 16 };
+
+static bool all_asleep(void *arg)
+{
+    const mp_pool *idle = arg;
+
+    for (uint32_t i = 0; i < idle->shared.workers; i++) {
+        if (atomic_load(&idle->shared.worker[i].asleep) == 0)
+            return false;
+    }
+    return true;
+}
+
+static void note_switches(mp_pool *idle, long *counts)
+{
+    assert_true(wait_until(all_asleep, idle, 60));
+    for (int i = 0; i < IDLERS; i++)
+        counts[i] = switches(atomic_load(&idle->shared.worker[i].pid));
+    counts[IDLERS] = switches(idle->keeper);
+}
+
+/* Nobody in a pool without tasks does anything, nor does a caller that waits for nothing: no process wakes. */
+static void an_idle_pool_sleeps(void **state)
+{
+    long before[IDLERS + 1], after[IDLERS + 1];
+    mp_pool *idle;
+    (void)state;
+
+    assert_int_equal(mp_pool_create(&idle, IDLERS, NULL), 0);
+    note_switches(idle, before);
+    nap_ms(&(int){300}, &(int){0});
+    /* Who says that it sleeps may not have got there yet when it was first counted: once each. */
+    note_switches(idle, after);
+    for (int i = 0; i <= IDLERS; i++)
+        assert_true(after[i] - before[i] <= 1);
+    nap_ms(&(int){300}, &(int){0});
+    note_switches(idle, before);
+    for (int i = 0; i <= IDLERS; i++)
+        assert_int_equal(after[i], before[i]);
+    assert_int_equal(mp_pool_free(idle), 0);
+}
+
+/* Of many that sleep one wakes for one task. (Where a CPU is hard to come by, a caller that has waited long calls all.) */
+static void one_task_wakes_one_worker(void **state)
+{
+    long before[IDLERS + 1], after[IDLERS + 1];
+    mp_pool *idle;
+    int woken = 0, x = 3, y;
+    (void)state;
+
+    assert_int_equal(mp_pool_create(&idle, IDLERS, NULL), 0);
+    for (int tries = 0; tries < 100 && woken != 1; tries++) {
+        note_switches(idle, before);
+        assert_int_equal(mp_pool_apply(idle, square, &x, sizeof x, &y, sizeof y), 0);
+        note_switches(idle, after);
+        woken = 0;
+        for (int i = 0; i < IDLERS; i++)
+            woken += after[i] != before[i];
+    }
+    assert_int_equal(woken, 1);
+    assert_int_equal(mp_pool_free(idle), 0);
 }
 
 static void the_default_size_is_what_may_be_used(void **state)
@@ -887,6 +1045,7 @@ int main(void)
         TEST(many_tasks_in_any_order),
         TEST(results_can_be_waited_for),
         TEST(large_arguments_and_results),
+        TEST(large_blocks_are_used_again),
         TEST(maps_keep_order),
         TEST(a_failing_item_fails_alone),
         TEST(failures_are_told_as_results_are),
@@ -894,6 +1053,9 @@ int main(void)
         TEST(signals_do_not_shorten_waits),
         TEST(maps_millions),
         TEST(chunks_are_of_the_size_said),
+        TEST(default_chunks_shrink),
+        cmocka_unit_test(an_idle_pool_sleeps),
+        cmocka_unit_test(one_task_wakes_one_worker),
         TEST(the_default_size_is_what_may_be_used),
         TEST(containers_and_locks_are_passed_to_tasks),
         TEST(forgotten_tasks_are_done),

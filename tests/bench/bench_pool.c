@@ -1,5 +1,6 @@
 /* A pool of processes. */
 #include <mp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,11 +26,49 @@ static int take_mebi(const void *arg, void *result)
     return 0;
 }
 
+static int copy_mebi(const void *arg, void *result)
+{
+    memcpy(result, arg, MEBI);
+    return 0;
+}
+
 static int give_mebi(const void *arg, void *result)
 {
     (void)arg;
     memset(result, 'x', MEBI);
     return 0;
+}
+
+/* Work for a CPU, so many rounds of it: no clock tells it when to end, so it takes the same share of any CPU. */
+static unsigned compute(unsigned rounds)
+{
+    uint64_t x = rounds;
+
+    for (unsigned i = 0; i < rounds; i++)
+        x = bench_random(x);
+    return (unsigned)x;
+}
+
+static int compute_task(const void *arg, void *result)
+{
+    *(unsigned *)result = compute(*(const unsigned *)arg);
+    return 0;
+}
+
+/* So many rounds take a microsecond here. */
+static unsigned rounds_of_microsecond(void)
+{
+    double least = 1;
+
+    for (int i = 0; i < 50; i++) {
+        double begin = bench_now();
+        volatile unsigned sink = compute(20000);
+        double seconds = bench_now() - begin;
+
+        (void)sink;
+        least = seconds < least ? seconds : least;
+    }
+    return (unsigned)(20000 * 1e-6 / least);
 }
 
 static mp_pool *start_pool(int workers)
@@ -132,6 +171,55 @@ static void apply_async(const struct bench *bench, double *figures)
     free(results);
 }
 
+static void short_tasks(const struct bench *bench, double *figures)
+{
+    size_t tasks = bench_count(20000);
+    mp_result **results = malloc(tasks * sizeof *results);
+    unsigned rounds = 10 * rounds_of_microsecond(), out;
+    mp_pool *pool = start_pool(bench->processes);
+    double begin = 0;
+
+    for (int round = 0; round < 2; round++) { /* the first is to warm up */
+        begin = bench_now();
+        for (size_t i = 0; i < tasks; i++)
+            BENCH_CHECK(mp_pool_apply_async(pool, compute_task, &rounds, sizeof rounds, sizeof out, &results[i]));
+        for (size_t i = 0; i < tasks; i++) {
+            BENCH_CHECK(mp_result_get(results[i], &out, sizeof out, MP_FOREVER));
+            BENCH_CHECK(mp_result_free(results[i]));
+        }
+    }
+    figures[0] = (double)tasks / (bench_now() - begin) * 1e-3;
+    end_pool(pool);
+    free(results);
+}
+
+/* Items whose length differs a thousandfold, the longest at the end: the worst order for whole shares. Ideal is what all take
+ * by themselves, one after the other, divided among the CPUs. */
+static void skewed(const struct bench *bench, double *figures)
+{
+    size_t count = bench_count(2000);
+    unsigned *rounds = malloc(count * sizeof *rounds), *out = calloc(count, sizeof *out);
+    unsigned unit = rounds_of_microsecond();
+    mp_pool *pool = start_pool(bench->processes);
+
+    for (size_t i = 0; i < count; i++) {
+        double part = (double)(i + 1) / (double)count;
+
+        rounds[i] = unit + (unsigned)(part * part * part * part * 1000 * unit);
+    }
+    BENCH_CHECK(mp_pool_map(pool, compute_task, rounds, sizeof *rounds, out, sizeof *out, count < 20 ? count : 20));
+    double begin = bench_now();
+    BENCH_CHECK(mp_pool_map(pool, compute_task, rounds, sizeof *rounds, out, sizeof *out, count));
+    double mapped = bench_now() - begin;
+    begin = bench_now();
+    for (size_t i = 0; i < count; i++)
+        out[i] = compute(rounds[i]);
+    figures[0] = (bench_now() - begin) / bench->processes / mapped;
+    end_pool(pool);
+    free(rounds);
+    free(out);
+}
+
 static double map_seconds(mp_pool *pool, size_t count, const mp_map_options *options)
 {
     double begin = bench_now();
@@ -148,6 +236,27 @@ static void map(const struct bench *bench, double *figures)
     figures[0] = map_seconds(pool, items, NULL) * 1e3;
     figures[1] = map_seconds(pool, items, NULL) * 1e3;
     end_pool(pool);
+}
+
+/* Where nothing needs to be copied. */
+static void map_in_place(const struct bench *bench, double *figures)
+{
+    mp_manager *manager;
+    unsigned *in, *out;
+
+    BENCH_CHECK(mp_manager_create(&manager, NULL));
+    BENCH_CHECK(mp_manager_alloc(manager, items * sizeof *in, (void **)&in));
+    BENCH_CHECK(mp_manager_alloc(manager, items * sizeof *out, (void **)&out));
+    memcpy(in, numbers, items * sizeof *in);
+    mp_pool *pool = start_pool(bench->processes);
+    for (int i = 0; i < 2; i++) {
+        double begin = bench_now();
+
+        BENCH_CHECK(mp_pool_map(pool, square, in, sizeof *in, out, sizeof *out, items));
+        figures[0] = (bench_now() - begin) * 1e3;
+    }
+    end_pool(pool);
+    BENCH_CHECK(mp_manager_free(manager));
 }
 
 static void map_serially(const struct bench *bench, double *figures)
@@ -204,6 +313,51 @@ static void large_result(const struct bench *bench, double *figures)
     end_pool(pool);
 }
 
+/* There and back. */
+static void large_both(const struct bench *bench, double *figures)
+{
+    size_t times = bench_count(500);
+    mp_pool *pool = start_pool(bench->processes);
+
+    BENCH_CHECK(mp_pool_apply(pool, copy_mebi, mebi_in, MEBI, mebi_out, MEBI));
+    double begin = bench_now();
+    for (size_t i = 0; i < times; i++)
+        BENCH_CHECK(mp_pool_apply(pool, copy_mebi, mebi_in, MEBI, mebi_out, MEBI));
+    figures[0] = rate(times, bench_now() - begin);
+    end_pool(pool);
+}
+
+/* What is to be had at the best: a process writes 1 MiB, another one copies it out. */
+struct relay {
+    _Alignas(128) atomic_int turn; /* 0: the reader's, 1: the writer's */
+    _Alignas(128) char block[4][MEBI];
+};
+
+static void relay_side(int side, void *arg)
+{
+    struct relay *relay = arg;
+    size_t times = bench_count(500);
+
+    for (size_t i = 0; i < times; i++) {
+        while (atomic_load(&relay->turn) != side)
+            ;
+        if (side == 1)
+            memset(relay->block[i % 4], 'x', MEBI);
+        else
+            memcpy(mebi_out, relay->block[i % 4], MEBI);
+        atomic_store(&relay->turn, 1 - side);
+    }
+}
+
+static void written_and_copied(const struct bench *bench, double *figures)
+{
+    struct relay *relay = bench_shared(sizeof *relay);
+
+    memset(relay->block, 0, sizeof relay->block);
+    atomic_store(&relay->turn, 1);
+    figures[0] = rate(bench_count(500), bench_processes(bench->processes, NULL, relay_side, relay));
+}
+
 static void copy(const struct bench *bench, double *figures)
 {
     void *(*volatile function)(void *, const void *, size_t) = memcpy;
@@ -222,13 +376,19 @@ static const struct bench table[] = {
     {"libmp", {{"apply round trip: median", "µs"}, {"apply round trip: 99th percentile", "µs"}}, apply, 2},
     {"libmp", {{"apply_async + get with 2 workers", "M/s"}}, apply_async, 2},
     {"libmp", {{"apply_async + get with 16 workers", "M/s"}}, apply_async, 16},
+    {"libmp", {{"10 µs tasks with 2 workers", "1000/s"}}, short_tasks, 2},
+    {"libmp", {{"10 µs tasks with 64 workers", "1000/s"}}, short_tasks, 64},
     {"libmp", {{"first map of x*x over 1 M ints", "ms"}, {"map of x*x over 1 M ints", "ms"}}, map, 2},
     {"serial loop", {{"map of x*x over 1 M ints", "ms"}}, map_serially, 1},
+    {"libmp", {{"map of x*x over 1 M ints in place", "ms"}}, map_in_place, 2},
+    {"libmp", {{"map of skewed tasks: share of ideal", "share"}}, skewed, 2},
     {"libmp", {{"map with chunk size 1", "M/s"}}, map_chunk_1, 2},
     {"libmp", {{"apply with 1 MiB argument", "GB/s"}}, large_argument, 2},
     {"memcpy", {{"apply with 1 MiB argument", "GB/s"}}, copy, 1},
     {"libmp", {{"apply with 1 MiB result", "GB/s"}}, large_result, 2},
+    {"memset + memcpy by 2 processes", {{"apply with 1 MiB result", "GB/s"}}, written_and_copied, 2},
     {"memcpy", {{"apply with 1 MiB result", "GB/s"}}, copy, 1},
+    {"libmp", {{"apply with 1 MiB argument and result", "GB/s"}}, large_both, 2},
 };
 
 int main(int argc, char **argv)
@@ -241,6 +401,7 @@ int main(int argc, char **argv)
     mebi_out = malloc(MEBI);
     for (size_t i = 0; i < items; i++)
         numbers[i] = (unsigned)i;
+    memset(squares, 'x', items * sizeof *squares);
     memset(mebi_in, 'x', MEBI);
     memset(mebi_out, 'x', MEBI);
     bench_run(table, sizeof table / sizeof *table);

@@ -28,6 +28,8 @@
 #define SECONDS 60
 #define PATIENCE 20.0 /* for what should happen at once */
 #define MOST_TASKS 300
+#define ITEMS 10   /* of a map */
+#define RESULTS 16 /* where in shared numbers they begin: aligned to 16 bytes */
 #define WATCHED (UINT64_C(384) * 1024)
 
 enum victim { WORKER, NEW_WORKER, KEEPER, NEW_KEEPER, CALLER };
@@ -36,6 +38,7 @@ struct scene {
     enum victim victim;
     int workers; /* 0: the cause makes the pool */
     mp_pool_options options;
+    void (*first)(void);  /* before the pool is made; NULL: nothing */
     void (*before)(void); /* NULL: nothing */
     bool caller_dies;     /* of the cause */
 };
@@ -66,6 +69,8 @@ static const struct scene *scene;
 static mp_pool *pool;
 static mp_result *result[MOST_TASKS], *map;
 static int submitted, tolerated;
+static mp_manager *manager;
+static int *numbers; /* in the manager: arguments, and room for results */
 static bool closed;
 
 static void must(int error, const char *what)
@@ -184,8 +189,6 @@ static void take_results(void)
     }
 }
 
-#define ITEMS 10
-
 static void take_map(void)
 {
     int out[ITEMS], status;
@@ -199,6 +202,7 @@ static void take_map(void)
         error = status == error ? 0 : error;
     }
     expect(error == 0, "a map's error is none of its items'");
+    expect(numbers == NULL || memcmp(numbers + RESULTS, out, sizeof out) == 0, "results are not where they should be");
     must(mp_result_free(map), "mp_result_free");
     map = NULL;
 }
@@ -238,6 +242,8 @@ static void mark_pool(struct heap *heap, object_marker *mark, void *context)
     mark(context, atomic_load(&heap->root));
     mark(context, atomic_load(&shared->worker_block));
     mark(context, atomic_load(&pool->staging));
+    for (int i = 0; i < RESTING; i++)
+        mark(context, atomic_load(&pool->resting[i]));
     for (int i = 0; i < SEGMENTS; i++) {
         mark(context, atomic_load(&shared->segment[i]));
         mark(context, atomic_load(&shared->ring_block[i]));
@@ -285,6 +291,11 @@ static void finish(void)
     int error = control->killed && keeper ? 0 : object_check_heap(pool->shared.heap, mark_pool);
     must(error, "the pool's heap");
     must(mp_pool_free(pool), "mp_pool_free");
+    if (manager != NULL) {
+        must(mp_memory_free(numbers), "mp_memory_free");
+        must(mp_manager_check(manager), "mp_manager_check");
+        must(mp_manager_free(manager), "mp_manager_free");
+    }
 }
 
 /* ---- causes ---- */
@@ -316,13 +327,41 @@ static void fire_and_forget(void)
         must(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof x, NULL), "mp_pool_apply_async");
 }
 
-static void submit_map(void)
+static void submit_map_in_chunks(size_t chunk_size)
 {
     int in[ITEMS];
 
     for (int i = 0; i < ITEMS; i++)
         in[i] = i;
-    must(mp_pool_map_async(pool, square, in, sizeof *in, sizeof *in, ITEMS, &(mp_map_options){.chunk_size = 3}, &map),
+    must(mp_pool_map_async(pool, square, in, sizeof *in, sizeof *in, ITEMS, &(mp_map_options){.chunk_size = chunk_size},
+                           &map),
+         "mp_pool_map_async");
+}
+
+static void submit_map(void)
+{
+    submit_map_in_chunks(3);
+}
+
+/* The sizes are 2 2 2 1 1 1 1 for one worker. */
+static void submit_guided_map(void)
+{
+    submit_map_in_chunks(0);
+}
+
+/* Before the pool is made. */
+static void make_numbers(void)
+{
+    must(mp_manager_create(&manager, NULL), "mp_manager_create");
+    must(mp_manager_alloc(manager, 2 * RESULTS * sizeof *numbers, (void **)&numbers), "mp_manager_alloc");
+    for (int i = 0; i < ITEMS; i++)
+        numbers[i] = i;
+}
+
+static void submit_map_in_place(void)
+{
+    must(mp_pool_map_async(pool, square, numbers, sizeof *numbers, sizeof *numbers, ITEMS,
+                           &(mp_map_options){.chunk_size = 3, .results = numbers + RESULTS}, &map),
          "mp_pool_map_async");
 }
 
@@ -341,6 +380,12 @@ static void submit_and_close(void)
 static void kill_a_worker(void)
 {
     kill(atomic_load(&pool->shared.worker[0].pid), SIGKILL);
+}
+
+static void submit_map_in_place_and_kill_a_worker(void)
+{
+    submit_map_in_place();
+    kill_a_worker();
 }
 
 static void submit_and_kill_a_worker(void)
@@ -401,6 +446,18 @@ static void apply(void)
     expect(y == 25, "a wrong result");
 }
 
+/* Of a size that rests before it is used again. */
+static void apply_large(void)
+{
+    static struct large in[20], out[20];
+
+    for (int i = 0; i < 2; i++) {
+        in->x = i + 5;
+        must(mp_pool_apply(pool, square, in, sizeof in, out, sizeof out), "mp_pool_apply");
+        expect(out->x == in->x * in->x, "a wrong result");
+    }
+}
+
 static void whole_map(void)
 {
     submit_map();
@@ -443,6 +500,8 @@ static pid_t victim_of(void)
 static _Noreturn void play(const struct operation *operation)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (scene->first != NULL)
+        scene->first();
     if (scene->workers > 0) {
         must(mp_pool_create(&pool, scene->workers, &scene->options), "mp_pool_create");
         expect(wait_for(all_asleep), "the workers do not come to rest");
@@ -477,7 +536,7 @@ static const char *end_of_heap(void)
     return (const char *)seen + (size < WATCHED ? size : WATCHED);
 }
 
-/* Maps the memory file that a process has open; there is one. */
+/* Maps the memory file of the pool that a process has open; there is one. */
 static void map_heap_of(pid_t pid, struct watch *watch)
 {
     char path[300], target[100];
@@ -499,6 +558,11 @@ static void map_heap_of(pid_t pid, struct watch *watch)
         if (address == MAP_FAILED)
             continue;
         seen = address;
+        if (seen->kind != HEAP_POOL) { /* a manager's */
+            munmap(seen, WATCHED);
+            seen = NULL;
+            continue;
+        }
         watch->end = end_of_heap;
         watch_add(watch, seen, WATCHED);
         break;
@@ -665,6 +729,11 @@ static const struct operation operations[] = {
     {"pool.worker_map", NULL, submit_map, NULL, SCENE(.victim = WORKER, .workers = 1)},
     {"pool.worker_map_retried", NULL, submit_map, NULL,
      SCENE(.victim = WORKER, .workers = 1, .options = {.retries = 1})},
+    {"pool.worker_guided_map", NULL, submit_guided_map, NULL, SCENE(.victim = WORKER, .workers = 1)},
+    {"pool.worker_map_in_place", NULL, submit_map_in_place, NULL,
+     SCENE(.victim = WORKER, .workers = 1, .first = make_numbers)},
+    {"pool.keeper_map_in_place", NULL, submit_map_in_place_and_kill_a_worker, NULL,
+     SCENE(.victim = KEEPER, .workers = 1, .first = make_numbers)},
     {"pool.worker_map_of_two", NULL, submit_map, NULL, SCENE(.victim = WORKER, .workers = 2)},
     {"pool.worker_retires", NULL, submit_three, NULL,
      SCENE(.victim = WORKER, .workers = 1, .options = {.max_tasks_per_child = 1})},
@@ -685,6 +754,7 @@ static const struct operation operations[] = {
     {"pool.submit_grows_queue", NULL, submit_one, NULL,
      SCENE(.victim = CALLER, .workers = 1, .before = two_hundred_fifty_six)},
     {"pool.apply", NULL, apply, NULL, SCENE(.victim = CALLER, .workers = 1)},
+    {"pool.apply_large", NULL, apply_large, NULL, SCENE(.victim = CALLER, .workers = 1)},
     {"pool.submit_map", NULL, submit_map, NULL, SCENE(.victim = CALLER, .workers = 2)},
     {"pool.map", NULL, whole_map, NULL, SCENE(.victim = CALLER, .workers = 2)},
     {"pool.get_and_free", NULL, take_results, NULL, SCENE(.victim = CALLER, .workers = 1, .before = submit_three)},

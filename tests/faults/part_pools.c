@@ -166,6 +166,38 @@ void part_map(void)
     TRY(mp_pool_free(pool), NOTHING);
 }
 
+/* In a manager's memory: made before the pool, and after it. */
+void part_map_in_place(void)
+{
+    mp_manager *manager, *younger;
+    mp_pool *pool;
+    mp_result *result;
+    int *numbers, *others;
+
+    TRY(mp_manager_create(&manager, NULL), NOMEM | AGAIN);
+    TRY(mp_manager_alloc(manager, 2 * ITEMS * sizeof *numbers, (void **)&numbers), NOMEM);
+    TRY(mp_pool_create(&pool, WORKERS, &plain), NOMEM | AGAIN);
+    TRY(mp_manager_create(&younger, NULL), NOMEM | AGAIN);
+    TRY(mp_manager_alloc(younger, 100000 * sizeof *others, (void **)&others), NOMEM);
+    for (int i = 0; i < ITEMS; i++)
+        numbers[i] = i;
+    TRY(mp_pool_map(pool, square, numbers, sizeof(int), numbers + ITEMS, sizeof(int), ITEMS), NOMEM);
+    for (int i = 0; i < ITEMS; i++)
+        CHECK(numbers[ITEMS + i] == i * i);
+    TRY(mp_pool_map(pool, square, numbers, sizeof(int), others, sizeof(int), ITEMS), NOMEM);
+    for (int i = 0; i < ITEMS; i++)
+        CHECK(others[i] == i * i);
+    const mp_map_options options = {.results = numbers + ITEMS};
+    TRY(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), ITEMS, &options, &result), NOMEM);
+    TRY(mp_result_get(result, NULL, 0, 60), NOTHING);
+    TRY(mp_result_free(result), NOTHING);
+    TRY(mp_memory_free(others), NOTHING);
+    TRY(mp_memory_free(numbers), NOTHING);
+    TRY(mp_pool_free(pool), NOTHING);
+    TRY(mp_manager_free(younger), NOTHING);
+    TRY(mp_manager_free(manager), NOTHING);
+}
+
 /* Workers that are replaced: as they have done their share, or as they die. */
 void part_workers(void)
 {

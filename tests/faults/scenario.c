@@ -16,6 +16,7 @@ const struct part parts[] = {
     {"threads", part_threads, false},
     {"pool", part_pool, false},
     {"map", part_map, false},
+    {"map_in_place", part_map_in_place, false},
     {"workers", part_workers, false},
     {"pool_ends", part_pool_ends, false},
     {"exit", part_exit, true},

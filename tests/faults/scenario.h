@@ -66,6 +66,7 @@ void part_processes(void);
 void part_threads(void);
 void part_pool(void);
 void part_map(void);
+void part_map_in_place(void);
 void part_workers(void);
 void part_pool_ends(void);
 void part_exit(void);

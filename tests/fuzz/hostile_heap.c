@@ -55,6 +55,17 @@ static struct image manager_image, lock_image;
 
 /* ---- making the images ---- */
 
+static int64_t memory_ref;
+
+static void make_memory(mp_manager *manager)
+{
+    void *memory, *given_back;
+
+    REQUIRE(mp_manager_alloc(manager, 1000, &given_back) == 0 && mp_manager_alloc(manager, 3000, &memory) == 0);
+    REQUIRE(mp_memory_ref(memory, &memory_ref) == 0 && mp_memory_free(given_back) == 0);
+    memset(memory, 'm', 3000);
+}
+
 static void fill_dict(mp_manager *manager, mp_dict *root)
 {
     mp_dict *inner, *large;
@@ -126,6 +137,7 @@ static void make_images(void)
     REQUIRE(mp_manager_create(&manager, &(mp_manager_options){names[0], 16 << 20}) == 0);
     REQUIRE(mp_manager_root(manager, &root) == 0);
     fill_dict(manager, root);
+    make_memory(manager);
     REQUIRE(mp_manager_check(manager) == 0);
     read_image(&manager_image, manager_image.path);
     REQUIRE(mp_manager_free(manager) == 0);
@@ -278,6 +290,19 @@ static void use_dict(mp_dict *dict)
     REQUIRE(mp_dict_update(copy, dict) == 0 && mp_dict_clear(copy) == 0 && mp_dict_free(copy) == 0);
 }
 
+static void use_memory(mp_manager *manager)
+{
+    void *memory, *more;
+    size_t size;
+
+    if (mp_manager_memory(manager, memory_ref, &memory) == 0) {
+        REQUIRE(mp_memory_size(memory, &size) == 0);
+        memset(memory, 'x', size);
+        REQUIRE(mp_manager_check(manager) == 0 && mp_memory_free(memory) == 0);
+    }
+    REQUIRE(mp_manager_alloc(manager, 500, &more) == 0 && mp_memory_free(more) == 0);
+}
+
 static void use_manager(mp_manager *manager)
 {
     mp_dict *root, *inner;
@@ -291,6 +316,7 @@ static void use_manager(mp_manager *manager)
     use_dict(root);
     if (mp_dict_get_dict(root, "inner", &inner) == 0)
         use_dict(inner);
+    use_memory(manager);
     REQUIRE(mp_manager_check(manager) == 0);
     REQUIRE(mp_dict_clear(root) == 0);
     REQUIRE(mp_manager_check(manager) == 0);
