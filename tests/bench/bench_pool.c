@@ -39,38 +39,6 @@ static int give_mebi(const void *arg, void *result)
     return 0;
 }
 
-/* Work for a CPU, so many rounds of it: no clock tells it when to end, so it takes the same share of any CPU. */
-static unsigned compute(unsigned rounds)
-{
-    uint64_t x = rounds;
-
-    for (unsigned i = 0; i < rounds; i++)
-        x = bench_random(x);
-    return (unsigned)x;
-}
-
-static int compute_task(const void *arg, void *result)
-{
-    *(unsigned *)result = compute(*(const unsigned *)arg);
-    return 0;
-}
-
-/* So many rounds take a microsecond here. */
-static unsigned rounds_of_microsecond(void)
-{
-    double least = 1;
-
-    for (int i = 0; i < 50; i++) {
-        double begin = bench_now();
-        volatile unsigned sink = compute(20000);
-        double seconds = bench_now() - begin;
-
-        (void)sink;
-        least = seconds < least ? seconds : least;
-    }
-    return (unsigned)(20000 * 1e-6 / least);
-}
-
 static mp_pool *start_pool(int workers)
 {
     mp_pool *pool;
@@ -169,55 +137,6 @@ static void apply_async(const struct bench *bench, double *figures)
     figures[0] = (double)tasks / (bench_now() - begin) * 1e-6;
     end_pool(pool);
     free(results);
-}
-
-static void short_tasks(const struct bench *bench, double *figures)
-{
-    size_t tasks = bench_count(20000);
-    mp_result **results = malloc(tasks * sizeof *results);
-    unsigned rounds = 10 * rounds_of_microsecond(), out;
-    mp_pool *pool = start_pool(bench->processes);
-    double begin = 0;
-
-    for (int round = 0; round < 2; round++) { /* the first is to warm up */
-        begin = bench_now();
-        for (size_t i = 0; i < tasks; i++)
-            BENCH_CHECK(mp_pool_apply_async(pool, compute_task, &rounds, sizeof rounds, sizeof out, &results[i]));
-        for (size_t i = 0; i < tasks; i++) {
-            BENCH_CHECK(mp_result_get(results[i], &out, sizeof out, MP_FOREVER));
-            BENCH_CHECK(mp_result_free(results[i]));
-        }
-    }
-    figures[0] = (double)tasks / (bench_now() - begin) * 1e-3;
-    end_pool(pool);
-    free(results);
-}
-
-/* Items whose length differs a thousandfold, the longest at the end: the worst order for whole shares. Ideal is what all take
- * by themselves, one after the other, divided among the CPUs. */
-static void skewed(const struct bench *bench, double *figures)
-{
-    size_t count = bench_count(2000);
-    unsigned *rounds = malloc(count * sizeof *rounds), *out = calloc(count, sizeof *out);
-    unsigned unit = rounds_of_microsecond();
-    mp_pool *pool = start_pool(bench->processes);
-
-    for (size_t i = 0; i < count; i++) {
-        double part = (double)(i + 1) / (double)count;
-
-        rounds[i] = unit + (unsigned)(part * part * part * part * 1000 * unit);
-    }
-    BENCH_CHECK(mp_pool_map(pool, compute_task, rounds, sizeof *rounds, out, sizeof *out, count < 20 ? count : 20));
-    double begin = bench_now();
-    BENCH_CHECK(mp_pool_map(pool, compute_task, rounds, sizeof *rounds, out, sizeof *out, count));
-    double mapped = bench_now() - begin;
-    begin = bench_now();
-    for (size_t i = 0; i < count; i++)
-        out[i] = compute(rounds[i]);
-    figures[0] = (bench_now() - begin) / bench->processes / mapped;
-    end_pool(pool);
-    free(rounds);
-    free(out);
 }
 
 static double map_seconds(mp_pool *pool, size_t count, const mp_map_options *options)
@@ -376,12 +295,9 @@ static const struct bench table[] = {
     {"libmp", {{"apply round trip: median", "µs"}, {"apply round trip: 99th percentile", "µs"}}, apply, 2},
     {"libmp", {{"apply_async + get with 2 workers", "M/s"}}, apply_async, 2},
     {"libmp", {{"apply_async + get with 16 workers", "M/s"}}, apply_async, 16},
-    {"libmp", {{"10 µs tasks with 2 workers", "1000/s"}}, short_tasks, 2},
-    {"libmp", {{"10 µs tasks with 64 workers", "1000/s"}}, short_tasks, 64},
     {"libmp", {{"first map of x*x over 1 M ints", "ms"}, {"map of x*x over 1 M ints", "ms"}}, map, 2},
     {"serial loop", {{"map of x*x over 1 M ints", "ms"}}, map_serially, 1},
     {"libmp", {{"map of x*x over 1 M ints in place", "ms"}}, map_in_place, 2},
-    {"libmp", {{"map of skewed tasks: share of ideal", "share"}}, skewed, 2},
     {"libmp", {{"map with chunk size 1", "M/s"}}, map_chunk_1, 2},
     {"libmp", {{"apply with 1 MiB argument", "GB/s"}}, large_argument, 2},
     {"memcpy", {{"apply with 1 MiB argument", "GB/s"}}, copy, 1},
