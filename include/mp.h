@@ -331,15 +331,15 @@ MP_API int mp_dict_move(mp_dict *dict, mp_value from, mp_value to);
 typedef int mp_dict_function(mp_value *value, bool present, void *arg);
 MP_API int mp_dict_apply(mp_dict *dict, mp_value key, mp_dict_function *function, void *arg);
 
-/* Many keys at once: several times as fast as one by one in a large dict, as the waits for memory overlap. For `count` keys, which no
- * container is, and as many values; both may be NULL when count is 0. */
-/* values[i] becomes that of keys[i], or none where there is no such key; how many there were goes to *found, which may be NULL. Each is read
- * for itself, as by mp_dict_get(), not all at one moment. On an error, all `count` values are none. Errors: MP_ETYPE, MP_ENOMEM.
- * Python: [d.get(key) for key in keys]. */
+/* Many keys at once: several times as fast as one by one in a large dict, as the waits for memory overlap. For `count` keys,
+ * which no container is, and as many values; both may be NULL when count is 0. */
+/* values[i] becomes that of keys[i], or none where there is no such key; how many there were goes to *found, which may be
+ * NULL. Each is read for itself, as by mp_dict_get(), not all at one moment. On an error, all `count` values are none.
+ * Errors: MP_ETYPE, MP_ENOMEM. Python: [d.get(key) for key in keys]. */
 MP_API int mp_dict_get_many(mp_dict *dict, const mp_value *keys, mp_value *values, size_t count, size_t *found);
-/* Sets one key after the other, each as by mp_dict_set(). How many were set goes to *done, which may be NULL; after an error, too: those
- * before the key or value that caused it. Who wants all or none takes mp_dict_update(). Errors: MP_ETYPE, MP_EFOREIGN, MP_EDEADLK,
- * MP_ENOMEM. Python: for key, value in zip(keys, values): d[key] = value. */
+/* Sets one key after the other, each as by mp_dict_set(). How many were set goes to *done, which may be NULL; after an
+ * error, too: those before the key or value that caused it. Who wants all or none takes mp_dict_update(). Errors: MP_ETYPE,
+ * MP_EFOREIGN, MP_EDEADLK, MP_ENOMEM. Python: for key, value in zip(keys, values): d[key] = value. */
 MP_API int mp_dict_set_many(mp_dict *dict, const mp_value *keys, const mp_value *values, size_t count, size_t *done);
 
 /* Python: len(d). */

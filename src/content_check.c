@@ -1,5 +1,5 @@
-/* The second half of the checker. object_check.c has found that all blocks and refs add up; what follows looks at what they mean:
- * counts, lengths, order and hashes, all that a writer trusts because it holds the mutex. */
+/* The second half of the checker. object_check.c has found that all blocks and refs add up; what follows looks at what they
+ * mean: counts, lengths, order and hashes, all that a writer trusts because it holds the mutex. */
 #include "content_check.h"
 
 #include <string.h>
@@ -121,7 +121,8 @@ static bool entries_are_sound(const struct object *dict, uint64_t capacity)
     return live == dict_word(dict, DICT_LIVE) && last <= dict_word(dict, DICT_SEQUENCE);
 }
 
-/* A page of the index: no more in use than it says, and one slot empty, where searches end. Counts the entries that belong to it. */
+/* A page of the index: no more in use than it says, and one slot empty, where searches end. Counts the entries that belong
+ * to it. */
 static bool page_is_sound(const struct object *dict, uint64_t ref, uint64_t number, uint64_t *live)
 {
     uint64_t pages = dict_word(dict, DICT_PAGES), slots = dict_word(dict, DICT_SLOTS), fill = 0;

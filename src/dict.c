@@ -27,9 +27,9 @@ static __attribute__((noinline)) int get_words_slowly(mp_dict *dict, const char 
     return error != 0 ? error : dict_read(dict_object(dict), &key, read_words, words, NULL);
 }
 
-/* What nearly always happens: the key is short, and nobody changes the dict. False: something else did. Written out, and without a call: while a
- * processor waits for memory it goes on as far as its window of instructions reaches, and so, if they are few, it begins the next
- * search before this one is through. */
+/* What nearly always happens: the key is short, and nobody changes the dict. False: something else did. Written out, and
+ * without a call: while a processor waits for memory it goes on as far as its window of instructions reaches, and so, if
+ * they are few, it begins the next search before this one is through. */
 static inline __attribute__((always_inline)) bool get_words_at_once(const struct object *dict, const char *text,
                                                                     size_t size, struct words *words, int *error)
 {
@@ -47,7 +47,7 @@ static inline __attribute__((always_inline)) bool get_words_at_once(const struct
         words->body = dict_get(&entry->value.body);
         *error = 0;
     }
-    return object_read_valid(dict, version) && dict_get(&dict->magic) == OBJECT_DICT;
+    return object_read_valid(dict, version); /* who frees a dict changes its version, too, before its content goes */
 }
 
 /* The two words of a key's value. */

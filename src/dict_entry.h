@@ -1,9 +1,9 @@
-/* One entry of a dict at a time: how it is read without the mutex, and changed under it. What the public functions do, in dict.c and the
- * files beside it, is made of this.
+/* One entry of a dict at a time: how it is read without the mutex, and changed under it. What the public functions do, in
+ * dict.c and the files beside it, is made of this.
  *
- * Readers take no mutex. Writers of one dict take turns under its mutex; an integer that takes an integer's place (and a float
- * a float's) is one word, stored at once, and readers need not even notice: for that the key's stripe is enough, where the dict has
- * stripes. All other changes go through the undo log, with the version odd meanwhile. */
+ * Readers take no mutex. Writers of one dict take turns under its mutex; an integer that takes an integer's place (and a
+ * float a float's) is one word, stored at once, and readers need not even notice: for that the key's stripe is enough, where
+ * the dict has stripes. All other changes go through the undo log, with the version odd meanwhile. */
 #ifndef DICT_ENTRY_H
 #define DICT_ENTRY_H
 
@@ -36,13 +36,15 @@ static inline int dict_prepare(mp_dict *dict, const mp_value *value, struct key 
 /* Takes out of an entry what is wanted. May be called on an entry that is changing, and more than once; what it returns and
  * stores counts if the version has not changed. */
 typedef int dict_reader(const struct heap *heap, const struct entry *entry, void *out);
-/* Reads a key's entry. `discard`, when given, undoes a read that turned out not to count. MP_EKEY, MP_EINVAL, MP_EDEADLK, and what `read` says. */
+/* Reads a key's entry. `discard`, when given, undoes a read that turned out not to count. MP_EKEY, MP_EINVAL, MP_EDEADLK,
+ * and what `read` says. */
 int dict_read(struct object *dict, const struct key *key, dict_reader *read, void *out, void (*discard)(void *out));
 /* Its value, into an mp_value that owns its memory. */
 int dict_read_value(const struct heap *heap, const struct entry *entry, void *out);
 void dict_discard_value(void *out);
 
-/* Under the mutex: another value for an entry; a key that is not there; either. 0, MP_ENOMEM, MP_EINVAL (a container that is gone). */
+/* Under the mutex: another value for an entry; a key that is not there; either. 0, MP_ENOMEM, MP_EINVAL (a container that is
+ * gone). */
 int dict_replace(struct object *dict, struct entry *entry, const mp_value *value);
 int dict_insert(struct object *dict, const struct key *key, const mp_value *value);
 int dict_store(struct object *dict, const struct key *key, const mp_value *value);
@@ -64,11 +66,13 @@ static inline __attribute__((always_inline)) struct look dict_look(const struct 
     return look;
 }
 
-/* Takes the mutex alone and finds a key's entry, NULL if there is none; takes its stripe if there is one. Looks again only if what was seen before does
- * not count any more: writers of different keys wait for memory at the same time and not one after the other. */
+/* Takes the mutex alone and finds a key's entry, NULL if there is none; takes its stripe if there is one. Looks again only
+ * if what was seen before does not count any more: writers of different keys wait for memory at the same time and not one
+ * after the other. */
 int dict_lock_and_find(struct object *dict, const struct key *key, const struct look *look, struct entry **entry);
-/* Takes what guards the entry that was seen, while the body of its value, which is of type `head`, is replaced: the key's stripe, or the
- * mutex of a dict that has none. NULL: what was seen does not count, or the value is of another type, and nothing is held. */
+/* Takes what guards the entry that was seen, while the body of its value, which is of type `head`, is replaced: the key's
+ * stripe, or the mutex of a dict that has none. NULL: what was seen does not count, or the value is of another type, and
+ * nothing is held. */
 static inline __attribute__((always_inline)) pthread_mutex_t *dict_lock_plain(struct object *dict, uint64_t hash,
                                                                               const struct look *look, uint64_t head)
 {
@@ -81,7 +85,8 @@ static inline __attribute__((always_inline)) pthread_mutex_t *dict_lock_plain(st
     if (number != 0 &&
         (striped ? stripe_lock_later(guard, number) : object_lock_alone_later(dict, OBJECT_DICT, number)) != 0)
         return NULL;
-    /* Whoever takes the entry away, or moves it, needs what we hold: it is there, and stays, if nothing has changed since it was seen. */
+    /* Whoever takes the entry away, or moves it, needs what we hold: it is there, and stays, if nothing has changed since it
+     * was seen. */
     if (object_read_valid(dict, look->version) && dict_get(&look->entry->value.head) == head &&
         dict_get(&dict->striped) == striped && dict_get(&dict->magic) == OBJECT_DICT)
         return guard;

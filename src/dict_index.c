@@ -1,6 +1,6 @@
-/* Crash safety: pages are built aside, owned by pending ref 3, and put into place by one change under the undo log (object.h). A
- * split is two of them: first the new page is there; then the old one is written anew without the slots that have moved. Between
- * the two nothing is wrong, the old page is only fuller than it need be. */
+/* Crash safety: pages are built aside, owned by pending ref 3, and put into place by one change under the undo log
+ * (object.h). A split is two of them: first the new page is there; then the old one is written anew without the slots that
+ * have moved. Between the two nothing is wrong, the old page is only fuller than it need be. */
 #include "dict_index.h"
 
 #include <string.h>
@@ -33,7 +33,8 @@ static _Atomic uint64_t *page_of(const struct object *dict, uint64_t hash)
 
 /* ---- asking for memory ahead ---- */
 
-/* The entry of the first slot with this tag, among the next few; NULL: none. It is only a guess where there will be something to read. */
+/* The entry of the first slot with this tag, among the next few; NULL: none. It is only a guess where there will be
+ * something to read. */
 static const void *likely_entry(const struct heap *heap, _Atomic uint64_t *first, uint64_t mask, uint64_t tag)
 {
     for (uint64_t i = 0; i < 8; i++) {
@@ -87,8 +88,8 @@ static uint64_t limit(uint64_t slots)
     return slots < INDEX_PAGE ? slots - slots / 8 : slots - slots / 16;
 }
 
-/* How many pages there are to be, of those there are now and for so many entries. While the number doubles from G, the fullest pages are those not
- * yet split: begun when they are full to 3/5, it is over when they are to 4/5. */
+/* How many pages there are to be, of those there are now and for so many entries. While the number doubles from G, the
+ * fullest pages are those not yet split: begun when they are full to 3/5, it is over when they are to 4/5. */
 static uint64_t pages_wanted(uint64_t pages, uint64_t entries)
 {
     uint64_t level = UINT64_C(1) << (63 - __builtin_clzll(pages));
@@ -157,7 +158,8 @@ static uint64_t count_own(const struct object *dict, _Atomic uint64_t *page, uin
     return count;
 }
 
-/* Another page of `slots` slots (as many as the others have, if there are others) with the same entries takes the place of one. */
+/* Another page of `slots` slots (as many as the others have, if there are others) with the same entries takes the place of
+ * one. */
 static int rewrite_page(struct object *dict, uint64_t number, uint64_t slots)
 {
     _Atomic uint64_t *pending = &dict->pending[3], *ref = &table_of(dict)[1 + number];
@@ -226,7 +228,8 @@ static int make_room_in_page(struct object *dict, uint64_t hash, uint64_t count)
     }
 }
 
-/* Notes in each page how many of the keys lead to it. Returns the first hash whose page has not room for all of its own, NULL: all have. */
+/* Notes in each page how many of the keys lead to it. Returns the first hash whose page has not room for all of its own,
+ * NULL: all have. */
 static const uint64_t *first_without_room(struct object *dict, const uint64_t *hashes, uint64_t count)
 {
     uint64_t most = limit(dict_word(dict, DICT_SLOTS));

@@ -1,15 +1,17 @@
 /* The index of a dict: where the entry with a given key lies, by the key's hash.
  *
- * root[1] is a table of pages, word[DICT_PAGES] says how many there are, word[DICT_SLOTS] how many slots each of them has. An only
- * page is replaced by a larger one when it fills. Those of INDEX_PAGE slots are split instead, one by one and in turn (linear
- * hashing): so an insertion pays for a page or two at the most, whatever the dict's size, and nobody waits long for it.
+ * root[1] is a table of pages, word[DICT_PAGES] says how many there are, word[DICT_SLOTS] how many slots each of them has.
+ * An only page is replaced by a larger one when it fills. Those of INDEX_PAGE slots are split instead, one by one and in
+ * turn (linear hashing): so an insertion pays for a page or two at the most, whatever the dict's size, and nobody waits long
+ * for it.
  *
- * A page: word 0 is how many of its slots are not empty, word 1 a note of who makes room, the slots lie from word 2 on. A slot holds
- * the upper half of the key's hash, the tag, and below it the entry's offset / 16; 0 is empty, INDEX_TOMBSTONE one whose entry was
- * removed. The tag's low bits say where in a page the search begins, linearly; those above them say which page.
+ * A page: word 0 is how many of its slots are not empty, word 1 a note of who makes room, the slots lie from word 2 on. A
+ * slot holds the upper half of the key's hash, the tag, and below it the entry's offset / 16; 0 is empty, INDEX_TOMBSTONE
+ * one whose entry was removed. The tag's low bits say where in a page the search begins, linearly; those above them say
+ * which page.
  *
- * Slots that have moved to another page by a split stay for a while where they were: no search minds them, as their tags do not lead
- * there any more.
+ * Slots that have moved to another page by a split stay for a while where they were: no search minds them, as their tags do
+ * not lead there any more.
  *
  * Functions that change something are called under the object's mutex. */
 #ifndef DICT_INDEX_H
@@ -40,7 +42,8 @@ static inline uint64_t index_tag(uint64_t hash)
     return hash >> 32;
 }
 
-/* The page that a tag leads to, of so many: by as many of its bits as there are pages for, or one less where that page is not yet. */
+/* The page that a tag leads to, of so many: by as many of its bits as there are pages for, or one less where that page is
+ * not yet. */
 static inline uint64_t index_page_number(uint64_t tag, uint64_t pages)
 {
     uint64_t bits = tag >> INDEX_PAGE_BITS, mask = (UINT64_C(2) << (63 - __builtin_clzll(pages | 1))) - 1;
@@ -49,8 +52,8 @@ static inline uint64_t index_page_number(uint64_t tag, uint64_t pages)
     return number < pages ? number : bits & mask >> 1;
 }
 
-/* Searches a page. Whatever its slots hold, this ends and looks only at bytes below `end`. `is_short`, a constant: the key is known to be no
- * string longer than KEY_INLINE, and the code is the shorter for it. */
+/* Searches a page. Whatever its slots hold, this ends and looks only at bytes below `end`. `is_short`, a constant: the key
+ * is known to be no string longer than KEY_INLINE, and the code is the shorter for it. */
 static inline __attribute__((always_inline)) struct entry *index_search(const struct heap *heap, uint64_t page,
                                                                         uint64_t slots, uint64_t end,
                                                                         const struct key *key, bool is_short,
@@ -92,9 +95,9 @@ static inline struct entry *dict_find(const struct heap *heap, const struct obje
     return index_search(heap, page, dict_word(dict, DICT_SLOTS), dict_get(&heap->size), key, false, slot);
 }
 
-/* The same without the mutex, since `version` was read, which was even. What it says is worth nothing if the version has changed
- * meanwhile: then words that do not belong together may have led anywhere. So the page is believed to be one only if the version
- * is still the same, and what lies in it, as that may be other data's by now, leads not out of the heap. */
+/* The same without the mutex, since `version` was read, which was even. What it says is worth nothing if the version has
+ * changed meanwhile: then words that do not belong together may have led anywhere. So the page is believed to be one only if
+ * the version is still the same, and what lies in it, as that may be other data's by now, leads not out of the heap. */
 static inline __attribute__((always_inline)) struct entry *dict_find_unlocked(const struct heap *heap,
                                                                               const struct object *dict,
                                                                               const struct key *key, bool is_short,
@@ -109,21 +112,23 @@ static inline __attribute__((always_inline)) struct entry *dict_find_unlocked(co
     return object_read_valid(dict, version) ? index_search(heap, page, slots, end, key, is_short, NULL) : NULL;
 }
 
-/* Asks for the memory in which these keys' entries will be searched. Only makes it faster. Without the mutex. At most INDEX_PREFETCH keys. */
+/* Asks for the memory in which these keys' entries will be searched. Only makes it faster. Without the mutex. At most
+ * INDEX_PREFETCH keys. */
 #define INDEX_PREFETCH 32
 void index_prefetch(const struct object *dict, const struct key *keys, size_t count);
 
 /* Makes room for `count` more keys with these hashes. A change of its own. MP_ENOMEM: the dict is as it was. */
 int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count);
-/* Part of a change, at most INDEX_ADD_WORDS and INDEX_REMOVE_WORDS: a key that is not there, for which room has been made; one that
- * dict_find() has found. */
+/* Part of a change, at most INDEX_ADD_WORDS and INDEX_REMOVE_WORDS: a key that is not there, for which room has been made;
+ * one that dict_find() has found. */
 #define INDEX_ADD_WORDS 2
 void index_add(struct object *dict, uint64_t hash, const struct entry *entry);
 #define INDEX_REMOVE_WORDS 1
 void index_remove(struct object *dict, _Atomic uint64_t *slot);
 
-/* A new index, aside: index_build() makes it with room for `entries` keys, empty, in pending ref 3 (which may own a part of it after
- * MP_ENOMEM), index_build_add() fills it (MP_ENOMEM: too many of the keys have hashes that lead to one page). To be put into place by a change of root[1] and the two words. */
+/* A new index, aside: index_build() makes it with room for `entries` keys, empty, in pending ref 3 (which may own a part of
+ * it after MP_ENOMEM), index_build_add() fills it (MP_ENOMEM: too many of the keys have hashes that lead to one page). To be
+ * put into place by a change of root[1] and the two words. */
 struct index_shape {
     uint64_t pages, slots;
 };

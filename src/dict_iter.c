@@ -1,7 +1,7 @@
-/* Iterators over a dict. They work in batches: the words of up to BATCH entries are copied without the mutex, and believed if the
- * version has not changed meanwhile; what is handed out is made of those words, one entry at a time. Between batches an iterator
- * knows the last sequence number it has seen; positions after it hold larger ones. Positions change only when the dict's epoch
- * does, and then the place is found again by that number. */
+/* Iterators over a dict. They work in batches: the words of up to BATCH entries are copied without the mutex, and believed
+ * if the version has not changed meanwhile; what is handed out is made of those words, one entry at a time. Between batches
+ * an iterator knows the last sequence number it has seen; positions after it hold larger ones. Positions change only when
+ * the dict's epoch does, and then the place is found again by that number. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +12,8 @@
 #define READ_TRIES 64
 #define ITER_MAGIC UINT64_C(0x6d705f6469746572)
 
-/* The words of an entry. Where they own a string's block, that string has been copied to `key_copy` or `value_copy`. Short strings are handed
- * out as they lie here; the zeros behind them end them. */
+/* The words of an entry. Where they own a string's block, that string has been copied to `key_copy` or `value_copy`. Short
+ * strings are handed out as they lie here; the zeros behind them end them. */
 struct item {
     uint64_t key[2], key_end;
     uint64_t body, body_end;
@@ -128,8 +128,8 @@ static uint64_t find_place(const struct heap *heap, const struct object *dict, u
     return low;
 }
 
-/* Copies from consecutive entries until the batch is full or the last one to be met is met. Returns how many it has looked at; *owned: what
- * the copied words own, as their CELL_OWNS says. */
+/* Copies from consecutive entries until the batch is full or the last one to be met is met. Returns how many it has looked
+ * at; *owned: what the copied words own, as their CELL_OWNS says. */
 static uint64_t copy_run(mp_dict_iter *iter, const struct entry *entry, uint64_t run, uint64_t *owned)
 {
     const uint64_t first = iter->last, limit = iter->limit;

@@ -192,7 +192,8 @@ void dict_empty(struct object *dict)
     object_release_pending(dict);
 }
 
-/* Room in the segments: another one is added behind the last; a dict of which little is left, or that is small, is built anew. */
+/* Room in the segments: another one is added behind the last; a dict of which little is left, or that is small, is built
+ * anew. */
 static int make_room_in_segments(struct object *dict, uint64_t count)
 {
     uint64_t used = dict_word(dict, DICT_USED), live = dict_word(dict, DICT_LIVE), room = capacity(dict);

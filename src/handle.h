@@ -1,5 +1,5 @@
-/* Handles in private memory that begin with a magic number. Their memory is kept for new handles and never given back, so that a
- * stale handle always leads to a magic number that can be looked at. */
+/* Handles in private memory that begin with a magic number. Their memory is kept for new handles and never given back, so
+ * that a stale handle always leads to a magic number that can be looked at. */
 #ifndef HANDLE_H
 #define HANDLE_H
 

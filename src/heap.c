@@ -32,8 +32,8 @@
 #define MIN_BLOCK UINT64_C(32)
 #define LINEAR_LIMIT UINT64_C(256) /* below, a subclass every 16 bytes; above, 16 for each power of two */
 
-/* Growth: an eighth of the heap, within these bounds: so many pages that the system zeroes are about a millisecond, during which
- * others may have to wait. */
+/* Growth: an eighth of the heap, within these bounds: so many pages that the system zeroes are about a millisecond, during
+ * which others may have to wait. */
 #define MIN_GROWTH (UINT64_C(64) * 1024)
 #define MAX_GROWTH (UINT64_C(4) * 1024 * 1024)
 

@@ -546,8 +546,8 @@ static void leave_name(struct open_heap *open)
         ;
 }
 
-/* Takes the heap's memory away and keeps its addresses. Where there are too many mappings to lay another over this one, this one
- * goes first. False: even so the addresses could not be kept. */
+/* Takes the heap's memory away and keeps its addresses. Where there are too many mappings to lay another over this one, this
+ * one goes first. False: even so the addresses could not be kept. */
 static bool take_mapping_away(const struct open_heap *open)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;

@@ -1,10 +1,10 @@
 /* The keeper: a small process between the caller and the workers. It forks them, reaps them, clears up after those that die
  * and replaces them, and takes them along when the caller ends.
  *
- * It has one thread, and sits in one poll loop over its children (SIGCHLD through a signalfd) and the caller's pidfd. The caller
- * calls it with a SIGCHLD too: that needs no descriptor, which the program might have closed. If it is killed itself, the
- * kernel kills the workers (PR_SET_PDEATHSIG is exact here: their parent has but one thread), and the caller notices through its
- * pidfd. */
+ * It has one thread, and sits in one poll loop over its children (SIGCHLD through a signalfd) and the caller's pidfd. The
+ * caller calls it with a SIGCHLD too: that needs no descriptor, which the program might have closed. If it is killed itself,
+ * the kernel kills the workers (PR_SET_PDEATHSIG is exact here: their parent has but one thread), and the caller notices
+ * through its pidfd. */
 #include <errno.h>
 #include <limits.h>
 #include <mp.h>

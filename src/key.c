@@ -1,4 +1,5 @@
-/* Keys that take more than the inline path of key.h. Words in the heap may be changing while they are read here, as in value.c. */
+/* Keys that take more than the inline path of key.h. Words in the heap may be changing while they are read here, as in
+ * value.c. */
 #include "key.h"
 
 #include <math.h>

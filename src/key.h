@@ -42,8 +42,8 @@ static inline uint64_t key_fold(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* Of two words. What tells a string from bytes and a number, or "a" from "a\0", takes no part in it: such keys are not equal, and
- * too seldom met together. */
+/* Of two words. What tells a string from bytes and a number, or "a" from "a\0", takes no part in it: such keys are not
+ * equal, and too seldom met together. */
 static inline uint64_t key_hash(const struct heap *heap, uint64_t a, uint64_t b)
 {
     return key_fold(a ^ heap->seed[0], b ^ heap->seed[1]);
@@ -72,7 +72,8 @@ static inline uint64_t key_load(const unsigned char *byte, size_t size)
     return word;
 }
 
-/* Up to 8 bytes as one word, as they would lie in memory, zeros behind. Two loads of fixed size that overlap: no call, no loop. */
+/* Up to 8 bytes as one word, as they would lie in memory, zeros behind. Two loads of fixed size that overlap: no call, no
+ * loop. */
 static inline uint64_t key_pack_word(const unsigned char *byte, size_t size)
 {
     if (size >= 4)
@@ -152,8 +153,8 @@ static inline bool key_types_agree(uint64_t a, uint64_t b)
     return a >= MP_BOOL && a <= MP_FLOAT && b >= MP_BOOL && b <= MP_FLOAT;
 }
 
-/* Whether an entry has this key, which is no string longer than KEY_INLINE. Safe to call on an entry that is being changed: may then say
- * anything. */
+/* Whether an entry has this key, which is no string longer than KEY_INLINE. Safe to call on an entry that is being changed:
+ * may then say anything. */
 static inline bool key_equal_short(const struct entry *entry, const struct key *key)
 {
     uint64_t head = atomic_load_explicit(&entry->key_head, memory_order_relaxed);

@@ -107,7 +107,8 @@ int mp_lock_unlink(const char *name)
     return heap_unlink(HEAP_LOCK, name);
 }
 
-/* The mutex was not to be had at once, for the reason `number`. Only now does the time matter, which costs a look at the clock. */
+/* The mutex was not to be had at once, for the reason `number`. Only now does the time matter, which costs a look at the
+ * clock. */
 static int acquire_later(struct object *object, double timeout, int number)
 {
     int64_t deadline;

@@ -93,9 +93,10 @@ static int sleep_until_locked(pthread_mutex_t *mutex, int64_t deadline)
     return error;
 }
 
-/* Going to sleep and being woken by another CPU takes some twenty microseconds, most holders hold a mutex for a fraction of one. So looks a few
- * times first, ever less often, for about as long: then who waits has lost no more than twice what it could not have avoided, also when
- * the holder is not running, as there are more processes than CPUs. And the holder, whose cache line others seldom ask for, gets on. */
+/* Going to sleep and being woken by another CPU takes some twenty microseconds, most holders hold a mutex for a fraction of
+ * one. So looks a few times first, ever less often, for about as long: then who waits has lost no more than twice what it
+ * could not have avoided, also when the holder is not running, as there are more processes than CPUs. And the holder, whose
+ * cache line others seldom ask for, gets on. */
 static int spin(pthread_mutex_t *mutex)
 {
     static _Atomic int cpus;
@@ -125,8 +126,8 @@ void mutex_repaired(pthread_mutex_t *mutex)
     pthread_mutex_consistent(mutex);
 }
 
-/* The kernel notes a holder's death before its mappings go and its number is free: so who is gone, or has never mapped this, and
- * still stands there, never held it. */
+/* The kernel notes a holder's death before its mappings go and its number is free: so who is gone, or has never mapped this,
+ * and still stands there, never held it. */
 static bool held_by_nobody(const pthread_mutex_t *mutex)
 {
     pid_t thread, again;

@@ -90,9 +90,9 @@ struct object {
     _Atomic uint64_t magic;
     uint64_t self; /* the offset of this object; written once */
     _Atomic uint64_t version;
-    /* The content. A dict: root[0] a REF_TABLE (its directory) of REF_ENTRIES blocks (segments), root[1] a REF_TABLE
-     * of REF_BLOCKs (its index); word[DICT_...]. A list: root[0] REF_CELLS; word[LIST_...]. 0 while empty. Cells outside a list's range are none,
-     * and so own nothing. */
+    /* The content. A dict: root[0] a REF_TABLE (its directory) of REF_ENTRIES blocks (segments), root[1] a REF_TABLE of
+     * REF_BLOCKs (its index); word[DICT_...]. A list: root[0] REF_CELLS; word[LIST_...]. 0 while empty. Cells outside a
+     * list's range are none, and so own nothing. */
     _Atomic uint64_t root[OBJECT_ROOTS];
     _Atomic uint64_t word[6]; /* zeroed when it is made */
     _Atomic uint64_t
@@ -144,11 +144,12 @@ int object_retain(struct object *object, _Atomic uint64_t *slot);
 /* Gives up the handle. MP_EINVAL when it was given up before. */
 int object_free(struct object *object, uint64_t magic);
 
-/* What the two below do when the mutex is not to be had at once, for the reason that pthread_mutex_trylock() gave, or the object has
- * died or is striped. */
+/* What the two below do when the mutex is not to be had at once, for the reason that pthread_mutex_trylock() gave, or the
+ * object has died or is striped. */
 int object_lock_later(struct object *object, uint64_t magic, int number);
 int object_lock_alone_later(struct object *object, uint64_t magic, int number);
-/* Takes the mutex of a live object of that kind, and its stripes, and repairs what a dead predecessor left. MP_EINVAL, MP_EDEADLK. */
+/* Takes the mutex of a live object of that kind, and its stripes, and repairs what a dead predecessor left. MP_EINVAL,
+ * MP_EDEADLK. */
 static inline int object_lock(struct object *object, uint64_t magic)
 {
     if (!object_is(object, magic))
@@ -173,8 +174,8 @@ static inline int object_lock_alone(struct object *object, uint64_t magic)
 /* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. MP_ECORRUPT: its undo
  * log is damaged; the mutex is given up, and everybody gets that from now on. */
 int object_repair(struct object *object);
-/* The same in two steps, for the checker, which looks at everything in between: takes an unfinished change back (false: the undo
- * log is damaged), the heap being settled; then releases what was pending. */
+/* The same in two steps, for the checker, which looks at everything in between: takes an unfinished change back (false: the
+ * undo log is damaged), the heap being settled; then releases what was pending. */
 bool object_take_back(struct object *object);
 void object_finish_repair(struct object *object);
 /* Releases dead objects' content. */

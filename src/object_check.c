@@ -1,10 +1,10 @@
-/* The checker of a heap: stops everybody, collects all refs that can be reached from objects, and compares with the blocks there
- * are.
+/* The checker of a heap: stops everybody, collects all refs that can be reached from objects, and compares with the blocks
+ * there are.
  *
- * It is also what distrust calls for, after a heap was opened that others may have damaged: so it believes nothing. No offset is
- * followed that has not been found to lie in the heap, no block or object is looked at twice, no mutex is waited for without a
- * limit, and no unfinished change is taken back, no pending ref released, unless its words can be that. What an owner that died
- * has left pending is released only when all has been found sound. */
+ * It is also what distrust calls for, after a heap was opened that others may have damaged: so it believes nothing. No
+ * offset is followed that has not been found to lie in the heap, no block or object is looked at twice, no mutex is waited
+ * for without a limit, and no unfinished change is taken back, no pending ref released, unless its words can be that. What
+ * an owner that died has left pending is released only when all has been found sound. */
 #include <mp.h>
 #include <stdlib.h>
 #include <time.h>

@@ -399,8 +399,8 @@ void random_bytes(void *buffer, size_t size)
     }
 }
 
-/* prctl() with one argument. That function lies in a page of the C library's that a forked child has not mapped yet: to fetch it
- * would be the dearest thing that many a child does. */
+/* prctl() with one argument. That function lies in a page of the C library's that a forked child has not mapped yet: to
+ * fetch it would be the dearest thing that many a child does. */
 static void control_process(int option, unsigned long argument)
 {
 #ifdef __x86_64__

@@ -7,25 +7,25 @@
  * THREADS. One mutex guards the registry and every handle. It is never held while waiting: a waiter counts itself in
  * `waiters`, lets the mutex go, sleeps (in waitid(), or, with a deadline, on a pidfd), and takes the mutex again to look.
  * Whoever comes first notes the exit code; the last waiter reaps, so that the pid is nobody else's while one of them is
- * still on its way to sleep, and gives the memory of a freed handle back. Memory of handles is kept for new handles and never returned, so that a stale handle
- * always leads to a magic number that can be looked at.
+ * still on its way to sleep, and gives the memory of a freed handle back. Memory of handles is kept for new handles and
+ * never returned, so that a stale handle always leads to a magic number that can be looked at.
  *
- * FORK. Any fork, of the program's own too, takes the mutex first, so the child finds the registry whole; the child
- * then closes the descriptors of the `holders`, forgets its brothers, and knows their handles by their generation. All
- * of this costs the same however many brothers there are: most have no descriptor. The child writes as few pages as it
- * can, since each is copied for it. An entry is in the registry before its process is forked (with pid 0), so that a
- * fork by another thread in that very moment closes its descriptors, too.
+ * FORK. Any fork, of the program's own too, takes the mutex first, so the child finds the registry whole; the child then
+ * closes the descriptors of the `holders`, forgets its brothers, and knows their handles by their generation. All of this
+ * costs the same however many brothers there are: most have no descriptor. The child writes as few pages as it can, since
+ * each is copied for it. An entry is in the registry before its process is forked (with pid 0), so that a fork by another
+ * thread in that very moment closes its descriptors, too.
  *
- * REAPING. Only our own children, one by one. A program that reaps them itself, or ignores SIGCHLD, takes the exit
- * code with it: MP_EXITCODE_UNKNOWN. Its pid may then come round again, as that of another child of the program: so a
- * pid is only believed for as long as none can have come round, and is then looked at again: whether the system says
- * that this process began when ours did. What is believed, and is a child not yet reaped, can be sent
- * a signal. (Where there is no /proc to ask, or no descriptor left, what is a child of this process is believed.)
+ * REAPING. Only our own children, one by one. A program that reaps them itself, or ignores SIGCHLD, takes the exit code with
+ * it: MP_EXITCODE_UNKNOWN. Its pid may then come round again, as that of another child of the program: so a pid is only
+ * believed for as long as none can have come round, and is then looked at again: whether the system says that this process
+ * began when ours did. What is believed, and is a child not yet reaped, can be sent a signal. (Where there is no /proc to
+ * ask, or no descriptor left, what is a child of this process is believed.)
  *
- * DAEMONS end with their parent however that ends. A child of the main thread asks the kernel for SIGKILL at its
- * parent's death, then looks whether it has happened already. The kernel counts the end of the forking *thread* as
- * that death, so a child of any other thread gets a leash: a pipe whose write end only the parent holds. When the
- * parent is gone the kernel closes it, and sends the reader the signal it asked for. */
+ * DAEMONS end with their parent however that ends. A child of the main thread asks the kernel for SIGKILL at its parent's
+ * death, then looks whether it has happened already. The kernel counts the end of the forking *thread* as that death, so a
+ * child of any other thread gets a leash: a pipe whose write end only the parent holds. When the parent is gone the kernel
+ * closes it, and sends the reader the signal it asked for. */
 #include "process.h"
 
 #include <errno.h>
@@ -101,8 +101,9 @@ static void unlock(void)
     pthread_mutex_unlock(&mutex);
 }
 
-/* No function here is a cancellation point, and none may be left half done. So whatever is one, and is called by us, stands between
- * these two; only there, as they write to the thread's own memory, which costs a page when there has just been a fork. */
+/* No function here is a cancellation point, and none may be left half done. So whatever is one, and is called by us, stands
+ * between these two; only there, as they write to the thread's own memory, which costs a page when there has just been a
+ * fork. */
 static int forbid_cancelling(void)
 {
     int state;
@@ -303,8 +304,8 @@ static struct timespec until(int64_t deadline, int64_t most)
     return (struct timespec){.tv_sec = (time_t)(left / SECOND), .tv_nsec = (long)(left % SECOND)};
 }
 
-/* Sleeps until the process may have ended, or the deadline, or a signal. A debugger may keep a process that has ended from being
- * reaped: so what is readable, and still not reaped, is looked at with pauses, as if there was no pidfd. */
+/* Sleeps until the process may have ended, or the deadline, or a signal. A debugger may keep a process that has ended from
+ * being reaped: so what is readable, and still not reaped, is looked at with pauses, as if there was no pidfd. */
 static void wait_a_while(int pidfd, struct patience *patience)
 {
     struct pollfd watch = {.fd = pidfd, .events = POLLIN};

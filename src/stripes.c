@@ -1,7 +1,7 @@
 #include "stripes.h"
 
-/* What object.held says: nothing, all of them, or HELD_ONE and the number of the one. Written by who holds the object's mutex, and for
- * him alone. */
+/* What object.held says: nothing, all of them, or HELD_ONE and the number of the one. Written by who holds the object's
+ * mutex, and for him alone. */
 enum { HELD_NONE, HELD_ALL, HELD_ONE };
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -32,8 +32,8 @@ static int lock(pthread_mutex_t *stripe)
     return number == 0 ? 0 : stripe_lock_later(stripe, number);
 }
 
-/* The block is owned by object.stripes from the step that takes it on. Its mutexes are made before `ready` says so; who dies before
- * leaves it to the next, and nobody has used them. */
+/* The block is owned by object.stripes from the step that takes it on. Its mutexes are made before `ready` says so; who dies
+ * before leaves it to the next, and nobody has used them. */
 void stripes_make(struct object *object)
 {
     if (get(&object->stripes) == 0) {

@@ -1,12 +1,12 @@
 /* Stripes: more mutexes for an object that several processes contend for.
  *
- * Who only puts another word in the place of one, where it lies, holds the stripe of its key and nothing else: so those who do that to
- * different keys go on side by side. Who takes entries out, moves them, replaces more than a word or wants to see one moment of it all
- * holds the object's mutex and, after it, the stripes of the keys concerned, or all. Who only adds entries holds the mutex alone.
- * Nobody who holds a stripe waits for the mutex.
+ * Who only puts another word in the place of one, where it lies, holds the stripe of its key and nothing else: so those who
+ * do that to different keys go on side by side. Who takes entries out, moves them, replaces more than a word or wants to see
+ * one moment of it all holds the object's mutex and, after it, the stripes of the keys concerned, or all. Who only adds
+ * entries holds the mutex alone. Nobody who holds a stripe waits for the mutex.
  *
- * A stripe guards single stores, so there is nothing to repair after a holder that died. What its owner held besides, a change half done,
- * shows in the object's version: whoever holds a stripe looks at that first.
+ * A stripe guards single stores, so there is nothing to repair after a holder that died. What its owner held besides, a
+ * change half done, shows in the object's version: whoever holds a stripe looks at that first.
  *
  * The block is made when it is first needed and stays the object's for ever, as its mutexes must stay mutexes. */
 #ifndef STRIPES_H
@@ -41,8 +41,8 @@ int stripe_lock_later(pthread_mutex_t *stripe, int number);
 
 /* Under the object's mutex. Gives it stripes; without memory it gets none. */
 void stripes_make(struct object *object);
-/* Takes all stripes, or that of a key, until object_unlock(). An object that is not striped, or all of whose stripes are held, needs
- * none. 0, MP_ECORRUPT. */
+/* Takes all stripes, or that of a key, until object_unlock(). An object that is not striped, or all of whose stripes are
+ * held, needs none. 0, MP_ECORRUPT. */
 int stripes_hold_all(struct object *object);
 int stripes_hold_one(struct object *object, uint64_t hash);
 /* Gives those up that are held. */

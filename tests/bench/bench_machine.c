@@ -1,6 +1,6 @@
-/* The machine itself, to compare tables of different machines by: what a cache miss costs that the next step waits for (a dict
- * of a million entries has two of them in each get), and how long a process that has nothing to wait for does not run while another
- * computes. */
+/* The machine itself, to compare tables of different machines by: what a cache miss costs that the next step waits for (a
+ * dict of a million entries has two of them in each get), and how long a process that has nothing to wait for does not run
+ * while another computes. */
 #include <stdlib.h>
 
 #include "bench.h"

@@ -152,7 +152,8 @@ static void make_skewed(uint64_t *steps, size_t count)
     }
 }
 
-/* What part of the speed is reached that the workers would have if nothing got lost: with two, a half of the time alone is 1. */
+/* What part of the speed is reached that the workers would have if nothing got lost: with two, a half of the time alone is
+ * 1. */
 static double skewed(int workers, bool maps)
 {
     uint64_t steps[SKEWED_TASKS], results[SKEWED_TASKS];
