@@ -213,14 +213,15 @@ static void *map(int fd, void *at, uint64_t length)
     return address;
 }
 
-/* The addresses of the heap closed longest ago, when enough were closed after it, and they suffice. Under heaps_mutex. */
-static struct open_heap *take_retired(uint64_t length)
+/* The addresses of the heap of that length that was closed longest ago, if at least `kept` of any were closed after it. Under
+ * heaps_mutex. */
+static struct open_heap *take_retired(uint64_t length, int kept)
 {
     struct open_heap **oldest = NULL;
     int count = 0;
 
     for (struct open_heap **link = &retired; *link != NULL; link = &(*link)->next, count++) {
-        if (count >= RETIRED_KEPT && (*link)->length == length)
+        if (count >= kept && (*link)->length == length)
             oldest = link;
     }
     if (oldest == NULL)
@@ -230,27 +231,31 @@ static struct open_heap *take_retired(uint64_t length)
     return found;
 }
 
-/* Maps `length` bytes; when `shrink`, less, by halving, where that is refused. Under heaps_mutex. */
+/* Maps the file over such addresses. NULL: there are none, or they are lost. Under heaps_mutex. */
+static struct heap *map_over_retired(int fd, uint64_t length, int kept)
+{
+    struct open_heap *old = take_retired(length, kept);
+    void *address = old == NULL ? NULL : map(fd, old->heap, length);
+
+    free(old);
+    return address;
+}
+
+/* Maps `length` bytes. Where that is refused, addresses are scarce: those of a heap that was closed lately will do as well; and
+ * when `shrink`, less, by halving. Under heaps_mutex. */
 static struct heap *map_somewhere(int fd, uint64_t *length, bool shrink)
 {
-    struct open_heap *old = take_retired(*length);
+    struct heap *heap = map_over_retired(fd, *length, RETIRED_KEPT);
 
-    if (old != NULL) {
-        void *address = map(fd, old->heap, *length);
-
-        free(old);
-        if (address != NULL)
-            return address;
-    }
-    for (;;) {
-        void *address = map(fd, NULL, *length);
-
-        if (address != NULL)
-            return address;
-        if (!shrink || *length <= SMALLEST)
-            return NULL;
+    while (heap == NULL) {
+        heap = map(fd, NULL, *length);
+        if (heap == NULL)
+            heap = map_over_retired(fd, *length, 0);
+        if (heap != NULL || !shrink || *length <= SMALLEST)
+            break;
         *length /= 2;
     }
+    return heap;
 }
 
 static void close_all_at_end(void);
