@@ -285,6 +285,31 @@ static void address_space_runs_out(void **state)
     in_child(little_address_space);
 }
 
+/* The addresses of those closed are kept for a while, but not so that nothing is left for the next. */
+static int one_manager_after_another(void)
+{
+    struct rlimit before = set_limit(RLIMIT_AS, address_space() + 96 * MIB);
+    size_t first = 0;
+
+    for (int i = 0; i < 40; i++) {
+        mp_manager *manager;
+        mp_manager_info info;
+
+        MUST(mp_manager_create(&manager, NULL) == 0 && mp_manager_get_info(manager, &info) == 0);
+        first = i == 0 ? info.limit : first;
+        MUST(info.limit == first);
+        MUST(mp_manager_free(manager) == 0);
+    }
+    restore_limit(RLIMIT_AS, &before);
+    return 0;
+}
+
+static void managers_follow_each_other_in_little_space(void **state)
+{
+    (void)state;
+    in_child(one_manager_after_another);
+}
+
 static int taken[64], taken_count;
 
 /* Leaves room for `left` descriptors. */
@@ -659,10 +684,10 @@ static void the_group_is_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(address_space_runs_out),  cmocka_unit_test(descriptors_run_out),
-        cmocka_unit_test(processes_run_out),       cmocka_unit_test(file_sizes_are_limited),
-        cmocka_unit_test(the_file_system_is_full), cmocka_unit_test(memory_is_not_overcommitted),
-        cmocka_unit_test(the_group_is_full),
+        cmocka_unit_test(address_space_runs_out),      cmocka_unit_test(managers_follow_each_other_in_little_space),
+        cmocka_unit_test(descriptors_run_out),         cmocka_unit_test(processes_run_out),
+        cmocka_unit_test(file_sizes_are_limited),      cmocka_unit_test(the_file_system_is_full),
+        cmocka_unit_test(memory_is_not_overcommitted), cmocka_unit_test(the_group_is_full),
     };
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
