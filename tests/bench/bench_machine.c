@@ -1,6 +1,7 @@
 /* The machine itself, to compare tables of different machines by: what a cache miss costs that the next step waits for (a
- * dict of a million entries has two of them in each get), and how long a process that has nothing to wait for does not run
- * while another computes. */
+ * dict of a million entries has two of them in each get), how far misses of one search and the next overlap, depending on
+ * how many instructions a search takes, and how long a process that has nothing to wait for does not run while another
+ * computes. */
 #include <stdlib.h>
 
 #include "bench.h"
@@ -39,6 +40,34 @@ static void chase(const struct bench *bench, double *figures)
     figures[0] = (bench_now() - begin) / (double)steps * 1e9;
 }
 
+/* An instruction that does not wait for memory, and fifty of them. */
+#define ADD(x) \
+    __asm__ volatile("" : "+r"(x)); \
+    (x)++;
+#define ADD_10(x) ADD(x) ADD(x) ADD(x) ADD(x) ADD(x) ADD(x) ADD(x) ADD(x) ADD(x) ADD(x)
+#define ADD_50(x) ADD_10(x) ADD_10(x) ADD_10(x) ADD_10(x) ADD_10(x)
+
+/* A search waits for memory twice: for a word, and for where that leads. None depends on another. */
+#define SEARCHES(name, instructions) \
+    static void name(const struct bench *bench, double *figures) \
+    { \
+        volatile size_t *words = memory; \
+        size_t steps = bench_count(2000000), sum = 0; \
+        double begin = bench_now(); \
+\
+        (void)bench; \
+        for (size_t i = 0, other = 0; i < steps; i++, other = i) { \
+            instructions; \
+            sum += words[words[bench_random(i) % lines * LINE]] + other; \
+        } \
+        figures[0] = (bench_now() - begin) / (double)steps * 1e9 + (sum == 1); \
+    }
+
+SEARCHES(search, )
+SEARCHES(search_100, ADD_50(other) ADD_50(other))
+SEARCHES(search_200, ADD_50(other) ADD_50(other) ADD_50(other) ADD_50(other))
+SEARCHES(search_300, ADD_50(other) ADD_50(other) ADD_50(other) ADD_50(other) ADD_50(other) ADD_50(other))
+
 /* As watch_pauses() of dict_works.c, for as long as a dict takes to grow. */
 static void compute_or_watch(int process, void *arg)
 {
@@ -65,6 +94,10 @@ static void pauses(const struct bench *bench, double *figures)
 static const struct bench table[] = {
     {"no dict at all", {{"dict growing to 10 M: longest pause of another", "ms"}}, pauses, 2},
     {"machine", {{"dependent cache miss in 64 MiB", "ns"}}, chase, 1},
+    {"machine", {{"two cache misses in a search of few instructions", "ns"}}, search, 1},
+    {"machine", {{"two cache misses in a search of 100 more", "ns"}}, search_100, 1},
+    {"machine", {{"two cache misses in a search of 200 more", "ns"}}, search_200, 1},
+    {"machine", {{"two cache misses in a search of 300 more", "ns"}}, search_300, 1},
 };
 
 int main(int argc, char **argv)

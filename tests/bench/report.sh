@@ -61,6 +61,8 @@ $(cat "$bench/peers/peers.md")
 ## Figures
 TEXT
     awk -f "$bench/medians.awk" -f "$bench/report.awk" "$build/all.csv"
+    echo
+    cat "$bench/limits.md"
     if [ -n "$sweep" ]; then
         printf '\n## Charts\n\nBoth axes are logarithmic.\n'
         chart_links
