@@ -144,32 +144,34 @@ int object_retain(struct object *object, _Atomic uint64_t *slot);
 /* Gives up the handle. MP_EINVAL when it was given up before. */
 int object_free(struct object *object, uint64_t magic);
 
-/* What the two below do when the mutex is not to be had at once, for the reason that pthread_mutex_trylock() gave, or the
- * object has died or is striped. */
+/* In the usual case: takes a mutex that is free, of a live object that is not striped. False: something else is the case, and
+ * *number is what pthread_mutex_trylock() said; 0: the mutex is held all the same. */
+static inline bool object_lock_at_once(struct object *object, uint64_t magic, int *number)
+{
+    *number = pthread_mutex_trylock(&object->mutex);
+    return *number == 0 && atomic_load_explicit(&object->magic, memory_order_relaxed) == magic &&
+           atomic_load_explicit(&object->striped, memory_order_relaxed) == 0;
+}
 int object_lock_later(struct object *object, uint64_t magic, int number);
 int object_lock_alone_later(struct object *object, uint64_t magic, int number);
 /* Takes the mutex of a live object of that kind, and its stripes, and repairs what a dead predecessor left. MP_EINVAL,
  * MP_EDEADLK. */
 static inline int object_lock(struct object *object, uint64_t magic)
 {
+    int number;
+
     if (!object_is(object, magic))
         return MP_EINVAL;
-    int number = pthread_mutex_trylock(&object->mutex);
-    if (number == 0 && atomic_load_explicit(&object->magic, memory_order_relaxed) == magic &&
-        atomic_load_explicit(&object->striped, memory_order_relaxed) == 0)
-        return 0;
-    return object_lock_later(object, magic, number);
+    return object_lock_at_once(object, magic, &number) ? 0 : object_lock_later(object, magic, number);
 }
 /* The same without the stripes: words that lie in their place may be replaced by others. */
 static inline int object_lock_alone(struct object *object, uint64_t magic)
 {
+    int number;
+
     if (!object_is(object, magic))
         return MP_EINVAL;
-    int number = pthread_mutex_trylock(&object->mutex);
-    if (number == 0 && atomic_load_explicit(&object->magic, memory_order_relaxed) == magic &&
-        atomic_load_explicit(&object->striped, memory_order_relaxed) == 0)
-        return 0;
-    return object_lock_alone_later(object, magic, number);
+    return object_lock_at_once(object, magic, &number) ? 0 : object_lock_alone_later(object, magic, number);
 }
 /* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. MP_ECORRUPT: its undo
  * log is damaged; the mutex is given up, and everybody gets that from now on. */
