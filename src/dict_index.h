@@ -5,10 +5,10 @@
  * turn (linear hashing): so an insertion pays for a page or two at the most, whatever the dict's size, and nobody waits long
  * for it.
  *
- * A page: word 0 is how many of its slots are not empty, word 1 a note of who makes room, the slots lie from word 2 on. A
- * slot holds the upper half of the key's hash, the tag, and below it the entry's offset / 16; 0 is empty, INDEX_TOMBSTONE
- * one whose entry was removed. The tag's low bits say where in a page the search begins, linearly; those above them say
- * which page.
+ * A page: word 0 is how many of its slots are not empty, word 1 a note of who makes room, which counts for nothing to
+ * anybody else, the slots lie from word 2 on. A slot holds the upper half of the key's hash, the tag, and below it the
+ * entry's offset / 16; 0 is empty, INDEX_TOMBSTONE one whose entry was removed. The tag's low bits say where in a page the
+ * search begins, linearly; those above them say which page.
  *
  * Slots that have moved to another page by a split stay for a while where they were: no search minds them, as their tags do
  * not lead there any more.

@@ -271,7 +271,6 @@ static uint64_t shared_address(const mp_pool *pool, const void *memory, uint64_t
 static void look_for_places(const mp_pool *pool, const struct request *request, struct map_job *job)
 {
     uint64_t args_size = job->count * job->arg_size, results_size = job->count * job->result_size;
-
     uint64_t args_serial;
 
     if (request->results != NULL)
