@@ -121,21 +121,22 @@ static bool entries_are_sound(const struct object *dict, uint64_t capacity)
     return live == dict_word(dict, DICT_LIVE) && last <= dict_word(dict, DICT_SEQUENCE);
 }
 
-/* A page of the index: no more in use than it says, and one slot empty, where searches end. Counts the entries that belong
- * to it. */
+/* A page of the index: as many slots in use as it says, and one empty, where searches end. Counts its entries. */
 static bool page_is_sound(const struct object *dict, uint64_t ref, uint64_t number, uint64_t *live)
 {
-    uint64_t pages = dict_word(dict, DICT_PAGES), slots = dict_word(dict, DICT_SLOTS), fill = 0;
+    uint64_t pages = dict_word(dict, DICT_PAGES), mask = dict_word(dict, DICT_MASK);
+    uint64_t slots = dict_word(dict, DICT_SLOTS), fill = 0;
     _Atomic uint64_t *page = block_at(dict, ref);
 
     if ((ref & ~REF_MASK) == 0 || (ref & REF_MASK) != REF_BLOCK ||
-        heap_block_size(object_heap(dict), ref) < 16 + 8 * slots)
+        heap_block_size(object_heap(dict), ref) < INDEX_PAGE_BYTES(slots))
         return false;
+    const _Atomic uint64_t *slot = index_slots(object_heap(dict), ref);
     for (uint64_t i = 0; i < slots; i++) {
-        uint64_t value = get(&page[2 + i]);
+        uint64_t value = get(&slot[i]);
 
         fill += value != 0;
-        *live += value != 0 && value != INDEX_TOMBSTONE && index_page_number(index_tag(value), pages) == number;
+        *live += value != 0 && value != INDEX_TOMBSTONE && index_page_number(index_tag(value), pages, mask) == number;
     }
     return fill == get(&page[0]) && fill < slots;
 }
@@ -147,7 +148,8 @@ static bool index_is_sound(const struct object *dict)
     uint64_t live = 0;
 
     if ((ref & ~REF_MASK) == 0 || (ref & REF_MASK) != REF_TABLE || pages == 0 || pages > INDEX_MOST_PAGES ||
-        slots == 0 || slots > INDEX_PAGE || (slots & (slots - 1)) != 0 || (pages > 1 && slots < INDEX_PAGE))
+        dict_word(dict, DICT_MASK) != index_page_mask(pages) || slots < INDEX_GROUP || slots > INDEX_PAGE ||
+        (slots & (slots - 1)) != 0 || (pages > 1 && slots < INDEX_PAGE))
         return false;
     _Atomic uint64_t *table = block_at(dict, ref);
     if (get(&table[0]) != pages)
@@ -165,7 +167,7 @@ static bool dict_is_sound(const struct object *dict)
 
     if (get(&dict->root[0]) == 0)
         return get(&dict->root[1]) == 0 && dict_word(dict, DICT_USED) == 0 && dict_word(dict, DICT_LIVE) == 0 &&
-               dict_word(dict, DICT_PAGES) == 0 && dict_word(dict, DICT_SLOTS) == 0;
+               dict_word(dict, DICT_PAGES) == 0 && dict_word(dict, DICT_SLOTS) == 0 && dict_word(dict, DICT_MASK) == 0;
     return (get(&dict->root[0]) & REF_MASK) == REF_TABLE && segments_are_sound(dict, &capacity) &&
            index_is_sound(dict) && entries_are_sound(dict, capacity);
 }

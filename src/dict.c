@@ -40,7 +40,9 @@ static inline __attribute__((always_inline)) bool get_words_at_once(const struct
     if (size > KEY_INLINE || !object_read_begin(dict, &version))
         return false;
     key_prepare_short(heap, MP_STR, text, size, &key);
-    const struct entry *entry = dict_find_unlocked(heap, dict, &key, true, version);
+    struct entry *entry;
+    if (!dict_find_at_once(heap, dict, &key, version, &entry))
+        return false;
     *error = MP_EKEY;
     if (entry != NULL) {
         words->head = dict_get(&entry->value.head);
@@ -250,7 +252,7 @@ static int set(mp_dict *handle, const struct key *key, const mp_value *value)
 
     if (error != 0)
         return error;
-    struct look look = dict_look(dict, key, false);
+    struct look look = dict_look(dict, key);
     return set_looked(dict, key, &look, value);
 }
 
@@ -274,7 +276,7 @@ static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, cons
         return set_short(handle, text, value);
     struct key key;
     key_prepare_short(object_heap(dict), MP_STR, text, size, &key);
-    struct look look = dict_look(dict, &key, true);
+    struct look look = dict_look_short(dict, &key);
     pthread_mutex_t *guard = dict_lock_plain(dict, key.hash, &look, (uint64_t)type);
     if (guard == NULL) {
         /* Copies, so that the compiler need not keep the others in memory. */

@@ -39,7 +39,7 @@ static __attribute__((noinline)) int add_looked(struct object *dict, const struc
 
 static __attribute__((noinline)) int add(mp_dict *handle, const struct key *key, int64_t delta, int64_t *now)
 {
-    struct look look = dict_look(dict_object(handle), key, false);
+    struct look look = dict_look(dict_object(handle), key);
 
     return add_looked(dict_object(handle), key, &look, delta, now);
 }
@@ -65,7 +65,7 @@ int mp_dict_add_int(mp_dict *handle, const char *text, int64_t delta, int64_t *n
         return add_short(handle, text, delta, now);
     struct key key;
     key_prepare_short(object_heap(dict), MP_STR, text, size, &key);
-    struct look look = dict_look(dict, &key, true);
+    struct look look = dict_look_short(dict, &key);
     pthread_mutex_t *guard = dict_lock_plain(dict, key.hash, &look, MP_INT);
     if (guard == NULL) {
         struct key key_seen = key;

@@ -27,7 +27,7 @@ int dict_read(struct object *dict, const struct key *key, dict_reader *read, voi
             continue;
         if (!object_is(dict, OBJECT_DICT))
             return MP_EINVAL;
-        struct entry *entry = dict_find_unlocked(heap, dict, key, false, version);
+        struct entry *entry = dict_find_unlocked(heap, dict, key, version);
         int error = entry == NULL ? MP_EKEY : read(heap, entry, out);
         if (object_read_valid(dict, version))
             return error;
@@ -48,6 +48,15 @@ void dict_discard_value(void *out)
 }
 
 /* ---- writing ---- */
+
+struct look dict_look(const struct object *dict, const struct key *key)
+{
+    struct look look;
+
+    look.even = object_read_begin(dict, &look.version);
+    look.entry = look.even ? dict_find_unlocked(object_heap(dict), dict, key, look.version) : NULL;
+    return look;
+}
 
 /* Another value for an entry. */
 int dict_replace(struct object *dict, struct entry *entry, const mp_value *value)

@@ -56,14 +56,19 @@ struct look {
     struct entry *entry; /* NULL: none */
 };
 
-static inline __attribute__((always_inline)) struct look dict_look(const struct object *dict, const struct key *key,
-                                                                   bool is_short)
-{
-    struct look look;
+struct look dict_look(const struct object *dict, const struct key *key);
 
-    look.even = object_read_begin(dict, &look.version);
-    look.entry = look.even ? dict_find_unlocked(object_heap(dict), dict, key, is_short, look.version) : NULL;
-    return look;
+/* The same for a key that is no string longer than KEY_INLINE, in few instructions where it is the usual case. */
+static inline __attribute__((always_inline)) struct look dict_look_short(const struct object *dict,
+                                                                         const struct key *key)
+{
+    struct look look = {.even = object_read_begin(dict, &look.version), .entry = NULL};
+
+    if (!look.even || dict_find_at_once(object_heap(dict), dict, key, look.version, &look.entry))
+        return look;
+    /* A copy, so that the compiler need not keep the other in memory. */
+    struct key further = *key;
+    return dict_look(dict, &further);
 }
 
 /* Takes the mutex alone and finds a key's entry, NULL if there is none; takes its stripe if there is one. Looks again only

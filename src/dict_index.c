@@ -1,6 +1,5 @@
-/* Crash safety: pages are built aside, owned by pending ref 3, and put into place by one change under the undo log
- * (object.h). A split is two of them: first the new page is there; then the old one is written anew without the slots that
- * have moved. Between the two nothing is wrong, the old page is only fuller than it need be. */
+/* Crash safety: pages are built aside, owned by pending refs 2 and 3, and put into place by one change under the undo log
+ * (object.h), which also makes pending ref 3 the owner of what they replace. */
 #include "dict_index.h"
 
 #include <string.h>
@@ -24,40 +23,43 @@ static _Atomic uint64_t *table_of(const struct object *dict)
     return block_at(dict, dict_get(&dict->root[1]));
 }
 
+static uint64_t number_of(const struct object *dict, uint64_t hash)
+{
+    return index_page_number(index_tag(hash), dict_word(dict, DICT_PAGES), dict_word(dict, DICT_MASK));
+}
+
 static _Atomic uint64_t *page_of(const struct object *dict, uint64_t hash)
 {
-    uint64_t number = index_page_number(index_tag(hash), dict_word(dict, DICT_PAGES));
+    return block_at(dict, dict_get(&table_of(dict)[1 + number_of(dict, hash)]));
+}
 
-    return block_at(dict, dict_get(&table_of(dict)[1 + number]));
+/* The slots of a page that a ref owns. */
+static _Atomic uint64_t *slots_of(const struct object *dict, const _Atomic uint64_t *ref)
+{
+    return index_slots(object_heap(dict), dict_get(ref) & ~REF_MASK);
 }
 
 /* ---- asking for memory ahead ---- */
 
-/* The entry of the first slot with this tag, among the next few; NULL: none. It is only a guess where there will be
+/* The entry of the first slot with this tag, in the first group; NULL: none. It is only a guess where there will be
  * something to read. */
-static const void *likely_entry(const struct heap *heap, _Atomic uint64_t *first, uint64_t mask, uint64_t tag)
+static const void *likely_entry(const struct heap *heap, const _Atomic uint64_t *group, uint64_t tag)
 {
-    for (uint64_t i = 0; i < 8; i++) {
-        uint64_t value = dict_get(&first[(tag + i) & mask]);
+    unsigned match = index_group_match(group, (uint32_t)tag);
 
-        if (value >> 32 == tag)
-            return heap_at(heap, (value & UINT32_MAX) << 4);
-        if (value == 0)
-            break;
-    }
-    return NULL;
+    return match == 0 ? NULL : heap_at(heap, (dict_get(&group[__builtin_ctz(match)]) & UINT32_MAX) << 4);
 }
 
 void index_prefetch(const struct object *dict, const struct key *keys, size_t count)
 {
     const struct heap *heap = object_heap(dict);
-    _Atomic uint64_t *first[INDEX_PREFETCH];
+    _Atomic uint64_t *group[INDEX_PREFETCH];
     uint64_t version, end = dict_get(&heap->size), mask;
 
     if (!object_read_begin(dict, &version))
         return;
     uint64_t table = dict_get(&dict->root[1]);
-    mask = dict_word(dict, DICT_SLOTS) - 1;
+    mask = dict_word(dict, DICT_SLOTS) - INDEX_GROUP;
     for (size_t i = 0; i < count; i++) {
         uint64_t tag = index_tag(keys[i].hash), word = index_page_word(dict, table, tag);
 
@@ -67,11 +69,11 @@ void index_prefetch(const struct object *dict, const struct key *keys, size_t co
         /* As in dict_find_unlocked(): only then is it one. A page stays readable when it is one no more. */
         if (!object_read_valid(dict, version))
             return;
-        first[i] = (_Atomic uint64_t *)heap_at(heap, page) + 2;
-        __builtin_prefetch((void *)&first[i][tag & mask]);
+        group[i] = &index_slots(heap, page)[tag & mask];
+        __builtin_prefetch((void *)group[i]);
     }
     for (size_t i = 0; i < count; i++) {
-        const char *entry = likely_entry(heap, first[i], mask, index_tag(keys[i].hash));
+        const char *entry = likely_entry(heap, group[i], index_tag(keys[i].hash));
 
         if (entry != NULL) {
             __builtin_prefetch(entry);
@@ -88,74 +90,72 @@ static uint64_t limit(uint64_t slots)
     return slots < INDEX_PAGE ? slots - slots / 8 : slots - slots / 16;
 }
 
-/* How many pages there are to be, of those there are now and for so many entries. While the number doubles from G, the
- * fullest pages are those not yet split: begun when they are full to 3/5, it is over when they are to 4/5. */
-static uint64_t pages_wanted(uint64_t pages, uint64_t entries)
-{
-    uint64_t level = UINT64_C(1) << (63 - __builtin_clzll(pages));
-    uint64_t begin = level * INDEX_PAGE / 5 * 3;
+/* While the number of pages doubles, the fullest are those not yet split: begun when they are full to 3/5, it is over when
+ * they are to 4/5. So each split waits for another fifth of a page. */
+#define FIFTH (INDEX_PAGE / 5)
 
-    return entries <= begin ? level : level + (entries - begin) / (INDEX_PAGE / 5);
+/* There is to be one page more when there are so many entries. */
+static uint64_t split_at(uint64_t pages, uint64_t mask)
+{
+    uint64_t level = (mask + 1) / 2; /* pages there were before they began to double */
+
+    return FIFTH * (2 * level + pages + 1);
 }
 
 static struct index_shape shape_for(uint64_t entries)
 {
-    struct index_shape shape = {1, FIRST_SLOTS};
+    struct index_shape shape = {.pages = 1, .mask = 1, .slots = FIRST_SLOTS};
 
     /* Room for more than half as many again, so that the next growth is not near. */
     while (shape.slots < INDEX_PAGE && limit(shape.slots) < entries + entries / 2 + 1)
         shape.slots *= 2;
-    while (shape.pages < pages_wanted(shape.pages, entries))
-        shape.pages++;
+    while (entries >= split_at(shape.pages, shape.mask))
+        shape.mask = index_page_mask(++shape.pages);
     return shape;
 }
 
 /* ---- pages ---- */
 
-static int new_page(struct object *dict, uint64_t slots, _Atomic uint64_t *slot)
+static int new_page(struct object *dict, uint64_t slots, _Atomic uint64_t *ref)
 {
-    int error = heap_alloc(object_heap(dict), 16 + slots * 8, slot);
+    int error = heap_alloc(object_heap(dict), INDEX_PAGE_BYTES(slots), ref);
 
     if (error == 0)
-        memset(block_at(dict, dict_get(slot)), 0, 16 + slots * 8);
+        memset(block_at(dict, dict_get(ref)), 0, INDEX_PAGE_BYTES(slots));
     return error;
 }
 
-/* In a page that nobody else sees yet. */
-static void place(_Atomic uint64_t *page, uint64_t slots, uint64_t value)
+static uint64_t count_entries(const _Atomic uint64_t *slots, uint64_t count)
 {
-    uint64_t at = index_tag(value); /* a slot's tag lies where a hash has it */
+    uint64_t entries = 0;
 
-    while (dict_get(&page[2 + (at & (slots - 1))]) != 0)
-        at++;
-    put(&page[2 + (at & (slots - 1))], value);
-    put(&page[0], dict_get(&page[0]) + 1);
+    for (uint64_t i = 0; i < count; i++)
+        entries += index_is_entry(dict_get(&slots[i]));
+    return entries;
 }
 
-/* Whether a slot holds an entry that belongs to page `number` of so many. */
-static bool belongs(uint64_t value, uint64_t number, uint64_t pages)
+/* Copies the entries' slots among `count` at `from` to a new page of `slots` slots, owned by *to[0], or the other one, owned by
+ * *to[1], if this bit of their tag is set. Without a branch that cannot be foreseen: what is not kept is written over. */
+static void distribute(const struct object *dict, const _Atomic uint64_t *from, uint64_t count,
+                       _Atomic uint64_t *const to[2], uint64_t slots, uint64_t bit)
 {
-    return value != 0 && value != INDEX_TOMBSTONE && index_page_number(index_tag(value), pages) == number;
-}
+    unsigned char filled[2][INDEX_PAGE / INDEX_GROUP] = {{0}, {0}};
+    _Atomic uint64_t *first[2] = {slots_of(dict, to[0]), slots_of(dict, to[bit != 0])};
+    uint64_t kept[2] = {0, 0};
 
-static void copy_page(const struct object *dict, _Atomic uint64_t *from, _Atomic uint64_t *to, uint64_t slots,
-                      uint64_t number, uint64_t pages)
-{
-    for (uint64_t i = 0, count = dict_word(dict, DICT_SLOTS); i < count; i++) {
-        uint64_t value = dict_get(&from[2 + i]);
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t slot = dict_get(&from[i]), group = (index_tag(slot) & (slots - 1)) / INDEX_GROUP;
+        bool keep = index_is_entry(slot), other = (index_tag(slot) & bit) != 0;
 
-        if (belongs(value, number, pages))
-            place(to, slots, value);
+        while (filled[other][group] == INDEX_GROUP)
+            group = (group + 1) & (slots / INDEX_GROUP - 1);
+        put(&first[other][group * INDEX_GROUP + filled[other][group]], keep ? slot : 0);
+        filled[other][group] += keep;
+        kept[other] += keep;
     }
-}
-
-static uint64_t count_own(const struct object *dict, _Atomic uint64_t *page, uint64_t number)
-{
-    uint64_t count = 0;
-
-    for (uint64_t i = 0, slots = dict_word(dict, DICT_SLOTS); i < slots; i++)
-        count += belongs(dict_get(&page[2 + i]), number, dict_word(dict, DICT_PAGES));
-    return count;
+    put(&block_at(dict, dict_get(to[0]))[0], kept[0]);
+    if (bit != 0)
+        put(&block_at(dict, dict_get(to[1]))[0], kept[1]);
 }
 
 /* Another page of `slots` slots (as many as the others have, if there are others) with the same entries takes the place of
@@ -168,7 +168,8 @@ static int rewrite_page(struct object *dict, uint64_t number, uint64_t slots)
 
     if (error != 0)
         return error;
-    copy_page(dict, block_at(dict, old), block_at(dict, dict_get(pending)), slots, number, dict_word(dict, DICT_PAGES));
+    distribute(dict, slots_of(dict, ref), dict_word(dict, DICT_SLOTS), (_Atomic uint64_t *const[2]){pending, NULL},
+               slots, 0);
     object_begin(dict);
     object_set(dict, ref, dict_get(pending));
     object_set(dict, pending, old);
@@ -178,30 +179,45 @@ static int rewrite_page(struct object *dict, uint64_t number, uint64_t slots)
     return 0;
 }
 
+/* Two new pages, in pending refs 2 and 3, take the place of `number` and that of a new one behind all others. */
+static void put_split(struct object *dict, uint64_t number)
+{
+    _Atomic uint64_t *table = table_of(dict), *low = &dict->pending[2], *high = &dict->pending[3];
+    uint64_t pages = dict_word(dict, DICT_PAGES), old = dict_get(&table[1 + number]);
+
+    object_begin(dict);
+    object_set(dict, &table[1 + number], dict_get(low));
+    object_set(dict, &table[1 + pages], dict_get(high));
+    object_set(dict, &table[0], pages + 1);
+    object_set(dict, &dict->word[DICT_PAGES], pages + 1);
+    object_set(dict, &dict->word[DICT_MASK], index_page_mask(pages + 1));
+    object_set(dict, low, 0);
+    object_set(dict, high, old);
+    object_commit(dict);
+    ref_release(object_heap(dict), high);
+}
+
 /* One page more: it takes its part from the one that so far stood for it as well. */
 static int split_next(struct object *dict)
 {
-    _Atomic uint64_t *pending = &dict->pending[3];
-    uint64_t pages = dict_word(dict, DICT_PAGES);
-    uint64_t number = pages - (UINT64_C(1) << (63 - __builtin_clzll(pages)));
+    _Atomic uint64_t *low = &dict->pending[2], *high = &dict->pending[3];
+    uint64_t pages = dict_word(dict, DICT_PAGES), level = UINT64_C(1) << (63 - __builtin_clzll(pages));
 
     if (pages == INDEX_MOST_PAGES)
         return MP_ENOMEM;
-    int error = ref_table_make_room(dict, &dict->root[1], pending);
+    int error = ref_table_make_room(dict, &dict->root[1], high);
     if (error == 0)
-        error = new_page(dict, INDEX_PAGE, pending);
-    if (error != 0)
+        error = new_page(dict, INDEX_PAGE, low);
+    if (error == 0)
+        error = new_page(dict, INDEX_PAGE, high);
+    if (error != 0) {
+        ref_release(object_heap(dict), low);
         return error;
-    _Atomic uint64_t *table = table_of(dict);
-    copy_page(dict, block_at(dict, dict_get(&table[1 + number])), block_at(dict, dict_get(pending)), INDEX_PAGE, pages,
-              pages + 1);
-    object_begin(dict);
-    object_set(dict, &table[1 + pages], dict_get(pending));
-    object_set(dict, &table[0], pages + 1);
-    object_set(dict, &dict->word[DICT_PAGES], pages + 1);
-    object_set(dict, pending, 0);
-    object_commit(dict);
-    return rewrite_page(dict, number, INDEX_PAGE);
+    }
+    distribute(dict, slots_of(dict, &table_of(dict)[1 + pages - level]), INDEX_PAGE,
+               (_Atomic uint64_t *const[2]){low, high}, INDEX_PAGE, level << INDEX_PAGE_BITS);
+    put_split(dict, pages - level);
+    return 0;
 }
 
 /* ---- room ---- */
@@ -211,14 +227,14 @@ static int make_room_in_page(struct object *dict, uint64_t hash, uint64_t count)
 {
     for (;;) {
         uint64_t slots = dict_word(dict, DICT_SLOTS);
-        uint64_t number = index_page_number(index_tag(hash), dict_word(dict, DICT_PAGES));
-        _Atomic uint64_t *page = block_at(dict, dict_get(&table_of(dict)[1 + number]));
+        uint64_t number = number_of(dict, hash);
+        _Atomic uint64_t *ref = &table_of(dict)[1 + number];
         int error;
 
-        if (dict_get(&page[0]) + count <= limit(slots))
+        if (dict_get(&block_at(dict, dict_get(ref))[0]) + count <= limit(slots))
             return 0;
-        if (count_own(dict, page, number) + count <= limit(slots) - slots / 16)
-            error = rewrite_page(dict, number, slots); /* it is full of what was removed or has moved */
+        if (count_entries(slots_of(dict, ref), slots) + count <= limit(slots) - slots / 16)
+            error = rewrite_page(dict, number, slots); /* it is full of what was removed */
         else if (slots < INDEX_PAGE)
             error = rewrite_page(dict, number, slots * 2);
         else
@@ -246,13 +262,18 @@ static const uint64_t *first_without_room(struct object *dict, const uint64_t *h
     return NULL;
 }
 
+/* Whether there are to be more pages, for so many entries. */
+static bool is_to_split(const struct object *dict, uint64_t entries)
+{
+    return dict_word(dict, DICT_SLOTS) == INDEX_PAGE &&
+           entries >= split_at(dict_word(dict, DICT_PAGES), dict_word(dict, DICT_MASK));
+}
+
 /* In the usual case, for one key: nothing is to grow. */
 static bool has_room(const struct object *dict, uint64_t hash)
 {
-    uint64_t slots = dict_word(dict, DICT_SLOTS), pages = dict_word(dict, DICT_PAGES);
-
-    return dict_get(&page_of(dict, hash)[0]) < limit(slots) &&
-           (slots < INDEX_PAGE || pages >= pages_wanted(pages, dict_word(dict, DICT_LIVE) + 1));
+    return dict_get(&page_of(dict, hash)[0]) < limit(dict_word(dict, DICT_SLOTS)) &&
+           !is_to_split(dict, dict_word(dict, DICT_LIVE) + 1);
 }
 
 int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count)
@@ -264,7 +285,7 @@ int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count)
 
     while (error == 0 && dict_word(dict, DICT_SLOTS) < INDEX_PAGE && limit(dict_word(dict, DICT_SLOTS)) < entries)
         error = rewrite_page(dict, 0, dict_word(dict, DICT_SLOTS) * 2);
-    while (error == 0 && dict_word(dict, DICT_PAGES) < pages_wanted(dict_word(dict, DICT_PAGES), entries))
+    while (error == 0 && is_to_split(dict, entries))
         error = split_next(dict);
     if (count == 1)
         return error != 0 ? error : make_room_in_page(dict, hashes[0], 1);
@@ -280,21 +301,22 @@ static uint64_t slot_value(const struct object *dict, uint64_t hash, const struc
     return index_tag(hash) << 32 | heap_offset(object_heap(dict), entry) >> 4;
 }
 
-void index_add(struct object *dict, uint64_t hash, const struct entry *entry)
+struct index_place index_place(const struct object *dict, uint64_t hash, const struct entry *entry)
 {
-    _Atomic uint64_t *page = page_of(dict, hash), *slot;
-    uint64_t at = index_tag(hash), mask = dict_word(dict, DICT_SLOTS) - 1;
+    _Atomic uint64_t *page = page_of(dict, hash),
+                     *first = index_slots(object_heap(dict), heap_offset(object_heap(dict), page));
+    uint64_t at = index_tag(hash), mask = dict_word(dict, DICT_SLOTS) - INDEX_GROUP;
+    _Atomic uint64_t *group = &first[at & mask];
+    unsigned free;
 
-    for (;; at++) {
-        slot = &page[2 + (at & mask)];
-        uint64_t value = dict_get(slot);
-
-        if (value == 0)
-            object_set(dict, &page[0], dict_get(&page[0]) + 1);
-        if (value == 0 || value == INDEX_TOMBSTONE)
-            break;
-    }
-    object_set(dict, slot, slot_value(dict, hash, entry));
+    /* Groups before the one it gets into have no empty slot: so it is found. */
+    while ((free = index_group_free(group)) == 0)
+        group = &first[(at += INDEX_GROUP) & mask];
+    _Atomic uint64_t *slot = &group[__builtin_ctz(free)];
+    return (struct index_place){.slot = slot,
+                                .filled = &page[0],
+                                .value = slot_value(dict, hash, entry),
+                                .fill = dict_get(&page[0]) + (dict_get(slot) == 0)};
 }
 
 void index_remove(struct object *dict, _Atomic uint64_t *slot)
@@ -324,10 +346,16 @@ int index_build(struct object *dict, uint64_t entries, struct index_shape *shape
 int index_build_add(struct object *dict, const struct index_shape *shape, uint64_t hash, const struct entry *entry)
 {
     _Atomic uint64_t *table = block_at(dict, dict_get(&dict->pending[3]));
-    _Atomic uint64_t *page = block_at(dict, dict_get(&table[1 + index_page_number(index_tag(hash), shape->pages)]));
+    _Atomic uint64_t *ref = &table[1 + index_page_number(index_tag(hash), shape->pages, shape->mask)];
+    _Atomic uint64_t *page = block_at(dict, dict_get(ref)), *first = slots_of(dict, ref);
+    uint64_t at = index_tag(hash), mask = shape->slots - INDEX_GROUP;
+    unsigned free;
 
     if (dict_get(&page[0]) >= limit(shape->slots))
         return MP_ENOMEM;
-    place(page, shape->slots, slot_value(dict, hash, entry));
+    while ((free = index_group_empty(&first[at & mask])) == 0)
+        at += INDEX_GROUP;
+    put(&first[(at & mask) + (unsigned)__builtin_ctz(free)], slot_value(dict, hash, entry));
+    put(&page[0], dict_get(&page[0]) + 1);
     return 0;
 }

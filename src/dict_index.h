@@ -6,12 +6,10 @@
  * for it.
  *
  * A page: word 0 is how many of its slots are not empty, word 1 a note of who makes room, which counts for nothing to
- * anybody else, the slots lie from word 2 on. A slot holds the upper half of the key's hash, the tag, and below it the
- * entry's offset / 16; 0 is empty, INDEX_TOMBSTONE one whose entry was removed. The tag's low bits say where in a page the
- * search begins, linearly; those above them say which page.
- *
- * Slots that have moved to another page by a split stay for a while where they were: no search minds them, as their tags do
- * not lead there any more.
+ * anybody else; the slots lie from index_slots() on, by groups (index_group.h). A slot holds the upper half of the key's hash,
+ * the tag, and below it the entry's offset / 16; 0 is empty, INDEX_TOMBSTONE one whose entry was removed. The tag's low bits
+ * say in which of a page's groups the search begins; it goes on through those that have no empty slot, and ends after the
+ * first that has one. The bits above them say which page.
  *
  * Functions that change something are called under the object's mutex. */
 #ifndef DICT_INDEX_H
@@ -19,11 +17,11 @@
 
 #include <mp.h>
 
+#include "index_group.h"
 #include "key.h"
 
 #define INDEX_PAGE_BITS 11
 #define INDEX_PAGE (UINT64_C(1) << INDEX_PAGE_BITS)
-#define INDEX_TOMBSTONE UINT64_C(0xffffffff)
 /* All of a tag's bits are in use then. */
 #define INDEX_MOST_PAGES (UINT64_C(1) << (32 - INDEX_PAGE_BITS))
 
@@ -42,37 +40,50 @@ static inline uint64_t index_tag(uint64_t hash)
     return hash >> 32;
 }
 
-/* The page that a tag leads to, of so many: by as many of its bits as there are pages for, or one less where that page is
- * not yet. */
-static inline uint64_t index_page_number(uint64_t tag, uint64_t pages)
+/* Of so many pages: the bits by which they are numbered. */
+static inline uint64_t index_page_mask(uint64_t pages)
 {
-    uint64_t bits = tag >> INDEX_PAGE_BITS, mask = (UINT64_C(2) << (63 - __builtin_clzll(pages | 1))) - 1;
-    uint64_t number = bits & mask;
-
-    return number < pages ? number : bits & mask >> 1;
+    return pages == 0 ? 0 : (UINT64_C(2) << (63 - __builtin_clzll(pages))) - 1;
 }
 
-/* Searches a page. Whatever its slots hold, this ends and looks only at bytes below `end`. `is_short`, a constant: the key
- * is known to be no string longer than KEY_INLINE, and the code is the shorter for it. */
-static inline __attribute__((always_inline)) struct entry *index_search(const struct heap *heap, uint64_t page,
-                                                                        uint64_t slots, uint64_t end,
-                                                                        const struct key *key, bool is_short,
-                                                                        _Atomic uint64_t **slot)
+/* The page that a tag leads to: by those bits, or one less where that page is not yet. */
+static inline uint64_t index_page_number(uint64_t tag, uint64_t pages, uint64_t mask)
 {
-    uint64_t tag = index_tag(key->hash), mask = slots - 1;
-    _Atomic uint64_t *first = heap_at(heap, page);
+    uint64_t number = tag >> INDEX_PAGE_BITS & mask;
 
-    for (uint64_t i = 0;; i++) {
-        uint64_t value = dict_get(&first[2 + ((tag + i) & mask)]), offset = (value & UINT32_MAX) << 4;
-        struct entry *entry = heap_at(heap, offset);
+    return number < pages ? number : number & mask >> 1;
+}
 
-        if (value >> 32 == tag && offset + sizeof *entry <= end &&
-            (is_short ? key_equal_short(entry, key) : key_equal(heap, entry, key))) {
-            if (slot != NULL)
-                *slot = &first[2 + ((tag + i) & mask)];
-            return entry;
+/* The slots of the page at this offset: where a line of the cache begins. */
+static inline _Atomic uint64_t *index_slots(const struct heap *heap, uint64_t page)
+{
+    return heap_at(heap, (page + 16 + 63) & ~UINT64_C(63));
+}
+#define INDEX_PAGE_BYTES(slots) (16 + 48 + 8 * (slots))
+
+/* Searches a page. Whatever its slots hold, this ends and looks only at bytes below `end`. */
+static inline struct entry *index_search(const struct heap *heap, uint64_t page, uint64_t slots, uint64_t end,
+                                         const struct key *key, _Atomic uint64_t **slot)
+{
+    uint64_t tag = index_tag(key->hash), mask = slots - INDEX_GROUP;
+    _Atomic uint64_t *first = index_slots(heap, page);
+
+    for (uint64_t i = 0;; i += INDEX_GROUP) {
+        _Atomic uint64_t *group = &first[(tag + i) & mask];
+
+        for (unsigned match = index_group_match(group, (uint32_t)tag); match != 0; match &= match - 1) {
+            _Atomic uint64_t *found = &group[__builtin_ctz(match)];
+            uint64_t offset = (dict_get(found) & UINT32_MAX) << 4;
+            struct entry *entry = heap_at(heap, offset);
+
+            /* An empty slot's offset, 0, is none: it becomes too large. */
+            if (offset - 1 < end - sizeof *entry && key_equal(heap, entry, key)) {
+                if (slot != NULL)
+                    *slot = found;
+                return entry;
+            }
         }
-        if (value == 0 || i >= mask)
+        if (index_group_empty(group) != 0 || i >= mask)
             return NULL;
     }
 }
@@ -80,7 +91,7 @@ static inline __attribute__((always_inline)) struct entry *index_search(const st
 /* Where the ref to the page lies that a tag leads to; the dict is not empty. */
 static inline uint64_t index_page_word(const struct object *dict, uint64_t table, uint64_t tag)
 {
-    return table - REF_TABLE + 8 + 8 * index_page_number(tag, dict_word(dict, DICT_PAGES));
+    return table - REF_TABLE + 8 + 8 * index_page_number(tag, dict_word(dict, DICT_PAGES), dict_word(dict, DICT_MASK));
 }
 
 /* The entry with this key, or NULL. Stores its slot in *slot if that is not NULL. Under the mutex only. */
@@ -92,16 +103,14 @@ static inline struct entry *dict_find(const struct heap *heap, const struct obje
     if (table == 0)
         return NULL;
     uint64_t page = dict_get(heap_at(heap, index_page_word(dict, table, index_tag(key->hash))));
-    return index_search(heap, page, dict_word(dict, DICT_SLOTS), dict_get(&heap->size), key, false, slot);
+    return index_search(heap, page, dict_word(dict, DICT_SLOTS), dict_get(&heap->size), key, slot);
 }
 
 /* The same without the mutex, since `version` was read, which was even. What it says is worth nothing if the version has
  * changed meanwhile: then words that do not belong together may have led anywhere. So the page is believed to be one only if
  * the version is still the same, and what lies in it, as that may be other data's by now, leads not out of the heap. */
-static inline __attribute__((always_inline)) struct entry *dict_find_unlocked(const struct heap *heap,
-                                                                              const struct object *dict,
-                                                                              const struct key *key, bool is_short,
-                                                                              uint64_t version)
+static inline struct entry *dict_find_unlocked(const struct heap *heap, const struct object *dict,
+                                               const struct key *key, uint64_t version)
 {
     uint64_t end = dict_get(&heap->size), table = dict_get(&dict->root[1]), slots = dict_word(dict, DICT_SLOTS);
     uint64_t word = index_page_word(dict, table, index_tag(key->hash));
@@ -109,7 +118,32 @@ static inline __attribute__((always_inline)) struct entry *dict_find_unlocked(co
     if (table == 0 || word >= end)
         return NULL;
     uint64_t page = dict_get(heap_at(heap, word)); /* a REF_BLOCK: the offset */
-    return object_read_valid(dict, version) ? index_search(heap, page, slots, end, key, is_short, NULL) : NULL;
+    return object_read_valid(dict, version) ? index_search(heap, page, slots, end, key, NULL) : NULL;
+}
+
+/* The same in the usual case and in few instructions: the key is no string longer than KEY_INLINE, and is in the first group
+ * where it may be, or nowhere. False: this is another case. */
+static inline __attribute__((always_inline)) bool dict_find_at_once(const struct heap *heap, const struct object *dict,
+                                                                    const struct key *key, uint64_t version,
+                                                                    struct entry **entry)
+{
+    uint64_t end = dict_get(&heap->size), table = dict_get(&dict->root[1]), slots = dict_word(dict, DICT_SLOTS);
+    uint64_t tag = index_tag(key->hash), word = index_page_word(dict, table, tag);
+
+    if (table == 0 || word >= end)
+        return false;
+    uint64_t page = dict_get(heap_at(heap, word));
+    if (!object_read_valid(dict, version))
+        return false;
+    const _Atomic uint64_t *group = &index_slots(heap, page)[tag & (slots - INDEX_GROUP)];
+    unsigned match = index_group_match(group, (uint32_t)tag);
+    if (match == 0) {
+        *entry = NULL;
+        return index_group_empty(group) != 0;
+    }
+    uint64_t offset = (dict_get(&group[__builtin_ctz(match)]) & UINT32_MAX) << 4;
+    *entry = heap_at(heap, offset);
+    return offset - 1 < end - sizeof **entry && key_equal_short(*entry, key);
 }
 
 /* Asks for the memory in which these keys' entries will be searched. Only makes it faster. Without the mutex. At most
@@ -119,18 +153,22 @@ void index_prefetch(const struct object *dict, const struct key *keys, size_t co
 
 /* Makes room for `count` more keys with these hashes. A change of its own. MP_ENOMEM: the dict is as it was. */
 int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count);
-/* Part of a change, at most INDEX_ADD_WORDS and INDEX_REMOVE_WORDS: a key that is not there, for which room has been made;
- * one that dict_find() has found. */
-#define INDEX_ADD_WORDS 2
-void index_add(struct object *dict, uint64_t hash, const struct entry *entry);
+/* Where a key with this hash, that is not there and for which room has been made, gets its slot: part of a change in which
+ * *slot becomes `value` and *filled becomes `fill`. */
+struct index_place {
+    _Atomic uint64_t *slot, *filled;
+    uint64_t value, fill;
+};
+struct index_place index_place(const struct object *dict, uint64_t hash, const struct entry *entry);
+/* Part of a change, at most INDEX_REMOVE_WORDS: of a key that dict_find() has found. */
 #define INDEX_REMOVE_WORDS 1
 void index_remove(struct object *dict, _Atomic uint64_t *slot);
 
 /* A new index, aside: index_build() makes it with room for `entries` keys, empty, in pending ref 3 (which may own a part of
  * it after MP_ENOMEM), index_build_add() fills it (MP_ENOMEM: too many of the keys have hashes that lead to one page). To be
- * put into place by a change of root[1] and the two words. */
+ * put into place by a change of root[1] and the three words. */
 struct index_shape {
-    uint64_t pages, slots;
+    uint64_t pages, mask, slots;
 };
 int index_build(struct object *dict, uint64_t entries, struct index_shape *shape);
 int index_build_add(struct object *dict, const struct index_shape *shape, uint64_t hash, const struct entry *entry);

@@ -137,6 +137,7 @@ static void switch_tables(struct object *dict, const struct index_shape *shape)
     object_set(dict, &dict->word[DICT_USED], live);
     object_set(dict, &dict->word[DICT_PAGES], shape->pages);
     object_set(dict, &dict->word[DICT_SLOTS], shape->slots);
+    object_set(dict, &dict->word[DICT_MASK], shape->mask);
     object_set(dict, &dict->word[DICT_EPOCH], dict_word(dict, DICT_EPOCH) + 1);
     object_commit(dict);
     object_release_pending(dict);
@@ -187,6 +188,7 @@ void dict_empty(struct object *dict)
     object_set(dict, &dict->word[DICT_LIVE], 0);
     object_set(dict, &dict->word[DICT_PAGES], 0);
     object_set(dict, &dict->word[DICT_SLOTS], 0);
+    object_set(dict, &dict->word[DICT_MASK], 0);
     object_set(dict, &dict->word[DICT_EPOCH], dict_word(dict, DICT_EPOCH) + 1);
     object_commit(dict);
     object_release_pending(dict);
@@ -242,16 +244,34 @@ void dict_add(struct object *dict, const struct key *key, _Atomic uint64_t *key_
     put(&entry->key_rest, key->rest);
     put(&entry->value.head, head);
     put(&entry->value.body, body);
-    undo_order();
-    object_set(dict, &entry->sequence, sequence);
-    index_add(dict, key->hash, entry);
-    object_set(dict, &dict->word[DICT_USED], position + 1);
-    object_set(dict, &dict->word[DICT_LIVE], dict_word(dict, DICT_LIVE) + 1);
-    object_set(dict, &dict->word[DICT_SEQUENCE], sequence);
+    struct index_place place = index_place(dict, key->hash, entry);
+    char *base = (char *)object_heap(dict);
+    struct undo *undo = &dict->undo;
+    uint64_t notes = undo_notes(undo);
+
+    undo_note(undo, base, notes++, &entry->sequence);
+    undo_note(undo, base, notes++, place.slot);
+    undo_note(undo, base, notes++, place.filled);
+    undo_note(undo, base, notes++, &dict->word[DICT_USED]);
+    undo_note(undo, base, notes++, &dict->word[DICT_LIVE]);
+    undo_note(undo, base, notes++, &dict->word[DICT_SEQUENCE]);
     if (key->data != NULL)
-        object_set(dict, key_pending, 0);
+        undo_note(undo, base, notes++, key_pending);
     if (head & CELL_OWNS)
-        object_set(dict, value_pending, 0);
+        undo_note(undo, base, notes++, value_pending);
+    undo_noted(undo, notes);
+    DELAY_POINT();
+    put(&entry->sequence, sequence);
+    put(place.slot, place.value);
+    put(place.filled, place.fill);
+    put(&dict->word[DICT_USED], position + 1);
+    put(&dict->word[DICT_LIVE], dict_word(dict, DICT_LIVE) + 1);
+    put(&dict->word[DICT_SEQUENCE], sequence);
+    if (key->data != NULL)
+        put(key_pending, 0);
+    if (head & CELL_OWNS)
+        put(value_pending, 0);
+    DELAY_POINT();
 }
 
 /* Positions at the end that hold no entry are used again. A few at a time: part of a change. */

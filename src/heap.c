@@ -236,6 +236,8 @@ static int grow(struct heap *heap, uint64_t size)
     }
     if (error != 0)
         return error;
+    if (growth > size && growth <= MAX_GROWTH) /* it will be filled bit by bit, most likely by who fills it now */
+        memory_file_populate(heap_at(heap, end), growth);
     /* The old sentinel becomes the header of the new block. */
     atomic_store_explicit(header_of(heap, end + growth), 0, memory_order_relaxed);
     heap_set(heap, &heap->size, end + growth);

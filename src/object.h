@@ -57,7 +57,7 @@ struct cell {
 /* A dict's entry. The key's head and body are as in a cell, but strings of up to 16 bytes lie in body and rest. */
 struct entry {
     /* Grows with each insertion; 0: no entry, whatever the other words hold. So it is the last word written, and the first
-     * cleared, and always with object_set(). */
+     * cleared, and always with its old value noted (undo.h). */
     _Atomic uint64_t sequence;
     _Atomic uint64_t key_head;
     _Atomic uint64_t key_body;
@@ -66,8 +66,8 @@ struct entry {
 };
 
 /* A dict's words: positions used in the segments; entries; last sequence given; grows each time entries change their positions;
- * pages of the index, slots in each of them. */
-enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS };
+ * pages of the index, slots in each of them, and index_page_mask() of the pages. */
+enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS, DICT_MASK };
 /* A list's: the first cell in use, and how many are. */
 enum { LIST_START, LIST_LENGTH };
 /* Memory's (memory.c): 1 + its size in bytes; 0: not whole yet, nobody has its address. root[0] is its block. */
@@ -94,7 +94,7 @@ struct object {
      * REF_BLOCKs (its index); word[DICT_...]. A list: root[0] REF_CELLS; word[LIST_...]. 0 while empty. Cells outside a
      * list's range are none, and so own nothing. */
     _Atomic uint64_t root[OBJECT_ROOTS];
-    _Atomic uint64_t word[6]; /* zeroed when it is made */
+    _Atomic uint64_t word[7]; /* zeroed when it is made */
     _Atomic uint64_t
         striped; /* 1: its stripes are in use, see stripes.h; changed under the mutex, and back when it is buried */
 

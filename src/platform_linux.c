@@ -18,6 +18,7 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -291,6 +292,15 @@ int memory_file_reserve(int fd, uint64_t from, uint64_t to)
         errno = reason;
     }
     return error;
+}
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+void memory_file_populate(void *address, uint64_t length)
+{
+    madvise(address, length, MADV_POPULATE_WRITE); /* kernels before 5.14 know nothing of it */
 }
 
 void memory_file_punch(int fd, uint64_t from, uint64_t to)

@@ -55,6 +55,28 @@ static inline void undo_set(struct undo *undo, char *base, _Atomic uint64_t *wor
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
+/* The same of several words, in fewer steps: from `at` = undo_notes() on undo_note() each of them, then undo_noted(), then store
+ * the new values, in any order. Until the records count, nobody minds what is in them. */
+static inline uint64_t undo_notes(const struct undo *undo)
+{
+    return atomic_load_explicit(&undo->count, memory_order_relaxed);
+}
+
+static inline void undo_note(struct undo *undo, char *base, uint64_t at, const _Atomic uint64_t *word)
+{
+    struct undo_record *record = undo_slot(undo, base, at);
+
+    record->offset = (uint64_t)((const char *)word - base);
+    record->old = atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static inline void undo_noted(struct undo *undo, uint64_t count)
+{
+    undo_order();
+    atomic_store_explicit(&undo->count, count, memory_order_relaxed);
+    undo_order();
+}
+
 /* From here the new values stand. */
 static inline void undo_commit(struct undo *undo)
 {

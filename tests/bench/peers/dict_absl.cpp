@@ -1,9 +1,12 @@
-// Abseil's flat_hash_map in the memory of one process, with keys of a fixed size in the table itself: bare, which no two threads may
-// use while one writes, and with a std::mutex around each operation. What others do by processes it does by threads.
+// Abseil's flat_hash_map in the memory of one process: with keys of a fixed size in the table itself, and with keys as libmp has them,
+// strings of any length that the caller ends with a NUL. Bare, which no two threads may use while one writes, and with a std::mutex
+// around each operation. What others do by processes it does by threads.
 #include <absl/container/flat_hash_map.h>
+#include <absl/strings/string_view.h>
 #include <cstring>
 #include <malloc.h>
 #include <mutex>
+#include <string>
 
 #include "../dict_works.h"
 
@@ -27,10 +30,6 @@ struct Key {
     }
 };
 
-absl::flat_hash_map<Key, int64_t> *table;
-std::mutex mutex;
-size_t memory_before;
-
 size_t allocated()
 {
     struct mallinfo2 info = mallinfo2();
@@ -38,105 +37,122 @@ size_t allocated()
     return info.uordblks + info.hblkhd;
 }
 
-void make(size_t)
-{
-    memory_before = allocated();
-    table = new absl::flat_hash_map<Key, int64_t>;
-}
+std::mutex mutex;
+size_t memory_before;
 
-void end()
-{
-    delete table;
-}
+// What is stored as a key, and what one is looked up by.
+template <typename Stored, typename Wanted> struct Table {
+    static absl::flat_hash_map<Stored, int64_t> *table;
 
-size_t memory()
-{
-    return allocated() - memory_before;
-}
-
-void set(const char *key, int64_t value)
-{
-    (*table)[Key(key)] = value;
-}
-
-int64_t get(const char *key)
-{
-    return table->find(Key(key))->second;
-}
-
-void add(const char *key, int64_t delta)
-{
-    (*table)[Key(key)] += delta;
-}
-
-size_t iterate()
-{
-    size_t met = 0;
-
-    for (const auto &entry : *table) {
-        volatile int64_t value = entry.second;
-
-        (void)value;
-        met++;
+    static void make(size_t)
+    {
+        memory_before = allocated();
+        table = new absl::flat_hash_map<Stored, int64_t>;
     }
-    return met;
-}
 
-void locked_set(const char *key, int64_t value)
-{
-    std::lock_guard<std::mutex> guard(mutex);
+    static void end()
+    {
+        delete table;
+    }
 
-    set(key, value);
-}
+    static size_t memory()
+    {
+        return allocated() - memory_before;
+    }
 
-int64_t locked_get(const char *key)
-{
-    std::lock_guard<std::mutex> guard(mutex);
+    static void set(const char *key, int64_t value)
+    {
+        (*table)[Wanted(key)] = value;
+    }
 
-    return get(key);
-}
+    static int64_t get(const char *key)
+    {
+        return table->find(Wanted(key))->second;
+    }
 
-void locked_add(const char *key, int64_t delta)
-{
-    std::lock_guard<std::mutex> guard(mutex);
+    static void add(const char *key, int64_t delta)
+    {
+        (*table)[Wanted(key)] += delta;
+    }
 
-    add(key, delta);
-}
+    static size_t iterate()
+    {
+        size_t met = 0;
 
-size_t locked_iterate()
-{
-    std::lock_guard<std::mutex> guard(mutex);
+        for (const auto &entry : *table) {
+            volatile int64_t value = entry.second;
 
-    return iterate();
-}
+            (void)value;
+            met++;
+        }
+        return met;
+    }
+
+    static void locked_set(const char *key, int64_t value)
+    {
+        std::lock_guard<std::mutex> guard(mutex);
+
+        set(key, value);
+    }
+
+    static int64_t locked_get(const char *key)
+    {
+        std::lock_guard<std::mutex> guard(mutex);
+
+        return get(key);
+    }
+
+    static void locked_add(const char *key, int64_t delta)
+    {
+        std::lock_guard<std::mutex> guard(mutex);
+
+        add(key, delta);
+    }
+
+    static size_t locked_iterate()
+    {
+        std::lock_guard<std::mutex> guard(mutex);
+
+        return iterate();
+    }
+
+    // To so many entries, and further as one of the works, if it `grows`.
+    static void works(const char *bare, const char *locked, size_t most, bool grows)
+    {
+        struct store store = {};
+
+        store.system = bare;
+        store.threads = true;
+        store.alone = true;
+        store.part = 1;
+        store.most = most;
+        store.make = make;
+        store.end = end;
+        store.set = set;
+        store.get = get;
+        store.add = add;
+        store.iterate = iterate;
+        store.memory = memory;
+        dict_works(&store);
+        store.system = locked;
+        store.alone = false;
+        store.grows = grows;
+        store.set = locked_set;
+        store.get = locked_get;
+        store.add = locked_add;
+        store.iterate = locked_iterate;
+        dict_works(&store);
+    }
+};
+
+template <typename Stored, typename Wanted> absl::flat_hash_map<Stored, int64_t> *Table<Stored, Wanted>::table;
 
 } // namespace
 
 int main(int argc, char **argv)
 {
-    struct store store = {};
-
     bench_begin(argc, argv);
-    store.system = "absl flat_hash_map";
-    store.threads = true;
-    store.alone = true;
-    store.part = 1;
-    store.most = 10000000;
-    store.make = make;
-    store.end = end;
-    store.set = set;
-    store.get = get;
-    store.add = add;
-    store.iterate = iterate;
-    store.memory = memory;
-    dict_works(&store);
-    store.system = "absl + mutex";
-    store.alone = false;
-    store.grows = true;
-    store.set = locked_set;
-    store.get = locked_get;
-    store.add = locked_add;
-    store.iterate = locked_iterate;
-    dict_works(&store);
+    Table<Key, Key>::works("absl flat_hash_map", "absl + mutex", 10000000, true);
+    Table<std::string, absl::string_view>::works("absl, strings", "absl, strings + mutex", 1000000, false);
     return 0;
 }

@@ -62,7 +62,7 @@ launcher() {
 build_peers() {
     rm -rf "$build/peers"
     mkdir -p "$build/peers"
-    cxx dict_absl "$(flags --libs absl_flat_hash_map)" "$(flags --cflags absl_flat_hash_map)"
+    cxx dict_absl "$(flags --libs absl_flat_hash_map absl_strings)" "$(flags --cflags absl_flat_hash_map absl_strings)"
     cxx dict_boost -lrt
     c dict_glib "$(flags --libs glib-2.0)" "$(flags --cflags glib-2.0)"
     c dict_lmdb -llmdb
