@@ -28,6 +28,7 @@ struct mp_dict_iter {
     uint64_t last, limit;     /* sequences: the last one copied, the last one to be met */
     struct item *next, *end;  /* of the batch: not handed out yet */
     bool copies;              /* some item of the batch has one */
+    bool plain;               /* all of the batch have short strings as keys and integers as values */
     struct item item[BATCH];
     char *key_copy[BATCH], *value_copy[BATCH];
 };
@@ -43,7 +44,7 @@ int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
         return MP_ENOMEM;
     new->position = new->last = 0;
     new->next = new->end = new->item;
-    new->copies = false;
+    new->copies = new->plain = false;
     new->dict = (struct object *)dict;
     new->epoch = dict_word(new->dict, DICT_EPOCH);
     new->limit = dict_word(new->dict, DICT_SEQUENCE);
@@ -96,6 +97,14 @@ static int copy_strings(mp_dict_iter *iter, const struct heap *heap)
     return error;
 }
 
+/* Bits that are all 0 if a key is a string that lies in the words, and the value is an integer. */
+static inline uint64_t odd_bits(uint64_t key_head, uint64_t head)
+{
+    const uint64_t size = UINT64_C(31) << CELL_LENGTH_SHIFT; /* one more than KEY_INLINE, plus 15, does not fit there */
+
+    return (((key_head + (UINT64_C(15) << CELL_LENGTH_SHIFT)) & ~size) ^ MP_STR) | (head ^ MP_INT);
+}
+
 static inline void copy_words(struct item *item, const struct entry *entry)
 {
     item->key_head = dict_get(&entry->key_head);
@@ -129,8 +138,8 @@ static uint64_t find_place(const struct heap *heap, const struct object *dict, u
 }
 
 /* Copies from consecutive entries until the batch is full or the last one to be met is met. Returns how many it has looked
- * at; *owned: what the copied words own, as their CELL_OWNS says. */
-static uint64_t copy_run(mp_dict_iter *iter, const struct entry *entry, uint64_t run, uint64_t *owned)
+ * at; *owned: what the copied words own, as their CELL_OWNS says; *odd: odd_bits(), of all. */
+static uint64_t copy_run(mp_dict_iter *iter, const struct entry *entry, uint64_t run, uint64_t *owned, uint64_t *odd)
 {
     const uint64_t first = iter->last, limit = iter->limit;
     struct item *item = iter->end, *full = iter->item + BATCH;
@@ -144,8 +153,11 @@ static uint64_t copy_run(mp_dict_iter *iter, const struct entry *entry, uint64_t
             break;
         if (sequence <= first) /* none, or seen before */
             continue;
+        /* The next batch's, which comes while this one is handed out. */
+        __builtin_prefetch((const char *)(entry + BATCH));
         copy_words(item, entry);
         *owned |= item->key_head | item->head;
+        *odd |= odd_bits(item->key_head, item->head);
         last = sequence;
         item++;
     }
@@ -160,7 +172,7 @@ static int fill_batch(mp_dict_iter *iter)
     const struct object *dict = iter->dict;
     const struct heap *heap = object_heap(dict);
     uint64_t used = dict_word(dict, DICT_USED), epoch = dict_word(dict, DICT_EPOCH), end = dict_get(&heap->size);
-    uint64_t owned = 0, run, done;
+    uint64_t owned = 0, odd = 0, run, done;
 
     if (epoch != iter->epoch) {
         iter->position = find_place(heap, dict, iter->last);
@@ -173,9 +185,10 @@ static int fill_batch(mp_dict_iter *iter)
         run = iter->position >= used ? 0 : run < used - iter->position ? run : used - iter->position;
         if (run > 0 && (entry == NULL || run > (end - heap_offset(heap, entry)) / sizeof *entry))
             return MP_ECORRUPT;
-        done = run > 0 ? copy_run(iter, entry, run, &owned) : 0;
+        done = run > 0 ? copy_run(iter, entry, run, &owned, &odd) : 0;
         iter->position += done;
     } while (run > 0 && done == run);
+    iter->plain = odd == 0;
     return owned & CELL_OWNS ? copy_strings(iter, heap) : 0;
 }
 
@@ -272,12 +285,13 @@ int mp_dict_next(mp_dict_iter *iter, mp_value *key, mp_value *value)
         iter->next == iter->end)
         return next_of_another_batch(iter, key, value);
     const struct item *item = iter->next++;
-    uint64_t size = item->key_head >> CELL_LENGTH_SHIFT;
-    /* Short strings and integers, the most frequent, at once. */
-    if (key == NULL || value == NULL || (item->key_head & (CELL_TYPE | CELL_OWNS)) != MP_STR || size > KEY_INLINE ||
-        item->head != MP_INT)
+    if (key == NULL || value == NULL || !iter->plain)
         return hand_out(iter, item, key, value);
-    view_text(item->key_head, item->key, key);
+    /* The most frequent, at once. */
+    key->type = MP_STR;
+    key->size = item->key_head >> CELL_LENGTH_SHIFT;
+    key->as.bytes = item->key;
+    key->owned = NULL;
     value->type = MP_INT;
     value->size = 0;
     value->as.integer = (int64_t)item->body;
