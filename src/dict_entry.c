@@ -88,7 +88,7 @@ int dict_insert(struct object *dict, const struct key *key, const mp_value *valu
 
     if (error == 0)
         error = dict_store_key(dict, key, &dict->pending[1]);
-    if (error == 0)
+    if (error == 0 && !cell_plain(value, &head, &body))
         error = cell_build(dict, value, &dict->pending[0], &head, &body);
     if (error != 0) {
         object_release_pending(dict);

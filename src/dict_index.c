@@ -23,12 +23,12 @@ static _Atomic uint64_t *table_of(const struct object *dict)
     return block_at(dict, dict_get(&dict->root[1]));
 }
 
-static uint64_t number_of(const struct object *dict, uint64_t hash)
+static inline uint64_t number_of(const struct object *dict, uint64_t hash)
 {
     return index_page_number(index_tag(hash), dict_word(dict, DICT_PAGES), dict_word(dict, DICT_MASK));
 }
 
-static _Atomic uint64_t *page_of(const struct object *dict, uint64_t hash)
+static inline _Atomic uint64_t *page_of(const struct object *dict, uint64_t hash)
 {
     return block_at(dict, dict_get(&table_of(dict)[1 + number_of(dict, hash)]));
 }
@@ -95,7 +95,7 @@ static uint64_t limit(uint64_t slots)
 #define FIFTH (INDEX_PAGE / 5)
 
 /* There is to be one page more when there are so many entries. */
-static uint64_t split_at(uint64_t pages, uint64_t mask)
+static inline uint64_t split_at(uint64_t pages, uint64_t mask)
 {
     uint64_t level = (mask + 1) / 2; /* pages there were before they began to double */
 
@@ -263,7 +263,7 @@ static const uint64_t *first_without_room(struct object *dict, const uint64_t *h
 }
 
 /* Whether there are to be more pages, for so many entries. */
-static bool is_to_split(const struct object *dict, uint64_t entries)
+static inline bool is_to_split(const struct object *dict, uint64_t entries)
 {
     return dict_word(dict, DICT_SLOTS) == INDEX_PAGE &&
            entries >= split_at(dict_word(dict, DICT_PAGES), dict_word(dict, DICT_MASK));
