@@ -2,6 +2,7 @@
  *
  * Anonymous locks lie in a heap of the process that made them, which its children inherit; a child that makes locks has a heap
  * of its own, so that what it leaves behind ends with it. A named lock is a named heap with this one object as its root. */
+#include <errno.h>
 #include <math.h>
 #include <mp.h>
 
@@ -107,17 +108,32 @@ int mp_lock_unlink(const char *name)
     return heap_unlink(HEAP_LOCK, name);
 }
 
-/* The mutex was not to be had at once, for the reason `number`. Only now does the time matter, which costs a look at the
- * clock. */
-static int acquire_later(struct object *object, double timeout, int number)
+/* The mutex was taken, or not, for the reason `number`; 0 and EOWNERDEAD: it was. */
+static int acquired(struct object *object, int error)
+{
+    if (error == MP_EOWNERDEAD)
+        mutex_repaired(&object->mutex);
+    if ((error == 0 || error == MP_EOWNERDEAD) && !object_is(object, OBJECT_LOCK)) { /* freed while we waited */
+        mutex_unlock(&object->mutex);
+        return MP_EINVAL;
+    }
+    return error;
+}
+
+/* All but the usual case. Only now does the time matter, which costs a look at the clock. `number` is what
+ * pthread_mutex_trylock() said; NOT_TRIED: it was somebody's turn. */
+#define NOT_TRIED (-1)
+
+__attribute__((noinline, cold)) static int acquire_later(struct object *object, double timeout, int number)
 {
     int64_t deadline;
 
+    if (number != EBUSY && number != NOT_TRIED)
+        return acquired(object, mutex_error(number));
+    if (number == NOT_TRIED && robust_mutex_is_mine(&object->mutex))
+        return MP_EDEADLK;
     clock_deadline(timeout, &deadline); /* it is no NaN */
-    int error = mutex_lock_later(&object->mutex, deadline, number);
-    if (error == MP_EOWNERDEAD)
-        mutex_repaired(&object->mutex);
-    return error;
+    return acquired(object, turns_lock(&object->turns, &object->mutex, deadline));
 }
 
 int mp_lock_acquire(mp_lock *lock, double timeout)
@@ -126,17 +142,12 @@ int mp_lock_acquire(mp_lock *lock, double timeout)
 
     if (!object_is(object, OBJECT_LOCK) || isnan(timeout))
         return MP_EINVAL;
-    int error = pthread_mutex_trylock(&object->mutex);
-    if (error != 0) {
-        error = acquire_later(object, timeout, error);
-        if (error != 0 && error != MP_EOWNERDEAD)
-            return error;
-    }
-    if (!object_is(object, OBJECT_LOCK)) { /* freed while we waited */
-        mutex_unlock(&object->mutex);
-        return MP_EINVAL;
-    }
-    return error;
+    if (turns_wanted(&object->turns))
+        return acquire_later(object, timeout, NOT_TRIED);
+    int number = pthread_mutex_trylock(&object->mutex);
+    if (number == 0 && atomic_load_explicit(&object->magic, memory_order_relaxed) == OBJECT_LOCK)
+        return 0;
+    return acquire_later(object, timeout, number);
 }
 
 int mp_lock_release(mp_lock *lock)
@@ -154,7 +165,10 @@ int mp_lock_free(mp_lock *lock)
 
     if (lock == NULL)
         return 0;
-    int error = mp_lock_acquire(lock, 0);
+    if (!object_is(object, OBJECT_LOCK))
+        return MP_EINVAL;
+    /* Whosever turn it is: nobody holds it. */
+    int error = acquired(object, mutex_error(pthread_mutex_trylock(&object->mutex)));
     if (error == MP_ETIMEOUT || error == MP_EDEADLK)
         return MP_EBUSY;
     if (error != 0 && error != MP_EOWNERDEAD)

@@ -22,6 +22,7 @@
 #include "delay.h"
 #include "heap.h"
 #include "mutex.h"
+#include "turns.h"
 
 #define OBJECT_DICT UINT64_C(0x6d705f6469637431)
 #define OBJECT_LIST UINT64_C(0x6d705f6c69737431)
@@ -94,7 +95,10 @@ struct object {
      * REF_BLOCKs (its index); word[DICT_...]. A list: root[0] REF_CELLS; word[LIST_...]. 0 while empty. Cells outside a
      * list's range are none, and so own nothing. */
     _Atomic uint64_t root[OBJECT_ROOTS];
-    _Atomic uint64_t word[6]; /* zeroed when it is made */
+    union {
+        _Atomic uint64_t word[6]; /* zeroed when it is made */
+        struct turns turns;       /* a lock's */
+    };
     _Atomic uint64_t
         striped; /* 1: its stripes are in use, see stripes.h; changed under the mutex, and back when it is buried */
 

@@ -24,6 +24,10 @@ bool clock_deadline(double seconds, int64_t *deadline);
  * MP_ETIMEOUT. Works between processes. */
 int futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 void futex_wake(_Atomic uint32_t *word, int count);
+/* The same where not all sleep for the same reason: each says with a bit what it is woken for; a wake-up is for those who have
+ * one of the bits `who`. */
+int futex_wait_as(_Atomic uint32_t *word, uint32_t expected, int64_t deadline, uint32_t who);
+void futex_wake_some(_Atomic uint32_t *word, int count, uint32_t who);
 /* For short spins. */
 static inline void cpu_relax(void)
 {
@@ -68,6 +72,8 @@ bool process_began_by(pid_t pid, int64_t moment);
  * holds it whose death has not been noted, and which thread (0: nonsense). */
 int robust_mutex_type(const pthread_mutex_t *mutex);
 bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread);
+/* Whether the calling thread holds it. */
+bool robust_mutex_is_mine(const pthread_mutex_t *mutex);
 /* Whether there is a thread of that number whose process maps the same file as this one does at `address`. True when the system
  * does not tell. */
 bool thread_shares(pid_t thread, const void *address);
