@@ -124,17 +124,17 @@ static inline struct heap *object_heap(const struct object *object)
 
 /* Of an object that says it is dead: whether it is of that kind when nothing is left half done. Who gave it up may have died
  * before that stood. */
-bool object_is_after_all(const struct object *object, uint64_t magic);
+__attribute__((cold)) bool object_is_after_all(const struct object *object, uint64_t magic);
 
 /* True when it is the address of a live object of that kind, as far as its own words can tell. */
 static inline bool object_is(const void *handle, uint64_t magic)
 {
     const struct object *object = handle;
 
-    if (object == NULL || ((uintptr_t)object & 15) != 0)
+    if (__builtin_expect(object == NULL || ((uintptr_t)object & 15) != 0, 0))
         return false;
     uint64_t now = atomic_load_explicit(&object->magic, memory_order_acquire);
-    return now == magic || (now == OBJECT_DEAD && object_is_after_all(object, magic));
+    return __builtin_expect(now == magic, 1) || (now == OBJECT_DEAD && object_is_after_all(object, magic));
 }
 
 /* Makes an object, all its words zero, with a handle, owned by nobody else. */

@@ -37,21 +37,27 @@ static int64_t earlier(int64_t a, int64_t b)
 /* False: too many have one. */
 static bool take_ticket(struct turns *turns, uint32_t *ticket)
 {
-    uint32_t served = atomic_load(&turns->served);
-    uint32_t next = atomic_load(&turns->taken);
+    for (;;) {
+        uint32_t served =
+            atomic_load(&turns->served); /* first: of a moment before, so there are no more than it seems */
+        uint32_t next = atomic_load(&turns->taken);
 
-    while (next - served < TURN_TICKETS) {
-        if (atomic_compare_exchange_weak(&turns->taken, &next, next + 1)) {
+        if (next - served >= TURN_TICKETS)
+            return false;
+        if (atomic_compare_exchange_strong(&turns->taken, &next, next + 1)) {
             DELAY_POINT();
             *ticket = next;
             return true;
         }
-        served = atomic_load(&turns->served);
     }
-    /* So many there cannot be: the memory is damaged. (Read again: in between both may have moved.) */
-    if (next - atomic_load(&turns->served) > TURN_TICKETS && atomic_load(&turns->taken) == next)
-        atomic_compare_exchange_strong(&turns->served, &served, next);
-    return false;
+}
+
+/* So many tickets as that there cannot be: the memory is damaged. */
+static bool is_nonsense(const struct turns *turns, uint32_t served)
+{
+    uint32_t next = atomic_load(&turns->taken);
+
+    return next - served > TURN_TICKETS && atomic_load(&turns->served) == served;
 }
 
 /* Whether that ticket has not been served and not been passed over. */
@@ -116,6 +122,10 @@ static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t 
     uint64_t since = atomic_load(&turns->idle);
     pid_t holder;
 
+    if (is_nonsense(turns, served)) {
+        atomic_compare_exchange_strong(&turns->served, &served, atomic_load(&turns->taken));
+        return now;
+    }
     if (robust_mutex_held(mutex, &holder)) {
         if (since != 0)
             atomic_store(&turns->idle, 0);
