@@ -68,8 +68,18 @@ bool child_wait(pid_t pid);
 /* False when the process of that number has begun later than `moment` (of clock_boot()), give or take a hundredth of a second.
  * True also when the system does not tell. */
 bool process_began_by(pid_t pid, int64_t moment);
-/* What a robust mutex's memory says of itself, as the C library lays it out: its type with all attributes; whether somebody
+/* What a robust mutex's memory says of itself, as the C library lays it out: the word that the kernel looks at when a thread
+ * ends, with the number of the thread that holds it in the bits of the mask; its type with all attributes; whether somebody
  * holds it whose death has not been noted, and which thread (0: nonsense). */
+#define ROBUST_THREAD UINT32_C(0x3fffffff)
+static inline uint32_t robust_mutex_word(const pthread_mutex_t *mutex)
+{
+#ifdef __GLIBC__
+    return (uint32_t)__atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
+#else
+    return (uint32_t)__atomic_load_n(&mutex->__u.__i[1], __ATOMIC_RELAXED);
+#endif
+}
 int robust_mutex_type(const pthread_mutex_t *mutex);
 bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread);
 /* Whether the calling thread holds it. */

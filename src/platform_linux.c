@@ -119,21 +119,11 @@ int robust_mutex_type(const pthread_mutex_t *mutex)
 #endif
 }
 
-/* The word that the kernel looks at when a thread ends. */
-static uint32_t robust_word(const pthread_mutex_t *mutex)
-{
-#ifdef __GLIBC__
-    return (uint32_t)__atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
-#else
-    return (uint32_t)__atomic_load_n(&mutex->__u.__i[1], __ATOMIC_RELAXED);
-#endif
-}
-
 bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread)
 {
-    uint32_t word = robust_word(mutex);
+    uint32_t word = robust_mutex_word(mutex);
 
-    *thread = (pid_t)(word & FUTEX_TID_MASK);
+    *thread = (pid_t)(word & ROBUST_THREAD);
     return word != 0 && (word & FUTEX_OWNER_DIED) == 0;
 }
 
