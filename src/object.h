@@ -97,7 +97,7 @@ struct object {
     _Atomic uint64_t root[OBJECT_ROOTS];
     union {
         _Atomic uint64_t word[6]; /* zeroed when it is made */
-        struct turns turns;       /* a lock's */
+        struct turns turns;       /* a lock's; may hold anything when it is made, see object_check.c */
     };
     _Atomic uint64_t
         striped; /* 1: its stripes are in use, see stripes.h; changed under the mutex, and back when it is buried */

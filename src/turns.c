@@ -12,7 +12,7 @@
 #define LOOK_FIRST_NS INT64_C(2000000)
 #define LOOK_LAST_NS INT64_C(50000000)
 /* A ticket further behind gives those before it, who may be dead as well, so much more time to see that. */
-#define LOOK_STEP_NS (TURN_LASTS_NS / 8)
+#define LOOK_STEP_NS ((uint64_t)TURN_LASTS_NS / 8)
 
 /* Who sleeps on `served`: those with a ticket, told apart by it as far as there are bits, and those without. */
 #define WITHOUT_TICKET (UINT32_C(1) << 31)
@@ -38,8 +38,8 @@ static int64_t earlier(int64_t a, int64_t b)
 static bool take_ticket(struct turns *turns, uint32_t *ticket)
 {
     for (;;) {
-        uint32_t served =
-            atomic_load(&turns->served); /* first: of a moment before, so there are no more than it seems */
+        /* First: of a moment before, so that there are no more than it seems. */
+        uint32_t served = atomic_load(&turns->served);
         uint32_t next = atomic_load(&turns->taken);
 
         if (next - served >= TURN_TICKETS)
@@ -80,9 +80,9 @@ static void wake_next(struct turns *turns, uint32_t served)
     futex_wake_some(&turns->served, INT_MAX, more ? sleepers_with(served) : WITHOUT_TICKET);
 }
 
-/* After a ticket's turn, if it still is its turn: now it is that of ticket `next`. Those who wait no longer are skipped: each sets its bit first and looks then
- * whether it is its turn, and here it is first its turn and then its bit is looked at; so one of the two sees the other. A bit
- * that a death has left there makes one who comes much later take a new ticket. */
+/* After a ticket's turn, if it still is its turn: now it is that of ticket `next`. Those who wait no longer are skipped: each
+ * sets its bit first and looks then whether it is its turn, and here it is first its turn and then its bit is looked at; so one
+ * of the two sees the other. A bit that a death has left there makes one who comes much later take a new ticket. */
 static void end_turn(struct turns *turns, uint32_t ticket, uint32_t next)
 {
     bool left;
@@ -113,13 +113,38 @@ static void give_ticket_up(struct turns *turns, uint32_t ticket)
 
 /* ---- those who do not come ---- */
 
+/* What `idle` holds: the low bits of the ticket whose turn it was, and of the moment. So what somebody notes too late counts for
+ * nothing once the turn is over. */
+#define MOMENT ((UINT64_C(1) << 48) - 1)
+
+static uint64_t note_of(uint32_t served, int64_t now)
+{
+    return (uint64_t)served << 48 | ((uint64_t)now & MOMENT);
+}
+
+/* Notes that the mutex is free in that turn. Who takes it meanwhile takes it first and then looks at the note, here it is the
+ * other way round: so one of the two takes the note back. */
+static void note_idle(struct turns *turns, const pthread_mutex_t *mutex, uint32_t served, int64_t now)
+{
+    pid_t holder;
+
+    atomic_store(&turns->idle, note_of(served, now));
+    DELAY_POINT();
+    if (robust_mutex_held(mutex, &holder))
+        atomic_store(&turns->idle, 0);
+    else
+        wake_next(turns, served); /* who made it its turn may have died before it did that */
+}
+
 /* Somebody else's turn it is. If the mutex has been free for long enough, ends that turn, and those before ticket `to`; if it is
  * free now, notes that. Returns when to look again. */
 static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t served, uint32_t to, int64_t pause)
 {
     int64_t now = clock_now();
-    int64_t patience = TURN_LASTS_NS + (int64_t)(to - served - 1) % TURN_TICKETS * LOOK_STEP_NS;
-    uint64_t since = atomic_load(&turns->idle);
+    uint64_t patience = (uint64_t)TURN_LASTS_NS + (to - served - 1) % TURN_TICKETS * LOOK_STEP_NS;
+    uint64_t note = atomic_load(&turns->idle);
+    /* By another clock, or of a note that nobody has made, it may be anything; that is waited for just as long. */
+    uint64_t idle_for = ((uint64_t)now - note) & MOMENT;
     pid_t holder;
 
     if (is_nonsense(turns, served)) {
@@ -127,19 +152,16 @@ static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t 
         return now;
     }
     if (robust_mutex_held(mutex, &holder)) {
-        if (since != 0)
+        if (note != 0)
             atomic_store(&turns->idle, 0);
         return now + pause;
     }
-    if (since == 0) {
-        atomic_store(&turns->idle, (uint64_t)now);
-        DELAY_POINT();
-        wake_next(turns, served); /* who made it its turn may have died before it did that */
-        return now + patience;
+    if (note == 0 || (note ^ note_of(served, 0)) >> 48 != 0) {
+        note_idle(turns, mutex, served, now);
+        return now + (int64_t)patience;
     }
-    /* A moment that is still to come was noted by another clock, or by nobody. */
-    if ((uint64_t)now >= since && (uint64_t)now - since < (uint64_t)patience)
-        return (int64_t)since + patience;
+    if (idle_for < patience)
+        return now + (int64_t)(patience - idle_for);
     atomic_store(&turns->idle, 0);
     end_turn(turns, served, to);
     return now;
@@ -178,7 +200,7 @@ static int step_aside(const struct wait *wait, int64_t end)
     return 0;
 }
 
-/* When the mutex was had, or an error that is not MP_ETIMEOUT. */
+/* The mutex was had: whoever's turn it is, it is not that nobody takes it. */
 static int taken(const struct wait *wait, int error)
 {
     if (atomic_load_explicit(&wait->turns->idle, memory_order_relaxed) != 0)
@@ -248,7 +270,7 @@ int turns_lock(struct turns *turns, pthread_mutex_t *mutex, int64_t deadline)
         if (take_ticket(turns, &ticket))
             error = with_ticket(&wait, ticket);
         else
-            error = compete(&wait, earlier(deadline, now + LOOK_FIRST_NS));
+            error = compete(&wait, earlier(deadline, now + pause_after(&wait, now)));
     }
     return error;
 }

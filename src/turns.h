@@ -27,7 +27,7 @@ struct turns {
     _Atomic uint32_t served; /* the ticket whose turn it is: grows. Those who wait sleep on it */
     _Atomic uint32_t taken;  /* the next ticket to be taken; the same as served: there is none */
     _Atomic uint64_t left;   /* bit ticket % 64: who had that ticket waits no longer */
-    _Atomic uint64_t idle;   /* since when the mutex was seen free while it was somebody's turn; 0: it was not */
+    _Atomic uint64_t idle;   /* a note since when the mutex was seen free, and in which turn; 0: it was not */
 };
 
 /* Whether somebody is to have the mutex before all who come now. */

@@ -64,6 +64,12 @@ static void wait_taken(uint32_t count)
     assert_true(wait_until(are_taken, &count, 60));
 }
 
+static bool is_wanted(void *arg)
+{
+    (void)arg;
+    return turns_wanted(turns());
+}
+
 static bool have_begun(void *arg)
 {
     return shared->begun >= *(int *)arg;
@@ -137,7 +143,7 @@ static void nobody_overtakes_who_has_waited_long(void **state)
     for (uint32_t round = 0; round < ROUNDS; round++) {
         /* While this one holds the lock, somebody has waited for too long; then, all the others. */
         take(60);
-        wait_taken(tickets_taken() + 1);
+        assert_true(wait_until(is_wanted, NULL, 60));
         give();
     }
     shared->stop = 1;
@@ -217,7 +223,7 @@ static void who_gives_up_is_skipped(void **state)
         take(10);
         pid_t first = start_waiter(1, MP_FOREVER);
         wait_taken(before + 1);
-        pid_t leaves = start_waiter(2, 0.02);
+        pid_t leaves = start_waiter(2, 0.5);
         wait_taken(before + 2);
         pid_t last = start_waiter(3, MP_FOREVER);
         wait_taken(before + 3);
@@ -240,7 +246,7 @@ static void who_gives_up_in_its_turn_ends_it(void **state)
     (void)state;
 
     take(0);
-    pid_t waiter = start_waiter(1, 0.02);
+    pid_t waiter = start_waiter(1, 0.5);
     wait_taken(before + 1);
     assert_int_equal(end_of(waiter), 1);
     assert_false(turns_wanted(turns()));
