@@ -502,8 +502,8 @@ MP_API int mp_lock_unlink(const char *name);
  * block, and takes the lock only if it is free and not about to be handed over, as follows.
  * The wait is bounded: who has waited for a millisecond gets the lock before all who call after that, those who only try
  * included. Of several who have waited so long the first to have done so comes first (of more than 64, the others wait to be
- * among them). So it waits for those before it, each as long as that one holds the lock, and for nobody twice. Who called less
- * than a millisecond before may get it in any order: nothing is handed over, and no time is lost with it, unless somebody has
+ * among them). So from then on it waits for those before it, each as long as that one holds the lock, and for nobody twice. Who
+ * has waited for less may get it in any order: nothing is handed over, and no time is lost with that, unless somebody has
  * waited so long. Who does not take the free lock in its turn, as it was killed or stopped or does not get a CPU, keeps the others
  * waiting for some 5 ms (0.1 s if they have waited for long or 64 have died); then the turn is the next one's.
  * Errors: MP_EOWNERDEAD (the caller HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK, MP_EINVAL. Python: lock.acquire(block,

@@ -141,7 +141,7 @@ __attribute__((noinline, cold)) static int acquire_later(struct object *object, 
 {
     int64_t deadline;
 
-    if (number != EBUSY && number != NOT_TRIED)
+    if ((number != EBUSY && number != NOT_TRIED) || (number == EBUSY && timeout <= 0))
         return acquired(object, mutex_error(number));
     if (number == NOT_TRIED && robust_mutex_is_mine(&object->mutex))
         return MP_EDEADLK;
