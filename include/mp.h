@@ -498,8 +498,16 @@ MP_API int mp_lock_free(mp_lock *lock);
  * MP_ENAME, MP_ENOENT, MP_EKIND, MP_EACCESS. */
 MP_API int mp_lock_unlink(const char *name);
 
-/* Takes the lock, waiting for `timeout` seconds at the most. Blocks: until it is free. Errors: MP_EOWNERDEAD (the
- * caller HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK, MP_EINVAL. Python: lock.acquire(block, timeout). */
+/* Takes the lock, waiting for `timeout` seconds at the most. Blocks: until it is free. With a timeout of 0 or less it does not
+ * block, and takes the lock only if it is free and not about to be handed over, as follows.
+ * The wait is bounded: who has waited for a millisecond gets the lock before all who call after that, those who only try
+ * included. Of several who have waited so long the first to have done so comes first (of more than 64, the others wait to be
+ * among them). So from then on it waits for those before it, each as long as that one holds the lock, and for nobody twice. Who
+ * has waited for less may get it in any order: nothing is handed over, and no time is lost with that, unless somebody has
+ * waited so long. Who does not take the free lock in its turn, as it was killed or stopped or does not get a CPU, keeps the others
+ * waiting for some 5 ms (0.1 s if they have waited for long or 64 have died); then the turn is the next one's.
+ * Errors: MP_EOWNERDEAD (the caller HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK, MP_EINVAL. Python: lock.acquire(block,
+ * timeout). */
 MP_API int mp_lock_acquire(mp_lock *lock, double timeout);
 /* Gives the lock back. Errors: MP_ENOTOWNER, MP_EINVAL. Python: lock.release(). */
 MP_API int mp_lock_release(mp_lock *lock);

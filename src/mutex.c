@@ -24,15 +24,16 @@ int mutex_init(pthread_mutex_t *mutex)
     return error == 0 ? 0 : MP_ESYSTEM;
 }
 
-static int outcome(int error)
+int mutex_error(int number)
 {
-    switch (error) {
+    switch (number) {
     case 0:
         return 0;
     case EOWNERDEAD:
         return MP_EOWNERDEAD;
     case EDEADLK:
         return MP_EDEADLK;
+    case EBUSY:
     case ETIMEDOUT:
         return MP_ETIMEOUT;
     case EPERM:
@@ -118,7 +119,7 @@ int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number)
 {
     if (number == EBUSY)
         number = spin(mutex);
-    return outcome(number == EBUSY ? sleep_until_locked(mutex, deadline) : number);
+    return mutex_error(number == EBUSY ? sleep_until_locked(mutex, deadline) : number);
 }
 
 void mutex_repaired(pthread_mutex_t *mutex)
@@ -147,9 +148,4 @@ int mutex_check(const pthread_mutex_t *mutex)
     bool sound = robust_mutex_type(mutex) == robust_mutex_type(&model) && !held_by_nobody(mutex);
     pthread_mutex_destroy(&model);
     return sound ? 0 : MP_ECORRUPT;
-}
-
-int mutex_unlock_error(int number)
-{
-    return outcome(number);
 }

@@ -11,6 +11,8 @@
 #include "platform.h"
 
 int mutex_init(pthread_mutex_t *mutex);
+/* What the numbers mean that the C library's functions return; that the mutex is held by another is MP_ETIMEOUT. */
+int mutex_error(int number);
 /* When the mutex is not to be had at once, for the reason that pthread_mutex_trylock() gave. */
 int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number);
 /* 0; MP_EOWNERDEAD: taken, and the last owner died holding it (the caller repairs what it guards; a kill while it does
@@ -32,12 +34,11 @@ void mutex_repaired(pthread_mutex_t *mutex);
  * it does not exist or does not map this memory: waiting for it could last for ever. For memory that comes from elsewhere. */
 int mutex_check(const pthread_mutex_t *mutex);
 /* 0, or MP_ENOTOWNER, MP_ECORRUPT. */
-int mutex_unlock_error(int number);
 static inline int mutex_unlock(pthread_mutex_t *mutex)
 {
     int number = pthread_mutex_unlock(mutex);
 
-    return number == 0 ? 0 : mutex_unlock_error(number);
+    return number == 0 ? 0 : mutex_error(number);
 }
 
 #endif

@@ -22,6 +22,7 @@
 #include "delay.h"
 #include "heap.h"
 #include "mutex.h"
+#include "turns.h"
 
 #define OBJECT_DICT UINT64_C(0x6d705f6469637431)
 #define OBJECT_LIST UINT64_C(0x6d705f6c69737431)
@@ -94,7 +95,10 @@ struct object {
      * REF_BLOCKs (its index); word[DICT_...]. A list: root[0] REF_CELLS; word[LIST_...]. 0 while empty. Cells outside a
      * list's range are none, and so own nothing. */
     _Atomic uint64_t root[OBJECT_ROOTS];
-    _Atomic uint64_t word[7]; /* zeroed when it is made */
+    union {
+        _Atomic uint64_t word[7]; /* zeroed when it is made */
+        struct turns turns;       /* a lock's; may hold anything when it is made, see object_check.c */
+    };
     _Atomic uint64_t
         striped; /* 1: its stripes are in use, see stripes.h; changed under the mutex, and back when it is buried */
 
@@ -120,17 +124,23 @@ static inline struct heap *object_heap(const struct object *object)
 
 /* Of an object that says it is dead: whether it is of that kind when nothing is left half done. Who gave it up may have died
  * before that stood. */
-bool object_is_after_all(const struct object *object, uint64_t magic);
+__attribute__((cold)) bool object_is_after_all(const struct object *object, uint64_t magic);
 
 /* True when it is the address of a live object of that kind, as far as its own words can tell. */
 static inline bool object_is(const void *handle, uint64_t magic)
 {
     const struct object *object = handle;
 
-    if (object == NULL || ((uintptr_t)object & 15) != 0)
+    if (__builtin_expect(object == NULL || ((uintptr_t)object & 15) != 0, 0))
         return false;
     uint64_t now = atomic_load_explicit(&object->magic, memory_order_acquire);
-    return now == magic || (now == OBJECT_DEAD && object_is_after_all(object, magic));
+    return __builtin_expect(now == magic, 1) || (now == OBJECT_DEAD && object_is_after_all(object, magic));
+}
+/* The same without a call in it. False: ask object_is(). */
+static inline bool object_is_at_once(const struct object *object, uint64_t magic)
+{
+    return object != NULL && ((uintptr_t)object & 15) == 0 &&
+           atomic_load_explicit(&object->magic, memory_order_acquire) == magic;
 }
 
 /* Makes an object, all its words zero, with a handle, owned by nobody else. */

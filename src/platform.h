@@ -24,6 +24,10 @@ bool clock_deadline(double seconds, int64_t *deadline);
  * MP_ETIMEOUT. Works between processes. */
 int futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 void futex_wake(_Atomic uint32_t *word, int count);
+/* The same where not all sleep for the same reason: each says with a bit what it is woken for; a wake-up is for those who have
+ * one of the bits `who`. */
+int futex_wait_as(_Atomic uint32_t *word, uint32_t expected, int64_t deadline, uint32_t who);
+void futex_wake_some(_Atomic uint32_t *word, int count, uint32_t who);
 /* For short spins. */
 static inline void cpu_relax(void)
 {
@@ -67,10 +71,22 @@ bool child_wait(pid_t pid);
 /* False when the process of that number has begun later than `moment` (of clock_boot()), give or take a hundredth of a second.
  * True also when the system does not tell. */
 bool process_began_by(pid_t pid, int64_t moment);
-/* What a robust mutex's memory says of itself, as the C library lays it out: its type with all attributes; whether somebody
+/* What a robust mutex's memory says of itself, as the C library lays it out: the word that the kernel looks at when a thread
+ * ends, with the number of the thread that holds it in the bits of the mask; its type with all attributes; whether somebody
  * holds it whose death has not been noted, and which thread (0: nonsense). */
+#define ROBUST_THREAD UINT32_C(0x3fffffff)
+static inline uint32_t robust_mutex_word(const pthread_mutex_t *mutex)
+{
+#ifdef __GLIBC__
+    return (uint32_t)__atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
+#else
+    return (uint32_t)__atomic_load_n(&mutex->__u.__i[1], __ATOMIC_RELAXED);
+#endif
+}
 int robust_mutex_type(const pthread_mutex_t *mutex);
 bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread);
+/* Whether the calling thread holds it. */
+bool robust_mutex_is_mine(const pthread_mutex_t *mutex);
 /* Whether there is a thread of that number whose process maps the same file as this one does at `address`. True when the system
  * does not tell. */
 bool thread_shares(pid_t thread, const void *address);

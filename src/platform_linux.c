@@ -83,20 +83,30 @@ bool clock_deadline(double seconds, int64_t *deadline)
     return true;
 }
 
-int futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+int futex_wait_as(_Atomic uint32_t *word, uint32_t expected, int64_t deadline, uint32_t who)
 {
     struct timespec end = {.tv_sec = (time_t)(deadline / SECOND), .tv_nsec = (long)(deadline % SECOND)};
     struct timespec *limit = deadline == DEADLINE_NEVER ? NULL : &end;
 
     /* FUTEX_WAIT_BITSET is the one whose deadline is absolute and monotonic. */
-    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, limit, NULL, FUTEX_BITSET_MATCH_ANY) == 0)
+    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, limit, NULL, who) == 0)
         return 0;
     return errno == ETIMEDOUT ? MP_ETIMEOUT : 0;
+}
+
+int futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+    return futex_wait_as(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
 }
 
 void futex_wake(_Atomic uint32_t *word, int count)
 {
     syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+}
+
+void futex_wake_some(_Atomic uint32_t *word, int count, uint32_t who)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_BITSET, count, NULL, NULL, who);
 }
 
 /* ---- robust mutexes ---- */
@@ -110,22 +120,19 @@ int robust_mutex_type(const pthread_mutex_t *mutex)
 #endif
 }
 
-/* The word that the kernel looks at when a thread ends. */
-static uint32_t robust_word(const pthread_mutex_t *mutex)
-{
-#ifdef __GLIBC__
-    return (uint32_t)__atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
-#else
-    return (uint32_t)__atomic_load_n(&mutex->__u.__i[1], __ATOMIC_RELAXED);
-#endif
-}
-
 bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread)
 {
-    uint32_t word = robust_word(mutex);
+    uint32_t word = robust_mutex_word(mutex);
 
-    *thread = (pid_t)(word & FUTEX_TID_MASK);
+    *thread = (pid_t)(word & ROBUST_THREAD);
     return word != 0 && (word & FUTEX_OWNER_DIED) == 0;
+}
+
+bool robust_mutex_is_mine(const pthread_mutex_t *mutex)
+{
+    pid_t thread;
+
+    return robust_mutex_held(mutex, &thread) && thread == (pid_t)syscall(SYS_gettid);
 }
 
 /* A file as /proc/<n>/maps names it: the part of a line that starts with the device. */

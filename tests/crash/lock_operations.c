@@ -66,6 +66,39 @@ static void run(const struct operation *operation, const struct plan *plan, stru
     heap_killer_run(&lock_scene, operation, plan, tally);
 }
 
+/* ---- those who have waited long, and died ---- */
+
+static void leave_tickets(uint32_t served, uint32_t taken, uint64_t left)
+{
+    struct turns *turns = &((struct object *)lock)->turns;
+
+    atomic_store(&turns->served, served);
+    atomic_store(&turns->taken, taken);
+    atomic_store(&turns->left, left);
+}
+
+static void one_ticket(void)
+{
+    leave_tickets(7, 8, 0);
+}
+
+/* One who is dead, one who waits no longer, one who is dead. */
+static void three_tickets(void)
+{
+    leave_tickets(UINT32_MAX - 1, 1, UINT64_C(1) << 63);
+}
+
+/* To pass so many over takes its time. */
+static void many_tickets(void)
+{
+    leave_tickets(20, 60, 0);
+}
+
+static void tickets_that_cannot_be(void)
+{
+    leave_tickets(9, 7, UINT64_MAX);
+}
+
 /* ---- operations ---- */
 
 static void acquire(void)
@@ -81,6 +114,15 @@ static void acquire_in_time(void)
 static void try(void)
 {
     must(mp_lock_acquire(lock, 0));
+}
+
+/* Long enough for a ticket, too short for its turn. */
+static void give_ticket_up(void)
+{
+    int error = mp_lock_acquire(lock, 0.02);
+
+    if (error != MP_ETIMEOUT)
+        must(error);
 }
 
 static void release(void)
@@ -117,10 +159,19 @@ static void make_and_free(void)
 }
 
 static const struct operation operations[] = {
-    {"lock.acquire", NULL, acquire, NULL, NULL}, {"lock.acquire_in_time", NULL, acquire_in_time, NULL, NULL},
-    {"lock.try", NULL, try, NULL, NULL},         {"lock.acquire_and_release", NULL, release, acquire, NULL},
-    {"lock.with", NULL, with, acquire, NULL},    {"lock.make", NULL, make, acquire, NULL},
-    {"lock.free", NULL, free_it, acquire, NULL}, {"lock.make_and_free", NULL, make_and_free, acquire, NULL},
+    {"lock.acquire", NULL, acquire, NULL, NULL},
+    {"lock.acquire_in_time", NULL, acquire_in_time, NULL, NULL},
+    {"lock.try", NULL, try, NULL, NULL},
+    {"lock.acquire_and_release", NULL, release, acquire, NULL},
+    {"lock.with", NULL, with, acquire, NULL},
+    {"lock.make", NULL, make, acquire, NULL},
+    {"lock.free", NULL, free_it, acquire, NULL},
+    {"lock.make_and_free", NULL, make_and_free, acquire, NULL},
+    {"lock.acquire_in_turn", one_ticket, acquire, NULL, NULL},
+    {"lock.acquire_in_later_turn", three_tickets, release, acquire, NULL},
+    {"lock.acquire_out_of_nonsense", tickets_that_cannot_be, release, acquire, NULL},
+    {"lock.give_ticket_up", many_tickets, give_ticket_up, acquire, NULL},
+    {"lock.free_in_turn", one_ticket, free_it, acquire, NULL},
 };
 
 const struct family lock_family = {operations, sizeof operations / sizeof *operations, run};
