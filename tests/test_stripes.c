@@ -115,16 +115,8 @@ static int put_a(void *arg)
 /* Whether that one sleeps: for the stripe, as it has nothing else to wait for. */
 static bool the_other_sleeps(void *arg)
 {
-    char path[64], state = 0;
-
     (void)arg;
-    snprintf(path, sizeof path, "/proc/%d/stat", *about_to_put);
-    FILE *file = *about_to_put == 0 ? NULL : fopen(path, "r");
-    if (file == NULL)
-        return false;
-    bool read = fscanf(file, "%*d (%*[^)]) %c", &state) == 1;
-    fclose(file);
-    return read && state == 'S';
+    return *about_to_put != 0 && process_sleeps(*about_to_put);
 }
 
 /* Somebody has found an entry and waits for its stripe, and the entry goes. */
