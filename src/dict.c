@@ -264,16 +264,34 @@ static __attribute__((noinline)) int set_short(mp_dict *dict, const char *text, 
     return error != 0 ? error : set(dict, &key, &value);
 }
 
+/* The value made of its words no sooner than here, so that the usual case does without. */
+static __attribute__((noinline)) int set_plain_short(mp_dict *dict, const char *text, mp_type type, uint64_t body)
+{
+    mp_value value;
+
+    cell_number((uint64_t)type, body, &value);
+    return set_short(dict, text, value);
+}
+
+static __attribute__((noinline)) int set_plain_looked(struct object *dict, const struct key *key,
+                                                      const struct look *look, mp_type type, uint64_t body)
+{
+    mp_value value;
+
+    cell_number((uint64_t)type, body, &value);
+    return set_looked(dict, key, look, &value);
+}
+
 /* A value that is one word, and nothing else, often takes the place of one of its kind. Short, as get_words_at_once() is. */
 static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, const char *text, mp_type type,
-                                                           uint64_t body, mp_value value)
+                                                           uint64_t body)
 {
     if (!object_is(handle, OBJECT_DICT) || text == NULL)
         return MP_EINVAL;
     struct object *dict = dict_object(handle);
     size_t size = strlen(text);
     if (size > KEY_INLINE)
-        return set_short(handle, text, value);
+        return set_plain_short(handle, text, type, body);
     struct key key;
     key_prepare_short(object_heap(dict), MP_STR, text, size, &key);
     struct look look = dict_look_short(dict, &key);
@@ -283,10 +301,10 @@ static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, cons
         struct key key_seen = key;
         struct look look_seen = look;
 
-        return set_looked(dict, &key_seen, &look_seen, &value);
+        return set_plain_looked(dict, &key_seen, &look_seen, type, body);
     }
     atomic_store_explicit(&look.entry->value.body, body, memory_order_release);
-    dict_unlock_plain(dict, guard);
+    stripes_unguard(dict, guard);
     return 0;
 }
 
@@ -297,12 +315,12 @@ int mp_dict_set_none(mp_dict *dict, const char *key)
 
 int mp_dict_set_bool(mp_dict *dict, const char *key, bool value)
 {
-    return set_plain(dict, key, MP_BOOL, value, (mp_value){.type = MP_BOOL, .as.boolean = value});
+    return set_plain(dict, key, MP_BOOL, value);
 }
 
 int mp_dict_set_int(mp_dict *dict, const char *key, int64_t value)
 {
-    return set_plain(dict, key, MP_INT, (uint64_t)value, (mp_value){.type = MP_INT, .as.integer = value});
+    return set_plain(dict, key, MP_INT, (uint64_t)value);
 }
 
 int mp_dict_set_float(mp_dict *dict, const char *key, double value)
@@ -310,7 +328,7 @@ int mp_dict_set_float(mp_dict *dict, const char *key, double value)
     uint64_t body;
 
     memcpy(&body, &value, sizeof body);
-    return set_plain(dict, key, MP_FLOAT, body, (mp_value){.type = MP_FLOAT, .as.real = value});
+    return set_plain(dict, key, MP_FLOAT, body);
 }
 
 int mp_dict_set_str(mp_dict *dict, const char *key, const char *text)

@@ -76,7 +76,7 @@ int mp_dict_add_int(mp_dict *handle, const char *text, int64_t delta, int64_t *n
     bool over = __builtin_add_overflow((int64_t)dict_get(&look.entry->value.body), delta, &sum);
     if (!over)
         atomic_store_explicit(&look.entry->value.body, (uint64_t)sum, memory_order_release);
-    dict_unlock_plain(dict, guard);
+    stripes_unguard(dict, guard);
     if (!over && now != NULL)
         *now = sum;
     return over ? MP_EOVERFLOW : 0;

@@ -81,31 +81,9 @@ int dict_lock_and_find(struct object *dict, const struct key *key, const struct 
 static inline __attribute__((always_inline)) pthread_mutex_t *dict_lock_plain(struct object *dict, uint64_t hash,
                                                                               const struct look *look, uint64_t head)
 {
-    uint64_t striped = atomic_load_explicit(&dict->striped, memory_order_acquire);
-
-    if (look->entry == NULL || !object_read_valid(dict, look->version))
+    if (look->entry == NULL)
         return NULL;
-    pthread_mutex_t *guard = striped ? stripe_of(dict, hash) : &dict->mutex;
-    int number = pthread_mutex_trylock(guard);
-    if (number != 0 &&
-        (striped ? stripe_lock_later(guard, number) : object_lock_alone_later(dict, OBJECT_DICT, number)) != 0)
-        return NULL;
-    /* Whoever takes the entry away, or moves it, needs what we hold: it is there, and stays, if nothing has changed since it
-     * was seen. */
-    if (object_read_valid(dict, look->version) && dict_get(&look->entry->value.head) == head &&
-        dict_get(&dict->striped) == striped && dict_get(&dict->magic) == OBJECT_DICT)
-        return guard;
-    mutex_unlock(guard);
-    return NULL;
-}
-
-static inline void dict_unlock_plain(struct object *dict, pthread_mutex_t *guard)
-{
-    struct heap *heap = object_heap(dict);
-
-    mutex_unlock(guard);
-    if (dict_get(&heap->dead) != 0)
-        object_bury_dead(heap);
+    return stripes_guard(dict, OBJECT_DICT, look->version, hash, &look->entry->value.head, head);
 }
 
 #endif

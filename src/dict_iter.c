@@ -65,17 +65,12 @@ static void drop_batch(mp_dict_iter *iter)
 
 /* ---- copying ---- */
 
-static bool is_long_string(uint64_t head)
-{
-    return (head & CELL_OWNS) && ((head & CELL_TYPE) == MP_STR || (head & CELL_TYPE) == MP_BYTES);
-}
-
 static int copy_string(const struct heap *heap, uint64_t head, uint64_t body, char **copy)
 {
     mp_value value;
-    int error = is_long_string(head) ? cell_read(heap, head, body, &value) : 0;
+    int error = cell_has_block(head) ? cell_read(heap, head, body, &value) : 0;
 
-    *copy = error == 0 && is_long_string(head) ? value.owned : NULL;
+    *copy = error == 0 && cell_has_block(head) ? value.owned : NULL;
     return error;
 }
 
@@ -292,10 +287,7 @@ int mp_dict_next(mp_dict_iter *iter, mp_value *key, mp_value *value)
     key->size = item->key_head >> CELL_LENGTH_SHIFT;
     key->as.bytes = item->key;
     key->owned = NULL;
-    value->type = MP_INT;
-    value->size = 0;
-    value->as.integer = (int64_t)item->body;
-    value->owned = NULL;
+    cell_int(item->body, value);
     return 0;
 }
 

@@ -1,10 +1,10 @@
-/* Lists: reading, changing, and whole lists. How cells lie in memory is in list_array.h. */
+/* Lists: reading and changing one element. How cells lie in memory is in list_array.h. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "list_array.h"
-#include "snapshot.h"
 
+/* A reader that has lost so often takes the mutex: somebody keeps writing, or died or was stopped while writing. */
 #define READ_TRIES 64
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -18,24 +18,24 @@ struct words {
     uint64_t head, body;
 };
 
+/* Takes out of a cell's words what is wanted. May be called more than once; what it returns and stores counts if the version
+ * has not changed. */
 typedef int reader(const struct heap *heap, const struct words *words, void *out);
 
 static int read_at(const struct object *list, int64_t index, reader *read, void *out)
 {
-    const struct heap *heap = object_heap(list);
-    uint64_t at, end = get(&heap->size), array = get(&list->root[0]) & ~REF_MASK, start = get(&list->word[LIST_START]);
+    struct cell *cell;
+    int error = list_find(list, index, &cell);
 
-    if (!list_find_index(index, list_length_of(list), &at))
-        return MP_EINDEX;
-    if (start > LIST_LARGEST || at > LIST_LARGEST || array == 0 ||
-        array + 16 + (start + at + 1) * sizeof(struct cell) > end)
-        return MP_ECORRUPT;
-    struct cell *cell = &list_cells(heap, array)[start + at];
+    if (error != 0)
+        return error;
     struct words words = {get(&cell->head), get(&cell->body)};
-    return read(heap, &words, out);
+    return read(object_heap(list), &words, out);
 }
 
-static int read_index(mp_list *handle, int64_t index, reader *read, void *out, void (*discard)(void *out))
+/* `discard`, when given, undoes a read that turned out not to count. */
+static __attribute__((noinline)) int read_index(mp_list *handle, int64_t index, reader *read, void *out,
+                                                void (*discard)(void *out))
 {
     struct object *list = list_object(handle);
 
@@ -52,7 +52,7 @@ static int read_index(mp_list *handle, int64_t index, reader *read, void *out, v
         if (error == 0 && discard != NULL)
             discard(out);
     }
-    int error = object_lock(list, OBJECT_LIST);
+    int error = object_lock_alone(list, OBJECT_LIST);
     if (error != 0)
         return error;
     error = read_at(list, index, read, out);
@@ -67,6 +67,40 @@ static int read_words(const struct heap *heap, const struct words *words, void *
     return 0;
 }
 
+/* What nearly always happens: nobody changes the list. False: something else did. Short, and without a call, as is what dict.c
+ * does at once. */
+static inline __attribute__((always_inline)) bool get_at_once(const struct object *list, int64_t index,
+                                                              struct words *words, int *error)
+{
+    struct cell *cell;
+    uint64_t version;
+
+    if (!object_read_begin(list, &version))
+        return false;
+    *error = list_find(list, index, &cell);
+    if (*error == 0) {
+        words->head = get(&cell->head);
+        words->body = get(&cell->body);
+    }
+    return object_read_valid(list, version); /* who frees a list changes its version, too, before its content goes */
+}
+
+/* The two words of an element. */
+static inline __attribute__((always_inline)) int get_words(mp_list *list, int64_t index, struct words *words)
+{
+    struct words slow;
+    int error;
+
+    if (!object_is(list, OBJECT_LIST))
+        return MP_EINVAL;
+    if (get_at_once(list_object(list), index, words, &error))
+        return error;
+    error = read_index(list, index, read_words, &slow, NULL);
+    if (error == 0)
+        *words = slow;
+    return error;
+}
+
 static int read_value(const struct heap *heap, const struct words *words, void *out)
 {
     return cell_read(heap, words->head, words->body, out);
@@ -77,18 +111,23 @@ static void discard_value(void *out)
     mp_value_free(out);
 }
 
-static int get_words(mp_list *list, int64_t index, mp_type type, const void *out, struct words *words)
-{
-    int error = out == NULL ? MP_EINVAL : read_index(list, index, read_words, words, NULL);
-
-    return error == 0 && (words->head & CELL_TYPE) != type ? MP_ETYPE : error;
-}
-
 int mp_list_get(mp_list *list, int64_t index, mp_value *value)
 {
+    struct words words;
     mp_value found;
-    int error = value == NULL ? MP_EINVAL : read_index(list, index, read_value, &found, discard_value);
+    int error = value == NULL ? MP_EINVAL : get_words(list, index, &words);
 
+    if (error != 0)
+        return error;
+    if (words.head == MP_INT) {
+        cell_int(words.body, value);
+        return 0;
+    }
+    /* The words alone, or there is more to read, which must belong to them. */
+    if (!cell_has_block(words.head))
+        error = cell_read(object_heap(list_object(list)), words.head, words.body, &found);
+    else
+        error = read_index(list, index, read_value, &found, discard_value);
     if (error == 0)
         *value = found;
     return error;
@@ -97,8 +136,10 @@ int mp_list_get(mp_list *list, int64_t index, mp_value *value)
 int mp_list_get_bool(mp_list *list, int64_t index, bool *value)
 {
     struct words words;
-    int error = get_words(list, index, MP_BOOL, value, &words);
+    int error = value == NULL ? MP_EINVAL : get_words(list, index, &words);
 
+    if (error == 0 && (words.head & CELL_TYPE) != MP_BOOL)
+        error = MP_ETYPE;
     if (error == 0)
         *value = words.body != 0;
     return error;
@@ -107,8 +148,10 @@ int mp_list_get_bool(mp_list *list, int64_t index, bool *value)
 int mp_list_get_int(mp_list *list, int64_t index, int64_t *value)
 {
     struct words words;
-    int error = get_words(list, index, MP_INT, value, &words);
+    int error = value == NULL ? MP_EINVAL : get_words(list, index, &words);
 
+    if (error == 0 && (words.head & CELL_TYPE) != MP_INT)
+        error = MP_ETYPE;
     if (error == 0)
         *value = (int64_t)words.body;
     return error;
@@ -117,14 +160,16 @@ int mp_list_get_int(mp_list *list, int64_t index, int64_t *value)
 int mp_list_get_float(mp_list *list, int64_t index, double *value)
 {
     struct words words;
-    int error = get_words(list, index, MP_FLOAT, value, &words);
+    int error = value == NULL ? MP_EINVAL : get_words(list, index, &words);
 
-    if (error == 0)
-        memcpy(value, &words.body, sizeof *value);
-    else if (error == MP_ETYPE && (words.head & CELL_TYPE) == MP_INT)
-        *value = (double)(int64_t)words.body;
-    else
+    if (error != 0)
         return error;
+    if ((words.head & CELL_TYPE) == MP_INT)
+        *value = (double)(int64_t)words.body;
+    else if ((words.head & CELL_TYPE) == MP_FLOAT)
+        memcpy(value, &words.body, sizeof *value);
+    else
+        return MP_ETYPE;
     return 0;
 }
 
@@ -148,9 +193,15 @@ static int read_bytes(const struct heap *heap, const struct words *words, void *
 
 static int get_bytes(mp_list *list, int64_t index, struct bytes_wanted *wanted, size_t *length)
 {
+    struct words words;
+
     if (wanted->buffer == NULL && wanted->size > 0)
         return MP_EINVAL;
-    int error = read_index(list, index, read_bytes, wanted, NULL);
+    int error = get_words(list, index, &words);
+    if (error == 0 && !cell_has_block(words.head))
+        error = read_bytes(object_heap(list_object(list)), &words, wanted);
+    else if (error == 0)
+        error = read_index(list, index, read_bytes, wanted, NULL);
     if (length != NULL && (error == 0 || error == MP_ETOOSMALL))
         *length = wanted->length;
     return error;
@@ -173,24 +224,26 @@ int mp_list_get_bytes(mp_list *list, int64_t index, void *buffer, size_t size, s
     return get_bytes(list, index, &wanted, length);
 }
 
-int mp_list_get_dict(mp_list *list, int64_t index, mp_dict **value)
+static int get_container(mp_list *list, int64_t index, mp_type type, void **container)
 {
     struct words words;
-    int error = get_words(list, index, MP_DICT, value, &words);
+    int error = get_words(list, index, &words);
 
+    if (error == 0 && (words.head & CELL_TYPE) != type)
+        error = MP_ETYPE;
     if (error == 0)
-        *value = heap_at(object_heap(list_object(list)), words.body & ~REF_MASK);
+        *container = heap_at(object_heap(list_object(list)), words.body & ~REF_MASK);
     return error;
+}
+
+int mp_list_get_dict(mp_list *list, int64_t index, mp_dict **value)
+{
+    return value == NULL ? MP_EINVAL : get_container(list, index, MP_DICT, (void **)value);
 }
 
 int mp_list_get_list(mp_list *list, int64_t index, mp_list **value)
 {
-    struct words words;
-    int error = get_words(list, index, MP_LIST, value, &words);
-
-    if (error == 0)
-        *value = heap_at(object_heap(list_object(list)), words.body & ~REF_MASK);
-    return error;
+    return value == NULL ? MP_EINVAL : get_container(list, index, MP_LIST, (void **)value);
 }
 
 int mp_list_length(mp_list *list, size_t *length)
@@ -215,9 +268,11 @@ static int add_at(struct object *list, uint64_t position, uint64_t start, const 
     object_begin(list);
     object_set(list, &cell->head, head);
     object_set(list, &cell->body, body);
-    object_set(list, &list->word[LIST_START], start);
+    if (start != get(&list->word[LIST_START]))
+        object_set(list, &list->word[LIST_START], start);
     object_set(list, &list->word[LIST_LENGTH], list_length_of(list) + 1);
-    object_set(list, &list->pending[0], 0);
+    if (head & CELL_OWNS)
+        object_set(list, &list->pending[0], 0);
     object_commit(list);
     return 0;
 }
@@ -232,7 +287,7 @@ static int append_one(struct object *list, const mp_value *value)
 
 int mp_list_append(mp_list *list, mp_value value)
 {
-    int error = list_lock(list, &value);
+    int error = list_lock_alone(list, &value);
 
     if (error != 0)
         return error;
@@ -281,6 +336,9 @@ int mp_list_append_list(mp_list *list, mp_list *value)
     return mp_list_append(list, mp_list_value(value));
 }
 
+/* ---- putting another in the place of one ---- */
+
+/* Under the mutex and the cell's stripe. */
 static int replace(struct object *list, struct cell *cell, const mp_value *value)
 {
     uint64_t head, body, old_head = get(&cell->head);
@@ -303,80 +361,188 @@ static int replace(struct object *list, struct cell *cell, const mp_value *value
     return 0;
 }
 
-int mp_list_set(mp_list *handle, int64_t index, mp_value value)
+/* Takes the mutex of a list that `value`, when given, may be stored in, and the stripe of the cell that an index leads to. */
+static int lock_cell(mp_list *handle, int64_t index, const mp_value *value, struct cell **cell)
 {
     struct object *list = list_object(handle);
-    uint64_t at;
-    int error = list_lock(handle, &value);
+    int error = list_lock_alone(handle, value);
 
     if (error != 0)
         return error;
-    error = list_find_index(index, list_length_of(list), &at) ? replace(list, list_cell(list, at), &value) : MP_EINDEX;
-    object_unlock(list);
+    error = list_find(list, index, cell);
+    if (error == 0)
+        error = stripes_hold_one(list, list_stripe(list, *cell));
+    if (error != 0)
+        object_unlock(list);
     return error;
+}
+
+/* Takes what guards the cell that an index leads to while its body is replaced, where its head is `head`: its stripe, or the mutex
+ * of a list that has none. NULL: something else is the case, and nothing is held. */
+static inline __attribute__((always_inline)) pthread_mutex_t *guard_plain(struct object *list, int64_t index,
+                                                                          uint64_t head, struct cell **cell)
+{
+    uint64_t version;
+
+    if (index < 0 || !object_read_begin(list, &version) || list_find(list, index, cell) != 0)
+        return NULL;
+    return stripes_guard(list, OBJECT_LIST, version, list_stripe(list, *cell), &(*cell)->head, head);
+}
+
+static __attribute__((noinline)) int set_slowly(mp_list *list, int64_t index, mp_value value)
+{
+    struct cell *cell;
+    int error = lock_cell(list, index, &value, &cell);
+
+    if (error != 0)
+        return error;
+    error = replace(list_object(list), cell, &value);
+    object_unlock(list_object(list));
+    return error;
+}
+
+/* Made of its words no sooner than here, so that the usual case does without. */
+static __attribute__((noinline)) int set_plain_slowly(mp_list *list, int64_t index, mp_type type, uint64_t body)
+{
+    mp_value value;
+
+    cell_number((uint64_t)type, body, &value);
+    return set_slowly(list, index, value);
+}
+
+/* A value that is one word, and nothing else, often takes the place of one of its kind. */
+static inline __attribute__((always_inline)) int set_plain(mp_list *handle, int64_t index, mp_type type, uint64_t body)
+{
+    struct object *list = list_object(handle);
+    struct cell *cell;
+
+    if (!object_is(list, OBJECT_LIST))
+        return MP_EINVAL;
+    pthread_mutex_t *guard = guard_plain(list, index, (uint64_t)type, &cell);
+    if (guard == NULL)
+        return set_plain_slowly(handle, index, type, body);
+    atomic_store_explicit(&cell->body, body, memory_order_release);
+    stripes_unguard(list, guard);
+    return 0;
+}
+
+int mp_list_set(mp_list *list, int64_t index, mp_value value)
+{
+    uint64_t head, body;
+
+    if (cell_plain(&value, &head, &body))
+        return set_plain(list, index, value.type, body);
+    return set_slowly(list, index, value);
 }
 
 int mp_list_set_int(mp_list *list, int64_t index, int64_t value)
 {
-    return mp_list_set(list, index, mp_int(value));
+    return set_plain(list, index, MP_INT, (uint64_t)value);
 }
 
 int mp_list_set_float(mp_list *list, int64_t index, double value)
 {
-    return mp_list_set(list, index, mp_float(value));
+    uint64_t body;
+
+    memcpy(&body, &value, sizeof body);
+    return set_plain(list, index, MP_FLOAT, body);
 }
 
 int mp_list_set_str(mp_list *list, int64_t index, const char *text)
 {
-    return mp_list_set(list, index, mp_str(text));
+    return set_slowly(list, index, mp_str(text));
 }
 
-static int add_to(struct object *list, int64_t index, int64_t delta, int64_t *sum)
+/* What guards the cell is held. */
+static inline int add_to(struct cell *cell, int64_t delta, int64_t *sum)
 {
-    uint64_t at;
-
-    if (!list_find_index(index, list_length_of(list), &at))
-        return MP_EINDEX;
-    struct cell *cell = list_cell(list, at);
-    if (get(&cell->head) != MP_INT)
-        return MP_ETYPE;
     if (__builtin_add_overflow((int64_t)get(&cell->body), delta, sum))
         return MP_EOVERFLOW;
     atomic_store_explicit(&cell->body, (uint64_t)*sum, memory_order_release);
     return 0;
 }
 
-int mp_list_add_int(mp_list *handle, int64_t index, int64_t delta, int64_t *now)
+static __attribute__((noinline)) int add_slowly(mp_list *list, int64_t index, int64_t delta, int64_t *now)
 {
+    struct cell *cell;
     int64_t sum;
-    int error = list_lock(handle, NULL);
+    int error = lock_cell(list, index, NULL, &cell);
 
     if (error != 0)
         return error;
-    error = add_to(list_object(handle), index, delta, &sum);
-    object_unlock(list_object(handle));
+    error = get(&cell->head) == MP_INT ? add_to(cell, delta, &sum) : MP_ETYPE;
+    object_unlock(list_object(list));
     if (error == 0 && now != NULL)
         *now = sum;
     return error;
 }
 
-int mp_list_compare_and_swap(mp_list *handle, int64_t index, mp_value expected, mp_value desired)
+int mp_list_add_int(mp_list *handle, int64_t index, int64_t delta, int64_t *now)
 {
     struct object *list = list_object(handle);
-    uint64_t at;
-    int error = list_lock(handle, &desired);
+    struct cell *cell;
+    int64_t sum;
+
+    if (!object_is(list, OBJECT_LIST))
+        return MP_EINVAL;
+    pthread_mutex_t *guard = guard_plain(list, index, MP_INT, &cell);
+    if (guard == NULL)
+        return add_slowly(handle, index, delta, now);
+    int error = add_to(cell, delta, &sum);
+    stripes_unguard(list, guard);
+    if (error == 0 && now != NULL)
+        *now = sum;
+    return error;
+}
+
+static int swap_slowly(mp_list *handle, int64_t index, const mp_value *expected, const mp_value *desired)
+{
+    struct object *list = list_object(handle);
+    struct cell *cell;
+    int error = lock_cell(handle, index, desired, &cell);
 
     if (error != 0)
         return error;
-    error = value_check(object_heap(list), &expected);
-    if (error == 0 && !list_find_index(index, list_length_of(list), &at))
-        error = MP_EINDEX;
-    if (error == 0) {
-        mp_value now = cell_view(object_heap(list), list_cell(list, at));
-        error = value_same(&now, &expected) ? replace(list, list_cell(list, at), &desired) : MP_ECHANGED;
-    }
+    mp_value now = cell_view(object_heap(list), cell);
+    error = value_same(&now, expected) ? replace(list, cell, desired) : MP_ECHANGED;
     object_unlock(list);
     return error;
+}
+
+/* Whether a stored number, bool or none equals a value. */
+static bool plain_equals(uint64_t head, uint64_t body, const mp_value *value)
+{
+    mp_value stored;
+
+    if (head == MP_INT && value->type == MP_INT)
+        return body == (uint64_t)value->as.integer;
+    cell_number(head, body, &stored);
+    return value_same(&stored, value);
+}
+
+int mp_list_compare_and_swap(mp_list *handle, int64_t index, mp_value expected, mp_value desired)
+{
+    struct object *list = list_object(handle);
+    uint64_t head, body;
+    struct cell *cell;
+    pthread_mutex_t *guard = NULL;
+
+    if (!object_is(list, OBJECT_LIST))
+        return MP_EINVAL;
+    int error = value_check(object_heap(list), &desired);
+    if (error == 0)
+        error = value_check(object_heap(list), &expected);
+    if (error != 0)
+        return error;
+    if (cell_plain(&desired, &head, &body))
+        guard = guard_plain(list, index, head, &cell);
+    if (guard == NULL)
+        return swap_slowly(handle, index, &expected, &desired);
+    bool same = plain_equals(head, get(&cell->body), &expected);
+    if (same)
+        atomic_store_explicit(&cell->body, body, memory_order_release);
+    stripes_unguard(list, guard);
+    return same ? 0 : MP_ECHANGED;
 }
 
 /* ---- inserting and removing ---- */
@@ -522,127 +688,4 @@ int mp_list_clear(mp_list *handle)
 int mp_list_free(mp_list *list)
 {
     return list == NULL ? 0 : object_free(list_object(list), OBJECT_LIST);
-}
-
-/* ---- whole lists ---- */
-
-int mp_list_copy(mp_list *list, mp_list **copy)
-{
-    return mp_list_slice(list, MP_BEGIN, MP_END, 1, copy);
-}
-
-int mp_list_extend(mp_list *handle, mp_list *other)
-{
-    struct object *list = list_object(handle);
-    struct snapshot items;
-
-    if (!object_is(list, OBJECT_LIST))
-        return MP_EINVAL;
-    int error = snapshot_take(list_object(other), OBJECT_LIST, &items);
-    if (error != 0)
-        return error;
-    error = object_lock(list, OBJECT_LIST);
-    if (error == 0) {
-        error = list_append_many(list, &items.item[0].value, sizeof items.item[0], items.count);
-        object_unlock(list);
-    }
-    snapshot_free(&items);
-    return error;
-}
-
-int mp_list_extend_values(mp_list *list, const mp_value *values, size_t count)
-{
-    if (values == NULL && count > 0)
-        return MP_EINVAL;
-    if (count > SIZE_MAX / sizeof *values)
-        return MP_EOVERFLOW;
-    int error = list_lock(list, NULL);
-    if (error != 0)
-        return error;
-    error = list_append_many(list_object(list), values, sizeof *values, count);
-    object_unlock(list_object(list));
-    return error;
-}
-
-int mp_list_reverse(mp_list *handle)
-{
-    struct object *list = list_object(handle);
-    struct list_order order;
-    int error = list_lock(handle, NULL);
-
-    if (error != 0)
-        return error;
-    error = list_order_new(&order, list_length_of(list));
-    if (error == 0) {
-        for (uint64_t i = list_length_of(list); i > 0; i--)
-            order.from[order.count++] = i - 1;
-        error = list_rebuild(list, &order);
-    }
-    object_unlock(list);
-    return error;
-}
-
-/* The list's own values, and behind them the other's: one new list, which is nobody's until it is whole. */
-static int concat(struct object *list, const struct snapshot *others, mp_list **sum)
-{
-    uint64_t length = list_length_of(list);
-    mp_value *values = malloc((length + others->count + 1) * sizeof *values);
-
-    if (values == NULL)
-        return MP_ENOMEM;
-    for (uint64_t i = 0; i < length; i++)
-        values[i] = cell_view(object_heap(list), list_cell(list, i));
-    for (size_t i = 0; i < others->count; i++)
-        values[length + i] = others->item[i].value;
-    int error = list_derive(list, values, sizeof *values, length + others->count, sum);
-    free(values);
-    return error;
-}
-
-int mp_list_concat(mp_list *a, mp_list *b, mp_list **sum)
-{
-    struct snapshot others;
-
-    if (sum == NULL || !object_is(a, OBJECT_LIST))
-        return MP_EINVAL;
-    int error = snapshot_take(list_object(b), OBJECT_LIST, &others);
-    if (error != 0)
-        return error;
-    error = list_lock(a, NULL);
-    if (error == 0) {
-        error = concat(list_object(a), &others, sum);
-        object_unlock(list_object(a));
-    }
-    snapshot_free(&others);
-    return error;
-}
-
-static int repeat(struct object *list, uint64_t times, mp_list **product)
-{
-    uint64_t length = list_length_of(list), count;
-
-    if (__builtin_mul_overflow(length, times, &count))
-        return MP_EOVERFLOW;
-    /* What the heap can never hold is not even gathered in private memory. */
-    if (count > object_heap(list)->limit / sizeof(struct cell))
-        return MP_ENOMEM;
-    mp_value *values = malloc((count + 1) * sizeof *values);
-    if (values == NULL)
-        return MP_ENOMEM;
-    for (uint64_t i = 0; i < count; i++)
-        values[i] = cell_view(object_heap(list), list_cell(list, i % length));
-    int error = list_derive(list, values, sizeof *values, count, product);
-    free(values);
-    return error;
-}
-
-int mp_list_repeat(mp_list *handle, int64_t times, mp_list **product)
-{
-    int error = product == NULL ? MP_EINVAL : list_lock(handle, NULL);
-
-    if (error != 0)
-        return error;
-    error = repeat(list_object(handle), times > 0 ? (uint64_t)times : 0, product);
-    object_unlock(list_object(handle));
-    return error;
 }

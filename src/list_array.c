@@ -43,8 +43,10 @@ static int set_capacity(struct object *list, uint64_t wanted)
 {
     struct heap *heap = object_heap(list);
     uint64_t old = get(&list->root[0]);
-    int error = new_cells(heap, wanted, &list->pending[1]);
+    int error = stripes_hold_all(list); /* nobody may change what has been copied */
 
+    if (error == 0)
+        error = new_cells(heap, wanted, &list->pending[1]);
     if (error != 0)
         return error;
     uint64_t new = get(&list->pending[1]);
@@ -250,13 +252,24 @@ int list_derive(struct object *list, const mp_value *values, size_t stride, size
     return 0;
 }
 
-/* Locks a list that `value` may be stored in. */
+/* A list that `value` may be stored in: 0, MP_EINVAL, MP_EFOREIGN. */
+static int check(mp_list *handle, const mp_value *value)
+{
+    if (!object_is(handle, OBJECT_LIST))
+        return MP_EINVAL;
+    return value != NULL ? value_check(object_heap(list_object(handle)), value) : 0;
+}
+
 int list_lock(mp_list *handle, const mp_value *value)
 {
-    struct object *list = list_object(handle);
+    int error = check(handle, value);
 
-    if (!object_is(list, OBJECT_LIST))
-        return MP_EINVAL;
-    int error = value != NULL ? value_check(object_heap(list), value) : 0;
-    return error != 0 ? error : object_lock(list, OBJECT_LIST);
+    return error != 0 ? error : object_lock(list_object(handle), OBJECT_LIST);
+}
+
+int list_lock_alone(mp_list *handle, const mp_value *value)
+{
+    int error = check(handle, value);
+
+    return error != 0 ? error : object_lock_alone(list_object(handle), OBJECT_LIST);
 }

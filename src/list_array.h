@@ -4,6 +4,12 @@
  * A list is one array of cells (root[0], REF_CELLS), of which word[LIST_LENGTH] from word[LIST_START] on are in use; so both ends
  * are cheap. Cells outside that range are none. Reading takes no mutex (object.h).
  *
+ * A cell's body that takes the place of another, under the same head, is one word, stored at once, and readers need not even
+ * notice: for that the cell's stripe is enough, where the list has stripes (stripes.h). Cells of one cache line share a stripe.
+ * A cell that an index leads to must stay that one for as long as its stripe is held: so who changes which cell any index leads
+ * to, at either end or by moving cells, holds all stripes. But who only appends holds none, as indices lead where they led;
+ * negative ones do not, which count from the end: for those the mutex is taken.
+ *
  * Appending, setting and popping at the ends change a few words under the undo log. Everything else builds a new array aside
  * (list_rebuild()): the new order of cells is worked out in private memory, new values are staged in a block of their own, and one
  * change of a few words makes the new array the list's. Which of the old array, the staging block and the block of removed cells
@@ -15,7 +21,7 @@
 
 #include <mp.h>
 
-#include "object.h"
+#include "stripes.h"
 #include "value.h"
 
 #define LIST_LARGEST (UINT64_C(1) << 36)
@@ -49,18 +55,43 @@ static inline struct cell *list_cell(const struct object *list, uint64_t index)
 /* Where a user's index leads: negative ones count from the end. False: nowhere. */
 static inline bool list_find_index(int64_t index, uint64_t length, uint64_t *at)
 {
-    if (index < 0)
-        index += (int64_t)length;
-    *at = (uint64_t)index;
-    return index >= 0 && (uint64_t)index < length;
+    *at = (uint64_t)index + (index < 0 ? length : 0);
+    return *at < length;
 }
 
-/* Takes the mutex of a list that `value`, when given, may be stored in. */
+/* The cell that an index leads to. May be called without the mutex: then what it says counts if the version was even before and is
+ * the same afterwards, and whatever the words were, the cell lies in the heap. 0, MP_EINDEX, MP_ECORRUPT. */
+static inline __attribute__((always_inline)) int list_find(const struct object *list, int64_t index, struct cell **cell)
+{
+    const struct heap *heap = object_heap(list);
+    uint64_t array = list_get(&list->root[0]) & ~REF_MASK, start = list_get(&list->word[LIST_START]), at;
+
+    if (!list_find_index(index, list_length_of(list), &at))
+        return MP_EINDEX;
+    uint64_t place = array + 16 + (start + at) * sizeof(struct cell);
+    if (place > list_get(&heap->size) - sizeof(struct cell))
+        return MP_ECORRUPT;
+    *cell = heap_at(heap, place);
+    return 0;
+}
+
+/* What stands for a key's hash where it is a list's cell that has a stripe. The first cache lines have one each. Further on 16 lines
+ * share one, so that who goes through a part of a long list takes one again that it has just had, and which one it is is mixed, as
+ * elements that are much used may lie a power of two apart. */
+static inline uint64_t list_stripe(const struct object *list, const struct cell *cell)
+{
+    uint64_t array = list_get(&list->root[0]), line = heap_offset(object_heap(list), cell) / 64 - array / 64;
+
+    return line < 16 ? line << 60 : line / 16 * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+/* Takes the mutex of a list that `value`, when given, may be stored in, and its stripes; the mutex alone. */
 int list_lock(mp_list *handle, const mp_value *value);
+int list_lock_alone(mp_list *handle, const mp_value *value);
 
-/* All of these are called under the list's mutex. MP_ENOMEM: all is as it was. */
+/* All of these are called under the list's mutex, and all stripes unless something else is said. MP_ENOMEM: all is as it was. */
 
-/* Room for `count` more behind the last. */
+/* Room for `count` more behind the last. Takes the stripes it needs. */
 int list_make_room(struct object *list, uint64_t count);
 /* Gives memory back if little of it is in use. */
 void list_shrink(struct object *list);
@@ -85,7 +116,7 @@ static inline void list_order_add(struct list_order *order, uint64_t from, uint6
 int list_rebuild(struct object *list, struct list_order *order);
 /* The same, but what is replaced, or has failed, is pending afterwards. */
 int list_exchange_content(struct object *list, struct list_order *order);
-/* Puts values behind the last: all or none. */
+/* Puts values behind the last: all or none. Takes the stripes it needs. */
 int list_append_many(struct object *list, const mp_value *values, size_t stride, size_t count);
 
 /* Makes a new list of `count` values, `stride` bytes apart, owned by *slot, an empty pending ref of `owner`, whose mutex is held.

@@ -1,4 +1,7 @@
-/* Iterators over a list: by index, as Python's, so each step looks at what is there when it gets there. */
+/* Iterators over a list: by index, as Python's, so each step looks at what is there when it gets there. For as long as the list's
+ * version stays the same, the next index leads to the next cell, and that is all there is to a step. */
+#include <stdlib.h>
+
 #include "handle.h"
 #include "list_array.h"
 
@@ -6,9 +9,13 @@
 
 struct mp_list_iter {
     struct handle handle;
-    mp_list *list;
-    int64_t next;
-    mp_value value; /* the one handed out last */
+    struct object *list;
+    int64_t index; /* the next one */
+    /* Where that is, and how far the list goes from there: worth something while the version is `version`. The same: not known. */
+    const struct cell *next, *end;
+    uint64_t version;
+    char text[CELL_INLINE + 1]; /* a short string that was handed out */
+    void *owned;                /* the bytes of a longer one; stay until a step has to look for its cell */
 };
 
 static struct spare_handles spare;
@@ -20,25 +27,59 @@ int mp_list_iter_create(mp_list_iter **iter, mp_list *list)
     mp_list_iter *new = handle_take(&spare, sizeof *new);
     if (new == NULL)
         return MP_ENOMEM;
-    new->list = list;
-    new->next = 0;
-    new->value = mp_none();
+    new->list = list_object(list);
+    new->index = 0;
+    new->next = new->end = NULL;
+    new->owned = NULL;
     new->handle.magic = ITER_MAGIC;
     *iter = new;
     return 0;
 }
 
-int mp_list_next(mp_list_iter *iter, mp_value *value)
+/* Finds the cell that the next index leads to, and those behind it. */
+static void find_next(mp_list_iter *iter)
+{
+    const struct object *list = iter->list;
+    struct cell *cell, *last;
+
+    iter->next = iter->end = NULL;
+    if (!object_read_begin(list, &iter->version) || list_find(list, iter->index, &cell) != 0 ||
+        list_find(list, -1, &last) != 0 || !object_read_valid(list, iter->version))
+        return;
+    iter->next = cell;
+    iter->end = last + 1;
+}
+
+static __attribute__((noinline)) int next_slowly(mp_list_iter *iter, mp_value *value)
 {
     if (!handle_is((struct handle *)iter, ITER_MAGIC) || value == NULL)
         return MP_EINVAL;
-    mp_value_free(&iter->value);
-    int error = mp_list_get(iter->list, iter->next, &iter->value);
+    free(iter->owned);
+    iter->owned = NULL;
+    int error = mp_list_get((mp_list *)iter->list, iter->index, value);
     if (error != 0)
         return error == MP_EINDEX ? MP_ESTOP : error;
-    iter->next++;
-    *value = iter->value;
+    iter->owned = value->owned;
     value->owned = NULL;
+    iter->index++;
+    find_next(iter);
+    return 0;
+}
+
+int mp_list_next(mp_list_iter *iter, mp_value *value)
+{
+    if (!handle_is((struct handle *)iter, ITER_MAGIC) || value == NULL || iter->next == iter->end)
+        return next_slowly(iter, value);
+    const struct object *list = iter->list;
+    uint64_t head = list_get(&iter->next->head), body = list_get(&iter->next->body);
+    if (!object_read_valid(list, iter->version) || list_get(&list->magic) != OBJECT_LIST || cell_has_block(head))
+        return next_slowly(iter, value);
+    iter->next++;
+    iter->index++;
+    /* Integers, the most frequent, at once. */
+    if (head != MP_INT)
+        return cell_view_short(object_heap(list), head, body, iter->text, value);
+    cell_int(body, value);
     return 0;
 }
 
@@ -48,7 +89,7 @@ int mp_list_iter_free(mp_list_iter *iter)
         return 0;
     if (!handle_is((struct handle *)iter, ITER_MAGIC))
         return MP_EINVAL;
-    mp_value_free(&iter->value);
+    free(iter->owned);
     handle_put(&spare, &iter->handle);
     return 0;
 }

@@ -7,13 +7,9 @@
  * recurses, however deep containers are nested. */
 #include "object.h"
 
-#include <errno.h>
 #include <mp.h>
 
 #include "stripes.h"
-
-/* An object gets stripes when somebody has had to wait for its mutex so often. */
-#define MEETINGS 32
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -296,11 +292,6 @@ int object_lock_alone_later(struct object *object, uint64_t magic, int number)
     if (error != 0)
         return error;
     put(&object->held, 0); /* whatever a dead holder held, we hold nothing */
-    if (number == EBUSY && magic == OBJECT_DICT && get(&object->striped) == 0) {
-        put(&object->met, get(&object->met) + 1);
-        if (get(&object->met) >= MEETINGS)
-            stripes_make(object);
-    }
     return 0;
 }
 

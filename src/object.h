@@ -111,7 +111,7 @@ struct object {
 
     pthread_mutex_t mutex;    /* guards the content and what follows */
     _Atomic uint64_t held;    /* which stripes the holder of the mutex holds */
-    _Atomic uint64_t met;     /* how often somebody had to wait for the mutex */
+    _Atomic uint64_t met;     /* how often somebody who would only put a word had to wait for the mutex */
     _Atomic uint64_t stripes; /* owns their block; 0: none yet */
     _Atomic uint64_t pending[OBJECT_PENDING];
     struct undo undo;

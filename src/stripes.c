@@ -1,5 +1,10 @@
 #include "stripes.h"
 
+#include <errno.h>
+
+/* An object gets stripes when somebody who would have been content with one has had to wait for its mutex so often. */
+#define MEETINGS 32
+
 /* What object.held says: nothing, all of them, or HELD_ONE and the number of the one. Written by who holds the object's
  * mutex, and for him alone. */
 enum { HELD_NONE, HELD_ALL, HELD_ONE };
@@ -49,6 +54,18 @@ void stripes_make(struct object *object)
     put(&object->held, HELD_NONE);
     atomic_store_explicit(&stripes->ready, 1, memory_order_release);
     atomic_store_explicit(&object->striped, 1, memory_order_release);
+}
+
+int stripes_lock_mutex_later(struct object *object, uint64_t magic, int number)
+{
+    int error = object_lock_alone_later(object, magic, number);
+
+    if (error == 0 && number == EBUSY && get(&object->striped) == 0) {
+        put(&object->met, get(&object->met) + 1);
+        if (get(&object->met) >= MEETINGS)
+            stripes_make(object);
+    }
+    return error;
 }
 
 int stripes_hold_all(struct object *object)

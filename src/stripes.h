@@ -1,14 +1,15 @@
-/* Stripes: more mutexes for an object that several processes contend for.
+/* Stripes: more mutexes for a dict or list that several processes contend for.
  *
- * Who only puts another word in the place of one, where it lies, holds the stripe of its key and nothing else: so those who
- * do that to different keys go on side by side. Who takes entries out, moves them, replaces more than a word or wants to see
- * one moment of it all holds the object's mutex and, after it, the stripes of the keys concerned, or all. Who only adds
- * entries holds the mutex alone. Nobody who holds a stripe waits for the mutex.
+ * Who only puts another word in the place of one, where it lies, holds the stripe of its key (of a list's cell, list_array.h)
+ * and nothing else: so those who do that to different keys go on side by side. Who takes entries out, moves them, replaces
+ * more than a word or wants to see one moment of it all holds the object's mutex and, after it, the stripes of the keys
+ * concerned, or all. Who only adds entries holds the mutex alone. Nobody who holds a stripe waits for the mutex.
  *
  * A stripe guards single stores, so there is nothing to repair after a holder that died. What its owner held besides, a
  * change half done, shows in the object's version: whoever holds a stripe looks at that first.
  *
- * The block is made when it is first needed and stays the object's for ever, as its mutexes must stay mutexes. */
+ * An object gets stripes when those who would only put a word have had to wait for its mutex often: where others contend, who add
+ * and take away, stripes would only cost. The block stays the object's for ever, as its mutexes must stay mutexes. */
 #ifndef STRIPES_H
 #define STRIPES_H
 
@@ -36,8 +37,45 @@ static inline pthread_mutex_t *stripe_of(const struct object *object, uint64_t h
     return &stripes_of(object)->stripe[hash >> 60 & (STRIPES - 1)].mutex;
 }
 
-/* When a stripe is not to be had at once, for the reason that pthread_mutex_trylock() gave. 0, MP_EDEADLK, MP_ECORRUPT. */
+/* When what guards a word, a stripe or the mutex of an object that had none, is not to be had at once, for the reason that
+ * pthread_mutex_trylock() gave. 0, MP_EINVAL, MP_EDEADLK, MP_ECORRUPT. */
 int stripe_lock_later(pthread_mutex_t *stripe, int number);
+int stripes_lock_mutex_later(struct object *object, uint64_t magic, int number);
+
+/* Takes what guards a word in an object of that kind while another is put in its place: the stripe of its key, or the mutex of
+ * an object that has no stripes. The word was found while `version` was seen, which was even; what *head says of it must be
+ * `kind`. NULL, and nothing is held: the word is not there any more, or may not be, or is of another kind. */
+static inline __attribute__((always_inline)) pthread_mutex_t *stripes_guard(struct object *object, uint64_t magic,
+                                                                            uint64_t version, uint64_t hash,
+                                                                            const _Atomic uint64_t *head, uint64_t kind)
+{
+    uint64_t striped = atomic_load_explicit(&object->striped, memory_order_acquire);
+
+    if (!object_read_valid(object, version))
+        return NULL;
+    pthread_mutex_t *guard = striped ? stripe_of(object, hash) : &object->mutex;
+    int number = pthread_mutex_trylock(guard);
+    if (number != 0 &&
+        (striped ? stripe_lock_later(guard, number) : stripes_lock_mutex_later(object, magic, number)) != 0)
+        return NULL;
+    /* Whoever takes the word away, or moves it, needs what we hold: it is there, and stays, if nothing has changed since it
+     * was seen. */
+    if (object_read_valid(object, version) && atomic_load_explicit(head, memory_order_relaxed) == kind &&
+        atomic_load_explicit(&object->striped, memory_order_relaxed) == striped &&
+        atomic_load_explicit(&object->magic, memory_order_relaxed) == magic)
+        return guard;
+    mutex_unlock(guard);
+    return NULL;
+}
+
+static inline void stripes_unguard(struct object *object, pthread_mutex_t *guard)
+{
+    struct heap *heap = object_heap(object);
+
+    mutex_unlock(guard);
+    if (atomic_load_explicit(&heap->dead, memory_order_relaxed) != 0)
+        object_bury_dead(heap);
+}
 
 /* Under the object's mutex. Gives it stripes; without memory it gets none. */
 void stripes_make(struct object *object);

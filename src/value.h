@@ -12,6 +12,11 @@
 /* No string is longer: keeps all arithmetic on lengths within 64 bits. */
 #define VALUE_LONGEST (UINT64_C(1) << 40)
 
+/* Whether a stored value with this head has bytes in a block of their own. */
+static inline bool cell_has_block(uint64_t head)
+{
+    return (head & CELL_OWNS) && ((head & CELL_TYPE) == MP_STR || (head & CELL_TYPE) == MP_BYTES);
+}
 /* False: no value at all: an unknown type, a NULL string, a length that no string has, a container that is none. */
 bool value_is_valid(const mp_value *value);
 /* 0 or MP_EINVAL, MP_EFOREIGN (a container of another heap): may `value` be stored in a container of this heap? */
@@ -52,6 +57,14 @@ int cell_build(struct object *owner, const mp_value *value, _Atomic uint64_t *pe
 int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *value);
 /* The same of a number, a bool or none, which needs no heap. */
 int cell_number(uint64_t head, uint64_t body, mp_value *value);
+/* The same of an integer: the most frequent, written word by word. */
+static inline void cell_int(uint64_t body, mp_value *value)
+{
+    value->type = MP_INT;
+    value->size = 0;
+    value->as.integer = (int64_t)body;
+    value->owned = NULL;
+}
 /* The bytes of a stored string or bytes, copied to `buffer` of `size`; *length is stored in any case. Safe as above.
  * 0, MP_ETOOSMALL, MP_ECORRUPT. */
 int cell_read_bytes(const struct heap *heap, uint64_t head, uint64_t body, void *buffer, size_t size, size_t *length);

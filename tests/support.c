@@ -93,6 +93,19 @@ int count_children(void)
     return count;
 }
 
+bool process_sleeps(pid_t pid)
+{
+    char path[64], state = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return false;
+    bool read = fscanf(file, "%*d (%*[^)]) %c", &state) == 1;
+    fclose(file);
+    return read && state == 'S';
+}
+
 bool process_gone(pid_t pid)
 {
     return kill(pid, 0) != 0 && errno == ESRCH;

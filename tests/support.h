@@ -15,6 +15,8 @@ int count_children(void);
 /* libmp's named objects of this user whose names hold this process's pid: others may be those of tests beside. */
 int count_shared_files(void);
 bool process_gone(pid_t pid);
+/* Whether its main thread sleeps. */
+bool process_sleeps(pid_t pid);
 
 /* Group setup and teardown: descriptors, children and shared files are as they were. */
 int leak_check_begin(void **state);

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "object.h"
 #include "support.h"
 
 static mp_manager *manager;
@@ -271,6 +272,73 @@ static void iterates(void **state)
     assert_int_equal(expected, 100);
     assert_int_equal(mp_list_next(iter, &value), MP_ESTOP);
     assert_int_equal(mp_list_iter_free(iter), 0);
+}
+
+/* What is handed out is what is there at that moment, of every kind, and a string's bytes stay until the next step. */
+static void iterates_over_what_is_there_then(void **state)
+{
+    mp_list_iter *iter;
+    mp_value value;
+    (void)state;
+
+    fill(10);
+    assert_int_equal(mp_list_set_str(list, 4, "short"), 0);
+    assert_int_equal(mp_list_set_str(list, 5, "longer than what a cell holds"), 0);
+    assert_int_equal(mp_list_set_float(list, 7, 0.5), 0);
+    assert_int_equal(mp_list_iter_create(&iter, list), 0);
+    for (int64_t i = 0; i < 3; i++) {
+        assert_int_equal(mp_list_set_int(list, i, i + 100), 0); /* in place: the version stays as it is */
+        assert_int_equal(mp_list_next(iter, &value), 0);
+        assert_int_equal(value.type, MP_INT);
+        assert_int_equal(value.as.integer, i + 100);
+    }
+    assert_int_equal(mp_list_insert(list, 0, mp_none()), 0); /* the one that was met stands at 3 now */
+    assert_int_equal(mp_list_next(iter, &value), 0);
+    assert_int_equal(value.as.integer, 102);
+    assert_int_equal(mp_list_delete(list, 0), 0);
+    assert_int_equal(mp_list_next(iter, &value), 0);
+    assert_int_equal(mp_list_set_str(list, 4, "another"), 0);
+    assert_string_equal(value.as.str, "short");
+    assert_int_equal(mp_list_next(iter, &value), 0);
+    assert_int_equal(mp_list_delete_slice(list, 8, MP_END, 1), 0);
+    assert_string_equal(value.as.str, "longer than what a cell holds");
+    assert_int_equal(mp_list_next(iter, &value), 0);
+    assert_int_equal(value.as.integer, 6);
+    assert_null(value.owned);
+    assert_int_equal(mp_list_next(iter, &value), 0);
+    assert_true(value.type == MP_FLOAT && value.as.real == 0.5);
+    assert_int_equal(mp_list_next(iter, &value), MP_ESTOP);
+    assert_int_equal(mp_list_append_int(list, 11), 0);
+    assert_int_equal(mp_list_next(iter, &value), 0);
+    assert_int_equal(value.as.integer, 11);
+    assert_int_equal(mp_list_iter_free(iter), 0);
+}
+
+/* Also when there is more to come by what the iterator has seen, and when the list's content cannot be given back yet, as somebody
+ * is inside. */
+static void iteration_ends_with_the_list(void **state)
+{
+    mp_list_iter *iter;
+    mp_value value;
+    (void)state;
+
+    for (int inside = 0; inside < 2; inside++) {
+        struct object *object = (struct object *)list;
+
+        fill(10);
+        assert_int_equal(mp_list_iter_create(&iter, list), 0);
+        assert_int_equal(mp_list_next(iter, &value), 0);
+        assert_int_equal(mp_list_next(iter, &value), 0);
+        if (inside == 1)
+            assert_int_equal(object_lock_alone(object, OBJECT_LIST), 0);
+        assert_int_equal(mp_list_free(list), 0);
+        assert_int_equal(mp_list_next(iter, &value), MP_EINVAL);
+        if (inside == 1)
+            object_unlock(object);
+        assert_int_equal(mp_list_next(iter, &value), MP_EINVAL);
+        assert_int_equal(mp_list_iter_free(iter), 0);
+        assert_int_equal(mp_manager_list(manager, &list), 0);
+    }
 }
 
 static void running_out_of_memory_changes_nothing(void **state)
@@ -558,6 +626,8 @@ int main(void)
         TEST(equality_is_of_the_content),
         TEST(sorts_many_by_value),
         TEST(iterates_while_it_changes),
+        TEST(iterates_over_what_is_there_then),
+        TEST(iteration_ends_with_the_list),
         TEST(what_does_not_fit_changes_nothing),
         TEST(refuses_bad_input),
     };

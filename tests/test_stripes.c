@@ -115,23 +115,15 @@ static int put_a(void *arg)
 /* Whether that one sleeps: for the stripe, as it has nothing else to wait for. */
 static bool the_other_sleeps(void *arg)
 {
-    char path[64], state = 0;
-
     (void)arg;
-    snprintf(path, sizeof path, "/proc/%d/stat", *about_to_put);
-    FILE *file = *about_to_put == 0 ? NULL : fopen(path, "r");
-    if (file == NULL)
-        return false;
-    bool read = fscanf(file, "%*d (%*[^)]) %c", &state) == 1;
-    fclose(file);
-    return read && state == 'S';
+    return *about_to_put != 0 && process_sleeps(*about_to_put);
 }
 
 /* Somebody has found an entry and waits for its stripe, and the entry goes. */
 static void nothing_is_put_where_an_entry_was(void **state)
 {
     struct object *o = object();
-    _Atomic uint64_t *slot;
+    _Atomic uint64_t *slot = NULL;
     mp_process *process;
     struct key key;
     int64_t a;

@@ -1,6 +1,6 @@
 /* What is done to lists while they die. */
 #include "containers.h"
-#include "object.h"
+#include "stripes.h"
 
 static void run(const struct operation *operation, const struct plan *plan, struct tally *tally)
 {
@@ -99,6 +99,7 @@ SET(int_by_str, 0, mp_str(text_of(80)))
 SET(str_by_str, 2, mp_str(text_of(80)))
 SET(dict_by_dict, 4, mp_dict_value(scene.dict))
 SET(nested_by_int, -1, mp_int(0))
+SET(last_float, -3, mp_float(1.5))
 INSERT(front, 0)
 INSERT(middle, 3)
 
@@ -256,6 +257,66 @@ static void compare_and_swap(void)
     MUST(mp_list_compare_and_swap(scene.list, 0, mp_int(3), mp_str(text_of(70))));
 }
 
+static void swap_word(void)
+{
+    MUST(mp_list_compare_and_swap(scene.list, 0, mp_int(3), mp_int(4)));
+}
+
+/* ---- lists with stripes ---- */
+
+static void stripe(void)
+{
+    struct object *list = (struct object *)scene.list;
+
+    MUST(object_lock(list, OBJECT_LIST));
+    stripes_make(list);
+    object_unlock(list);
+}
+
+static void some_striped(void)
+{
+    some();
+    stripe();
+}
+
+static void eight_striped(void)
+{
+    eight();
+    stripe();
+}
+
+static void nested_striped(void)
+{
+    nested();
+    stripe();
+}
+
+static void with_more_striped(void)
+{
+    with_more();
+    stripe();
+}
+
+static void about_to_shrink_striped(void)
+{
+    about_to_shrink();
+    stripe();
+}
+
+static void words_striped(void)
+{
+    words();
+    stripe();
+}
+
+/* Room before the first. */
+static void without_first_striped(void)
+{
+    some();
+    MUST(mp_list_delete(scene.list, 0));
+    stripe();
+}
+
 static void make(void)
 {
     mp_list *made;
@@ -308,6 +369,34 @@ static const struct operation operations[] = {
     {"list.repeat", some, repeat, NULL, NULL},
     {"list.add_int", some, add, NULL, NULL},
     {"list.compare_and_swap", some, compare_and_swap, NULL, NULL},
+    {"list.compare_and_swap_word", some, swap_word, NULL, NULL},
+    {"list.stripe", some, stripe, NULL, NULL},
+    {"list.striped_set_int_by_int", some_striped, set_int_by_int, NULL, NULL},
+    {"list.striped_set_int_by_str", some_striped, set_int_by_str, NULL, NULL},
+    {"list.striped_set_str_by_str", some_striped, set_str_by_str, NULL, NULL},
+    {"list.striped_set_last_float", some_striped, set_last_float, NULL, NULL},
+    {"list.striped_set_nested_by_int", nested_striped, set_nested_by_int, NULL, NULL},
+    {"list.striped_add_int", some_striped, add, NULL, NULL},
+    {"list.striped_compare_and_swap", some_striped, compare_and_swap, NULL, NULL},
+    {"list.striped_compare_and_swap_word", some_striped, swap_word, NULL, NULL},
+    {"list.striped_append", some_striped, append_str, NULL, NULL},
+    {"list.striped_append_grow", eight_striped, append_str, NULL, NULL},
+    {"list.striped_extend", with_more_striped, extend, NULL, NULL},
+    {"list.striped_insert_front", some_striped, insert_front, NULL, NULL},
+    {"list.striped_insert_before_first", without_first_striped, insert_front, NULL, NULL},
+    {"list.striped_insert_middle", some_striped, insert_middle, NULL, NULL},
+    {"list.striped_delete_front", some_striped, delete_front, NULL, NULL},
+    {"list.striped_delete_middle", some_striped, delete_middle, NULL, NULL},
+    {"list.striped_delete_last", some_striped, delete_last, NULL, NULL},
+    {"list.striped_delete_shrink", about_to_shrink_striped, delete_last, NULL, NULL},
+    {"list.striped_pop_dict", some_striped, pop_dict, delete_dict, NULL},
+    {"list.striped_remove", some_striped, remove_value, NULL, NULL},
+    {"list.striped_clear", nested_striped, clear, NULL, NULL},
+    {"list.striped_free", nested_striped, free_handle, NULL, NULL},
+    {"list.striped_set_slice", with_more_striped, set_slice, NULL, NULL},
+    {"list.striped_reverse", some_striped, reverse, NULL, NULL},
+    {"list.striped_sort", words_striped, sort, NULL, NULL},
+    {"list.striped_copy", some_striped, copy, NULL, NULL},
 };
 
 const struct family list_family = {operations, sizeof operations / sizeof *operations, run};
