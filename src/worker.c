@@ -28,6 +28,7 @@ static struct {
     uint64_t batch;        /* tickets to take at a time */
     int64_t batch_started; /* when the tickets in hand were taken */
     uint64_t batch_size;
+    uint32_t guests_seen; /* of pool->guests_changed */
     struct task *running; /* for mp_task_return() */
     struct pool *pool;
 } self;
@@ -213,6 +214,18 @@ static bool batches_have_tasks(struct pool *pool, const struct worker *but)
     return false;
 }
 
+/* Whether a guest has been sent away. */
+static bool guests_have_changed(const struct pool *pool)
+{
+    return self.guests_seen != atomic_load_explicit(&pool->guests_changed, memory_order_relaxed);
+}
+
+static void look_at_guests(struct pool *pool)
+{
+    self.guests_seen = atomic_load(&pool->guests_changed);
+    guests_clear(pool);
+}
+
 static bool spin(struct pool *pool)
 {
     if (!cpu_is_idle(pool)) /* the one more is the caller, who is about to submit something if anybody is */
@@ -250,8 +263,9 @@ static void sleep_until_woken(struct pool *pool)
     DELAY_POINT();
     set_add(pool->sleeping, self.index);
     DELAY_POINT();
-    /* Who queued a task, or took some, before it could see us in the set has done so early enough for us to see it now. */
-    if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record)) {
+    /* Who queued a task, or took some, before it could see us in the set has done so early enough for us to see it now. Who sent
+     * a guest away wakes all. */
+    if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record) && !guests_have_changed(pool)) {
         DELAY_POINT();
         while (atomic_load(&self.record->asleep) != 0)
             futex_wait(&self.record->asleep, 1, DEADLINE_NEVER);
@@ -270,8 +284,9 @@ static struct task *next_task(struct pool *pool)
 {
     for (;;) {
         bool closed = atomic_load(&pool->state) != POOL_OPEN; /* before looking: what is queued comes before closing */
+        if (guests_have_changed(pool))
+            look_at_guests(pool);
         struct task *task = find_task(pool);
-
         if (task != NULL) {
             if (self.searching) {
                 stop_searching(pool);
@@ -430,6 +445,7 @@ void worker_run(struct pool *pool, uint32_t index)
     self.batch = 1;
     self.searching = false;
     worker_forked = false;
+    look_at_guests(pool);
     initialise(pool);
     DELAY_MAY_KILL();
     while ((task = next_task(pool)) != NULL) {

@@ -349,7 +349,6 @@ static void submit_guided_map(void)
     submit_map_in_chunks(0);
 }
 
-/* Before the pool is made. */
 static void make_numbers(void)
 {
     must(mp_manager_create(&manager, NULL), "mp_manager_create");
@@ -363,6 +362,21 @@ static void submit_map_in_place(void)
     must(mp_pool_map_async(pool, square, numbers, sizeof *numbers, sizeof *numbers, ITEMS,
                            &(mp_map_options){.chunk_size = 3, .results = numbers + RESULTS}, &map),
          "mp_pool_map_async");
+}
+
+/* After the pool was made: keeper and workers have to map it. */
+static void map_in_young_memory(void)
+{
+    make_numbers();
+    submit_map_in_place();
+    take_map();
+}
+
+static void free_manager(void)
+{
+    must(mp_manager_free(manager), "mp_manager_free");
+    manager = NULL;
+    numbers = NULL;
 }
 
 static void close_it(void)
@@ -734,6 +748,22 @@ static const struct operation operations[] = {
      SCENE(.victim = WORKER, .workers = 1, .first = make_numbers)},
     {"pool.keeper_map_in_place", NULL, submit_map_in_place_and_kill_a_worker, NULL,
      SCENE(.victim = KEEPER, .workers = 1, .first = make_numbers)},
+    {"pool.worker_admits_guest", NULL, submit_map_in_place, NULL,
+     SCENE(.victim = WORKER, .workers = 1, .before = make_numbers)},
+    {"pool.worker_lets_guest_go", NULL, free_manager, NULL,
+     SCENE(.victim = WORKER, .workers = 1, .before = map_in_young_memory)},
+    {"pool.worker_inherits_guest", NULL, submit_map_in_place_and_kill_a_worker, NULL,
+     SCENE(.victim = NEW_WORKER, .workers = 1, .before = map_in_young_memory)},
+    {"pool.keeper_receives_guest", NULL, submit_map_in_place, NULL,
+     SCENE(.victim = KEEPER, .workers = 1, .before = make_numbers)},
+    {"pool.keeper_has_guest", NULL, submit_map_in_place_and_kill_a_worker, NULL,
+     SCENE(.victim = KEEPER, .workers = 1, .before = map_in_young_memory)},
+    {"pool.keeper_lets_guest_go", NULL, free_manager, NULL,
+     SCENE(.victim = KEEPER, .workers = 2, .before = map_in_young_memory)},
+    {"pool.invite_guest", NULL, submit_map_in_place, NULL,
+     SCENE(.victim = CALLER, .workers = 2, .before = make_numbers)},
+    {"pool.send_guest_away", NULL, free_manager, NULL,
+     SCENE(.victim = CALLER, .workers = 2, .before = map_in_young_memory)},
     {"pool.worker_map_of_two", NULL, submit_map, NULL, SCENE(.victim = WORKER, .workers = 2)},
     {"pool.worker_retires", NULL, submit_three, NULL,
      SCENE(.victim = WORKER, .workers = 1, .options = {.max_tasks_per_child = 1})},
