@@ -81,20 +81,21 @@ static void note_failure(struct pool *pool, struct worker *record, struct map_jo
 static void run_chunk(struct pool *pool, struct worker *record, struct map_job *job, uint64_t index)
 {
     struct chunk *chunk = &job->chunk[index];
-    mp_task_function *function = (mp_task_function *)(uintptr_t)job->function;
+    mp_task_function *const function = (mp_task_function *)(uintptr_t)job->function;
+    const uint64_t arg_size = job->arg_size, result_size = job->result_size;
     uint64_t item = first_item(job, index) + chunk->done;
-    uint64_t end = first_item(job, index) + chunk_items(job, index);
-    const unsigned char *args = job_args(pool, job);
-    unsigned char *results = map_results(pool, job);
+    const uint64_t end = first_item(job, index) + chunk_items(job, index);
+    /* As numbers, which stay 0 where there are none. */
+    uintptr_t arg = arg_size > 0 ? (uintptr_t)(job_args(pool, job) + item * arg_size) : 0;
+    uintptr_t result = result_size > 0 ? (uintptr_t)(map_results(pool, job) + item * result_size) : 0;
 
-    if (job->result_size > 0)
-        worker_zero(results + item * job->result_size, (end - item) * job->result_size);
-    for (; item < end; item++) {
+    if (result_size > 0)
+        worker_zero((void *)result, (end - item) * result_size);
+    for (; item < end; item++, arg += arg_size, result += result_size) {
         atomic_store_explicit(&record->item, item, memory_order_relaxed);
         undo_order();
         DELAY_POINT();
-        int code = function(job->arg_size > 0 ? args + item * job->arg_size : NULL,
-                            job->result_size > 0 ? results + item * job->result_size : NULL);
+        int code = function((const void *)arg, (void *)result);
         worker_leave_if_forked();
         if (code != 0)
             note_failure(pool, record, job, chunk, item, code < 0 ? MP_EVALUE : code);
@@ -143,14 +144,33 @@ static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, 
     return true;
 }
 
-bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
+/* Chunks of one size, of which each worker has a share that it takes first, and goes on with those of others in turn: in the next
+ * map over the same memory it then looks at the same pages, which it has mapped and perhaps in its cache. Only when all chunks
+ * of a level are taken is it time for the next one, as smaller chunks are to come last. */
+static bool help_by_levels(struct pool *pool, uint32_t worker, struct map_job *job)
+{
+    for (uint64_t i = 0; i < job->level_count; i++) {
+        uint64_t first = job->level[i].chunk;
+        uint64_t end = i + 1 < job->level_count ? job->level[i + 1].chunk : job->chunk_count;
+        uint64_t own = first + (end - first) * worker / pool->workers;
+
+        if (end <= atomic_load_explicit(&job->next, memory_order_relaxed))
+            continue;
+        if (!run_chunks(pool, worker, job, own, end) || !run_chunks(pool, worker, job, first, own))
+            return false;
+        atomic_store_explicit(&job->next, end, memory_order_relaxed);
+    }
+    return true;
+}
+
+static bool help_in_turn(struct pool *pool, uint32_t worker, struct map_job *job)
 {
     for (;;) {
         uint64_t next = atomic_load_explicit(&job->next, memory_order_relaxed);
 
         if (next >= job->chunk_count)
-            break;
-        uint64_t batch = job->level_count > 1 ? 1 : (job->chunk_count - next) / (pool->workers * 8);
+            return true;
+        uint64_t batch = (job->chunk_count - next) / (pool->workers * 8);
         batch = batch < 1 ? 1 : batch > MAX_BATCH ? MAX_BATCH : batch;
         next = atomic_fetch_add(&job->next, batch);
         DELAY_POINT();
@@ -158,8 +178,14 @@ bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
         if (!run_chunks(pool, worker, job, next, end))
             return false;
     }
+}
+
+bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
+{
+    bool all = (job->level_count > 1 ? help_by_levels : help_in_turn)(pool, worker, job);
+
     /* What others have taken and not come to, or was queued again. */
-    return run_chunks(pool, worker, job, 0, job->chunk_count);
+    return all && run_chunks(pool, worker, job, 0, job->chunk_count);
 }
 
 /* ---- the keeper's side ---- */
