@@ -2,7 +2,6 @@
 #include <mp.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdio_ext.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -309,9 +308,9 @@ static struct task *next_task(struct pool *pool)
 
 void worker_flush(void)
 {
-    if (__fpending(stdout) != 0)
+    if (!stream_is_empty(stdout))
         fflush(stdout);
-    if (__fpending(stderr) != 0)
+    if (!stream_is_empty(stderr))
         fflush(stderr);
 }
 
