@@ -193,6 +193,7 @@ static void bury_worker(uint32_t index, int status)
     heap_settle(pool->heap); /* before anybody looks at the task's blocks */
     settle_task(worker, index, error_of(status));
     heap_free(pool->heap, &worker->staging);
+    heap_free(pool->heap, &worker->spare);
     /* In this order: who is about to wake it either finds that it does not sleep, or has put it into the set by now. */
     DELAY_POINT();
     atomic_store(&worker->asleep, 0);

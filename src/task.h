@@ -127,6 +127,7 @@ struct worker {
     _Atomic uint32_t phase;     /* enum worker_phase */
     _Atomic uint32_t asleep;    /* futex: 1 while it sleeps or is about to */
     _Atomic uint64_t staging;   /* owns a block of mp_task_return()'s on its way */
+    _Atomic uint64_t spare;     /* owns a block that the worker zeroes ahead; 0: none */
     _Alignas(CACHE_LINE) _Atomic uint64_t batch[WORKER_BATCH]; /* offsets of tasks; what is not in use is stale, or 0 */
     _Atomic uint64_t
         failing; /* in a chunk: 1 + the item whose failure it has written, or is about to, to the chunk's status */
