@@ -255,15 +255,11 @@ static bool spin(struct pool *pool)
  * owns one of them whenever the worker dies; the spare then goes with its record. Whether a block is zero only the worker knows
  * that zeroed it: so whoever runs the task again zeroes whichever it finds there. */
 
-/* Zeroes one step of it. False: there is nothing to be done. */
+/* Zeroes one step of it, and waits for nobody: others rely on a worker that searches. False: there is nothing to be done. */
 static bool zero_ahead(struct pool *pool)
 {
     if (self.ahead_done >= self.ahead_size)
         return false;
-    if (load(&self.record->spare) == 0 && heap_alloc(pool->heap, self.ahead_size, &self.record->spare) != 0) {
-        self.ahead_size = 0;
-        return false;
-    }
     uint64_t left = self.ahead_size - self.ahead_done, size = left < AHEAD_STEP ? left : AHEAD_STEP;
     worker_zero((char *)heap_at(pool->heap, load(&self.record->spare)) + self.ahead_done, size);
     self.ahead_done += size;
@@ -393,7 +389,10 @@ static bool use_spare(struct pool *pool, struct task *task)
         fits = false;
     if (!fits)
         heap_free(pool->heap, &self.record->spare);
-    self.ahead_size = task->result_size == self.large ? self.large : 0;
+    bool again = task->result_size == self.large;
+    if (again && load(&self.record->spare) == 0)
+        again = heap_alloc(pool->heap, self.large, &self.record->spare) == 0;
+    self.ahead_size = again ? self.large : 0;
     self.ahead_done = 0;
     self.large = task->result_size;
     DELAY_POINT();
