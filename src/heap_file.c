@@ -727,12 +727,17 @@ void *heap_borrow(pid_t process, const struct heap_file *file, void *near, int *
     if (*fd < 0)
         return NULL;
     void *start = mmap(near, file->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
-    if (start == MAP_FAILED) {
+    if (start != MAP_FAILED) {
+        madvise(start, file->length, MADV_DONTDUMP);
+        return start;
+    }
+    pthread_mutex_lock(&heaps_mutex);
+    start = map_over_retired(*fd, file->length, 0); /* addresses are scarce */
+    pthread_mutex_unlock(&heaps_mutex);
+    if (start == NULL) {
         close(*fd);
         *fd = -1;
-        return NULL;
     }
-    madvise(start, file->length, MADV_DONTDUMP);
     return start;
 }
 

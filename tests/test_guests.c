@@ -109,7 +109,7 @@ static int say_where(const void *arg, void *result)
     return 0;
 }
 
-/* Whether a map copies, both ways or none. */
+/* Whether a map copies, one way or both. */
 static bool copies(mp_manager *manager)
 {
     int *memory = take(manager, 2 * ITEMS), *results = memory + ITEMS;
@@ -120,8 +120,7 @@ static bool copies(mp_manager *manager)
     for (int i = 0; i < ITEMS; i++)
         assert_int_equal(results[i], where + 1);
     assert_int_equal(mp_memory_free(memory), 0);
-    assert_true(where == 0 || where == 3);
-    return where == 3;
+    return where != 0;
 }
 
 /* ---- what the pool's processes have ---- */
@@ -179,10 +178,11 @@ static struct holding held(void)
 {
     struct holding held = {0, 0};
     pid_t pids[WORKERS + 1];
+    size_t count;
 
-    workers_of(pids);
-    assert_int_equal(mp_pool_keeper(pool, &pids[WORKERS]), 0);
-    for (int i = 0; i <= WORKERS; i++) {
+    assert_int_equal(mp_pool_workers(pool, pids, WORKERS, &count), 0);
+    assert_int_equal(mp_pool_keeper(pool, &pids[count++]), 0);
+    for (size_t i = 0; i < count; i++) {
         held.mappings += mappings_of(pids[i]);
         held.descriptors += descriptors_of(pids[i]);
     }
@@ -195,6 +195,8 @@ static bool have_let_go(void *arg)
     const struct holding *before = arg;
     struct holding now = held();
 
+    if (!is_full(NULL))
+        return false;
     return now.mappings <= before->mappings && now.descriptors <= before->descriptors;
 }
 
