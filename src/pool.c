@@ -116,14 +116,12 @@ static void call_keeper(mp_pool *pool)
     signal_keeper(pool, SIGCHLD);
 }
 
-void pool_unlock(mp_pool *pool)
+void pool_unlock_and_call(mp_pool *pool)
 {
     enum pool_call to_call = pool->to_call;
 
     pool->to_call = POOL_CALL_NOBODY;
     pthread_mutex_unlock(&pool->mutex);
-    if (to_call == POOL_CALL_NOBODY)
-        return;
     DELAY_POINT();
     call_keeper(pool);
     if (to_call == POOL_CALL_ALL)

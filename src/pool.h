@@ -41,7 +41,14 @@ int pool_check(const mp_pool *pool);
 /* Whether the keeper has ended: if so, all has been failed that will not be done any more. */
 bool pool_look_after_keeper(mp_pool *pool);
 /* Gives the mutex back, and calls whom `to_call` names: keeper and workers, so that they look what has become of guests. */
-void pool_unlock(mp_pool *pool);
+void pool_unlock_and_call(mp_pool *pool);
+static inline void pool_unlock(mp_pool *pool)
+{
+    if (pool->to_call == POOL_CALL_NOBODY)
+        pthread_mutex_unlock(&pool->mutex);
+    else
+        pool_unlock_and_call(pool);
+}
 /* Why no task can be submitted: 0, MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER. */
 int pool_refusal(mp_pool *pool);
 

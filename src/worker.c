@@ -114,12 +114,25 @@ static void read_tickets(struct pool *pool, uint64_t ticket, uint64_t count)
         store(&self.record->batch[i], load(&ring[1 + ((ticket + i) & mask)]));
 }
 
+/* Whether a guest has been sent away. */
+static bool guests_have_changed(const struct pool *pool)
+{
+    return self.guests_seen != atomic_load_explicit(&pool->guests_changed, memory_order_relaxed);
+}
+
+static void look_at_guests(struct pool *pool)
+{
+    self.guests_seen = atomic_load(&pool->guests_changed);
+    guests_clear(pool);
+}
+
 /* Takes tasks from the queue into this worker's batch, which is empty. */
 static bool take_tickets(struct pool *pool)
 {
+    if (guests_have_changed(pool)) /* as good a moment as any: a worker without a task comes here as well */
+        look_at_guests(pool);
     uint64_t head = atomic_load(&pool->head);
     uint64_t tail = atomic_load(&pool->tail);
-
     if (head >= tail)
         return false;
     adapt_batch(pool);
@@ -220,18 +233,6 @@ static bool batches_have_tasks(struct pool *pool, const struct worker *but)
     return false;
 }
 
-/* Whether a guest has been sent away. */
-static bool guests_have_changed(const struct pool *pool)
-{
-    return self.guests_seen != atomic_load_explicit(&pool->guests_changed, memory_order_relaxed);
-}
-
-static void look_at_guests(struct pool *pool)
-{
-    self.guests_seen = atomic_load(&pool->guests_changed);
-    guests_clear(pool);
-}
-
 static bool spin(struct pool *pool)
 {
     if (!cpu_is_idle(pool)) /* the one more is the caller, who is about to submit something if anybody is */
@@ -309,9 +310,8 @@ static struct task *next_task(struct pool *pool)
 {
     for (;;) {
         bool closed = atomic_load(&pool->state) != POOL_OPEN; /* before looking: what is queued comes before closing */
-        if (guests_have_changed(pool))
-            look_at_guests(pool);
         struct task *task = find_task(pool);
+
         if (task != NULL) {
             if (self.searching) {
                 stop_searching(pool);
