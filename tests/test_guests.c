@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -583,6 +584,56 @@ static void a_keeper_that_cannot_map(void **state)
     assert_int_equal(mp_manager_free(other), 0);
 }
 
+/* The keeper may not, unless it is root's: then the map copies. */
+static void a_caller_that_may_not_be_looked_into(void **state)
+{
+    mp_manager *manager = new_manager();
+    int *memory = take(manager, 2 * ITEMS);
+    mp_map_options options = {.results = memory + ITEMS};
+    mp_result *result;
+    (void)state;
+
+    assert_int_equal(prctl(PR_SET_DUMPABLE, 0), 0);
+    fill(memory, ITEMS);
+    assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &options, &result), 0);
+    assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
+    expect_squares(memory + ITEMS, ITEMS);
+    assert_int_equal(mp_result_free(result), 0);
+    map_squares(memory, memory + ITEMS, ITEMS);
+    assert_int_equal(prctl(PR_SET_DUMPABLE, 1), 0);
+    assert_int_equal(mp_manager_free(manager), 0);
+}
+
+/* It may not look into the keeper any more: it is replaced. */
+static int become_nobody(const void *arg, void *result)
+{
+    (void)arg;
+    (void)result;
+    atomic_fetch_add(&shared->started, 1);
+    while (atomic_load(&shared->started) < WORKERS)
+        usleep(100);
+    return geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0);
+}
+
+static void workers_that_change_their_user(void **state)
+{
+    mp_manager *manager = new_manager(), *another = new_manager();
+    mp_result *result[WORKERS];
+    (void)state;
+
+    for (int i = 0; i < WORKERS; i++)
+        assert_int_equal(mp_pool_apply_async(pool, become_nobody, NULL, 0, 0, &result[i]), 0);
+    for (int i = 0; i < WORKERS; i++) {
+        assert_int_equal(mp_result_get(result[i], NULL, 0, 60), 0);
+        assert_int_equal(mp_result_free(result[i]), 0);
+    }
+    map_in(manager);
+    map_in(another);
+    assert_true(wait_until(is_full, NULL, 60));
+    assert_int_equal(mp_manager_free(manager), 0);
+    assert_int_equal(mp_manager_free(another), 0);
+}
+
 static void a_stopped_keeper(void **state)
 {
     struct holding before = held();
@@ -672,6 +723,8 @@ int main(void)
         TEST(workers_that_die_lose_one_item),
         TEST(workers_that_cannot_map_are_replaced),
         TEST(a_keeper_that_cannot_map),
+        TEST(a_caller_that_may_not_be_looked_into),
+        TEST(workers_that_change_their_user),
         TEST(a_stopped_keeper),
         TEST(a_dead_keeper),
         TEST(workers_are_killed_as_they_map),
