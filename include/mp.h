@@ -656,20 +656,27 @@ typedef struct mp_map_options {
  * failed items are zeroed. An item whose worker died fails alone: the rest of its chunk is run by another worker.
  * Errors besides: MP_EOVERFLOW. Blocks: until all are done. Python: pool.map().
  *
- * In place: what lies in memory of mp_manager_alloc(), of a manager that was open in this process when the pool was made, and
- * begins at a multiple of 16, is not copied: tasks read their arguments there, or write their results there. All else is as it
- * is with copies; but nobody else may write there until the map has ended, and results can be seen before. `results` may be
- * `args` (or overlap it): then the arguments are copied, so that an item whose worker died can be run again. Tasks must not
- * free that manager. */
+ * In place: what lies in memory of mp_manager_alloc() and begins at a multiple of 16 is not copied: tasks read their arguments
+ * there, or write their results there. All else is as it is with copies; but nobody else may write there until the map has ended,
+ * and results can be seen before. `results` may be `args` (or overlap it): then the arguments are copied, so that an item whose
+ * worker died can be run again. Tasks must not free that manager.
+ *
+ * A manager that was not open in this process when the pool was made is mapped by the pool's processes when a map first uses it,
+ * perhaps at another address, and its memory only: handles of its containers mean nothing there. They let go of it when this
+ * process frees the manager and the last map that uses it is freed; a worker that is in a task, after that. They have up to 16 at a
+ * time, those used last. A worker that lacks what it takes to map one (descriptors; or it has changed its user) is replaced. What
+ * cannot be mapped is copied: where the system does not let processes look at each other through /proc, which
+ * prctl(PR_SET_DUMPABLE, 0) also forbids, or when maps that have not ended use 16 others. */
 MP_API int mp_pool_map(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
                        size_t result_size, size_t count);
 MP_API int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
                             size_t result_size, size_t count, const mp_map_options *options);
 /* The same without waiting: mp_result_get() delivers count * result_size bytes. options->status must be NULL; each
  * item's status is had from mp_result_status(). options may be NULL. args are copied, unless options->results is given: then
- * results go there, and that must be memory that can be used in place (else MP_EINVAL); args can be used in place as well,
- * and must stay as they are until the map has ended; mp_result_get() with NULL for the buffer copies nothing (with another, it
- * is MP_EINVAL once this process has closed the manager).
+ * results go there, and that must be memory of mp_manager_alloc() that begins at a multiple of 16 (else MP_EINVAL); args can be
+ * used in place as well, and must stay as they are until the map has ended; mp_result_get() with NULL for the buffer copies
+ * nothing (with another, it may be MP_EINVAL once this process has closed the manager). Where a younger manager had to be copied
+ * from, results are there once the map was waited for, or found to have ended, or its handle was freed after its end.
  * Python: pool.map_async(). */
 MP_API int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size,
                              size_t result_size, size_t count, const mp_map_options *options, mp_result **result);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "undo.h"
 
@@ -77,6 +78,22 @@ int heap_unlink(enum heap_kind kind, const char *name);
 /* The heap of that kind that this process has open and that has the address inside; NULL: none. *serial, when wanted: how many
  * heaps this process and those it was forked from have opened up to that one. */
 struct heap *heap_around(const void *address, enum heap_kind kind, uint64_t *serial);
+/* The file under a heap that this process has open. */
+struct heap_file {
+    uint64_t serial; /* as above */
+    uint64_t length; /* bytes mapped */
+    dev_t device;
+    ino_t inode;
+    int fd; /* this process's, as long as the heap is open */
+};
+/* The same as heap_around(), with all that is to be known of the file. */
+struct heap *heap_find(const void *address, enum heap_kind kind, struct heap_file *file);
+/* Maps a heap's file that another process has open, under file->fd there; at `near`, if that is free. The mapping is the
+ * caller's to unmap, the descriptor (close-on-exec) to close: it is no open heap of this process, and holds no name. NULL: this
+ * process cannot have it (it may not look into the other, or lacks descriptors, mappings or addresses; or the file is gone). */
+void *heap_borrow(pid_t process, const struct heap_file *file, void *near, int *fd);
+/* Has the function called after each heap_close() in this process, without any lock held. There is one for all. */
+void heap_when_closed(void (*function)(uint64_t serial));
 /* 0, or MP_EINVAL when it is not the start of a heap of that kind that this process has open. */
 int heap_check_handle(const struct heap *heap, enum heap_kind kind);
 

@@ -60,6 +60,7 @@ static struct open_heap *heaps;
 static uint64_t opened;           /* how many ever were */
 static struct open_heap *retired; /* newest first */
 static pthread_mutex_t heaps_mutex = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(void (*)(uint64_t serial)) when_closed;
 
 static struct open_heap *find(const struct heap *heap)
 {
@@ -592,10 +593,21 @@ int heap_close(struct heap *heap)
     while (*link != NULL && (*link)->heap != heap)
         link = &(*link)->next;
     bool found = *link != NULL;
+    uint64_t serial = found ? (*link)->serial : 0;
     if (found)
         retire(link);
     pthread_mutex_unlock(&heaps_mutex);
-    return found ? 0 : MP_EINVAL;
+    if (!found)
+        return MP_EINVAL;
+    void (*function)(uint64_t) = atomic_load(&when_closed);
+    if (function != NULL)
+        function(serial);
+    return 0;
+}
+
+void heap_when_closed(void (*function)(uint64_t serial))
+{
+    atomic_store(&when_closed, function);
 }
 
 /* The process ends: names need care. The other mappings stay, for threads and exit handlers that still use them. */
@@ -644,7 +656,7 @@ int heap_check_handle(const struct heap *heap, enum heap_kind kind)
     return known && heap->kind == (uint32_t)kind ? 0 : MP_EINVAL;
 }
 
-struct heap *heap_around(const void *address, enum heap_kind kind, uint64_t *serial)
+struct heap *heap_find(const void *address, enum heap_kind kind, struct heap_file *file)
 {
     struct heap *heap = NULL;
 
@@ -653,33 +665,80 @@ struct heap *heap_around(const void *address, enum heap_kind kind, uint64_t *ser
         if ((uintptr_t)address - (uintptr_t)open->heap >= open->length || open->heap->kind != (uint32_t)kind)
             continue;
         heap = open->heap;
-        if (serial != NULL)
-            *serial = open->serial;
+        *file = (struct heap_file){.serial = open->serial,
+                                   .length = open->length,
+                                   .fd = open->fd,
+                                   .device = open->device,
+                                   .inode = open->inode};
     }
     pthread_mutex_unlock(&heaps_mutex);
     return heap;
 }
 
+struct heap *heap_around(const void *address, enum heap_kind kind, uint64_t *serial)
+{
+    struct heap_file file;
+    struct heap *heap = heap_find(address, kind, &file);
+
+    if (heap != NULL && serial != NULL)
+        *serial = file.serial;
+    return heap;
+}
+
 /* ---- the file under a heap ---- */
+
+/* Opens anew what another process has under that number, if it is the file it should be. The descriptor, or -1. */
+static int open_of_process(pid_t process, int number, dev_t device, ino_t inode)
+{
+    struct stat file;
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%ld/fd/%d", (long)process, number);
+    do {
+        fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    } while (fd < 0 && errno == EINTR);
+    if (fd >= 0 && fstat(fd, &file) == 0 && file.st_dev == device && file.st_ino == inode)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
 
 /* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under that number: a
  * worker's does. Under heaps_mutex. */
 static bool reopen(struct open_heap *open_heap)
 {
-    struct stat file;
-    char path[64];
+    int fd = open_of_process(getppid(), open_heap->fd, open_heap->device, open_heap->inode);
 
-    snprintf(path, sizeof path, "/proc/%ld/fd/%d", (long)getppid(), open_heap->fd);
-    int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return false;
-    if (fstat(fd, &file) != 0 || !is_file_of(&file, open_heap) ||
-        (open_heap->path != NULL && try_flock(fd, LOCK_SH) != 0)) {
+    if (open_heap->path != NULL && try_flock(fd, LOCK_SH) != 0) {
         close(fd);
         return false;
     }
     open_heap->fd = fd;
     return true;
+}
+
+void *heap_borrow(pid_t process, const struct heap_file *file, void *near, int *fd)
+{
+    *fd = open_of_process(process, file->fd, file->device, file->inode);
+    if (*fd < 0)
+        return NULL;
+    void *start = mmap(near, file->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
+    if (start != MAP_FAILED) {
+        madvise(start, file->length, MADV_DONTDUMP);
+        return start;
+    }
+    pthread_mutex_lock(&heaps_mutex);
+    start = map_over_retired(*fd, file->length, 0); /* addresses are scarce */
+    pthread_mutex_unlock(&heaps_mutex);
+    if (start == NULL) {
+        close(*fd);
+        *fd = -1;
+    }
+    return start;
 }
 
 /* The heap's descriptor, if it still is that: the program may have closed it and opened something else under its number, which

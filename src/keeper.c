@@ -55,6 +55,7 @@ static _Noreturn void become_worker(uint32_t index, pid_t keeper)
         _exit(1);
     if (self.children >= 0)
         close(self.children);
+    guests_enter_worker();
     give_back(SIGCHLD, &self.caller_child);
     give_back(SIGTERM, &self.caller_terminate);
     pthread_sigmask(SIG_SETMASK, &self.caller_mask, NULL);
@@ -192,6 +193,7 @@ static void bury_worker(uint32_t index, int status)
     heap_settle(pool->heap); /* before anybody looks at the task's blocks */
     settle_task(worker, index, error_of(status));
     heap_free(pool->heap, &worker->staging);
+    heap_free(pool->heap, &worker->spare);
     /* In this order: who is about to wake it either finds that it does not sleep, or has put it into the set by now. */
     DELAY_POINT();
     atomic_store(&worker->asleep, 0);
@@ -287,6 +289,7 @@ static void keep(void)
         if (poll_set[1].revents != 0)
             leave();
         drain(self.children);
+        guests_keep(pool); /* before a worker is replaced by one that is to have them */
         reap();
         uint32_t state = atomic_load(&pool->state);
         if (state == POOL_TERMINATED || self.stopping)
@@ -349,6 +352,7 @@ void keeper_run(struct pool *pool, const sigset_t *caller_mask)
     self.live = self.failed_starts = 0;
     memset(self.pid, 0, pool->workers * sizeof *self.pid);
     self.lost = self.stopping = false;
+    guests_begin(pool);
     self.caller_mask = *caller_mask;
     process_title("mp-keeper");
     take_signals();

@@ -37,15 +37,16 @@ static uint64_t chunk_items(const struct map_job *job, uint64_t chunk)
     return left < size ? left : size;
 }
 
-static const unsigned char *job_args(struct heap *heap, const struct map_job *job)
+static const unsigned char *job_args(struct pool *pool, const struct map_job *job)
 {
-    return job->args_at != 0 ? (const unsigned char *)(uintptr_t)job->args_at : heap_at(heap, atomic_load(&job->args));
+    return job->args_at != 0 ? guest_memory(pool, job->args_guest, job->args_at)
+                             : heap_at(pool->heap, atomic_load(&job->args));
 }
 
-unsigned char *map_results(struct heap *heap, const struct map_job *job)
+unsigned char *map_results(struct pool *pool, const struct map_job *job)
 {
-    return job->results_at != 0 ? (unsigned char *)(uintptr_t)job->results_at
-                                : heap_at(heap, atomic_load(&job->results));
+    return job->results_at != 0 ? guest_memory(pool, job->results_guest, job->results_at)
+                                : heap_at(pool->heap, atomic_load(&job->results));
 }
 
 static void note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
@@ -58,46 +59,46 @@ static void note_status(struct heap *heap, struct map_job *job, struct chunk *ch
         ((int32_t *)heap_at(heap, statuses))[item] = code;
 }
 
-static void item_failed(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
+static void item_failed(struct pool *pool, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
 {
-    note_status(heap, job, chunk, item, code);
+    note_status(pool->heap, job, chunk, item, code);
     if (job->result_size > 0)
-        memset(map_results(heap, job) + item * job->result_size, 0, job->result_size);
+        memset(map_results(pool, job) + item * job->result_size, 0, job->result_size);
 }
 
 /* ---- the workers' side ---- */
 
 /* The keeper must be able to tell whether the chunk's status is of an item that is run again. */
-static void note_failure(struct heap *heap, struct worker *record, struct map_job *job, struct chunk *chunk,
+static void note_failure(struct pool *pool, struct worker *record, struct map_job *job, struct chunk *chunk,
                          uint64_t item, int code)
 {
     if (chunk->status == 0)
         atomic_store_explicit(&record->failing, item + 1, memory_order_relaxed);
     undo_order();
-    item_failed(heap, job, chunk, item, code);
+    item_failed(pool, job, chunk, item, code);
 }
 
 static void run_chunk(struct pool *pool, struct worker *record, struct map_job *job, uint64_t index)
 {
-    struct heap *heap = pool->heap;
     struct chunk *chunk = &job->chunk[index];
-    mp_task_function *function = (mp_task_function *)(uintptr_t)job->function;
+    mp_task_function *const function = (mp_task_function *)(uintptr_t)job->function;
+    const uint64_t arg_size = job->arg_size, result_size = job->result_size;
     uint64_t item = first_item(job, index) + chunk->done;
-    uint64_t end = first_item(job, index) + chunk_items(job, index);
-    const unsigned char *args = job_args(heap, job);
-    unsigned char *results = map_results(heap, job);
+    const uint64_t end = first_item(job, index) + chunk_items(job, index);
+    /* As numbers, which stay 0 where there are none. */
+    uintptr_t arg = arg_size > 0 ? (uintptr_t)(job_args(pool, job) + item * arg_size) : 0;
+    uintptr_t result = result_size > 0 ? (uintptr_t)(map_results(pool, job) + item * result_size) : 0;
 
-    if (job->result_size > 0)
-        worker_zero(results + item * job->result_size, (end - item) * job->result_size);
-    for (; item < end; item++) {
+    if (result_size > 0)
+        worker_zero((void *)result, (end - item) * result_size);
+    for (; item < end; item++, arg += arg_size, result += result_size) {
         atomic_store_explicit(&record->item, item, memory_order_relaxed);
         undo_order();
         DELAY_POINT();
-        int code = function(job->arg_size > 0 ? args + item * job->arg_size : NULL,
-                            job->result_size > 0 ? results + item * job->result_size : NULL);
+        int code = function((const void *)arg, (void *)result);
         worker_leave_if_forked();
         if (code != 0)
-            note_failure(heap, record, job, chunk, item, code < 0 ? MP_EVALUE : code);
+            note_failure(pool, record, job, chunk, item, code < 0 ? MP_EVALUE : code);
         undo_order();
     }
     atomic_store_explicit(&record->item, end, memory_order_relaxed);
@@ -122,7 +123,8 @@ static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worke
     return task_claim(&chunk->word, worker);
 }
 
-/* Runs those of chunks [from, to) that are still to be had. False: this worker has done its share. */
+/* Runs those of chunks [from, to) that are still to be had. False: this worker has done its share, or cannot get at the map's
+ * memory: one to be forked anew can. */
 static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, uint64_t from, uint64_t to)
 {
     struct worker *record = &pool->worker[worker];
@@ -130,6 +132,11 @@ static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, 
     for (uint64_t i = from; i < to; i++) {
         if (!claim_chunk(pool, record, worker, job, i))
             continue;
+        /* With a chunk in hand: until that is done, the job and its guests are there. */
+        if (!guest_admit(pool, job->args_guest) || !guest_admit(pool, job->results_guest)) {
+            task_requeue(&job->chunk[i].word);
+            return false;
+        }
         run_chunk(pool, record, job, i);
         if (!worker_may_go_on(pool))
             return false;
@@ -137,14 +144,33 @@ static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, 
     return true;
 }
 
-bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
+/* Chunks of one size, of which each worker has a share that it takes first, and goes on with those of others in turn: in the next
+ * map over the same memory it then looks at the same pages, which it has mapped and perhaps in its cache. Only when all chunks
+ * of a level are taken is it time for the next one, as smaller chunks are to come last. */
+static bool help_by_levels(struct pool *pool, uint32_t worker, struct map_job *job)
+{
+    for (uint64_t i = 0; i < job->level_count; i++) {
+        uint64_t first = job->level[i].chunk;
+        uint64_t end = i + 1 < job->level_count ? job->level[i + 1].chunk : job->chunk_count;
+        uint64_t own = first + (end - first) * worker / pool->workers;
+
+        if (end <= atomic_load_explicit(&job->next, memory_order_relaxed))
+            continue;
+        if (!run_chunks(pool, worker, job, own, end) || !run_chunks(pool, worker, job, first, own))
+            return false;
+        atomic_store_explicit(&job->next, end, memory_order_relaxed);
+    }
+    return true;
+}
+
+static bool help_in_turn(struct pool *pool, uint32_t worker, struct map_job *job)
 {
     for (;;) {
         uint64_t next = atomic_load_explicit(&job->next, memory_order_relaxed);
 
         if (next >= job->chunk_count)
-            break;
-        uint64_t batch = job->level_count > 1 ? 1 : (job->chunk_count - next) / (pool->workers * 8);
+            return true;
+        uint64_t batch = (job->chunk_count - next) / (pool->workers * 8);
         batch = batch < 1 ? 1 : batch > MAX_BATCH ? MAX_BATCH : batch;
         next = atomic_fetch_add(&job->next, batch);
         DELAY_POINT();
@@ -152,8 +178,14 @@ bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
         if (!run_chunks(pool, worker, job, next, end))
             return false;
     }
+}
+
+bool worker_help(struct pool *pool, uint32_t worker, struct map_job *job)
+{
+    bool all = (job->level_count > 1 ? help_by_levels : help_in_turn)(pool, worker, job);
+
     /* What others have taken and not come to, or was queued again. */
-    return run_chunks(pool, worker, job, 0, job->chunk_count);
+    return all && run_chunks(pool, worker, job, 0, job->chunk_count);
 }
 
 /* ---- the keeper's side ---- */
@@ -197,7 +229,7 @@ void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int erro
     if (done < items)
         take_back_failure(pool->heap, job, chunk, worker, first_item(job, at) + done);
     if (done < items && chunk->deaths++ >= pool->retries) {
-        item_failed(pool->heap, job, chunk, first_item(job, at) + done, error);
+        item_failed(pool, job, chunk, first_item(job, at) + done, error);
         chunk->done++;
         chunk->deaths = 0;
     }
@@ -242,44 +274,79 @@ static int fill_job(struct heap *heap, struct map_job *job, const void *args, bo
     return 0;
 }
 
+/* Memory in a manager's heap. */
+struct place {
+    uint64_t at; /* its address in the caller; 0: not in a manager's heap, or not to be had in the workers */
+    uint32_t guest;
+    struct heap_file file;
+    uint64_t offset;
+};
+
 struct request {
     mp_task_function *function;
     const void *args;
     uint64_t count, arg_size, result_size, chunk_size;
     bool statuses;
     bool waits;    /* args stay as they are until the end */
+    bool placed;   /* results go where they are wanted, whoever waits for them */
     void *results; /* where the caller wants them; NULL: not known yet */
+    struct place args_place, results_place;
 };
 
 /* ---- in place ----
  *
  * Memory in a manager's heap that was open already when the keeper was forked is the same memory, at the same address, in all
- * the pool's processes: arguments and results that lie there need not be copied. Two exceptions: what is not aligned as tasks may
- * expect it; and arguments in the results' memory, which would be zeroed, or half overwritten when their item has to be run
- * again: they are copied, the results are not. */
+ * the pool's processes; that of a younger one is mapped there as a guest. Arguments and results that lie there need not be
+ * copied. Two exceptions: what is not aligned as tasks may expect it; and arguments in the results' memory, which would be
+ * zeroed, or half overwritten when their item has to be run again: they are copied, the results are not. */
 
-static uint64_t shared_address(const mp_pool *pool, const void *memory, uint64_t size, uint64_t *serial)
+/* Whether it lies, aligned, in a manager's heap; and where there. */
+static bool find_place(const void *memory, uint64_t size, struct place *place)
 {
-    const struct heap *heap = heap_around(memory, HEAP_MANAGER, serial);
+    const struct heap *heap = heap_find(memory, HEAP_MANAGER, &place->file);
 
-    if (heap == NULL || *serial > pool->serial || (uintptr_t)memory % 16 != 0 || size == 0)
-        return 0;
-    uint64_t offset = heap_offset(heap, memory), end = atomic_load(&heap->size);
-    return offset >= sizeof *heap && offset < end && size <= end - offset ? (uint64_t)(uintptr_t)memory : 0;
+    if (heap == NULL || (uintptr_t)memory % 16 != 0 || size == 0)
+        return false;
+    uint64_t end = atomic_load(&heap->size);
+    place->offset = heap_offset(heap, memory);
+    return place->offset >= sizeof *heap && place->offset < end && size <= end - place->offset;
 }
 
-static void look_for_places(const mp_pool *pool, const struct request *request, struct map_job *job)
+static bool overlap(const struct place *a, uint64_t a_size, const struct place *b, uint64_t b_size)
 {
-    uint64_t args_size = job->count * job->arg_size, results_size = job->count * job->result_size;
-    uint64_t args_serial;
+    return a->file.device == b->file.device && a->file.inode == b->file.inode && a->offset < b->offset + b_size &&
+           b->offset < a->offset + a_size;
+}
 
-    if (request->results != NULL)
-        job->results_at = shared_address(pool, request->results, results_size, &job->results_serial);
-    if (request->waits)
-        job->args_at = shared_address(pool, request->args, args_size, &args_serial);
-    if (job->results_at != 0 && job->args_at < job->results_at + results_size &&
-        job->results_at < job->args_at + args_size)
-        job->args_at = 0;
+/* Sees to it that the pool's processes can use what was found. */
+static void open_place(mp_pool *pool, const void *memory, struct place *place)
+{
+    if (place->file.serial > pool->serial) {
+        place->guest = guest_invite(pool, &place->file, (const char *)memory - place->offset);
+        if (place->guest == 0)
+            return;
+    }
+    place->at = (uint64_t)(uintptr_t)memory;
+}
+
+static void look_for_places(mp_pool *pool, struct request *request)
+{
+    uint64_t args_size = request->count * request->arg_size, results_size = request->count * request->result_size;
+    struct place *args = &request->args_place, *results = &request->results_place;
+    bool args_found = request->waits && find_place(request->args, args_size, args);
+    bool results_found = request->results != NULL && find_place(request->results, results_size, results);
+
+    if (results_found)
+        open_place(pool, request->results, results);
+    if (args_found && (results->at == 0 || !overlap(args, args_size, results, results_size)))
+        open_place(pool, request->args, args);
+}
+
+static void leave_guests(mp_pool *pool, uint32_t *args_guest, uint32_t *results_guest)
+{
+    guest_release(pool, *args_guest);
+    guest_release(pool, *results_guest);
+    *args_guest = *results_guest = 0;
 }
 
 /* ---- chunks ----
@@ -358,7 +425,14 @@ static int make_job(mp_pool *pool, const struct request *request, struct slot **
         job->slot = slot;
         for (uint64_t i = 0; i < chunks; i++)
             atomic_store_explicit(&job->chunk[i].word, TASK_QUEUED, memory_order_relaxed);
-        look_for_places(pool, request, job);
+        job->args_at = request->args_place.at;
+        job->results_at = request->results_place.at;
+        job->args_guest = request->args_place.guest;
+        job->results_guest = request->results_place.guest;
+        job->results_serial = request->results_place.file.serial;
+        job->placed = request->placed;
+        if (request->placed && job->results_at == 0)
+            job->deliver_to = request->results;
         error = fill_job(heap, job, request->args, request->statuses);
     }
     if (error != 0) {
@@ -393,10 +467,11 @@ static int submit_helpers(mp_pool *pool, struct map_job *job)
     return 0;
 }
 
-static int start_map(mp_pool *pool, const struct request *request, struct slot **result)
+static int start_map(mp_pool *pool, struct request *request, struct slot **result)
 {
     struct slot *slot;
 
+    look_for_places(pool, request);
     pthread_mutex_lock(&pool->mutex);
     int error = pool_refusal(pool);
     if (error == 0)
@@ -410,7 +485,9 @@ static int start_map(mp_pool *pool, const struct request *request, struct slot *
             slot->result.magic = RESULT_MAGIC;
         }
     }
-    pthread_mutex_unlock(&pool->mutex);
+    if (error != 0)
+        leave_guests(pool, &request->args_place.guest, &request->results_place.guest);
+    pool_unlock(pool);
     if (error != 0)
         return error;
     dispatch_wake(&pool->shared);
@@ -464,9 +541,28 @@ int map_item_status(struct heap *heap, struct map_job *job, uint64_t index, int 
     return 0;
 }
 
+/* Under the mutex. */
+static void deliver(mp_pool *pool, struct map_job *job)
+{
+    void *to = job->deliver_to;
+    uint64_t serial;
+
+    job->deliver_to = NULL;
+    if (to != NULL && heap_around(to, HEAP_MANAGER, &serial) != NULL && serial == job->results_serial)
+        memcpy(to, map_results(&pool->shared, job), job->count * job->result_size);
+}
+
+/* All chunks are done: gives back what only they need. Late helpers look at the chunks' words only. */
+static void empty_job(mp_pool *pool, struct map_job *job)
+{
+    deliver(pool, job);
+    leave_guests(pool, &job->args_guest, &job->results_guest);
+    free_content(pool->shared.heap, job);
+}
+
 static void free_job(mp_pool *pool, struct map_job *job)
 {
-    free_content(pool->shared.heap, job);
+    empty_job(pool, job);
     slot_recycle(pool, job->slot);
 }
 
@@ -477,7 +573,7 @@ void map_release(mp_pool *pool, struct map_job *job)
     if (job->helpers == 0)
         free_job(pool, job);
     else if (map_is_done(&job->slot->result))
-        free_content(pool->shared.heap, job); /* late helpers look at the chunks' words only */
+        empty_job(pool, job);
 }
 
 void map_helper_gone(mp_pool *pool, struct map_job *job)
@@ -495,7 +591,16 @@ bool map_has_results(const struct map_job *job)
             serial == job->results_serial);
 }
 
-void map_fail(struct heap *heap, struct map_job *job, int error)
+void map_deliver(mp_pool *pool, struct map_job *job)
+{
+    if (!job->placed)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    deliver(pool, job);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void map_fail(struct pool *pool, struct map_job *job, int error)
 {
     bool has_results = map_has_results(job);
 
@@ -504,8 +609,12 @@ void map_fail(struct heap *heap, struct map_job *job, int error)
 
         if (task_state(atomic_load(&chunk->word)) == TASK_DONE)
             continue;
-        for (uint64_t item = chunk->done; item < chunk_items(job, i); item++)
-            (has_results ? item_failed : note_status)(heap, job, chunk, first_item(job, i) + item, error);
+        for (uint64_t item = chunk->done; item < chunk_items(job, i); item++) {
+            if (has_results)
+                item_failed(pool, job, chunk, first_item(job, i) + item, error);
+            else
+                note_status(pool->heap, job, chunk, first_item(job, i) + item, error);
+        }
         task_finish(&chunk->word);
     }
 }
@@ -544,9 +653,8 @@ int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *arg
     error = check_request(&request);
     if (error == 0 && options != NULL && options->results != NULL) {
         request.results = options->results;
-        request.waits = true;
-        uint64_t serial;
-        if (count > 0 && result_size > 0 && shared_address(pool, options->results, count * result_size, &serial) == 0)
+        request.waits = request.placed = true;
+        if (count > 0 && result_size > 0 && !find_place(options->results, count * result_size, &request.results_place))
             error = MP_EINVAL;
     }
     if (error == 0)

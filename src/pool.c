@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "delay.h"
 #include "lifecycle.h"
 #include "platform.h"
 #include "pool.h"
@@ -32,7 +33,7 @@ int pool_check(const mp_pool *pool)
 /* ---- the keeper's end ---- */
 
 struct failing {
-    struct heap *heap;
+    struct pool *pool;
     int error;
 };
 
@@ -42,7 +43,7 @@ static bool fail_slot(struct slot *slot, void *arg)
     uint32_t state = task_state(atomic_load(&slot->task.word));
 
     if (slot->result.job != NULL)
-        map_fail(failing->heap, slot->result.job, failing->error);
+        map_fail(failing->pool, slot->result.job, failing->error);
     if (state == TASK_QUEUED || state == TASK_RUNNING) {
         slot->task.status = failing->error;
         task_finish(&slot->task.word);
@@ -54,7 +55,7 @@ static bool fail_slot(struct slot *slot, void *arg)
 static void fail_all(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
-    struct failing failing = {shared->heap, MP_EBROKEN};
+    struct failing failing = {shared, MP_EBROKEN};
 
     if (atomic_load(&shared->state) == POOL_TERMINATED)
         failing.error = MP_ETERMINATED;
@@ -113,6 +114,18 @@ static void signal_keeper(mp_pool *pool, int number)
 static void call_keeper(mp_pool *pool)
 {
     signal_keeper(pool, SIGCHLD);
+}
+
+void pool_unlock_and_call(mp_pool *pool)
+{
+    enum pool_call to_call = pool->to_call;
+
+    pool->to_call = POOL_CALL_NOBODY;
+    pthread_mutex_unlock(&pool->mutex);
+    DELAY_POINT();
+    call_keeper(pool);
+    if (to_call == POOL_CALL_ALL)
+        dispatch_wake_all(&pool->shared);
 }
 
 /* False: it still lives at the deadline. */
@@ -265,9 +278,22 @@ static void after_fork(void)
     worker_after_fork();
 }
 
+/* This process has closed a manager that may be a guest. */
+static void heap_closed(uint64_t serial)
+{
+    pthread_mutex_lock(&pools_mutex);
+    for (mp_pool *pool = pools; pool != NULL; pool = pool->next) {
+        pthread_mutex_lock(&pool->mutex);
+        guests_heap_closed(pool, serial);
+        pool_unlock(pool);
+    }
+    pthread_mutex_unlock(&pools_mutex);
+}
+
 static void enter(mp_pool *pool)
 {
     lifecycle_register(LIFECYCLE_POOL, terminate_all, after_fork);
+    heap_when_closed(heap_closed);
     pthread_mutex_lock(&pools_mutex);
     pool->next = pools;
     pools = pool;

@@ -11,6 +11,8 @@
 
 #define RESTING 64
 
+enum pool_call { POOL_CALL_NOBODY, POOL_CALL_KEEPER, POOL_CALL_ALL };
+
 struct mp_pool {
     uint64_t magic;
     struct mp_pool *next; /* of this process's pools */
@@ -28,6 +30,9 @@ struct mp_pool {
     /* Large blocks in no use, oldest first: [first_resting .. last_resting) % RESTING. They own them. */
     _Atomic uint64_t resting[RESTING];
     uint64_t first_resting, last_resting, resting_bytes;
+    uint32_t guests_made;   /* numbers them */
+    uint64_t guests_wanted; /* counts the maps that wanted one */
+    enum pool_call to_call; /* whom to call when the mutex is given back */
     struct pool shared;
 };
 
@@ -35,6 +40,15 @@ struct mp_pool {
 int pool_check(const mp_pool *pool);
 /* Whether the keeper has ended: if so, all has been failed that will not be done any more. */
 bool pool_look_after_keeper(mp_pool *pool);
+/* Gives the mutex back, and calls whom `to_call` names: keeper and workers, so that they look what has become of guests. */
+void pool_unlock_and_call(mp_pool *pool);
+static inline void pool_unlock(mp_pool *pool)
+{
+    if (pool->to_call == POOL_CALL_NOBODY)
+        pthread_mutex_unlock(&pool->mutex);
+    else
+        pool_unlock_and_call(pool);
+}
 /* Why no task can be submitted: 0, MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER. */
 int pool_refusal(mp_pool *pool);
 
@@ -72,8 +86,10 @@ void map_helper_gone(mp_pool *pool, struct map_job *job);
 /* Whether they still can be had: results in a manager's memory go when this process closes the manager. */
 bool map_has_results(const struct map_job *job);
 /* Where the results lie. */
-unsigned char *map_results(struct heap *heap, const struct map_job *job);
+unsigned char *map_results(struct pool *pool, const struct map_job *job);
+/* Once it is done: copies results to the place they were wanted in, if they are still to be copied there. */
+void map_deliver(mp_pool *pool, struct map_job *job);
 /* Fails all chunks that are not done. */
-void map_fail(struct heap *heap, struct map_job *job, int error);
+void map_fail(struct pool *pool, struct map_job *job, int error);
 
 #endif

@@ -104,7 +104,7 @@ static int submit(mp_pool *pool, mp_task_function *function, const void *arg, si
         else
             slot->result.magic = RESULT_MAGIC;
     }
-    pthread_mutex_unlock(&pool->mutex);
+    pool_unlock(pool);
     if (error != 0)
         return error;
     dispatch_wake(&pool->shared);
@@ -145,8 +145,12 @@ int mp_pool_apply(mp_pool *pool, mp_task_function *function, const void *arg, si
 
 static int wait_until(mp_result *result, int64_t deadline)
 {
-    if (result->job != NULL)
-        return map_wait(result->pool, result, deadline);
+    if (result->job != NULL) {
+        int error = map_wait(result->pool, result, deadline);
+        if (error == 0)
+            map_deliver(result->pool, result->job);
+        return error;
+    }
     _Atomic uint32_t *word = &slot_of(result)->task.word;
     return result_wait_word(result->pool, word, word, deadline);
 }
@@ -155,8 +159,11 @@ static int wait_until(mp_result *result, int64_t deadline)
 static bool has_ended(mp_result *result)
 {
     for (int i = 0; i < 2; i++) {
-        if (result->job != NULL ? map_is_done(result) : is_done(&slot_of(result)->task.word))
+        if (result->job != NULL ? map_is_done(result) : is_done(&slot_of(result)->task.word)) {
+            if (result->job != NULL)
+                map_deliver(result->pool, result->job);
             return true;
+        }
         if (i == 0)
             pool_look_after_keeper(result->pool);
     }
@@ -172,7 +179,7 @@ static const void *outcome(mp_result *result, uint64_t *size)
     if (job == NULL)
         return task_outcome(heap, &slot_of(result)->task, size);
     *size = job->count * job->result_size;
-    return map_results(heap, job);
+    return map_results(&result->pool->shared, job);
 }
 
 static int status_of(mp_result *result)
@@ -206,7 +213,7 @@ int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout)
     /* A map delivers what there is, with zeros for what failed. */
     if (result->job == NULL && status != 0)
         return status;
-    if (result->job != NULL && result->job->results_at != 0 && buffer == NULL)
+    if (result->job != NULL && result->job->placed && buffer == NULL)
         return status; /* they are where they were wanted */
     if (length > size)
         return MP_ETOOSMALL;
@@ -292,6 +299,6 @@ int mp_result_free(mp_result *result)
         slot_recycle(pool, slot_of(result));
     else
         slot_detach(pool, slot_of(result));
-    pthread_mutex_unlock(&pool->mutex);
+    pool_unlock(pool);
     return error;
 }

@@ -17,6 +17,7 @@
 
 #include <mp.h>
 
+#include "guests.h"
 #include "heap.h"
 
 enum task_state { TASK_FREE, TASK_QUEUED, TASK_RUNNING, TASK_DONE };
@@ -74,13 +75,17 @@ struct map_job {
     uint64_t chunk_count, level_count;
     struct level level[MAP_LEVELS];
     _Atomic uint64_t args, results, statuses; /* blocks; statuses: an int32_t per item */
-    /* 0, or the address of memory in a manager's heap, the same in all the pool's processes: used instead of the block. */
+    /* 0, or the address of memory in a manager's heap: used instead of the block. It is the same in all the pool's processes
+     * unless the manager is a guest (guests.h), which the job then keeps until it is released. */
     uint64_t args_at, results_at;
+    uint32_t args_guest, results_guest; /* index + 1; 0: none */
     uint64_t results_serial; /* of that heap (heap_around()), so that the caller knows when he has closed it */
     /* The caller's own. */
-    struct slot *slot;                          /* of the map's result, which owns this job */
-    uint64_t helpers;                           /* helping tasks not yet taken back */
-    bool released;                              /* nobody will ask any more: goes with the last helper */
+    struct slot *slot; /* of the map's result, which owns this job */
+    uint64_t helpers;  /* helping tasks not yet taken back */
+    bool released;     /* nobody will ask any more: goes with the last helper */
+    bool placed;       /* results were wanted in a place of the caller's choice */
+    void *deliver_to;  /* NULL, or that place, when results_at is 0: still to be copied there */
     _Alignas(CACHE_LINE) _Atomic uint64_t next; /* hint: the first chunk nobody has a ticket for */
     _Alignas(CACHE_LINE) struct chunk chunk[];
 };
@@ -122,6 +127,7 @@ struct worker {
     _Atomic uint32_t phase;     /* enum worker_phase */
     _Atomic uint32_t asleep;    /* futex: 1 while it sleeps or is about to */
     _Atomic uint64_t staging;   /* owns a block of mp_task_return()'s on its way */
+    _Atomic uint64_t spare;     /* owns a block that the worker zeroes ahead; 0: none */
     _Alignas(CACHE_LINE) _Atomic uint64_t batch[WORKER_BATCH]; /* offsets of tasks; what is not in use is stale, or 0 */
     _Atomic uint64_t
         failing; /* in a chunk: 1 + the item whose failure it has written, or is about to, to the chunk's status */
@@ -151,7 +157,10 @@ struct pool {
     _Atomic int32_t start_error;
     /* 1: the keeper has ended as it should. A caller that ignores SIGCHLD never hears of its exit code. */
     _Atomic uint32_t orderly;
-    _Atomic uint32_t rescan; /* 1: look at all tasks, some may be queued that no ticket leads to */
+    _Atomic uint32_t rescan;         /* 1: look at all tasks, some may be queued that no ticket leads to */
+    _Atomic uint32_t guests_changed; /* counts guests sent away: whoever has some mapped looks which */
+    _Atomic uint32_t no_guests;      /* 1: a worker could not map one: no more of them */
+    struct guest guest[GUESTS];
     _Atomic uint64_t segment[SEGMENTS];
     _Atomic uint64_t ring_block[SEGMENTS]; /* all rings there were: they are kept, so that a late reader finds sense */
     _Atomic uint64_t worker_block;

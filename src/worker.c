@@ -2,7 +2,6 @@
 #include <mp.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdio_ext.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +17,10 @@
 /* Memory of at least this size is looked at page by page before it is zeroed. */
 #define ZERO_LARGE ((size_t)64 * 1024)
 #define ZERO_PAGE 4096
+/* Zeroes ahead up to so many bytes, in so many workers, and looks for tasks after each step. */
+#define AHEAD_MOST ((size_t)2 << 20)
+#define AHEAD_WORKERS 4
+#define AHEAD_STEP ((size_t)64 * 1024)
 
 /* This process's own. */
 static struct {
@@ -28,6 +31,10 @@ static struct {
     uint64_t batch;        /* tickets to take at a time */
     int64_t batch_started; /* when the tickets in hand were taken */
     uint64_t batch_size;
+    uint32_t guests_seen; /* of pool->guests_changed */
+    uint64_t large;       /* the size of the last large result */
+    uint64_t ahead_size;  /* of record->spare: so much is wanted zeroed; 0: nothing */
+    uint64_t ahead_done;  /* so much is */
     struct task *running; /* for mp_task_return() */
     struct pool *pool;
 } self;
@@ -107,12 +114,25 @@ static void read_tickets(struct pool *pool, uint64_t ticket, uint64_t count)
         store(&self.record->batch[i], load(&ring[1 + ((ticket + i) & mask)]));
 }
 
+/* Whether a guest has been sent away. */
+static bool guests_have_changed(const struct pool *pool)
+{
+    return self.guests_seen != atomic_load_explicit(&pool->guests_changed, memory_order_relaxed);
+}
+
+static void look_at_guests(struct pool *pool)
+{
+    self.guests_seen = atomic_load(&pool->guests_changed);
+    guests_clear(pool);
+}
+
 /* Takes tasks from the queue into this worker's batch, which is empty. */
 static bool take_tickets(struct pool *pool)
 {
+    if (guests_have_changed(pool)) /* as good a moment as any: a worker without a task comes here as well */
+        look_at_guests(pool);
     uint64_t head = atomic_load(&pool->head);
     uint64_t tail = atomic_load(&pool->tail);
-
     if (head >= tail)
         return false;
     adapt_batch(pool);
@@ -228,6 +248,25 @@ static bool spin(struct pool *pool)
     return false;
 }
 
+/* ---- zeroing ahead ----
+ *
+ * To zero 1 MiB for a result takes as long as to fill it. The caller copies the result out meanwhile, if there is nothing
+ * else to do, and the worker has a block of its own, `spare`, that it zeroes in that time: the next large result is written into
+ * that one, and the caller's takes its place. The two are exchanged in one step of the heap's, so that each of the two words
+ * owns one of them whenever the worker dies; the spare then goes with its record. Whether a block is zero only the worker knows
+ * that zeroed it: so whoever runs the task again zeroes whichever it finds there. */
+
+/* Zeroes one step of it, and waits for nobody: others rely on a worker that searches. False: there is nothing to be done. */
+static bool zero_ahead(struct pool *pool)
+{
+    if (self.ahead_done >= self.ahead_size)
+        return false;
+    uint64_t left = self.ahead_size - self.ahead_done, size = left < AHEAD_STEP ? left : AHEAD_STEP;
+    worker_zero((char *)heap_at(pool->heap, load(&self.record->spare)) + self.ahead_done, size);
+    self.ahead_done += size;
+    return true;
+}
+
 static void start_searching(struct pool *pool)
 {
     if (!self.searching)
@@ -250,8 +289,9 @@ static void sleep_until_woken(struct pool *pool)
     DELAY_POINT();
     set_add(pool->sleeping, self.index);
     DELAY_POINT();
-    /* Who queued a task, or took some, before it could see us in the set has done so early enough for us to see it now. */
-    if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record)) {
+    /* Who queued a task, or took some, before it could see us in the set has done so early enough for us to see it now. Who sent
+     * a guest away wakes all. */
+    if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record) && !guests_have_changed(pool)) {
         DELAY_POINT();
         while (atomic_load(&self.record->asleep) != 0)
             futex_wait(&self.record->asleep, 1, DEADLINE_NEVER);
@@ -285,7 +325,7 @@ static struct task *next_task(struct pool *pool)
         if (closed)
             return NULL;
         start_searching(pool);
-        if (!spin(pool))
+        if (!zero_ahead(pool) && !spin(pool))
             sleep_until_woken(pool);
     }
 }
@@ -294,9 +334,9 @@ static struct task *next_task(struct pool *pool)
 
 void worker_flush(void)
 {
-    if (__fpending(stdout) != 0)
+    if (!stream_is_empty(stdout))
         fflush(stdout);
-    if (__fpending(stderr) != 0)
+    if (!stream_is_empty(stderr))
         fflush(stderr);
 }
 
@@ -316,12 +356,56 @@ void worker_zero(void *memory, size_t size)
     memset(memory, 0, size);
 }
 
+static int exchange_blocks(struct heap *heap, _Atomic uint64_t *a, _Atomic uint64_t *b)
+{
+    int error = heap_lock(heap);
+
+    if (error != 0)
+        return error;
+    uint64_t block = load(a);
+    heap_set(heap, a, load(b));
+    heap_set(heap, b, block);
+    heap_commit(heap);
+    heap_unlock(heap);
+    return 0;
+}
+
+/* A result of this size gets zeroed memory ahead. */
+static bool is_zeroed_ahead(uint64_t size)
+{
+    return size >= ZERO_LARGE && size <= AHEAD_MOST && self.index < AHEAD_WORKERS;
+}
+
+/* Gives the task the spare block, zeroed to the end, and takes the task's for it. Two results of a size, one after the other, are
+ * a sign that there will be a third. */
+static bool use_spare(struct pool *pool, struct task *task)
+{
+    bool fits = load(&self.record->spare) != 0 && self.ahead_size >= task->result_size &&
+                self.ahead_size - task->result_size <= task->result_size / 4;
+
+    while (fits && self.ahead_done < task->result_size)
+        zero_ahead(pool);
+    if (fits && exchange_blocks(pool->heap, &task->result_block, &self.record->spare) != 0)
+        fits = false;
+    if (!fits)
+        heap_free(pool->heap, &self.record->spare);
+    bool again = task->result_size == self.large;
+    if (again && load(&self.record->spare) == 0)
+        again = heap_alloc(pool->heap, self.large, &self.record->spare) == 0;
+    self.ahead_size = again ? self.large : 0;
+    self.ahead_done = 0;
+    self.large = task->result_size;
+    DELAY_POINT();
+    return fits;
+}
+
 static int call(struct pool *pool, struct task *task)
 {
     mp_task_function *function = (mp_task_function *)(uintptr_t)task->function;
+    bool zeroed = is_zeroed_ahead(task->result_size) && use_spare(pool, task);
     void *result = task_result(pool->heap, task);
 
-    if (result != NULL)
+    if (result != NULL && !zeroed)
         worker_zero(result, task->result_size);
     self.running = task;
     int code = function(task_arg(pool->heap, task), result);
@@ -338,20 +422,6 @@ static void run(struct pool *pool, struct task *task)
     DELAY_POINT();
     task_finish(&task->word);
     DELAY_POINT();
-}
-
-static int exchange_blocks(struct heap *heap, _Atomic uint64_t *a, _Atomic uint64_t *b)
-{
-    int error = heap_lock(heap);
-
-    if (error != 0)
-        return error;
-    uint64_t block = load(a);
-    heap_set(heap, a, load(b));
-    heap_set(heap, b, block);
-    heap_commit(heap);
-    heap_unlock(heap);
-    return 0;
 }
 
 int mp_task_return(const void *data, size_t size)
@@ -429,7 +499,9 @@ void worker_run(struct pool *pool, uint32_t index)
     self.tasks_left = pool->tasks_per_child;
     self.batch = 1;
     self.searching = false;
+    self.large = self.ahead_size = self.ahead_done = 0;
     worker_forked = false;
+    look_at_guests(pool);
     initialise(pool);
     DELAY_MAY_KILL();
     while ((task = next_task(pool)) != NULL) {

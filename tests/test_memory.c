@@ -293,8 +293,8 @@ static void nothing_is_copied(void **state)
     assert_int_equal(mp_memory_free(results), 0);
 }
 
-/* A manager that workers do not have, made after the pool, also where an older one was. */
-static void younger_managers_are_copied_from(void **state)
+/* Made after the pool, also where an older one was. See test_guests.c. */
+static void younger_managers_do_as_well(void **state)
 {
     mp_pool *pool;
     mp_manager *younger;
@@ -488,7 +488,7 @@ int main(void)
         TEST(a_number_names_it_in_every_program),
         TEST(maps_in_place_do_what_others_do),
         TEST(nothing_is_copied),
-        TEST(younger_managers_are_copied_from),
+        TEST(younger_managers_do_as_well),
         TEST(results_of_map_async_go_where_they_are_wanted),
         TEST(deaths_in_place),
         TEST(a_terminated_map_is_zeroed),

@@ -251,6 +251,56 @@ static void large_blocks_are_used_again(void **state)
     free(out);
 }
 
+/* As large as asked for, and zero; else that is told. Leaves nothing zero. */
+static int find_zeros(const void *arg, void *result)
+{
+    size_t size = *(const size_t *)arg;
+    unsigned char *bytes = result;
+
+    for (size_t i = 0; i < size; i++) {
+        if (bytes[i] != 0)
+            return 1;
+    }
+    memset(bytes, 'x', size);
+    return 0;
+}
+
+static bool is_full(void *arg)
+{
+    size_t live;
+
+    (void)arg;
+    return mp_pool_workers(pool, NULL, 0, &live) == 0 && live == pool->shared.workers;
+}
+
+/* Workers have memory of their own for that, zeroed while they wait. Several sizes, some alike; a worker dies now and then. */
+static void large_results_are_zeroed_ahead(void **state)
+{
+    const size_t sizes[] = {1 << 20, 1 << 20, 1 << 20, 1 << 20, 900000,  900000, 65536,
+                            65536,   65536,   65535,   65537,   1 << 20, 3 << 20};
+    const size_t kinds = sizeof sizes / sizeof *sizes;
+    unsigned char *out = malloc(3 << 20);
+    int spares = 0;
+    (void)state;
+
+    for (size_t i = 0; i < 40 * kinds; i++) {
+        size_t size = sizes[i % kinds], live;
+        pid_t pids[64];
+
+        assert_int_equal(mp_pool_apply(pool, find_zeros, &size, sizeof size, out, size), 0);
+        assert_true(out[0] == 'x' && out[size - 1] == 'x');
+        for (uint32_t w = 0; w < pool->shared.workers; w++)
+            spares += atomic_load(&pool->shared.worker[w].spare) != 0;
+        if (i % 50 != 49)
+            continue;
+        assert_int_equal(mp_pool_workers(pool, pids, 64, &live), 0);
+        assert_int_equal(kill(pids[i % live], SIGKILL), 0);
+        assert_true(wait_until(is_full, NULL, 60));
+    }
+    assert_true(spares > 0);
+    free(out);
+}
+
 static void maps_keep_order(void **state)
 {
     const size_t counts[] = {0, 1, 2, 7, 1000, 300000}, chunks[] = {0, 1, 3, 1000000};
@@ -1046,6 +1096,7 @@ int main(void)
         TEST(results_can_be_waited_for),
         TEST(large_arguments_and_results),
         TEST(large_blocks_are_used_again),
+        TEST(large_results_are_zeroed_ahead),
         TEST(maps_keep_order),
         TEST(a_failing_item_fails_alone),
         TEST(failures_are_told_as_results_are),

@@ -140,6 +140,23 @@ static int square_of_large(const void *arg, void *out)
     return mp_task_return(&back, sizeof back);
 }
 
+/* Large enough for the worker to zero memory ahead. */
+#define HUGE_SIZE (size_t)65536
+
+/* Looks at and leaves something in each page: all bytes would be too many steps. */
+static int square_huge(const void *arg, void *out)
+{
+    int x = *(const int *)arg;
+
+    for (size_t i = 0; i < HUGE_SIZE; i += 4096) {
+        if (((char *)out)[i] != 0)
+            return 1;
+        ((char *)out)[i] = 1;
+    }
+    *(int *)out = x * x;
+    return 0;
+}
+
 static int square_returned(const void *arg, void *out)
 {
     int ints[600] = {0};
@@ -177,13 +194,14 @@ static void take_outcome(int error)
 static void take_results(void)
 {
     for (int i = 0; i < submitted; i++) {
-        struct large out = {.x = -1};
+        static int out[HUGE_SIZE / sizeof(int)];
 
         if (result[i] == NULL)
             continue;
-        int error = mp_result_get(result[i], &out, sizeof out, PATIENCE);
+        out[0] = -1;
+        int error = mp_result_get(result[i], out, sizeof out, PATIENCE);
         take_outcome(error);
-        expect(error != 0 || out.x == i * i, "a task has a wrong result");
+        expect(error != 0 || out[0] == i * i, "a task has a wrong result");
         must(mp_result_free(result[i]), "mp_result_free");
         result[i] = NULL;
     }
@@ -244,6 +262,8 @@ static void mark_pool(struct heap *heap, object_marker *mark, void *context)
     mark(context, atomic_load(&pool->staging));
     for (int i = 0; i < RESTING; i++)
         mark(context, atomic_load(&pool->resting[i]));
+    for (uint32_t i = 0; i < shared->workers; i++)
+        mark(context, atomic_load(&shared->worker[i].spare));
     for (int i = 0; i < SEGMENTS; i++) {
         mark(context, atomic_load(&shared->segment[i]));
         mark(context, atomic_load(&shared->ring_block[i]));
@@ -349,7 +369,6 @@ static void submit_guided_map(void)
     submit_map_in_chunks(0);
 }
 
-/* Before the pool is made. */
 static void make_numbers(void)
 {
     must(mp_manager_create(&manager, NULL), "mp_manager_create");
@@ -363,6 +382,39 @@ static void submit_map_in_place(void)
     must(mp_pool_map_async(pool, square, numbers, sizeof *numbers, sizeof *numbers, ITEMS,
                            &(mp_map_options){.chunk_size = 3, .results = numbers + RESULTS}, &map),
          "mp_pool_map_async");
+}
+
+static void submit_huge(void)
+{
+    int x = submitted;
+
+    must(mp_pool_apply_async(pool, square_huge, &x, sizeof x, HUGE_SIZE, &result[submitted]), "mp_pool_apply_async");
+    submitted++;
+}
+
+/* The worker has zeroed memory for another one. */
+static void three_huge(void)
+{
+    for (int i = 0; i < 3; i++) {
+        submit_huge();
+        take_results();
+    }
+    expect(wait_for(all_asleep), "the workers do not come to rest");
+}
+
+/* After the pool was made: keeper and workers have to map it. */
+static void map_in_young_memory(void)
+{
+    make_numbers();
+    submit_map_in_place();
+    take_map();
+}
+
+static void free_manager(void)
+{
+    must(mp_manager_free(manager), "mp_manager_free");
+    manager = NULL;
+    numbers = NULL;
 }
 
 static void close_it(void)
@@ -380,6 +432,12 @@ static void submit_and_close(void)
 static void kill_a_worker(void)
 {
     kill(atomic_load(&pool->shared.worker[0].pid), SIGKILL);
+}
+
+static void submit_huge_and_kill_a_worker(void)
+{
+    submit_huge();
+    kill_a_worker();
 }
 
 static void submit_map_in_place_and_kill_a_worker(void)
@@ -734,6 +792,27 @@ static const struct operation operations[] = {
      SCENE(.victim = WORKER, .workers = 1, .first = make_numbers)},
     {"pool.keeper_map_in_place", NULL, submit_map_in_place_and_kill_a_worker, NULL,
      SCENE(.victim = KEEPER, .workers = 1, .first = make_numbers)},
+    {"pool.worker_zeroes_ahead", NULL, submit_huge, NULL, SCENE(.victim = WORKER, .workers = 1, .before = three_huge)},
+    {"pool.worker_zeroes_ahead_retried", NULL, submit_huge, NULL,
+     SCENE(.victim = WORKER, .workers = 1, .options = {.retries = 1}, .before = three_huge)},
+    {"pool.keeper_frees_what_was_zeroed", NULL, submit_huge_and_kill_a_worker, NULL,
+     SCENE(.victim = KEEPER, .workers = 1, .before = three_huge)},
+    {"pool.worker_admits_guest", NULL, submit_map_in_place, NULL,
+     SCENE(.victim = WORKER, .workers = 1, .before = make_numbers)},
+    {"pool.worker_lets_guest_go", NULL, free_manager, NULL,
+     SCENE(.victim = WORKER, .workers = 1, .before = map_in_young_memory)},
+    {"pool.worker_inherits_guest", NULL, submit_map_in_place_and_kill_a_worker, NULL,
+     SCENE(.victim = NEW_WORKER, .workers = 1, .before = map_in_young_memory)},
+    {"pool.keeper_receives_guest", NULL, submit_map_in_place, NULL,
+     SCENE(.victim = KEEPER, .workers = 1, .before = make_numbers)},
+    {"pool.keeper_has_guest", NULL, submit_map_in_place_and_kill_a_worker, NULL,
+     SCENE(.victim = KEEPER, .workers = 1, .before = map_in_young_memory)},
+    {"pool.keeper_lets_guest_go", NULL, free_manager, NULL,
+     SCENE(.victim = KEEPER, .workers = 2, .before = map_in_young_memory)},
+    {"pool.invite_guest", NULL, submit_map_in_place, NULL,
+     SCENE(.victim = CALLER, .workers = 2, .before = make_numbers)},
+    {"pool.send_guest_away", NULL, free_manager, NULL,
+     SCENE(.victim = CALLER, .workers = 2, .before = map_in_young_memory)},
     {"pool.worker_map_of_two", NULL, submit_map, NULL, SCENE(.victim = WORKER, .workers = 2)},
     {"pool.worker_retires", NULL, submit_three, NULL,
      SCENE(.victim = WORKER, .workers = 1, .options = {.max_tasks_per_child = 1})},

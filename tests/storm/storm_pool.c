@@ -138,18 +138,34 @@ static void check_map(mp_result *result, int death)
 struct round {
     mp_result *map, *task[TASKS];
     int tasks;
+    mp_manager *manager; /* NULL, or younger than the pool: the map's arguments and results lie there */
 };
+
+static int *new_memory(struct round *round)
+{
+    void *memory;
+
+    MUST(mp_manager_create(&round->manager, NULL) == 0, 0);
+    MUST(mp_manager_alloc(round->manager, 2 * ITEMS * sizeof(int), &memory) == 0, 0);
+    return memory;
+}
 
 static bool submit_map(struct round *round)
 {
     mp_map_options options = {.chunk_size = storm_random(2) * (1 + storm_random(20))};
-    int x[ITEMS];
+    int own[ITEMS], *x = own;
 
+    if (storm_random(3) == 0) {
+        x = new_memory(round);
+        options.results = x + ITEMS; /* a multiple of 16 bytes */
+    }
     for (int i = 0; i < ITEMS; i++)
         x[i] = i;
     memset(shared, 0, sizeof *shared);
     int error = mp_pool_map_async(pool, item, x, sizeof *x, sizeof(int), ITEMS, &options, &round->map);
     MUST(error == 0 || error == MP_EBROKEN, error);
+    if (error != 0 && round->manager != NULL)
+        MUST(mp_manager_free(round->manager) == 0, error);
     return error == 0;
 }
 
@@ -168,6 +184,8 @@ static void finish(struct round *round, int death)
     for (int i = 0; i < round->tasks; i++)
         check_task(round->task[i], i, death);
     check_map(round->map, death);
+    if (round->manager != NULL)
+        MUST(mp_manager_free(round->manager) == 0, death);
 }
 
 /* One of the live workers, or 0. */
