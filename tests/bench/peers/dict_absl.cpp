@@ -153,6 +153,6 @@ int main(int argc, char **argv)
 {
     bench_begin(argc, argv);
     Table<Key, Key>::works("absl flat_hash_map", "absl + mutex", 10000000, true);
-    Table<std::string, absl::string_view>::works("absl, strings", "absl, strings + mutex", 1000000, false);
+    Table<std::string, absl::string_view>::works("absl of std::string", "absl of std::string + mutex", 1000000, false);
     return 0;
 }
