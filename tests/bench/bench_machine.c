@@ -1,8 +1,10 @@
 /* The machine itself, to compare tables of different machines by: what a cache miss costs that the next step waits for (a
  * dict of a million entries has two of them in each get), how far misses of one search and the next overlap, depending on
- * how many instructions a search takes, and how long a process that has nothing to wait for does not run while another
- * computes. */
+ * how many instructions a search takes, what the system takes for each page of memory that is new, and how long a process that
+ * has nothing to wait for does not run while another computes. */
+#include <mp.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "bench.h"
 
@@ -68,6 +70,35 @@ SEARCHES(search_100, ADD_50(other) ADD_50(other))
 SEARCHES(search_200, ADD_50(other) ADD_50(other) ADD_50(other) ADD_50(other))
 SEARCHES(search_300, ADD_50(other) ADD_50(other) ADD_50(other) ADD_50(other) ADD_50(other) ADD_50(other))
 
+#define PAGE 4096
+
+/* Memory that is new, shared between processes or not. */
+static double touch(int sharing)
+{
+    size_t pages = bench_count(16384);
+    char *new = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
+
+    BENCH_CHECK(new == MAP_FAILED ? MP_ENOMEM : 0);
+    double begin = bench_now();
+    for (size_t i = 0; i < pages; i++)
+        ((volatile char *)new)[i * PAGE] = 1;
+    double each = (bench_now() - begin) / (double)pages * 1e9;
+    munmap(new, pages * PAGE);
+    return each;
+}
+
+static void touch_shared(const struct bench *bench, double *figures)
+{
+    (void)bench;
+    figures[0] = touch(MAP_SHARED);
+}
+
+static void touch_private(const struct bench *bench, double *figures)
+{
+    (void)bench;
+    figures[0] = touch(MAP_PRIVATE);
+}
+
 /* As watch_pauses() of dict_works.c, for as long as a dict takes to grow. */
 static void compute_or_watch(int process, void *arg)
 {
@@ -98,6 +129,8 @@ static const struct bench table[] = {
     {"machine", {{"two cache misses in a search of 100 more", "ns"}}, search_100, 1},
     {"machine", {{"two cache misses in a search of 200 more", "ns"}}, search_200, 1},
     {"machine", {{"two cache misses in a search of 300 more", "ns"}}, search_300, 1},
+    {"machine", {{"first write to a page of shared memory", "ns"}}, touch_shared, 1},
+    {"machine", {{"first write to a page of private memory", "ns"}}, touch_private, 1},
 };
 
 int main(int argc, char **argv)
