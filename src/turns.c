@@ -140,10 +140,10 @@ static void note_idle(struct turns *turns, const pthread_mutex_t *mutex, uint32_
  * free now, notes that. Returns when to look again. */
 static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t served, uint32_t to, int64_t pause)
 {
-    int64_t now = clock_now();
     uint64_t patience = (uint64_t)TURN_LASTS_NS + (to - served - 1) % TURN_TICKETS * LOOK_STEP_NS;
     uint64_t note = atomic_load(&turns->idle);
-    /* By another clock, or of a note that nobody has made, it may be anything; that is waited for just as long. */
+    /* After the note was read: what was noted since does not seem to lie ahead. */
+    int64_t now = clock_now();
     uint64_t idle_for = ((uint64_t)now - note) & MOMENT;
     pid_t holder;
 
@@ -156,7 +156,8 @@ static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t 
             atomic_store(&turns->idle, 0);
         return now + pause;
     }
-    if (note == 0 || (note ^ note_of(served, 0)) >> 48 != 0) {
+    /* What lies ahead all the same was noted by another clock, or by nobody. */
+    if (note == 0 || (note ^ note_of(served, 0)) >> 48 != 0 || idle_for > MOMENT / 2) {
         note_idle(turns, mutex, served, now);
         return now + (int64_t)patience;
     }
