@@ -171,7 +171,7 @@ static int fill_batch(mp_dict_iter *iter)
 {
     const struct object *dict = iter->dict;
     const struct heap *heap = object_heap(dict);
-    uint64_t used = dict_word(dict, DICT_USED), epoch = dict_word(dict, DICT_EPOCH), end = dict_get(&heap->size);
+    uint64_t used = dict_word(dict, DICT_USED), epoch = dict_word(dict, DICT_EPOCH);
     uint64_t owned = 0, odd = 0, run, done;
 
     if (epoch != iter->place.epoch) {
@@ -183,7 +183,8 @@ static int fill_batch(mp_dict_iter *iter)
 
         run = DICT_SEGMENT - iter->place.position % DICT_SEGMENT;
         run = iter->place.position >= used ? 0 : run < used - iter->place.position ? run : used - iter->place.position;
-        if (run > 0 && (entry == NULL || run > (end - heap_offset(heap, entry)) / sizeof *entry))
+        /* The entry lies in the heap as it is by now, which may have grown since this began. */
+        if (run > 0 && (entry == NULL || run > (dict_get(&heap->size) - heap_offset(heap, entry)) / sizeof *entry))
             return MP_ECORRUPT;
         done = run > 0 ? copy_run(iter, entry, run, &owned, &odd) : 0;
         iter->place.position += done;
