@@ -129,6 +129,7 @@ static void note_idle(struct turns *turns, const pthread_mutex_t *mutex, uint32_
     pid_t holder;
 
     atomic_store(&turns->idle, note_of(served, now));
+    atomic_thread_fence(memory_order_seq_cst); /* the C library takes the mutex with an order of its own: see taken() */
     DELAY_POINT();
     if (robust_mutex_held(mutex, &holder))
         atomic_store(&turns->idle, 0);
@@ -204,6 +205,7 @@ static int step_aside(const struct wait *wait, int64_t end)
 /* The mutex was had: whoever's turn it is, it is not that nobody takes it. */
 static int taken(const struct wait *wait, int error)
 {
+    atomic_thread_fence(memory_order_seq_cst); /* see note_idle() */
     if (atomic_load_explicit(&wait->turns->idle, memory_order_relaxed) != 0)
         atomic_store(&wait->turns->idle, 0);
     return error;
