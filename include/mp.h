@@ -363,7 +363,8 @@ MP_API int mp_dict_json(mp_dict *dict, char **text);
 /* Iteration in order of insertion, while others may change the dict: each entry that stays is met once, none twice;
  * what is added after the start is not met. The iterator belongs to the calling process; one thread at a time uses it.
  * key and value, either of which may be NULL, are borrowed: valid until the next call on the iterator, and not to be
- * freed. mp_dict_next() Errors: MP_EINVAL (also when the dict has ended), MP_ESTOP (the end), MP_ENOMEM.
+ * freed. mp_dict_next() Errors: MP_EINVAL (also when the dict has ended), MP_ESTOP (the end), MP_ENOMEM (the next call goes on
+ * where this one could not).
  * Python: for key, value in d.items(). */
 typedef struct mp_dict_iter mp_dict_iter;
 MP_API int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict);

@@ -21,14 +21,20 @@ struct item {
     uint64_t unused; /* 64 bytes in all */
 };
 
+/* Where a batch begins. */
+struct place {
+    uint64_t position, epoch;
+    uint64_t last; /* the last sequence copied */
+};
+
 struct mp_dict_iter {
     struct handle handle;
     struct object *dict;
-    uint64_t position, epoch; /* where the next batch begins */
-    uint64_t last, limit;     /* sequences: the last one copied, the last one to be met */
-    struct item *next, *end;  /* of the batch: not handed out yet */
-    bool copies;              /* some item of the batch has one */
-    bool plain;               /* all of the batch have short strings as keys and integers as values */
+    struct place place;      /* the next batch's */
+    uint64_t limit;          /* the last sequence to be met */
+    struct item *next, *end; /* of the batch: not handed out yet */
+    bool copies;             /* some item of the batch has one */
+    bool plain;              /* all of the batch have short strings as keys and integers as values */
     struct item item[BATCH];
     char *key_copy[BATCH], *value_copy[BATCH];
 };
@@ -42,11 +48,10 @@ int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
     mp_dict_iter *new = handle_take(&spare, sizeof *new);
     if (new == NULL)
         return MP_ENOMEM;
-    new->position = new->last = 0;
+    new->place = (struct place){.epoch = dict_word((struct object *)dict, DICT_EPOCH)};
     new->next = new->end = new->item;
     new->copies = new->plain = false;
     new->dict = (struct object *)dict;
-    new->epoch = dict_word(new->dict, DICT_EPOCH);
     new->limit = dict_word(new->dict, DICT_SEQUENCE);
     new->handle.magic = ITER_MAGIC;
     *iter = new;
@@ -136,7 +141,7 @@ static uint64_t find_place(const struct heap *heap, const struct object *dict, u
  * at; *owned: what the copied words own, as their CELL_OWNS says; *odd: odd_bits(), of all. */
 static uint64_t copy_run(mp_dict_iter *iter, const struct entry *entry, uint64_t run, uint64_t *owned, uint64_t *odd)
 {
-    const uint64_t first = iter->last, limit = iter->limit;
+    const uint64_t first = iter->place.last, limit = iter->limit;
     struct item *item = iter->end, *full = iter->item + BATCH;
     const struct entry *begin = entry, *end = entry + run;
     uint64_t last = first;
@@ -156,7 +161,7 @@ static uint64_t copy_run(mp_dict_iter *iter, const struct entry *entry, uint64_t
         last = sequence;
         item++;
     }
-    iter->last = last;
+    iter->place.last = last;
     iter->end = item;
     return (uint64_t)(entry - begin);
 }
@@ -166,30 +171,39 @@ static int fill_batch(mp_dict_iter *iter)
 {
     const struct object *dict = iter->dict;
     const struct heap *heap = object_heap(dict);
-    uint64_t used = dict_word(dict, DICT_USED), epoch = dict_word(dict, DICT_EPOCH), end = dict_get(&heap->size);
+    uint64_t used = dict_word(dict, DICT_USED), epoch = dict_word(dict, DICT_EPOCH);
     uint64_t owned = 0, odd = 0, run, done;
 
-    if (epoch != iter->epoch) {
-        iter->position = find_place(heap, dict, iter->last);
-        iter->epoch = epoch;
+    if (epoch != iter->place.epoch) {
+        iter->place.position = find_place(heap, dict, iter->place.last);
+        iter->place.epoch = epoch;
     }
     do {
-        const struct entry *entry = dict_entry(heap, dict, iter->position);
+        const struct entry *entry = dict_entry(heap, dict, iter->place.position);
 
-        run = DICT_SEGMENT - iter->position % DICT_SEGMENT;
-        run = iter->position >= used ? 0 : run < used - iter->position ? run : used - iter->position;
-        if (run > 0 && (entry == NULL || run > (end - heap_offset(heap, entry)) / sizeof *entry))
+        run = DICT_SEGMENT - iter->place.position % DICT_SEGMENT;
+        run = iter->place.position >= used ? 0 : run < used - iter->place.position ? run : used - iter->place.position;
+        /* The entry lies in the heap as it is by now, which may have grown since this began. */
+        if (run > 0 && (entry == NULL || run > (dict_get(&heap->size) - heap_offset(heap, entry)) / sizeof *entry))
             return MP_ECORRUPT;
         done = run > 0 ? copy_run(iter, entry, run, &owned, &odd) : 0;
-        iter->position += done;
+        iter->place.position += done;
     } while (run > 0 && done == run);
     iter->plain = odd == 0;
     return owned & CELL_OWNS ? copy_strings(iter, heap) : 0;
 }
 
+/* What was copied does not count, or not all of it could be: all is as if that batch had not been begun. */
+static void go_back(mp_dict_iter *iter, const struct place *place)
+{
+    drop_batch(iter);
+    iter->place = *place;
+}
+
+/* After an error the next call tries the same batch again. */
 static int next_batch(mp_dict_iter *iter)
 {
-    uint64_t position = iter->position, epoch = iter->epoch, last = iter->last;
+    const struct place begin = iter->place;
 
     for (int i = 0; i < READ_TRIES; i++) {
         uint64_t version;
@@ -199,18 +213,19 @@ static int next_batch(mp_dict_iter *iter)
         if (!object_is(iter->dict, OBJECT_DICT))
             return MP_EINVAL;
         int error = fill_batch(iter);
-        if (object_read_valid(iter->dict, version))
+        bool counts = object_read_valid(iter->dict, version);
+        if (!counts || error != 0)
+            go_back(iter, &begin);
+        if (counts)
             return error;
-        drop_batch(iter);
-        iter->position = position;
-        iter->epoch = epoch;
-        iter->last = last;
     }
     int error = object_lock_alone(iter->dict, OBJECT_DICT);
     if (error != 0)
         return error;
     error = fill_batch(iter);
     object_unlock(iter->dict);
+    if (error != 0)
+        go_back(iter, &begin);
     return error;
 }
 
@@ -266,8 +281,6 @@ static __attribute__((noinline)) int next_of_another_batch(mp_dict_iter *iter, m
     if (iter->next == iter->end) {
         drop_batch(iter);
         int error = next_batch(iter);
-        if (error != 0)
-            drop_batch(iter);
         if (error != 0 || iter->next == iter->end)
             return error != 0 ? error : MP_ESTOP;
     }

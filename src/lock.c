@@ -137,14 +137,23 @@ static int acquired(struct object *object, int error)
  * pthread_mutex_trylock() said; NOT_TRIED: it is somebody's turn. */
 #define NOT_TRIED (-1)
 
+/* Who holds it and tries for it is told EDEADLK, but by musl EBUSY. */
+#ifdef __GLIBC__
+#define BUSY_MAY_BE_MINE false
+#else
+#define BUSY_MAY_BE_MINE true
+#endif
+
 __attribute__((noinline, cold)) static int acquire_later(struct object *object, double timeout, int number)
 {
     int64_t deadline;
 
-    if ((number != EBUSY && number != NOT_TRIED) || (number == EBUSY && timeout <= 0))
+    if (number != EBUSY && number != NOT_TRIED)
         return acquired(object, mutex_error(number));
-    if (number == NOT_TRIED && robust_mutex_is_mine(&object->mutex))
+    if ((number == NOT_TRIED || BUSY_MAY_BE_MINE) && robust_mutex_is_mine(&object->mutex))
         return MP_EDEADLK;
+    if (number == EBUSY && timeout <= 0)
+        return MP_ETIMEOUT;
     clock_deadline(timeout, &deadline); /* it is no NaN */
     return acquired(object, turns_lock(&object->turns, &object->mutex, deadline));
 }

@@ -129,6 +129,7 @@ static void note_idle(struct turns *turns, const pthread_mutex_t *mutex, uint32_
     pid_t holder;
 
     atomic_store(&turns->idle, note_of(served, now));
+    atomic_thread_fence(memory_order_seq_cst); /* the C library takes the mutex with an order of its own: see taken() */
     DELAY_POINT();
     if (robust_mutex_held(mutex, &holder))
         atomic_store(&turns->idle, 0);
@@ -140,10 +141,10 @@ static void note_idle(struct turns *turns, const pthread_mutex_t *mutex, uint32_
  * free now, notes that. Returns when to look again. */
 static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t served, uint32_t to, int64_t pause)
 {
-    int64_t now = clock_now();
     uint64_t patience = (uint64_t)TURN_LASTS_NS + (to - served - 1) % TURN_TICKETS * LOOK_STEP_NS;
     uint64_t note = atomic_load(&turns->idle);
-    /* By another clock, or of a note that nobody has made, it may be anything; that is waited for just as long. */
+    /* After the note was read: what was noted since does not seem to lie ahead. */
+    int64_t now = clock_now();
     uint64_t idle_for = ((uint64_t)now - note) & MOMENT;
     pid_t holder;
 
@@ -156,7 +157,8 @@ static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t 
             atomic_store(&turns->idle, 0);
         return now + pause;
     }
-    if (note == 0 || (note ^ note_of(served, 0)) >> 48 != 0) {
+    /* What lies ahead all the same was noted by another clock, or by nobody. */
+    if (note == 0 || (note ^ note_of(served, 0)) >> 48 != 0 || idle_for > MOMENT / 2) {
         note_idle(turns, mutex, served, now);
         return now + (int64_t)patience;
     }
@@ -203,6 +205,7 @@ static int step_aside(const struct wait *wait, int64_t end)
 /* The mutex was had: whoever's turn it is, it is not that nobody takes it. */
 static int taken(const struct wait *wait, int error)
 {
+    atomic_thread_fence(memory_order_seq_cst); /* see note_idle() */
     if (atomic_load_explicit(&wait->turns->idle, memory_order_relaxed) != 0)
         atomic_store(&wait->turns->idle, 0);
     return error;

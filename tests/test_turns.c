@@ -406,6 +406,23 @@ static void words_may_hold_anything(void **state)
     }
 }
 
+/* A note of a moment that is still to come, as of another clock, says nothing of how long the lock has been free. */
+static void a_note_that_lies_ahead_ends_no_turn(void **state)
+{
+    (void)state;
+
+    for (uint64_t ahead = 1; ahead <= 100000000; ahead *= 100) {
+        uint32_t served = tickets_taken();
+
+        atomic_store(&turns()->taken, served + 1); /* by one who does not come */
+        int64_t start = clock_now();
+        atomic_store(&turns()->idle, (uint64_t)served << 48 | (((uint64_t)start + 1000000 * ahead) & 0xffffffffffff));
+        take(MP_FOREVER);
+        assert_true(clock_now() - start >= TURN_LASTS_NS);
+        give();
+    }
+}
+
 static void a_dead_owner_is_told_to_whose_turn_it_is(void **state)
 {
     (void)state;
@@ -443,6 +460,7 @@ int main(void)
         TEST(a_stopped_one_is_passed_over_and_comes_again),
         TEST(a_turn_that_nobody_was_told_of),
         TEST(words_may_hold_anything),
+        TEST(a_note_that_lies_ahead_ends_no_turn),
         TEST(a_dead_owner_is_told_to_whose_turn_it_is),
     };
     mp_lock *first;

@@ -285,6 +285,38 @@ static void address_space_runs_out(void **state)
     in_child(little_address_space);
 }
 
+/* What there was no memory to hand out is handed out later, and nothing is passed over. */
+static int iteration_without_memory(void)
+{
+    mp_manager *manager;
+    mp_dict_iter *iter;
+    mp_dict *dict;
+    mp_value key, value;
+    int64_t next = 0;
+    int error;
+
+    MUST(mp_manager_create(&manager, NULL) == 0 && mp_manager_dict(manager, &dict) == 0);
+    for (int64_t i = 0; i < 200; i++)
+        MUST(mp_dict_set(dict, mp_int(i), i == 100 ? mp_bytes(block, sizeof block) : mp_int(i)) == 0);
+    MUST(mp_dict_iter_create(&iter, dict) == 0);
+    struct rlimit before = set_limit(RLIMIT_AS, address_space());
+    while ((error = mp_dict_next(iter, &key, &value)) == 0)
+        MUST(key.as.integer == next++);
+    MUST(error == MP_ENOMEM && next <= 100);
+    restore_limit(RLIMIT_AS, &before);
+    while ((error = mp_dict_next(iter, &key, &value)) == 0)
+        MUST(key.as.integer == next++);
+    MUST(error == MP_ESTOP && next == 200);
+    MUST(mp_dict_iter_free(iter) == 0 && mp_dict_free(dict) == 0 && mp_manager_free(manager) == 0);
+    return 0;
+}
+
+static void iteration_goes_on_when_there_is_memory_again(void **state)
+{
+    (void)state;
+    in_child(iteration_without_memory);
+}
+
 /* The addresses of those closed are kept for a while, but not so that nothing is left for the next. */
 static int one_manager_after_another(void)
 {
@@ -684,10 +716,15 @@ static void the_group_is_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(address_space_runs_out),      cmocka_unit_test(managers_follow_each_other_in_little_space),
-        cmocka_unit_test(descriptors_run_out),         cmocka_unit_test(processes_run_out),
-        cmocka_unit_test(file_sizes_are_limited),      cmocka_unit_test(the_file_system_is_full),
-        cmocka_unit_test(memory_is_not_overcommitted), cmocka_unit_test(the_group_is_full),
+        cmocka_unit_test(address_space_runs_out),
+        cmocka_unit_test(managers_follow_each_other_in_little_space),
+        cmocka_unit_test(descriptors_run_out),
+        cmocka_unit_test(processes_run_out),
+        cmocka_unit_test(file_sizes_are_limited),
+        cmocka_unit_test(the_file_system_is_full),
+        cmocka_unit_test(memory_is_not_overcommitted),
+        cmocka_unit_test(the_group_is_full),
+        cmocka_unit_test(iteration_goes_on_when_there_is_memory_again),
     };
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
