@@ -506,7 +506,7 @@ MP_API int mp_lock_unlink(const char *name);
  * among them). So from then on it waits for those before it, each as long as that one holds the lock, and for nobody twice. Who
  * has waited for less may get it in any order: nothing is handed over, and no time is lost with that, unless somebody has
  * waited so long. Who does not take the free lock in its turn, as it was killed or stopped or does not get a CPU, keeps the others
- * waiting for some 5 ms (0.1 s if they have waited for long or 64 have died); then the turn is the next one's.
+ * waiting for some 5 ms (50 ms if all of them have waited for long); then those who wait are given their turns anew, in any order.
  * Errors: MP_EOWNERDEAD (the caller HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK, MP_EINVAL. Python: lock.acquire(block,
  * timeout). */
 MP_API int mp_lock_acquire(mp_lock *lock, double timeout);

@@ -11,8 +11,6 @@
  * So a lock that is held for long does not keep those busy who wait for it. */
 #define LOOK_FIRST_NS INT64_C(2000000)
 #define LOOK_LAST_NS INT64_C(50000000)
-/* A ticket further behind gives those before it, who may be dead as well, so much more time to see that. */
-#define LOOK_STEP_NS ((uint64_t)TURN_LASTS_NS / 8)
 
 /* Who sleeps on `served`: those with a ticket, told apart by it as far as there are bits, and those without. */
 #define WITHOUT_TICKET (UINT32_C(1) << 31)
@@ -80,24 +78,38 @@ static void wake_next(struct turns *turns, uint32_t served)
     futex_wake_some(&turns->served, INT_MAX, more ? sleepers_with(served) : WITHOUT_TICKET);
 }
 
-/* After a ticket's turn, if it still is its turn: now it is that of ticket `next`. Those who wait no longer are skipped: each
- * sets its bit first and looks then whether it is its turn, and here it is first its turn and then its bit is looked at; so one
- * of the two sees the other. A bit that a death has left there makes one who comes much later take a new ticket. */
-static void end_turn(struct turns *turns, uint32_t ticket, uint32_t next)
+/* After a ticket's turn, if it still is its turn: now it is the next one's. Those who wait no longer are skipped: each sets its
+ * bit first and looks then whether it is its turn, and here it is first its turn and then its bit is looked at; so one of the two
+ * sees the other. A bit that a death has left there makes one who comes much later take a new ticket. */
+static void end_turn(struct turns *turns, uint32_t ticket)
 {
     bool left;
 
     do {
         uint32_t expected = ticket;
 
-        if (!atomic_compare_exchange_strong(&turns->served, &expected, next))
+        if (!atomic_compare_exchange_strong(&turns->served, &expected, ticket + 1))
             return;
         DELAY_POINT();
-        forget(turns, ticket, next);
-        ticket = next++;
+        forget(turns, ticket, ticket + 1);
+        ticket++;
         left = (atomic_load(&turns->left) & left_bit(ticket)) != 0;
     } while (left && ticket != atomic_load(&turns->taken));
     wake_next(turns, ticket);
+}
+
+/* The one whose turn it is does not come. It has seldom died alone, and the others may be dead as well: so that nobody waits for
+ * each of them, all tickets are void, and who lives and waits takes a new one. */
+static void end_all_turns(struct turns *turns, uint32_t served)
+{
+    uint32_t expected = served, next = atomic_load(&turns->taken);
+
+    if (!atomic_compare_exchange_strong(&turns->served, &expected, next))
+        return;
+    DELAY_POINT();
+    if (next - served <= TURN_TICKETS)
+        forget(turns, served, next);
+    futex_wake(&turns->served, INT_MAX);
 }
 
 static void give_ticket_up(struct turns *turns, uint32_t ticket)
@@ -106,7 +118,7 @@ static void give_ticket_up(struct turns *turns, uint32_t ticket)
     DELAY_POINT();
     uint32_t served = atomic_load(&turns->served);
     if (served == ticket)
-        end_turn(turns, ticket, ticket + 1);
+        end_turn(turns, ticket);
     else if (!is_valid(turns, ticket, served))
         atomic_fetch_and(&turns->left, ~left_bit(ticket));
 }
@@ -137,19 +149,18 @@ static void note_idle(struct turns *turns, const pthread_mutex_t *mutex, uint32_
         wake_next(turns, served); /* who made it its turn may have died before it did that */
 }
 
-/* Somebody else's turn it is. If the mutex has been free for long enough, ends that turn, and those before ticket `to`; if it is
- * free now, notes that. Returns when to look again. */
-static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t served, uint32_t to, int64_t pause)
+/* Somebody else's turn it is. If the mutex has been free for long enough, ends all turns; if it is free now, notes that. Returns
+ * when to look again. */
+static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t served, int64_t pause)
 {
-    uint64_t patience = (uint64_t)TURN_LASTS_NS + (to - served - 1) % TURN_TICKETS * LOOK_STEP_NS;
     uint64_t note = atomic_load(&turns->idle);
     /* After the note was read: what was noted since does not seem to lie ahead. */
     int64_t now = clock_now();
-    uint64_t idle_for = ((uint64_t)now - note) & MOMENT;
+    int64_t idle_for = (int64_t)(((uint64_t)now - note) & MOMENT);
     pid_t holder;
 
     if (is_nonsense(turns, served)) {
-        atomic_compare_exchange_strong(&turns->served, &served, atomic_load(&turns->taken));
+        end_all_turns(turns, served);
         return now;
     }
     if (robust_mutex_held(mutex, &holder)) {
@@ -158,14 +169,14 @@ static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t 
         return now + pause;
     }
     /* What lies ahead all the same was noted by another clock, or by nobody. */
-    if (note == 0 || (note ^ note_of(served, 0)) >> 48 != 0 || idle_for > MOMENT / 2) {
+    if (note == 0 || (note ^ note_of(served, 0)) >> 48 != 0 || idle_for > (int64_t)(MOMENT / 2)) {
         note_idle(turns, mutex, served, now);
-        return now + (int64_t)patience;
+        return now + TURN_LASTS_NS;
     }
-    if (idle_for < patience)
-        return now + (int64_t)(patience - idle_for);
+    if (idle_for < TURN_LASTS_NS)
+        return now + TURN_LASTS_NS - idle_for;
     atomic_store(&turns->idle, 0);
-    end_turn(turns, served, to);
+    end_all_turns(turns, served);
     return now;
 }
 
@@ -193,7 +204,7 @@ static int step_aside(const struct wait *wait, int64_t end)
     while (turns_wanted(turns)) {
         int64_t now = clock_now();
         uint32_t served = atomic_load(&turns->served);
-        int64_t again = look(turns, wait->mutex, served, served + 1, pause_after(wait, now));
+        int64_t again = look(turns, wait->mutex, served, pause_after(wait, now));
 
         if (now >= end && turns_wanted(turns))
             return MP_ETIMEOUT;
@@ -230,7 +241,7 @@ static int in_turn(const struct wait *wait, uint32_t ticket)
     if (error == MP_ETIMEOUT)
         return error;
     error = taken(wait, error);
-    end_turn(wait->turns, ticket, ticket + 1);
+    end_turn(wait->turns, ticket);
     return error;
 }
 
@@ -255,7 +266,7 @@ static int with_ticket(const struct wait *wait, uint32_t ticket)
             if (error != MP_ETIMEOUT)
                 return error;
         } else {
-            int64_t again = look(turns, wait->mutex, served, ticket, pause_after(wait, now));
+            int64_t again = look(turns, wait->mutex, served, pause_after(wait, now));
 
             futex_wait_as(&turns->served, served, earlier(again, wait->deadline), sleepers_with(ticket));
         }

@@ -5,10 +5,10 @@
  * for the mutex; who comes later steps aside until none is left. The rest of the time nothing is handed over, and all that taking
  * a lock costs more is a look at two words.
  *
- * DEATH. Nothing here is owned. Tickets are taken in one step, and served grows by one at a time. Who dies with a ticket is passed
- * over when its turn has come and the mutex was seen free for TURN_LASTS_NS without being taken; so is who is stopped, and
- * then takes a new ticket when it goes on. Whatever the words hold, nobody waits for longer than that for anybody who does not
- * come: they say who goes first, and nothing depends on it. */
+ * DEATH. Nothing here is owned. Tickets are taken in one step, and served grows by one at a time. When the mutex was seen free for
+ * TURN_LASTS_NS and the one whose turn it is has not taken it, it has died or is stopped: then all tickets are void, and those who
+ * still wait take new ones. Whatever the words hold, nobody waits for longer than that for anybody who does not come: they say who
+ * goes first, and nothing depends on it. */
 #ifndef TURNS_H
 #define TURNS_H
 

@@ -337,6 +337,28 @@ static void many_dead_ones_are_passed_over(void **state)
     assert_false(shared->got);
 }
 
+/* Nobody waits for each of them: after the first, the others come anew, and the dead do not. */
+static void one_dead_one_is_waited_for(void **state)
+{
+    pid_t waiter[4];
+    (void)state;
+
+    take(0);
+    for (int i = 0; i < 4; i++) {
+        waiter[i] = start_waiter(i, MP_FOREVER);
+        wait_taken((uint32_t)i + 1);
+    }
+    for (int i = 0; i < 4; i += 2) {
+        kill(waiter[i], SIGKILL);
+        assert_int_equal(end_of(waiter[i]), -SIGKILL);
+    }
+    give();
+    for (int i = 1; i < 4; i += 2)
+        assert_int_equal(end_of(waiter[i]), 0);
+    assert_true(atomic_load(&turns()->taken) >= 6);
+    assert_false(turns_wanted(turns()));
+}
+
 static void a_stopped_one_is_passed_over_and_comes_again(void **state)
 {
     int status;
@@ -457,6 +479,7 @@ int main(void)
         TEST(a_dead_one_is_passed_over),
         TEST(those_who_only_try_pass_it_over_too),
         TEST(many_dead_ones_are_passed_over),
+        TEST(one_dead_one_is_waited_for),
         TEST(a_stopped_one_is_passed_over_and_comes_again),
         TEST(a_turn_that_nobody_was_told_of),
         TEST(words_may_hold_anything),
