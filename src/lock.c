@@ -189,7 +189,8 @@ __attribute__((noinline, cold)) static int release_later(struct object *object)
 }
 
 /* When this thread is known to hold it, giving it up cannot fail. So there is no error to be made one of ours, and what is called
- * can be jumped to, which makes an uncontended lock by a twentieth cheaper. */
+ * can be jumped to, which makes an uncontended lock by a twentieth cheaper. (A child of _Fork(), of which nobody is told, may
+ * take itself for its parent's thread; it is not to use locks, and if it gives one of its parent's up, it gets EPERM as it is.) */
 int mp_lock_release(mp_lock *lock)
 {
     struct object *object = object_of(lock);

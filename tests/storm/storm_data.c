@@ -99,7 +99,7 @@ static void settle(struct ledger *ledger, int place)
 
     if (operation == TRANSFER)
         ledger->bank[ledger->which] = ledger->bank_after;
-    if (operation == APPEND)
+    if (operation == APPEND && place < PLACES)
         shared->appended[place][ledger->before] = 1;
     if (operation == POP && ledger->ticket >= 0) {
         uint32_t *popped = &shared->popped[ledger->ticket / TICKETS][ledger->ticket % TICKETS];
