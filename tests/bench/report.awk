@@ -8,7 +8,7 @@ function topic_of(work) {
         return "Lock"
     if (work ~ /^process /)
         return "Process"
-    return work ~ /^dependent / ? "The machine" : "Pool"
+    return work ~ /^(dependent|two|first write) / ? "The machine" : "Pool"
 }
 
 # The rows of a work, the best first.
