@@ -1,5 +1,5 @@
-/* How a list's cells lie in memory, and how they are exchanged for others: what the files of lists (list*.c) share, and what dict.c
- * needs of them.
+/* How a list's cells lie in memory, and how they are exchanged for others: what the files of lists (list*.c) share, and what
+ * dict_whole.c needs of them.
  *
  * A list is one array of cells (root[0], REF_CELLS), of which word[LIST_LENGTH] from word[LIST_START] on are in use; so both ends
  * are cheap. Cells outside that range are none. Reading takes no mutex (object.h).
