@@ -34,7 +34,7 @@ static inline _Atomic uint64_t *page_of(const struct object *dict, uint64_t hash
 }
 
 /* The slots of a page that a ref owns. */
-static _Atomic uint64_t *slots_of(const struct object *dict, const _Atomic uint64_t *ref)
+static inline _Atomic uint64_t *slots_of(const struct object *dict, const _Atomic uint64_t *ref)
 {
     return index_slots(object_heap(dict), dict_get(ref) & ~REF_MASK);
 }
@@ -54,22 +54,17 @@ void index_prefetch(const struct object *dict, const struct key *keys, size_t co
 {
     const struct heap *heap = object_heap(dict);
     _Atomic uint64_t *group[INDEX_PREFETCH];
-    uint64_t version, end = dict_get(&heap->size), mask;
+    uint64_t version, end = dict_get(&heap->size);
 
     if (!object_read_begin(dict, &version))
         return;
-    uint64_t table = dict_get(&dict->root[1]);
-    mask = dict_word(dict, DICT_SLOTS) - INDEX_GROUP;
     for (size_t i = 0; i < count; i++) {
-        uint64_t tag = index_tag(keys[i].hash), word = index_page_word(dict, table, tag);
+        uint64_t tag = index_tag(keys[i].hash);
+        struct index_page page;
 
-        if (table == 0 || word >= end)
+        if (!index_page_unlocked(heap, dict, tag, end, version, &page))
             return;
-        uint64_t page = dict_get(heap_at(heap, word));
-        /* As in dict_find_unlocked(): only then is it one. A page stays readable when it is one no more. */
-        if (!object_read_valid(dict, version))
-            return;
-        group[i] = &index_slots(heap, page)[tag & mask];
+        group[i] = &index_slots(heap, page.offset)[tag & (page.slots - INDEX_GROUP)];
         __builtin_prefetch((void *)group[i]);
     }
     for (size_t i = 0; i < count; i++) {
@@ -94,12 +89,16 @@ static uint64_t limit(uint64_t slots)
  * they are to 4/5. So each split waits for another fifth of a page. */
 #define FIFTH (INDEX_PAGE / 5)
 
+/* How many pages there were before they began to double. */
+static inline uint64_t level_of(uint64_t mask)
+{
+    return (mask + 1) / 2;
+}
+
 /* There is to be one page more when there are so many entries. */
 static inline uint64_t split_at(uint64_t pages, uint64_t mask)
 {
-    uint64_t level = (mask + 1) / 2; /* pages there were before they began to double */
-
-    return FIFTH * (2 * level + pages + 1);
+    return FIFTH * (2 * level_of(mask) + pages + 1);
 }
 
 static struct index_shape shape_for(uint64_t entries)
@@ -201,7 +200,7 @@ static void put_split(struct object *dict, uint64_t number)
 static int split_next(struct object *dict)
 {
     _Atomic uint64_t *low = &dict->pending[2], *high = &dict->pending[3];
-    uint64_t pages = dict_word(dict, DICT_PAGES), level = UINT64_C(1) << (63 - __builtin_clzll(pages));
+    uint64_t pages = dict_word(dict, DICT_PAGES), level = level_of(dict_word(dict, DICT_MASK));
 
     if (pages == INDEX_MOST_PAGES)
         return MP_ENOMEM;
@@ -301,22 +300,27 @@ static uint64_t slot_value(const struct object *dict, uint64_t hash, const struc
     return index_tag(hash) << 32 | heap_offset(object_heap(dict), entry) >> 4;
 }
 
-struct index_place index_place(const struct object *dict, uint64_t hash, const struct entry *entry)
+/* The one that a tag gets: the first that is free, from its group on. Groups before that have no empty slot: so it is found. */
+static inline _Atomic uint64_t *free_slot(_Atomic uint64_t *first, uint64_t slots, uint64_t tag)
 {
-    _Atomic uint64_t *page = page_of(dict, hash),
-                     *first = index_slots(object_heap(dict), heap_offset(object_heap(dict), page));
-    uint64_t at = index_tag(hash), mask = dict_word(dict, DICT_SLOTS) - INDEX_GROUP;
-    _Atomic uint64_t *group = &first[at & mask];
+    uint64_t mask = slots - INDEX_GROUP;
     unsigned free;
 
-    /* Groups before the one it gets into have no empty slot: so it is found. */
-    while ((free = index_group_free(group)) == 0)
-        group = &first[(at += INDEX_GROUP) & mask];
-    _Atomic uint64_t *slot = &group[__builtin_ctz(free)];
+    while ((free = index_group_free(&first[tag & mask])) == 0)
+        tag += INDEX_GROUP;
+    return &first[(tag & mask) + (unsigned)__builtin_ctz(free)];
+}
+
+struct index_place index_place(const struct object *dict, uint64_t hash, const struct entry *entry)
+{
+    const _Atomic uint64_t *ref = &table_of(dict)[1 + number_of(dict, hash)];
+    _Atomic uint64_t *filled = block_at(dict, dict_get(ref));
+    _Atomic uint64_t *slot = free_slot(slots_of(dict, ref), dict_word(dict, DICT_SLOTS), index_tag(hash));
+
     return (struct index_place){.slot = slot,
-                                .filled = &page[0],
+                                .filled = filled,
                                 .value = slot_value(dict, hash, entry),
-                                .fill = dict_get(&page[0]) + (dict_get(slot) == 0)};
+                                .fill = dict_get(filled) + (dict_get(slot) == 0)};
 }
 
 void index_remove(struct object *dict, _Atomic uint64_t *slot)
@@ -347,15 +351,11 @@ int index_build_add(struct object *dict, const struct index_shape *shape, uint64
 {
     _Atomic uint64_t *table = block_at(dict, dict_get(&dict->pending[3]));
     _Atomic uint64_t *ref = &table[1 + index_page_number(index_tag(hash), shape->pages, shape->mask)];
-    _Atomic uint64_t *page = block_at(dict, dict_get(ref)), *first = slots_of(dict, ref);
-    uint64_t at = index_tag(hash), mask = shape->slots - INDEX_GROUP;
-    unsigned free;
+    _Atomic uint64_t *page = block_at(dict, dict_get(ref));
 
     if (dict_get(&page[0]) >= limit(shape->slots))
         return MP_ENOMEM;
-    while ((free = index_group_empty(&first[at & mask])) == 0)
-        at += INDEX_GROUP;
-    put(&first[(at & mask) + (unsigned)__builtin_ctz(free)], slot_value(dict, hash, entry));
+    put(free_slot(slots_of(dict, ref), shape->slots, index_tag(hash)), slot_value(dict, hash, entry));
     put(&page[0], dict_get(&page[0]) + 1);
     return 0;
 }

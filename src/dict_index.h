@@ -106,19 +106,39 @@ static inline struct entry *dict_find(const struct heap *heap, const struct obje
     return index_search(heap, page, dict_word(dict, DICT_SLOTS), dict_get(&heap->size), key, slot);
 }
 
-/* The same without the mutex, since `version` was read, which was even. What it says is worth nothing if the version has
- * changed meanwhile: then words that do not belong together may have led anywhere. So the page is believed to be one only if
- * the version is still the same, and what lies in it, as that may be other data's by now, leads not out of the heap. */
+/* Where a page lies, and how many slots it has. */
+struct index_page {
+    uint64_t offset, slots;
+};
+
+/* The page that a tag leads to, without the mutex, since `version` was read, which was even. Words that do not belong together
+ * may lead anywhere: so it is believed to be a page only if the version is still the same. False: it is not, or there is none.
+ * What lies in it may be other data's by the time it is read, but it stays readable. */
+static inline __attribute__((always_inline)) bool index_page_unlocked(const struct heap *heap,
+                                                                      const struct object *dict, uint64_t tag,
+                                                                      uint64_t end, uint64_t version,
+                                                                      struct index_page *page)
+{
+    uint64_t table = dict_get(&dict->root[1]), word = index_page_word(dict, table, tag);
+
+    page->slots = dict_word(dict, DICT_SLOTS);
+    if (table == 0 || word >= end)
+        return false;
+    page->offset = dict_get(heap_at(heap, word)); /* a REF_BLOCK: the offset */
+    return object_read_valid(dict, version);
+}
+
+/* The same as dict_find() without the mutex. What it says is worth nothing if the version has changed meanwhile; what is found
+ * in the page leads not out of the heap in any case. */
 static inline struct entry *dict_find_unlocked(const struct heap *heap, const struct object *dict,
                                                const struct key *key, uint64_t version)
 {
-    uint64_t end = dict_get(&heap->size), table = dict_get(&dict->root[1]), slots = dict_word(dict, DICT_SLOTS);
-    uint64_t word = index_page_word(dict, table, index_tag(key->hash));
+    uint64_t end = dict_get(&heap->size);
+    struct index_page page;
 
-    if (table == 0 || word >= end)
-        return NULL;
-    uint64_t page = dict_get(heap_at(heap, word)); /* a REF_BLOCK: the offset */
-    return object_read_valid(dict, version) ? index_search(heap, page, slots, end, key, NULL) : NULL;
+    return index_page_unlocked(heap, dict, index_tag(key->hash), end, version, &page)
+               ? index_search(heap, page.offset, page.slots, end, key, NULL)
+               : NULL;
 }
 
 /* The same in the usual case and in few instructions: the key is no string longer than KEY_INLINE, and is in the first group
@@ -127,15 +147,12 @@ static inline __attribute__((always_inline)) bool dict_find_at_once(const struct
                                                                     const struct key *key, uint64_t version,
                                                                     struct entry **entry)
 {
-    uint64_t end = dict_get(&heap->size), table = dict_get(&dict->root[1]), slots = dict_word(dict, DICT_SLOTS);
-    uint64_t tag = index_tag(key->hash), word = index_page_word(dict, table, tag);
+    uint64_t end = dict_get(&heap->size), tag = index_tag(key->hash);
+    struct index_page page;
 
-    if (table == 0 || word >= end)
+    if (!index_page_unlocked(heap, dict, tag, end, version, &page))
         return false;
-    uint64_t page = dict_get(heap_at(heap, word));
-    if (!object_read_valid(dict, version))
-        return false;
-    const _Atomic uint64_t *group = &index_slots(heap, page)[tag & (slots - INDEX_GROUP)];
+    const _Atomic uint64_t *group = &index_slots(heap, page.offset)[tag & (page.slots - INDEX_GROUP)];
     unsigned match = index_group_match(group, (uint32_t)tag);
     if (match == 0) {
         *entry = NULL;

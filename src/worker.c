@@ -133,6 +133,7 @@ static bool take_tickets(struct pool *pool)
         look_at_guests(pool);
     uint64_t head = atomic_load(&pool->head);
     uint64_t tail = atomic_load(&pool->tail);
+
     if (head >= tail)
         return false;
     adapt_batch(pool);
