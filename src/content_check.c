@@ -78,32 +78,38 @@ static bool key_is_sound(const struct object *dict, const struct entry *entry)
     return key_prepare(heap, &value, &key) == 0 && dict_find(heap, dict, &key, NULL) == entry;
 }
 
-/* ---- dicts ---- */
+/* ---- segments ---- */
 
-/* The segments: all of DICT_SEGMENT entries, except that an only one may be smaller. */
-static bool segments_are_sound(const struct object *dict, uint64_t *capacity)
+/* A directory of segments of that kind: all of SEGMENT items, except that an only one may be smaller. `missing`: so many of the
+ * first may be missing. */
+static bool segments_are_sound(const struct object *object, enum ref_kind kind, uint64_t missing)
 {
-    _Atomic uint64_t *table = block_at(dict, get(&dict->root[0]));
+    uint64_t directory = get(&object->root[0]);
+
+    if ((directory & REF_MASK) != REF_TABLE)
+        return false;
+    _Atomic uint64_t *table = block_at(object, directory);
     uint64_t count = get(&table[0]);
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t ref = get(&table[1 + i]);
 
-    *capacity = 0;
-    for (uint64_t i = 1; i <= count; i++) {
-        uint64_t ref = get(&table[i]);
-
-        if ((ref & ~REF_MASK) == 0 || (ref & REF_MASK) != REF_ENTRIES)
+        if (ref == 0 && i < missing && count > 1)
+            continue;
+        if ((ref & ~REF_MASK) == 0 || (ref & REF_MASK) != kind)
             return false;
-        uint64_t entries = get(block_at(dict, ref));
-        if (count > 1 ? entries != DICT_SEGMENT : entries == 0 || entries > DICT_SEGMENT)
+        uint64_t items = get(block_at(object, ref));
+        if (count > 1 ? items != SEGMENT : items == 0 || items > SEGMENT)
             return false;
-        *capacity += entries;
     }
     return count > 0;
 }
 
-static bool entries_are_sound(const struct object *dict, uint64_t capacity)
+/* ---- dicts ---- */
+
+static bool entries_are_sound(const struct object *dict)
 {
     const struct heap *heap = object_heap(dict);
-    uint64_t live = 0, last = 0, used = dict_word(dict, DICT_USED);
+    uint64_t live = 0, last = 0, used = dict_word(dict, DICT_USED), capacity = segments_capacity(dict);
 
     if (used > capacity)
         return false;
@@ -163,33 +169,45 @@ static bool index_is_sound(const struct object *dict)
 
 static bool dict_is_sound(const struct object *dict)
 {
-    uint64_t capacity;
-
     if (get(&dict->root[0]) == 0)
         return get(&dict->root[1]) == 0 && dict_word(dict, DICT_USED) == 0 && dict_word(dict, DICT_LIVE) == 0 &&
                dict_word(dict, DICT_PAGES) == 0 && dict_word(dict, DICT_SLOTS) == 0 && dict_word(dict, DICT_MASK) == 0;
-    return (get(&dict->root[0]) & REF_MASK) == REF_TABLE && segments_are_sound(dict, &capacity) &&
-           index_is_sound(dict) && entries_are_sound(dict, capacity);
+    return segments_are_sound(dict, REF_ENTRIES, 0) && index_is_sound(dict) && entries_are_sound(dict);
 }
 
 /* ---- lists ---- */
 
+/* Those from `from` to `to` are values; the others own nothing. */
+static bool cells_are_sound(const struct heap *heap, const _Atomic uint64_t *segment, uint64_t from, uint64_t to)
+{
+    const struct cell *cells = (const struct cell *)(segment + 2);
+
+    for (uint64_t i = 0; i < get(&segment[0]); i++) {
+        if (i >= from && i < to ? !cell_is_sound(heap, &cells[i]) : (get(&cells[i].head) & CELL_OWNS) != 0)
+            return false;
+    }
+    return true;
+}
+
 static bool list_is_sound(const struct object *list)
 {
-    uint64_t ref = get(&list->root[0]), start = get(&list->word[LIST_START]), length = get(&list->word[LIST_LENGTH]);
+    uint64_t start = get(&list->word[LIST_START]), length = get(&list->word[LIST_LENGTH]);
 
     if (get(&list->root[1]) != 0)
         return false;
-    if (ref == 0)
+    if (get(&list->root[0]) == 0)
         return start == 0 && length == 0;
-    uint64_t capacity = get(block_at(list, ref));
-    if ((ref & REF_MASK) != REF_CELLS || start > capacity || length > capacity - start)
+    if (!segments_are_sound(list, REF_CELLS, start / SEGMENT))
         return false;
-    const struct cell *cells = (const struct cell *)(block_at(list, ref) + 2);
-    for (uint64_t i = 0; i < capacity; i++) {
-        bool inside = i >= start && i - start < length;
+    uint64_t capacity = segments_capacity(list);
+    if (start > capacity || length > capacity - start)
+        return false;
+    const _Atomic uint64_t *table = block_at(list, get(&list->root[0]));
+    for (uint64_t i = 0, first = 0; i < get(&table[0]); i++, first += SEGMENT) {
+        uint64_t from = start > first ? start - first : 0, to = start + length > first ? start + length - first : 0;
 
-        if (inside ? !cell_is_sound(object_heap(list), &cells[i]) : (get(&cells[i].head) & CELL_OWNS) != 0)
+        if (get(&table[1 + i]) != 0 &&
+            !cells_are_sound(object_heap(list), block_at(list, get(&table[1 + i])), from, to))
             return false;
     }
     return true;

@@ -181,7 +181,7 @@ static int fill_batch(mp_dict_iter *iter)
     do {
         const struct entry *entry = dict_entry(heap, dict, iter->place.position);
 
-        run = DICT_SEGMENT - iter->place.position % DICT_SEGMENT;
+        run = SEGMENT - iter->place.position % SEGMENT;
         run = iter->place.position >= used ? 0 : run < used - iter->place.position ? run : used - iter->place.position;
         /* The entry lies in the heap as it is by now, which may have grown since this began. */
         if (run > 0 && (entry == NULL || run > (dict_get(&heap->size) - heap_offset(heap, entry)) / sizeof *entry))

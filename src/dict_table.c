@@ -8,7 +8,6 @@
 #include "ref_table.h"
 #include "stripes.h"
 
-#define FIRST_SEGMENT 8
 /* No dict has more entries: so many that nothing that is computed from their number overflows. */
 #define MOST_ENTRIES (UINT64_C(1) << 40)
 /* A dict this large gives memory back when less than a quarter of its positions hold entries. */
@@ -29,78 +28,16 @@ static _Atomic uint64_t *block_at(const struct object *dict, uint64_t ref)
     return heap_at(object_heap(dict), ref & ~REF_MASK);
 }
 
-/* ---- segments ---- */
-
-static uint64_t capacity(const struct object *dict)
-{
-    uint64_t directory = get(&dict->root[0]);
-
-    if (directory == 0)
-        return 0;
-    _Atomic uint64_t *table = block_at(dict, directory);
-    uint64_t count = get(&table[0]);
-    return count == 1 ? get(block_at(dict, get(&table[1]))) : count * DICT_SEGMENT;
-}
-
-static int new_segment(struct object *dict, uint64_t entries, _Atomic uint64_t *slot)
-{
-    struct heap *heap = object_heap(dict);
-    int error = heap_alloc(heap, 16 + entries * sizeof(struct entry), slot);
-
-    if (error != 0)
-        return error;
-    _Atomic uint64_t *segment = heap_at(heap, get(slot));
-    memset(segment, 0, 16 + entries * sizeof(struct entry));
-    put(&segment[0], entries);
-    return 0;
-}
-
 static int add_segment(struct object *dict)
 {
-    _Atomic uint64_t *pending = &dict->pending[2];
-    int error = ref_table_make_room(dict, &dict->root[0], pending);
+    int error = ref_table_make_room(dict, &dict->root[0], &dict->pending[2]);
 
-    if (error == 0)
-        error = new_segment(dict, DICT_SEGMENT, pending);
     if (error != 0)
         return error;
-    _Atomic uint64_t *table = block_at(dict, get(&dict->root[0]));
-    uint64_t count = get(&table[0]);
-    object_begin(dict);
-    object_set(dict, &table[1 + count], get(pending) | REF_ENTRIES);
-    object_set(dict, &table[0], count + 1);
-    object_set(dict, pending, 0);
-    object_commit(dict);
-    return 0;
+    return segments_add(dict, REF_ENTRIES, get(block_at(dict, get(&dict->root[0]))), &dict->pending[2]);
 }
 
 /* ---- building anew ---- */
-
-/* New segments for `entries` entries, in a directory that pending ref 2 owns as a shell. */
-static int new_segments(struct object *dict, uint64_t entries)
-{
-    _Atomic uint64_t *pending = &dict->pending[2];
-    uint64_t count = (entries + DICT_SEGMENT - 1) / DICT_SEGMENT;
-    int error = ref_table_new(dict, count + count / 8, pending);
-
-    if (error != 0)
-        return error;
-    _Atomic uint64_t *table = block_at(dict, get(pending));
-    put(&table[0], count);
-    undo_order();
-    put(pending, get(pending) | REF_SHELL);
-    for (uint64_t i = 1; i <= count; i++) {
-        uint64_t room = FIRST_SEGMENT;
-
-        while (room < entries && room < DICT_SEGMENT)
-            room *= 2;
-        error = new_segment(dict, count == 1 ? room : DICT_SEGMENT, &table[i]);
-        if (error != 0)
-            return error;
-        put(&table[i], get(&table[i]) | REF_ENTRIES);
-    }
-    return 0;
-}
 
 /* Copies the live entries into the new segments and index. */
 static int copy_entries(struct object *dict, const struct index_shape *shape)
@@ -115,8 +52,8 @@ static int copy_entries(struct object *dict, const struct index_shape *shape)
 
         if (get(&entry->sequence) == 0)
             continue;
-        struct entry *segment = (struct entry *)(block_at(dict, get(&table[1 + to / DICT_SEGMENT])) + 2);
-        struct entry *copy = &segment[to % DICT_SEGMENT];
+        struct entry *segment = (struct entry *)(block_at(dict, get(&table[1 + to / SEGMENT])) + 2);
+        struct entry *copy = &segment[to % SEGMENT];
         memcpy(copy, entry, sizeof *entry);
         error = index_build_add(dict, shape, key_stored_hash(heap, copy), copy);
         to++;
@@ -151,7 +88,7 @@ static int rebuild(struct object *dict, uint64_t more)
     int error = stripes_hold_all(dict); /* nobody may change what has been copied */
 
     if (error == 0)
-        error = new_segments(dict, live + more);
+        error = segments_new(dict, REF_ENTRIES, live + more, &dict->pending[2]);
     if (error == 0)
         error = index_build(dict, live + more, &shape);
     if (error == 0)
@@ -167,11 +104,11 @@ void dict_shrink(struct object *dict)
 {
     uint64_t live = dict_word(dict, DICT_LIVE);
 
-    if (capacity(dict) < SHRINK_FROM)
+    if (segments_capacity(dict) < SHRINK_FROM)
         return;
     if (live == 0)
         dict_empty(dict);
-    else if (live < capacity(dict) / 4)
+    else if (live < segments_capacity(dict) / 4)
         rebuild(dict, live / 4 + 1); /* if there is no memory for it, another time */
 }
 
@@ -198,16 +135,16 @@ void dict_empty(struct object *dict)
  * anew. */
 static int make_room_in_segments(struct object *dict, uint64_t count)
 {
-    uint64_t used = dict_word(dict, DICT_USED), live = dict_word(dict, DICT_LIVE), room = capacity(dict);
+    uint64_t used = dict_word(dict, DICT_USED), live = dict_word(dict, DICT_LIVE), room = segments_capacity(dict);
     int error = 0;
 
     if (used + count <= room)
         return 0;
     if (used > FIRST_SEGMENT && live < used / 2)
         return rebuild(dict, count);
-    if (room < DICT_SEGMENT)
+    if (room < SEGMENT)
         return rebuild(dict, count + room - live);
-    while (error == 0 && used + count > capacity(dict))
+    while (error == 0 && used + count > segments_capacity(dict))
         error = add_segment(dict);
     return error;
 }

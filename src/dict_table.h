@@ -1,7 +1,6 @@
-/* How a dict's entries lie in memory: in segments, in order of insertion. dict_index.h finds them by their keys.
+/* How a dict's entries lie in memory: in segments (segments.h), in order of insertion. dict_index.h finds them by their keys.
  *
- * Position p is entry p % DICT_SEGMENT of segment p / DICT_SEGMENT. Segments never move, except the first, which starts small
- * and is replaced by larger ones until it has DICT_SEGMENT entries. The directory (root[0]) lists them.
+ * Positions are used one after the other; who removes an entry leaves its position empty, until the dict is built anew.
  *
  * Functions that change something are called under the object's mutex. Those that look may also be called without it; then
  * what they find is worth something only if the version is still the same afterwards. */
@@ -11,22 +10,15 @@
 #include <mp.h>
 
 #include "dict_index.h"
+#include "segments.h"
 #include "value.h"
-
-#define DICT_SEGMENT 1024
 
 /* The entry at a position; NULL: what the words say makes no sense. */
 static inline struct entry *dict_entry(const struct heap *heap, const struct object *dict, uint64_t position)
 {
-    uint64_t end = dict_get(&heap->size);
-    uint64_t directory = dict_get(&dict->root[0]) & ~REF_MASK;
-    uint64_t word = directory + 8 * (1 + position / DICT_SEGMENT);
+    uint64_t place = segments_place(heap, dict, position, sizeof(struct entry));
 
-    if (directory == 0 || word >= end)
-        return NULL;
-    uint64_t segment = dict_get(heap_at(heap, word)) & ~REF_MASK;
-    uint64_t offset = segment + 16 + position % DICT_SEGMENT * sizeof(struct entry);
-    return segment == 0 || segment >= end || offset > end - sizeof(struct entry) ? NULL : heap_at(heap, offset);
+    return place == 0 ? NULL : heap_at(heap, place);
 }
 
 /* Makes room for `count` more entries, whose keys have these hashes. May move entries. MP_ENOMEM: all is as it was. */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "dict_entry.h"
-#include "list_array.h"
+#include "list_table.h"
 #include "snapshot.h"
 
 /* Builds the keys and values of `items` in a block of entries that pending ref 0 owns, so that storing them cannot fail. Each
@@ -11,14 +11,11 @@
 static int stage(struct object *dict, const struct snapshot *items)
 {
     struct heap *heap = object_heap(dict);
-    int error = heap_alloc(heap, 16 + items->count * sizeof(struct entry), &dict->pending[0]);
+    int error = segment_new(heap, REF_ENTRIES, items->count, &dict->pending[0]);
 
     if (error != 0)
         return error;
-    _Atomic uint64_t *block = heap_at(heap, dict_get(&dict->pending[0]));
-    struct entry *staged = (struct entry *)(block + 2);
-    memset(block, 0, 16 + items->count * sizeof(struct entry));
-    atomic_store(&block[0], items->count);
+    struct entry *staged = heap_at(heap, dict_get(&dict->pending[0]) + 16);
     undo_order();
     atomic_store(&dict->pending[0], dict_get(&dict->pending[0]) | REF_ENTRIES);
     for (size_t i = 0; i < items->count; i++) {

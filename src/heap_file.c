@@ -32,7 +32,7 @@
 #include "platform.h"
 
 #define MAGIC UINT64_C(0x31706d2070616568)
-#define VERSION 3
+#define VERSION 4
 #define LARGEST (UINT64_C(1) << 36)
 #define SMALLEST (UINT64_C(1) << 20)
 #define NAME_LENGTH 200

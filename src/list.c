@@ -1,8 +1,8 @@
-/* Lists: reading and changing one element. How cells lie in memory is in list_array.h. */
+/* Lists: reading and changing one element. How cells lie in memory is in list_table.h. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "list_array.h"
+#include "list_table.h"
 
 /* A reader that has lost so often takes the mutex: somebody keeps writing, or died or was stopped while writing. */
 #define READ_TRIES 64
@@ -24,12 +24,12 @@ typedef int reader(const struct heap *heap, const struct words *words, void *out
 
 static int read_at(const struct object *list, int64_t index, reader *read, void *out)
 {
-    struct cell *cell;
-    int error = list_find(list, index, &cell);
+    struct list_place place;
+    int error = list_find(list, index, &place);
 
     if (error != 0)
         return error;
-    struct words words = {get(&cell->head), get(&cell->body)};
+    struct words words = {get(&place.cell->head), get(&place.cell->body)};
     return read(object_heap(list), &words, out);
 }
 
@@ -72,15 +72,15 @@ static int read_words(const struct heap *heap, const struct words *words, void *
 static inline __attribute__((always_inline)) bool get_at_once(const struct object *list, int64_t index,
                                                               struct words *words, int *error)
 {
-    struct cell *cell;
+    struct list_place place;
     uint64_t version;
 
     if (!object_read_begin(list, &version))
         return false;
-    *error = list_find(list, index, &cell);
+    *error = list_find(list, index, &place);
     if (*error == 0) {
-        words->head = get(&cell->head);
-        words->body = get(&cell->body);
+        words->head = get(&place.cell->head);
+        words->body = get(&place.cell->body);
     }
     return object_read_valid(list, version); /* who frees a list changes its version, too, before its content goes */
 }
@@ -264,7 +264,7 @@ static int add_at(struct object *list, uint64_t position, uint64_t start, const 
 
     if (error != 0)
         return error;
-    struct cell *cell = &list_cells(object_heap(list), get(&list->root[0]))[position];
+    struct cell *cell = list_cell_at(object_heap(list), get(&list->root[0]), position);
     object_begin(list);
     object_set(list, &cell->head, head);
     object_set(list, &cell->body, body);
@@ -365,15 +365,18 @@ static int replace(struct object *list, struct cell *cell, const mp_value *value
 static int lock_cell(mp_list *handle, int64_t index, const mp_value *value, struct cell **cell)
 {
     struct object *list = list_object(handle);
+    struct list_place place;
     int error = list_lock_alone(handle, value);
 
     if (error != 0)
         return error;
-    error = list_find(list, index, cell);
+    error = list_find(list, index, &place);
     if (error == 0)
-        error = stripes_hold_one(list, list_stripe(list, *cell));
+        error = stripes_hold_one(list, list_stripe(list, &place));
     if (error != 0)
         object_unlock(list);
+    else
+        *cell = place.cell;
     return error;
 }
 
@@ -382,11 +385,13 @@ static int lock_cell(mp_list *handle, int64_t index, const mp_value *value, stru
 static inline __attribute__((always_inline)) pthread_mutex_t *guard_plain(struct object *list, int64_t index,
                                                                           uint64_t head, struct cell **cell)
 {
+    struct list_place place;
     uint64_t version;
 
-    if (index < 0 || !object_read_begin(list, &version) || list_find(list, index, cell) != 0)
+    if (index < 0 || !object_read_begin(list, &version) || list_find(list, index, &place) != 0)
         return NULL;
-    return stripes_guard(list, OBJECT_LIST, version, list_stripe(list, *cell), &(*cell)->head, head);
+    *cell = place.cell;
+    return stripes_guard(list, OBJECT_LIST, version, list_stripe(list, &place), &place.cell->head, head);
 }
 
 static __attribute__((noinline)) int set_slowly(mp_list *list, int64_t index, mp_value value)
@@ -547,15 +552,23 @@ int mp_list_compare_and_swap(mp_list *handle, int64_t index, mp_value expected, 
 
 /* ---- inserting and removing ---- */
 
+static int prepend_one(struct object *list, const mp_value *value)
+{
+    int error = list_make_room_in_front(list);
+    uint64_t start = get(&list->word[LIST_START]);
+
+    return error != 0 ? error : add_at(list, start - 1, start - 1, value);
+}
+
 static int insert_at(struct object *list, uint64_t at, const mp_value *value)
 {
-    uint64_t length = list_length_of(list), start = get(&list->word[LIST_START]);
+    uint64_t length = list_length_of(list);
     struct list_order order;
 
     if (at == length)
         return append_one(list, value);
-    if (at == 0 && start > 0)
-        return add_at(list, start - 1, start - 1, value);
+    if (at == 0)
+        return prepend_one(list, value);
     int error = list_order_new(&order, length + 1);
     if (error != 0)
         return error;

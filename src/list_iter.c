@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "handle.h"
-#include "list_array.h"
+#include "list_table.h"
 
 #define ITER_MAGIC UINT64_C(0x6d705f6c69746572)
 
@@ -36,18 +36,22 @@ int mp_list_iter_create(mp_list_iter **iter, mp_list *list)
     return 0;
 }
 
-/* Finds the cell that the next index leads to, and those behind it. */
+/* Finds the cell that the next index leads to, and those behind it in its segment. */
 static void find_next(mp_list_iter *iter)
 {
     const struct object *list = iter->list;
-    struct cell *cell, *last;
+    struct list_place next, last;
 
     iter->next = iter->end = NULL;
-    if (!object_read_begin(list, &iter->version) || list_find(list, iter->index, &cell) != 0 ||
-        list_find(list, -1, &last) != 0 || !object_read_valid(list, iter->version))
+    if (!object_read_begin(list, &iter->version) || list_find(list, iter->index, &next) != 0)
         return;
-    iter->next = cell;
-    iter->end = last + 1;
+    uint64_t left = list_length_of(list) - (uint64_t)iter->index, run = SEGMENT - next.in;
+    if (run > left)
+        run = left;
+    if (list_find(list, iter->index + (int64_t)run - 1, &last) != 0 || !object_read_valid(list, iter->version))
+        return;
+    iter->next = next.cell;
+    iter->end = last.cell + 1;
 }
 
 static __attribute__((noinline)) int next_slowly(mp_list_iter *iter, mp_value *value)

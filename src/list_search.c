@@ -1,6 +1,6 @@
 /* Searching lists: on a snapshot, as comparing may have to look into other containers, and may take long. */
 #include "compare.h"
-#include "list_array.h"
+#include "list_table.h"
 #include "snapshot.h"
 
 static int find_value(const struct snapshot *items, const mp_value *value, size_t from, size_t *index)

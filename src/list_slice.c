@@ -1,7 +1,7 @@
 /* Slices, with steps and negative bounds as Python has them. */
 #include <stdlib.h>
 
-#include "list_array.h"
+#include "list_table.h"
 #include "snapshot.h"
 
 struct slice {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "compare.h"
-#include "list_array.h"
+#include "list_table.h"
 
 struct sorting {
     mp_value *values;

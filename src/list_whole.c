@@ -1,7 +1,7 @@
 /* Lists as a whole: copied, extended, reversed, and made of others. */
 #include <stdlib.h>
 
-#include "list_array.h"
+#include "list_table.h"
 #include "snapshot.h"
 
 int mp_list_copy(mp_list *list, mp_list **copy)

@@ -69,7 +69,7 @@ struct entry {
 /* A dict's words: positions used in the segments; entries; last sequence given; grows each time entries change their positions;
  * pages of the index, slots in each of them, and index_page_mask() of the pages. */
 enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS, DICT_MASK };
-/* A list's: the first cell in use, and how many are. */
+/* A list's: the position of the first cell in use, and how many are. */
 enum { LIST_START, LIST_LENGTH };
 /* Memory's (memory.c): 1 + its size in bytes; 0: not whole yet, nobody has its address. root[0] is its block. */
 enum { MEMORY_SIZE };
@@ -91,9 +91,9 @@ struct object {
     _Atomic uint64_t magic;
     uint64_t self; /* the offset of this object; written once */
     _Atomic uint64_t version;
-    /* The content. A dict: root[0] a REF_TABLE (its directory) of REF_ENTRIES blocks (segments), root[1] a REF_TABLE of
-     * REF_BLOCKs (its index); word[DICT_...]. A list: root[0] REF_CELLS; word[LIST_...]. 0 while empty. Cells outside a
-     * list's range are none, and so own nothing. */
+    /* The content: root[0] a REF_TABLE (the directory, segments.h) of blocks (segments), REF_ENTRIES in a dict, REF_CELLS in
+     * a list; root[1] in a dict a REF_TABLE of REF_BLOCKs (its index). word[DICT_...], word[LIST_...]. 0 while empty. Cells
+     * outside a list's range are none, and so own nothing. */
     _Atomic uint64_t root[OBJECT_ROOTS];
     union {
         _Atomic uint64_t word[7]; /* zeroed when it is made */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "key.h"
+#include "list_table.h"
 #include "value.h"
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -43,11 +44,10 @@ static int read_entries(struct object *object, struct snapshot *snapshot)
 static int read_cells(struct object *object, struct snapshot *snapshot)
 {
     struct heap *heap = object_heap(object);
-    uint64_t length = get(&object->word[LIST_LENGTH]);
-    struct cell *cells = heap_at(heap, (get(&object->root[0]) & ~REF_MASK) + 16);
+    uint64_t length = list_length_of(object);
 
     for (uint64_t i = 0; i < length; i++) {
-        struct cell *cell = &cells[get(&object->word[LIST_START]) + i];
+        struct cell *cell = list_cell(object, i);
         int error = cell_read(heap, get(&cell->head), get(&cell->body), &snapshot->item[i].value);
 
         if (error != 0)

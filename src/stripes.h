@@ -1,6 +1,6 @@
 /* Stripes: more mutexes for a dict or list that several processes contend for.
  *
- * Who only puts another word in the place of one, where it lies, holds the stripe of its key (of a list's cell, list_array.h)
+ * Who only puts another word in the place of one, where it lies, holds the stripe of its key (of a list's cell, list_table.h)
  * and nothing else: so those who do that to different keys go on side by side. Who takes entries out, moves them, replaces
  * more than a word or wants to see one moment of it all holds the object's mutex and, after it, the stripes of the keys
  * concerned, or all. Who only adds entries holds the mutex alone. Nobody who holds a stripe waits for the mutex.

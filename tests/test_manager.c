@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "heap.h"
+#include "object.h"
 #include "support.h"
 
 static char name[40], path[100];
@@ -203,6 +203,26 @@ static void wrong_files_are_refused(void **state)
     change(offsetof(struct heap, root), before.root + 64);
     expect_open(MP_ECORRUPT);
     change(offsetof(struct heap, root), before.root);
+    assert_int_equal(mp_manager_check(manager), 0);
+    assert_int_equal(mp_manager_free(manager), 0);
+}
+
+/* What is made of it next relies on its words. */
+static void a_freed_object_that_is_not_blank_is_found(void **state)
+{
+    mp_manager *manager = create();
+    mp_list *list;
+    (void)state;
+
+    assert_int_equal(mp_manager_list(manager, &list), 0);
+    struct object *object = (struct object *)list;
+    assert_int_equal(mp_list_free(list), 0);
+    assert_int_equal(mp_manager_check(manager), 0);
+    for (size_t i = 0; i < sizeof object->word / sizeof object->word[0]; i++) {
+        atomic_store(&object->word[i], 1);
+        assert_int_equal(mp_manager_check(manager), MP_ECORRUPT);
+        atomic_store(&object->word[i], 0);
+    }
     assert_int_equal(mp_manager_check(manager), 0);
     assert_int_equal(mp_manager_free(manager), 0);
 }
@@ -440,6 +460,7 @@ int main(void)
         TEST(what_nobody_holds_is_replaced),
         TEST(a_forked_child_is_a_user_too),
         TEST(wrong_files_are_refused),
+        TEST(a_freed_object_that_is_not_blank_is_found),
         TEST(other_things_of_that_name),
         TEST(after_a_kill_of_all_users_it_starts_clean),
         TEST(another_users_is_refused),

@@ -132,6 +132,20 @@ char *bench_file(const char *name)
     return path;
 }
 
+double bench_longest_pause(bool (*step)(void *arg), void *arg)
+{
+    double last = bench_now(), longest = 0;
+    bool more;
+
+    do {
+        more = step(arg);
+        double now = bench_now();
+        longest = now - last > longest ? now - last : longest;
+        last = now;
+    } while (more);
+    return longest;
+}
+
 void *bench_shared(size_t size)
 {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

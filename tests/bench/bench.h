@@ -62,6 +62,8 @@ typedef void bench_work(int process, void *arg);
 double bench_processes(int processes, bench_work *warm_up, bench_work *work, void *arg);
 /* The same by threads, for systems that live in one process. */
 double bench_threads(int threads, bench_work *warm_up, bench_work *work, void *arg);
+/* Calls step(arg) until it returns false; the longest time between the ends of two, in seconds. */
+double bench_longest_pause(bool (*step)(void *arg), void *arg);
 /* Memory that processes forked later share; zeroed, never given back. */
 void *bench_shared(size_t size);
 /* A path of that name for files of peers: in a folder in memory that run.sh makes and removes. The caller frees it. */

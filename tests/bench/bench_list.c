@@ -1,5 +1,6 @@
 /* A shared list of a million integers, reached in random order. */
 #include <mp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "bench.h"
@@ -82,6 +83,47 @@ static void iterate(const struct bench *bench, double *figures)
     BENCH_CHECK(met == items ? 0 : MP_ECORRUPT);
 }
 
+/* What the one that appends and the one that watches share. */
+static struct growth {
+    atomic_bool done;
+    double longest; /* seconds */
+} * growth;
+
+static bool get_or_set(void *arg)
+{
+    static bool gets;
+    int64_t value;
+
+    (void)arg;
+    gets = !gets;
+    BENCH_CHECK(gets ? mp_list_get_int(list, 0, &value) : mp_list_set_int(list, 0, 1));
+    return !atomic_load(&growth->done);
+}
+
+static void grow_or_watch(int process, void *arg)
+{
+    if (process == 0) {
+        append_part(process, arg);
+        atomic_store(&growth->done, true);
+    } else {
+        growth->longest = bench_longest_pause(get_or_set, NULL);
+    }
+}
+
+static void pauses(const struct bench *bench, double *figures)
+{
+    size_t times = bench_count(10000000);
+    mp_list *usual = list;
+
+    growth = bench_shared(sizeof *growth);
+    BENCH_CHECK(mp_manager_list(manager, &list));
+    append_part(0, &(size_t){1});
+    bench_processes(bench->processes, NULL, grow_or_watch, &times);
+    figures[0] = growth->longest * 1e3;
+    BENCH_CHECK(mp_list_free(list));
+    list = usual;
+}
+
 /* What appends leaves as many items as it found. */
 static const struct bench table[] = {
     {"libmp", {{"list append by 1 process", "ns"}}, append, 1},
@@ -90,6 +132,7 @@ static const struct bench table[] = {
     {"libmp", {{"list set by 1 process", "ns"}}, set, 1},
     {"libmp", {{"list set by 2 processes", "M/s"}}, set, 2},
     {"libmp", {{"list iterate per item", "ns"}}, iterate, 1},
+    {"libmp", {{"list growing to 10 M: longest pause of another", "ms"}}, pauses, 2},
 };
 
 int main(int argc, char **argv)

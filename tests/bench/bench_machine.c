@@ -99,19 +99,20 @@ static void touch_private(const struct bench *bench, double *figures)
     figures[0] = touch(MAP_PRIVATE);
 }
 
-/* As watch_pauses() of dict_works.c, for as long as a dict takes to grow. */
+static bool is_not_over(void *end)
+{
+    return bench_now() < *(double *)end;
+}
+
+/* For as long as a dict takes to grow. */
 static void compute_or_watch(int process, void *arg)
 {
-    double end = bench_now() + (double)bench_count(2000) * 1e-3, last = bench_now(), now;
+    double end = bench_now() + (double)bench_count(2000) * 1e-3;
 
-    do {
-        if (process == 0)
-            bench_burn(100);
-        now = bench_now();
-        if (process == 1 && now - last > *(double *)arg)
-            *(double *)arg = now - last;
-        last = now;
-    } while (now < end);
+    if (process == 1)
+        *(double *)arg = bench_longest_pause(is_not_over, &end);
+    while (bench_now() < end)
+        bench_burn(100);
 }
 
 static void pauses(const struct bench *bench, double *figures)
@@ -124,6 +125,7 @@ static void pauses(const struct bench *bench, double *figures)
 
 static const struct bench table[] = {
     {"no dict at all", {{"dict growing to 10 M: longest pause of another", "ms"}}, pauses, 2},
+    {"no list at all", {{"list growing to 10 M: longest pause of another", "ms"}}, pauses, 2},
     {"machine", {{"dependent cache miss in 64 MiB", "ns"}}, chase, 1},
     {"machine", {{"two cache misses in a search of few instructions", "ns"}}, search, 1},
     {"machine", {{"two cache misses in a search of 100 more", "ns"}}, search_100, 1},

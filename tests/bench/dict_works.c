@@ -218,22 +218,25 @@ static void grow(size_t count)
     atomic_store(&growth->done, true);
 }
 
-/* Gets and sets a key that is there, and keeps the longest time between the ends of two operations. */
+/* Gets and sets a key that is there, by turns. */
+static bool get_or_set(void *key)
+{
+    static bool gets;
+
+    gets = !gets;
+    if (gets)
+        store->get(key);
+    else
+        store->set(key, 1);
+    return !atomic_load(&growth->done);
+}
+
 static void watch_pauses(void)
 {
     char key[KEY_SIZE];
-    double last = bench_now();
 
     dict_key(0, key);
-    for (bool gets = true; !atomic_load(&growth->done); gets = !gets) {
-        if (gets)
-            store->get(key);
-        else
-            store->set(key, 1);
-        double now = bench_now();
-        growth->longest = now - last > growth->longest ? now - last : growth->longest;
-        last = now;
-    }
+    growth->longest = bench_longest_pause(get_or_set, key);
 }
 
 /* Keeps the most memory in relation to the entries there, from a hundredth of all on. */

@@ -1,5 +1,6 @@
 /* What is done to lists while they die. */
 #include "containers.h"
+#include "segments.h"
 #include "stripes.h"
 
 static void run(const struct operation *operation, const struct plan *plan, struct tally *tally)
@@ -35,7 +36,7 @@ static void with_more(void)
     MUST(mp_list_append_int(scene.more, 9));
 }
 
-/* A quarter of the array is in use: with less, a smaller one takes its place. */
+/* A quarter of the positions is in use: with less, smaller segments take the place of these. */
 static void about_to_shrink(void)
 {
     const struct object *list = (const struct object *)scene.list;
@@ -43,9 +44,68 @@ static void about_to_shrink(void)
 
     for (int i = 0; i < 100; i++)
         MUST(mp_list_append_int(scene.list, i));
-    const uint64_t *capacity = heap_at(object_heap(list), atomic_load(&list->root[0]) & ~REF_MASK);
-    for (; length > *capacity / 4; length--)
+    for (; length > segments_capacity(list) / 4; length--)
         MUST(mp_list_delete(scene.list, -1));
+}
+
+static void numbers(uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        MUST(mp_list_append_int(scene.list, (int64_t)i));
+}
+
+static void delete_some(int64_t index, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        MUST(mp_list_delete(scene.list, index));
+}
+
+static void full_segment(void)
+{
+    numbers(SEGMENT);
+}
+
+static void nearly_full_segment(void)
+{
+    numbers(SEGMENT - 2);
+}
+
+/* All positions in use, and all places in the directory. */
+static void full_directory(void)
+{
+    const struct object *list = (const struct object *)scene.list;
+    const struct heap *heap = object_heap(list);
+
+    do {
+        numbers(SEGMENT);
+    } while (1 + segments_capacity(list) / SEGMENT <
+             heap_block_size(heap, atomic_load(&list->root[0]) & ~REF_MASK) / 8);
+}
+
+/* The same, but that the first segments are missing. */
+static void full_directory_with_gap(void)
+{
+    full_directory();
+    delete_some(0, 3 * SEGMENT + 5);
+}
+
+/* With one less at that end, it has a segment less. */
+static void two_segments_before(void)
+{
+    numbers(4 * SEGMENT);
+    delete_some(0, 2 * SEGMENT - 1);
+}
+
+static void two_segments_behind(void)
+{
+    numbers(2 * SEGMENT + 1);
+    delete_some(-1, SEGMENT);
+}
+
+static void segments_about_to_shrink(void)
+{
+    numbers(SEGMENT + 1);
+    delete_some(-1, SEGMENT / 2 + 1);
 }
 
 static void words(void)
@@ -317,6 +377,24 @@ static void without_first_striped(void)
     stripe();
 }
 
+static void full_segment_striped(void)
+{
+    full_segment();
+    stripe();
+}
+
+static void full_directory_with_gap_striped(void)
+{
+    full_directory_with_gap();
+    stripe();
+}
+
+static void two_segments_before_striped(void)
+{
+    two_segments_before();
+    stripe();
+}
+
 static void make(void)
 {
     mp_list *made;
@@ -333,18 +411,25 @@ static const struct operation operations[] = {
     {"list.append_itself", some, append_itself, NULL, NULL},
     {"list.append_large", some, append_large, NULL, NULL},
     {"list.append_grow", eight, append_str, NULL, NULL},
+    {"list.append_segment", full_segment, append_str, NULL, NULL},
+    {"list.append_directory", full_directory, append_str, NULL, NULL},
+    {"list.append_directory_with_gap", full_directory_with_gap, append_str, NULL, NULL},
     {"list.set_int_by_int", some, set_int_by_int, NULL, NULL},
     {"list.set_int_by_str", some, set_int_by_str, NULL, NULL},
     {"list.set_str_by_str", some, set_str_by_str, NULL, NULL},
     {"list.set_dict_by_dict", some, set_dict_by_dict, NULL, NULL},
     {"list.set_nested_by_int", nested, set_nested_by_int, NULL, NULL},
     {"list.insert_front", some, insert_front, NULL, NULL},
+    {"list.insert_front_segment", full_segment, insert_front, NULL, NULL},
     {"list.insert_middle", some, insert_middle, NULL, NULL},
     {"list.insert_grow", eight, insert_middle, NULL, NULL},
     {"list.delete_front", some, delete_front, NULL, NULL},
     {"list.delete_middle", some, delete_middle, NULL, NULL},
     {"list.delete_last", some, delete_last, NULL, NULL},
     {"list.delete_shrink", about_to_shrink, delete_last, NULL, NULL},
+    {"list.delete_first_segment", two_segments_before, delete_front, NULL, NULL},
+    {"list.delete_last_segment", two_segments_behind, delete_last, NULL, NULL},
+    {"list.delete_shrink_segments", segments_about_to_shrink, delete_last, NULL, NULL},
     {"list.delete_nested", nested, delete_last, NULL, NULL},
     {"list.pop_last", some, pop_last, NULL, NULL},
     {"list.pop_dict", some, pop_dict, delete_dict, NULL},
@@ -356,6 +441,7 @@ static const struct operation operations[] = {
     {"list.extend_itself", some, extend_itself, NULL, NULL},
     {"list.extend_values", some, extend_values, NULL, NULL},
     {"list.extend_many_values", some, extend_many_values, NULL, NULL},
+    {"list.extend_over_segment", nearly_full_segment, extend_values, NULL, NULL},
     {"list.slice", some, slice, NULL, NULL},
     {"list.set_slice", with_more, set_slice, NULL, NULL},
     {"list.set_slice_step", with_more, set_slice_step, NULL, NULL},
@@ -397,6 +483,10 @@ static const struct operation operations[] = {
     {"list.striped_reverse", some_striped, reverse, NULL, NULL},
     {"list.striped_sort", words_striped, sort, NULL, NULL},
     {"list.striped_copy", some_striped, copy, NULL, NULL},
+    {"list.striped_append_segment", full_segment_striped, append_str, NULL, NULL},
+    {"list.striped_append_directory_with_gap", full_directory_with_gap_striped, append_str, NULL, NULL},
+    {"list.striped_insert_front_segment", full_segment_striped, insert_front, NULL, NULL},
+    {"list.striped_delete_first_segment", two_segments_before_striped, delete_front, NULL, NULL},
 };
 
 const struct family list_family = {operations, sizeof operations / sizeof *operations, run};

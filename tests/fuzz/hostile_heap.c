@@ -66,6 +66,19 @@ static void make_memory(mp_manager *manager)
     memset(memory, 'm', 3000);
 }
 
+/* Segments of which the first is missing; cells that hold none have no words that would be changed. */
+static void make_long_list(mp_manager *manager, mp_dict *root)
+{
+    mp_list *list;
+
+    REQUIRE(mp_manager_list(manager, &list) == 0);
+    for (int i = 0; i < 3100; i++)
+        REQUIRE(mp_list_append(list, i < 3090 ? mp_none() : mp_int(i)) == 0);
+    for (int i = 0; i < 2070; i++)
+        REQUIRE(mp_list_pop(list, 0, NULL) == 0);
+    REQUIRE(mp_dict_set_list(root, "long", list) == 0 && mp_list_free(list) == 0);
+}
+
 static void fill_dict(mp_manager *manager, mp_dict *root)
 {
     mp_dict *inner, *large;
@@ -137,6 +150,7 @@ static void make_images(void)
     REQUIRE(mp_manager_create(&manager, &(mp_manager_options){names[0], 16 << 20}) == 0);
     REQUIRE(mp_manager_root(manager, &root) == 0);
     fill_dict(manager, root);
+    make_long_list(manager, root);
     make_memory(manager);
     REQUIRE(mp_manager_check(manager) == 0);
     read_image(&manager_image, manager_image.path);

@@ -16,7 +16,7 @@
 #include "storm.h"
 #include "support.h"
 
-enum { PLACES = 6, BANKS = 4, LOCKS = 3, TEXT = 3000, QUEUE = 300, TICKETS = 1 << 22, DEADLINE = 10 };
+enum { PLACES = 6, BANKS = 4, LOCKS = 3, TEXT = 3000, QUEUE = 5000, PHASE = 4096, TICKETS = 1 << 22, DEADLINE = 10 };
 
 enum operation { NOTHING, TRANSFER, COUNT, APPEND, POP, GUARDED, TEXT_SET, READ, OPERATIONS };
 
@@ -143,7 +143,8 @@ static void count(struct ledger *ledger, int place)
 static void append(struct ledger *ledger, int place)
 {
     begin(ledger, APPEND, ledger->appended, ledger->appended + 1);
-    int error = mp_list_append_int(list, (int64_t)place * TICKETS + ledger->before);
+    mp_value ticket = mp_int((int64_t)place * TICKETS + ledger->before);
+    int error = storm_random(4) == 0 ? mp_list_insert(list, 0, ticket) : mp_list_append(list, ticket);
     MUST(error == 0, error);
 }
 
@@ -167,7 +168,9 @@ static void queue(struct ledger *ledger, int place)
     int error = mp_list_length(list, &length);
 
     MUST(error == 0, error);
-    if (storm_random(2) == 0 && length < QUEUE && ledger->appended < TICKETS)
+    /* By turns mostly this and mostly that, so that segments come and go. */
+    uint32_t appending = ledger->appended / PHASE % 2 == 0 ? 3 : 2;
+    if (storm_random(5) < appending && length < QUEUE && ledger->appended < TICKETS)
         append(ledger, place);
     else
         pop(ledger);

@@ -1,0 +1,83 @@
+#include "segments.h"
+
+#include <string.h>
+
+#include "ref_table.h"
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void put(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+static _Atomic uint64_t *block_at(const struct object *object, uint64_t ref)
+{
+    return heap_at(object_heap(object), ref & ~REF_MASK);
+}
+
+uint64_t segments_capacity(const struct object *object)
+{
+    uint64_t directory = get(&object->root[0]);
+
+    if (directory == 0)
+        return 0;
+    _Atomic uint64_t *table = block_at(object, directory);
+    uint64_t count = get(&table[0]);
+    return count == 1 ? get(block_at(object, get(&table[1]))) : count * SEGMENT;
+}
+
+int segment_new(struct heap *heap, enum ref_kind kind, uint64_t count, _Atomic uint64_t *slot)
+{
+    uint64_t size = 16 + count * (kind == REF_ENTRIES ? sizeof(struct entry) : sizeof(struct cell));
+    int error = heap_alloc(heap, size, slot);
+
+    if (error != 0)
+        return error;
+    _Atomic uint64_t *segment = heap_at(heap, get(slot));
+    memset(segment, 0, size);
+    put(&segment[0], count);
+    return 0;
+}
+
+int segments_new(struct object *object, enum ref_kind kind, uint64_t count, _Atomic uint64_t *slot)
+{
+    uint64_t segments = (count + SEGMENT - 1) / SEGMENT, room = FIRST_SEGMENT;
+
+    if (segments == 0)
+        segments = 1;
+    int error = ref_table_new(object, segments + segments / 8, slot);
+    if (error != 0)
+        return error;
+    _Atomic uint64_t *table = block_at(object, get(slot));
+    put(&table[0], segments);
+    undo_order();
+    put(slot, get(slot) | REF_SHELL);
+    while (room < count && room < SEGMENT)
+        room *= 2;
+    for (uint64_t i = 1; error == 0 && i <= segments; i++) {
+        error = segment_new(object_heap(object), kind, room, &table[i]);
+        if (error == 0)
+            put(&table[i], get(&table[i]) | kind);
+    }
+    return error;
+}
+
+int segments_add(struct object *object, enum ref_kind kind, uint64_t at, _Atomic uint64_t *pending)
+{
+    _Atomic uint64_t *table = block_at(object, get(&object->root[0]));
+    int error = segment_new(object_heap(object), kind, SEGMENT, pending);
+
+    if (error != 0)
+        return error;
+    object_begin(object);
+    object_set(object, &table[1 + at], get(pending) | kind);
+    if (at == get(&table[0]))
+        object_set(object, &table[0], at + 1);
+    object_set(object, pending, 0);
+    object_commit(object);
+    return 0;
+}

@@ -1,0 +1,619 @@
+/* Lists of more than a segment: how they grow and shrink at both ends, and that what they do stays right where segments end. */
+#include <mp.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "list_table.h"
+#include "support.h"
+
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+#define S ((int64_t)SEGMENT)
+#define SECONDS 60.0
+
+static mp_manager *manager;
+static mp_list *list;
+
+static struct object *object(void)
+{
+    return (struct object *)list;
+}
+
+static int make(void **state)
+{
+    (void)state;
+    return mp_manager_create(&manager, NULL) != 0 || mp_manager_list(manager, &list) != 0;
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    return mp_manager_check(manager) != 0 || mp_manager_free(manager) != 0;
+}
+
+static size_t used(void)
+{
+    mp_manager_info info;
+
+    assert_int_equal(mp_manager_get_info(manager, &info), 0);
+    return info.used;
+}
+
+static int64_t length(void)
+{
+    size_t count;
+
+    assert_int_equal(mp_list_length(list, &count), 0);
+    return (int64_t)count;
+}
+
+static int64_t at(int64_t index)
+{
+    int64_t value = -1;
+
+    assert_int_equal(mp_list_get_int(list, index, &value), 0);
+    return value;
+}
+
+static void append(int64_t from, int64_t to)
+{
+    for (; from < to; from++)
+        assert_int_equal(mp_list_append_int(list, from), 0);
+}
+
+/* So that the first is `from` afterwards. */
+static void prepend(int64_t from, int64_t to)
+{
+    while (to-- > from)
+        assert_int_equal(mp_list_insert(list, 0, mp_int(to)), 0);
+}
+
+static void pop(int64_t index, int64_t expected)
+{
+    mp_value value;
+
+    assert_int_equal(mp_list_pop(list, index, &value), 0);
+    assert_int_equal(value.type, MP_INT);
+    assert_int_equal(value.as.integer, expected);
+}
+
+/* The list holds from .. to - 1, whichever way it is read, and all of it is sound. */
+static void expect_range(int64_t from, int64_t to)
+{
+    mp_list_iter *iter;
+    mp_value value;
+
+    assert_int_equal(length(), to - from);
+    assert_int_equal(mp_list_iter_create(&iter, list), 0);
+    for (int64_t i = from; i < to; i++) {
+        assert_int_equal(at(i - from), i);
+        assert_int_equal(at(i - to), i);
+        assert_int_equal(mp_list_next(iter, &value), 0);
+        assert_int_equal(value.as.integer, i);
+    }
+    assert_int_equal(mp_list_next(iter, &value), MP_ESTOP);
+    assert_int_equal(mp_list_iter_free(iter), 0);
+    assert_int_equal(mp_manager_check(manager), 0);
+}
+
+/* ---- growing ---- */
+
+/* Nobody waits for cells to be copied, as none is. */
+static void growing_moves_no_cell(void **state)
+{
+    (void)state;
+    append(0, S);
+    const struct cell *first = list_cell(object(), 0), *last = list_cell(object(), SEGMENT - 1);
+    append(S, 100 * S + 1);
+    prepend(-50 * S - 1, 0);
+    assert_ptr_equal(list_cell(object(), 50 * SEGMENT + 1), first);
+    assert_ptr_equal(list_cell(object(), 51 * SEGMENT), last);
+    expect_range(-50 * S - 1, 100 * S + 1);
+}
+
+static void long_lists_take_little_more_than_their_cells(void **state)
+{
+    size_t before = used();
+    (void)state;
+
+    append(0, 20 * S);
+    assert_in_range(used() - before, 20 * S * 16, 20 * S * 18);
+    expect_range(0, 20 * S);
+}
+
+static void what_is_put_in_front_is_in_front(void **state)
+{
+    (void)state;
+    append(0, 3);
+    for (int64_t i = 1; i <= 3 * S; i++) {
+        prepend(-i, 1 - i);
+        if (i < 40 || i % 512 < 2)
+            expect_range(-i, 3);
+    }
+}
+
+static void both_ends_grow_by_turns(void **state)
+{
+    (void)state;
+    for (int64_t i = 0; i < 3 * S; i++) {
+        append(i, i + 1);
+        prepend(-i - 1, -i);
+        if (i < 40 || i % 512 < 2)
+            expect_range(-i - 1, i + 1);
+    }
+}
+
+static void many_are_put_behind_across_segments(void **state)
+{
+    mp_value *values = calloc(5000, sizeof *values);
+    const size_t counts[] = {0, 1, 7, 1000, 1015, 1024, 1, 1023, 2048, 4999};
+    int64_t total = 0;
+    (void)state;
+
+    for (size_t i = 0; i < LENGTH(counts); i++) {
+        for (size_t j = 0; j < counts[i]; j++)
+            values[j] = mp_int(total + (int64_t)j);
+        assert_int_equal(mp_list_extend_values(list, values, counts[i]), 0);
+        total += (int64_t)counts[i];
+        expect_range(0, total);
+    }
+    free(values);
+}
+
+static void a_failure_to_grow_changes_nothing(void **state)
+{
+    mp_manager_options options = {.limit = (size_t)4 << 20};
+    mp_value value;
+    (void)state;
+
+    assert_int_equal(mp_manager_free(manager), 0);
+    assert_int_equal(mp_manager_create(&manager, &options), 0);
+    assert_int_equal(mp_manager_list(manager, &list), 0);
+    append(0, 2 * S);
+    size_t before = used();
+    mp_value *values = calloc(1000000, sizeof *values);
+    assert_int_equal(mp_list_extend_values(list, values, 200000), MP_ENOMEM);
+    assert_int_equal(mp_list_extend_values(list, values, 1000000), MP_ENOMEM);
+    free(values);
+    /* The directory may have grown, and a segment stays for the next. */
+    assert_in_range(used(), before, before + SEGMENT * 18 + 8192);
+    expect_range(0, 2 * S);
+    int64_t count = 2 * S;
+    while (mp_list_append_int(list, count) == 0)
+        count++;
+    assert_true(count > 100 * S);
+    expect_range(0, count);
+    assert_int_equal(mp_list_pop(list, 0, &value), 0);
+    for (int64_t i = 1; i < 2 * S; i++)
+        pop(0, i);
+    append(count, count + S / 2); /* in what the first have left */
+    expect_range(2 * S, count + S / 2);
+}
+
+static void failing_in_front_changes_nothing(void **state)
+{
+    mp_manager_options options = {.limit = (size_t)2 << 20};
+    int64_t count = 0;
+    (void)state;
+
+    assert_int_equal(mp_manager_free(manager), 0);
+    assert_int_equal(mp_manager_create(&manager, &options), 0);
+    assert_int_equal(mp_manager_list(manager, &list), 0);
+    while (mp_list_insert(list, 0, mp_int(-count - 1)) == 0)
+        count++;
+    assert_true(count > 50 * S);
+    expect_range(-count, 0);
+}
+
+/* ---- shrinking ---- */
+
+static void popping_gives_segments_back(void **state)
+{
+    size_t before = used();
+    (void)state;
+
+    for (int end = 0; end >= -1; end--) {
+        append(0, 50 * S);
+        for (int64_t i = 0; i < 48 * S; i++)
+            pop(end, end == 0 ? i : 50 * S - 1 - i);
+        assert_true(used() - before < 5 * SEGMENT * 18); /* two of them, and one at either end */
+        if (end == 0)
+            expect_range(48 * S, 50 * S);
+        else
+            expect_range(0, 2 * S);
+        for (int64_t i = 0; i < 2 * S; i++)
+            pop(end, end == 0 ? 48 * S + i : 2 * S - 1 - i);
+        assert_true(used() - before < 2000);
+        expect_range(0, 0);
+    }
+}
+
+/* As long as it is, however many have gone through it. */
+static void a_queue_stays_small(void **state)
+{
+    const int64_t lengths[] = {1, 9, 100, S - 1, S, S + 1, 3 * S};
+    size_t before = used();
+    (void)state;
+
+    for (size_t i = 0; i < LENGTH(lengths); i++) {
+        append(0, lengths[i]);
+        for (int64_t j = 0; j < 40 * S; j++) {
+            append(lengths[i] + j, lengths[i] + j + 1);
+            pop(0, j);
+            assert_true(used() - before < (size_t)(lengths[i] + 5 * S) * 18);
+        }
+        expect_range(40 * S, 40 * S + lengths[i]);
+        assert_int_equal(mp_list_clear(list), 0);
+        assert_int_equal(used(), before);
+    }
+}
+
+/* The same the other way round. */
+static void a_queue_backwards_stays_small(void **state)
+{
+    const int64_t lengths[] = {1, 9, 100, S - 1, S, S + 1, 3 * S};
+    size_t before = used();
+    (void)state;
+
+    for (size_t i = 0; i < LENGTH(lengths); i++) {
+        append(0, lengths[i]);
+        for (int64_t j = 1; j <= 40 * S; j++) {
+            prepend(-j, 1 - j);
+            pop(-1, lengths[i] - j);
+            assert_true(used() - before < (size_t)(lengths[i] + 5 * S) * 18);
+        }
+        expect_range(-40 * S, lengths[i] - 40 * S);
+        assert_int_equal(mp_list_clear(list), 0);
+        assert_int_equal(used(), before);
+    }
+}
+
+/* Who goes to and fro where a segment ends neither takes one nor gives one back each time. */
+static void no_segment_comes_and_goes(void **state)
+{
+    (void)state;
+    append(0, 4 * S);
+    for (int64_t i = 0; i < 2 * S; i++)
+        pop(0, i);
+    for (int end = 0; end < 2; end++) {
+        append(4 * S, 4 * S + 1);
+        prepend(2 * S - 1, 2 * S);
+        size_t before = used();
+        for (int i = 0; i < 100; i++) {
+            pop(-1, 4 * S);
+            pop(0, 2 * S - 1);
+            append(4 * S, 4 * S + 1);
+            prepend(2 * S - 1, 2 * S);
+            assert_int_equal(used(), before);
+        }
+        pop(-1, 4 * S);
+        pop(0, 2 * S - 1);
+    }
+    expect_range(2 * S, 4 * S);
+}
+
+/* ---- everything, compared with an array ---- */
+
+struct model {
+    int64_t value[8 * SEGMENT];
+    int64_t count;
+};
+
+static void model_insert(struct model *model, int64_t index, int64_t value)
+{
+    memmove(&model->value[index + 1], &model->value[index], (size_t)(model->count - index) * sizeof value);
+    model->value[index] = value;
+    model->count++;
+}
+
+static void model_delete(struct model *model, int64_t index, int64_t count)
+{
+    model->count -= count;
+    memmove(&model->value[index], &model->value[index + count], (size_t)(model->count - index) * sizeof(int64_t));
+}
+
+static void expect_model(const struct model *model)
+{
+    mp_list_iter *iter;
+    mp_value value;
+
+    assert_int_equal(length(), model->count);
+    assert_int_equal(mp_list_iter_create(&iter, list), 0);
+    for (int64_t i = 0; i < model->count; i++) {
+        assert_int_equal(at(i), model->value[i]);
+        assert_int_equal(mp_list_next(iter, &value), 0);
+        assert_int_equal(value.as.integer, model->value[i]);
+    }
+    assert_int_equal(mp_list_next(iter, &value), MP_ESTOP);
+    assert_int_equal(mp_list_iter_free(iter), 0);
+    assert_int_equal(mp_manager_check(manager), 0);
+}
+
+/* Up to `count` times the same at one end. */
+static void work_at_an_end(struct model *model, int what, int64_t count)
+{
+    static int64_t next;
+
+    for (; count > 0; count--) {
+        if (what % 2 == 0 && model->count < 6 * S) {
+            int64_t index = what == 0 ? 0 : model->count;
+
+            assert_int_equal(mp_list_insert(list, index, mp_int(++next)), 0);
+            model_insert(model, index, next);
+        } else if (what % 2 == 1 && model->count > 0) {
+            int64_t index = what == 1 ? 0 : model->count - 1;
+
+            pop(index, model->value[index]);
+            model_delete(model, index, 1);
+        }
+    }
+}
+
+static void work_inside(struct model *model, int what, int64_t index, int64_t count)
+{
+    mp_value value = mp_int(-index);
+
+    if (index + count > model->count)
+        count = model->count - index;
+    switch (what) {
+    case 0:
+        assert_int_equal(mp_list_insert(list, index, value), 0);
+        model_insert(model, index, -index);
+        break;
+    case 1:
+        assert_int_equal(mp_list_delete_slice(list, index, index + count, 1), 0);
+        model_delete(model, index, count);
+        break;
+    case 2:
+        assert_int_equal(mp_list_reverse(list), 0);
+        for (int64_t i = 0; i < model->count / 2; i++) {
+            int64_t other = model->value[i];
+            model->value[i] = model->value[model->count - 1 - i];
+            model->value[model->count - 1 - i] = other;
+        }
+        break;
+    default:
+        for (int64_t i = index; i < index + count; i++) {
+            assert_int_equal(mp_list_set_int(list, i, i), 0);
+            model->value[i] = i;
+        }
+    }
+}
+
+static void does_what_an_array_does(void **state)
+{
+    struct model *model = calloc(1, sizeof *model);
+    unsigned long long random = 12345;
+    (void)state;
+
+    assert_non_null(model);
+    for (int i = 0; i < 600; i++) {
+        random = random * 6364136223846793005ULL + 1442695040888963407ULL;
+        int64_t count = (int64_t)(random >> 33) % (i % 3 == 0 ? 2 * S : 20), where = (int64_t)(random >> 20) % 100000;
+        int what = (int)(random >> 60) % 16;
+
+        if (what < 12)
+            work_at_an_end(model, what % 4, count);
+        else if (model->count > 0)
+            work_inside(model, what - 12, where % model->count, count);
+        if (i % 4 == 0)
+            expect_model(model);
+    }
+    expect_model(model);
+    free(model);
+}
+
+/* ---- readers and iterators ---- */
+
+static void an_iterator_goes_on_through_all_changes(void **state)
+{
+    mp_list_iter *iter;
+    mp_value value;
+    (void)state;
+
+    append(0, 2 * S);
+    assert_int_equal(mp_list_iter_create(&iter, list), 0);
+    for (int64_t i = 0; i < 10 * S; i++) {
+        assert_int_equal(mp_list_next(iter, &value), 0);
+        assert_int_equal(value.as.integer, i);
+        if (i < 9 * S - 1) /* twice as fast as it, up to there */
+            append(2 * S + i, 2 * S + i + 1);
+        if (i == 9 * S)
+            append(11 * S - 1, 12 * S);
+    }
+    pop(0, 0); /* it goes by index, so one is left out */
+    assert_int_equal(mp_list_next(iter, &value), 0);
+    assert_int_equal(value.as.integer, 10 * S + 1);
+    assert_int_equal(mp_list_clear(list), 0);
+    assert_int_equal(mp_list_next(iter, &value), MP_ESTOP);
+    assert_int_equal(mp_list_iter_free(iter), 0);
+}
+
+static void expect_success(mp_process *process)
+{
+    int code;
+
+    assert_int_equal(mp_process_join(process, SECONDS), 0);
+    assert_int_equal(mp_process_exitcode(process, &code), 0);
+    assert_int_equal(code, 0);
+    assert_int_equal(mp_process_free(process), 0);
+}
+
+/* A queue of integers that follow each other: whatever moment a reader sees, they do. */
+static int read_always(void *arg)
+{
+    (void)arg;
+    for (int64_t last = -1; last < 60 * S;) {
+        int64_t first = 0;
+        int error = mp_list_get_int(list, 0, &first);
+
+        if (error != 0 || first < last)
+            return 1;
+        last = first;
+        for (int64_t i = 1; i < 2 * S; i += 300) {
+            int64_t value = 0;
+
+            if (mp_list_get_int(list, i, &value) != 0 || value < first + i)
+                return 2;
+        }
+    }
+    return 0;
+}
+
+static void readers_see_a_whole_queue(void **state)
+{
+    mp_process *reader[2];
+    (void)state;
+
+    append(0, 2 * S + 1);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(mp_process_start(&reader[i], read_always, NULL, NULL), 0);
+    for (int64_t i = 0; i < 61 * S; i++) {
+        append(2 * S + 1 + i, 2 * S + 2 + i);
+        pop(0, i);
+    }
+    for (int i = 0; i < 2; i++) {
+        expect_success(reader[i]);
+    }
+}
+
+static int put_in_one_place(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 100000; i++) {
+        if (mp_list_add_int(list, 10, 1, NULL) != 0)
+            return 1;
+    }
+    return 0;
+}
+
+/* What is put into a cell while its list grows at its end, and its directory is exchanged, is there. */
+static void what_is_put_meanwhile_is_there(void **state)
+{
+    mp_process *putter[2];
+    (void)state;
+
+    append(0, 20);
+    assert_int_equal(object_lock(object(), OBJECT_LIST), 0);
+    stripes_make(object());
+    object_unlock(object());
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(mp_process_start(&putter[i], put_in_one_place, NULL, NULL), 0);
+    append(20, 60 * S);
+    for (int i = 0; i < 2; i++) {
+        expect_success(putter[i]);
+    }
+    assert_int_equal(at(10), 10 + 2 * 100000);
+    assert_int_equal(mp_list_set_int(list, 10, 10), 0);
+    expect_range(0, 60 * S);
+}
+
+/* ---- stripes ---- */
+
+static pthread_mutex_t *stripe_for(int64_t index)
+{
+    struct list_place place = {NULL, 0};
+
+    assert_int_equal(list_find(object(), index, &place), 0);
+    return stripe_of(object(), list_stripe(object(), &place));
+}
+
+/* Who only appends takes no stripe, so who holds one must find that it stays the cell's. */
+static void a_cell_keeps_its_stripe(void **state)
+{
+    pthread_mutex_t *stripes[20];
+    int64_t gone = 3 * S + 5;
+    (void)state;
+
+    append(0, 6 * S);
+    for (int64_t i = 0; i < gone; i++)
+        pop(0, i);
+    assert_int_equal(object_lock(object(), OBJECT_LIST), 0);
+    stripes_make(object());
+    object_unlock(object());
+    for (int i = 0; i < 20; i++)
+        stripes[i] = stripe_for(i * 97);
+    uint64_t start = list_get(&object()->word[LIST_START]);
+    append(6 * S, 30 * S);
+    assert_true(list_get(&object()->word[LIST_START]) < start); /* the directory has been moved */
+    for (int i = 0; i < 20; i++)
+        assert_ptr_equal(stripes[i], stripe_for(i * 97));
+    expect_range(gone, 30 * S);
+}
+
+/* ---- what the checker finds ---- */
+
+static _Atomic uint64_t *directory(void)
+{
+    return heap_at(object_heap(object()), list_get(&object()->root[0]) & ~REF_MASK);
+}
+
+/* A word that is changed is found, and changed back. */
+static void expect_found(_Atomic uint64_t *word, uint64_t value)
+{
+    uint64_t was = atomic_exchange(word, value);
+
+    assert_int_equal(mp_manager_check(manager), MP_ECORRUPT);
+    atomic_store(word, was);
+    assert_int_equal(mp_manager_check(manager), 0);
+}
+
+static void damage_is_found(void **state)
+{
+    (void)state;
+    append(0, 4 * S + 3);
+    for (int64_t i = 0; i < 2 * S + 7; i++)
+        pop(0, i);
+    _Atomic uint64_t *table = directory(), *start = &object()->word[LIST_START];
+    struct heap *heap = object_heap(object());
+    assert_int_equal(table[0], 5);
+    assert_int_equal(table[1], 0); /* a missing one */
+    assert_int_equal(*start, 2 * SEGMENT + 7);
+
+    expect_found(start, SEGMENT - 1);     /* lies in the missing one */
+    expect_found(start, 5 * SEGMENT + 1); /* behind the last */
+    expect_found(start, UINT64_MAX);
+    expect_found(&object()->word[LIST_LENGTH], 3 * SEGMENT - 6);
+    expect_found(&object()->word[LIST_LENGTH], UINT64_MAX - 2 * SEGMENT);
+    expect_found(&table[3], 0);
+    expect_found(&table[5], 0);
+    expect_found(&table[0], 4);
+    expect_found(&table[3], table[3] & ~REF_MASK);
+    expect_found(&table[3], table[4]);
+    expect_found((_Atomic uint64_t *)heap_at(heap, table[3] & ~REF_MASK), SEGMENT - 1);
+    expect_found(&object()->root[0], (object()->root[0] & ~REF_MASK) | REF_SHELL);
+    expect_found(&object()->root[1], object()->root[0]);
+    expect_found(&list_cell(object(), 5)->head, 99);
+    expect_found(&list_cell_at(heap, object()->root[0], 2 * SEGMENT)->head, CELL_OWNS | MP_STR);
+    expect_range(2 * S + 7, 4 * S + 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(growing_moves_no_cell, make, drop),
+        cmocka_unit_test_setup_teardown(long_lists_take_little_more_than_their_cells, make, drop),
+        cmocka_unit_test_setup_teardown(what_is_put_in_front_is_in_front, make, drop),
+        cmocka_unit_test_setup_teardown(both_ends_grow_by_turns, make, drop),
+        cmocka_unit_test_setup_teardown(many_are_put_behind_across_segments, make, drop),
+        cmocka_unit_test_setup_teardown(a_failure_to_grow_changes_nothing, make, drop),
+        cmocka_unit_test_setup_teardown(failing_in_front_changes_nothing, make, drop),
+        cmocka_unit_test_setup_teardown(popping_gives_segments_back, make, drop),
+        cmocka_unit_test_setup_teardown(a_queue_stays_small, make, drop),
+        cmocka_unit_test_setup_teardown(a_queue_backwards_stays_small, make, drop),
+        cmocka_unit_test_setup_teardown(no_segment_comes_and_goes, make, drop),
+        cmocka_unit_test_setup_teardown(does_what_an_array_does, make, drop),
+        cmocka_unit_test_setup_teardown(an_iterator_goes_on_through_all_changes, make, drop),
+        cmocka_unit_test_setup_teardown(readers_see_a_whole_queue, make, drop),
+        cmocka_unit_test_setup_teardown(what_is_put_meanwhile_is_there, make, drop),
+        cmocka_unit_test_setup_teardown(a_cell_keeps_its_stripe, make, drop),
+        cmocka_unit_test_setup_teardown(damage_is_found, make, drop),
+    };
+
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+}
