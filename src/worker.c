@@ -14,7 +14,7 @@
 #define SPIN_NS 50000
 /* Takes up to WORKER_BATCH tasks at once when they are so short that the whole lot is expected to take no longer than this. */
 #define BATCH_NS 4000
-/* Memory of at least this size is looked at page by page before it is zeroed. */
+/* Memory of at least this size may be zeroed ahead. */
 #define ZERO_LARGE ((size_t)64 * 1024)
 #define ZERO_PAGE 4096
 /* Zeroes ahead up to so many bytes, in so many workers, and looks for tasks after each step. */
@@ -352,7 +352,7 @@ void worker_zero(void *memory, size_t size)
 {
     const volatile char *bytes = memory;
 
-    for (size_t i = 0; size >= ZERO_LARGE && i < size; i += ZERO_PAGE)
+    for (size_t i = 0; i < size; i += ZERO_PAGE)
         (void)bytes[i];
     memset(memory, 0, size);
 }
