@@ -113,6 +113,14 @@ static void remove_unused_segments(struct object *list)
         remove_segment(list, start / SEGMENT - 2);
 }
 
+/* What a small list gets when its cells move: so that they do not soon move again. */
+static uint64_t room_for(uint64_t needed)
+{
+    uint64_t room = needed + needed / 2;
+
+    return room < SEGMENT ? room : needed < SEGMENT ? SEGMENT : needed;
+}
+
 int list_make_room(struct object *list, uint64_t count)
 {
     if (count > LIST_LARGEST || count > object_heap(list)->limit / sizeof(struct cell))
@@ -122,11 +130,8 @@ int list_make_room(struct object *list, uint64_t count)
 
     if (get(&list->word[LIST_START]) + needed <= segments_capacity(list))
         return 0;
-    if (segments_capacity(list) < SEGMENT) {
-        uint64_t room = needed + needed / 2; /* so that they do not soon move again */
-
-        return move_cells(list, room < SEGMENT ? room : needed < SEGMENT ? SEGMENT : needed, false);
-    }
+    if (segments_capacity(list) < SEGMENT)
+        return move_cells(list, room_for(needed), false);
     while (error == 0 && get(&list->word[LIST_START]) + needed > segments_capacity(list))
         error = add_segment(list);
     if (error != 0)
@@ -140,7 +145,7 @@ int list_make_room_in_front(struct object *list)
     int error = 0;
 
     if (segments_capacity(list) < SEGMENT)
-        return start > 0 ? 0 : move_cells(list, list_length_of(list) + 1, true);
+        return start > 0 ? 0 : move_cells(list, room_for(list_length_of(list) + 1), true);
     if (start == 0)
         error = move_directory(list, get(block_at(list, get(&list->root[0]))));
     start = get(&list->word[LIST_START]);
@@ -154,8 +159,10 @@ void list_shrink(struct object *list)
     remove_unused_segments(list);
     uint64_t room = segments_capacity(list), length = list_length_of(list);
 
-    if (room > 2 * SEGMENT)
-        room = 2 * SEGMENT;
+    /* Of more than one segment as of one: what a list of one does not give back must not go when a step at its end takes another,
+     * or every step to and fro there would move the cells. */
+    if (room > SEGMENT)
+        room = SEGMENT;
     if (room > 64 && length < room / 4)
         move_cells(list, length + length / 2 + FIRST_SEGMENT, false); /* if there is no memory for it, another time */
 }

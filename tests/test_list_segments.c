@@ -297,6 +297,66 @@ static void no_segment_comes_and_goes(void **state)
     expect_range(2 * S, 4 * S);
 }
 
+/* ---- to and fro ---- */
+
+static int64_t moved; /* cells, by all steps */
+
+/* One step at an end; counts what it has moved. An element of the middle is looked at, which is the next one if one is put before
+ * it. */
+static void step(bool front, bool add)
+{
+    uint64_t in = (uint64_t)length() / 2, shift = front ? (add ? 1 : UINT64_MAX) : 0;
+    const struct cell *cell = list_cell(object(), in);
+
+    if (add)
+        assert_int_equal(mp_list_insert(list, front ? 0 : length(), mp_int(0)), 0);
+    else
+        assert_int_equal(mp_list_delete(list, front ? 0 : -1), 0);
+    if (list_cell(object(), in + shift) != cell)
+        moved += length();
+}
+
+/* Makes a list of that length in one of three ways: each leaves other room around it. */
+static void reach(int64_t count, int way)
+{
+    assert_int_equal(mp_list_clear(list), 0);
+    if (way == 0)
+        append(0, count);
+    else if (way == 1)
+        prepend(0, count);
+    else
+        append(0, 4 * count);
+    while (length() > count)
+        assert_int_equal(mp_list_delete(list, -1), 0);
+}
+
+/* Whatever a list is long, and however it came to be so: a step costs a few cells at the most. */
+static void steps_move_few_cells(void **state)
+{
+    const int64_t steps = 256;
+    (void)state;
+
+    for (int64_t count = 3; count < 2 * S + 20; count += count < S + 20 || count > 2 * S - 20 ? 1 : 37) {
+        for (int way = 0; way < 3; way++) {
+            for (int ends = 0; ends < 4; ends++) {
+                bool from_front = ends & 1, to_front = ends & 2;
+
+                reach(count, way);
+                moved = 0;
+                for (int64_t i = 0; i < steps; i++) {
+                    step(to_front, true);
+                    step(from_front, false);
+                }
+                if (from_front == to_front && moved > 2 * count)
+                    fail_msg("%lld elements, to and fro at one end: %lld cells moved", (long long)count,
+                             (long long)moved);
+                if (moved > 2 * count + 4 * steps)
+                    fail_msg("%lld elements, passing through: %lld cells moved", (long long)count, (long long)moved);
+            }
+        }
+    }
+}
+
 /* ---- everything, compared with an array ---- */
 
 struct model {
@@ -607,6 +667,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_queue_stays_small, make, drop),
         cmocka_unit_test_setup_teardown(a_queue_backwards_stays_small, make, drop),
         cmocka_unit_test_setup_teardown(no_segment_comes_and_goes, make, drop),
+        cmocka_unit_test_setup_teardown(steps_move_few_cells, make, drop),
         cmocka_unit_test_setup_teardown(does_what_an_array_does, make, drop),
         cmocka_unit_test_setup_teardown(an_iterator_goes_on_through_all_changes, make, drop),
         cmocka_unit_test_setup_teardown(readers_see_a_whole_queue, make, drop),
