@@ -98,15 +98,11 @@ static inline void worker_leave_if_forked(void)
     if (worker_forked)
         process_leave(0);
 }
-/* In a helping task: works on chunks until none is left. False: it must leave before (enough tasks for this worker). */
-bool worker_help(struct pool *pool, uint32_t index, struct map_job *job);
 /* Counts a task or chunk done by this worker; false when it was the last it may do. */
 bool worker_may_go_on(struct pool *pool);
 /* Zeroes memory for results. */
 void worker_zero(void *memory, size_t size);
 /* Flushes what a task has printed, so that it is seen before its result. */
 void worker_flush(void);
-/* Keeper: what becomes of the chunk a dead worker was in. */
-void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int error);
 
 #endif

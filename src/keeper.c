@@ -17,6 +17,7 @@
 
 #include "delay.h"
 #include "dispatch.h"
+#include "map.h"
 #include "platform.h"
 #include "process.h"
 

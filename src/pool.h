@@ -85,8 +85,6 @@ void map_release(mp_pool *pool, struct map_job *job);
 void map_helper_gone(mp_pool *pool, struct map_job *job);
 /* Whether they still can be had: results in a manager's memory go when this process closes the manager. */
 bool map_has_results(const struct map_job *job);
-/* Where the results lie. */
-unsigned char *map_results(struct pool *pool, const struct map_job *job);
 /* Once it is done: copies results to the place they were wanted in, if they are still to be copied there. */
 void map_deliver(mp_pool *pool, struct map_job *job);
 /* Fails all chunks that are not done. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "delay.h"
+#include "map.h"
 #include "platform.h"
 #include "pool.h"
 

@@ -7,6 +7,7 @@
 
 #include "delay.h"
 #include "dispatch.h"
+#include "map.h"
 #include "platform.h"
 #include "process.h"
 
@@ -478,7 +479,7 @@ static bool do_task(struct pool *pool, struct task *task)
         return worker_may_go_on(pool);
     }
     memcpy(&job, task->data, sizeof job);
-    bool all = worker_help(pool, self.index, heap_at(pool->heap, job));
+    bool all = map_help(pool, self.index, heap_at(pool->heap, job));
     atomic_store(&self.record->job, 0); /* while it is sure to be there: the keeper would look into it */
     if (all) {
         task_finish(&task->word);
