@@ -1,9 +1,17 @@
 /* Maps, the caller's side: what they are made of is in map.h. */
+#include <limits.h>
 #include <mp.h>
 #include <string.h>
 
 #include "map.h"
+#include "platform.h"
 #include "pool.h"
+
+/* Arguments of at least so many bytes are copied in portions, of at least so many, while workers begin. */
+#define STREAM_LEAST (UINT64_C(256) * 1024)
+#define PORTION_LEAST (UINT64_C(64) * 1024)
+/* Results are copied out in lots of at least so many bytes, while workers go on with the rest. */
+#define COLLECT_LEAST (UINT64_C(64) * 1024)
 
 static struct map_job *job_of(struct heap *heap, struct slot *slot)
 {
@@ -31,7 +39,7 @@ static int fill_job(struct heap *heap, struct map_job *job, const void *args, bo
         free_content(heap, job);
         return error;
     }
-    if (job->args_at == 0 && job->arg_size > 0 && job->count > 0)
+    if (job->args_at == 0 && job->portion == 0 && job->arg_size > 0 && job->count > 0)
         memcpy(heap_at(heap, atomic_load(&job->args)), args, job->count * job->arg_size);
     if (statuses)
         memset(heap_at(heap, atomic_load(&job->statuses)), 0, job->count * sizeof(int32_t));
@@ -163,6 +171,36 @@ static uint64_t chunks_of(const struct level *level, uint64_t levels, uint64_t c
     return last->chunk + (count - last->item + last->size - 1) / last->size;
 }
 
+/* ---- arguments in portions ----
+ *
+ * The caller copies large arguments while the first workers are at work already, after it has given the mutex back. Helpers are
+ * queued as there comes something to do for them; the first one before, as it may have to be woken. While the caller copies it
+ * needs a CPU itself. */
+
+/* So many helpers may be at work meanwhile; 0: it would not pay. */
+static uint64_t helpers_meanwhile(const mp_pool *pool)
+{
+    uint64_t cpus = pool->shared.cpus, workers = pool->shared.workers;
+
+    return workers < cpus || cpus == 0 ? workers : cpus - 1;
+}
+
+static uint64_t helpers_in_all(const mp_pool *pool, const struct map_job *job)
+{
+    return job->chunk_count < pool->shared.workers ? job->chunk_count : pool->shared.workers;
+}
+
+/* How large portions are; 0: all arguments are copied before anybody begins, or need not be copied. Results in place may lie where
+ * the arguments are copied from. */
+static uint64_t portion_size(const mp_pool *pool, const struct map_job *job)
+{
+    uint64_t bytes = job->count * job->arg_size, size = bytes / MAP_PORTIONS / CACHE_LINE * CACHE_LINE + CACHE_LINE;
+
+    if (job->args_at != 0 || job->results_at != 0 || bytes < STREAM_LEAST || helpers_meanwhile(pool) == 0)
+        return 0;
+    return size > PORTION_LEAST ? size : PORTION_LEAST;
+}
+
 /* A slot whose arg_block owns the job. Under the mutex. */
 static int make_job(mp_pool *pool, const struct request *request, struct slot **result)
 {
@@ -197,6 +235,7 @@ static int make_job(mp_pool *pool, const struct request *request, struct slot **
         job->placed = request->placed;
         if (request->placed && job->results_at == 0)
             job->deliver_to = request->results;
+        job->portion = portion_size(pool, job);
         error = fill_job(heap, job, request->args, request->statuses);
     }
     if (error != 0) {
@@ -210,11 +249,10 @@ static int make_job(mp_pool *pool, const struct request *request, struct slot **
     return 0;
 }
 
-/* Queues the helping tasks; one at least. Under the mutex. */
-static int submit_helpers(mp_pool *pool, struct map_job *job)
+/* Queues helping tasks until there are so many; one at least. Under the mutex. */
+static int submit_helpers(mp_pool *pool, struct map_job *job, uint64_t wanted)
 {
     uint64_t offset = heap_offset(pool->shared.heap, job);
-    uint64_t wanted = job->chunk_count < pool->shared.workers ? job->chunk_count : pool->shared.workers;
 
     while (job->helpers < wanted) {
         struct slot *slot;
@@ -231,6 +269,38 @@ static int submit_helpers(mp_pool *pool, struct map_job *job)
     return 0;
 }
 
+/* More helpers while the arguments come. Nobody needs them: those that are queued do it all if need be. */
+static void call_helpers(mp_pool *pool, struct map_job *job, uint64_t wanted)
+{
+    pthread_mutex_lock(&pool->mutex);
+    if (pool_refusal(pool) == 0)
+        (void)submit_helpers(pool, job, wanted);
+    pool_unlock(pool);
+    dispatch_wake(&pool->shared);
+}
+
+static void copy_portions(mp_pool *pool, struct map_job *job, const unsigned char *args)
+{
+    unsigned char *to = heap_at(pool->shared.heap, atomic_load(&job->args));
+    uint64_t bytes = job->count * job->arg_size, all = helpers_in_all(pool, job), most = helpers_meanwhile(pool);
+
+    for (uint64_t copied = 0, size, helpers = 1; copied < bytes; copied += size) {
+        size = bytes - copied < job->portion ? bytes - copied : job->portion;
+        memcpy(to + copied, args + copied, size);
+        uint32_t before = atomic_fetch_add(&job->portions, 1);
+        if (before & MAP_PORTION_AWAITED)
+            futex_wake_some(&job->portions, INT_MAX, UINT32_C(1) << (before & ~MAP_PORTION_AWAITED));
+        /* Each begins with its share of the first half. */
+        uint64_t due = 1 + 2 * all * (copied + size) / bytes;
+        if (due > most)
+            due = most;
+        if (copied + size == bytes || due > all)
+            due = all;
+        if (due > helpers)
+            call_helpers(pool, job, helpers = due);
+    }
+}
+
 static int start_map(mp_pool *pool, struct request *request, struct slot **result)
 {
     struct slot *slot;
@@ -241,9 +311,11 @@ static int start_map(mp_pool *pool, struct request *request, struct slot **resul
     if (error == 0)
         error = make_job(pool, request, &slot);
     if (error == 0) {
-        error = submit_helpers(pool, slot->result.job);
+        struct map_job *job = slot->result.job;
+
+        error = submit_helpers(pool, job, job->portion != 0 ? 1 : helpers_in_all(pool, job));
         if (error != 0) {
-            free_content(pool->shared.heap, slot->result.job);
+            free_content(pool->shared.heap, job);
             slot_recycle(pool, slot);
         } else {
             slot->result.magic = RESULT_MAGIC;
@@ -255,11 +327,16 @@ static int start_map(mp_pool *pool, struct request *request, struct slot **resul
     if (error != 0)
         return error;
     dispatch_wake(&pool->shared);
+    if (slot->result.job->portion != 0)
+        copy_portions(pool, slot->result.job, request->args);
     *result = slot;
     return 0;
 }
 
-bool map_is_done(struct mp_result *result)
+/* ---- waiting ---- */
+
+/* The first chunk that is not done; chunk_count: all are. */
+static uint64_t first_not_done(struct mp_result *result)
 {
     struct map_job *job = result->job;
     uint64_t at = atomic_load(&result->cursor);
@@ -268,23 +345,58 @@ bool map_is_done(struct mp_result *result)
            task_state(atomic_load_explicit(&job->chunk[at].word, memory_order_acquire)) == TASK_DONE)
         at++;
     atomic_store(&result->cursor, at); /* several threads may do this: each stores what is true */
-    return at == job->chunk_count;
+    return at;
 }
 
-int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline)
+bool map_is_done(struct mp_result *result)
+{
+    return first_not_done(result) == result->job->chunk_count;
+}
+
+/* Copies out what has been done since, where it is enough. The items below `collected` are there; returns below which they are
+ * afterwards, if all chunks before `at` are done. */
+static uint64_t collect(mp_pool *pool, const struct map_job *job, uint64_t at, unsigned char *to, uint64_t collected)
+{
+    uint64_t end = at == job->chunk_count ? job->count : map_first_item(job, at);
+    uint64_t from = collected * job->result_size, bytes = (end - collected) * job->result_size;
+
+    if (bytes == 0 || (bytes < COLLECT_LEAST && at < job->chunk_count))
+        return collected;
+    memcpy(to + from, map_results(&pool->shared, job) + from, bytes);
+    return end;
+}
+
+/* The last one is likely to be done last: so this process is not woken for each on the way. Who collects wakes for each level in
+ * which there is much to be copied. */
+static uint64_t chunk_to_wait_for(const struct map_job *job, uint64_t at, bool collects)
+{
+    uint64_t last = job->chunk_count - 1;
+
+    if (collects) {
+        const struct level *level = map_level(job, at), *end = &job->level[job->level_count];
+
+        if (level + 1 < end && (level[1].item - level->item) * job->result_size >= COLLECT_LEAST)
+            last = level[1].chunk - 1;
+    }
+    return task_state(atomic_load_explicit(&job->chunk[last].word, memory_order_relaxed)) != TASK_DONE ? last : at;
+}
+
+int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline, void *results)
 {
     struct map_job *job = result->job;
+    uint64_t at, collected = 0;
 
-    while (!map_is_done(result)) {
-        /* The last one is likely to be done last: so this process is not woken for each on the way. */
-        _Atomic uint32_t *first = &job->chunk[atomic_load(&result->cursor)].word;
-        _Atomic uint32_t *last = &job->chunk[job->chunk_count - 1].word;
-        bool waits_for_last = task_state(atomic_load_explicit(last, memory_order_relaxed)) != TASK_DONE;
-        int error = result_wait_word(pool, waits_for_last ? last : first, first, deadline);
+    while ((at = first_not_done(result)) < job->chunk_count) {
+        if (results != NULL)
+            collected = collect(pool, job, at, results, collected);
+        uint64_t until = chunk_to_wait_for(job, at, results != NULL);
+        int error = result_wait_word(pool, &job->chunk[until].word, &job->chunk[at].word, deadline);
 
         if (error != 0)
             return error;
     }
+    if (results != NULL)
+        collect(pool, job, at, results, collected);
     return 0;
 }
 

@@ -9,6 +9,8 @@
 
 /* Takes up to this many chunks from job.next at once, where there are plenty. */
 #define MAX_BATCH 64
+/* Looks so long for arguments before it sleeps, where a CPU is free for that: some portions are copied in that time. */
+#define ARGS_SPIN_NS 50000
 
 void map_note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
 {
@@ -68,12 +70,63 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
     task_finish(&chunk->word);
 }
 
+/* ---- arguments that are still on their way ---- */
+
+/* So many portions must be there for a chunk to be begun. */
+static uint32_t portions_for(const struct map_job *job, uint64_t chunk)
+{
+    uint64_t end = (map_first_item(job, chunk) + map_chunk_items(job, chunk)) * job->arg_size;
+
+    return (uint32_t)((end + job->portion - 1) / job->portion);
+}
+
+static bool has_portions(struct map_job *job, uint32_t needed)
+{
+    return (atomic_load_explicit(&job->portions, memory_order_acquire) & ~MAP_PORTION_AWAITED) >= needed;
+}
+
+static bool has_args(struct map_job *job, uint64_t chunk)
+{
+    return job->portion == 0 || has_portions(job, portions_for(job, chunk));
+}
+
+static void sleep_for_portion(struct map_job *job, uint32_t needed)
+{
+    for (;;) {
+        uint32_t now = atomic_fetch_or(&job->portions, MAP_PORTION_AWAITED) | MAP_PORTION_AWAITED;
+
+        if ((now & ~MAP_PORTION_AWAITED) >= needed)
+            return;
+        DELAY_POINT();
+        /* Who makes it more than `now` sees that somebody waits. */
+        futex_wait_as(&job->portions, now, DEADLINE_NEVER, UINT32_C(1) << (needed - 1));
+    }
+}
+
+/* No chunk is claimed meanwhile: whoever dies here takes nothing with it. */
+static void wait_for_args(struct pool *pool, struct map_job *job, uint64_t chunk)
+{
+    if (has_args(job, chunk))
+        return;
+    uint32_t needed = portions_for(job, chunk);
+    int64_t end = cpu_is_idle(pool) ? clock_now() + ARGS_SPIN_NS : 0;
+    while (!has_portions(job, needed) && clock_now() < end) {
+        for (int i = 0; i < 64 && !has_portions(job, needed); i++)
+            cpu_relax();
+    }
+    if (!has_portions(job, needed))
+        sleep_for_portion(job, needed);
+}
+
+/* ---- chunks ---- */
+
 static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worker, struct map_job *job, uint64_t index)
 {
     struct chunk *chunk = &job->chunk[index];
 
     if (task_state(atomic_load_explicit(&chunk->word, memory_order_relaxed)) != TASK_QUEUED)
         return false;
+    wait_for_args(pool, job, index);
     /* First the record, then the claim, as with tasks. */
     atomic_store_explicit(&record->chunk, index, memory_order_relaxed);
     atomic_store_explicit(&record->item, map_first_item(job, index) + chunk->done, memory_order_relaxed);
@@ -106,8 +159,9 @@ static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, 
 }
 
 /* Chunks of one size, of which each worker has a share that it takes first, and goes on with those of others in turn: in the next
- * map over the same memory it then looks at the same pages, which it has mapped and perhaps in its cache. Only when all chunks
- * of a level are taken is it time for the next one, as smaller chunks are to come last. */
+ * map over the same memory it then looks at the same pages, which it has mapped and perhaps in its cache. While the arguments
+ * are on their way it begins with those that come first. Only when all chunks of a level are taken is it time for the next one,
+ * as smaller chunks are to come last. */
 static bool help_by_levels(struct pool *pool, uint32_t worker, struct map_job *job)
 {
     for (uint64_t i = 0; i < job->level_count; i++) {
@@ -117,6 +171,8 @@ static bool help_by_levels(struct pool *pool, uint32_t worker, struct map_job *j
 
         if (end <= atomic_load_explicit(&job->next, memory_order_relaxed))
             continue;
+        if (!has_args(job, own))
+            own = first;
         if (!run_chunks(pool, worker, job, own, end) || !run_chunks(pool, worker, job, first, own))
             return false;
         atomic_store_explicit(&job->next, end, memory_order_relaxed);

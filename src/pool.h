@@ -74,7 +74,8 @@ int slot_prepare(mp_pool *pool, struct slot **slot, uint64_t function, const voi
 int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *first, int64_t deadline);
 
 /* map.c. */
-int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline);
+/* 0 or MP_ETIMEOUT. Copies the results to `results`, unless that is NULL, while it waits: some may be there after MP_ETIMEOUT. */
+int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline, void *results);
 bool map_is_done(struct mp_result *result);
 /* The failure of the first item that failed. */
 int map_status(const struct map_job *job);

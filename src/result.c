@@ -144,10 +144,11 @@ int mp_pool_apply(mp_pool *pool, mp_task_function *function, const void *arg, si
 
 /* ---- results ---- */
 
-static int wait_until(mp_result *result, int64_t deadline)
+/* `results`, when given, is where a map's go. */
+static int wait_until(mp_result *result, int64_t deadline, void *results)
 {
     if (result->job != NULL) {
-        int error = map_wait(result->pool, result, deadline);
+        int error = map_wait(result->pool, result, deadline, results);
         if (error == 0)
             map_deliver(result->pool, result->job);
         return error;
@@ -197,14 +198,32 @@ int mp_result_wait(mp_result *result, double timeout)
         return error;
     if (!clock_deadline(timeout, &deadline))
         return MP_EINVAL;
-    return wait_until(result, deadline);
+    return wait_until(result, deadline, NULL);
+}
+
+/* Whether a map's results, wherever they are copied to, may go there one by one: who gives up before the end wants none, and who
+ * has chosen a place gets them there first. */
+static bool can_collect(const mp_result *result, size_t size, int64_t deadline)
+{
+    const struct map_job *job = result->job;
+
+    return job != NULL && job->results_at == 0 && !job->placed && deadline == DEADLINE_NEVER &&
+           job->count * job->result_size <= size;
 }
 
 int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout)
 {
+    int64_t deadline;
+
     if (buffer == NULL && size > 0)
         return MP_EINVAL;
-    int error = mp_result_wait(result, timeout);
+    int error = result_check(result);
+    if (error != 0)
+        return error;
+    if (!clock_deadline(timeout, &deadline))
+        return MP_EINVAL;
+    bool collects = can_collect(result, size, deadline);
+    error = wait_until(result, deadline, collects ? buffer : NULL);
     if (error != 0)
         return error;
     int status = status_of(result);
@@ -220,7 +239,8 @@ int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout)
         return MP_ETOOSMALL;
     if (result->job != NULL && !map_has_results(result->job))
         return MP_EINVAL;
-    if (length > 0 && buffer != delivered) /* which is so of a map whose results lie where they are wanted */
+    /* Those of a map may lie where they are wanted. */
+    if (length > 0 && !collects && buffer != delivered)
         memcpy(buffer, delivered, length);
     return status;
 }

@@ -68,6 +68,10 @@ struct level {
 
 #define MAP_LEVELS 64
 
+/* At most so many, as a futex tells so many kinds of waiters apart. */
+#define MAP_PORTIONS 32
+#define MAP_PORTION_AWAITED UINT32_C(0x80000000) /* somebody waits, or has waited, for one */
+
 /* A map. Lies in a block of its own, the chunks behind it. */
 struct map_job {
     uint64_t function;
@@ -79,6 +83,10 @@ struct map_job {
      * unless the manager is a guest (guests.h), which the job then keeps until it is released. */
     uint64_t args_at, results_at;
     uint32_t args_guest, results_guest; /* index + 1; 0: none */
+    /* Large arguments come in portions of so many bytes, while workers begin with those that are there; 0: all are. */
+    uint64_t portion;
+    _Atomic uint32_t
+        portions; /* so many are there, and MAP_PORTION_AWAITED; a futex, portion n's waiters have bit n - 1 */
     uint64_t results_serial; /* of that heap (heap_around()), so that the caller knows when he has closed it */
     /* The caller's own. */
     struct slot *slot; /* of the map's result, which owns this job */

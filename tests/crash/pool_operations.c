@@ -369,6 +369,17 @@ static void submit_guided_map(void)
     submit_map_in_chunks(0);
 }
 
+/* So large that the arguments come in portions, while workers begin. */
+static void submit_large_map(void)
+{
+    static int in[ITEMS][8192];
+
+    for (int i = 0; i < ITEMS; i++)
+        in[i][0] = i;
+    must(mp_pool_map_async(pool, square, in, sizeof *in, sizeof(int), ITEMS, &(mp_map_options){.chunk_size = 1}, &map),
+         "mp_pool_map_async");
+}
+
 static void make_numbers(void)
 {
     must(mp_manager_create(&manager, NULL), "mp_manager_create");
@@ -519,6 +530,12 @@ static void apply_large(void)
 static void whole_map(void)
 {
     submit_map();
+    take_map();
+}
+
+static void whole_large_map(void)
+{
+    submit_large_map();
     take_map();
 }
 
@@ -788,6 +805,7 @@ static const struct operation operations[] = {
     {"pool.worker_map_retried", NULL, submit_map, NULL,
      SCENE(.victim = WORKER, .workers = 1, .options = {.retries = 1})},
     {"pool.worker_guided_map", NULL, submit_guided_map, NULL, SCENE(.victim = WORKER, .workers = 1)},
+    {"pool.worker_large_map", NULL, submit_large_map, NULL, SCENE(.victim = WORKER, .workers = 1)},
     {"pool.worker_map_in_place", NULL, submit_map_in_place, NULL,
      SCENE(.victim = WORKER, .workers = 1, .first = make_numbers)},
     {"pool.keeper_map_in_place", NULL, submit_map_in_place_and_kill_a_worker, NULL,
@@ -836,6 +854,7 @@ static const struct operation operations[] = {
     {"pool.apply_large", NULL, apply_large, NULL, SCENE(.victim = CALLER, .workers = 1)},
     {"pool.submit_map", NULL, submit_map, NULL, SCENE(.victim = CALLER, .workers = 2)},
     {"pool.map", NULL, whole_map, NULL, SCENE(.victim = CALLER, .workers = 2)},
+    {"pool.large_map", NULL, whole_large_map, NULL, SCENE(.victim = CALLER, .workers = 2)},
     {"pool.get_and_free", NULL, take_results, NULL, SCENE(.victim = CALLER, .workers = 1, .before = submit_three)},
     {"pool.close", NULL, close_it, NULL, SCENE(.victim = CALLER, .workers = 2, .before = submit_three)},
     {"pool.close_and_join", NULL, close_and_join, NULL, SCENE(.victim = CALLER, .workers = 2, .before = submit_three)},

@@ -17,6 +17,8 @@
 #include "support.h"
 
 enum { WORKERS = 4, TASKS = 200, ITEMS = 400, DEADLINE = 10 };
+/* Ints in a large argument of a map: all of them together are copied in portions. */
+#define WIDE 256
 
 struct tally {
     _Atomic uint32_t started, ended;
@@ -150,19 +152,23 @@ static int *new_memory(struct round *round)
     return memory;
 }
 
+/* In a manager's memory; or else copied, and sometimes so large that workers begin before all is copied. */
 static bool submit_map(struct round *round)
 {
+    static int own[ITEMS * WIDE];
     mp_map_options options = {.chunk_size = storm_random(2) * (1 + storm_random(20))};
-    int own[ITEMS], *x = own;
+    size_t width = storm_random(3) == 0 ? WIDE : 1;
+    int *x = own;
 
     if (storm_random(3) == 0) {
+        width = 1;
         x = new_memory(round);
         options.results = x + ITEMS; /* a multiple of 16 bytes */
     }
-    for (int i = 0; i < ITEMS; i++)
-        x[i] = i;
+    for (size_t i = 0; i < ITEMS; i++)
+        x[i * width] = (int)i;
     memset(shared, 0, sizeof *shared);
-    int error = mp_pool_map_async(pool, item, x, sizeof *x, sizeof(int), ITEMS, &options, &round->map);
+    int error = mp_pool_map_async(pool, item, x, width * sizeof *x, sizeof(int), ITEMS, &options, &round->map);
     MUST(error == 0 || error == MP_EBROKEN, error);
     if (error != 0 && round->manager != NULL)
         MUST(mp_manager_free(round->manager) == 0, error);
