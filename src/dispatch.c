@@ -64,6 +64,10 @@ void dispatch_wake(struct pool *pool)
             /* On its behalf, so that nobody wakes another before this one has looked. */
             set_add(pool->searching, index);
             DELAY_POINT();
+            dispatch_want_cpu(pool);
+            atomic_store_explicit(&pool->woken_cpu,
+                                  atomic_load_explicit(&pool->worker[index].slept_on, memory_order_relaxed),
+                                  memory_order_relaxed);
             if (rouse(pool, index))
                 return;
             DELAY_POINT();

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 
+#include "platform.h"
 #include "process.h"
 #include "task.h"
 
@@ -24,6 +25,15 @@ bool task_claim(_Atomic uint32_t *word, uint32_t worker);
 void task_finish(_Atomic uint32_t *word);
 /* Makes a task queued again that was running, keeping its waiters. */
 void task_requeue(_Atomic uint32_t *word);
+
+/* This process may be about to wait for a worker, on this CPU. */
+static inline void dispatch_want_cpu(struct pool *pool)
+{
+    uint32_t cpu = cpu_now();
+
+    if (atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed) != cpu)
+        atomic_store_explicit(&pool->wanted_cpu, cpu, memory_order_relaxed);
+}
 
 /* Wakes one sleeping worker, unless there is none or one is searching already. Called after a task was queued. */
 void dispatch_wake(struct pool *pool);

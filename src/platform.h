@@ -28,6 +28,8 @@ void futex_wake(_Atomic uint32_t *word, int count);
  * one of the bits `who`. */
 int futex_wait_as(_Atomic uint32_t *word, uint32_t expected, int64_t deadline, uint32_t who);
 void futex_wake_some(_Atomic uint32_t *word, int count, uint32_t who);
+/* Which CPU this thread runs on, plus 1; 0: not known. It may be another one a moment later. */
+uint32_t cpu_now(void);
 /* For short spins. */
 static inline void cpu_relax(void)
 {

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <linux/falloc.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <math.h>
 #include <mp.h>
 #include <signal.h>
@@ -81,6 +82,11 @@ bool clock_deadline(double seconds, int64_t *deadline)
     else
         *deadline = now + (int64_t)(seconds * (double)SECOND);
     return true;
+}
+
+uint32_t cpu_now(void)
+{
+    return (uint32_t)(sched_getcpu() + 1);
 }
 
 int futex_wait_as(_Atomic uint32_t *word, uint32_t expected, int64_t deadline, uint32_t who)

@@ -12,6 +12,8 @@
 #define SPIN_NS 60000
 /* The same while no worker has begun with it: it may be that one waits for this very CPU. */
 #define QUEUED_SPIN_NS 20000
+/* The same when that worker slept on this very CPU: it is about to run elsewhere, or waits for this one. */
+#define BESIDE_SPIN_NS 3000
 /* The same when workers fill the CPUs: only what is about to be done is worth taking a CPU from them. */
 #define FULL_SPIN_NS 2000
 /* A sleeper looks this often whether the keeper still lives: it cannot wait for both. */
@@ -36,6 +38,14 @@ static bool is_done(_Atomic uint32_t *word)
 
 /* ---- waiting ---- */
 
+/* How long it is worth spinning for a task that nobody has begun with. */
+static int64_t queued_spin(struct pool *pool)
+{
+    bool beside = atomic_load_explicit(&pool->woken_cpu, memory_order_relaxed) == cpu_now();
+
+    return beside ? BESIDE_SPIN_NS : QUEUED_SPIN_NS;
+}
+
 static bool spin(mp_pool *pool, _Atomic uint32_t *word)
 {
     if (pool->shared.cpus < 2)
@@ -43,13 +53,14 @@ static bool spin(mp_pool *pool, _Atomic uint32_t *word)
     bool idle = cpu_is_idle(&pool->shared);
     int64_t begin = clock_now(), limit;
     do {
+        dispatch_want_cpu(&pool->shared);
         for (int i = 0; i < 64; i++) {
             if (is_done(word))
                 return true;
             cpu_relax();
         }
         bool queued = task_state(atomic_load_explicit(word, memory_order_relaxed)) == TASK_QUEUED;
-        limit = !idle ? FULL_SPIN_NS : queued ? QUEUED_SPIN_NS : SPIN_NS;
+        limit = !idle ? FULL_SPIN_NS : queued ? queued_spin(&pool->shared) : SPIN_NS;
     } while (clock_now() - begin < limit);
     return false;
 }
@@ -81,6 +92,7 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *fi
         if ((now & TASK_WAITER) == 0 && !atomic_compare_exchange_strong(word, &now, now | TASK_WAITER))
             continue;
         DELAY_POINT();
+        dispatch_want_cpu(&pool->shared);
         futex_wait(word, now | TASK_WAITER, deadline < look ? deadline : look);
     }
 }

@@ -11,7 +11,11 @@
  * SLEEPING. A worker that finds nothing puts itself into `sleeping`, looks once more, and sleeps on its own word. Who queues a
  * task wakes one of them, unless a worker is `searching` already: that one will find the task, and when it does, and there
  * are more, it wakes the next. So workers wake one by one, as work appears. All of this is idempotent bit by bit: for a dead
- * worker the keeper clears its bits, and wakes all others once, as it may have died while waking one. */
+ * worker the keeper clears its bits, and wakes all others once, as it may have died while waking one.
+ *
+ * SPINNING comes before sleeping, on either side, but not where the other side needs this very CPU to get on: a kernel often
+ * puts who is woken beside the waker. So a worker does not spin on the CPU where whoever waits for it was seen last; and a caller
+ * spins only a little for a worker that has been woken and slept where he is now. */
 #ifndef TASK_H
 #define TASK_H
 
@@ -134,6 +138,7 @@ struct worker {
     _Atomic int32_t pid;        /* 0: none */
     _Atomic uint32_t phase;     /* enum worker_phase */
     _Atomic uint32_t asleep;    /* futex: 1 while it sleeps or is about to */
+    _Atomic uint32_t slept_on;  /* hint: cpu_now() when it went to sleep */
     _Atomic uint64_t staging;   /* owns a block of mp_task_return()'s on its way */
     _Atomic uint64_t spare;     /* owns a block that the worker zeroes ahead; 0: none */
     _Alignas(CACHE_LINE) _Atomic uint64_t batch[WORKER_BATCH]; /* offsets of tasks; what is not in use is stale, or 0 */
@@ -179,6 +184,9 @@ struct pool {
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t head; /* hint: the first ticket nobody has taken */
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t tail; /* tickets written; by the caller alone */
     _Atomic uint64_t ring;                          /* offset of the newest ring */
+    /* Hints, each a cpu_now() or 0: where whoever last woke a worker, or waits for a result, was then; where the worker slept that
+     * was woken last and has not run since. */
+    _Atomic uint32_t wanted_cpu, woken_cpu;
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t sleeping[WORKER_SETS];
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t searching[WORKER_SETS];
 };

@@ -239,6 +239,8 @@ static bool spin(struct pool *pool)
 {
     if (!cpu_is_idle(pool)) /* the one more is the caller, who is about to submit something if anybody is */
         return false;
+    if (atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed) == cpu_now())
+        return false;
     int64_t end = clock_now() + SPIN_NS;
     do {
         for (int i = 0; i < 64; i++) {
@@ -286,6 +288,7 @@ static void stop_searching(struct pool *pool)
 static void sleep_until_woken(struct pool *pool)
 {
     stop_searching(pool);
+    atomic_store_explicit(&self.record->slept_on, cpu_now(), memory_order_relaxed);
     DELAY_POINT();
     atomic_store(&self.record->asleep, 1);
     DELAY_POINT();
@@ -298,6 +301,8 @@ static void sleep_until_woken(struct pool *pool)
         while (atomic_load(&self.record->asleep) != 0)
             futex_wait(&self.record->asleep, 1, DEADLINE_NEVER);
     }
+    if (atomic_load_explicit(&pool->woken_cpu, memory_order_relaxed) != 0)
+        atomic_store_explicit(&pool->woken_cpu, 0, memory_order_relaxed);
     /* Who took us out of the set has put us into the other one; after that of dispatch_wake_all() we do so ourselves. */
     set_remove(pool->sleeping, self.index);
     DELAY_POINT();

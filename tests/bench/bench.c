@@ -72,6 +72,14 @@ size_t bench_count(size_t full)
     return quick && full > QUICK_PART ? full / QUICK_PART : full;
 }
 
+void bench_rest(double seconds)
+{
+    struct timespec rest = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+
+    while (nanosleep(&rest, &rest) != 0)
+        ;
+}
+
 double bench_now(void)
 {
     struct timespec now;

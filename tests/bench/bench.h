@@ -46,6 +46,8 @@ void bench_point(const char *system, const char *work, const char *varied, doubl
 size_t bench_count(size_t full);
 /* Seconds on the monotonic clock. */
 double bench_now(void);
+/* Sleeps so long. */
+void bench_rest(double seconds);
 /* Ends the program, saying which call failed, unless code is 0. */
 #define BENCH_CHECK(call) bench_check((call), #call)
 void bench_check(int code, const char *call);

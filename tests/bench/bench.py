@@ -243,6 +243,7 @@ def bench_pool():
         pool.apply(square, (3,))
         spans.append(now() - begin)
     round_trips(spans, SYSTEM)
+    rested_round_trips(lambda: pool.apply(square, (3,)), SYSTEM)
 
     numbers = range(count(1000000))
     for name in "first map of x*x over 1 M ints", "map of x*x over 1 M ints":
@@ -349,6 +350,7 @@ def bench_executor():
             pool.submit(square, 3).result()
             spans.append(now() - begin)
         round_trips(spans, system)
+        rested_round_trips(lambda: pool.submit(square, 3).result(), system)
         numbers = range(count(1000000))
         begin = now()
         for _ in pool.map(square, numbers, chunksize=len(numbers) // 8):
@@ -368,10 +370,21 @@ def bench_executor():
             figure(f"apply_async + get with {workers} workers", tasks / (now() - begin) * 1e-6, "M/s", system)
 
 
-def round_trips(spans, system):
+def round_trips(spans, system, work="apply round trip"):
     spans.sort()
-    figure("apply round trip: median", spans[len(spans) // 2] * 1e6, "µs", system)
-    figure("apply round trip: 99th percentile", spans[len(spans) * 99 // 100] * 1e6, "µs", system)
+    figure(f"{work}: median", spans[len(spans) // 2] * 1e6, "µs", system)
+    figure(f"{work}: 99th percentile", spans[len(spans) * 99 // 100] * 1e6, "µs", system)
+
+
+def rested_round_trips(apply, system):
+    """With 200 µs of rest before each."""
+    spans = []
+    for _ in range(count(2000)):
+        time.sleep(200e-6)
+        begin = now()
+        apply()
+        spans.append(now() - begin)
+    round_trips(spans, system, "apply round trip after a rest")
 
 
 def answer(receive, send):

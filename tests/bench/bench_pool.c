@@ -94,14 +94,15 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void apply(const struct bench *bench, double *figures)
+static void round_trips(const struct bench *bench, size_t times, double rest, double *figures)
 {
-    size_t times = bench_count(20000);
     double *seconds = malloc(times * sizeof *seconds);
     mp_pool *pool = start_pool(bench->processes);
 
     apply_once(pool);
     for (size_t i = 0; i < times; i++) {
+        if (rest > 0)
+            bench_rest(rest);
         double begin = bench_now();
 
         apply_once(pool);
@@ -112,6 +113,17 @@ static void apply(const struct bench *bench, double *figures)
     figures[0] = seconds[times / 2] * 1e6;
     figures[1] = seconds[times / 100 * 99] * 1e6;
     free(seconds);
+}
+
+static void apply(const struct bench *bench, double *figures)
+{
+    round_trips(bench, bench_count(20000), 0, figures);
+}
+
+/* Worker and caller sleep in between. */
+static void apply_rested(const struct bench *bench, double *figures)
+{
+    round_trips(bench, bench_count(2000), 200e-6, figures);
 }
 
 /* Submits a batch of tasks and then gets all their results. */
@@ -297,6 +309,10 @@ static const struct bench starting[] = {
 
 static const struct bench table[] = {
     {"libmp", {{"apply round trip: median", "µs"}, {"apply round trip: 99th percentile", "µs"}}, apply, 2},
+    {"libmp",
+     {{"apply round trip after a rest: median", "µs"}, {"apply round trip after a rest: 99th percentile", "µs"}},
+     apply_rested,
+     2},
     {"libmp", {{"apply_async + get with 2 workers", "M/s"}}, apply_async, 2},
     {"libmp", {{"apply_async + get with 16 workers", "M/s"}}, apply_async, 16},
     {"libmp", {{"first map of x*x over 1 M ints", "ms"}, {"map of x*x over 1 M ints", "ms"}}, map, 2},

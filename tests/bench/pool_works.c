@@ -67,14 +67,16 @@ static void round_trip(void)
         crew->send(numbers, sizeof *numbers);
 }
 
-static void apply(const struct bench *bench, double *figures)
+/* With a rest before each, in seconds. */
+static void round_trips(const struct bench *bench, size_t times, double rest, double *figures)
 {
-    size_t times = bench_count(20000);
     double *seconds = malloc(times * sizeof *seconds);
 
     crew->start(bench->processes);
     round_trip();
     for (size_t i = 0; i < times; i++) {
+        if (rest > 0)
+            bench_rest(rest);
         double begin = bench_now();
 
         round_trip();
@@ -83,6 +85,17 @@ static void apply(const struct bench *bench, double *figures)
     crew->end();
     pool_round_trips(seconds, times, figures);
     free(seconds);
+}
+
+static void apply(const struct bench *bench, double *figures)
+{
+    round_trips(bench, bench_count(20000), 0, figures);
+}
+
+/* So long that all sleep. */
+static void apply_rested(const struct bench *bench, double *figures)
+{
+    round_trips(bench, bench_count(2000), 200e-6, figures);
 }
 
 /* Millions of tasks a second, submitted one by one. */
@@ -248,7 +261,11 @@ static void fetch(const struct bench *bench, double *figures)
 
 static const struct bench start_table[] = {{NULL, {{"pool create + close + join", "ms"}}, start_and_end, 2}};
 static const struct bench apply_table[] = {
-    {NULL, {{"apply round trip: median", "µs"}, {"apply round trip: 99th percentile", "µs"}}, apply, 2}};
+    {NULL, {{"apply round trip: median", "µs"}, {"apply round trip: 99th percentile", "µs"}}, apply, 2},
+    {NULL,
+     {{"apply round trip after a rest: median", "µs"}, {"apply round trip after a rest: 99th percentile", "µs"}},
+     apply_rested,
+     2}};
 static const struct bench each_table[] = {
     {NULL, {{"apply_async + get with 2 workers", "M/s"}}, apply_async, 2},
     {NULL, {{"apply_async + get with 16 workers", "M/s"}}, apply_async, 16},
