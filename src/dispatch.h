@@ -35,6 +35,12 @@ static inline void dispatch_want_cpu(struct pool *pool)
         atomic_store_explicit(&pool->wanted_cpu, cpu, memory_order_relaxed);
 }
 
+/* Whether somebody who may be waiting for this process was seen on its CPU. */
+static inline bool dispatch_cpu_is_wanted(const struct pool *pool)
+{
+    return atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed) == cpu_now();
+}
+
 /* Wakes one sleeping worker, unless there is none or one is searching already. Called after a task was queued. */
 void dispatch_wake(struct pool *pool);
 /* Wakes every worker, also those that are in no set. */

@@ -109,7 +109,7 @@ static void wait_for_args(struct pool *pool, struct map_job *job, uint64_t chunk
     if (has_args(job, chunk))
         return;
     uint32_t needed = portions_for(job, chunk);
-    int64_t end = cpu_is_idle(pool) ? clock_now() + ARGS_SPIN_NS : 0;
+    int64_t end = cpu_is_idle(pool) && !dispatch_cpu_is_wanted(pool) ? clock_now() + ARGS_SPIN_NS : 0;
     while (!has_portions(job, needed) && clock_now() < end) {
         for (int i = 0; i < 64 && !has_portions(job, needed); i++)
             cpu_relax();

@@ -237,9 +237,8 @@ static bool batches_have_tasks(struct pool *pool, const struct worker *but)
 
 static bool spin(struct pool *pool)
 {
-    if (!cpu_is_idle(pool)) /* the one more is the caller, who is about to submit something if anybody is */
-        return false;
-    if (atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed) == cpu_now())
+    /* The one more is the caller, who is about to submit something if anybody is. */
+    if (!cpu_is_idle(pool) || dispatch_cpu_is_wanted(pool))
         return false;
     int64_t end = clock_now() + SPIN_NS;
     do {
