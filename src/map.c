@@ -27,25 +27,6 @@ static void free_content(struct heap *heap, struct map_job *job)
     heap_free(heap, &job->statuses);
 }
 
-static int fill_job(struct heap *heap, struct map_job *job, const void *args, bool statuses)
-{
-    int error = job->args_at != 0 ? 0 : heap_alloc(heap, job->count * job->arg_size, &job->args);
-
-    if (error == 0 && job->results_at == 0)
-        error = heap_alloc(heap, job->count * job->result_size, &job->results);
-    if (error == 0 && statuses)
-        error = heap_alloc(heap, job->count * sizeof(int32_t), &job->statuses);
-    if (error != 0) {
-        free_content(heap, job);
-        return error;
-    }
-    if (job->args_at == 0 && job->portion == 0 && job->arg_size > 0 && job->count > 0)
-        memcpy(heap_at(heap, atomic_load(&job->args)), args, job->count * job->arg_size);
-    if (statuses)
-        memset(heap_at(heap, atomic_load(&job->statuses)), 0, job->count * sizeof(int32_t));
-    return 0;
-}
-
 /* Memory in a manager's heap. */
 struct place {
     uint64_t at; /* its address in the caller; 0: not in a manager's heap, or not to be had in the workers */
@@ -201,49 +182,91 @@ static uint64_t portion_size(const mp_pool *pool, const struct map_job *job)
     return size > PORTION_LEAST ? size : PORTION_LEAST;
 }
 
+/* The blocks of a map. Until there is a job with words for the large ones, words of its slot and `staging` own them. Those come
+ * first: so when the last map has given its blocks back, they lie where that one's lay, in pages that the workers have mapped; its
+ * job, which is small, may still be there. */
+static int take_blocks(mp_pool *pool, const struct request *request, struct slot *slot, uint64_t job_bytes)
+{
+    struct heap *heap = pool->shared.heap;
+    int error = 0;
+
+    if (request->args_place.at == 0)
+        error = heap_alloc(heap, request->count * request->arg_size, &slot->task.result_block);
+    if (error == 0 && request->results_place.at == 0)
+        error = heap_alloc(heap, request->count * request->result_size, &slot->task.returned_block);
+    if (error == 0 && request->statuses)
+        error = heap_alloc(heap, request->count * sizeof(int32_t), &pool->staging);
+    if (error == 0)
+        error = heap_alloc(heap, job_bytes + CACHE_LINE, &slot->task.arg_block);
+    if (error != 0)
+        heap_free(heap, &pool->staging);
+    return error;
+}
+
+static void move_block(_Atomic uint64_t *from, _Atomic uint64_t *to)
+{
+    atomic_store(to, atomic_load(from));
+    atomic_store(from, 0);
+}
+
+/* Arguments and statuses. */
+static void fill_blocks(struct heap *heap, struct map_job *job, const void *args)
+{
+    uint64_t statuses = atomic_load(&job->statuses);
+
+    if (job->args_at == 0 && job->portion == 0 && job->arg_size > 0 && job->count > 0)
+        memcpy(heap_at(heap, atomic_load(&job->args)), args, job->count * job->arg_size);
+    if (statuses != 0)
+        memset(heap_at(heap, statuses), 0, job->count * sizeof(int32_t));
+}
+
+static void describe_job(const mp_pool *pool, const struct request *request, struct map_job *job)
+{
+    job->function = (uint64_t)(uintptr_t)request->function;
+    job->count = request->count;
+    job->arg_size = request->arg_size;
+    job->result_size = request->result_size;
+    job->args_at = request->args_place.at;
+    job->results_at = request->results_place.at;
+    job->args_guest = request->args_place.guest;
+    job->results_guest = request->results_place.guest;
+    job->results_serial = request->results_place.file.serial;
+    job->placed = request->placed;
+    if (request->placed && job->results_at == 0)
+        job->deliver_to = request->results;
+    job->portion = portion_size(pool, job);
+}
+
 /* A slot whose arg_block owns the job. Under the mutex. */
 static int make_job(mp_pool *pool, const struct request *request, struct slot **result)
 {
-    struct heap *heap = pool->shared.heap;
     struct level level[MAP_LEVELS];
     uint64_t levels = divide(pool, level, request->count, request->chunk_size);
     uint64_t chunks = chunks_of(level, levels, request->count);
+    uint64_t bytes = sizeof(struct map_job) + chunks * sizeof(struct chunk);
     struct slot *slot = slot_take(pool);
     if (slot == NULL)
         return MP_ENOMEM;
-    uint64_t bytes = sizeof(struct map_job) + chunks * sizeof(struct chunk);
-    int error = heap_alloc(heap, bytes + CACHE_LINE, &slot->task.arg_block);
-    if (error == 0) {
-        struct map_job *job = job_of(heap, slot);
-
-        memset(job, 0, bytes);
-        job->function = (uint64_t)(uintptr_t)request->function;
-        job->count = request->count;
-        job->arg_size = request->arg_size;
-        job->result_size = request->result_size;
-        job->chunk_count = chunks;
-        job->level_count = levels;
-        memcpy(job->level, level, levels * sizeof *level);
-        job->slot = slot;
-        for (uint64_t i = 0; i < chunks; i++)
-            atomic_store_explicit(&job->chunk[i].word, TASK_QUEUED, memory_order_relaxed);
-        job->args_at = request->args_place.at;
-        job->results_at = request->results_place.at;
-        job->args_guest = request->args_place.guest;
-        job->results_guest = request->results_place.guest;
-        job->results_serial = request->results_place.file.serial;
-        job->placed = request->placed;
-        if (request->placed && job->results_at == 0)
-            job->deliver_to = request->results;
-        job->portion = portion_size(pool, job);
-        error = fill_job(heap, job, request->args, request->statuses);
-    }
+    int error = take_blocks(pool, request, slot, bytes);
     if (error != 0) {
         slot_recycle(pool, slot);
         return error;
     }
+    struct map_job *job = job_of(pool->shared.heap, slot);
+    memset(job, 0, bytes);
+    describe_job(pool, request, job);
+    job->chunk_count = chunks;
+    job->level_count = levels;
+    memcpy(job->level, level, levels * sizeof *level);
+    for (uint64_t i = 0; i < chunks; i++)
+        atomic_store_explicit(&job->chunk[i].word, TASK_QUEUED, memory_order_relaxed);
+    move_block(&slot->task.result_block, &job->args);
+    move_block(&slot->task.returned_block, &job->results);
+    move_block(&pool->staging, &job->statuses);
+    fill_blocks(pool->shared.heap, job, request->args);
+    job->slot = slot;
     slot->result.pool = pool;
-    slot->result.job = job_of(heap, slot);
+    slot->result.job = job;
     atomic_store(&slot->result.cursor, 0);
     *result = slot;
     return 0;

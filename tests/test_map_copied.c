@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "pool.h"
 #include "support.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
@@ -201,6 +202,35 @@ static void an_async_map_has_copied_all_when_it_returns(void **state)
     assert_int_equal(mp_result_get(result, squares, MANY * sizeof *squares, SECONDS), 0);
     expect_squares(squares, MANY);
     assert_int_equal(mp_result_free(result), 0);
+    free(numbers);
+    free(squares);
+}
+
+/* In pages that the workers have mapped, however late the last one's helpers are, which keep its job. */
+static void each_map_lies_where_the_last_one_did(void **state)
+{
+    int *numbers = new_numbers(MANY), *squares = new_numbers(MANY);
+    uint64_t args = 0, results = 0;
+    mp_result *result;
+    (void)state;
+
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, NULL, &result), 0);
+        assert_true(args == 0 || atomic_load(&result->job->args) == args);
+        assert_true(results == 0 || atomic_load(&result->job->results) == results);
+        args = atomic_load(&result->job->args);
+        results = atomic_load(&result->job->results);
+        assert_int_equal(mp_result_get(result, squares, MANY * sizeof *squares, SECONDS), 0);
+        /* As if a helper had not been taken back, in two maps of three. */
+        if (i % 3 != 0) {
+            struct map_job *job = result->job;
+
+            pthread_mutex_lock(&pool->mutex);
+            job->helpers++;
+            pthread_mutex_unlock(&pool->mutex);
+        }
+        assert_int_equal(mp_result_free(result), 0);
+    }
     free(numbers);
     free(squares);
 }
@@ -528,6 +558,7 @@ int main(void)
         TEST(results_may_take_the_arguments_place),
         TEST(results_in_place_may_overlap_the_arguments),
         TEST(an_async_map_has_copied_all_when_it_returns),
+        TEST(each_map_lies_where_the_last_one_did),
         TEST(workers_begin_before_all_arguments_are_there),
         TEST(a_worker_sleeps_until_there_are_arguments),
         TEST(nothing_is_lost_with_a_worker_that_waits_for_arguments),
