@@ -73,6 +73,7 @@ void dispatch_wake(struct pool *pool)
             DELAY_POINT();
             /* It has woken by itself, before we put it there, and may be at work already: then it would never leave the set,
              * and as long as it works nobody would be woken for what is queued. */
+            atomic_store_explicit(&pool->woken_cpu, 0, memory_order_relaxed);
             set_remove(pool->searching, index);
         }
     }

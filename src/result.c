@@ -52,8 +52,8 @@ static bool spin(mp_pool *pool, _Atomic uint32_t *word)
         return false;
     bool idle = cpu_is_idle(&pool->shared);
     int64_t begin = clock_now(), limit;
+    dispatch_want_cpu(&pool->shared);
     do {
-        dispatch_want_cpu(&pool->shared);
         for (int i = 0; i < 64; i++) {
             if (is_done(word))
                 return true;

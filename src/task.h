@@ -186,7 +186,7 @@ struct pool {
     _Atomic uint64_t ring;                          /* offset of the newest ring */
     /* Hints, each a cpu_now() or 0: where whoever last woke a worker, or waits for a result, was then; where the worker slept that
      * was woken last and has not run since. */
-    _Atomic uint32_t wanted_cpu, woken_cpu;
+    _Alignas(2 * CACHE_LINE) _Atomic uint32_t wanted_cpu, woken_cpu;
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t sleeping[WORKER_SETS];
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t searching[WORKER_SETS];
 };
