@@ -653,6 +653,28 @@ static void damage_is_found(void **state)
     expect_range(2 * S + 7, 4 * S + 3);
 }
 
+/* Nobody is in the midst of anything, so what is pending would be taken for what the next operation has put there. */
+static void what_nobody_has_pending_is_found(void **state)
+{
+    mp_list *other;
+    (void)state;
+
+    append(0, 3);
+    assert_int_equal(mp_manager_list(manager, &other), 0);
+    assert_int_equal(mp_list_append_list(list, other), 0);
+    struct cell *cell = list_cell(object(), 3);
+    uint64_t share = list_get(&cell->body);
+    for (int i = 0; i < OBJECT_PENDING; i++) {
+        cell->head = MP_INT;
+        object()->pending[i] = share;
+        assert_int_equal(mp_manager_check(manager), MP_ECORRUPT);
+        object()->pending[i] = 0;
+        cell->head = MP_LIST | CELL_OWNS;
+        assert_int_equal(mp_manager_check(manager), 0);
+    }
+    assert_int_equal(mp_list_free(other), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -674,6 +696,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_put_meanwhile_is_there, make, drop),
         cmocka_unit_test_setup_teardown(a_cell_keeps_its_stripe, make, drop),
         cmocka_unit_test_setup_teardown(damage_is_found, make, drop),
+        cmocka_unit_test_setup_teardown(what_nobody_has_pending_is_found, make, drop),
     };
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
