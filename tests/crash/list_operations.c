@@ -105,7 +105,21 @@ static void two_segments_behind(void)
 static void segments_about_to_shrink(void)
 {
     numbers(SEGMENT + 1);
-    delete_some(-1, SEGMENT / 2 + 1);
+    delete_some(-1, SEGMENT + 1 - SEGMENT / 4);
+}
+
+/* The segment before the first element is missing, though the directory has a place for it. */
+static void gap_before_first(void)
+{
+    numbers(4 * SEGMENT);
+    delete_some(0, 3 * SEGMENT);
+    for (uint64_t i = 0; i < SEGMENT; i++)
+        MUST(mp_list_insert(scene.list, 0, mp_int(0)));
+}
+
+static void more_than_a_segment(void)
+{
+    numbers(SEGMENT + 1);
 }
 
 static void words(void)
@@ -421,7 +435,9 @@ static const struct operation operations[] = {
     {"list.set_nested_by_int", nested, set_nested_by_int, NULL, NULL},
     {"list.insert_front", some, insert_front, NULL, NULL},
     {"list.insert_front_segment", full_segment, insert_front, NULL, NULL},
+    {"list.insert_front_gap", gap_before_first, insert_front, NULL, NULL},
     {"list.insert_middle", some, insert_middle, NULL, NULL},
+    {"list.insert_middle_segments", more_than_a_segment, insert_middle, NULL, NULL},
     {"list.insert_grow", eight, insert_middle, NULL, NULL},
     {"list.delete_front", some, delete_front, NULL, NULL},
     {"list.delete_middle", some, delete_middle, NULL, NULL},
