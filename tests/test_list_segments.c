@@ -357,6 +357,63 @@ static void steps_move_few_cells(void **state)
     }
 }
 
+/* ---- slices at the ends ---- */
+
+/* What is left does not move, however long it is, and segments that are not in use any more are given back. */
+static void slices_at_the_ends_move_no_cell(void **state)
+{
+    const int64_t counts[] = {1, 2, 14, 15, 1000, 3 * S, 1, 5, 2 * S + 5, S - 6};
+    int64_t from = 0, to = 60 * S;
+    size_t before = used();
+    (void)state;
+
+    append(from, to);
+    for (size_t i = 0; i < LENGTH(counts); i++) {
+        const struct cell *cell = list_cell(object(), (uint64_t)counts[i]);
+
+        assert_int_equal(mp_list_delete_slice(list, MP_BEGIN, counts[i], 1), 0);
+        from += counts[i];
+        assert_ptr_equal(list_cell(object(), 0), cell);
+        assert_int_equal(mp_list_delete_slice(list, MP_END, -counts[i] - 1, -1), 0);
+        to -= counts[i];
+        assert_ptr_equal(list_cell(object(), 0), cell);
+        expect_range(from, to);
+        assert_true(used() - before < (size_t)(to - from + 4 * S) * 18);
+    }
+    const struct cell *cell = list_cell(object(), 0);
+    mp_list *more;
+    assert_int_equal(mp_list_slice(list, 0, 0, 1, &more), 0);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(mp_list_append_int(more, to + i), 0);
+    assert_int_equal(mp_list_set_slice(list, MP_END, MP_END, 1, more), 0);
+    assert_int_equal(mp_list_free(more), 0);
+    assert_ptr_equal(list_cell(object(), 0), cell);
+    expect_range(from, to + 20);
+}
+
+static void slices_at_the_ends_give_back_what_they_held(void **state)
+{
+    mp_list *inner;
+    (void)state;
+
+    assert_int_equal(mp_manager_list(manager, &inner), 0);
+    size_t before = used();
+    append(0, 100);
+    for (int end = 0; end < 2; end++) {
+        for (int i = 0; i < 20; i++) {
+            mp_value value = i % 2 == 0 ? mp_list_value(inner) : mp_str("a string in a block of its own");
+
+            assert_int_equal(mp_list_insert(list, end == 0 ? 0 : INT64_MAX, value), 0);
+        }
+        assert_int_equal(mp_list_delete_slice(list, end == 0 ? 0 : -20, end == 0 ? 20 : MP_END, 1), 0);
+        expect_range(0, 100);
+    }
+    assert_int_equal(mp_list_clear(list), 0);
+    assert_int_equal(used(), before);
+    assert_int_equal(mp_list_free(inner), 0);
+    assert_int_equal(mp_list_length(inner, &(size_t){0}), MP_EINVAL);
+}
+
 /* ---- everything, compared with an array ---- */
 
 struct model {
@@ -690,6 +747,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_queue_backwards_stays_small, make, drop),
         cmocka_unit_test_setup_teardown(no_segment_comes_and_goes, make, drop),
         cmocka_unit_test_setup_teardown(steps_move_few_cells, make, drop),
+        cmocka_unit_test_setup_teardown(slices_at_the_ends_move_no_cell, make, drop),
+        cmocka_unit_test_setup_teardown(slices_at_the_ends_give_back_what_they_held, make, drop),
         cmocka_unit_test_setup_teardown(does_what_an_array_does, make, drop),
         cmocka_unit_test_setup_teardown(an_iterator_goes_on_through_all_changes, make, drop),
         cmocka_unit_test_setup_teardown(readers_see_a_whole_queue, make, drop),

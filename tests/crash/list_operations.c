@@ -274,6 +274,21 @@ static void delete_slice(void)
     MUST(mp_list_delete_slice(scene.list, 1, 5, 1));
 }
 
+static void delete_slice_front(void)
+{
+    MUST(mp_list_delete_slice(scene.list, 0, 300, 1));
+}
+
+static void delete_slice_end(void)
+{
+    MUST(mp_list_delete_slice(scene.list, -10, MP_END, 1));
+}
+
+static void set_slice_end(void)
+{
+    MUST(mp_list_set_slice(scene.list, MP_END, MP_END, 1, scene.more));
+}
+
 static void delete_slice_step(void)
 {
     MUST(mp_list_delete_slice(scene.list, MP_END, MP_BEGIN, -2));
@@ -462,6 +477,9 @@ static const struct operation operations[] = {
     {"list.set_slice", with_more, set_slice, NULL, NULL},
     {"list.set_slice_step", with_more, set_slice_step, NULL, NULL},
     {"list.delete_slice", some, delete_slice, NULL, NULL},
+    {"list.delete_slice_front", two_segments_before, delete_slice_front, NULL, NULL},
+    {"list.delete_slice_end", words, delete_slice_end, NULL, NULL},
+    {"list.set_slice_end", with_more, set_slice_end, NULL, NULL},
     {"list.delete_slice_step", nested, delete_slice_step, NULL, NULL},
     {"list.reverse", some, reverse, NULL, NULL},
     {"list.sort", words, sort, NULL, NULL},
@@ -496,6 +514,7 @@ static const struct operation operations[] = {
     {"list.striped_clear", nested_striped, clear, NULL, NULL},
     {"list.striped_free", nested_striped, free_handle, NULL, NULL},
     {"list.striped_set_slice", with_more_striped, set_slice, NULL, NULL},
+    {"list.striped_delete_slice_end", words_striped, delete_slice_end, NULL, NULL},
     {"list.striped_reverse", some_striped, reverse, NULL, NULL},
     {"list.striped_sort", words_striped, sort, NULL, NULL},
     {"list.striped_copy", some_striped, copy, NULL, NULL},
