@@ -367,6 +367,23 @@ int list_append_many(struct object *list, const mp_value *values, size_t stride,
     return error;
 }
 
+/* The content of a list that has none yet, and that nobody sees: an undo log of all its cells would only take twice their memory. */
+static int fill(struct object *list, const mp_value *values, size_t stride, size_t count)
+{
+    struct list_order order;
+    int error = list_order_new(&order, count);
+
+    if (error != 0)
+        return error;
+    error = list_stage(list, values, stride, count);
+    if (error != 0) {
+        free(order.from);
+        return error;
+    }
+    list_order_add(&order, 0, count);
+    return list_rebuild(list, &order);
+}
+
 int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_value *values, size_t stride, size_t count)
 {
     struct object *list;
@@ -376,7 +393,7 @@ int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_valu
         error = object_lock(list, OBJECT_LIST);
     if (error != 0)
         return error;
-    error = list_append_many(list, values, stride, count);
+    error = count < SEGMENT ? list_append_many(list, values, stride, count) : fill(list, values, stride, count);
     mutex_unlock(&list->mutex); /* what died meanwhile is buried when the owner is unlocked */
     return error;
 }

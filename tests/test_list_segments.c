@@ -210,6 +210,25 @@ static void failing_in_front_changes_nothing(void **state)
     expect_range(-count, 0);
 }
 
+/* Besides the copy itself, as much again for a moment. */
+static void a_copy_needs_no_room_for_an_undo_log(void **state)
+{
+    mp_manager_options options = {.limit = (size_t)6 << 20};
+    mp_list *copy;
+    (void)state;
+
+    assert_int_equal(mp_manager_free(manager), 0);
+    assert_int_equal(mp_manager_create(&manager, &options), 0);
+    assert_int_equal(mp_manager_list(manager, &list), 0);
+    append(0, 80 * S);
+    size_t before = used();
+    assert_int_equal(mp_list_copy(list, &copy), 0);
+    assert_in_range(used() - before, 80 * S * 16, 80 * S * 18);
+    assert_int_equal(mp_list_free(list), 0);
+    list = copy;
+    expect_range(0, 80 * S);
+}
+
 /* ---- shrinking ---- */
 
 static void popping_gives_segments_back(void **state)
@@ -742,6 +761,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(many_are_put_behind_across_segments, make, drop),
         cmocka_unit_test_setup_teardown(a_failure_to_grow_changes_nothing, make, drop),
         cmocka_unit_test_setup_teardown(failing_in_front_changes_nothing, make, drop),
+        cmocka_unit_test_setup_teardown(a_copy_needs_no_room_for_an_undo_log, make, drop),
         cmocka_unit_test_setup_teardown(popping_gives_segments_back, make, drop),
         cmocka_unit_test_setup_teardown(a_queue_stays_small, make, drop),
         cmocka_unit_test_setup_teardown(a_queue_backwards_stays_small, make, drop),

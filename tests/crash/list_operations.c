@@ -485,6 +485,7 @@ static const struct operation operations[] = {
     {"list.sort", words, sort, NULL, NULL},
     {"list.sort_by_function", words, sort_by, NULL, NULL},
     {"list.copy", some, copy, NULL, NULL},
+    {"list.copy_segments", more_than_a_segment, copy, NULL, NULL},
     {"list.concat", with_more, concat, NULL, NULL},
     {"list.repeat", some, repeat, NULL, NULL},
     {"list.add_int", some, add, NULL, NULL},
