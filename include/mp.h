@@ -374,7 +374,8 @@ MP_API int mp_dict_iter_free(mp_dict_iter *iter);
 /* ---------------------------------------------------------------------------------------------------------- list
  *
  * What is said of dicts above holds for lists. Indices are as Python's: negative ones count from the end. Both ends are cheap, so a
- * list is a deque as well: append, insert and pop there take no longer in a long list, in its middle they do.
+ * list is a deque as well: append, insert and pop there take no longer in a long list, in its middle they do. A few
+ * elements are deleted at an end by one slice, and put behind the last, as cheaply as one by one.
  */
 
 /* Where a slice ends that goes to the end (or, as start with a negative step, begins there). Python: None. */

@@ -77,12 +77,16 @@ static int delete_slice(struct object *list, const struct slice *slice)
 
     if (slice->count == 0)
         return 0;
-    int error = list_order_new(&order, length);
-    if (error != 0)
-        return error;
     /* Ascending, whichever way the slice runs. */
     uint64_t step = (uint64_t)(slice->step > 0 ? slice->step : -slice->step);
     uint64_t first = slice_index(slice, slice->step > 0 ? 0 : slice->count - 1), from = 0;
+    /* Of more, building anew takes less memory. */
+    if ((step == 1 || slice->count == 1) && slice->count <= length / 4 &&
+        (first == 0 || first + slice->count == length))
+        return list_remove_end(list, first, slice->count);
+    int error = list_order_new(&order, length);
+    if (error != 0)
+        return error;
     for (uint64_t i = 0; i < slice->count; i++) {
         list_order_add(&order, from, first + i * step);
         from = first + i * step + 1;
@@ -113,6 +117,8 @@ static int set_slice(struct object *list, const struct slice *slice, const struc
 
     if (slice->step != 1 && slice->count != items->count)
         return MP_EVALUE;
+    if (slice->step == 1 && (uint64_t)slice->first == length)
+        return list_append_many(list, &items->item[0].value, sizeof items->item[0], items->count);
     int error = list_order_new(&order, length + items->count);
     if (error != 0)
         return error;

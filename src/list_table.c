@@ -109,8 +109,8 @@ static void remove_unused_segments(struct object *list)
 
     while (get(&table[0]) > (end + SEGMENT - 1) / SEGMENT + 1)
         remove_segment(list, get(&table[0]) - 1);
-    if (start >= 2 * SEGMENT && get(&table[start / SEGMENT - 1]) != 0)
-        remove_segment(list, start / SEGMENT - 2);
+    for (uint64_t at = start / SEGMENT; at >= 2 && get(&table[at - 1]) != 0; at--)
+        remove_segment(list, at - 2);
 }
 
 /* What a small list gets when its cells move: so that they do not soon move again. */
@@ -202,6 +202,41 @@ int list_stage(struct object *list, const mp_value *values, size_t stride, size_
     }
     if (error != 0)
         ref_release(heap, &list->pending[0]);
+    return error;
+}
+
+/* As in a rebuild, a block of their own owns the cells' content from the same moment on in which the list does no more. */
+static void move_out(struct object *list, uint64_t at, uint64_t count)
+{
+    struct cell *removed = list_cells(object_heap(list), get(&list->pending[2]));
+
+    object_begin(list);
+    for (uint64_t i = 0; i < count; i++) {
+        struct cell *cell = list_cell(list, at + i);
+
+        memcpy(&removed[i], cell, sizeof *cell);
+        object_set(list, &cell->head, 0);
+        object_set(list, &cell->body, 0);
+    }
+    if (at == 0)
+        object_set(list, &list->word[LIST_START], get(&list->word[LIST_START]) + count);
+    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) - count);
+    object_set(list, &list->pending[2], get(&list->pending[2]) | REF_CELLS);
+    object_commit(list);
+}
+
+int list_remove_end(struct object *list, uint64_t at, uint64_t count)
+{
+    int error = new_cells(list, count, &list->pending[2]);
+
+    if (error == 0)
+        error = object_reserve_undo(list, 2 * count + 3);
+    if (error == 0)
+        move_out(list, at, count);
+    object_release_undo(list);
+    ref_release(object_heap(list), &list->pending[2]);
+    if (error == 0)
+        list_shrink(list);
     return error;
 }
 
@@ -332,6 +367,23 @@ int list_append_many(struct object *list, const mp_value *values, size_t stride,
     return error;
 }
 
+/* The content of a list that has none yet, and that nobody sees: an undo log of all its cells would only take twice their memory. */
+static int fill(struct object *list, const mp_value *values, size_t stride, size_t count)
+{
+    struct list_order order;
+    int error = list_order_new(&order, count);
+
+    if (error != 0)
+        return error;
+    error = list_stage(list, values, stride, count);
+    if (error != 0) {
+        free(order.from);
+        return error;
+    }
+    list_order_add(&order, 0, count);
+    return list_rebuild(list, &order);
+}
+
 int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_value *values, size_t stride, size_t count)
 {
     struct object *list;
@@ -341,7 +393,7 @@ int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_valu
         error = object_lock(list, OBJECT_LIST);
     if (error != 0)
         return error;
-    error = list_append_many(list, values, stride, count);
+    error = count < SEGMENT ? list_append_many(list, values, stride, count) : fill(list, values, stride, count);
     mutex_unlock(&list->mutex); /* what died meanwhile is buried when the owner is unlocked */
     return error;
 }

@@ -10,11 +10,11 @@
  * to, at the front or by moving cells, holds all stripes. But who only appends holds none, as indices lead where they led;
  * negative ones do not, which count from the end: for those the mutex is taken.
  *
- * Appending, setting, and inserting and removing at the ends change a few words under the undo log, and need at the most another
- * segment; a list of less than a segment moves then. Everything else builds new segments aside (list_rebuild()): the new order of
- * cells is worked out in private memory, new values are staged in a block of their own, and one change of a few words makes the
- * new segments the list's. Which of the old ones, the staging block and the block of removed cells owns the cells' content changes
- * in that same moment, by their tags: see commit_rebuild().
+ * Appending, setting, and inserting and removing at the ends, a few at once as well, change a few words under the undo log, and
+ * need at the most another segment; a list of less than a segment moves then. Everything else builds new segments aside
+ * (list_rebuild()): the new order of cells is worked out in private memory, new values are staged in a block of their own, and
+ * one change of a few words makes the new segments the list's. Which of the old ones, the staging block and the block of removed
+ * cells owns the cells' content changes in that same moment, by their tags: see commit_rebuild().
  *
  * Pending refs: 0 the staged cells or one new value, 1 segments, 2 removed cells, 3 a list that is being made from this one. */
 #ifndef LIST_TABLE_H
@@ -116,6 +116,10 @@ int list_make_room_in_front(struct object *list);
 void list_shrink(struct object *list);
 /* Builds `count` values, `stride` bytes apart, in a block of cells that pending ref 0 owns. */
 int list_stage(struct object *list, const mp_value *values, size_t stride, size_t count);
+
+/* Takes so many elements away at either end: `at` is the first of them. Costs as much as they are many, and three times the memory
+ * of their cells for a moment. */
+int list_remove_end(struct object *list, uint64_t at, uint64_t count);
 
 /* The new content: for each place which cell goes there: 0 .. length - 1 the list's own, above that the staged ones. No cell
  * twice. */

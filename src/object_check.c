@@ -203,13 +203,27 @@ static void mark(void *context, uint64_t ref)
 
 /* ---- objects ---- */
 
-static bool owns_nothing(const struct object *object)
+static bool is_inherited(const struct check *check, uint64_t offset)
 {
-    uint64_t words = get(&object->root[0]) | get(&object->root[1]) | get(&object->undo.more);
+    for (size_t i = 0; i < check->inherited.count; i++) {
+        if (check->inherited.item[i] == offset)
+            return true;
+    }
+    return false;
+}
+
+static bool nothing_is_pending(const struct object *object)
+{
+    uint64_t words = 0;
 
     for (int i = 0; i < OBJECT_PENDING; i++)
         words |= get(&object->pending[i]);
     return words == 0;
+}
+
+static bool owns_nothing(const struct object *object)
+{
+    return (get(&object->root[0]) | get(&object->root[1]) | get(&object->undo.more)) == 0 && nothing_is_pending(object);
 }
 
 /* As whoever takes it into use again relies on. Among locks that is not said of the words: who waits for a lock while it is
@@ -252,6 +266,9 @@ static void mark_object(struct check *check, struct object *object)
         check->corrupt = true;
         return;
     }
+    /* An operation takes them for empty when it begins, so only one cut short by death may have left anything there. */
+    if (!nothing_is_pending(object) && !is_inherited(check, object->self))
+        check->corrupt = true;
     for (int i = 0; i < OBJECT_ROOTS; i++)
         mark_at(check, get(&object->root[i]), IN_OBJECT);
     for (int i = 0; i < OBJECT_PENDING; i++)
@@ -377,15 +394,6 @@ static int lock_heap(struct check *check)
     if (error != 0)
         heap_unlock(check->heap);
     return error;
-}
-
-static bool is_inherited(const struct check *check, uint64_t offset)
-{
-    for (size_t i = 0; i < check->inherited.count; i++) {
-        if (check->inherited.item[i] == offset)
-            return true;
-    }
-    return false;
 }
 
 static void unlock_objects(struct check *check, size_t count)

@@ -210,6 +210,25 @@ static void failing_in_front_changes_nothing(void **state)
     expect_range(-count, 0);
 }
 
+/* Besides the copy itself, as much again for a moment. */
+static void a_copy_needs_no_room_for_an_undo_log(void **state)
+{
+    mp_manager_options options = {.limit = (size_t)6 << 20};
+    mp_list *copy;
+    (void)state;
+
+    assert_int_equal(mp_manager_free(manager), 0);
+    assert_int_equal(mp_manager_create(&manager, &options), 0);
+    assert_int_equal(mp_manager_list(manager, &list), 0);
+    append(0, 80 * S);
+    size_t before = used();
+    assert_int_equal(mp_list_copy(list, &copy), 0);
+    assert_in_range(used() - before, 80 * S * 16, 80 * S * 18);
+    assert_int_equal(mp_list_free(list), 0);
+    list = copy;
+    expect_range(0, 80 * S);
+}
+
 /* ---- shrinking ---- */
 
 static void popping_gives_segments_back(void **state)
@@ -355,6 +374,63 @@ static void steps_move_few_cells(void **state)
             }
         }
     }
+}
+
+/* ---- slices at the ends ---- */
+
+/* What is left does not move, however long it is, and segments that are not in use any more are given back. */
+static void slices_at_the_ends_move_no_cell(void **state)
+{
+    const int64_t counts[] = {1, 2, 14, 15, 1000, 3 * S, 1, 5, 2 * S + 5, S - 6};
+    int64_t from = 0, to = 60 * S;
+    size_t before = used();
+    (void)state;
+
+    append(from, to);
+    for (size_t i = 0; i < LENGTH(counts); i++) {
+        const struct cell *cell = list_cell(object(), (uint64_t)counts[i]);
+
+        assert_int_equal(mp_list_delete_slice(list, MP_BEGIN, counts[i], 1), 0);
+        from += counts[i];
+        assert_ptr_equal(list_cell(object(), 0), cell);
+        assert_int_equal(mp_list_delete_slice(list, MP_END, -counts[i] - 1, -1), 0);
+        to -= counts[i];
+        assert_ptr_equal(list_cell(object(), 0), cell);
+        expect_range(from, to);
+        assert_true(used() - before < (size_t)(to - from + 4 * S) * 18);
+    }
+    const struct cell *cell = list_cell(object(), 0);
+    mp_list *more;
+    assert_int_equal(mp_list_slice(list, 0, 0, 1, &more), 0);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(mp_list_append_int(more, to + i), 0);
+    assert_int_equal(mp_list_set_slice(list, MP_END, MP_END, 1, more), 0);
+    assert_int_equal(mp_list_free(more), 0);
+    assert_ptr_equal(list_cell(object(), 0), cell);
+    expect_range(from, to + 20);
+}
+
+static void slices_at_the_ends_give_back_what_they_held(void **state)
+{
+    mp_list *inner;
+    (void)state;
+
+    assert_int_equal(mp_manager_list(manager, &inner), 0);
+    size_t before = used();
+    append(0, 100);
+    for (int end = 0; end < 2; end++) {
+        for (int i = 0; i < 20; i++) {
+            mp_value value = i % 2 == 0 ? mp_list_value(inner) : mp_str("a string in a block of its own");
+
+            assert_int_equal(mp_list_insert(list, end == 0 ? 0 : INT64_MAX, value), 0);
+        }
+        assert_int_equal(mp_list_delete_slice(list, end == 0 ? 0 : -20, end == 0 ? 20 : MP_END, 1), 0);
+        expect_range(0, 100);
+    }
+    assert_int_equal(mp_list_clear(list), 0);
+    assert_int_equal(used(), before);
+    assert_int_equal(mp_list_free(inner), 0);
+    assert_int_equal(mp_list_length(inner, &(size_t){0}), MP_EINVAL);
 }
 
 /* ---- everything, compared with an array ---- */
@@ -653,6 +729,28 @@ static void damage_is_found(void **state)
     expect_range(2 * S + 7, 4 * S + 3);
 }
 
+/* Nobody is in the midst of anything, so what is pending would be taken for what the next operation has put there. */
+static void what_nobody_has_pending_is_found(void **state)
+{
+    mp_list *other;
+    (void)state;
+
+    append(0, 3);
+    assert_int_equal(mp_manager_list(manager, &other), 0);
+    assert_int_equal(mp_list_append_list(list, other), 0);
+    struct cell *cell = list_cell(object(), 3);
+    uint64_t share = list_get(&cell->body);
+    for (int i = 0; i < OBJECT_PENDING; i++) {
+        cell->head = MP_INT;
+        object()->pending[i] = share;
+        assert_int_equal(mp_manager_check(manager), MP_ECORRUPT);
+        object()->pending[i] = 0;
+        cell->head = MP_LIST | CELL_OWNS;
+        assert_int_equal(mp_manager_check(manager), 0);
+    }
+    assert_int_equal(mp_list_free(other), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -663,17 +761,21 @@ int main(void)
         cmocka_unit_test_setup_teardown(many_are_put_behind_across_segments, make, drop),
         cmocka_unit_test_setup_teardown(a_failure_to_grow_changes_nothing, make, drop),
         cmocka_unit_test_setup_teardown(failing_in_front_changes_nothing, make, drop),
+        cmocka_unit_test_setup_teardown(a_copy_needs_no_room_for_an_undo_log, make, drop),
         cmocka_unit_test_setup_teardown(popping_gives_segments_back, make, drop),
         cmocka_unit_test_setup_teardown(a_queue_stays_small, make, drop),
         cmocka_unit_test_setup_teardown(a_queue_backwards_stays_small, make, drop),
         cmocka_unit_test_setup_teardown(no_segment_comes_and_goes, make, drop),
         cmocka_unit_test_setup_teardown(steps_move_few_cells, make, drop),
+        cmocka_unit_test_setup_teardown(slices_at_the_ends_move_no_cell, make, drop),
+        cmocka_unit_test_setup_teardown(slices_at_the_ends_give_back_what_they_held, make, drop),
         cmocka_unit_test_setup_teardown(does_what_an_array_does, make, drop),
         cmocka_unit_test_setup_teardown(an_iterator_goes_on_through_all_changes, make, drop),
         cmocka_unit_test_setup_teardown(readers_see_a_whole_queue, make, drop),
         cmocka_unit_test_setup_teardown(what_is_put_meanwhile_is_there, make, drop),
         cmocka_unit_test_setup_teardown(a_cell_keeps_its_stripe, make, drop),
         cmocka_unit_test_setup_teardown(damage_is_found, make, drop),
+        cmocka_unit_test_setup_teardown(what_nobody_has_pending_is_found, make, drop),
     };
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

@@ -105,7 +105,21 @@ static void two_segments_behind(void)
 static void segments_about_to_shrink(void)
 {
     numbers(SEGMENT + 1);
-    delete_some(-1, SEGMENT / 2 + 1);
+    delete_some(-1, SEGMENT + 1 - SEGMENT / 4);
+}
+
+/* The segment before the first element is missing, though the directory has a place for it. */
+static void gap_before_first(void)
+{
+    numbers(4 * SEGMENT);
+    delete_some(0, 3 * SEGMENT);
+    for (uint64_t i = 0; i < SEGMENT; i++)
+        MUST(mp_list_insert(scene.list, 0, mp_int(0)));
+}
+
+static void more_than_a_segment(void)
+{
+    numbers(SEGMENT + 1);
 }
 
 static void words(void)
@@ -258,6 +272,21 @@ static void set_slice_step(void)
 static void delete_slice(void)
 {
     MUST(mp_list_delete_slice(scene.list, 1, 5, 1));
+}
+
+static void delete_slice_front(void)
+{
+    MUST(mp_list_delete_slice(scene.list, 0, 300, 1));
+}
+
+static void delete_slice_end(void)
+{
+    MUST(mp_list_delete_slice(scene.list, -10, MP_END, 1));
+}
+
+static void set_slice_end(void)
+{
+    MUST(mp_list_set_slice(scene.list, MP_END, MP_END, 1, scene.more));
 }
 
 static void delete_slice_step(void)
@@ -421,7 +450,9 @@ static const struct operation operations[] = {
     {"list.set_nested_by_int", nested, set_nested_by_int, NULL, NULL},
     {"list.insert_front", some, insert_front, NULL, NULL},
     {"list.insert_front_segment", full_segment, insert_front, NULL, NULL},
+    {"list.insert_front_gap", gap_before_first, insert_front, NULL, NULL},
     {"list.insert_middle", some, insert_middle, NULL, NULL},
+    {"list.insert_middle_segments", more_than_a_segment, insert_middle, NULL, NULL},
     {"list.insert_grow", eight, insert_middle, NULL, NULL},
     {"list.delete_front", some, delete_front, NULL, NULL},
     {"list.delete_middle", some, delete_middle, NULL, NULL},
@@ -446,11 +477,15 @@ static const struct operation operations[] = {
     {"list.set_slice", with_more, set_slice, NULL, NULL},
     {"list.set_slice_step", with_more, set_slice_step, NULL, NULL},
     {"list.delete_slice", some, delete_slice, NULL, NULL},
+    {"list.delete_slice_front", two_segments_before, delete_slice_front, NULL, NULL},
+    {"list.delete_slice_end", words, delete_slice_end, NULL, NULL},
+    {"list.set_slice_end", with_more, set_slice_end, NULL, NULL},
     {"list.delete_slice_step", nested, delete_slice_step, NULL, NULL},
     {"list.reverse", some, reverse, NULL, NULL},
     {"list.sort", words, sort, NULL, NULL},
     {"list.sort_by_function", words, sort_by, NULL, NULL},
     {"list.copy", some, copy, NULL, NULL},
+    {"list.copy_segments", more_than_a_segment, copy, NULL, NULL},
     {"list.concat", with_more, concat, NULL, NULL},
     {"list.repeat", some, repeat, NULL, NULL},
     {"list.add_int", some, add, NULL, NULL},
@@ -480,6 +515,7 @@ static const struct operation operations[] = {
     {"list.striped_clear", nested_striped, clear, NULL, NULL},
     {"list.striped_free", nested_striped, free_handle, NULL, NULL},
     {"list.striped_set_slice", with_more_striped, set_slice, NULL, NULL},
+    {"list.striped_delete_slice_end", words_striped, delete_slice_end, NULL, NULL},
     {"list.striped_reverse", some_striped, reverse, NULL, NULL},
     {"list.striped_sort", words_striped, sort, NULL, NULL},
     {"list.striped_copy", some_striped, copy, NULL, NULL},
