@@ -191,6 +191,42 @@ static void results_in_place_may_overlap_the_arguments(void **state)
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
+struct wide {
+    int square;
+    int beside[7];
+};
+
+static int square_widely(const void *arg, void *result)
+{
+    ((struct wide *)result)->beside[6] = *(const int *)arg;
+    return square(arg, result);
+}
+
+/* Results that are copied, as they are not aligned, to where the arguments lie that need not be: those must not be overwritten
+ * while workers read them. */
+static void results_not_in_place_may_overlap_the_arguments(void **state)
+{
+    mp_manager *manager;
+    mp_pool *of;
+    void *memory;
+    (void)state;
+
+    assert_int_equal(mp_manager_create(&manager, NULL), 0);
+    assert_int_equal(mp_pool_create(&of, 2, NULL), 0);
+    assert_int_equal(mp_manager_alloc(manager, MANY * sizeof(struct wide) + 16, &memory), 0);
+    for (int i = 0; i < MANY; i++)
+        ((int *)memory)[i] = i;
+    struct wide *results = (struct wide *)((char *)memory + sizeof(int));
+    assert_int_equal(mp_pool_map(of, square_widely, memory, sizeof(int), results, sizeof(struct wide), MANY), 0);
+    for (int i = 0; i < MANY; i++) {
+        if (results[i].beside[6] != i || results[i].square != (int)((unsigned)i * (unsigned)i))
+            fail_msg("item %d got %d", i, results[i].beside[6]);
+    }
+    assert_int_equal(mp_memory_free(memory), 0);
+    assert_int_equal(mp_pool_free(of), 0);
+    assert_int_equal(mp_manager_free(manager), 0);
+}
+
 static void an_async_map_has_copied_all_when_it_returns(void **state)
 {
     int *numbers = new_numbers(MANY), *squares = new_numbers(MANY);
@@ -557,6 +593,7 @@ int main(void)
         TEST(all_sizes_arrive),
         TEST(results_may_take_the_arguments_place),
         TEST(results_in_place_may_overlap_the_arguments),
+        TEST(results_not_in_place_may_overlap_the_arguments),
         TEST(an_async_map_has_copied_all_when_it_returns),
         TEST(each_map_lies_where_the_last_one_did),
         TEST(workers_begin_before_all_arguments_are_there),
