@@ -206,8 +206,10 @@ static int take_blocks(mp_pool *pool, const struct request *request, struct slot
         error = heap_alloc(heap, request->count * sizeof(int32_t), &pool->staging);
     if (error == 0)
         error = heap_alloc(heap, job_bytes + CACHE_LINE, &slot->task.arg_block);
-    if (error != 0)
+    if (error != 0) {
+        heap_free(heap, &slot->task.result_block); /* or it would rest (slots.c), where no map takes it from */
         heap_free(heap, &pool->staging);
+    }
     return error;
 }
 

@@ -242,6 +242,24 @@ static void an_async_map_has_copied_all_when_it_returns(void **state)
     free(squares);
 }
 
+/* Not even among the blocks that rest until tasks use them again. */
+static void a_map_without_memory_keeps_nothing(void **state)
+{
+    const size_t endless = (size_t)1 << 33;
+    int *numbers = new_numbers(MANY);
+    (void)state;
+
+    assert_int_equal(pool->resting_bytes, 0);
+    for (size_t bytes = 64 * 1024; bytes <= MANY * sizeof(int); bytes *= 2) {
+        mp_result *result;
+
+        assert_int_equal(mp_pool_map_async(pool, square, numbers, bytes / 8, endless, 8, NULL, &result), MP_ENOMEM);
+        assert_int_equal(pool->resting_bytes, 0);
+        assert_int_equal(atomic_load(&pool->staging), 0);
+    }
+    free(numbers);
+}
+
 /* In pages that the workers have mapped, however late the last one's helpers are, which keep its job. */
 static void each_map_lies_where_the_last_one_did(void **state)
 {
@@ -595,6 +613,7 @@ int main(void)
         TEST(results_in_place_may_overlap_the_arguments),
         TEST(results_not_in_place_may_overlap_the_arguments),
         TEST(an_async_map_has_copied_all_when_it_returns),
+        TEST(a_map_without_memory_keeps_nothing),
         TEST(each_map_lies_where_the_last_one_did),
         TEST(workers_begin_before_all_arguments_are_there),
         TEST(a_worker_sleeps_until_there_are_arguments),
