@@ -309,7 +309,7 @@ static void call_helpers(mp_pool *pool, struct map_job *job, uint64_t wanted)
     if (pool_refusal(pool) == 0)
         (void)submit_helpers(pool, job, wanted);
     pool_unlock(pool);
-    dispatch_wake(&pool->shared);
+    dispatch_wake_by_caller(&pool->shared);
 }
 
 static void copy_portions(mp_pool *pool, struct map_job *job, const unsigned char *args)
@@ -359,7 +359,7 @@ static int start_map(mp_pool *pool, struct request *request, struct slot **resul
     pool_unlock(pool);
     if (error != 0)
         return error;
-    dispatch_wake(&pool->shared);
+    dispatch_wake_by_caller(&pool->shared);
     if (slot->result.job->portion != 0)
         copy_portions(pool, slot->result.job, request->args);
     *result = slot;
