@@ -657,6 +657,8 @@ typedef struct mp_map_options {
  * results (result_size bytes each) one behind the other at `results`. Every item is run, whatever becomes of others;
  * the return value is the failure of the first (lowest) item that failed, or an error as of mp_pool_apply(). Results of
  * failed items are zeroed. An item whose worker died fails alone: the rest of its chunk is run by another worker.
+ * Tasks may begin before all arguments are copied, and results are stored while others still run: so where tasks share that
+ * memory with this process, they must neither change `args` nor look at `results`.
  * Errors besides: MP_EOVERFLOW. Blocks: until all are done. Python: pool.map().
  *
  * In place: what lies in memory of mp_manager_alloc() and begins at a multiple of 16 is not copied: tasks read their arguments
@@ -705,7 +707,8 @@ MP_API int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *
 MP_API int mp_pool_keeper(mp_pool *pool, pid_t *pid);
 
 /* Waits for the task and copies its result. `size` must be at least the result's (for a map: all of them); larger is
- * fine. May be called several times, from several threads. Returns 0, the task's failure code (above 0), or as
+ * fine. Those of a map may be stored as they come when the timeout is MP_FOREVER; else nothing is before the end.
+ * May be called several times, from several threads. Returns 0, the task's failure code (above 0), or as
  * mp_pool_apply(), and: MP_ETIMEOUT (a later call may succeed), MP_ETOOSMALL (mp_result_size() tells).
  * Python: result.get(timeout). */
 MP_API int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout);

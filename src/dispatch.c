@@ -47,7 +47,7 @@ static bool rouse(struct pool *pool, uint32_t index)
     return slept;
 }
 
-void dispatch_wake(struct pool *pool)
+static void wake(struct pool *pool, bool by_caller)
 {
     if (!set_has_any(pool, pool->sleeping) || set_has_any(pool, pool->searching))
         return;
@@ -64,7 +64,8 @@ void dispatch_wake(struct pool *pool)
             /* On its behalf, so that nobody wakes another before this one has looked. */
             set_add(pool->searching, index);
             DELAY_POINT();
-            dispatch_want_cpu(pool);
+            if (by_caller)
+                dispatch_want_cpu(pool);
             atomic_store_explicit(&pool->woken_cpu,
                                   atomic_load_explicit(&pool->worker[index].slept_on, memory_order_relaxed),
                                   memory_order_relaxed);
@@ -77,6 +78,16 @@ void dispatch_wake(struct pool *pool)
             set_remove(pool->searching, index);
         }
     }
+}
+
+void dispatch_wake(struct pool *pool)
+{
+    wake(pool, false);
+}
+
+void dispatch_wake_by_caller(struct pool *pool)
+{
+    wake(pool, true);
 }
 
 void dispatch_wake_all(struct pool *pool)

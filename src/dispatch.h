@@ -26,7 +26,7 @@ void task_finish(_Atomic uint32_t *word);
 /* Makes a task queued again that was running, keeping its waiters. */
 void task_requeue(_Atomic uint32_t *word);
 
-/* This process may be about to wait for a worker, on this CPU. */
+/* Caller: it may be about to wait for a worker, on this CPU. */
 static inline void dispatch_want_cpu(struct pool *pool)
 {
     uint32_t cpu = cpu_now();
@@ -35,7 +35,7 @@ static inline void dispatch_want_cpu(struct pool *pool)
         atomic_store_explicit(&pool->wanted_cpu, cpu, memory_order_relaxed);
 }
 
-/* Whether somebody who may be waiting for this process was seen on its CPU. */
+/* Worker: whether the caller, who may be waiting for it, was seen last on this CPU. */
 static inline bool dispatch_cpu_is_wanted(const struct pool *pool)
 {
     return atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed) == cpu_now();
@@ -43,6 +43,8 @@ static inline bool dispatch_cpu_is_wanted(const struct pool *pool)
 
 /* Wakes one sleeping worker, unless there is none or one is searching already. Called after a task was queued. */
 void dispatch_wake(struct pool *pool);
+/* The same by the caller, who may be about to wait for that one. (A worker does not wait for another that it wakes.) */
+void dispatch_wake_by_caller(struct pool *pool);
 /* Wakes every worker, also those that are in no set. */
 void dispatch_wake_all(struct pool *pool);
 /* A task became queued without a ticket: see that it is found. */

@@ -51,14 +51,20 @@ struct request {
  * Memory in a manager's heap that was open already when the keeper was forked is the same memory, at the same address, in all
  * the pool's processes; that of a younger one is mapped there as a guest. Arguments and results that lie there need not be
  * copied. Two exceptions: what is not aligned as tasks may expect it; and arguments in the results' memory, which would be
- * zeroed, or half overwritten when their item has to be run again: they are copied, the results are not. */
+ * zeroed, or half overwritten when their item has to be run again, or overwritten by results that are copied out while others
+ * are still to be worked on: they are copied. */
 
-/* Whether it lies, aligned, in a manager's heap; and where there. */
+static bool is_aligned(const void *memory)
+{
+    return (uintptr_t)memory % 16 == 0;
+}
+
+/* Whether it lies in a manager's heap; and where there. */
 static bool find_place(const void *memory, uint64_t size, struct place *place)
 {
     const struct heap *heap = heap_find(memory, HEAP_MANAGER, &place->file);
 
-    if (heap == NULL || (uintptr_t)memory % 16 != 0 || size == 0)
+    if (heap == NULL || size == 0)
         return false;
     uint64_t end = atomic_load(&heap->size);
     place->offset = heap_offset(heap, memory);
@@ -71,9 +77,11 @@ static bool overlap(const struct place *a, uint64_t a_size, const struct place *
            b->offset < a->offset + a_size;
 }
 
-/* Sees to it that the pool's processes can use what was found. */
+/* Sees to it that the pool's processes can use what was found, if it is aligned. */
 static void open_place(mp_pool *pool, const void *memory, struct place *place)
 {
+    if (!is_aligned(memory))
+        return;
     if (place->file.serial > pool->serial) {
         place->guest = guest_invite(pool, &place->file, (const char *)memory - place->offset);
         if (place->guest == 0)
@@ -91,7 +99,7 @@ static void look_for_places(mp_pool *pool, struct request *request)
 
     if (results_found)
         open_place(pool, request->results, results);
-    if (args_found && (results->at == 0 || !overlap(args, args_size, results, results_size)))
+    if (args_found && (!results_found || !overlap(args, args_size, results, results_size)))
         open_place(pool, request->args, args);
 }
 
@@ -198,8 +206,10 @@ static int take_blocks(mp_pool *pool, const struct request *request, struct slot
         error = heap_alloc(heap, request->count * sizeof(int32_t), &pool->staging);
     if (error == 0)
         error = heap_alloc(heap, job_bytes + CACHE_LINE, &slot->task.arg_block);
-    if (error != 0)
+    if (error != 0) {
+        heap_free(heap, &slot->task.result_block); /* or it would rest (slots.c), where no map takes it from */
         heap_free(heap, &pool->staging);
+    }
     return error;
 }
 
@@ -299,7 +309,7 @@ static void call_helpers(mp_pool *pool, struct map_job *job, uint64_t wanted)
     if (pool_refusal(pool) == 0)
         (void)submit_helpers(pool, job, wanted);
     pool_unlock(pool);
-    dispatch_wake(&pool->shared);
+    dispatch_wake_by_caller(&pool->shared);
 }
 
 static void copy_portions(mp_pool *pool, struct map_job *job, const unsigned char *args)
@@ -349,7 +359,7 @@ static int start_map(mp_pool *pool, struct request *request, struct slot **resul
     pool_unlock(pool);
     if (error != 0)
         return error;
-    dispatch_wake(&pool->shared);
+    dispatch_wake_by_caller(&pool->shared);
     if (slot->result.job->portion != 0)
         copy_portions(pool, slot->result.job, request->args);
     *result = slot;
@@ -553,7 +563,9 @@ int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *arg
     if (error == 0 && options != NULL && options->results != NULL) {
         request.results = options->results;
         request.waits = request.placed = true;
-        if (count > 0 && result_size > 0 && !find_place(options->results, count * result_size, &request.results_place))
+        if (count > 0 && result_size > 0 &&
+            (!is_aligned(options->results) ||
+             !find_place(options->results, count * result_size, &request.results_place)))
             error = MP_EINVAL;
     }
     if (error == 0)

@@ -120,7 +120,7 @@ static int submit(mp_pool *pool, mp_task_function *function, const void *arg, si
     pool_unlock(pool);
     if (error != 0)
         return error;
-    dispatch_wake(&pool->shared);
+    dispatch_wake_by_caller(&pool->shared);
     if (result != NULL)
         *result = &slot->result;
     return 0;

@@ -191,6 +191,42 @@ static void results_in_place_may_overlap_the_arguments(void **state)
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
+struct wide {
+    int square;
+    int beside[7];
+};
+
+static int square_widely(const void *arg, void *result)
+{
+    ((struct wide *)result)->beside[6] = *(const int *)arg;
+    return square(arg, result);
+}
+
+/* Results that are copied, as they are not aligned, to where the arguments lie that need not be: those must not be overwritten
+ * while workers read them. */
+static void results_not_in_place_may_overlap_the_arguments(void **state)
+{
+    mp_manager *manager;
+    mp_pool *of;
+    void *memory;
+    (void)state;
+
+    assert_int_equal(mp_manager_create(&manager, NULL), 0);
+    assert_int_equal(mp_pool_create(&of, 2, NULL), 0);
+    assert_int_equal(mp_manager_alloc(manager, MANY * sizeof(struct wide) + 16, &memory), 0);
+    for (int i = 0; i < MANY; i++)
+        ((int *)memory)[i] = i;
+    struct wide *results = (struct wide *)((char *)memory + sizeof(int));
+    assert_int_equal(mp_pool_map(of, square_widely, memory, sizeof(int), results, sizeof(struct wide), MANY), 0);
+    for (int i = 0; i < MANY; i++) {
+        if (results[i].beside[6] != i || results[i].square != (int)((unsigned)i * (unsigned)i))
+            fail_msg("item %d got %d", i, results[i].beside[6]);
+    }
+    assert_int_equal(mp_memory_free(memory), 0);
+    assert_int_equal(mp_pool_free(of), 0);
+    assert_int_equal(mp_manager_free(manager), 0);
+}
+
 static void an_async_map_has_copied_all_when_it_returns(void **state)
 {
     int *numbers = new_numbers(MANY), *squares = new_numbers(MANY);
@@ -204,6 +240,24 @@ static void an_async_map_has_copied_all_when_it_returns(void **state)
     assert_int_equal(mp_result_free(result), 0);
     free(numbers);
     free(squares);
+}
+
+/* Not even among the blocks that rest until tasks use them again. */
+static void a_map_without_memory_keeps_nothing(void **state)
+{
+    const size_t endless = (size_t)1 << 33;
+    int *numbers = new_numbers(MANY);
+    (void)state;
+
+    assert_int_equal(pool->resting_bytes, 0);
+    for (size_t bytes = 64 * 1024; bytes <= MANY * sizeof(int); bytes *= 2) {
+        mp_result *result;
+
+        assert_int_equal(mp_pool_map_async(pool, square, numbers, bytes / 8, endless, 8, NULL, &result), MP_ENOMEM);
+        assert_int_equal(pool->resting_bytes, 0);
+        assert_int_equal(atomic_load(&pool->staging), 0);
+    }
+    free(numbers);
 }
 
 /* In pages that the workers have mapped, however late the last one's helpers are, which keep its job. */
@@ -557,7 +611,9 @@ int main(void)
         TEST(all_sizes_arrive),
         TEST(results_may_take_the_arguments_place),
         TEST(results_in_place_may_overlap_the_arguments),
+        TEST(results_not_in_place_may_overlap_the_arguments),
         TEST(an_async_map_has_copied_all_when_it_returns),
+        TEST(a_map_without_memory_keeps_nothing),
         TEST(each_map_lies_where_the_last_one_did),
         TEST(workers_begin_before_all_arguments_are_there),
         TEST(a_worker_sleeps_until_there_are_arguments),

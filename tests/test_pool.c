@@ -614,6 +614,68 @@ static void one_task_wakes_one_worker(void **state)
     assert_int_equal(mp_pool_free(idle), 0);
 }
 
+static int stay_on(void *cpus)
+{
+    return sched_setaffinity(0, sizeof(cpu_set_t), cpus) == 0 ? 0 : 1;
+}
+
+/* Returns when so many have come. */
+static int meet(const void *arg, void *result)
+{
+    int x = 1;
+
+    (void)result;
+    atomic_fetch_add(gate, 1);
+    while (atomic_load(gate) < *(const int *)arg)
+        nap_ms(&x, &(int){0});
+    return 0;
+}
+
+static bool both_asleep(void *arg)
+{
+    return atomic_load(&((mp_pool *)arg)->shared.sleeping[0]) == 3;
+}
+
+static bool both_have_come(void *arg)
+{
+    (void)arg;
+    return atomic_load(gate) == 2;
+}
+
+/* The second worker is woken by the first one: it is still the caller who waits, and whose CPU they leave alone. */
+static void nobody_waits_for_a_worker_but_the_caller(void **state)
+{
+    cpu_set_t before, one, others;
+    size_t first = 0;
+    mp_pool *pair;
+    mp_result *result;
+    (void)state;
+
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    while (!CPU_ISSET(first, &before))
+        first++;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    CPU_XOR(&others, &before, &one);
+    if (CPU_COUNT(&others) == 0)
+        return;
+    mp_pool_options options = {.initializer = stay_on, .initializer_arg = &others};
+    assert_int_equal(mp_pool_create(&pair, 2, &options), 0);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    for (int i = 0; i < 10; i++) {
+        atomic_store(gate, 0);
+        assert_true(wait_until(both_asleep, pair, 60));
+        atomic_store(&pair->shared.wanted_cpu, (uint32_t)first + 1);
+        assert_int_equal(mp_pool_map_async(pair, meet, (int[]){2, 2}, sizeof(int), 0, 2, NULL, &result), 0);
+        assert_true(wait_until(both_have_come, NULL, 60));
+        assert_int_equal(atomic_load(&pair->shared.wanted_cpu), first + 1);
+        assert_int_equal(mp_result_wait(result, 60), 0);
+        assert_int_equal(mp_result_free(result), 0);
+    }
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(mp_pool_free(pair), 0);
+}
+
 static void the_default_size_is_what_may_be_used(void **state)
 {
     cpu_set_t before, one;
@@ -1107,6 +1169,7 @@ int main(void)
         TEST(default_chunks_shrink),
         cmocka_unit_test(an_idle_pool_sleeps),
         cmocka_unit_test(one_task_wakes_one_worker),
+        cmocka_unit_test(nobody_waits_for_a_worker_but_the_caller),
         TEST(the_default_size_is_what_may_be_used),
         TEST(containers_and_locks_are_passed_to_tasks),
         TEST(forgotten_tasks_are_done),
