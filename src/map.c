@@ -282,21 +282,22 @@ static int make_job(mp_pool *pool, const struct request *request, struct slot **
     return 0;
 }
 
-/* Queues helping tasks until there are so many; one at least. Under the mutex. */
+/* Queues helping tasks until so many have been, whether they still run or not; 0 if that is one at least. Under the mutex. */
 static int submit_helpers(mp_pool *pool, struct map_job *job, uint64_t wanted)
 {
     uint64_t offset = heap_offset(pool->shared.heap, job);
 
-    while (job->helpers < wanted) {
+    while (job->called < wanted) {
         struct slot *slot;
         int error = slot_prepare(pool, &slot, 0, &offset, sizeof offset, 0);
 
         if (error == 0 && (error = slot_submit(pool, slot)) != 0)
             slot_recycle(pool, slot);
         if (error != 0)
-            return job->helpers > 0 ? 0 : error;
+            return job->called > 0 ? 0 : error;
         slot->result.helping = job;
         slot_detach(pool, slot);
+        job->called++;
         job->helpers++;
     }
     return 0;

@@ -94,7 +94,8 @@ struct map_job {
     uint64_t results_serial; /* of that heap (heap_around()), so that the caller knows when he has closed it */
     /* The caller's own. */
     struct slot *slot; /* of the map's result, which owns this job */
-    uint64_t helpers;  /* helping tasks not yet taken back */
+    uint64_t called;   /* helping tasks that were queued */
+    uint64_t helpers;  /* those of them not yet taken back */
     bool released;     /* nobody will ask any more: goes with the last helper */
     bool placed;       /* results were wanted in a place of the caller's choice */
     void *deliver_to;  /* NULL, or that place, when results_at is 0: still to be copied there */

@@ -242,6 +242,28 @@ static void an_async_map_has_copied_all_when_it_returns(void **state)
     free(squares);
 }
 
+/* Those that have found nothing to do any more are not called again, or there would be no end to it where workers are many. */
+static void each_helper_is_called_once(void **state)
+{
+    enum { ITEMS = 8 };
+    const size_t sizes[] = {sizeof(int), 100000};
+    char *args = calloc(ITEMS, sizes[1]);
+    int squares[ITEMS];
+    mp_pool *of;
+    (void)state;
+
+    assert_non_null(args);
+    assert_int_equal(mp_pool_create(&of, ITEMS, NULL), 0);
+    for (int i = 0; i < 400; i++) {
+        uint64_t before = atomic_load(&of->shared.tail);
+
+        assert_int_equal(mp_pool_map(of, square, args, sizes[i % 2], squares, sizeof(int), ITEMS), 0);
+        assert_in_range(atomic_load(&of->shared.tail) - before, 1, ITEMS);
+    }
+    assert_int_equal(mp_pool_free(of), 0);
+    free(args);
+}
+
 /* Not even among the blocks that rest until tasks use them again. */
 static void a_map_without_memory_keeps_nothing(void **state)
 {
@@ -613,6 +635,7 @@ int main(void)
         TEST(results_in_place_may_overlap_the_arguments),
         TEST(results_not_in_place_may_overlap_the_arguments),
         TEST(an_async_map_has_copied_all_when_it_returns),
+        TEST(each_helper_is_called_once),
         TEST(a_map_without_memory_keeps_nothing),
         TEST(each_map_lies_where_the_last_one_did),
         TEST(workers_begin_before_all_arguments_are_there),
