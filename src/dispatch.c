@@ -47,6 +47,15 @@ static bool rouse(struct pool *pool, uint32_t index)
     return slept;
 }
 
+/* A caller who has rested for longer than a worker spins will again: that worker spins for nothing. One who has not is soon back
+ * with more, and to have both spin is the best the two can do: where they share a CPU, the system moves one of them away then. */
+static void note_caller(struct pool *pool)
+{
+    bool rested = clock_now() - atomic_load_explicit(&pool->waited, memory_order_relaxed) > WORKER_SPIN_NS;
+
+    atomic_store_explicit(&pool->wanted_cpu, rested ? cpu_now() : 0, memory_order_relaxed);
+}
+
 static void wake(struct pool *pool, bool by_caller)
 {
     if (!set_has_any(pool, pool->sleeping) || set_has_any(pool, pool->searching))
@@ -65,7 +74,7 @@ static void wake(struct pool *pool, bool by_caller)
             set_add(pool->searching, index);
             DELAY_POINT();
             if (by_caller)
-                dispatch_want_cpu(pool);
+                note_caller(pool);
             atomic_store_explicit(&pool->woken_cpu,
                                   atomic_load_explicit(&pool->worker[index].slept_on, memory_order_relaxed),
                                   memory_order_relaxed);

@@ -26,12 +26,15 @@ void task_finish(_Atomic uint32_t *word);
 /* Makes a task queued again that was running, keeping its waiters. */
 void task_requeue(_Atomic uint32_t *word);
 
-/* Caller: it may be about to wait for a worker, on this CPU. */
-static inline void dispatch_want_cpu(struct pool *pool)
-{
-    uint32_t cpu = cpu_now();
+/* A worker looks for work so long before it sleeps, where a CPU is free for that. */
+#define WORKER_SPIN_NS 50000
 
-    if (atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed) != cpu)
+/* Caller: it waits for a worker, on this CPU. Keeps `wanted_cpu` up to date while there is one. */
+static inline void dispatch_follow_caller(struct pool *pool)
+{
+    uint32_t cpu = cpu_now(), wanted = atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed);
+
+    if (wanted != 0 && wanted != cpu)
         atomic_store_explicit(&pool->wanted_cpu, cpu, memory_order_relaxed);
 }
 

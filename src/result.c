@@ -41,7 +41,8 @@ static bool is_done(_Atomic uint32_t *word)
 /* How long it is worth spinning for a task that nobody has begun with. */
 static int64_t queued_spin(struct pool *pool)
 {
-    bool beside = atomic_load_explicit(&pool->woken_cpu, memory_order_relaxed) == cpu_now();
+    bool beside = atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed) != 0 &&
+                  atomic_load_explicit(&pool->woken_cpu, memory_order_relaxed) == cpu_now();
 
     return beside ? BESIDE_SPIN_NS : QUEUED_SPIN_NS;
 }
@@ -51,9 +52,10 @@ static bool spin(mp_pool *pool, _Atomic uint32_t *word)
     if (pool->shared.cpus < 2)
         return false;
     bool idle = cpu_is_idle(&pool->shared);
-    int64_t begin = clock_now(), limit;
-    dispatch_want_cpu(&pool->shared);
+    int64_t begin = clock_now(), now = begin, limit;
+    dispatch_follow_caller(&pool->shared);
     do {
+        atomic_store_explicit(&pool->shared.waited, now, memory_order_relaxed);
         for (int i = 0; i < 64; i++) {
             if (is_done(word))
                 return true;
@@ -61,7 +63,8 @@ static bool spin(mp_pool *pool, _Atomic uint32_t *word)
         }
         bool queued = task_state(atomic_load_explicit(word, memory_order_relaxed)) == TASK_QUEUED;
         limit = !idle ? FULL_SPIN_NS : queued ? queued_spin(&pool->shared) : SPIN_NS;
-    } while (clock_now() - begin < limit);
+        now = clock_now();
+    } while (now - begin < limit);
     return false;
 }
 
@@ -76,6 +79,7 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *fi
         uint32_t now = atomic_load(word);
         int64_t time = clock_now();
 
+        atomic_store_explicit(&pool->shared.waited, time, memory_order_relaxed);
         if (task_state(now) == TASK_DONE)
             return 0;
         if (time >= deadline)
@@ -92,7 +96,7 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *fi
         if ((now & TASK_WAITER) == 0 && !atomic_compare_exchange_strong(word, &now, now | TASK_WAITER))
             continue;
         DELAY_POINT();
-        dispatch_want_cpu(&pool->shared);
+        dispatch_follow_caller(&pool->shared);
         futex_wait(word, now | TASK_WAITER, deadline < look ? deadline : look);
     }
 }

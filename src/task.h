@@ -14,8 +14,8 @@
  * worker the keeper clears its bits, and wakes all others once, as it may have died while waking one.
  *
  * SPINNING comes before sleeping, on either side, but not where the other side needs this very CPU to get on: a kernel often
- * puts who is woken beside the waker. So a worker does not spin on the CPU where the caller was seen last; and a caller
- * spins only a little for a worker that has been woken and slept where he is now. */
+ * puts who is woken beside the waker. So when the caller rests between tasks, a worker does not spin on the CPU where the caller
+ * was seen last; and the caller spins only a little for a worker that has been woken and slept where he is now. */
 #ifndef TASK_H
 #define TASK_H
 
@@ -185,9 +185,11 @@ struct pool {
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t head; /* hint: the first ticket nobody has taken */
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t tail; /* tickets written; by the caller alone */
     _Atomic uint64_t ring;                          /* offset of the newest ring */
-    /* Hints, each a cpu_now() or 0: where the caller was when it last woke a worker or waited for a result; where the worker slept
-     * that was woken last and has not run since. */
+    /* Hints. wanted_cpu: where the caller is, a cpu_now(), when it wakes workers after a rest; 0: it does not rest in between.
+     * woken_cpu: where the worker slept that was woken last and has not run since; 0: none. waited: when the caller last looked
+     * whether a result was there. */
     _Alignas(2 * CACHE_LINE) _Atomic uint32_t wanted_cpu, woken_cpu;
+    _Atomic int64_t waited;
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t sleeping[WORKER_SETS];
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t searching[WORKER_SETS];
 };

@@ -11,8 +11,6 @@
 #include "platform.h"
 #include "process.h"
 
-/* Looks for work so long before it sleeps, where a CPU is free for that. */
-#define SPIN_NS 50000
 /* Takes up to WORKER_BATCH tasks at once when they are so short that the whole lot is expected to take no longer than this. */
 #define BATCH_NS 4000
 /* Memory of at least this size may be zeroed ahead. */
@@ -240,7 +238,7 @@ static bool spin(struct pool *pool)
     /* The one more is the caller, who is about to submit something if anybody is. */
     if (!cpu_is_idle(pool) || dispatch_cpu_is_wanted(pool))
         return false;
-    int64_t end = clock_now() + SPIN_NS;
+    int64_t end = clock_now() + WORKER_SPIN_NS;
     do {
         for (int i = 0; i < 64; i++) {
             if (is_time_to_look(pool))
