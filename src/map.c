@@ -164,7 +164,7 @@ static uint64_t chunks_of(const struct level *level, uint64_t levels, uint64_t c
  *
  * The caller copies large arguments while the first workers are at work already, after it has given the mutex back. Helpers are
  * queued as there comes something to do for them; the first one before, as it may have to be woken. While the caller copies it
- * needs a CPU itself. */
+ * needs a CPU itself. A portion counts once it is whole. If the caller dies in between, so does the pool, and with it who waits. */
 
 /* So many helpers may be at work meanwhile; 0: it would not pay. */
 static uint64_t helpers_meanwhile(const mp_pool *pool)
@@ -213,6 +213,8 @@ static int take_blocks(mp_pool *pool, const struct request *request, struct slot
     return error;
 }
 
+/* Between the two stores both words own it, which nobody ever sees: only the caller moves blocks, and the pool's heap does not
+ * outlive it. */
 static void move_block(_Atomic uint64_t *from, _Atomic uint64_t *to)
 {
     atomic_store(to, atomic_load(from));

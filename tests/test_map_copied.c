@@ -381,6 +381,18 @@ static int map_through(mp_task_function *function)
     return error;
 }
 
+/* The map runs each item once, though the caller stops at the gate until it opens; where there is no CPU for a worker meanwhile,
+ * none would begin. */
+static void map_waits_at_gate(bool (*opens)(void))
+{
+    if (!is_cpu_free())
+        return;
+    make_gate(opens);
+    assert_int_equal(map_through(square), 0);
+    assert_int_equal(atomic_load(&shared->begun), MANY);
+    drop_gate();
+}
+
 static bool one_has_begun(void)
 {
     return atomic_load(&shared->begun) > 0;
@@ -389,12 +401,7 @@ static bool one_has_begun(void)
 static void workers_begin_before_all_arguments_are_there(void **state)
 {
     (void)state;
-    if (!is_cpu_free())
-        return;
-    make_gate(one_has_begun);
-    assert_int_equal(map_through(square), 0);
-    assert_int_equal(atomic_load(&shared->begun), MANY);
-    drop_gate();
+    map_waits_at_gate(one_has_begun);
 }
 
 /* It has done what it has arguments for. */
@@ -408,12 +415,7 @@ static bool the_worker_sleeps(void)
 static void a_worker_sleeps_until_there_are_arguments(void **state)
 {
     (void)state;
-    if (!is_cpu_free())
-        return;
-    make_gate(the_worker_sleeps);
-    assert_int_equal(map_through(square), 0);
-    assert_int_equal(atomic_load(&shared->begun), MANY);
-    drop_gate();
+    map_waits_at_gate(the_worker_sleeps);
 }
 
 /* Kills it while it waits for arguments. */
@@ -432,14 +434,9 @@ static bool the_worker_is_gone(void)
 static void nothing_is_lost_with_a_worker_that_waits_for_arguments(void **state)
 {
     (void)state;
-    if (!is_cpu_free())
-        return;
     for (int i = 0; i < 5; i++) {
         memset(shared, 0, sizeof *shared);
-        make_gate(the_worker_is_gone);
-        assert_int_equal(map_through(square), 0);
-        assert_int_equal(atomic_load(&shared->begun), MANY);
-        drop_gate();
+        map_waits_at_gate(the_worker_is_gone);
     }
 }
 

@@ -642,20 +642,28 @@ static bool both_have_come(void *arg)
     return atomic_load(gate) == 2;
 }
 
+/* The CPUs that this process may use, and the first of them alone. */
+static size_t usable_cpus(cpu_set_t *all, cpu_set_t *one)
+{
+    size_t first = 0;
+
+    assert_int_equal(sched_getaffinity(0, sizeof *all, all), 0);
+    while (!CPU_ISSET(first, all))
+        first++;
+    CPU_ZERO(one);
+    CPU_SET(first, one);
+    return first;
+}
+
 /* The second worker is woken by the first one: it is still the caller who waits, and whose CPU they leave alone. */
 static void nobody_waits_for_a_worker_but_the_caller(void **state)
 {
     cpu_set_t before, one, others;
-    size_t first = 0;
+    size_t first = usable_cpus(&before, &one);
     mp_pool *pair;
     mp_result *result;
     (void)state;
 
-    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
-    while (!CPU_ISSET(first, &before))
-        first++;
-    CPU_ZERO(&one);
-    CPU_SET(first, &one);
     CPU_XOR(&others, &before, &one);
     if (CPU_COUNT(&others) == 0)
         return;
@@ -679,16 +687,11 @@ static void nobody_waits_for_a_worker_but_the_caller(void **state)
 static void the_default_size_is_what_may_be_used(void **state)
 {
     cpu_set_t before, one;
-    size_t first = 0;
     int workers;
     mp_pool *narrow;
     (void)state;
 
-    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
-    while (!CPU_ISSET(first, &before))
-        first++;
-    CPU_ZERO(&one);
-    CPU_SET(first, &one);
+    usable_cpus(&before, &one);
     assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
     assert_int_equal(mp_pool_create(&narrow, 0, NULL), 0);
     assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench.h"
+#include "pool_works.h"
 
 #define MEBI ((size_t)1 << 20)
 
@@ -87,13 +87,6 @@ static void first_result(const struct bench *bench, double *figures)
     figures[0] = seconds / (double)times * 1e3;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static void round_trips(const struct bench *bench, size_t times, double rest, double *figures)
 {
     double *seconds = malloc(times * sizeof *seconds);
@@ -109,9 +102,7 @@ static void round_trips(const struct bench *bench, size_t times, double rest, do
         seconds[i] = bench_now() - begin;
     }
     end_pool(pool);
-    qsort(seconds, times, sizeof *seconds, compare);
-    figures[0] = seconds[times / 2] * 1e6;
-    figures[1] = seconds[times / 100 * 99] * 1e6;
+    pool_round_trips(seconds, times, figures);
     free(seconds);
 }
 

@@ -42,7 +42,7 @@ struct crew {
 
 void pool_works(const struct crew *crew);
 
-/* Prints the median and the 99th percentile of round trips, in seconds each; sorts them. */
+/* The figures: the median and the 99th percentile of round trips, in seconds each; sorts them. */
 void pool_round_trips(double *seconds, size_t count, double *figures);
 
 #ifdef __cplusplus
