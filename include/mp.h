@@ -8,8 +8,9 @@
  *   a failure code that a task of the caller's own returned. On an error, out-parameters are left as they were.
  * - What is made comes back through the first argument and is released with the matching ..._free(), which takes NULL.
  * - A NULL pointer where one is needed, a handle that is none (freed, closed, never made), an option that does not exist,
- *   and a string or bytes of more than 2^40 bytes give MP_EINVAL. A freed handle is known as such until its memory serves
- *   a new one of the same kind; an address that cannot be read at all cannot be checked. What belongs to another process
+ *   and a string or bytes of more than 2^40 bytes give MP_EINVAL. The handle of a dict, list, lock or iterator that has
+ *   ended is an error for good, also when its place serves another by then; any other freed handle is known as such until
+ *   its memory serves a new one of the same kind. An address that cannot be read at all cannot be checked. What belongs to another process
  *   gives MP_EFOREIGN: a Process and a Pool belong to the process that made them; managers, dicts, lists and locks are
  *   shared with every process forked after they were made.
  * - Strings and memory given to a function are copied; the caller keeps its own. Options are copied as well.
@@ -146,7 +147,8 @@ MP_API mp_value mp_bytes(const void *data, size_t size);
 MP_API mp_value mp_dict_value(mp_dict *dict);
 MP_API mp_value mp_list_value(mp_list *list);
 
-/* Releases what a value from the library owns and makes it none. NULL and values of the caller's own are fine. */
+/* Releases what a value from the library owns and makes it none: the memory of a string, the hold on a container (see "dict").
+ * NULL and values of the caller's own are fine. */
 MP_API void mp_value_free(mp_value *value);
 
 /* Compares as Python's == does (1, 1.0 and true are equal; containers by content). Stores the answer in *equal.
@@ -243,18 +245,33 @@ MP_API int mp_manager_check(mp_manager *manager);
  * type, in order of insertion. Each call is atomic: another process sees it whole or not at all, also when the caller
  * is killed inside. Reading takes no lock.
  *
- * A dict or list stored in another is shared, not copied, and lives as long as it is stored somewhere or its handle
- * has not been freed. A handle got out of a container is borrowed: it needs no free, and is an error to use once the
- * container was removed everywhere. Containers that hold each other in a ring live until their manager ends. A
- * container of another manager cannot be stored (MP_EFOREIGN).
+ * WHO FREES WHAT. A dict or list stored in another is shared, not copied. It lives as long as it is stored somewhere or somebody
+ * holds it. Each of these gives the caller one hold:
+ *   - mp_manager_dict(), mp_manager_list(), and what makes a new container of others (copy, keys, slice, concat, ...);
+ *   - mp_dict_hold(), mp_dict_hold_dict() and the like;
+ *   - an mp_value that comes out of a container (get, pop, setdefault, ...) and is a dict or list.
+ * Each hold is given up once: by mp_dict_free() or mp_list_free(), by whatever process has the handle; the hold of an mp_value by
+ * mp_value_free() or by mp_dict_free() of the handle in it, not both. So a producer frees a list that it has put into another
+ * when it likes, and the consumer frees what it pops.
+ * A handle that mp_dict_get_dict(), mp_dict_get_list() and their like give, and one inside a value that an iterator, mp_dict_apply()
+ * or mp_list_sort() gives, is borrowed: it holds nothing and needs no free. Once the container has ended, a borrowed handle is
+ * MP_EINVAL for good: it never leads to another container.
+ * A hold dies with its process, as a descriptor does, but not before the processes that were forked from it since: these have
+ * inherited its handles. What held nothing else is given back to the manager some time after that, at the latest when memory
+ * runs out, the manager is checked, or its sizes are asked for.
+ * Containers that hold each other in a ring live until their manager ends. A container of another manager cannot be stored
+ * (MP_EFOREIGN).
  *
  * Errors of all of these: MP_EINVAL. Of those that store: MP_ENOMEM (the dict is as it was), MP_EFOREIGN, and MP_ESYSTEM
  * where the program has closed the library's own descriptor and the heap would have to grow. Of those that take an
  * mp_value as key: MP_ETYPE for a dict or list.
  */
 
-/* Gives up the handle that mp_manager_dict() and the like returned. Python: del. */
+/* Gives up one hold on the dict: the calling process's, or, if that has none, another's, as of a handle that was passed along.
+ * Errors: MP_EINVAL (also: nobody holds it). Python: del. */
 MP_API int mp_dict_free(mp_dict *dict);
+/* Holds the dict once more, until mp_dict_free(). Errors: MP_EINVAL, MP_ENOMEM. Python: another name for it. */
+MP_API int mp_dict_hold(mp_dict *dict);
 
 /* Short forms: keys are NUL-terminated strings. Python: d[key] = value. */
 MP_API int mp_dict_set_none(mp_dict *dict, const char *key);
@@ -277,6 +294,10 @@ MP_API int mp_dict_get_str(mp_dict *dict, const char *key, char *buffer, size_t 
 MP_API int mp_dict_get_bytes(mp_dict *dict, const char *key, void *buffer, size_t size, size_t *length);
 MP_API int mp_dict_get_dict(mp_dict *dict, const char *key, mp_dict **value);
 MP_API int mp_dict_get_list(mp_dict *dict, const char *key, mp_list **value);
+/* The same as _get_dict and _get_list, but the handle holds the container: it lives until mp_dict_free() or mp_list_free(), whatever
+ * becomes of its place. Errors: as above, and MP_ENOMEM. Python: d[key]. */
+MP_API int mp_dict_hold_dict(mp_dict *dict, const char *key, mp_dict **value);
+MP_API int mp_dict_hold_list(mp_dict *dict, const char *key, mp_list **value);
 
 /* Removes a key. Errors: MP_EKEY. Python: del d[key]. */
 MP_API int mp_dict_delete(mp_dict *dict, const char *key);
@@ -304,8 +325,7 @@ MP_API int mp_dict_get_default(mp_dict *dict, mp_value key, mp_value fallback, m
 MP_API int mp_dict_setdefault(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
 /* Python: del d[key]. Errors: MP_EKEY. */
 MP_API int mp_dict_remove(mp_dict *dict, mp_value key);
-/* Python: d.pop(key). value may be NULL. A container popped out of its last place comes with its handle, which the
- * caller frees. Errors: MP_EKEY. */
+/* Python: d.pop(key). value may be NULL. Errors: MP_EKEY. */
 MP_API int mp_dict_pop(mp_dict *dict, mp_value key, mp_value *value);
 /* Python: d.pop(key, fallback). The fallback as with mp_dict_get_default(). Errors: MP_ENOMEM. */
 MP_API int mp_dict_pop_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
@@ -326,8 +346,11 @@ MP_API int mp_dict_move(mp_dict *dict, mp_value from, mp_value to);
  * present == false when the key is missing) and may put another one in its place, which must stay valid until
  * mp_dict_apply() returns. It returns 0 to store *value, or anything else to leave the dict as it was, which
  * mp_dict_apply() then returns. What changes the same dict or looks at it as a whole is MP_EDEADLK inside (reading one
- * key is not, and sees it as it was). It must return, and should be short: others wait for it. If the process is killed
- * inside, the dict is as it was. Python: with lock: d[key] = f(d[key]). */
+ * key is not, and sees it as it was). So is what would wait for a dict or list whose holder, inside such a function too, waits
+ * for this one. The function should be short: others wait for it. If the process is killed inside, or the function left by
+ * an exception of C++ or the end of its thread, the dict is as it was; leaving it by longjmp() is undefined. A child forked
+ * inside gets MP_EFOREIGN when it returns. Errors: MP_EDEPTH (more than 32 such functions inside each other), MP_EDEADLK,
+ * MP_EFOREIGN, MP_ENOMEM. Python: with lock: d[key] = f(d[key]). */
 typedef int mp_dict_function(mp_value *value, bool present, void *arg);
 MP_API int mp_dict_apply(mp_dict *dict, mp_value key, mp_dict_function *function, void *arg);
 
@@ -364,7 +387,7 @@ MP_API int mp_dict_json(mp_dict *dict, char **text);
  * what is added after the start is not met. The iterator belongs to the calling process; one thread at a time uses it.
  * key and value, either of which may be NULL, are borrowed: valid until the next call on the iterator, and not to be
  * freed. mp_dict_next() Errors: MP_EINVAL (also when the dict has ended), MP_ESTOP (the end), MP_ENOMEM (the next call goes on
- * where this one could not).
+ * where this one could not). What is handed out is in the dict at the moment of the call; a container is held until the next.
  * Python: for key, value in d.items(). */
 typedef struct mp_dict_iter mp_dict_iter;
 MP_API int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict);
@@ -382,8 +405,9 @@ MP_API int mp_dict_iter_free(mp_dict_iter *iter);
 #define MP_END INT64_MAX
 #define MP_BEGIN INT64_MIN
 
-/* Gives up the handle that mp_manager_list() and the like returned. Python: del. */
+/* As mp_dict_free() and mp_dict_hold(). */
 MP_API int mp_list_free(mp_list *list);
+MP_API int mp_list_hold(mp_list *list);
 
 /* Short forms. Python: l.append(x), l[i] = x, l[i]. Errors: MP_EINDEX, MP_ETYPE; see the dict's. */
 MP_API int mp_list_append_none(mp_list *list);
@@ -404,6 +428,9 @@ MP_API int mp_list_get_str(mp_list *list, int64_t index, char *buffer, size_t si
 MP_API int mp_list_get_bytes(mp_list *list, int64_t index, void *buffer, size_t size, size_t *length);
 MP_API int mp_list_get_dict(mp_list *list, int64_t index, mp_dict **value);
 MP_API int mp_list_get_list(mp_list *list, int64_t index, mp_list **value);
+/* As mp_dict_hold_dict() and mp_dict_hold_list(). Errors: MP_EINDEX, MP_ETYPE, MP_ENOMEM. Python: l[i]. */
+MP_API int mp_list_hold_dict(mp_list *list, int64_t index, mp_dict **value);
+MP_API int mp_list_hold_list(mp_list *list, int64_t index, mp_list **value);
 /* Adds delta to the integer at index, atomically; the new value in *now, which may be NULL.
  * Errors: MP_EINDEX, MP_ETYPE, MP_EOVERFLOW. Python: l[i] += delta, under a lock. */
 MP_API int mp_list_add_int(mp_list *list, int64_t index, int64_t delta, int64_t *now);
@@ -451,8 +478,9 @@ MP_API int mp_list_delete_slice(mp_list *list, int64_t start, int64_t stop, int6
 /* Python: l.reverse(). */
 MP_API int mp_list_reverse(mp_list *list);
 /* Sorts in place, stably, ascending (descending when `reverse`, equal ones still in their old order). `compare` gets
- * two borrowed values and returns less than, equal to or more than 0; it must return. What changes the same list or
- * looks at it as a whole is MP_EDEADLK inside. Errors: MP_ETYPE, MP_ENOMEM.
+ * two borrowed values and returns less than, equal to or more than 0. What changes the same list or looks at it as a whole is
+ * MP_EDEADLK inside; for this, and for other ways to leave it than returning, see mp_dict_apply(). Errors: MP_ETYPE, MP_ENOMEM,
+ * MP_EDEPTH, MP_EFOREIGN.
  * NULL: by value as Python orders numbers, strings and bytes; values of types without an order are MP_ETYPE and the
  * list is as it was. Python: l.sort(key=functools.cmp_to_key(compare), reverse=reverse). */
 typedef int mp_compare(const mp_value *a, const mp_value *b, void *arg);
@@ -470,7 +498,7 @@ MP_API int mp_list_print(mp_list *list, FILE *stream);
 MP_API int mp_list_json(mp_list *list, char **text);
 
 /* Iteration by index, as Python's: sees what is at each index when it gets there. value is borrowed until the next call.
- * mp_list_next() Errors: MP_ESTOP, MP_ENOMEM. Python: for x in l. */
+ * A container is held until then. Once it has met the end, an iterator stays there. mp_list_next() Errors: MP_ESTOP, MP_ENOMEM. Python: for x in l. */
 typedef struct mp_list_iter mp_list_iter;
 MP_API int mp_list_iter_create(mp_list_iter **iter, mp_list *list);
 MP_API int mp_list_next(mp_list_iter *iter, mp_value *value);

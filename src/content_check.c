@@ -29,11 +29,12 @@ static bool string_is_sound(const struct heap *heap, uint64_t head, uint64_t bod
     return size > most && body != 0 && (body & REF_MASK) == REF_BLOCK && size <= heap_block_size(heap, body);
 }
 
-static bool container_is_sound(const struct heap *heap, uint64_t head, uint64_t body, uint64_t magic)
+static bool container_is_sound(const struct heap *heap, uint64_t head, uint64_t body, uint64_t kind)
 {
-    if (head >> 9 != 0 || (head & CELL_OWNS) == 0 || body == 0 || (body & REF_MASK) != REF_OBJECT)
+    if ((head >> 9 & 127) != 0 || head >> CELL_LENGTH_SHIFT >= OBJECT_GENERATIONS || (head & CELL_OWNS) == 0 ||
+        body == 0 || (body & REF_MASK) != REF_OBJECT)
         return false;
-    return object_is(heap_at(heap, body & ~REF_MASK), magic);
+    return object_is(cell_handle(heap, head, body), kind);
 }
 
 static bool cell_is_sound(const struct heap *heap, const struct cell *cell)
@@ -232,7 +233,7 @@ static bool memory_is_sound(const struct object *memory)
 
 bool content_is_sound(const struct object *object)
 {
-    switch (get(&object->magic)) {
+    switch (object_kind(object)) {
     case OBJECT_DICT:
         return dict_is_sound(object);
     case OBJECT_LIST:

@@ -2,9 +2,10 @@
 
 /* ---- reading ---- */
 
-static int read_locked(struct object *dict, const struct key *key, dict_reader *read, void *out)
+static int read_locked(mp_dict *handle, const struct key *key, dict_reader *read, void *out)
 {
-    int error = object_lock_alone(dict, OBJECT_DICT);
+    struct object *dict = dict_object(handle);
+    int error = object_lock_alone(handle, OBJECT_DICT);
 
     if (error != 0)
         return error;
@@ -16,8 +17,9 @@ static int read_locked(struct object *dict, const struct key *key, dict_reader *
 }
 
 /* `discard`, when given, undoes a read that turned out not to count. */
-int dict_read(struct object *dict, const struct key *key, dict_reader *read, void *out, void (*discard)(void *out))
+int dict_read(mp_dict *handle, const struct key *key, dict_reader *read, void *out, void (*discard)(void *out))
 {
+    struct object *dict = dict_object(handle);
     struct heap *heap = object_heap(dict);
 
     for (int i = 0; i < READ_TRIES; i++) {
@@ -25,7 +27,7 @@ int dict_read(struct object *dict, const struct key *key, dict_reader *read, voi
 
         if (!object_read_begin(dict, &version))
             continue;
-        if (!object_is(dict, OBJECT_DICT))
+        if (!object_is(handle, OBJECT_DICT))
             return MP_EINVAL;
         struct entry *entry = dict_find_unlocked(heap, dict, key, version);
         int error = entry == NULL ? MP_EKEY : read(heap, entry, out);
@@ -34,7 +36,7 @@ int dict_read(struct object *dict, const struct key *key, dict_reader *read, voi
         if (error == 0 && discard != NULL)
             discard(out);
     }
-    return read_locked(dict, key, read, out);
+    return read_locked(handle, key, read, out);
 }
 
 int dict_read_value(const struct heap *heap, const struct entry *entry, void *out)
@@ -45,6 +47,18 @@ int dict_read_value(const struct heap *heap, const struct entry *entry, void *ou
 void dict_discard_value(void *out)
 {
     mp_value_free(out);
+}
+
+int dict_get_value(mp_dict *dict, const struct key *key, mp_value *value)
+{
+    int error, held = 0;
+
+    do {
+        error = dict_read(dict, key, dict_read_value, value, dict_discard_value);
+        if (error == 0)
+            held = value_hold(value);
+    } while (error == 0 && held == MP_EINVAL); /* another has taken its place meanwhile */
+    return error != 0 ? error : held;
 }
 
 /* ---- writing ---- */
@@ -107,9 +121,10 @@ int dict_store(struct object *dict, const struct key *key, const mp_value *value
     return entry != NULL ? dict_replace(dict, entry, value) : dict_insert(dict, key, value);
 }
 
-int dict_lock_and_find(struct object *dict, const struct key *key, const struct look *look, struct entry **entry)
+int dict_lock_and_find(mp_dict *handle, const struct key *key, const struct look *look, struct entry **entry)
 {
-    int error = object_lock_alone(dict, OBJECT_DICT);
+    struct object *dict = dict_object(handle);
+    int error = object_lock_alone(handle, OBJECT_DICT);
 
     if (error != 0)
         return error;

@@ -241,6 +241,7 @@ static int grow(struct heap *heap, uint64_t size)
     /* The old sentinel becomes the header of the new block. */
     atomic_store_explicit(header_of(heap, end + growth), 0, memory_order_relaxed);
     heap_set(heap, &heap->size, end + growth);
+    heap_set(heap, &heap->grown, get(&heap->grown) + 1);
     make_free(heap, end, growth);
     heap_commit(heap);
     return 0;
@@ -338,11 +339,11 @@ static void give_back(struct heap *heap, uint64_t block)
     heap_file_punch(heap, block + MIN_BLOCK, block + size - MIN_BLOCK);
 }
 
-void heap_free(struct heap *heap, word *slot)
+void heap_free_locked(struct heap *heap, word *slot)
 {
     uint64_t block = get(slot) & ~FLAGS;
 
-    if (block == 0 || heap_lock(heap) != 0)
+    if (block == 0)
         return;
     uint64_t size = size_of(heap, block);
     heap_set(heap, &heap->used, get(&heap->used) - size);
@@ -351,6 +352,13 @@ void heap_free(struct heap *heap, word *slot)
     heap_commit(heap);
     if (size_of(heap, block) >= PUNCH_BLOCK)
         give_back(heap, block);
+}
+
+void heap_free(struct heap *heap, word *slot)
+{
+    if ((get(slot) & ~FLAGS) == 0 || heap_lock(heap) != 0)
+        return;
+    heap_free_locked(heap, slot);
     heap_unlock(heap);
 }
 

@@ -41,6 +41,10 @@ struct heap {
     _Atomic uint64_t spare;   /* chain of objects free for reuse */
     _Atomic uint64_t dead;    /* chain of objects whose content is still to be released */
     _Atomic uint64_t carving; /* owns the block that the next object is made of; 0 unless its maker died over it */
+    _Atomic uint64_t holders; /* chain of the processes that hold objects (hold.h) */
+    _Atomic uint64_t holding; /* owns the block that the next holder is made of; 0 unless its maker died over it */
+    _Atomic uint64_t holders_made;
+    _Atomic uint64_t grown;   /* how often the heap has grown: a reason to look for holders that died */
     _Atomic uint64_t classes; /* bit per class with a free block */
     _Atomic uint64_t subclasses[HEAP_CLASSES];
     _Atomic uint64_t first_free[HEAP_CLASSES][HEAP_SUBCLASSES];
@@ -96,10 +100,17 @@ void *heap_borrow(pid_t process, const struct heap_file *file, void *near, int *
 void heap_when_closed(void (*function)(uint64_t serial));
 /* 0, or MP_EINVAL when it is not the start of a heap of that kind that this process has open. */
 int heap_check_handle(const struct heap *heap, enum heap_kind kind);
+/* Opens the heap's file once more: a description of its own, close-on-exec. -1: it cannot be had. */
+int heap_reopen(const struct heap *heap);
+/* Whether somebody holds a lock on that byte of the heap's file, through any description but the one that every process has
+ * open. *locked is stored; false: it could not be found out. */
+bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked);
 
 /* Takes a block of at least `size` bytes, aligned to 16, contents undefined, and stores its offset in *slot, which lies in
  * the heap and holds 0: the slot owns the block from the same instant in which the free lists no longer do. */
 int heap_alloc(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
+/* The same as heap_free() under heap_lock(), with changes before it committed. */
+void heap_free_locked(struct heap *heap, _Atomic uint64_t *slot);
 /* Frees the block that *slot owns and stores 0 there, in the same instant. A slot that holds 0 is fine. Low four bits of
  * the slot are not part of the offset (see object.h). */
 void heap_free(struct heap *heap, _Atomic uint64_t *slot);

@@ -32,7 +32,7 @@
 #include "platform.h"
 
 #define MAGIC UINT64_C(0x31706d2070616568)
-#define VERSION 4
+#define VERSION 5
 #define LARGEST (UINT64_C(1) << 36)
 #define SMALLEST (UINT64_C(1) << 20)
 #define NAME_LENGTH 200
@@ -772,4 +772,30 @@ void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to)
 
     if (fd >= 0)
         memory_file_punch(fd, from, to);
+}
+
+int heap_reopen(const struct heap *heap)
+{
+    int fd = descriptor_of(heap);
+    char path[64];
+
+    if (fd < 0)
+        return -1;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    do {
+        fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    } while (fd < 0 && errno == EINTR);
+    fd = fd < 0 ? -1 : descriptor_move_up(fd);
+    return fd < 0 ? -1 : fd;
+}
+
+bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+    int fd = descriptor_of(heap);
+
+    if (fd < 0 || fcntl(fd, F_OFD_GETLK, &lock) != 0)
+        return false;
+    *locked = lock.l_type != F_UNLCK;
+    return true;
 }

@@ -125,13 +125,12 @@ static int write_key(struct writer *writer, const mp_value *key)
 static int write_container(struct writer *writer, const mp_value *value)
 {
     bool dict = value->type == MP_DICT;
-    struct object *object = dict ? (struct object *)value->as.dict : (struct object *)value->as.list;
     struct snapshot snapshot;
     int error = 0;
 
-    if (!enter(writer, object, &error))
+    if (!enter(writer, object_of(value->as.dict), &error))
         return error;
-    error = snapshot_take(object, dict ? OBJECT_DICT : OBJECT_LIST, &snapshot);
+    error = snapshot_take(value->as.dict, value_kind(value), &snapshot);
     if (error != 0)
         return error;
     fputc(dict ? '{' : '[', writer->stream);

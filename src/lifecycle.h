@@ -4,7 +4,14 @@
 
 #include <sys/types.h>
 
-enum lifecycle_order { LIFECYCLE_HEAP, LIFECYCLE_LOCK, LIFECYCLE_PROCESS, LIFECYCLE_POOL, LIFECYCLE_MODULES };
+enum lifecycle_order {
+    LIFECYCLE_HEAP,
+    LIFECYCLE_HOLD,
+    LIFECYCLE_LOCK,
+    LIFECYCLE_PROCESS,
+    LIFECYCLE_POOL,
+    LIFECYCLE_MODULES
+};
 
 /* Registers a module: at_end runs at a normal end of the process (exit, return from main, or lifecycle_end()), highest order
  * first; after_fork runs in the child of every fork, lowest order first, and puts the module's own state right there. Either

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hold.h"
 #include "list_table.h"
 
 /* A reader that has lost so often takes the mutex: somebody keeps writing, or died or was stopped while writing. */
@@ -42,9 +43,9 @@ static __attribute__((noinline)) int read_index(mp_list *handle, int64_t index, 
     for (int i = 0; i < READ_TRIES; i++) {
         uint64_t version;
 
-        if (!object_is(list, OBJECT_LIST))
+        if (!object_is(handle, OBJECT_LIST))
             return MP_EINVAL;
-        if (!object_read_begin(list, &version) || !object_is(list, OBJECT_LIST))
+        if (!object_read_begin(list, &version) || !object_is(handle, OBJECT_LIST))
             continue;
         int error = read_at(list, index, read, out);
         if (object_read_valid(list, version))
@@ -52,7 +53,7 @@ static __attribute__((noinline)) int read_index(mp_list *handle, int64_t index, 
         if (error == 0 && discard != NULL)
             discard(out);
     }
-    int error = object_lock_alone(list, OBJECT_LIST);
+    int error = object_lock_alone(handle, OBJECT_LIST);
     if (error != 0)
         return error;
     error = read_at(list, index, read, out);
@@ -69,13 +70,15 @@ static int read_words(const struct heap *heap, const struct words *words, void *
 
 /* What nearly always happens: nobody changes the list. False: something else did. Short, and without a call, as is what dict.c
  * does at once. */
-static inline __attribute__((always_inline)) bool get_at_once(const struct object *list, int64_t index,
-                                                              struct words *words, int *error)
+static inline __attribute__((always_inline)) bool get_at_once(const mp_list *handle, int64_t index, struct words *words,
+                                                              int *error)
 {
+    const struct object *list = object_of(handle);
     struct list_place place;
     uint64_t version;
 
-    if (!object_read_begin(list, &version))
+    /* The version first: a place that serves another list by then has another one. */
+    if (!object_read_begin(list, &version) || !object_is_at_once(handle, OBJECT_LIST))
         return false;
     *error = list_find(list, index, &place);
     if (*error == 0) {
@@ -93,7 +96,7 @@ static inline __attribute__((always_inline)) int get_words(mp_list *list, int64_
 
     if (!object_is(list, OBJECT_LIST))
         return MP_EINVAL;
-    if (get_at_once(list_object(list), index, words, &error))
+    if (get_at_once(list, index, words, &error))
         return error;
     error = read_index(list, index, read_words, &slow, NULL);
     if (error == 0)
@@ -111,6 +114,19 @@ static void discard_value(void *out)
     mp_value_free(out);
 }
 
+/* A string, or a container, which is held. */
+static int get_owned(mp_list *list, int64_t index, mp_value *value)
+{
+    int error, held = 0;
+
+    do {
+        error = read_index(list, index, read_value, value, discard_value);
+        if (error == 0)
+            held = value_hold(value);
+    } while (error == 0 && held == MP_EINVAL); /* another has taken its place meanwhile */
+    return error != 0 ? error : held;
+}
+
 int mp_list_get(mp_list *list, int64_t index, mp_value *value)
 {
     struct words words;
@@ -124,10 +140,10 @@ int mp_list_get(mp_list *list, int64_t index, mp_value *value)
         return 0;
     }
     /* The words alone, or there is more to read, which must belong to them. */
-    if (!cell_has_block(words.head))
+    if ((words.head & CELL_OWNS) == 0)
         error = cell_read(object_heap(list_object(list)), words.head, words.body, &found);
     else
-        error = read_index(list, index, read_value, &found, discard_value);
+        error = get_owned(list, index, &found);
     if (error == 0)
         *value = found;
     return error;
@@ -232,7 +248,7 @@ static int get_container(mp_list *list, int64_t index, mp_type type, void **cont
     if (error == 0 && (words.head & CELL_TYPE) != type)
         error = MP_ETYPE;
     if (error == 0)
-        *container = heap_at(object_heap(list_object(list)), words.body & ~REF_MASK);
+        *container = cell_handle(object_heap(list_object(list)), words.head, words.body);
     return error;
 }
 
@@ -244,6 +260,37 @@ int mp_list_get_dict(mp_list *list, int64_t index, mp_dict **value)
 int mp_list_get_list(mp_list *list, int64_t index, mp_list **value)
 {
     return value == NULL ? MP_EINVAL : get_container(list, index, MP_LIST, (void **)value);
+}
+
+/* As in dict.c. */
+static int hold_container(mp_list *list, int64_t index, mp_type type, void **container)
+{
+    void *found = NULL;
+    int error, held = 0;
+
+    do {
+        error = get_container(list, index, type, &found);
+        if (error == 0)
+            held = hold_take(found, type == MP_DICT ? OBJECT_DICT : OBJECT_LIST);
+    } while (error == 0 && held == MP_EINVAL);
+    if (error == 0 && held == 0)
+        *container = found;
+    return error != 0 ? error : held;
+}
+
+int mp_list_hold_dict(mp_list *list, int64_t index, mp_dict **value)
+{
+    return value == NULL ? MP_EINVAL : hold_container(list, index, MP_DICT, (void **)value);
+}
+
+int mp_list_hold_list(mp_list *list, int64_t index, mp_list **value)
+{
+    return value == NULL ? MP_EINVAL : hold_container(list, index, MP_LIST, (void **)value);
+}
+
+int mp_list_hold(mp_list *list)
+{
+    return hold_take(list, OBJECT_LIST);
 }
 
 int mp_list_length(mp_list *list, size_t *length)
@@ -382,16 +429,18 @@ static int lock_cell(mp_list *handle, int64_t index, const mp_value *value, stru
 
 /* Takes what guards the cell that an index leads to while its body is replaced, where its head is `head`: its stripe, or the mutex
  * of a list that has none. NULL: something else is the case, and nothing is held. */
-static inline __attribute__((always_inline)) pthread_mutex_t *guard_plain(struct object *list, int64_t index,
-                                                                          uint64_t head, struct cell **cell)
+static inline __attribute__((always_inline)) pthread_mutex_t *guard_plain(mp_list *handle, int64_t index, uint64_t head,
+                                                                          struct cell **cell)
 {
+    struct object *list = list_object(handle);
     struct list_place place;
     uint64_t version;
 
     if (index < 0 || !object_read_begin(list, &version) || list_find(list, index, &place) != 0)
         return NULL;
     *cell = place.cell;
-    return stripes_guard(list, OBJECT_LIST, version, list_stripe(list, &place), &place.cell->head, head);
+    return stripes_guard(list, object_magic(handle, OBJECT_LIST), version, list_stripe(list, &place), &place.cell->head,
+                         head);
 }
 
 static __attribute__((noinline)) int set_slowly(mp_list *list, int64_t index, mp_value value)
@@ -421,9 +470,9 @@ static inline __attribute__((always_inline)) int set_plain(mp_list *handle, int6
     struct object *list = list_object(handle);
     struct cell *cell;
 
-    if (!object_is(list, OBJECT_LIST))
+    if (!object_is(handle, OBJECT_LIST))
         return MP_EINVAL;
-    pthread_mutex_t *guard = guard_plain(list, index, (uint64_t)type, &cell);
+    pthread_mutex_t *guard = guard_plain(handle, index, (uint64_t)type, &cell);
     if (guard == NULL)
         return set_plain_slowly(handle, index, type, body);
     atomic_store_explicit(&cell->body, body, memory_order_release);
@@ -488,9 +537,9 @@ int mp_list_add_int(mp_list *handle, int64_t index, int64_t delta, int64_t *now)
     struct cell *cell;
     int64_t sum;
 
-    if (!object_is(list, OBJECT_LIST))
+    if (!object_is(handle, OBJECT_LIST))
         return MP_EINVAL;
-    pthread_mutex_t *guard = guard_plain(list, index, MP_INT, &cell);
+    pthread_mutex_t *guard = guard_plain(handle, index, MP_INT, &cell);
     if (guard == NULL)
         return add_slowly(handle, index, delta, now);
     int error = add_to(cell, delta, &sum);
@@ -532,7 +581,7 @@ int mp_list_compare_and_swap(mp_list *handle, int64_t index, mp_value expected, 
     struct cell *cell;
     pthread_mutex_t *guard = NULL;
 
-    if (!object_is(list, OBJECT_LIST))
+    if (!object_is(handle, OBJECT_LIST))
         return MP_EINVAL;
     int error = value_check(object_heap(list), &desired);
     if (error == 0)
@@ -540,7 +589,7 @@ int mp_list_compare_and_swap(mp_list *handle, int64_t index, mp_value expected, 
     if (error != 0)
         return error;
     if (cell_plain(&desired, &head, &body))
-        guard = guard_plain(list, index, head, &cell);
+        guard = guard_plain(handle, index, head, &cell);
     if (guard == NULL)
         return swap_slowly(handle, index, &expected, &desired);
     bool same = plain_equals(head, get(&cell->body), &expected);
@@ -614,8 +663,7 @@ static void drop_end(struct object *list, uint64_t at)
     object_commit(list);
 }
 
-/* `hand_out`: the element is a container that gets its handle. */
-static int remove_from_middle(struct object *list, uint64_t at, bool hand_out)
+static int remove_from_middle(struct object *list, uint64_t at)
 {
     uint64_t length = list_length_of(list);
     struct list_order order;
@@ -626,21 +674,16 @@ static int remove_from_middle(struct object *list, uint64_t at, bool hand_out)
     list_order_add(&order, 0, at);
     list_order_add(&order, at + 1, length);
     error = list_exchange_content(list, &order);
-    if (error == 0 && hand_out) /* the one removed cell */
-        object_adopt(object_heap(list), &list_cells(object_heap(list), get(&list->pending[2]))->body);
     object_release_pending(list);
     return error;
 }
 
-int list_remove_at(struct object *list, uint64_t at, bool hand_out)
+int list_remove_at(struct object *list, uint64_t at)
 {
     if (at != 0 && at != list_length_of(list) - 1)
-        return remove_from_middle(list, at, hand_out);
+        return remove_from_middle(list, at);
     drop_end(list, at);
-    if (hand_out)
-        object_adopt(object_heap(list), &list->pending[0]);
-    else
-        ref_release(object_heap(list), &list->pending[0]);
+    ref_release(object_heap(list), &list->pending[0]);
     list_shrink(list);
     return 0;
 }
@@ -654,9 +697,11 @@ static int take_at(struct object *list, int64_t index, mp_value *value)
         return MP_EINDEX;
     struct cell *cell = list_cell(list, at);
     int error = value != NULL ? cell_read(object_heap(list), get(&cell->head), get(&cell->body), &copy) : 0;
+    if (error == 0) /* before it leaves its place, so that it lives on */
+        error = value_hold(&copy);
     if (error != 0)
         return error;
-    error = list_remove_at(list, at, copy.type == MP_DICT || copy.type == MP_LIST);
+    error = list_remove_at(list, at);
     if (error != 0)
         mp_value_free(&copy);
     else if (value != NULL)
@@ -700,5 +745,5 @@ int mp_list_clear(mp_list *handle)
 
 int mp_list_free(mp_list *list)
 {
-    return list == NULL ? 0 : object_free(list_object(list), OBJECT_LIST);
+    return list == NULL ? 0 : hold_give(list, OBJECT_LIST, true);
 }

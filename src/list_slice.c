@@ -147,12 +147,12 @@ int mp_list_set_slice(mp_list *handle, int64_t start, int64_t stop, int64_t step
     struct snapshot items;
     struct slice slice;
 
-    if (!object_is(list, OBJECT_LIST))
+    if (!object_is(handle, OBJECT_LIST))
         return MP_EINVAL;
-    int error = snapshot_take(list_object(other), OBJECT_LIST, &items);
+    int error = snapshot_take(other, OBJECT_LIST, &items);
     if (error != 0)
         return error;
-    error = object_lock(list, OBJECT_LIST);
+    error = object_lock(handle, OBJECT_LIST);
     if (error == 0) {
         error = slice_of(list_length_of(list), start, stop, step, &slice);
         if (error == 0)

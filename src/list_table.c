@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hold.h"
 #include "ref_table.h"
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -390,7 +391,7 @@ int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_valu
     int error = object_create_in(object_heap(owner), OBJECT_LIST, slot, &list);
 
     if (error == 0)
-        error = object_lock(list, OBJECT_LIST);
+        error = object_lock(object_handle(list), OBJECT_LIST);
     if (error != 0)
         return error;
     error = count < SEGMENT ? list_append_many(list, values, stride, count) : fill(list, values, stride, count);
@@ -403,13 +404,15 @@ int list_derive(struct object *list, const mp_value *values, size_t stride, size
 {
     int error = list_from_values(list, &list->pending[3], values, stride, count);
 
-    if (error != 0) {
-        ref_release(object_heap(list), &list->pending[3]);
-        return error;
+    if (error == 0) {
+        mp_list *new = object_handle(object_pending(list, 3));
+
+        error = hold_take(new, OBJECT_LIST);
+        if (error == 0)
+            *result = new;
     }
-    *result = heap_at(object_heap(list), get(&list->pending[3]) & ~REF_MASK);
-    object_adopt(object_heap(list), &list->pending[3]);
-    return 0;
+    ref_release(object_heap(list), &list->pending[3]);
+    return error;
 }
 
 /* A list that `value` may be stored in: 0, MP_EINVAL, MP_EFOREIGN. */
@@ -424,12 +427,12 @@ int list_lock(mp_list *handle, const mp_value *value)
 {
     int error = check(handle, value);
 
-    return error != 0 ? error : object_lock(list_object(handle), OBJECT_LIST);
+    return error != 0 ? error : object_lock(handle, OBJECT_LIST);
 }
 
 int list_lock_alone(mp_list *handle, const mp_value *value)
 {
     int error = check(handle, value);
 
-    return error != 0 ? error : object_lock_alone(list_object(handle), OBJECT_LIST);
+    return error != 0 ? error : object_lock_alone(handle, OBJECT_LIST);
 }

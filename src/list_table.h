@@ -35,7 +35,7 @@ static inline uint64_t list_get(const _Atomic uint64_t *word)
 
 static inline struct object *list_object(mp_list *list)
 {
-    return (struct object *)list;
+    return object_of(list);
 }
 
 static inline uint64_t list_length_of(const struct object *list)
@@ -148,7 +148,7 @@ int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_valu
 /* Makes a new list with a handle, of values that may lie in this list's own cells. */
 int list_derive(struct object *list, const mp_value *values, size_t stride, size_t count, mp_list **result);
 
-/* list.c: takes an element out. `hand_out`: it is a container that gets its handle. */
-int list_remove_at(struct object *list, uint64_t at, bool hand_out);
+/* list.c: takes an element out. */
+int list_remove_at(struct object *list, uint64_t at);
 
 #endif

@@ -35,11 +35,6 @@ static void after_fork(void)
     this_thread = UNKNOWN;
 }
 
-static struct object *object_of(mp_lock *lock)
-{
-    return (struct object *)lock;
-}
-
 static int create_anonymous(struct object **object)
 {
     int error = 0;
@@ -81,7 +76,7 @@ int mp_lock_create(mp_lock **lock, const mp_lock_options *options)
     else
         error = create_anonymous(&object);
     if (error == 0)
-        *lock = (mp_lock *)object;
+        *lock = object_handle(object);
     return error;
 }
 
@@ -112,7 +107,7 @@ int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *option
             error = create_named(&object, name);
     } while (error == MP_EEXIST); /* somebody made it in between */
     if (error == 0)
-        *lock = (mp_lock *)object;
+        *lock = object_handle(object);
     return error;
 }
 
@@ -122,11 +117,13 @@ int mp_lock_unlink(const char *name)
 }
 
 /* The mutex was taken, or not, for the reason `number`; 0 and EOWNERDEAD: it was. */
-static int acquired(struct object *object, int error)
+static int acquired(mp_lock *lock, int error)
 {
+    struct object *object = object_of(lock);
+
     if (error == MP_EOWNERDEAD)
         mutex_repaired(&object->mutex);
-    if ((error == 0 || error == MP_EOWNERDEAD) && !object_is(object, OBJECT_LOCK)) { /* freed while we waited */
+    if ((error == 0 || error == MP_EOWNERDEAD) && !object_is(lock, OBJECT_LOCK)) { /* freed while we waited */
         mutex_unlock(&object->mutex);
         return MP_EINVAL;
     }
@@ -144,31 +141,32 @@ static int acquired(struct object *object, int error)
 #define BUSY_MAY_BE_MINE true
 #endif
 
-__attribute__((noinline, cold)) static int acquire_later(struct object *object, double timeout, int number)
+__attribute__((noinline, cold)) static int acquire_later(mp_lock *lock, double timeout, int number)
 {
+    struct object *object = object_of(lock);
     int64_t deadline;
 
     if (number != EBUSY && number != NOT_TRIED)
-        return acquired(object, mutex_error(number));
+        return acquired(lock, mutex_error(number));
     if ((number == NOT_TRIED || BUSY_MAY_BE_MINE) && robust_mutex_is_mine(&object->mutex))
         return MP_EDEADLK;
     if (number == EBUSY && timeout <= 0)
         return MP_ETIMEOUT;
     clock_deadline(timeout, &deadline); /* it is no NaN */
-    return acquired(object, turns_lock(&object->turns, &object->mutex, deadline));
+    return acquired(lock, turns_lock(&object->turns, &object->mutex, deadline));
 }
 
 int mp_lock_acquire(mp_lock *lock, double timeout)
 {
     struct object *object = object_of(lock);
 
-    if (!object_is(object, OBJECT_LOCK) || isnan(timeout))
+    if (!object_is(lock, OBJECT_LOCK) || isnan(timeout))
         return MP_EINVAL;
     if (turns_wanted(&object->turns))
-        return acquire_later(object, timeout, NOT_TRIED);
+        return acquire_later(lock, timeout, NOT_TRIED);
     int number = pthread_mutex_trylock(&object->mutex);
-    if (number != 0 || atomic_load_explicit(&object->magic, memory_order_relaxed) != OBJECT_LOCK)
-        return acquire_later(object, timeout, number);
+    if (number != 0 || atomic_load_explicit(&object->magic, memory_order_relaxed) != object_magic(lock, OBJECT_LOCK))
+        return acquire_later(lock, timeout, number);
     return 0;
 }
 
@@ -177,9 +175,11 @@ static uint32_t holder_of(const struct object *object)
     return robust_mutex_word(&object->mutex) & ROBUST_THREAD;
 }
 
-__attribute__((noinline, cold)) static int release_later(struct object *object)
+__attribute__((noinline, cold)) static int release_later(mp_lock *lock)
 {
-    if (!object_is(object, OBJECT_LOCK))
+    struct object *object = object_of(lock);
+
+    if (!object_is(lock, OBJECT_LOCK))
         return MP_EINVAL;
     uint32_t holder = holder_of(object);
     int error = mutex_unlock(&object->mutex);
@@ -195,8 +195,8 @@ int mp_lock_release(mp_lock *lock)
 {
     struct object *object = object_of(lock);
 
-    if (!object_is_at_once(object, OBJECT_LOCK) || holder_of(object) != this_thread)
-        return release_later(object);
+    if (!object_is_at_once(lock, OBJECT_LOCK) || holder_of(object) != this_thread)
+        return release_later(lock);
     return pthread_mutex_unlock(&object->mutex);
 }
 
@@ -206,10 +206,10 @@ int mp_lock_free(mp_lock *lock)
 
     if (lock == NULL)
         return 0;
-    if (!object_is(object, OBJECT_LOCK))
+    if (!object_is(lock, OBJECT_LOCK))
         return MP_EINVAL;
     /* Whosever turn it is: nobody holds it. */
-    int error = acquired(object, mutex_error(pthread_mutex_trylock(&object->mutex)));
+    int error = acquired(lock, mutex_error(pthread_mutex_trylock(&object->mutex)));
     if (error == MP_ETIMEOUT || error == MP_EDEADLK)
         return MP_EBUSY;
     if (error != 0 && error != MP_EOWNERDEAD)
@@ -218,7 +218,7 @@ int mp_lock_free(mp_lock *lock)
     struct heap *heap = object_heap(object);
     if (atomic_load(&heap->root) == object->self)
         return heap_close(heap);
-    return object_free(object, OBJECT_LOCK);
+    return object_free(lock, OBJECT_LOCK);
 }
 
 mp_lock_guard mp_lock_guard_enter(mp_lock *lock)

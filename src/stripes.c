@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "callback.h"
+
 /* An object gets stripes when somebody who would have been content with one has had to wait for its mutex so often. */
 #define MEETINGS 32
 
@@ -19,7 +21,8 @@ static void put(_Atomic uint64_t *word, uint64_t value)
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-int stripe_lock_later(pthread_mutex_t *stripe, int number)
+/* Whose holder is about to give it up. */
+static int wait_for(pthread_mutex_t *stripe, int number)
 {
     int error = mutex_lock_later(stripe, DEADLINE_NEVER, number);
 
@@ -30,11 +33,19 @@ int stripe_lock_later(pthread_mutex_t *stripe, int number)
     return error;
 }
 
+int stripe_lock_later(pthread_mutex_t *stripe, int number)
+{
+    /* Its holder may be inside a function of the user's, and wait for this thread: the object's mutex tells. */
+    if (number == EBUSY && callback_anywhere())
+        return MP_EDEADLK;
+    return wait_for(stripe, number);
+}
+
 static int lock(pthread_mutex_t *stripe)
 {
     int number = pthread_mutex_trylock(stripe);
 
-    return number == 0 ? 0 : stripe_lock_later(stripe, number);
+    return number == 0 ? 0 : wait_for(stripe, number);
 }
 
 /* The block is owned by object.stripes from the step that takes it on. Its mutexes are made before `ready` says so; who dies
@@ -82,6 +93,26 @@ int stripes_hold_all(struct object *object)
     }
     put(&object->held, HELD_ALL);
     return 0;
+}
+
+bool stripes_try_hold_all(struct object *object)
+{
+    if (get(&object->striped) == 0)
+        return true;
+    for (int i = 0; i < STRIPES; i++) {
+        struct stripe *stripe = stripes_of(object)->stripe;
+        int error = mutex_error(pthread_mutex_trylock(&stripe[i].mutex));
+
+        if (error == MP_EOWNERDEAD)
+            mutex_repaired(&stripe[i].mutex);
+        else if (error != 0) {
+            while (i-- > 0)
+                mutex_unlock(&stripe[i].mutex);
+            return false;
+        }
+    }
+    put(&object->held, HELD_ALL);
+    return true;
 }
 
 int stripes_hold_one(struct object *object, uint64_t hash)

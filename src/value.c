@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hold.h"
+
 static uint64_t get(const _Atomic uint64_t *word)
 {
     return atomic_load_explicit(word, memory_order_relaxed);
@@ -64,8 +66,21 @@ void mp_value_free(mp_value *value)
 {
     if (value == NULL)
         return;
-    free(value->owned);
+    if (value->type != MP_DICT && value->type != MP_LIST)
+        free(value->owned);
+    else if (value->owned != NULL)
+        hold_give(value->owned, value_kind(value), false);
     *value = mp_none();
+}
+
+int value_hold(mp_value *value)
+{
+    if (value->type != MP_DICT && value->type != MP_LIST)
+        return 0;
+    int error = hold_take(value->as.dict, value_kind(value));
+    if (error == 0)
+        value->owned = value->as.dict;
+    return error;
 }
 
 int value_copy(const mp_value *from, mp_value *to)
@@ -83,8 +98,10 @@ int value_copy(const mp_value *from, mp_value *to)
         copy.owned = text;
         copy.as.str = text;
     }
-    *to = copy;
-    return 0;
+    int error = value_hold(&copy);
+    if (error == 0)
+        *to = copy;
+    return error;
 }
 
 /* ---- bytes in the heap ---- */
@@ -109,7 +126,7 @@ static void copy_out(const struct heap *heap, uint64_t offset, void *to, size_t 
 
 static struct object *container_of(const mp_value *value)
 {
-    return value->type == MP_DICT ? (struct object *)value->as.dict : (struct object *)value->as.list;
+    return object_of(value->as.dict);
 }
 
 bool value_is_valid(const mp_value *value)
@@ -164,8 +181,8 @@ int cell_build(struct object *owner, const mp_value *value, _Atomic uint64_t *pe
         return 0;
     if (value->type == MP_STR || value->type == MP_BYTES)
         return build_bytes(owner, value, pending, head, body);
-    int error = object_retain(container_of(value), pending);
-    *head |= CELL_OWNS;
+    int error = object_retain(value->as.dict, value_kind(value), pending);
+    *head |= CELL_OWNS | object_generation_of((uintptr_t)value->as.dict & OBJECT_TAG) << CELL_LENGTH_SHIFT;
     *body = get(pending);
     return error;
 }
@@ -216,13 +233,12 @@ static int read_bytes(const struct heap *heap, mp_type type, uint64_t head, uint
     return error;
 }
 
-static int read_container(const struct heap *heap, uint64_t type, uint64_t body, mp_value *value)
+static int read_container(const struct heap *heap, uint64_t head, uint64_t body, mp_value *value)
 {
-    uint64_t offset = body & ~REF_MASK;
-
-    if ((body & REF_MASK) != REF_OBJECT || !heap_holds(heap, offset, sizeof(struct object)))
+    if ((body & REF_MASK) != REF_OBJECT || !heap_holds(heap, body & ~REF_MASK, sizeof(struct object)))
         return MP_ECORRUPT;
-    *value = type == MP_DICT ? mp_dict_value(heap_at(heap, offset)) : mp_list_value(heap_at(heap, offset));
+    void *handle = cell_handle(heap, head, body);
+    *value = (head & CELL_TYPE) == MP_DICT ? mp_dict_value(handle) : mp_list_value(handle);
     return 0;
 }
 
@@ -257,7 +273,7 @@ int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *v
         return read_bytes(heap, (mp_type)(head & CELL_TYPE), head, body, value);
     case MP_DICT:
     case MP_LIST:
-        return read_container(heap, head & CELL_TYPE, body, value);
+        return read_container(heap, head, body, value);
     default:
         return cell_number(head, body, value);
     }
@@ -331,6 +347,6 @@ bool value_same(const mp_value *a, const mp_value *b)
     case MP_BYTES:
         return a->size == b->size && memcmp(a->as.bytes, b->as.bytes, a->size) == 0;
     default:
-        return container_of(a) == container_of(b);
+        return a->as.dict == b->as.dict;
     }
 }

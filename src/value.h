@@ -17,6 +17,16 @@ static inline bool cell_has_block(uint64_t head)
 {
     return (head & CELL_OWNS) && ((head & CELL_TYPE) == MP_STR || (head & CELL_TYPE) == MP_BYTES);
 }
+/* The handle that a stored container has. */
+static inline void *cell_handle(const struct heap *heap, uint64_t head, uint64_t body)
+{
+    return object_handle_at(heap, body & ~REF_MASK, head >> CELL_LENGTH_SHIFT);
+}
+/* What a container is. */
+static inline uint64_t value_kind(const mp_value *value)
+{
+    return value->type == MP_DICT ? OBJECT_DICT : OBJECT_LIST;
+}
 /* False: no value at all: an unknown type, a NULL string, a length that no string has, a container that is none. */
 bool value_is_valid(const mp_value *value);
 /* 0 or MP_EINVAL, MP_EFOREIGN (a container of another heap): may `value` be stored in a container of this heap? */
@@ -52,8 +62,8 @@ static inline bool cell_plain(const mp_value *value, uint64_t *head, uint64_t *b
 int cell_build(struct object *owner, const mp_value *value, _Atomic uint64_t *pending, uint64_t *head, uint64_t *body);
 
 /* Copies a stored value out into an mp_value that owns its memory. Safe on words that are being changed: MP_ECORRUPT when
- * they make no sense (a reader without the mutex checks the version and tries again). MP_ENOMEM. For a container the handle
- * is borrowed. */
+ * they make no sense (a reader without the mutex checks the version and tries again). MP_ENOMEM. A container
+ * is not held yet: value_hold(). */
 int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *value);
 /* The same of a number, a bool or none, which needs no heap. */
 int cell_number(uint64_t head, uint64_t body, mp_value *value);
@@ -75,7 +85,10 @@ mp_value cell_view(const struct heap *heap, const struct cell *cell);
 
 /* Equal without looking into containers, which are equal when they are the same one. */
 bool value_same(const mp_value *a, const mp_value *b);
-/* A private copy of a value, owning its memory. */
+/* A value read out of a container becomes the user's: if it is a container, this process holds it until mp_value_free(). Else
+ * nothing. MP_EINVAL: it has ended meanwhile. MP_ENOMEM. */
+int value_hold(mp_value *value);
+/* A private copy of a value, owning its memory, and holding the container that it is. */
 int value_copy(const mp_value *from, mp_value *to);
 
 #endif

@@ -78,7 +78,7 @@ static void about_to_shrink(void)
 /* How many slots of the index's first page are not empty. */
 static uint64_t filled(void)
 {
-    const struct object *dict = (const struct object *)scene.dict;
+    const struct object *dict = object_of(scene.dict);
     _Atomic uint64_t *table = heap_at(object_heap(dict), dict_get(&dict->root[1]) & ~REF_MASK);
 
     return dict_get(heap_at(object_heap(dict), dict_get(&table[1])));
@@ -87,7 +87,7 @@ static uint64_t filled(void)
 /* Seven numbers that belong into one of two groups of slots come and go. */
 static void fill_group(uint64_t group)
 {
-    const struct object *dict = (const struct object *)scene.dict;
+    const struct object *dict = object_of(scene.dict);
     int met[INDEX_GROUP - 1];
     size_t count = 0;
 
@@ -334,9 +334,9 @@ static void apply_missing(void)
 
 static void stripe(void)
 {
-    struct object *dict = (struct object *)scene.dict;
+    struct object *dict = object_of(scene.dict);
 
-    MUST(object_lock(dict, OBJECT_DICT));
+    MUST(object_lock(scene.dict, OBJECT_DICT));
     stripes_make(dict);
     object_unlock(dict);
 }
