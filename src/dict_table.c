@@ -159,6 +159,17 @@ int dict_make_room(struct object *dict, const uint64_t *hashes, uint64_t count)
 
 /* ---- entries ---- */
 
+bool dict_read_entry(const struct reading *reading, uint64_t position, struct entry *copy)
+{
+    uint64_t place = segments_read_place(reading, position, sizeof *copy), words[sizeof *copy / 8];
+
+    if (place == 0)
+        return false;
+    object_read_words(reading, heap_at(object_heap(reading->object), place), sizeof words / 8, words);
+    memcpy(copy, words, sizeof *copy);
+    return true;
+}
+
 int dict_store_key(struct object *dict, const struct key *key, _Atomic uint64_t *pending)
 {
     if (key->data == NULL)

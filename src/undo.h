@@ -40,7 +40,8 @@ struct undo {
     struct undo_record record[UNDO_RECORDS];
     /* A block of records, 0: none. An owned block, see object.h. What is in it counts while the log itself is full. */
     _Atomic uint64_t more;
-    _Atomic uint64_t more_capacity; /* records that fit in it; not 0 only while `more` is there, with no record when that began */
+    _Atomic uint64_t
+        more_capacity; /* records that fit in it; not 0 only while `more` is there, with no record when that began */
 };
 
 /* Keeps the compiler from moving stores across. */
