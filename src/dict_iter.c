@@ -43,16 +43,21 @@ static mp_dict_iter *iter_of(mp_dict_iter *handle)
 
 int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
 {
+    uint64_t limit;
+
     if (iter == NULL || !object_is(dict, OBJECT_DICT))
         return MP_EINVAL;
+    int error = dict_read_word(dict, DICT_SEQUENCE, &limit);
+    if (error != 0)
+        return error;
     mp_dict_iter *new = handle_take(&spare, sizeof *new);
     if (new == NULL)
         return MP_ENOMEM;
     new->dict = dict;
     new->next = new->end = NULL;
     new->position = new->last = 0;
-    new->epoch = dict_word(dict_object(dict), DICT_EPOCH);
-    new->limit = dict_word(dict_object(dict), DICT_SEQUENCE);
+    new->epoch = UINT64_MAX; /* none: the first step finds its place */
+    new->limit = limit;
     new->key_copy = NULL;
     new->value = mp_none();
     *iter = handle_begin(&new->handle, ITER_MAGIC);
@@ -69,20 +74,21 @@ static void drop_item(mp_dict_iter *iter)
 /* ---- finding the place ---- */
 
 /* The first position whose sequence is larger: they grow with the positions, removed ones count for nothing. */
-static uint64_t find_place(const struct heap *heap, const struct object *dict, uint64_t sequence)
+static uint64_t find_place(const struct reading *reading, uint64_t sequence)
 {
-    uint64_t low = 0, high = dict_word(dict, DICT_USED);
+    uint64_t low = 0, high = object_read_word(reading, &reading->object->word[DICT_USED]);
 
     while (low < high) {
         uint64_t middle = low + (high - low) / 2, at = middle;
-        const struct entry *entry = NULL;
+        struct entry entry;
+        bool found = true;
 
         for (; at < high; at++) {
-            entry = dict_entry(heap, dict, at);
-            if (entry == NULL || dict_get(&entry->sequence) != 0)
+            found = dict_read_entry(reading, at, &entry);
+            if (!found || dict_get(&entry.sequence) != 0)
                 break;
         }
-        if (at < high && entry != NULL && dict_get(&entry->sequence) <= sequence)
+        if (at < high && found && dict_get(&entry.sequence) <= sequence)
             low = at + 1;
         else
             high = middle;
@@ -90,18 +96,25 @@ static uint64_t find_place(const struct heap *heap, const struct object *dict, u
     return low;
 }
 
-/* Finds the entries from the next position to the end of its segment. What it stores counts if the version is the same
- * afterwards. False: there are none. */
-static bool find_run(mp_dict_iter *iter)
+/* Makes sure that the next position is right; how many are used. What it stores counts if the reading does. */
+static uint64_t find_position(mp_dict_iter *iter, const struct reading *reading)
 {
-    const struct object *dict = dict_object(iter->dict);
-    const struct heap *heap = object_heap(dict);
-    uint64_t used = dict_word(dict, DICT_USED), epoch = dict_word(dict, DICT_EPOCH);
+    uint64_t epoch = object_read_word(reading, &reading->object->word[DICT_EPOCH]);
 
     if (epoch != iter->epoch) {
-        iter->position = find_place(heap, dict, iter->last);
+        iter->position = find_place(reading, iter->last);
         iter->epoch = epoch;
     }
+    return object_read_word(reading, &reading->object->word[DICT_USED]);
+}
+
+/* Finds the entries from the next position to the end of its segment, past no change. False: there are none. */
+static bool find_run(mp_dict_iter *iter, const struct reading *reading)
+{
+    const struct object *dict = reading->object;
+    const struct heap *heap = object_heap(dict);
+    uint64_t used = find_position(iter, reading);
+
     if (iter->position >= used)
         return false;
     const struct entry *entry = dict_entry(heap, dict, iter->position);
@@ -146,68 +159,75 @@ static int copy_owned(mp_dict_iter *iter)
     return error;
 }
 
-/* Steps to the next entry that is there, and copies it, without believing anything yet. MP_ESTOP: there is none. */
-static int copy_next(mp_dict_iter *iter)
+/* Copies the words of the entry at the next position. False: there is none. */
+static bool copy_entry(mp_dict_iter *iter, const struct reading *reading)
 {
-    for (;;) {
-        if (iter->next == iter->end && !find_run(iter))
-            return MP_ESTOP;
-        copy_words(&iter->item, iter->next);
-        iter->next++;
+    struct entry copy;
+
+    if ((reading->version & 1) == 0) {
+        if (iter->next == iter->end && !find_run(iter, reading))
+            return false;
+        copy_words(&iter->item, iter->next++);
+        return true;
+    }
+    /* Past a change, one entry after the other: nothing is remembered of where they lie. */
+    if (iter->position >= find_position(iter, reading) || !dict_read_entry(reading, iter->position, &copy))
+        return false;
+    copy_words(&iter->item, &copy);
+    return true;
+}
+
+/* Steps to the next entry that is there, and copies it, without believing anything yet. MP_ESTOP: there is none. */
+static int copy_next(mp_dict_iter *iter, const struct reading *reading)
+{
+    while (copy_entry(iter, reading)) {
         iter->position++;
         if (iter->item.sequence > iter->limit)
-            return MP_ESTOP;
+            break;
         if (iter->item.sequence > iter->last)
             return (iter->item.key_head | iter->item.head) & CELL_OWNS ? copy_owned(iter) : 0;
     }
+    return MP_ESTOP;
 }
 
-/* One try. *counts: the version is the same as before. */
-static int try_next(mp_dict_iter *iter, bool *counts)
+/* One try. False: it does not count, and nothing has happened. */
+static bool try_next(mp_dict_iter *iter, const struct reading *reading, int *error)
 {
-    const struct object *dict = dict_object(iter->dict);
     uint64_t position = iter->position, epoch = iter->epoch;
 
     iter->next = iter->end = NULL;
-    *counts = object_read_begin(dict, &iter->version);
-    if (!*counts)
-        return 0;
-    if (!object_is(iter->dict, OBJECT_DICT))
-        return MP_EINVAL;
-    int error = copy_next(iter);
-    *counts = object_read_valid(dict, iter->version);
-    if (!*counts || (error != 0 && error != MP_ESTOP)) {
+    *error = copy_next(iter, reading);
+    bool counts = object_reading_valid(reading);
+    if (!counts || (*error != 0 && *error != MP_ESTOP)) {
         drop_item(iter);
         iter->next = iter->end = NULL;
         iter->position = position;
         iter->epoch = epoch;
     }
-    return error;
-}
-
-/* Somebody keeps writing, or died or was stopped while writing. */
-static int next_locked(mp_dict_iter *iter)
-{
-    int error = object_lock_alone(iter->dict, OBJECT_DICT);
-    bool counts;
-
-    if (error != 0)
-        return error;
-    error = try_next(iter, &counts);
-    object_unlock(dict_object(iter->dict));
-    return error;
+    iter->version = reading->version;
+    return counts;
 }
 
 static int find_next(mp_dict_iter *iter)
 {
-    for (int i = 0; i < READ_TRIES; i++) {
-        bool counts;
-        int error = try_next(iter, &counts);
+    struct object *dict = dict_object(iter->dict);
+    struct reading reading = {.object = dict};
+    int error;
 
-        if (counts || error == MP_EINVAL)
+    for (unsigned tries = 0;; tries++) {
+        bool patient = object_read_again(&reading, tries);
+
+        if (!object_is(iter->dict, OBJECT_DICT))
+            return MP_EINVAL;
+        bool locked = !patient && object_lock_to_read(dict, object_magic(iter->dict, OBJECT_DICT)) == 0;
+        if (locked)
+            object_read_again(&reading, 0);
+        bool counts = try_next(iter, &reading, &error);
+        if (locked)
+            mutex_unlock(&dict->mutex);
+        if (counts)
             return error;
     }
-    return next_locked(iter);
 }
 
 /* ---- handing out ---- */
