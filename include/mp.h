@@ -153,10 +153,11 @@ MP_API void mp_value_free(mp_value *value);
  * Errors: MP_EINVAL, MP_EDEPTH, MP_ENOMEM. */
 MP_API int mp_value_equal(const mp_value *a, const mp_value *b, bool *equal);
 
-/* Writes a value as JSON: strings escaped, floats so that they read back equal (infinities as 1e999, NaN as null),
- * bytes as a string of the characters U+0000 to U+00FF, nested containers inside, one that contains itself as "...".
- * Keys that are not strings are written as strings. mp_value_json() stores a string that the caller releases with
- * free(). Errors: MP_EINVAL, MP_ENOMEM, MP_EDEPTH, MP_ESYSTEM (the stream reported an error). Python: json.dumps(). */
+/* Writes a value as JSON, the same in every locale: strings escaped, floats in the fewest digits that read back equal, as
+ * Python's repr() has them (but infinities as 1e999, NaN as null), bytes as a string of the characters U+0000 to
+ * U+00FF, nested containers inside, one that contains itself as "...". Keys that are not strings are written as
+ * strings. mp_value_json() stores a string that the caller releases with free(). Errors: MP_EINVAL, MP_ENOMEM,
+ * MP_EDEPTH, MP_ESYSTEM (the stream reported an error). Python: json.dumps(). */
 MP_API int mp_value_print(const mp_value *value, FILE *stream);
 MP_API int mp_value_json(const mp_value *value, char **text);
 
