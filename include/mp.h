@@ -319,8 +319,11 @@ MP_API int mp_dict_add(mp_dict *dict, mp_value key, int64_t delta, int64_t *now)
 /* Stores `desired` if the value under key equals `expected` (as == does; containers by identity).
  * Errors: MP_EKEY, MP_ECHANGED. Python: none in one step. */
 MP_API int mp_dict_compare_and_swap(mp_dict *dict, mp_value key, mp_value expected, mp_value desired);
-/* Moves the value under `from` to `to`, in one step, over what was there. Errors: MP_EKEY.
- * Python: d[to] = d.pop(from). */
+/* Moves the value under `from` to `to`, in one step. If `to` is there, its entry keeps its place and its key (1 stays 1 when
+ * `to` is 1.0), and the value takes the place of its own, which is released. If `to` is not there, or equals `from`, the
+ * entry becomes the newest, with `to` as its key. Waits for other processes that change the dict. Errors: MP_EINVAL,
+ * MP_ETYPE (a container as key), MP_EKEY (`from` is not there), MP_ENOMEM, MP_EDEADLK (inside mp_dict_apply() of the
+ * same dict): the dict is as it was. Python: d[to] = d.pop(from). */
 MP_API int mp_dict_move(mp_dict *dict, mp_value from, mp_value to);
 
 /* Applies a function to the value under key while nobody else can change the dict. It gets the value (none with
