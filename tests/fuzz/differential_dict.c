@@ -144,9 +144,11 @@ static void compare_and_swap(struct about *a)
         a->model->pair[a->at].value = a->value;
 }
 
-/* An equal key, a number perhaps of another type. */
+/* An equal key, a number perhaps of another type; not among several processes, which know their own keys by the type. */
 static struct model_value equal_key(const struct model_value *key)
 {
+    if (is_shared())
+        return *key;
     if (key->type == M_INT && key->integer >= 0 && key->integer <= 1 && below(2) == 0)
         return (struct model_value){.type = M_BOOL, .integer = key->integer};
     if (key->type == M_INT && key->integer < INT64_C(1) << 53 && key->integer > -(INT64_C(1) << 53) && below(2) == 0)
