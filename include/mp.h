@@ -155,10 +155,11 @@ MP_API void mp_value_free(mp_value *value);
  * Errors: MP_EINVAL, MP_EDEPTH, MP_ENOMEM. */
 MP_API int mp_value_equal(const mp_value *a, const mp_value *b, bool *equal);
 
-/* Writes a value as JSON: strings escaped, floats so that they read back equal (infinities as 1e999, NaN as null),
- * bytes as a string of the characters U+0000 to U+00FF, nested containers inside, one that contains itself as "...".
- * Keys that are not strings are written as strings. mp_value_json() stores a string that the caller releases with
- * free(). Errors: MP_EINVAL, MP_ENOMEM, MP_EDEPTH, MP_ESYSTEM (the stream reported an error). Python: json.dumps(). */
+/* Writes a value as JSON, the same in every locale: strings escaped, floats in the fewest digits that read back equal, as
+ * Python's repr() has them (but infinities as 1e999, NaN as null), bytes as a string of the characters U+0000 to
+ * U+00FF, nested containers inside, one that contains itself as "...". Keys that are not strings are written as
+ * strings. mp_value_json() stores a string that the caller releases with free(). Errors: MP_EINVAL, MP_ENOMEM,
+ * MP_EDEPTH, MP_ESYSTEM (the stream reported an error). Python: json.dumps(). */
 MP_API int mp_value_print(const mp_value *value, FILE *stream);
 MP_API int mp_value_json(const mp_value *value, char **text);
 
@@ -344,8 +345,11 @@ MP_API int mp_dict_add(mp_dict *dict, mp_value key, int64_t delta, int64_t *now)
 /* Stores `desired` if the value under key equals `expected` (as == does; containers by identity).
  * Errors: MP_EKEY, MP_ECHANGED. Python: none in one step. */
 MP_API int mp_dict_compare_and_swap(mp_dict *dict, mp_value key, mp_value expected, mp_value desired);
-/* Moves the value under `from` to `to`, in one step, over what was there. Errors: MP_EKEY.
- * Python: d[to] = d.pop(from). */
+/* Moves the value under `from` to `to`, in one step. If `to` is there, its entry keeps its place and its key (1 stays 1 when
+ * `to` is 1.0), and the value takes the place of its own, which is released. If `to` is not there, or equals `from`, the
+ * entry becomes the newest, with `to` as its key. Waits for other processes that change the dict. Errors: MP_EINVAL,
+ * MP_ETYPE (a container as key), MP_EKEY (`from` is not there), MP_ENOMEM, MP_EDEADLK (inside mp_dict_apply() of the
+ * same dict): the dict is as it was. Python: d[to] = d.pop(from). */
 MP_API int mp_dict_move(mp_dict *dict, mp_value from, mp_value to);
 
 /* Applies a function to the value under key while nobody else can change the dict. It gets the value (none with

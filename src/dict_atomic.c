@@ -234,7 +234,8 @@ int mp_dict_compare_and_swap(mp_dict *handle, mp_value key_value, mp_value expec
     return error;
 }
 
-/* The value's words go from one entry to the other; what was there goes to pending ref 0. */
+/* The value's words go from one entry to the other; what was there goes to pending ref 0. Between equal keys the other entry is
+ * a new one, too: as in Python the entry becomes the newest, and its key is `to`. */
 static int move(struct object *dict, const struct key *from, const struct key *to)
 {
     struct heap *heap = object_heap(dict);
@@ -244,8 +245,10 @@ static int move(struct object *dict, const struct key *from, const struct key *t
     if (error != 0)
         return error;
     struct entry *source = dict_find(heap, dict, from, &slot), *target = dict_find(heap, dict, to, NULL);
-    if (source == NULL || source == target)
-        return source == NULL ? MP_EKEY : 0;
+    if (source == NULL)
+        return MP_EKEY;
+    if (target == source)
+        target = NULL;
     if (target == NULL) {
         error = dict_store_key(dict, to, &dict->pending[2]);
         if (error != 0)

@@ -1,10 +1,10 @@
 /* Values as JSON. Containers are written from snapshots, one mutex at a time and none while writing. */
 #include <errno.h>
-#include <math.h>
 #include <mp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "json_float.h"
 #include "snapshot.h"
 #include "value.h"
 
@@ -73,29 +73,6 @@ static void write_string(struct writer *writer, const unsigned char *byte, size_
     fputc('"', writer->stream);
 }
 
-/* The shortest of these forms that reads back equal; with a point, whatever the locale. */
-static void format_float(double real, char *text, size_t size)
-{
-    if (isnan(real)) {
-        snprintf(text, size, "null");
-        return;
-    }
-    if (isinf(real)) {
-        snprintf(text, size, real > 0 ? "1e999" : "-1e999");
-        return;
-    }
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, size, "%.*g", digits, real);
-        if (strtod(text, NULL) == real)
-            break;
-    }
-    char *at = text + strspn(text, "-0123456789");
-    if (*at == 0)
-        memcpy(at, ".0", 3);
-    else if (*at != 'e')
-        *at = '.';
-}
-
 static bool enter(struct writer *writer, const struct object *object, int *error)
 {
     for (int i = 0; i < writer->depth; i++) {
@@ -152,7 +129,7 @@ static int write_container(struct writer *writer, const mp_value *value)
 
 static int write_value(struct writer *writer, const mp_value *value)
 {
-    char text[40];
+    char text[JSON_FLOAT_SIZE];
 
     switch (value->type) {
     case MP_NONE:
@@ -165,7 +142,7 @@ static int write_value(struct writer *writer, const mp_value *value)
         fprintf(writer->stream, "%lld", (long long)value->as.integer);
         return 0;
     case MP_FLOAT:
-        format_float(value->as.real, text, sizeof text);
+        json_float(value->as.real, text);
         write_text(writer, text);
         return 0;
     case MP_STR:

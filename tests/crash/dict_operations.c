@@ -313,6 +313,21 @@ static void move_over(void)
     MUST(mp_dict_move(scene.dict, mp_str(LONG_KEY), mp_str("c")));
 }
 
+static void move_to_itself(void)
+{
+    MUST(mp_dict_move(scene.dict, mp_str("c"), mp_str("c")));
+}
+
+static void move_long_to_itself(void)
+{
+    MUST(mp_dict_move(scene.dict, mp_str(LONG_KEY), mp_str(LONG_KEY)));
+}
+
+static void move_number_to_equal(void)
+{
+    MUST(mp_dict_move(scene.dict, mp_int(1), mp_bool(true)));
+}
+
 static int append_to(mp_value *value, bool present, void *arg)
 {
     (void)arg;
@@ -479,6 +494,9 @@ static const struct operation operations[] = {
     {"dict.compare_and_swap", some, compare_and_swap, NULL, NULL},
     {"dict.move_to_new", some, move_to_new, NULL, NULL},
     {"dict.move_over", nested, move_over, NULL, NULL},
+    {"dict.move_to_itself", nested, move_to_itself, NULL, NULL},
+    {"dict.move_long_to_itself", some, move_long_to_itself, NULL, NULL},
+    {"dict.move_number_to_equal", mostly_removed, move_number_to_equal, NULL, NULL},
     {"dict.apply", some, apply, NULL, NULL},
     {"dict.apply_missing", eight, apply_missing, NULL, NULL},
     {"dict.stripe", some, stripe, NULL, NULL},
@@ -491,6 +509,7 @@ static const struct operation operations[] = {
     {"dict.striped_free", deep_striped, free_handle, NULL, NULL},
     {"dict.striped_add", some_striped, add_there, NULL, NULL},
     {"dict.striped_move", some_striped, move_to_new, NULL, NULL},
+    {"dict.striped_move_to_itself", some_striped, move_to_itself, NULL, NULL},
     {"dict.striped_update", with_other_striped, update, NULL, NULL},
     {"dict.striped_copy", with_other_striped, copy, NULL, NULL},
     {"dict.set_many", some, set_two, set_first, NULL},
