@@ -77,7 +77,7 @@ enum {
     MP_EEXIST = -22,       /* the name is taken (Python: FileExistsError) */
     MP_ENOENT = -23,       /* there is no object of that name (Python: FileNotFoundError) */
     MP_ENAME = -24,        /* not a valid name: 1 to 200 characters, no slash, not "." or ".." */
-    MP_EKIND = -25,        /* the named object is of another kind */
+    MP_EKIND = -25,        /* the named object is of another kind, or not the library's at all */
     MP_EACCESS = -26,      /* the named object belongs to another user, or others may write it */
     MP_EVERSION = -27,     /* the named object was made by another version or another kind of machine */
     MP_ECORRUPT = -28,     /* the shared memory does not add up */
@@ -168,33 +168,59 @@ MP_API int mp_value_json(const mp_value *value, char **text);
 typedef struct mp_manager_options {
     const char *name; /* NULL: anonymous, gone with its last process. Else: other programs of the same user open it */
     size_t limit; /* the most bytes its heap may grow to, from 64 KiB to 64 GiB: what is outside counts as the nearer
-                         of these. 0: 64 GiB, or as much as the system maps */
+                         of these. 0: 64 GiB, or as much as the system maps; under RLIMIT_AS, a quarter of what that leaves;
+                         under valgrind, 64 MiB, as its leak check looks at all that might be used */
 } mp_manager_options;
 
 /* Makes a manager: a shared heap that grows as needed, with one dict in it already (mp_manager_root()).
  * A named one is refused with MP_EEXIST while somebody has one of that name open; a stale one that no live process
- * holds is replaced. `options` may be NULL.
- * Errors: MP_EINVAL, MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN (descriptors), MP_ESYSTEM.
+ * holds is replaced. A file under the name that is not the library's is MP_EKIND, and stays as it is. `options` may be NULL.
+ *
+ * Named objects of this user that nobody has open any more, as their processes were killed or left by _exit() or exec, are removed
+ * whenever one makes or opens a named object, whatever its name: a bounded number at a time.
+ *
+ * Errors: MP_EINVAL, MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN (descriptors; or somebody keeps the file under
+ * the name locked for himself: that is waited for, for 2 seconds), MP_ESYSTEM (also: a stale name cannot be removed, as it is a
+ * mount point, say).
  * Python: Manager(). */
 MP_API int mp_manager_create(mp_manager **manager, const mp_manager_options *options);
 
 /* Opens a named manager that another program (or this one) has open. Its containers are reached from
  * mp_manager_root(); their addresses differ from process to process. options is reserved and must be NULL.
  *
- * Damaged memory: whatever the file holds, opening it is an error or succeeds; it never crashes and never waits. It proves
+ * Damaged memory: whatever the file holds, opening it is an error or succeeds; it never crashes, and waits for nobody but whoever
+ * has the file locked for himself, as above. It proves
  * what costs little, however large the heap is: owner, mode, kind, version, header, sizes, and the root with its mutex.
  * Damage deeper inside is not looked for. Who cannot trust those who had the manager open calls mp_manager_check() first:
  * a heap that it finds sound can be used in every way. To use one that is damaged inside without that is undefined.
  *
- * Programs that share a named manager or lock must be in one PID namespace: its mutexes name their holders.
- * Errors: MP_EINVAL, MP_ENAME, MP_ENOENT (none, or only a stale one, which is removed), MP_EKIND, MP_EACCESS,
- * MP_EVERSION, MP_ECORRUPT, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python: SyncManager.connect(). */
+ * Programs that share a named manager or lock must be in one PID namespace: its mutexes name their holders. They must use the same
+ * C library (MP_EVERSION).
+ * Errors: MP_EINVAL, MP_ENAME, MP_ENOENT (none, or only a stale one, which is removed), MP_EKIND (also: a file that is not the
+ * library's, which stays), MP_EACCESS, MP_EVERSION, MP_ECORRUPT, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM (as above).
+ * Python: SyncManager.connect(). */
 MP_API int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_options *options);
 
-/* Closes the manager in this process: every handle into it is an error from now on. Other processes keep theirs; the
+/* Opens the manager of that name, or makes it if there is none: of several programs that call this at once, one makes it and the
+ * others open that. Stores in *made, which may be NULL, whether it was made by this call; its root is empty then, and is for others to
+ * see from the beginning. `options` may be NULL; its name must be. *manager is released with mp_manager_free().
+ * Blocks: as mp_manager_open(). Errors: those of mp_manager_create() and mp_manager_open(), without MP_EEXIST and MP_ENOENT.
+ * Python: none. */
+MP_API int mp_manager_open_or_create(mp_manager **manager, const char *name, const mp_manager_options *options, bool *made);
+
+/* Removes the name now. Those who have the manager open keep it; the next create makes another: so a server that has died can come
+ * back while clients still have its manager open. Blocks: as mp_manager_open(). Errors: MP_EINVAL, MP_ENAME, MP_ENOENT, MP_EKIND,
+ * MP_EACCESS, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python: SharedMemory.unlink(). */
+MP_API int mp_manager_unlink(const char *name);
+
+/* Closes the manager in this process: every handle into it is an error from now on, until 16 other managers or pools were closed
+ * after it (fewer where RLIMIT_AS is set); then its addresses may be another's, or nobody's. Other processes keep theirs; the
  * last one out removes the memory, and the name if it has one. No other thread may be inside a call on it. Blocks: no.
  * Errors: MP_EINVAL, MP_EBUSY (called by a function that mp_dict_apply() or mp_list_sort() runs for it).
- * Python: Manager.shutdown(), for this process. */
+ * Python: Manager.shutdown(), for this process.
+ *
+ * The end of a process gives up what it has open. At a normal end (exit, return from main, the end of a child's function) the
+ * last one out removes the name. After any other end, and when another thread held a named lock, the name is stale. */
 MP_API int mp_manager_free(mp_manager *manager);
 
 /* Makes an empty dict or list in the manager. Errors: MP_EINVAL, MP_ENOMEM. Python: Manager().dict(), .list(). */
@@ -535,8 +561,8 @@ MP_API int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options 
 /* Releases the handle; for an anonymous lock, the lock. A lock that is held is MP_EBUSY and stays as it is. The last to
  * free a named lock removes its name. Never blocks. Errors: MP_EBUSY, MP_EINVAL. Python: del. */
 MP_API int mp_lock_free(mp_lock *lock);
-/* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Errors: MP_EINVAL,
- * MP_ENAME, MP_ENOENT, MP_EKIND, MP_EACCESS. */
+/* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Blocks and errors: as
+ * mp_manager_unlink(). */
 MP_API int mp_lock_unlink(const char *name);
 
 /* Takes the lock, waiting for `timeout` seconds at the most. Blocks: until it is free. With a timeout of 0 or less it does not

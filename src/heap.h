@@ -71,13 +71,16 @@ static inline bool heap_holds(const struct heap *heap, uint64_t offset, uint64_t
 /* Makes a heap of at most `limit` bytes (0: as much as can be mapped, 64 GiB at the most). A name makes it a named one,
  * invisible until heap_publish(). */
 int heap_create(struct heap **heap, enum heap_kind kind, const char *name, size_t limit);
+/* The same without a name, and with less where the system maps less. */
+int heap_create_up_to(struct heap **heap, enum heap_kind kind, size_t limit);
 /* Lets other programs open a named heap. MP_EEXIST when somebody has one of that name. Nothing for an anonymous one. */
 int heap_publish(struct heap *heap);
 /* Opens a named heap of that kind. */
 int heap_open(struct heap **heap, enum heap_kind kind, const char *name);
-/* Gives the heap up in this process: its addresses read as zeros from now on. The last one out removes the name. */
+/* Gives the heap up in this process: the addresses that were in use in it read as zeros from now on, until others were closed after
+ * it (see heap_file.c). The last one out removes the name. */
 int heap_close(struct heap *heap);
-/* Removes a name. */
+/* Removes a name that leads to a heap of that kind, whoever has it open. */
 int heap_unlink(enum heap_kind kind, const char *name);
 /* The heap of that kind that this process has open and that has the address inside; NULL: none. *serial, when wanted: how many
  * heaps this process and those it was forked from have opened up to that one. */
@@ -102,6 +105,8 @@ void heap_when_closed(void (*function)(uint64_t serial));
 int heap_check_handle(const struct heap *heap, enum heap_kind kind);
 /* Opens the heap's file once more: a description of its own, close-on-exec. -1: it cannot be had. */
 int heap_reopen(const struct heap *heap);
+/* Closes such a descriptor, if it still is one of the heap's file: the program may have closed it, and opened another. */
+void heap_close_reopened(const struct heap *heap, int fd);
 /* Whether somebody holds a lock on that byte of the heap's file, through any description but the one that every process has
  * open. *locked is stored; false: it could not be found out. */
 bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked);

@@ -4,6 +4,7 @@
 
 #include "heap.h"
 
+#define HEAP_MAGIC UINT64_C(0x31706d2070616568) /* a heap's first word, in every version */
 #define HEAP_PAGE UINT64_C(4096)
 #define HEAP_FIRST_SIZE (UINT64_C(32) * 1024)
 

@@ -113,7 +113,7 @@ static int lock_byte(struct heap *heap, struct holder *holder)
     int fd = heap_reopen(heap);
 
     if (fd >= 0 && fcntl(fd, F_OFD_SETLK, &lock) != 0) {
-        close(fd);
+        heap_close_reopened(heap, fd);
         fd = -1;
     }
     put(&holder->state, fd >= 0 ? HOLDER_LOCKED : HOLDER_UNLOCKED);
@@ -190,8 +190,7 @@ void hold_leave(struct heap *heap)
             continue;
         }
         *link = own->next;
-        if (own->fd >= 0)
-            close(own->fd);
+        heap_close_reopened(heap, own->fd);
         free(own);
     }
     pthread_mutex_unlock(&own_mutex);

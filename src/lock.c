@@ -41,7 +41,7 @@ static int create_anonymous(struct object **object)
 
     pthread_mutex_lock(&own_heap_mutex);
     if (own_heap == NULL)
-        error = heap_create(&own_heap, HEAP_LOCK, NULL, LOCK_HEAP_LIMIT);
+        error = heap_create_up_to(&own_heap, HEAP_LOCK, LOCK_HEAP_LIMIT);
     pthread_mutex_unlock(&own_heap_mutex);
     return error != 0 ? error : object_create(own_heap, OBJECT_LOCK, object);
 }

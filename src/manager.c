@@ -4,6 +4,7 @@
 #include "callback.h"
 #include "hold.h"
 #include "object.h"
+#include "platform.h"
 
 static struct heap *heap_of(mp_manager *manager)
 {
@@ -62,6 +63,36 @@ int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_opt
     }
     *manager = (mp_manager *)heap;
     return 0;
+}
+
+#define PATIENCE_NS (5 * INT64_C(1000000000))
+
+/* Others may make and free managers of that name all the time, so that it is there for making one, and not there for opening it:
+ * each such turn is somebody's success, and to lose for long is next to impossible. */
+int mp_manager_open_or_create(mp_manager **manager, const char *name, const mp_manager_options *options, bool *made)
+{
+    if (manager == NULL || name == NULL || (options != NULL && options->name != NULL))
+        return MP_EINVAL;
+    const mp_manager_options named = {.name = name, .limit = options != NULL ? options->limit : 0};
+    int64_t deadline = clock_now() + PATIENCE_NS;
+    bool own = false;
+    int error;
+
+    do {
+        error = mp_manager_open(manager, name, NULL);
+        if (error == MP_ENOENT) {
+            error = mp_manager_create(manager, &named);
+            own = error == 0;
+        }
+    } while (error == MP_EEXIST && clock_now() < deadline);
+    if (error == 0 && made != NULL)
+        *made = own;
+    return error == MP_EEXIST ? MP_EAGAIN : error;
+}
+
+int mp_manager_unlink(const char *name)
+{
+    return heap_unlink(HEAP_MANAGER, name);
 }
 
 int mp_manager_free(mp_manager *manager)

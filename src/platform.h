@@ -46,7 +46,8 @@ static inline void cpu_relax(void)
  * negative fd is MP_ESYSTEM, with errno as it was. */
 int descriptor_move_up(int fd);
 
-/* A memory file that vanishes with its last user; close-on-exec. The descriptor, or negative. */
+/* A memory file that vanishes with its last user. Like all files below: close-on-exec, 3 or more. The descriptor, or negative;
+ * MP_ESYSTEM with errno when the system has none. */
 int memory_file(void);
 /* Where named memory files live: a directory path. */
 const char *memory_directory(void);
@@ -54,6 +55,15 @@ const char *memory_directory(void);
 int memory_file_link(int fd, const char *path);
 /* An unnamed file in memory_directory() that memory_file_link() can name. The descriptor, or negative. */
 int memory_file_unnamed(void);
+/* A new file there under a name of its own, which is stored in path: libmp-<user>.<anything>. The descriptor, or negative. */
+#define MEMORY_PATH 80
+int memory_file_temporary(char path[MEMORY_PATH]);
+/* Gives a file another name; MP_EEXIST when that is taken. */
+int memory_file_rename(const char *from, const char *to);
+/* How many bytes of addresses RLIMIT_AS leaves this process; UINT64_MAX: there is no such limit. */
+uint64_t addresses_left(void);
+/* Whether the process runs under valgrind, whose leak check looks at every mapped page, those past the end of a file included. */
+bool on_valgrind(void);
 /* Makes bytes [from, to) of the file exist, reserved for good, so that touching them can never fail. When it cannot,
  * the file is as it was: MP_ENOMEM, also where RLIMIT_FSIZE is in the way (never SIGXFSZ). */
 int memory_file_reserve(int fd, uint64_t from, uint64_t to);
@@ -98,7 +108,7 @@ bool robust_mutex_is_mine(const pthread_mutex_t *mutex);
 /* Whether there is a thread of that number whose process maps the same file as this one does at `address`. True when the system
  * does not tell. */
 bool thread_shares(pid_t thread, const void *address);
-/* Random bytes. */
+/* Random bytes; where the system refuses to give any, as good as clock, pid and addresses make them. */
 void random_bytes(void *buffer, size_t size);
 /* Makes the calling process get `signal` when the thread that forked it ends. */
 void death_signal(int signal);

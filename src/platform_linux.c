@@ -19,6 +19,7 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
@@ -233,19 +234,32 @@ int descriptor_move_up(int fd)
     return number == EINVAL ? MP_EAGAIN : file_error(number);
 }
 
-int memory_file(void)
+/* What is refused for want of a privilege, or by a sandbox, has nothing to do with another user's object. */
+static int memory_error(int number)
 {
-    /* Systems can be told to refuse memory files that might be executed; older ones do not know the flag. */
-    long fd = syscall(SYS_memfd_create, "libmp", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+    int error = file_error(number);
 
-    if (fd < 0 && errno == EINVAL)
-        fd = syscall(SYS_memfd_create, "libmp", MFD_CLOEXEC);
-    return fd >= 0 ? (int)fd : file_error(errno);
+    return error == MP_EACCESS ? MP_ESYSTEM : error;
 }
 
 const char *memory_directory(void)
 {
     return "/dev/shm";
+}
+
+/* The umask may have taken some of the mode away. */
+static int with_mode(int fd)
+{
+    struct stat file;
+
+    if (fd >= 0 && ((fstat(fd, &file) == 0 && (file.st_mode & 07777) == 0600) || fchmod(fd, 0600) == 0))
+        return fd;
+    int error = fd < 0 ? fd : memory_error(errno);
+    int number = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = number;
+    return error;
 }
 
 int memory_file_unnamed(void)
@@ -255,12 +269,49 @@ int memory_file_unnamed(void)
     do {
         fd = open(memory_directory(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     } while (fd < 0 && errno == EINTR);
-    if (fd >= 0 && fchmod(fd, 0600) == 0) /* whatever the umask */
+    return fd < 0 ? memory_error(errno) : with_mode(descriptor_move_up(fd));
+}
+
+int memory_file_temporary(char path[MEMORY_PATH])
+{
+    for (;;) {
+        uint64_t number;
+
+        random_bytes(&number, sizeof number);
+        snprintf(path, MEMORY_PATH, "%s/libmp-%lu.%016llx", memory_directory(), (unsigned long)geteuid(),
+                 (unsigned long long)number);
+        int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0 && (errno == EINTR || errno == EEXIST))
+            continue;
+        fd = fd < 0 ? memory_error(errno) : with_mode(descriptor_move_up(fd));
         return fd;
-    int error = file_error(errno);
+    }
+}
+
+static int memory_file_unlinked(void)
+{
+    char path[MEMORY_PATH];
+    int fd = memory_file_unnamed();
+
+    if (fd != MP_ESYSTEM)
+        return fd;
+    fd = memory_file_temporary(path);
     if (fd >= 0)
-        close(fd);
-    return error;
+        unlink(path);
+    return fd;
+}
+
+int memory_file(void)
+{
+    /* Systems can be told to refuse memory files that might be executed; older ones do not know the flag. */
+    long fd = syscall(SYS_memfd_create, "libmp", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+
+    if (fd < 0 && errno == EINVAL)
+        fd = syscall(SYS_memfd_create, "libmp", MFD_CLOEXEC);
+    if (fd >= 0)
+        return descriptor_move_up((int)fd);
+    int error = memory_error(errno);
+    return error == MP_ESYSTEM ? memory_file_unlinked() : error;
 }
 
 int memory_file_link(int fd, const char *path)
@@ -273,8 +324,54 @@ int memory_file_link(int fd, const char *path)
     if (errno == EEXIST)
         return MP_EEXIST;
     snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
-    return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : file_error(errno);
+    return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : memory_error(errno);
 }
+
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1
+#endif
+
+int memory_file_rename(const char *from, const char *to)
+{
+    if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno == EEXIST)
+        return MP_EEXIST;
+    if (linkat(AT_FDCWD, from, AT_FDCWD, to, 0) != 0)
+        return memory_error(errno);
+    unlink(from);
+    return 0;
+}
+
+/* ---- addresses ---- */
+
+uint64_t addresses_left(void)
+{
+    struct rlimit limit;
+    unsigned long long pages;
+    char text[64];
+
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return UINT64_MAX;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[size > 0 ? size : 0] = '\0';
+    if (sscanf(text, "%llu", &pages) != 1)
+        return limit.rlim_cur / 2;
+    uint64_t used = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return used < limit.rlim_cur ? limit.rlim_cur - used : 0;
+}
+
+bool on_valgrind(void)
+{
+    const char *preloaded = getenv("LD_PRELOAD");
+
+    return preloaded != NULL && strstr(preloaded, "/vgpreload_") != NULL;
+}
+
+/* ---- room in files ---- */
 
 /* Whether a file may become that long; asking for more than RLIMIT_FSIZE would raise SIGXFSZ, which kills. */
 static bool may_grow_to(uint64_t size)
@@ -291,6 +388,57 @@ static int reserve_error(int number)
     return file_error(number) == MP_ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
 }
 
+/* Writes zeros over a range without data, which makes it exist as fallocate() does. */
+static int fill(int fd, off_t from, off_t to)
+{
+    static const char zeros[4096];
+
+    while (from < to) {
+        size_t size = sizeof zeros - (size_t)from % sizeof zeros;
+        ssize_t done = pwrite(fd, zeros, (off_t)size < to - from ? size : (size_t)(to - from), from);
+
+        if (done > 0)
+            from += done;
+        else if (done < 0 && errno != EINTR)
+            return reserve_error(errno);
+    }
+    return 0;
+}
+
+/* Where fallocate() is refused: only the holes are written to. What lies beside them is data that others may be changing. */
+static int fill_holes(int fd, uint64_t from, uint64_t to)
+{
+    struct stat file;
+    off_t at = (off_t)from, end = (off_t)to;
+
+    if (fstat(fd, &file) != 0)
+        return reserve_error(errno);
+    while (at < end && at < file.st_size) {
+        off_t hole = lseek(fd, at, SEEK_HOLE);
+        if (hole < 0)
+            return reserve_error(errno);
+        off_t data = lseek(fd, hole, SEEK_DATA);
+        if (data < 0 && errno != ENXIO)
+            return reserve_error(errno);
+        if (data < 0)
+            data = file.st_size;
+        if (hole >= end || hole >= file.st_size)
+            break;
+        int error = fill(fd, hole, data < end ? data : end);
+        if (error != 0)
+            return error;
+        at = data;
+    }
+    if (end <= file.st_size)
+        return 0;
+    return fill(fd, (off_t)from > file.st_size ? (off_t)from : file.st_size, end);
+}
+
+static bool is_refusal(int number)
+{
+    return number == ENOSYS || number == EPERM || number == EACCES || number == EOPNOTSUPP;
+}
+
 /* In steps, as a signal makes a whole call start over: a large one might never get through under a steady timer. */
 static int reserve_steps(int fd, uint64_t from, uint64_t to)
 {
@@ -301,6 +449,8 @@ static int reserve_steps(int fd, uint64_t from, uint64_t to)
 
         if (fallocate(fd, 0, (off_t)from, (off_t)size) == 0)
             from += size;
+        else if (is_refusal(errno))
+            return fill_holes(fd, from, to);
         else if (errno != EINTR)
             return reserve_error(errno);
         else if (step > RESERVE_STEP / 1024)
@@ -429,6 +579,46 @@ bool process_began_by(pid_t pid, int64_t moment)
            ticks <= (unsigned long long)moment / (unsigned long long)(SECOND / each);
 }
 
+/* Reads as much as there is; how many bytes. */
+static size_t read_random_file(char *at, size_t size)
+{
+    size_t done = 0;
+    int fd = descriptor_move_up(open("/dev/urandom", O_RDONLY | O_CLOEXEC));
+
+    while (fd >= 0 && done < size) {
+        ssize_t got = read(fd, at + done, size - done);
+
+        if (got > 0)
+            done += (size_t)got;
+        else if (got == 0 || errno != EINTR)
+            break;
+    }
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
+/* From what differs between processes and calls: the 16 random bytes that the kernel gives each program, clock, pid, addresses. */
+static void make_random(char *at, size_t size)
+{
+    static _Atomic uint64_t calls;
+    const char *given = (const char *)(uintptr_t)getauxval(AT_RANDOM);
+    uint64_t state = (uint64_t)clock_now() ^ (uint64_t)getpid() << 40 ^ (uint64_t)(uintptr_t)&size;
+    uint64_t word;
+
+    if (given != NULL) {
+        memcpy(&word, given, sizeof word);
+        state ^= word;
+    }
+    state += atomic_fetch_add(&calls, 1) << 32;
+    for (size_t i = 0; i < size; i++) {
+        state += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
+        word = (state ^ state >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        word = (word ^ word >> 27) * UINT64_C(0x94d049bb133111eb);
+        at[i] = (char)(word >> 56);
+    }
+}
+
 void random_bytes(void *buffer, size_t size)
 {
     char *at = buffer;
@@ -436,11 +626,16 @@ void random_bytes(void *buffer, size_t size)
     while (size > 0) {
         ssize_t got = getrandom(at, size, 0);
 
+        if (got <= 0 && errno != EINTR)
+            break;
         if (got > 0) {
             at += got;
             size -= (size_t)got;
         }
     }
+    size_t got = size == 0 ? 0 : read_random_file(at, size);
+    if (got < size)
+        make_random(at + got, size - got);
 }
 
 /* prctl() with one argument. That function lies in a page of the C library's that a forked child has not mapped yet: to

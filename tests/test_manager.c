@@ -189,7 +189,7 @@ static void wrong_files_are_refused(void **state)
         assert_int_equal(chown(path, 0, (gid_t)-1), 0);
     }
     change(offsetof(struct heap, magic), 1);
-    expect_open(MP_ECORRUPT);
+    expect_open(MP_EKIND);
     change(offsetof(struct heap, magic), before.magic);
     change(offsetof(struct heap, layout), before.layout + 1);
     expect_open(MP_EVERSION);
