@@ -102,6 +102,10 @@ bool robust_mutex_is_mine(const pthread_mutex_t *mutex);
 /* Whether there is a thread of that number whose process maps the same file as this one does at `address`. True when the system
  * does not tell. */
 bool thread_shares(pid_t thread, const void *address);
+/* Sets which signals the calling thread has blocked, bit s - 1 for signal s; the mask before. In a forked child, and twice in each
+ * start, so it costs as little as it can. */
+uint64_t signals_set(uint64_t mask);
+#define SIGNALS_ALL (~(UINT64_C(7) << 31)) /* but those that C libraries keep for themselves */
 /* Random bytes. */
 void random_bytes(void *buffer, size_t size);
 /* Makes the calling process get `signal` when the thread that forked it ends. */

@@ -483,7 +483,7 @@ void random_bytes(void *buffer, size_t size)
 }
 
 /* prctl() with one argument. That function lies in a page of the C library's that a forked child has not mapped yet: to
- * fetch it would be the dearest thing that many a child does. */
+ * fetch it would be the dearest thing that many a child does. So it is with pthread_sigmask(). */
 static void control_process(int option, unsigned long argument)
 {
 #ifdef __x86_64__
@@ -493,6 +493,23 @@ static void control_process(int option, unsigned long argument)
 #else
     prctl(option, argument, 0, 0, 0);
 #endif
+}
+
+uint64_t signals_set(uint64_t mask)
+{
+    uint64_t before = 0;
+#ifdef __x86_64__
+    long number = SYS_rt_sigprocmask;
+    register long size __asm__("r10") = sizeof mask;
+
+    __asm__ volatile("syscall"
+                     : "+a"(number)
+                     : "D"((long)SIG_SETMASK), "S"(&mask), "d"(&before), "r"(size)
+                     : "rcx", "r11", "memory");
+#else
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
+#endif
+    return before;
 }
 
 void death_signal(int signal)

@@ -102,7 +102,7 @@ struct mp_process {
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static sigset_t holders_mask; /* the signals that were blocked before the mutex was taken */
+static uint64_t holders_mask; /* the signals that were blocked before the mutex was taken */
 static bool forking;          /* under the mutex, by the thread `forker` */
 static pthread_t forker;
 static struct mp_process *oldest, *newest;
@@ -120,30 +120,27 @@ static struct descriptor own_leash[2] = {{.fd = -1}, {.fd = -1}};
 static _Atomic unsigned children_started;
 static _Thread_local struct mp_process *starting; /* what this thread is about to fork, if that has a leash */
 
-static void block_signals(sigset_t *before)
+/* Where it is known that a fork handler, if any was needed, has run in this process. */
+static void lock_as_known(void)
 {
-    sigset_t all;
+    uint64_t before = signals_set(SIGNALS_ALL);
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, before);
-}
-
-static void lock(void)
-{
-    sigset_t before;
-
-    lifecycle_pid();
-    block_signals(&before);
     pthread_mutex_lock(&mutex);
     holders_mask = before;
 }
 
+static void lock(void)
+{
+    lifecycle_pid();
+    lock_as_known();
+}
+
 static void unlock(void)
 {
-    sigset_t before = holders_mask;
+    uint64_t before = holders_mask;
 
     pthread_mutex_unlock(&mutex);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_set(before);
 }
 
 /* No function here is a cancellation point, and none may be left half done. So whatever is one, and is called by us, stands
@@ -527,7 +524,7 @@ static void at_end(void)
 {
     struct mp_process *process;
 
-    lock();
+    lock_as_known(); /* lifecycle_end() has asked */
     if (oldest_of(true) != NULL)
         end_daemons();
     while ((process = oldest_of(false)) != NULL)
@@ -594,11 +591,11 @@ static void discard_output(void)
 _Noreturn void process_leave(int code)
 {
     lifecycle_end();
+    if (stream_is_empty(stdout) && stream_is_empty(stderr))
+        _exit(code);
     int state = forbid_cancelling();
-    if (!stream_is_empty(stdout))
-        fflush(stdout);
-    if (!stream_is_empty(stderr))
-        fflush(stderr);
+    fflush(stdout);
+    fflush(stderr);
     allow_cancelling(state);
     _exit(code);
 }
@@ -676,12 +673,14 @@ static void tie_to_parent(pid_t parent)
 }
 
 static _Noreturn void run_child(const struct mp_process *process, mp_process_function *function, void *arg,
-                                const sigset_t *signals)
+                                uint64_t signals)
 {
+    if (starting != NULL)
+        starting = NULL;
     if (process->daemon)
         tie_to_parent(creator.pid);
     enter(process->name, process->identity, process->daemon);
-    pthread_sigmask(SIG_SETMASK, signals, NULL);
+    signals_set(signals);
     process_leave(function(arg));
 }
 
@@ -811,16 +810,16 @@ static int fork_error(int number)
 }
 
 /* With all signals blocked: `signals` are those that were before. */
-static int start(struct mp_process *process, mp_process_function *function, void *arg, const sigset_t *signals)
+static int start(struct mp_process *process, mp_process_function *function, void *arg, uint64_t signals)
 {
     if (process->leashed)
         starting = process;
     pid_t pid = fork();
+    if (pid == 0)
+        run_child(process, function, arg, signals);
     int number = errno;
     if (starting != NULL)
         starting = NULL;
-    if (pid == 0)
-        run_child(process, function, arg, signals);
     if (pid < 0)
         return fork_error(number);
     pthread_mutex_lock(&mutex);
@@ -835,15 +834,14 @@ static int make_and_start(mp_process **process, mp_process_function *function, v
                           const mp_process_options *options)
 {
     struct mp_process *made;
-    sigset_t signals;
     unsigned number, next;
 
     process_flush();
-    block_signals(&signals);
+    uint64_t signals = signals_set(SIGNALS_ALL);
     number = atomic_fetch_add(&children_started, 1) + 1;
     int error = prepare(&made, options, number);
     if (error == 0) {
-        error = start(made, function, arg, &signals);
+        error = start(made, function, arg, signals);
         if (error != 0)
             discard(made);
     }
@@ -853,7 +851,7 @@ static int make_and_start(mp_process **process, mp_process_function *function, v
         next = number; /* the number goes to the next one, unless another thread has started one meanwhile */
         atomic_compare_exchange_strong(&children_started, &next, number - 1);
     }
-    pthread_sigmask(SIG_SETMASK, &signals, NULL);
+    signals_set(signals);
     return error;
 }
 
