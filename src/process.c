@@ -6,9 +6,8 @@
  *
  * THREADS AND SIGNALS. One mutex guards the registry and every handle. Its holder has all signals blocked: so no handler of the
  * program's runs while its thread holds the mutex, and such a handler may fork(), or call exit(), without waiting for itself. A
- * start has them blocked from before the fork until the pid is noted: so no child is forgotten at the end. The mutex
- * is never held while waiting, or while memory is taken or freed: a waiter counts itself in
- * `waiters`, lets the mutex go, sleeps (in waitid(), or, with a deadline, on a pidfd), and takes the mutex again to look.
+ * start has them blocked from before the fork until the pid is noted: so no child is forgotten at the end. The mutex is never held
+ * while waiting, or while memory is taken or freed: a waiter counts itself in `waiters`, lets the mutex go, sleeps (in waitid(), or, with a deadline, on a pidfd), and takes the mutex again to look.
  * Whoever comes first notes the exit code; the last waiter reaps, so that the pid is nobody else's while one of them is
  * still on its way to sleep, and gives the memory of a freed handle back. Memory of handles is kept for new handles and
  * never returned, so that a stale handle always leads to a magic number that can be looked at.
@@ -16,7 +15,7 @@
  * FORK. Any fork, of the program's own too, takes the mutex first, so the child finds the registry whole; the child then
  * closes the descriptors of the `holders`, forgets its brothers, and knows their handles by their generation. (A child that was
  * made without fork handlers does so when it first calls the library; see lifecycle_pid().) All of this
- * costs the same however many brothers there are: most have no descriptor. The child writes as few pages as it can, since
+ * costs the same however many brothers there are that are no daemons: they have no descriptor. The child writes as few pages as it can, since
  * each is copied for it. An entry is in the registry before its process is forked (with pid 0), so that a fork by another
  * thread in that very moment closes its descriptors, too.
  *
