@@ -609,7 +609,7 @@ typedef int mp_process_function(void *arg);
 
 typedef enum mp_daemon {
     MP_DAEMON_INHERIT = 0, /* as the process that starts it is */
-    MP_DAEMON_YES = 1,     /* ends with its parent, however that ends */
+    MP_DAEMON_YES = 1,     /* ends with its parent process, however that ends: see below */
     MP_DAEMON_NO = 2       /* is waited for when its parent exits normally */
 } mp_daemon;
 
@@ -620,7 +620,18 @@ typedef struct mp_process_options {
 
 /* Starts a process that runs function(arg) in a copy of the caller's memory, and ends with what it returns. stdout and
  * stderr are flushed before the fork and at the child's end; other streams the function opened it must close itself.
- * The child leaves with _exit: the caller's atexit handlers do not run in it. `options` may be NULL.
+ * What other threads print meanwhile is printed once, by the calling process. The child leaves with _exit: the caller's
+ * atexit handlers do not run in it. `options` may be NULL.
+ *
+ * A daemon ends with its parent process, also when that is killed or executes another program, whichever thread started it
+ * and whichever threads have ended; and also when the daemon has executed another program, has closed descriptors, or has
+ * become another user's. (In a user namespace, where root is not the machine's root, a daemon that has become another user's
+ * stays when its parent is killed.) It costs its parent two close-on-exec descriptors, itself none. A parent that closes these
+ * kills the daemon. A child that the parent makes past the C library's fork handlers (_Fork(), clone()) has them open as well:
+ * the daemon then ends with the last of both. When descriptors have run out or the system refuses them, a daemon of the main
+ * thread ends with that thread, and stays if it becomes another user's; a daemon of another thread is MP_EAGAIN or MP_ESYSTEM.
+ *
+ * Blocks: while the caller's output is flushed; for 50 ms at the most for another thread that prints.
  * Errors: MP_EINVAL, MP_ENAME (longer than 200 characters or empty), MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM; nothing is left
  * behind then. Python: Process(target=function, args=(arg,)).start(). */
 MP_API int mp_process_start(mp_process **process, mp_process_function *function, void *arg,
@@ -630,7 +641,8 @@ MP_API int mp_process_start(mp_process **process, mp_process_function *function,
  * Errors: MP_ETIMEOUT, MP_EFOREIGN (not a child of the calling process; itself), MP_EINVAL. Python: p.join(timeout). */
 MP_API int mp_process_join(mp_process *process, double timeout);
 
-/* Releases the handle. A process that still runs is MP_EBUSY and nothing changes. Python: p.close(). */
+/* Releases the handle. NULL is fine. Never blocks. Errors: MP_EBUSY (it still runs: nothing changes), MP_EFOREIGN, MP_EINVAL.
+ * Python: p.close(). */
 MP_API int mp_process_free(mp_process *process);
 
 /* Stores whether it still runs, and reaps it when it does not. For mp_process_parent() as well. Never blocks. Errors:
@@ -642,8 +654,8 @@ MP_API int mp_process_is_alive(mp_process *process, bool *alive);
 MP_API int mp_process_exitcode(mp_process *process, int *exitcode);
 
 /* Send SIGTERM, SIGKILL, SIGINT. Harmless when it has ended: the signal never reaches another process that has its pid by
- * then. Never block. Errors: MP_EFOREIGN, MP_EINVAL, MP_ESYSTEM (not permitted). Python: p.terminate(), .kill(),
- * .interrupt(). */
+ * then. Never block. Errors: MP_EFOREIGN, MP_EINVAL, MP_ESYSTEM (not permitted, as either has become another user's;
+ * mp_process_kill() kills a daemon all the same). Python: p.terminate(), .kill(), .interrupt(). */
 MP_API int mp_process_terminate(mp_process *process);
 MP_API int mp_process_kill(mp_process *process);
 MP_API int mp_process_interrupt(mp_process *process);
@@ -664,8 +676,10 @@ MP_API int mp_process_children(mp_process **processes, size_t capacity, size_t *
 MP_API mp_process *mp_process_current(void);
 MP_API mp_process *mp_process_parent(void);
 
-/* At a normal end of the program (return from main, exit), in this order: pools are terminated, daemons get SIGTERM (and
- * SIGKILL a second later), children that are not daemons are waited for. */
+/* At a normal end of the program (return from main, exit, the last thread's end), in this order: pools are terminated, daemons
+ * get SIGTERM (and SIGKILL a second later; at once those that may not be sent SIGTERM), children that are not daemons are
+ * waited for. A signal handler of the program's may call exit() or fork() whichever of the functions on processes it interrupts.
+ * A child that the program makes past the C library's fork handlers (_Fork(), clone(), vfork()) ends nothing of its parent's. */
 
 /* ---------------------------------------------------------------------------------------------------------- pool
  *

@@ -73,8 +73,11 @@ void memory_file_populate(void *address, uint64_t length);
 /* Gives the whole pages inside [from, to) back; they read as zeros afterwards. */
 void memory_file_punch(int fd, uint64_t from, uint64_t to);
 
-/* A close-on-exec descriptor that becomes readable when the process ends: the descriptor, or -1 when there is none to
- * be had (the process is gone and reaped, or descriptors have run out). */
+/* A page of this process's own that every child finds zeroed, however it was made. NULL: the system has none. */
+void *memory_wiped_by_fork(void);
+
+/* A close-on-exec descriptor, 3 or more, that becomes readable when the process ends: the descriptor, or -1 when there is none to
+ * be had (the process is gone and reaped, descriptors have run out, or the system refuses them). */
 int pidfd_of(pid_t pid);
 /* Sends a signal through a pidfd: 0 also when the process has ended. */
 int pidfd_signal(int pidfd, int signal);
@@ -84,8 +87,9 @@ int pidfd_signal(int pidfd, int signal);
 int child_reap(pid_t pid, int pidfd, int *exitcode);
 /* The same through the pid, and leaves it to be reaped. */
 int child_look(pid_t pid, int *exitcode);
-/* Waits until the child has ended, somebody has reaped it, or a signal came. True: it has ended, and is still to be reaped. */
-bool child_wait(pid_t pid);
+/* Waits until the child has ended, somebody has reaped it, or a signal came. 1: it has ended, and is still to be reaped; 0: not
+ * known; MP_ESYSTEM: the system refuses such waits, nothing was waited for. */
+int child_wait(pid_t pid);
 /* False when the process of that number has begun later than `moment` (of clock_boot()), give or take a hundredth of a second.
  * True also when the system does not tell. */
 bool process_began_by(pid_t pid, int64_t moment);
@@ -108,14 +112,20 @@ bool robust_mutex_is_mine(const pthread_mutex_t *mutex);
 /* Whether there is a thread of that number whose process maps the same file as this one does at `address`. True when the system
  * does not tell. */
 bool thread_shares(pid_t thread, const void *address);
+/* Sets which signals the calling thread has blocked, bit s - 1 for signal s; the mask before. In a forked child, and twice in each
+ * start, so it costs as little as it can. */
+uint64_t signals_set(uint64_t mask);
+#define SIGNALS_ALL (~(UINT64_C(7) << 31)) /* but those that C libraries keep for themselves */
 /* Random bytes; where the system refuses to give any, as good as clock, pid and addresses make them. */
 void random_bytes(void *buffer, size_t size);
 /* Makes the calling process get `signal` when the thread that forked it ends. */
 void death_signal(int signal);
-/* Readies the read end of a pipe to send `signal` when the last write end is closed, to nobody yet. MP_ENOMEM. */
+/* Readies the read end of a pipe, or an end of a pair of sockets, to send `signal` when the last descriptor of the other end is
+ * closed, to nobody yet. MP_ENOMEM. */
 int hangup_signal_prepare(int fd, int signal);
-/* Makes the calling process the one that gets it. The setting belongs to the open pipe end: one process at a time. All that
- * could fail for want of memory is done before. */
+/* Makes the calling process the one that gets it, whatever program it will be and whatever user's; its descriptor may be closed
+ * then, as long as another process has that end open. The setting belongs to the open end: one process at a time. All that could
+ * fail for want of memory is done before. */
 int hangup_signal_take(int fd);
 /* True in the thread that the process started with. */
 bool on_main_thread(void);
@@ -123,6 +133,8 @@ bool on_main_thread(void);
 void process_title(const char *name);
 /* Whether nothing was written to the stream that is still to be flushed. */
 bool stream_is_empty(FILE *stream);
+/* Throws away what was written to the stream and not flushed. */
+void stream_discard(FILE *stream);
 
 /* At least 1. */
 int cpus_online(void);

@@ -502,9 +502,28 @@ void memory_file_punch(int fd, uint64_t from, uint64_t to)
 
 /* ---- processes ---- */
 
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+void *memory_wiped_by_fork(void)
+{
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (page == MAP_FAILED)
+        return NULL;
+    if (madvise(page, size, MADV_WIPEONFORK) == 0)
+        return page;
+    munmap(page, size);
+    return NULL;
+}
+
 int pidfd_of(pid_t pid)
 {
-    return (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec always */
+    int fd = descriptor_move_up((int)syscall(SYS_pidfd_open, pid, 0)); /* close-on-exec always */
+
+    return fd >= 0 ? fd : -1;
 }
 
 int pidfd_signal(int pidfd, int signal)
@@ -512,6 +531,22 @@ int pidfd_signal(int pidfd, int signal)
     if (syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) == 0 || errno == ESRCH)
         return 0;
     return MP_ESYSTEM;
+}
+
+/* Where waitid() is refused. Reaps, as it cannot do otherwise. */
+static int reap_by_wait4(pid_t pid, int *exitcode)
+{
+    int status;
+    long got;
+
+    do {
+        got = syscall(SYS_wait4, pid, &status, WNOHANG, NULL);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return errno == ECHILD ? MP_ENOENT : MP_ESYSTEM;
+    if (got > 0)
+        *exitcode = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    return got > 0;
 }
 
 /* By syscall(), which is no cancellation point. */
@@ -523,8 +558,10 @@ static int wait_for_end(idtype_t type, id_t id, int flags, int *exitcode)
     do {
         error = syscall(SYS_waitid, type, id, &info, WEXITED | WNOHANG | flags, NULL);
     } while (error != 0 && errno == EINTR);
+    if (error != 0 && errno != ECHILD)
+        return type == P_PID && flags == 0 ? reap_by_wait4((pid_t)id, exitcode) : MP_ESYSTEM;
     if (error != 0)
-        return errno == ECHILD ? MP_ENOENT : MP_ESYSTEM;
+        return MP_ENOENT;
     if (info.si_pid == 0)
         return 0;
     *exitcode = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
@@ -542,11 +579,13 @@ int child_look(pid_t pid, int *exitcode)
     return wait_for_end(P_PID, (id_t)pid, WNOWAIT, exitcode);
 }
 
-bool child_wait(pid_t pid)
+int child_wait(pid_t pid)
 {
     siginfo_t info;
 
-    return syscall(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT, NULL) == 0;
+    if (syscall(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT, NULL) == 0)
+        return 1;
+    return errno == EINTR || errno == ECHILD ? 0 : MP_ESYSTEM;
 }
 
 /* When a process began, in ticks since the system was started: the 22nd word of /proc/<n>/stat, the second of which, the
@@ -556,7 +595,7 @@ static bool read_beginning(pid_t pid, unsigned long long *ticks)
     char path[40], text[1024];
 
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = descriptor_move_up(open(path, O_RDONLY | O_CLOEXEC));
     if (fd < 0)
         return false;
     ssize_t size = read(fd, text, sizeof text - 1);
@@ -639,7 +678,7 @@ void random_bytes(void *buffer, size_t size)
 }
 
 /* prctl() with one argument. That function lies in a page of the C library's that a forked child has not mapped yet: to
- * fetch it would be the dearest thing that many a child does. */
+ * fetch it would be the dearest thing that many a child does. So it is with pthread_sigmask(). */
 static void control_process(int option, unsigned long argument)
 {
 #ifdef __x86_64__
@@ -649,6 +688,23 @@ static void control_process(int option, unsigned long argument)
 #else
     prctl(option, argument, 0, 0, 0);
 #endif
+}
+
+uint64_t signals_set(uint64_t mask)
+{
+    uint64_t before = 0;
+#ifdef __x86_64__
+    long number = SYS_rt_sigprocmask;
+    register long size __asm__("r10") = sizeof mask;
+
+    __asm__ volatile("syscall"
+                     : "+a"(number)
+                     : "D"((long)SIG_SETMASK), "S"(&mask), "d"(&before), "r"(size)
+                     : "rcx", "r11", "memory");
+#else
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
+#endif
+    return before;
 }
 
 void death_signal(int signal)
@@ -686,4 +742,9 @@ bool stream_is_empty(FILE *stream)
         return stream->_IO_write_ptr == stream->_IO_write_base;
 #endif
     return __fpending(stream) == 0;
+}
+
+void stream_discard(FILE *stream)
+{
+    __fpurge(stream);
 }
