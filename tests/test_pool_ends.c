@@ -847,7 +847,7 @@ static bool has_descriptor(pid_t pid, int fd)
 {
     char path[64], to[64] = "";
 
-    snprintf(path, sizeof path, pid != 0 ? "/proc/%2$d/fd/%1$d" : "/proc/self/fd/%1$d", fd, pid);
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", pid != 0 ? pid : getpid(), fd);
     return readlink(path, to, sizeof to - 1) >= 0 && strncmp(to, "/memfd:libmp", 12) != 0;
 }
 
