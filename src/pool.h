@@ -23,8 +23,8 @@ struct mp_pool {
     int leash; /* the write end of the pipe that tells the keeper of this process's end; -1: none */
     dev_t leash_device;
     ino_t leash_inode;
-    bool keeper_gone;      /* it has ended and was reaped. Written under the mutex */
-    pthread_mutex_t mutex; /* between the caller's threads: guards all below, and the queue's tail */
+    atomic_bool keeper_gone; /* it has ended and was reaped. Written under the mutex */
+    pthread_mutex_t mutex;   /* between the caller's threads: guards all below, and the queue's tail */
     struct slot *free;
     struct slot *detached, *detached_last; /* slots whose handle was freed before the task was done, or never given */
     uint64_t detached_count, slot_count;
