@@ -473,17 +473,19 @@ static void exit_at(int number)
     exit(0);
 }
 
-/* A timer's signal interrupts whatever the library is doing. */
+/* A timer's signal interrupts whatever the pool is doing. */
 static void end_in_the_middle(void)
 {
     struct itimerval timer = {{0, 0}, {0, 3000}};
     mp_result *result;
 
-    signal(SIGALRM, exit_at);
-    setitimer(ITIMER_REAL, &timer, NULL);
-    for (;;) {
-        if (mp_pool_apply_async(pool, quick, large, sizeof large, 0, &result) == 0)
-            mp_result_free(result);
+    signal(SIGPROF, exit_at);
+    setitimer(ITIMER_PROF, &timer, NULL);
+    for (int y, x = 7;;) {
+        REQUIRE(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof y, &result) == 0);
+        if (shared->flag == 0) /* the workers are free */
+            REQUIRE(mp_result_get(result, &y, sizeof y, MP_FOREVER) == 0);
+        REQUIRE(mp_result_free(result) == 0);
     }
 }
 
