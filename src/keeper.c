@@ -101,6 +101,8 @@ static bool has_leash(void)
 
 void keeper_tie_worker(void)
 {
+    if (death_signal_holds(SIGKILL)) /* nothing has changed: so the leash holds as well */
+        return;
     death_signal(SIGKILL);
     if (has_leash())
         hangup_signal_take(self.leash[0]); /* in the name of the user that it is now */

@@ -102,6 +102,8 @@ bool thread_shares(pid_t thread, const void *address);
 void random_bytes(void *buffer, size_t size);
 /* Makes the calling process get `signal` when the thread that forked it ends. */
 void death_signal(int signal);
+/* Whether that still holds: the system forgets it when the process changes its user or group. */
+bool death_signal_holds(int signal);
 /* Readies the read end of a pipe to send `signal` when the last write end is closed, to nobody yet. MP_ENOMEM. */
 int hangup_signal_prepare(int fd, int signal);
 /* Makes the calling process the one that gets it. The setting belongs to the open pipe end: one process at a time. All that
