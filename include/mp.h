@@ -686,14 +686,31 @@ MP_API mp_process *mp_process_parent(void);
  * A pool of worker processes that run functions of the program, over arguments and results that travel by value. A
  * small keeper process starts the workers and replaces those that die. The function must be one that the program had
  * when the pool was made.
+ *
+ * Order: tasks begin in the order in which they were submitted, those of several threads in the order of their calls, as workers
+ * become free; they end as they end. What is run again because its worker died, comes in between.
+ *
+ * Signals: tasks, and programs that they start, have the dispositions and the signal mask that the program had when the pool was
+ * made. Keeper and workers have a process group of their own: so what a terminal (SIGINT, SIGQUIT, SIGTSTP, SIGHUP), or a kill()
+ * to the caller's group, sends does not reach them, and a program that handles it can have its tasks finished. The price: for a
+ * terminal they are in the background, so a task that reads from it, or changes its settings, is stopped (SIGTTIN, SIGTTOU); and
+ * stopping the caller stops no task. A service manager that signals each process, and not the group, reaches the workers as well:
+ * handle or ignore the signal before the pool is made, or have it signal the main process first. The keeper blocks all signals.
+ *
+ * Privileges: a caller that gives its own up keeps its pool, as does one in which a task or the initializer does so; all of them
+ * end as they should. If the keeper may not kill a worker (it was made with fewer privileges), that one ends with its task.
+ *
+ * Threads: a pool or a result may be freed while other threads are inside calls on it: those fail with MP_ETERMINATED, MP_ECLOSED or
+ * MP_EINVAL, and the call that frees waits until they have left. After it has returned, its address must not be used any more.
  */
 typedef struct mp_pool mp_pool;
 typedef struct mp_result mp_result;
 
 /* A task. `arg` points to a copy of the bytes given (NULL when their size is 0), `result` to as many zeroed bytes as were
- * asked for (NULL when 0); both are aligned to 16, in a map as in an array that begins so. Returns 0, or a code above 0
- * that tells its failure (Python's exception) and comes back from mp_pool_apply() or mp_result_get(); a negative value
- * counts as MP_EVALUE. */
+ * asked for (NULL when 0); both are aligned to 16, in a map as in an array that begins so: each item where the size is a multiple
+ * of 16, else the first one. Returns 0, or a code above 0 that tells its failure (Python's exception) and comes back from
+ * mp_pool_apply() or mp_result_get(). A task that ends with `return mp_...()` may return a code of the library's, MP_EINVAL to
+ * MP_EDEPTH: it comes back as it is, and looks as if the pool had said so; any other negative value counts as MP_EVALUE. */
 typedef int mp_task_function(const void *arg, void *result);
 
 typedef struct mp_pool_options {
@@ -704,8 +721,8 @@ typedef struct mp_pool_options {
 } mp_pool_options;
 
 /* Starts a pool of `workers` processes; 0: mp_usable_cpu_count(). At the most MP_POOL_MAX_WORKERS. `options` may be NULL.
- * Blocks: until the workers are started (not for their initializers). Errors: MP_EINVAL, MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM;
- * nothing is left behind then. Python: Pool(workers, initializer, initargs, maxtasksperchild). */
+ * Blocks: until the workers are started (not for their initializers). Errors: MP_EINVAL, MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM (errno
+ * says more: a call that is refused, for instance); nothing is left behind then. Python: Pool(workers, initializer, initargs, maxtasksperchild). */
 #define MP_POOL_MAX_WORKERS 1024
 MP_API int mp_pool_create(mp_pool **pool, int workers, const mp_pool_options *options);
 
@@ -768,19 +785,21 @@ MP_API int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const vo
  * Errors: MP_EFOREIGN, MP_EINVAL. Python: pool.close(). */
 MP_API int mp_pool_close(mp_pool *pool);
 /* Stops the workers at once; what has not finished fails with MP_ETERMINATED. Blocks: until they are gone (well under a
- * second). Errors: MP_EFOREIGN, MP_EINVAL. Python: pool.terminate(). */
+ * second). Errors: MP_EFOREIGN, MP_EINVAL, MP_ESYSTEM (somebody has stopped the keeper, and this process may neither continue nor
+ * kill it). Python: pool.terminate(). */
 MP_API int mp_pool_terminate(mp_pool *pool);
 /* Waits until every worker has ended. Before mp_pool_close() or mp_pool_terminate() it is MP_EBUSY. Blocks: until all
  * tasks are done. Errors: MP_EBUSY, MP_EBROKEN (the keeper died first), MP_EFOREIGN, MP_EINVAL. Python: pool.join(). */
 MP_API int mp_pool_join(mp_pool *pool);
-/* Terminates the pool if it still runs and releases it with all its results, whose handles are errors from now on.
+/* Terminates the pool if it still runs and releases it with all its results, whose handles are errors from now on. Blocks: until the
+ * workers are gone, and other threads have left their calls on it.
  * Errors: MP_EFOREIGN, MP_EINVAL. Python: del pool, or the end of `with Pool() as pool:`. */
 MP_API int mp_pool_free(mp_pool *pool);
 
 /* The number of workers the pool was made with. Never blocks. Errors: MP_EINVAL, MP_EFOREIGN. Python: pool._processes. */
 MP_API int mp_pool_size(mp_pool *pool, int *workers);
-/* The pids of the live workers, as mp_process_children() gives children, and of the keeper. Errors: MP_EINVAL,
- * MP_EFOREIGN. Python: [p.pid for p in pool._pool]. */
+/* The pids of the live workers, as mp_process_children() gives children, and of the keeper. After unshare(CLONE_NEWPID)
+ * those of the workers are as the keeper sees them, in the new namespace. Errors: MP_EINVAL, MP_EFOREIGN. Python: [p.pid for p in pool._pool]. */
 MP_API int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *count);
 MP_API int mp_pool_keeper(mp_pool *pool, pid_t *pid);
 
@@ -802,7 +821,8 @@ MP_API int mp_result_size(mp_result *result, size_t *size);
 /* Stores the status of item `index` of a map (a task has one item, 0). Errors: MP_ENOTREADY, MP_EINDEX. Never blocks.
  * Python: none. */
 MP_API int mp_result_status(mp_result *result, size_t index, int *status);
-/* Releases the handle. A task that has not ended goes on without anybody to hear of it. Python: del result. */
+/* Releases the handle. A task that has not ended goes on without anybody to hear of it. Blocks: until other threads, for which it is
+ * MP_EINVAL now, have left their calls on it. Errors: MP_EFOREIGN, MP_EINVAL. Python: del result. */
 MP_API int mp_result_free(mp_result *result);
 
 /* Inside a task of mp_pool_apply() or mp_pool_apply_async(): hands over a result whose size only the task knows, instead

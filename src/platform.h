@@ -120,6 +120,8 @@ uint64_t signals_set(uint64_t mask);
 void random_bytes(void *buffer, size_t size);
 /* Makes the calling process get `signal` when the thread that forked it ends. */
 void death_signal(int signal);
+/* Whether that still holds: the system forgets it when the process changes its user or group. */
+bool death_signal_holds(int signal);
 /* Readies the read end of a pipe, or an end of a pair of sockets, to send `signal` when the last descriptor of the other end is
  * closed, to nobody yet. MP_ENOMEM. */
 int hangup_signal_prepare(int fd, int signal);

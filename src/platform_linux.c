@@ -712,6 +712,13 @@ void death_signal(int signal)
     control_process(PR_SET_PDEATHSIG, (unsigned long)signal);
 }
 
+bool death_signal_holds(int signal)
+{
+    int now = 0;
+
+    return prctl(PR_GET_PDEATHSIG, (unsigned long)(uintptr_t)&now, 0, 0, 0) == 0 && now == signal;
+}
+
 int hangup_signal_prepare(int fd, int signal)
 {
     if (fcntl(fd, F_SETOWN, 0) == 0 && fcntl(fd, F_SETSIG, signal) == 0 && fcntl(fd, F_SETFL, O_ASYNC) == 0)
