@@ -32,7 +32,7 @@
 #include "platform.h"
 
 #define MAGIC UINT64_C(0x31706d2070616568)
-#define VERSION 4
+#define VERSION 5
 #define LARGEST (UINT64_C(1) << 36)
 #define SMALLEST (UINT64_C(1) << 20)
 #define NAME_LENGTH 200
@@ -764,6 +764,13 @@ int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to)
     int fd = descriptor_of(heap);
 
     return fd < 0 ? fd : memory_file_reserve(fd, from, to);
+}
+
+bool heap_file_holes_are_safe(const struct heap *heap)
+{
+    int fd = descriptor_of(heap);
+
+    return fd >= 0 && memory_file_is_unlimited(fd);
 }
 
 void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to)
