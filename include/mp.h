@@ -241,7 +241,12 @@ MP_API int mp_manager_check(mp_manager *manager);
  *
  * A dict maps keys (none, bool, int, float, str, bytes; 1, 1.0 and true are one key, as in Python) to values of any
  * type, in order of insertion. Each call is atomic: another process sees it whole or not at all, also when the caller
- * is killed inside. Reading takes no lock.
+ * is killed inside.
+ *
+ * Looking up, has and contains, get_many, the length, and iteration take no lock and wait for no writer, whether it is slow,
+ * stopped or dead: beside a change that is not over they find the dict as it was before. Only where others change it faster
+ * than it can be read do they ask for its lock, a moment at a time. What looks at the dict as a whole waits for who is changing
+ * it, as those who write do: items, keys, values, copy, equality, JSON, printing, and update for the dict it takes from.
  *
  * A dict or list stored in another is shared, not copied, and lives as long as it is stored somewhere or its handle
  * has not been freed. A handle got out of a container is borrowed: it needs no free, and is an error to use once the
@@ -269,7 +274,8 @@ MP_API int mp_dict_set_list(mp_dict *dict, const char *key, mp_list *value);
 /* Short forms of d[key]. Errors: MP_EKEY, MP_ETYPE (a value of another type; _float takes an int as well).
  * _str and _bytes copy into `buffer` of `size` bytes and store the length (without the NUL that ends a string) in
  * *length, which may be NULL; a buffer too small (a string needs its length + 1) is MP_ETOOSMALL and *length is stored,
- * the buffer untouched. buffer may be NULL when size is 0. */
+ * the buffer untouched, as after every other error; MP_ENOMEM (private memory, for more than 512 bytes). buffer may be NULL when
+ * size is 0. */
 MP_API int mp_dict_get_bool(mp_dict *dict, const char *key, bool *value);
 MP_API int mp_dict_get_int(mp_dict *dict, const char *key, int64_t *value);
 MP_API int mp_dict_get_float(mp_dict *dict, const char *key, double *value);
@@ -342,7 +348,7 @@ MP_API int mp_dict_get_many(mp_dict *dict, const mp_value *keys, mp_value *value
  * MP_EFOREIGN, MP_EDEADLK, MP_ENOMEM. Python: for key, value in zip(keys, values): d[key] = value. */
 MP_API int mp_dict_set_many(mp_dict *dict, const mp_value *keys, const mp_value *values, size_t count, size_t *done);
 
-/* Python: len(d). */
+/* Never in the middle of a change, also when who made it has died there. Python: len(d). */
 MP_API int mp_dict_length(mp_dict *dict, size_t *length);
 /* Python: d.clear(). */
 MP_API int mp_dict_clear(mp_dict *dict);

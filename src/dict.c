@@ -108,54 +108,34 @@ int mp_dict_get_float(mp_dict *dict, const char *key, double *value)
     return 0;
 }
 
-struct bytes_wanted {
-    mp_type type;
-    void *buffer;
-    size_t size, length;
-};
-
 static int read_bytes(const struct heap *heap, const struct entry *entry, void *out)
 {
-    struct bytes_wanted *wanted = out;
-    uint64_t head = dict_get(&entry->value.head);
-
-    if ((head & CELL_TYPE) != wanted->type)
-        return MP_ETYPE;
-    wanted->length = head >> CELL_LENGTH_SHIFT;
-    if (wanted->length + (wanted->type == MP_STR) > wanted->size)
-        return MP_ETOOSMALL;
-    return cell_read_bytes(heap, head, dict_get(&entry->value.body), wanted->buffer, wanted->size, NULL);
+    return cell_stage_bytes(heap, dict_get(&entry->value.head), dict_get(&entry->value.body), out);
 }
 
-static int get_bytes(mp_dict *dict, const char *text, struct bytes_wanted *wanted, size_t *length)
+static int get_bytes(mp_dict *dict, const char *text, mp_type type, void *buffer, size_t size, size_t *length)
 {
+    struct staged_bytes staged;
     struct key key;
 
-    if (wanted->buffer == NULL && wanted->size > 0)
+    if (buffer == NULL && size > 0)
         return MP_EINVAL;
     int error = dict_prepare_text(dict, text, &key);
-    if (error == 0)
-        error = dict_read(dict_object(dict), &key, read_bytes, wanted, NULL);
-    if (length != NULL && (error == 0 || error == MP_ETOOSMALL))
-        *length = wanted->length;
-    return error;
+    if (error != 0)
+        return error;
+    staged_begin(&staged, type, size);
+    error = dict_read(dict_object(dict), &key, read_bytes, &staged, NULL);
+    return staged_end(&staged, error, buffer, length);
 }
 
 int mp_dict_get_str(mp_dict *dict, const char *key, char *buffer, size_t size, size_t *length)
 {
-    struct bytes_wanted wanted = {.type = MP_STR, .buffer = buffer, .size = size};
-    int error = get_bytes(dict, key, &wanted, length);
-
-    if (error == 0)
-        buffer[wanted.length] = 0;
-    return error;
+    return get_bytes(dict, key, MP_STR, buffer, size, length);
 }
 
 int mp_dict_get_bytes(mp_dict *dict, const char *key, void *buffer, size_t size, size_t *length)
 {
-    struct bytes_wanted wanted = {.type = MP_BYTES, .buffer = buffer, .size = size};
-
-    return get_bytes(dict, key, &wanted, length);
+    return get_bytes(dict, key, MP_BYTES, buffer, size, length);
 }
 
 static int get_container(mp_dict *dict, const char *key, mp_type type, void **container)
@@ -225,11 +205,23 @@ int mp_dict_contains(mp_dict *dict, mp_value key_value, bool *found)
 
 int mp_dict_length(mp_dict *dict, size_t *length)
 {
+    uint64_t live, version;
+
     if (length == NULL || !object_is(dict, OBJECT_DICT))
         return MP_EINVAL;
-    *length = dict_word(dict_object(dict), DICT_LIVE);
-    return 0;
+    if (object_read_begin(dict_object(dict), &version)) {
+        live = dict_word(dict_object(dict), DICT_LIVE);
+        if (object_read_valid(dict_object(dict), version)) {
+            *length = live;
+            return 0;
+        }
+    }
+    int error = dict_read_word(dict_object(dict), DICT_LIVE, &live);
+    if (error == 0)
+        *length = live;
+    return error;
 }
+
 /* ---- setting ---- */
 
 static __attribute__((noinline)) int set_looked(struct object *dict, const struct key *key, const struct look *look,

@@ -4,37 +4,65 @@
 
 static int read_locked(struct object *dict, const struct key *key, dict_reader *read, void *out)
 {
-    int error = object_lock_alone(dict, OBJECT_DICT);
+    int error = object_lock_to_read(dict, OBJECT_DICT);
 
     if (error != 0)
         return error;
     struct heap *heap = object_heap(dict);
     struct entry *entry = dict_find(heap, dict, key, NULL);
     error = entry == NULL ? MP_EKEY : read(heap, entry, out);
-    object_unlock(dict);
+    mutex_unlock(&dict->mutex);
     return error;
+}
+
+static int read_once(const struct reading *reading, const struct key *key, dict_reader *read, void *out)
+{
+    struct object *dict = (struct object *)(uintptr_t)reading->object;
+    struct entry *entry, copy;
+
+    if (reading->version & 1)
+        entry = dict_find_reading(reading, key, &copy) ? &copy : NULL;
+    else
+        entry = dict_find_unlocked(object_heap(dict), dict, key, reading->version);
+    return entry == NULL ? MP_EKEY : read(object_heap(dict), entry, out);
 }
 
 /* `discard`, when given, undoes a read that turned out not to count. */
 int dict_read(struct object *dict, const struct key *key, dict_reader *read, void *out, void (*discard)(void *out))
 {
-    struct heap *heap = object_heap(dict);
+    struct reading reading = {.object = dict};
 
-    for (int i = 0; i < READ_TRIES; i++) {
-        uint64_t version;
+    for (unsigned tries = 0;; tries++) {
+        bool patient = object_read_again(&reading, tries);
 
-        if (!object_read_begin(dict, &version))
-            continue;
         if (!object_is(dict, OBJECT_DICT))
             return MP_EINVAL;
-        struct entry *entry = dict_find_unlocked(heap, dict, key, version);
-        int error = entry == NULL ? MP_EKEY : read(heap, entry, out);
-        if (object_read_valid(dict, version))
+        int error = read_once(&reading, key, read, out);
+        if (object_reading_valid(&reading))
             return error;
         if (error == 0 && discard != NULL)
             discard(out);
+        if (patient)
+            continue;
+        error = read_locked(dict, key, read, out);
+        if (error != MP_ETIMEOUT)
+            return error;
     }
-    return read_locked(dict, key, read, out);
+}
+
+int dict_read_word(struct object *dict, int word, uint64_t *value)
+{
+    struct reading reading = {.object = dict};
+
+    for (unsigned tries = 0;; tries++) {
+        object_read_again(&reading,
+                          tries); /* a word is read so fast that it need not be asked for longer than others write */
+        if (!object_is(dict, OBJECT_DICT))
+            return MP_EINVAL;
+        *value = object_read_word(&reading, &dict->word[word]);
+        if (object_reading_valid(&reading))
+            return 0;
+    }
 }
 
 int dict_read_value(const struct heap *heap, const struct entry *entry, void *out)

@@ -1,7 +1,7 @@
 /* One entry of a dict at a time: how it is read without the mutex, and changed under it. What the public functions do, in
  * dict.c and the files beside it, is made of this.
  *
- * Readers take no mutex. Writers of one dict take turns under its mutex; an integer that takes an integer's place (and a
+ * Readers take no mutex, and wait for nobody who is stopped: see object.h. Writers of one dict take turns under its mutex; an integer that takes an integer's place (and a
  * float a float's) is one word, stored at once, and readers need not even notice: for that the key's stripe is enough, where
  * the dict has stripes. All other changes go through the undo log, with the version odd meanwhile. */
 #ifndef DICT_ENTRY_H
@@ -9,9 +9,6 @@
 
 #include "dict_table.h"
 #include "stripes.h"
-
-/* A reader that has lost so often takes the mutex: somebody keeps writing, or died or was stopped while writing. */
-#define READ_TRIES 64
 
 static inline struct object *dict_object(mp_dict *dict)
 {
@@ -39,6 +36,8 @@ typedef int dict_reader(const struct heap *heap, const struct entry *entry, void
 /* Reads a key's entry. `discard`, when given, undoes a read that turned out not to count. MP_EKEY, MP_EINVAL, MP_EDEADLK,
  * and what `read` says. */
 int dict_read(struct object *dict, const struct key *key, dict_reader *read, void *out, void (*discard)(void *out));
+/* One of the dict's words. MP_EINVAL. */
+int dict_read_word(struct object *dict, int word, uint64_t *value);
 /* Its value, into an mp_value that owns its memory. */
 int dict_read_value(const struct heap *heap, const struct entry *entry, void *out);
 void dict_discard_value(void *out);

@@ -77,6 +77,65 @@ void index_prefetch(const struct object *dict, const struct key *keys, size_t co
     }
 }
 
+/* ---- reading past a change ---- */
+
+static bool read_entry(const struct reading *reading, uint64_t offset, uint64_t end, struct entry *copy)
+{
+    uint64_t words[sizeof *copy / 8];
+
+    if (offset - 1 >= end - sizeof *copy)
+        return false;
+    object_read_words(reading, heap_at(object_heap(reading->object), offset), sizeof words / 8, words);
+    memcpy(copy, words, sizeof *copy);
+    return true;
+}
+
+/* As index_search(), in a copy of each group. */
+static bool search_reading(const struct reading *reading, const struct index_page *page, uint64_t end,
+                           const struct key *key, struct entry *copy)
+{
+    const struct heap *heap = object_heap(reading->object);
+    uint64_t tag = index_tag(key->hash), mask = page->slots - INDEX_GROUP;
+    const _Atomic uint64_t *first = index_slots(heap, page->offset);
+
+    for (uint64_t i = 0; i <= mask; i += INDEX_GROUP) {
+        _Alignas(64) _Atomic uint64_t group[INDEX_GROUP];
+        uint64_t words[INDEX_GROUP];
+
+        object_read_words(reading, &first[(tag + i) & mask], INDEX_GROUP, words);
+        memcpy(group, words, sizeof group);
+        for (unsigned match = index_group_match(group, (uint32_t)tag); match != 0; match &= match - 1) {
+            uint64_t offset = (words[__builtin_ctz(match)] & UINT32_MAX) << 4;
+
+            if (read_entry(reading, offset, end, copy) && key_equal(heap, copy, key))
+                return true;
+        }
+        if (index_group_empty(group) != 0)
+            return false;
+    }
+    return false;
+}
+
+bool dict_find_reading(const struct reading *reading, const struct key *key, struct entry *copy)
+{
+    const struct object *dict = reading->object;
+    const struct heap *heap = object_heap(dict);
+    uint64_t tag = index_tag(key->hash), end = dict_get(&heap->size);
+    uint64_t table = object_read_word(reading, &dict->root[1]), words[DICT_MASK - DICT_PAGES + 1];
+
+    object_read_words(reading, &dict->word[DICT_PAGES], DICT_MASK - DICT_PAGES + 1, words);
+    uint64_t pages = words[0], mask = words[DICT_MASK - DICT_PAGES];
+    struct index_page page = {.slots = words[DICT_SLOTS - DICT_PAGES]};
+    if (table == 0)
+        return false;
+    uint64_t word = table - REF_TABLE + 8 + 8 * index_page_number(tag, pages, mask);
+    if (word >= end)
+        return false;
+    page.offset = object_read_word(reading, heap_at(heap, word));
+    /* Only words that belong together lead to a page. */
+    return object_reading_valid(reading) && search_reading(reading, &page, end, key, copy);
+}
+
 /* ---- how large ---- */
 
 /* So many of a page's slots may be in use. */

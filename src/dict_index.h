@@ -141,6 +141,10 @@ static inline struct entry *dict_find_unlocked(const struct heap *heap, const st
                : NULL;
 }
 
+/* The same as a reading that may go through the undo log, and copies the entry's words: they count as long as the reading does.
+ * False: none has the key. */
+bool dict_find_reading(const struct reading *reading, const struct key *key, struct entry *copy);
+
 /* The same in the usual case and in few instructions: the key is no string longer than KEY_INLINE, and is in the first group
  * where it may be, or nowhere. False: this is another case. */
 static inline __attribute__((always_inline)) bool dict_find_at_once(const struct heap *heap, const struct object *dict,

@@ -9,7 +9,6 @@
 #include "handle.h"
 
 #define BATCH 64
-#define READ_TRIES 64
 #define ITER_MAGIC UINT64_C(0x6d705f6469746572)
 
 /* The words of an entry. Where they own a string's block, that string has been copied to `key_copy` or `value_copy`. Short
@@ -116,20 +115,21 @@ static inline void copy_words(struct item *item, const struct entry *entry)
 }
 
 /* The first position whose sequence is larger: they grow with the positions, removed ones count for nothing. */
-static uint64_t find_place(const struct heap *heap, const struct object *dict, uint64_t sequence)
+static uint64_t find_place(const struct reading *reading, uint64_t sequence)
 {
-    uint64_t low = 0, high = dict_word(dict, DICT_USED);
+    uint64_t low = 0, high = object_read_word(reading, &reading->object->word[DICT_USED]);
 
     while (low < high) {
         uint64_t middle = low + (high - low) / 2, at = middle;
-        const struct entry *entry = NULL;
+        struct entry entry;
+        bool found = true;
 
         for (; at < high; at++) {
-            entry = dict_entry(heap, dict, at);
-            if (entry == NULL || dict_get(&entry->sequence) != 0)
+            found = dict_read_entry(reading, at, &entry);
+            if (!found || dict_get(&entry.sequence) != 0)
                 break;
         }
-        if (at < high && entry != NULL && dict_get(&entry->sequence) <= sequence)
+        if (at < high && found && dict_get(&entry.sequence) <= sequence)
             low = at + 1;
         else
             high = middle;
@@ -166,29 +166,53 @@ static uint64_t copy_run(mp_dict_iter *iter, const struct entry *entry, uint64_t
     return (uint64_t)(entry - begin);
 }
 
-/* What follows is believed only if the version has not changed; the caller undoes it otherwise. */
-static int fill_batch(mp_dict_iter *iter)
+/* The same past a change, one entry after the other. */
+static int copy_through(mp_dict_iter *iter, const struct reading *reading, uint64_t used, uint64_t *owned,
+                        uint64_t *odd)
+{
+    for (; iter->place.position < used; iter->place.position++) {
+        struct entry entry;
+
+        if (!dict_read_entry(reading, iter->place.position, &entry))
+            return MP_ECORRUPT;
+        if (copy_run(iter, &entry, 1, owned, odd) == 0)
+            break;
+    }
+    return 0;
+}
+
+/* What follows is believed only if the reading counts; the caller undoes it otherwise. */
+static int fill_batch(mp_dict_iter *iter, const struct reading *reading)
 {
     const struct object *dict = iter->dict;
     const struct heap *heap = object_heap(dict);
-    uint64_t used = dict_word(dict, DICT_USED), epoch = dict_word(dict, DICT_EPOCH);
+    uint64_t used = object_read_word(reading, &dict->word[DICT_USED]);
+    uint64_t epoch = object_read_word(reading, &dict->word[DICT_EPOCH]);
     uint64_t owned = 0, odd = 0, run, done;
 
     if (epoch != iter->place.epoch) {
-        iter->place.position = find_place(heap, dict, iter->place.last);
+        iter->place.position = find_place(reading, iter->place.last);
         iter->place.epoch = epoch;
     }
-    do {
-        const struct entry *entry = dict_entry(heap, dict, iter->place.position);
+    if (reading->version & 1) {
+        int error = copy_through(iter, reading, used, &owned, &odd);
 
-        run = SEGMENT - iter->place.position % SEGMENT;
-        run = iter->place.position >= used ? 0 : run < used - iter->place.position ? run : used - iter->place.position;
-        /* The entry lies in the heap as it is by now, which may have grown since this began. */
-        if (run > 0 && (entry == NULL || run > (dict_get(&heap->size) - heap_offset(heap, entry)) / sizeof *entry))
-            return MP_ECORRUPT;
-        done = run > 0 ? copy_run(iter, entry, run, &owned, &odd) : 0;
-        iter->place.position += done;
-    } while (run > 0 && done == run);
+        if (error != 0)
+            return error;
+    } else
+        do {
+            const struct entry *entry = dict_entry(heap, dict, iter->place.position);
+
+            run = SEGMENT - iter->place.position % SEGMENT;
+            run = iter->place.position >= used        ? 0
+                  : run < used - iter->place.position ? run
+                                                      : used - iter->place.position;
+            /* The entry lies in the heap as it is by now, which may have grown since this began. */
+            if (run > 0 && (entry == NULL || run > (dict_get(&heap->size) - heap_offset(heap, entry)) / sizeof *entry))
+                return MP_ECORRUPT;
+            done = run > 0 ? copy_run(iter, entry, run, &owned, &odd) : 0;
+            iter->place.position += done;
+        } while (run > 0 && done == run);
     iter->plain = odd == 0;
     return owned & CELL_OWNS ? copy_strings(iter, heap) : 0;
 }
@@ -204,29 +228,25 @@ static void go_back(mp_dict_iter *iter, const struct place *place)
 static int next_batch(mp_dict_iter *iter)
 {
     const struct place begin = iter->place;
+    struct reading reading = {.object = iter->dict};
 
-    for (int i = 0; i < READ_TRIES; i++) {
-        uint64_t version;
+    for (unsigned tries = 0;; tries++) {
+        bool patient = object_read_again(&reading, tries);
 
-        if (!object_read_begin(iter->dict, &version))
-            continue;
         if (!object_is(iter->dict, OBJECT_DICT))
             return MP_EINVAL;
-        int error = fill_batch(iter);
-        bool counts = object_read_valid(iter->dict, version);
+        bool locked = !patient && object_lock_to_read(iter->dict, OBJECT_DICT) == 0;
+        if (locked)
+            object_read_again(&reading, 0);
+        int error = fill_batch(iter, &reading);
+        bool counts = object_reading_valid(&reading);
+        if (locked)
+            mutex_unlock(&iter->dict->mutex);
         if (!counts || error != 0)
             go_back(iter, &begin);
         if (counts)
             return error;
     }
-    int error = object_lock_alone(iter->dict, OBJECT_DICT);
-    if (error != 0)
-        return error;
-    error = fill_batch(iter);
-    object_unlock(iter->dict);
-    if (error != 0)
-        go_back(iter, &begin);
-    return error;
 }
 
 /* ---- handing out ---- */

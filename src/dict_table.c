@@ -159,6 +159,17 @@ int dict_make_room(struct object *dict, const uint64_t *hashes, uint64_t count)
 
 /* ---- entries ---- */
 
+bool dict_read_entry(const struct reading *reading, uint64_t position, struct entry *copy)
+{
+    uint64_t place = segments_read_place(reading, position, sizeof *copy), words[sizeof *copy / 8];
+
+    if (place == 0)
+        return false;
+    object_read_words(reading, heap_at(object_heap(reading->object), place), sizeof words / 8, words);
+    memcpy(copy, words, sizeof *copy);
+    return true;
+}
+
 int dict_store_key(struct object *dict, const struct key *key, _Atomic uint64_t *pending)
 {
     if (key->data == NULL)
@@ -182,32 +193,30 @@ void dict_add(struct object *dict, const struct key *key, _Atomic uint64_t *key_
     put(&entry->value.head, head);
     put(&entry->value.body, body);
     struct index_place place = index_place(dict, key->hash, entry);
-    char *base = (char *)object_heap(dict);
-    struct undo *undo = &dict->undo;
-    uint64_t notes = undo_notes(undo);
+    struct undo_notes notes = undo_notes_begin(&dict->undo, (char *)object_heap(dict), DICT_ADD_WORDS);
 
-    undo_note(undo, base, notes++, &entry->sequence);
-    undo_note(undo, base, notes++, place.slot);
-    undo_note(undo, base, notes++, place.filled);
-    undo_note(undo, base, notes++, &dict->word[DICT_USED]);
-    undo_note(undo, base, notes++, &dict->word[DICT_LIVE]);
-    undo_note(undo, base, notes++, &dict->word[DICT_SEQUENCE]);
+    undo_note(&notes, &entry->sequence);
+    undo_note(&notes, place.slot);
+    undo_note(&notes, place.filled);
+    undo_note(&notes, &dict->word[DICT_USED]);
+    undo_note(&notes, &dict->word[DICT_LIVE]);
+    undo_note(&notes, &dict->word[DICT_SEQUENCE]);
     if (key->data != NULL)
-        undo_note(undo, base, notes++, key_pending);
+        undo_note(&notes, key_pending);
     if (head & CELL_OWNS)
-        undo_note(undo, base, notes++, value_pending);
-    undo_noted(undo, notes);
+        undo_note(&notes, value_pending);
+    undo_notes_end(&notes);
     DELAY_POINT();
-    put(&entry->sequence, sequence);
-    put(place.slot, place.value);
-    put(place.filled, place.fill);
-    put(&dict->word[DICT_USED], position + 1);
-    put(&dict->word[DICT_LIVE], dict_word(dict, DICT_LIVE) + 1);
-    put(&dict->word[DICT_SEQUENCE], sequence);
+    undo_put(&entry->sequence, sequence);
+    undo_put(place.slot, place.value);
+    undo_put(place.filled, place.fill);
+    undo_put(&dict->word[DICT_USED], position + 1);
+    undo_put(&dict->word[DICT_LIVE], dict_word(dict, DICT_LIVE) + 1);
+    undo_put(&dict->word[DICT_SEQUENCE], sequence);
     if (key->data != NULL)
-        put(key_pending, 0);
+        undo_put(key_pending, 0);
     if (head & CELL_OWNS)
-        put(value_pending, 0);
+        undo_put(value_pending, 0);
     DELAY_POINT();
 }
 

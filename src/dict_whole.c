@@ -41,8 +41,10 @@ static int stage(struct object *dict, const struct snapshot *items)
     return 0;
 }
 
-/* Words that storing one staged entry changes, at the most. */
-#define UPDATE_WORDS (DICT_ADD_WORDS + 4)
+/* Stores that storing one staged entry takes, at the most; and how many different words they go to, where the dict's own are counted
+ * once for all. */
+#define UPDATE_NOTES (DICT_ADD_WORDS + 1)
+#define UPDATE_WORDS (UPDATE_NOTES - 3)
 
 /* Part of a change: a staged entry's value goes into the dict. The staged entry then owns what was there before, or nothing. */
 static void put_staged(struct object *dict, const mp_value *key_value, struct entry *staged)
@@ -88,7 +90,7 @@ static int update(struct object *dict, const struct snapshot *items)
     if (error == 0)
         error = stage(dict, items);
     if (error == 0)
-        error = object_reserve_undo(dict, items->count * UPDATE_WORDS);
+        error = object_reserve_undo(dict, items->count * UPDATE_NOTES, items->count * UPDATE_WORDS + 3);
     if (error == 0) {
         struct entry *staged = heap_at(object_heap(dict), (dict_get(&dict->pending[0]) & ~REF_MASK) + 16);
 

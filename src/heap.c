@@ -640,7 +640,7 @@ int heap_check(struct heap *heap, uint64_t *starts, uint64_t *count)
     struct walk walk = {.heap = heap, .starts = starts};
     uint64_t size = get(&heap->size);
 
-    if (get(&heap->undo.count) != 0 || get(&heap->undo.more) != 0 || size < HEAP_FIRST_SIZE || size > heap->limit ||
+    if (undo_count(&heap->undo) != 0 || get(&heap->undo.more) != 0 || size < HEAP_FIRST_SIZE || size > heap->limit ||
         size % HEAP_PAGE != 0)
         return MP_ECORRUPT;
     if (!blocks_are_sound(&walk) || !lists_are_sound(&walk) || walk.used != get(&heap->used))

@@ -4,9 +4,6 @@
 
 #include "list_table.h"
 
-/* A reader that has lost so often takes the mutex: somebody keeps writing, or died or was stopped while writing. */
-#define READ_TRIES 64
-
 static uint64_t get(const _Atomic uint64_t *word)
 {
     return atomic_load_explicit(word, memory_order_relaxed);
@@ -33,31 +30,58 @@ static int read_at(const struct object *list, int64_t index, reader *read, void 
     return read(object_heap(list), &words, out);
 }
 
+/* The same past a change. */
+static int read_at_through(const struct reading *reading, int64_t index, reader *read, void *out)
+{
+    const struct object *list = reading->object;
+    struct heap *heap = object_heap(list);
+    uint64_t range[2], cell[2], at;
+
+    object_read_words(reading, &list->word[LIST_START], 2, range);
+    if (!list_find_index(index, range[1], &at))
+        return MP_EINDEX;
+    uint64_t place = segments_read_place(reading, range[0] + at, sizeof(struct cell));
+    if (place == 0)
+        return MP_ECORRUPT;
+    object_read_words(reading, heap_at(heap, place), 2, cell);
+    struct words words = {cell[0], cell[1]};
+    return read(heap, &words, out);
+}
+
+static int read_locked(struct object *list, int64_t index, reader *read, void *out)
+{
+    int error = object_lock_to_read(list, OBJECT_LIST);
+
+    if (error != 0)
+        return error;
+    error = read_at(list, index, read, out);
+    mutex_unlock(&list->mutex);
+    return error;
+}
+
 /* `discard`, when given, undoes a read that turned out not to count. */
 static __attribute__((noinline)) int read_index(mp_list *handle, int64_t index, reader *read, void *out,
                                                 void (*discard)(void *out))
 {
     struct object *list = list_object(handle);
+    struct reading reading = {.object = list};
 
-    for (int i = 0; i < READ_TRIES; i++) {
-        uint64_t version;
+    for (unsigned tries = 0;; tries++) {
+        bool patient = object_read_again(&reading, tries);
 
         if (!object_is(list, OBJECT_LIST))
             return MP_EINVAL;
-        if (!object_read_begin(list, &version) || !object_is(list, OBJECT_LIST))
-            continue;
-        int error = read_at(list, index, read, out);
-        if (object_read_valid(list, version))
+        int error = reading.version & 1 ? read_at_through(&reading, index, read, out) : read_at(list, index, read, out);
+        if (object_reading_valid(&reading))
             return error;
         if (error == 0 && discard != NULL)
             discard(out);
+        if (patient)
+            continue;
+        error = read_locked(list, index, read, out);
+        if (error != MP_ETIMEOUT)
+            return error;
     }
-    int error = object_lock_alone(list, OBJECT_LIST);
-    if (error != 0)
-        return error;
-    error = read_at(list, index, read, out);
-    object_unlock(list);
-    return error;
 }
 
 static int read_words(const struct heap *heap, const struct words *words, void *out)
@@ -173,55 +197,37 @@ int mp_list_get_float(mp_list *list, int64_t index, double *value)
     return 0;
 }
 
-struct bytes_wanted {
-    mp_type type;
-    void *buffer;
-    size_t size, length;
-};
-
 static int read_bytes(const struct heap *heap, const struct words *words, void *out)
 {
-    struct bytes_wanted *wanted = out;
-
-    if ((words->head & CELL_TYPE) != wanted->type)
-        return MP_ETYPE;
-    wanted->length = words->head >> CELL_LENGTH_SHIFT;
-    if (wanted->length + (wanted->type == MP_STR) > wanted->size)
-        return MP_ETOOSMALL;
-    return cell_read_bytes(heap, words->head, words->body, wanted->buffer, wanted->size, NULL);
+    return cell_stage_bytes(heap, words->head, words->body, out);
 }
 
-static int get_bytes(mp_list *list, int64_t index, struct bytes_wanted *wanted, size_t *length)
+static int get_bytes(mp_list *list, int64_t index, mp_type type, void *buffer, size_t size, size_t *length)
 {
+    struct staged_bytes staged;
     struct words words;
 
-    if (wanted->buffer == NULL && wanted->size > 0)
+    if (buffer == NULL && size > 0)
         return MP_EINVAL;
     int error = get_words(list, index, &words);
-    if (error == 0 && !cell_has_block(words.head))
-        error = read_bytes(object_heap(list_object(list)), &words, wanted);
-    else if (error == 0)
-        error = read_index(list, index, read_bytes, wanted, NULL);
-    if (length != NULL && (error == 0 || error == MP_ETOOSMALL))
-        *length = wanted->length;
-    return error;
+    if (error != 0)
+        return error;
+    staged_begin(&staged, type, size);
+    if (!cell_has_block(words.head))
+        error = read_bytes(object_heap(list_object(list)), &words, &staged);
+    else
+        error = read_index(list, index, read_bytes, &staged, NULL);
+    return staged_end(&staged, error, buffer, length);
 }
 
 int mp_list_get_str(mp_list *list, int64_t index, char *buffer, size_t size, size_t *length)
 {
-    struct bytes_wanted wanted = {.type = MP_STR, .buffer = buffer, .size = size};
-    int error = get_bytes(list, index, &wanted, length);
-
-    if (error == 0)
-        buffer[wanted.length] = 0;
-    return error;
+    return get_bytes(list, index, MP_STR, buffer, size, length);
 }
 
 int mp_list_get_bytes(mp_list *list, int64_t index, void *buffer, size_t size, size_t *length)
 {
-    struct bytes_wanted wanted = {.type = MP_BYTES, .buffer = buffer, .size = size};
-
-    return get_bytes(list, index, &wanted, length);
+    return get_bytes(list, index, MP_BYTES, buffer, size, length);
 }
 
 static int get_container(mp_list *list, int64_t index, mp_type type, void **container)
@@ -246,12 +252,23 @@ int mp_list_get_list(mp_list *list, int64_t index, mp_list **value)
     return value == NULL ? MP_EINVAL : get_container(list, index, MP_LIST, (void **)value);
 }
 
-int mp_list_length(mp_list *list, size_t *length)
+int mp_list_length(mp_list *handle, size_t *length)
 {
+    struct object *list = list_object(handle);
+    struct reading reading = {.object = list};
+
     if (length == NULL || !object_is(list, OBJECT_LIST))
         return MP_EINVAL;
-    *length = list_length_of(list_object(list));
-    return 0;
+    for (unsigned tries = 0;; tries++) {
+        object_read_again(&reading, tries);
+        if (!object_is(list, OBJECT_LIST))
+            return MP_EINVAL;
+        uint64_t found = object_read_word(&reading, &list->word[LIST_LENGTH]);
+        if (object_reading_valid(&reading)) {
+            *length = found;
+            return 0;
+        }
+    }
 }
 
 /* ---- one element ---- */

@@ -230,7 +230,7 @@ int list_remove_end(struct object *list, uint64_t at, uint64_t count)
     int error = new_cells(list, count, &list->pending[2]);
 
     if (error == 0)
-        error = object_reserve_undo(list, 2 * count + 3);
+        error = object_reserve_undo(list, 2 * count + 3, 2 * count + 3);
     if (error == 0)
         move_out(list, at, count);
     object_release_undo(list);
@@ -357,7 +357,7 @@ int list_append_many(struct object *list, const mp_value *values, size_t stride,
         return error;
     error = list_stage(list, values, stride, count);
     if (error == 0)
-        error = object_reserve_undo(list, 2 * count + 2);
+        error = object_reserve_undo(list, 2 * count + 2, 2 * count + 2);
     if (error == 0)
         add_staged(list, count);
     else

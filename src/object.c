@@ -7,9 +7,16 @@
  * recurses, however deep containers are nested. */
 #include "object.h"
 
+#include <errno.h>
 #include <mp.h>
 
 #include "stripes.h"
+
+/* So often a reader looks for an even version before it reads through the log; so often it reads in vain, as others keep writing,
+ * before it asks for the mutex; and so long it waits for that. */
+#define READ_SPINS 16
+#define READ_TRIES 64
+#define READ_PATIENCE_NS INT64_C(200000)
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -261,10 +268,18 @@ int object_free(struct object *object, uint64_t magic)
 
 /* ---- locking ---- */
 
+/* Whoever gives it up may be stopped before that stands: so the word is read through the heap's log, and nobody is waited for. */
 bool object_is_after_all(const struct object *object, uint64_t magic)
 {
-    heap_settle(object_heap(object));
-    return get(&object->magic) == magic;
+    const struct heap *heap = object_heap(object);
+    uint64_t emptied, now;
+
+    do {
+        emptied = undo_emptied(&heap->undo);
+        undo_read(&heap->undo, (const char *)heap, get(&heap->size), &object->magic, 1, &now);
+        atomic_thread_fence(memory_order_acquire);
+    } while (undo_emptied(&heap->undo) != emptied);
+    return now == magic;
 }
 
 static int lock_mutex(struct object *object, uint64_t magic, int number)
@@ -293,6 +308,45 @@ int object_lock_alone_later(struct object *object, uint64_t magic, int number)
         return error;
     put(&object->held, 0); /* whatever a dead holder held, we hold nothing */
     return 0;
+}
+
+int object_lock_to_read(struct object *object, uint64_t magic)
+{
+    int number = pthread_mutex_trylock(&object->mutex);
+
+    if (number != 0 && number != EOWNERDEAD) {
+        int error = mutex_lock_later(&object->mutex, clock_now() + READ_PATIENCE_NS, number);
+
+        if (error != 0 && error != MP_EOWNERDEAD)
+            return error;
+        number = error == 0 ? 0 : EOWNERDEAD;
+    }
+    return object_lock_alone_later(object, magic, number);
+}
+
+void object_read_words(const struct reading *reading, const _Atomic uint64_t *first, size_t count, uint64_t *words)
+{
+    const struct object *object = reading->object;
+    const struct heap *heap = object_heap(object);
+
+    if (reading->version & 1) {
+        undo_read(&object->undo, (const char *)heap, get(&heap->size), first, count, words);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        words[i] = get(&first[i]);
+}
+
+bool object_read_again(struct reading *reading, unsigned tries)
+{
+    /* Most changes are over in a moment. */
+    for (int i = 0; i < READ_SPINS; i++) {
+        if (object_read_begin(reading->object, &reading->version))
+            break;
+        cpu_relax();
+    }
+    reading->emptied = undo_emptied(&reading->object->undo);
+    return tries % READ_TRIES != READ_TRIES - 1;
 }
 
 int object_lock_later(struct object *object, uint64_t magic, int number)
@@ -341,27 +395,24 @@ void object_roll_back(struct object *object)
     object_commit(object);
 }
 
-int object_reserve_undo(struct object *object, uint64_t records)
+int object_reserve_undo(struct object *object, uint64_t notes, uint64_t words)
 {
-    struct undo *undo = &object->undo;
-
-    if (records <= UNDO_RECORDS)
+    if (notes <= UNDO_RECORDS)
         return 0;
-    if (records > UINT64_C(1) << 40)
+    if (words > UINT64_C(1) << 40)
         return MP_ENOMEM;
-    records -= UNDO_RECORDS;
-    if (get(&undo->more) != 0 && undo->more_capacity >= records)
-        return 0;
     object_release_undo(object);
-    int error = heap_alloc(object_heap(object), records * sizeof(struct undo_record), &undo->more);
+    uint64_t capacity = undo_capacity(words);
+    int error = heap_alloc(object_heap(object), capacity * sizeof(struct undo_record), &object->undo.more);
     if (error == 0)
-        undo->more_capacity = records;
+        undo_take_table(&object->undo, (char *)object_heap(object), capacity);
     return error;
 }
 
 void object_release_undo(struct object *object)
 {
-    object->undo.more_capacity = 0;
+    put(&object->undo.more_capacity, 0);
+    undo_order();
     heap_free(object_heap(object), &object->undo.more);
 }
 

@@ -13,6 +13,14 @@
  * READING WITHOUT THE MUTEX. `version` is odd while words change that do not make sense one by one. A reader notes an even
  * version, reads with relaxed atomic loads, bounds every offset and length before using it, and believes what it read if
  * the version is still the same. Memory is never unmapped, so the worst it meets is nonsense.
+ *
+ * A version that stays odd is that of a change half done, whose process does not get on, or takes long. Then the reader reads
+ * through the undo log (undo.h) and finds the state before the change; or the state after it, if the log was emptied already. It
+ * believes what it read if version and log are still the same. Invariants that this rests on:
+ *   - Between object_begin() and object_commit() each word that a reader of the state before can come by is changed with
+ *     object_set() or noted. What is built aside, or lies where nothing leads to, need not be.
+ *   - No block that the state before leads to is freed before object_commit() is over, or written to.
+ *   - Single words that are put without a change (stripes.h) are not among those that a change has noted.
  */
 #ifndef OBJECT_H
 #define OBJECT_H
@@ -222,7 +230,7 @@ static inline void object_begin(struct object *object)
 {
     uint64_t version = atomic_load_explicit(&object->version, memory_order_relaxed);
 
-    atomic_store_explicit(&object->version, version | 1, memory_order_relaxed);
+    atomic_store_explicit(&object->version, version | 1, memory_order_release);
     atomic_thread_fence(memory_order_release);
     undo_order();
     DELAY_POINT();
@@ -248,8 +256,9 @@ static inline void object_commit(struct object *object)
 
 /* Instead of commit: puts all back as it was at object_begin(). */
 void object_roll_back(struct object *object);
-/* Makes room for `records` words in the next change; to be followed by object_release_undo() when that is over. */
-int object_reserve_undo(struct object *object, uint64_t records);
+/* Makes room for so many stores of so many different words in the next change; to be followed by object_release_undo() when that
+ * is over. */
+int object_reserve_undo(struct object *object, uint64_t notes, uint64_t words);
 void object_release_undo(struct object *object);
 
 /* Reading without the mutex. False: somebody is changing it, try again or lock. */
@@ -264,6 +273,33 @@ static inline bool object_read_valid(const struct object *object, uint64_t versi
     atomic_thread_fence(memory_order_acquire);
     return atomic_load_explicit(&object->version, memory_order_relaxed) == version;
 }
+
+/* The same of a reader that does not wait for who is changing it. */
+struct reading {
+    const struct object *object;
+    uint64_t version; /* odd: words are read through the undo log */
+    uint64_t emptied; /* see undo_emptied() */
+};
+
+/* Begins to read, for the first time (`tries` is 0) or again: what was read before did not count. False: that has happened too
+ * often, and it is time for object_lock_to_read(); what it begins is good all the same. */
+bool object_read_again(struct reading *reading, unsigned tries);
+/* Words that follow each other, at most UNDO_READ; one. */
+void object_read_words(const struct reading *reading, const _Atomic uint64_t *first, size_t count, uint64_t *words);
+static inline uint64_t object_read_word(const struct reading *reading, const _Atomic uint64_t *word)
+{
+    uint64_t value;
+
+    object_read_words(reading, word, 1, &value);
+    return value;
+}
+static inline bool object_reading_valid(const struct reading *reading)
+{
+    return object_read_valid(reading->object, reading->version) &&
+           ((reading->version & 1) == 0 || undo_emptied(&reading->object->undo) == reading->emptied);
+}
+/* As object_lock_alone(), but waits only for a moment: MP_ETIMEOUT. To be followed by mutex_unlock(). */
+int object_lock_to_read(struct object *object, uint64_t magic);
 
 /* Releases what *ref owns, whatever kind it is, and stores 0 there. Can be interrupted by death at any point and done
  * again. Under the mutex of the object the ref lies in. */

@@ -262,7 +262,7 @@ static void mark_object(struct check *check, struct object *object)
 
     if (!own_block(check, block) || object->self < block || object->self - block > 63 ||
         heap_block_size(check->heap, block) < object->self - block + sizeof *object || !kind_is_sound(check, object) ||
-        get(&object->undo.count) != 0 || (get(&object->version) & 1) != 0) {
+        undo_count(&object->undo) != 0 || (get(&object->version) & 1) != 0) {
         check->corrupt = true;
         return;
     }
@@ -280,7 +280,7 @@ static void mark_object(struct check *check, struct object *object)
         check->corrupt = true;
     mark_at(check, more, IN_OBJECT);
     if (!check->corrupt && more != 0)
-        fits(check, more, 0, object->undo.more_capacity, sizeof(struct undo_record));
+        fits(check, more, 0, get(&object->undo.more_capacity), sizeof(struct undo_record));
 }
 
 static bool holds_match(struct check *check)
@@ -411,7 +411,7 @@ static void inherit(struct check *check, uint64_t offset)
     struct object *object = object_at(check, offset);
 
     if (lock_heap(check) == 0) {
-        bool nothing = owns_nothing(object) && get(&object->undo.count) == 0 && (get(&object->version) & 1) == 0;
+        bool nothing = owns_nothing(object) && undo_count(&object->undo) == 0 && (get(&object->version) & 1) == 0;
 
         heap_unlock(check->heap);
         if (nothing) {
@@ -492,18 +492,24 @@ static bool may_take_back(const struct check *check, const struct object *object
            (offset - before < offsetof(struct object, mutex) || offset - before >= offsetof(struct object, pending));
 }
 
+struct taker {
+    const struct check *check;
+    const struct object *object;
+};
+
+static bool may_take(const void *context, uint64_t offset)
+{
+    const struct taker *taker = context;
+
+    return may_take_back(taker->check, taker->object, offset);
+}
+
 static bool take_back(const struct check *check, struct object *object)
 {
-    uint64_t count = get(&object->undo.count), more = get(&object->undo.more) & ~REF_MASK,
-             end = get(&check->heap->size);
+    struct taker taker = {check, object};
 
-    if (count > UNDO_RECORDS && (more > end || count - UNDO_RECORDS > (end - more) / sizeof(struct undo_record)))
-        return false;
-    for (uint64_t i = 0; i < count; i++) {
-        if (!may_take_back(check, object, undo_slot(&object->undo, (char *)check->heap, i)->offset))
-            return false;
-    }
-    return object_take_back(object);
+    return undo_is_sound(&object->undo, (const char *)check->heap, get(&check->heap->size), may_take, &taker) &&
+           object_take_back(object);
 }
 
 static int take_all_back(const struct check *check)

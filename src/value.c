@@ -4,9 +4,23 @@
  * with one relaxed atomic load, and every offset and length is bounded by the heap's size before it is used. */
 #include "value.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define COPY_PLAINLY
+#endif
+#endif
+#if defined(__SSE2__) && !defined(__SANITIZE_THREAD__) && !defined(COPY_PLAINLY)
+#include <emmintrin.h>
+#define COPY_BY_VECTORS
+#endif
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -89,12 +103,70 @@ int value_copy(const mp_value *from, mp_value *to)
 
 /* ---- bytes in the heap ---- */
 
-/* Copies bytes that may be changing, a word at a time. `from` is aligned to 8, and so much may be read that whole words do. */
+/* Pages of a large block that is free are given back to the system (heap.c), also while somebody copies from it who does not hold
+ * the mutex: then the system has to find a page for whoever touches them, and kills him if it has none. So what is large is
+ * copied by the system itself, which says that it could not. */
+#define LARGE ((size_t)64 * 1024)
+
+/* By the file under the heap, where a hole reads as zeros. False: this process has it no more. */
+static bool copy_from_file(const struct heap *heap, uint64_t offset, char *to, size_t size)
+{
+    struct heap_file file;
+    struct stat now;
+    ssize_t done;
+
+    if (heap_find(heap, (enum heap_kind)heap->kind, &file) != heap || fstat(file.fd, &now) != 0 ||
+        now.st_dev != file.device || now.st_ino != file.inode)
+        return false;
+    for (; size > 0; offset += (uint64_t)done, to += done, size -= (size_t)done) {
+        done = pread(file.fd, to, size, (off_t)offset);
+        if (done <= 0)
+            return false;
+    }
+    return true;
+}
+
+/* False: the system does not copy here. */
+static bool copy_large(const char *from, char *to, size_t size)
+{
+    static _Atomic bool refused;
+    ssize_t done = -1;
+
+    if (atomic_load_explicit(&refused, memory_order_relaxed))
+        return false;
+    for (; size > 0; from += done, to += done, size -= (size_t)done) {
+        struct iovec remote = {(void *)(uintptr_t)from, size}, local = {to, size};
+
+        done = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+        if (done <= 0)
+            break;
+    }
+    if (size == 0)
+        return true;
+    /* A hole: then it is not what it was any more, and does not count. */
+    if (done == 0 || errno == EFAULT)
+        return true;
+    atomic_store_explicit(&refused, true, memory_order_relaxed);
+    return false;
+}
+
+/* Copies bytes that may be changing, a word at a time. `from` is aligned to 16, and so much may be read that whole words do. */
 static void copy_out(const struct heap *heap, uint64_t offset, void *to, size_t size)
 {
     const _Atomic uint64_t *from = heap_at(heap, offset);
     unsigned char *byte = to;
 
+    if (size > LARGE && (copy_large((const char *)from, to, size) || copy_from_file(heap, offset, to, size)))
+        return;
+#ifdef COPY_BY_VECTORS
+    for (; size >= 32; size -= 32, byte += 32, from += 4) {
+        __m128i a = _mm_load_si128((const __m128i *)(const void *)from);
+        __m128i b = _mm_load_si128((const __m128i *)(const void *)(from + 2));
+
+        _mm_storeu_si128((__m128i *)(void *)byte, a);
+        _mm_storeu_si128((__m128i *)(void *)(byte + 16), b);
+    }
+#endif
     for (; size >= 8; size -= 8, byte += 8) {
         uint64_t word = get(from++);
         memcpy(byte, &word, 8);
@@ -170,24 +242,60 @@ int cell_build(struct object *owner, const mp_value *value, _Atomic uint64_t *pe
     return error;
 }
 
-int cell_read_bytes(const struct heap *heap, uint64_t head, uint64_t body, void *buffer, size_t size, size_t *length)
+static bool bytes_are_held(const struct heap *heap, uint64_t head, uint64_t body)
 {
-    uint64_t count = head >> CELL_LENGTH_SHIFT;
-    bool inside = (head & CELL_OWNS) == 0;
+    uint64_t size = head >> CELL_LENGTH_SHIFT;
 
-    if (inside ? count > CELL_INLINE : !heap_holds(heap, body, count))
-        return MP_ECORRUPT;
-    if (length != NULL)
-        *length = count;
-    if (count > size)
-        return MP_ETOOSMALL;
-    if (count == 0)
-        return 0; /* buffer may be NULL */
-    if (inside)
-        memcpy(buffer, &body, count);
+    return head & CELL_OWNS ? heap_holds(heap, body, size) : size <= CELL_INLINE;
+}
+
+static void copy_bytes(const struct heap *heap, uint64_t head, uint64_t body, void *to)
+{
+    if (head & CELL_OWNS)
+        copy_out(heap, body, to, head >> CELL_LENGTH_SHIFT);
     else
-        copy_out(heap, body, buffer, count);
+        memcpy(to, &body, head >> CELL_LENGTH_SHIFT);
+}
+
+/* Room for so many bytes. */
+static char *staged_room(struct staged_bytes *staged, size_t size)
+{
+    if (size <= STAGED_SHORT)
+        return (char *)staged->words;
+    if (size > staged->room) {
+        free(staged->owned);
+        staged->owned = malloc(size);
+        staged->room = staged->owned != NULL ? size : 0;
+    }
+    return staged->owned;
+}
+
+int cell_stage_bytes(const struct heap *heap, uint64_t head, uint64_t body, struct staged_bytes *staged)
+{
+    if ((head & CELL_TYPE) != staged->type)
+        return MP_ETYPE;
+    staged->length = head >> CELL_LENGTH_SHIFT;
+    if (staged->length + (staged->type == MP_STR) > staged->size)
+        return MP_ETOOSMALL;
+    if (!bytes_are_held(heap, head, body))
+        return MP_ECORRUPT;
+    char *room = staged_room(staged, staged->length);
+    if (room == NULL)
+        return MP_ENOMEM;
+    copy_bytes(heap, head, body, room);
     return 0;
+}
+
+int staged_end(struct staged_bytes *staged, int error, void *buffer, size_t *length)
+{
+    if (error == 0 && staged->length > 0) /* else the buffer may be NULL */
+        memcpy(buffer, staged->length <= STAGED_SHORT ? (char *)staged->words : staged->owned, staged->length);
+    if (error == 0 && staged->type == MP_STR)
+        ((char *)buffer)[staged->length] = 0;
+    if (length != NULL && (error == 0 || error == MP_ETOOSMALL))
+        *length = staged->length;
+    free(staged->owned);
+    return error;
 }
 
 static int new_text(size_t size, mp_type type, mp_value *value, char **text)
@@ -206,13 +314,11 @@ static int read_bytes(const struct heap *heap, mp_type type, uint64_t head, uint
     size_t size = head >> CELL_LENGTH_SHIFT;
     char *text;
 
-    if (head & CELL_OWNS ? !heap_holds(heap, body, size) : size > CELL_INLINE)
+    if (!bytes_are_held(heap, head, body))
         return MP_ECORRUPT;
     int error = new_text(size, type, value, &text);
     if (error == 0)
-        error = cell_read_bytes(heap, head, body, text, size, NULL);
-    if (error != 0)
-        mp_value_free(value);
+        copy_bytes(heap, head, body, text);
     return error;
 }
 

@@ -65,9 +65,29 @@ static inline void cell_int(uint64_t body, mp_value *value)
     value->as.integer = (int64_t)body;
     value->owned = NULL;
 }
-/* The bytes of a stored string or bytes, copied to `buffer` of `size`; *length is stored in any case. Safe as above.
- * 0, MP_ETOOSMALL, MP_ECORRUPT. */
-int cell_read_bytes(const struct heap *heap, uint64_t head, uint64_t body, void *buffer, size_t size, size_t *length);
+/* The bytes of a stored string or bytes on their way to a user's buffer of `size` bytes, which nothing may be written to before
+ * it is certain what: until then they lie here. */
+#define STAGED_SHORT 512
+struct staged_bytes {
+    mp_type type;
+    size_t size, length;
+    size_t room; /* bytes at `owned` */
+    char *owned; /* NULL: none, they are few */
+    uint64_t words[STAGED_SHORT / 8];
+};
+static inline void staged_begin(struct staged_bytes *staged, mp_type type, size_t size)
+{
+    staged->type = type;
+    staged->size = size;
+    staged->room = 0;
+    staged->owned = NULL;
+}
+/* May be called more than once, as the reader tries again; the last time counts. Safe as above. 0, MP_ETYPE, MP_ETOOSMALL,
+ * MP_ENOMEM, MP_ECORRUPT. */
+int cell_stage_bytes(const struct heap *heap, uint64_t head, uint64_t body, struct staged_bytes *staged);
+/* In the end, with what that has returned, which it returns in turn: the user's buffer is filled if it is 0, a string's end
+ * included, and *length stored if it is that or MP_ETOOSMALL. */
+int staged_end(struct staged_bytes *staged, int error, void *buffer, size_t *length);
 /* A value that is no string longer than CELL_INLINE; its bytes go to `text`, CELL_INLINE + 1 of them. Never allocates. */
 int cell_view_short(const struct heap *heap, uint64_t head, uint64_t body, char *text, mp_value *value);
 /* A view of a stored value without copying: strings point into the heap (short ones into `cell` itself). Under the mutex only. */

@@ -207,4 +207,4 @@ static void inspect(void)
     check("after use");
 }
 
-const struct scene containers_scene = {create, destroy, recover, inspect};
+const struct scene containers_scene = {create, destroy, recover, inspect, read_containers};
