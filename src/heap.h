@@ -41,6 +41,7 @@ struct heap {
     _Atomic uint64_t spare;   /* chain of objects free for reuse */
     _Atomic uint64_t dead;    /* chain of objects whose content is still to be released */
     _Atomic uint64_t carving; /* owns the block that the next object is made of; 0 unless its maker died over it */
+    _Atomic uint64_t stripes; /* chain of stripes that no object has (stripes.h) */
     _Atomic uint64_t classes; /* bit per class with a free block */
     _Atomic uint64_t subclasses[HEAP_CLASSES];
     _Atomic uint64_t first_free[HEAP_CLASSES][HEAP_SUBCLASSES];

@@ -328,6 +328,17 @@ static bool root_is_sound(struct check *check)
     return times_in(&check->objects, root) == 1 && get(&object_at(check, root)->magic) == OBJECT_DICT;
 }
 
+/* Every block of stripes that no object has. */
+static void mark_spare_stripes(struct check *check)
+{
+    for (uint64_t at = get(&check->heap->stripes); at != 0 && !check->corrupt;) {
+        if (!own_block(check, at) || !stripes_block_is_sound(check->heap, at))
+            check->corrupt = true;
+        else
+            at = get(&stripes_at(check->heap, at)->next);
+    }
+}
+
 static int check_locked(struct check *check, void (*extra)(struct heap *, object_marker *, void *))
 {
     struct heap *heap = check->heap;
@@ -341,6 +352,7 @@ static int check_locked(struct check *check, void (*extra)(struct heap *, object
     for (size_t i = 0; i < check->objects.count && !check->corrupt; i++)
         mark_object(check, object_at(check, check->objects.item[i]));
     mark(check, get(&heap->carving));
+    mark_spare_stripes(check);
     if (!root_is_sound(check))
         return MP_ECORRUPT;
     if (extra != NULL)
@@ -489,7 +501,7 @@ static bool may_take_back(const struct check *check, const struct object *object
     if (next == 0 || offset - before >= sizeof(struct object))
         return true;
     return before == object->self &&
-           (offset - before < offsetof(struct object, mutex) || offset - before >= offsetof(struct object, pending));
+           (offset - before < offsetof(struct object, mutex) || offset - before >= offsetof(struct object, stripes));
 }
 
 struct taker {
