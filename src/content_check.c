@@ -127,7 +127,7 @@ static bool entries_are_sound(const struct object *dict)
     return live == dict_word(dict, DICT_LIVE) && last <= dict_word(dict, DICT_SEQUENCE);
 }
 
-/* A page of the index: as many slots in use as it says, and one empty, where searches end. Counts its entries. */
+/* A page of the index: as many slots not empty as it says. Counts its entries. */
 static bool page_is_sound(const struct object *dict, uint64_t ref, uint64_t number, uint64_t *live)
 {
     uint64_t pages = dict_word(dict, DICT_PAGES), mask = dict_word(dict, DICT_MASK);
@@ -144,7 +144,7 @@ static bool page_is_sound(const struct object *dict, uint64_t ref, uint64_t numb
         fill += value != 0;
         *live += value != 0 && value != INDEX_TOMBSTONE && index_page_number(index_tag(value), pages, mask) == number;
     }
-    return fill == get(&page[0]) && fill < slots;
+    return fill == get(&page[0]);
 }
 
 /* As every entry is found by its key, it is enough that there are as many slots in use as entries. */

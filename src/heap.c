@@ -56,6 +56,8 @@
 #define KEEP_NS (UINT64_C(10) * 1000000000)
 /* Where only values may be given back: those of at least so much, each by itself. */
 #define PUNCH_VALUE (UINT64_C(1024) * 1024)
+/* Little that is freed is given back together with more. */
+#define PUNCH_LEAST (UINT64_C(1024) * 1024)
 /* A look for a block that fits just so ends after so many. */
 #define FIT_LOOKS 1000
 
@@ -466,6 +468,7 @@ static void punch(struct heap *heap, uint64_t block, uint64_t from, uint64_t to)
         heap_commit(heap);
     }
     heap_file_punch(heap, from, to);
+    atomic_store_explicit(&heap->loose, 0, memory_order_relaxed);
 }
 
 /* Gives back what was just freed, [from, to), or all of the free block it has become a part of. */
@@ -491,7 +494,9 @@ void heap_free(struct heap *heap, word *slot)
     heap_set(heap, slot, 0);
     uint64_t free = make_free(heap, block, size);
     heap_commit(heap);
-    if (size >= PUNCH_VALUE || size_of(heap, free) >= PUNCH_BLOCK)
+    uint64_t loose = get(&heap->loose) + size;
+    atomic_store_explicit(&heap->loose, loose, memory_order_relaxed);
+    if (size >= PUNCH_VALUE || (size_of(heap, free) >= PUNCH_BLOCK && loose >= PUNCH_LEAST))
         give_back(heap, free, block, block + size, value);
     heap_unlock(heap);
 }

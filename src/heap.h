@@ -36,6 +36,7 @@ struct heap {
     _Atomic uint64_t root;    /* offset of the object that users start from */
     _Atomic uint64_t used;    /* bytes of allocated blocks, their headers included */
     _Atomic uint64_t keep;    /* bytes of free blocks that are kept though they might be given back */
+    _Atomic uint64_t loose;   /* bytes freed since a hole was made last: a hint */
     _Atomic uint64_t taken;   /* when a large block was taken last, by the monotonic clock */
     _Atomic uint64_t objects; /* chain of all objects ever made (object.h) */
     _Atomic uint64_t spare;   /* chain of objects free for reuse */
