@@ -240,6 +240,13 @@ int list_settle_now(struct object *list)
     return error;
 }
 
+void list_repair(struct object *list)
+{
+    atomic_store_explicit(&list->held, 0, memory_order_relaxed); /* whatever the dead one held */
+    if (list_settle(list) == 0 && get(&list->striped) != 0)
+        stripes_release(list);
+}
+
 int list_turn(struct object *list)
 {
     int error = list_move_gap(list, word(list, LIST_LENGTH));

@@ -199,6 +199,8 @@ int object_repair(struct object *object);
  * undo log is damaged), the heap being settled; then releases what was pending. */
 bool object_take_back(struct object *object);
 void object_finish_repair(struct object *object);
+/* list_gap.c: in a list whose owner died goes on with what it has begun. The mutex is held, and no stripe. */
+void list_repair(struct object *list);
 /* Releases dead objects' content. */
 void object_bury_dead(struct heap *heap);
 /* Gives up the stripes that are held, too. */
