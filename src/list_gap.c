@@ -355,8 +355,9 @@ int list_gather_room(struct object *list, uint64_t count)
 int list_open(struct object *list, uint64_t at, uint64_t count)
 {
     uint64_t length = word(list, LIST_LENGTH);
+    bool end = at == 0 || at == length;
 
-    if (word(list, LIST_GAP) != 0 && word(list, LIST_GAP_SIZE) >= count)
+    if (!end && word(list, LIST_GAP) != 0 && word(list, LIST_GAP_SIZE) >= count)
         return list_move_gap(list, at);
     int error = list_move_gap(list, length);
     if (error != 0)
@@ -364,12 +365,20 @@ int list_open(struct object *list, uint64_t at, uint64_t count)
     bool front = at < length / 2 && room_in_front(list) >= count;
     if (!front && count == 1 && at < length / 2 && segments_capacity(list) > SEGMENT)
         front = list_make_room_in_front(list) == 0;
-    if (!front)
+    if (!front) {
         error = list_make_room(list, count);
+        if (error == 0)
+            error = stripes_hold_all(list);
+    }
     if (error != 0)
         return error;
     begin_gap(list, front, count);
-    return list_move_gap(list, at);
+    if (at == (front ? 0 : length))
+        return 0;
+    error = list_move_gap(list, at);
+    if (error == 0 && end) /* where it was none any more */
+        begin_gap(list, at == 0, count);
+    return error;
 }
 
 int list_open_front(struct object *list)

@@ -190,7 +190,7 @@ void list_empty(struct object *list);
 int list_turn(struct object *list);
 /* Gets what room there is in the list's segments behind the last element. MP_ENOMEM: it is not `count` cells. */
 int list_gather_room(struct object *list, uint64_t count);
-/* Makes a gap of at least `count` cells before the element with that index, in a list that is not empty. */
+/* Makes a gap of at least `count` cells before the element with that index, or behind the last, in a list that is not empty. */
 int list_open(struct object *list, uint64_t at, uint64_t count);
 /* Gets room for one before the first element, out of what room there is. */
 int list_open_front(struct object *list);
