@@ -240,7 +240,7 @@ static int move(struct object *dict, const struct key *from, const struct key *t
 {
     struct heap *heap = object_heap(dict);
     _Atomic uint64_t *slot = NULL;
-    int error = dict_make_room(dict, &to->hash, 1);
+    int error = dict_find(heap, dict, to, NULL) == NULL ? dict_make_room(dict, &to->hash, 1) : 0;
 
     if (error != 0)
         return error;
@@ -268,6 +268,7 @@ static int move(struct object *dict, const struct key *from, const struct key *t
     dict_take_out(dict, source, slot, &dict->pending[1], &dict->pending[3]);
     object_commit(dict);
     object_release_pending(dict);
+    dict_shrink(dict);
     return 0;
 }
 

@@ -352,6 +352,25 @@ int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count)
     return error;
 }
 
+bool index_has_place(struct object *dict, const uint64_t *hashes, uint64_t count)
+{
+    const uint64_t slots = dict_word(dict, DICT_SLOTS), unknown = UINT64_MAX;
+
+    for (uint64_t i = 0; i < count; i++)
+        put(&page_of(dict, hashes[i])[1], unknown);
+    for (uint64_t i = 0; i < count; i++) {
+        _Atomic uint64_t *ref = &table_of(dict)[1 + number_of(dict, hashes[i])];
+        _Atomic uint64_t *entries = &block_at(dict, dict_get(ref))[1];
+
+        if (dict_get(entries) == unknown)
+            put(entries, count_entries(slots_of(dict, ref), slots));
+        put(entries, dict_get(entries) + 1);
+        if (dict_get(entries) > limit(slots))
+            return false;
+    }
+    return true;
+}
+
 /* ---- slots ---- */
 
 static uint64_t slot_value(const struct object *dict, uint64_t hash, const struct entry *entry)
@@ -382,9 +401,33 @@ struct index_place index_place(const struct object *dict, uint64_t hash, const s
                                 .fill = dict_get(filled) + (dict_get(slot) == 0)};
 }
 
+/* The group that a slot lies in. */
+static const _Atomic uint64_t *group_of(const _Atomic uint64_t *slot)
+{
+    return (const _Atomic uint64_t *)((uintptr_t)slot & ~(uintptr_t)(INDEX_GROUP * sizeof *slot - 1));
+}
+
 void index_remove(struct object *dict, _Atomic uint64_t *slot)
 {
-    object_set(dict, slot, INDEX_TOMBSTONE);
+    if (index_group_empty(group_of(slot)) == 0) {
+        object_set(dict, slot, INDEX_TOMBSTONE);
+        return;
+    }
+    _Atomic uint64_t *filled = page_of(dict, dict_get(slot)); /* its upper half is the hash's */
+    object_set(dict, slot, 0);
+    object_set(dict, filled, dict_get(filled) - 1);
+}
+
+void index_move(struct object *dict, uint64_t hash, const struct entry *from, const struct entry *to)
+{
+    const _Atomic uint64_t *ref = &table_of(dict)[1 + number_of(dict, hash)];
+    _Atomic uint64_t *first = slots_of(dict, ref);
+    uint64_t mask = dict_word(dict, DICT_SLOTS) - 1, at = index_tag(hash) & mask & ~(INDEX_GROUP - 1);
+    uint64_t value = slot_value(dict, hash, from);
+
+    while (dict_get(&first[at]) != value)
+        at = (at + 1) & mask;
+    object_set(dict, &first[at], slot_value(dict, hash, to));
 }
 
 /* ---- building aside ---- */

@@ -36,6 +36,7 @@ struct heap {
     _Atomic uint64_t root;    /* offset of the object that users start from */
     _Atomic uint64_t used;    /* bytes of allocated blocks, their headers included */
     _Atomic uint64_t keep;    /* bytes of free blocks that are kept though they might be given back */
+    _Atomic uint64_t loose;   /* bytes freed since a hole was made last: a hint */
     _Atomic uint64_t taken;   /* when a large block was taken last, by the monotonic clock */
     _Atomic uint64_t objects; /* chain of all objects ever made (object.h) */
     _Atomic uint64_t spare;   /* chain of objects free for reuse */
@@ -45,6 +46,7 @@ struct heap {
     _Atomic uint64_t holding; /* owns the block that the next holder is made of; 0 unless its maker died over it */
     _Atomic uint64_t holders_made;
     _Atomic uint64_t grown;   /* how often the heap has grown: a reason to look for holders that died */
+    _Atomic uint64_t stripes; /* chain of stripes that no object has (stripes.h) */
     _Atomic uint64_t classes; /* bit per class with a free block */
     _Atomic uint64_t subclasses[HEAP_CLASSES];
     _Atomic uint64_t first_free[HEAP_CLASSES][HEAP_SUBCLASSES];
@@ -116,6 +118,10 @@ bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked);
 int heap_alloc(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 /* The same as heap_free() under heap_lock(), with changes before it committed. */
 void heap_free_locked(struct heap *heap, _Atomic uint64_t *slot);
+/* The same for the bytes of a value. One of at least HEAP_READ_FROM_FILE bytes may become a hole in the file once it is freed: who
+ * reads it without the mutex of what owns it must read it from the file (value.c). */
+#define HEAP_READ_FROM_FILE (UINT64_C(64) * 1024)
+int heap_alloc_value(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 /* Frees the block that *slot owns and stores 0 there, in the same instant. A slot that holds 0 is fine. Low four bits of
  * the slot are not part of the offset (see object.h). */
 void heap_free(struct heap *heap, _Atomic uint64_t *slot);

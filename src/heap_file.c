@@ -31,7 +31,7 @@
 #include "object.h"
 #include "platform.h"
 
-#define VERSION 6
+#define VERSION 7
 #define LARGEST (UINT64_C(1) << 36)
 #define SMALLEST (2 * HEAP_FIRST_SIZE)
 #define ON_VALGRIND (UINT64_C(1) << 26)
@@ -712,6 +712,13 @@ int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to)
 
     allow_cancelling(state);
     return error;
+}
+
+bool heap_file_holes_are_safe(const struct heap *heap)
+{
+    int fd = descriptor_of(heap);
+
+    return fd >= 0 && memory_file_is_unlimited(fd);
 }
 
 void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to)

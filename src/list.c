@@ -36,12 +36,13 @@ static int read_at_through(const struct reading *reading, int64_t index, reader 
 {
     const struct object *list = reading->object;
     struct heap *heap = object_heap(list);
-    uint64_t range[2], cell[2], at;
+    struct list_shape shape;
+    uint64_t cell[2], at;
 
-    object_read_words(reading, &list->word[LIST_START], 2, range);
-    if (!list_find_index(index, range[1], &at))
+    object_read_words(reading, &list->word[LIST_START], LIST_WORDS, &shape.start);
+    if (!list_find_index(index, shape.length, &at))
         return MP_EINDEX;
-    uint64_t place = segments_read_place(reading, range[0] + at, sizeof(struct cell));
+    uint64_t place = segments_read_place(reading, list_shape_position(&shape, at), sizeof(struct cell));
     if (place == 0)
         return MP_ECORRUPT;
     object_read_words(reading, heap_at(heap, place), 2, cell);
@@ -333,8 +334,11 @@ static int add_at(struct object *list, uint64_t position, uint64_t start, const 
     object_begin(list);
     object_set(list, &cell->head, head);
     object_set(list, &cell->body, body);
-    if (start != get(&list->word[LIST_START]))
+    if (start != get(&list->word[LIST_START])) {
         object_set(list, &list->word[LIST_START], start);
+        if (get(&list->word[LIST_GAP]) != 0)
+            object_set(list, &list->word[LIST_GAP], get(&list->word[LIST_GAP]) + 1);
+    }
     object_set(list, &list->word[LIST_LENGTH], list_length_of(list) + 1);
     if (head & CELL_OWNS)
         object_set(list, &list->pending[0], 0);
@@ -345,9 +349,10 @@ static int add_at(struct object *list, uint64_t position, uint64_t start, const 
 static int append_one(struct object *list, const mp_value *value)
 {
     int error = list_make_room(list, 1);
-    uint64_t start = get(&list->word[LIST_START]);
 
-    return error != 0 ? error : add_at(list, start + list_length_of(list), start, value);
+    if (error != 0)
+        return error;
+    return add_at(list, list_position(list, list_length_of(list)), get(&list->word[LIST_START]), value);
 }
 
 int mp_list_append(mp_list *list, mp_value value)
@@ -627,27 +632,35 @@ static int prepend_one(struct object *list, const mp_value *value)
     return error != 0 ? error : add_at(list, start - 1, start - 1, value);
 }
 
-static int insert_at(struct object *list, uint64_t at, const mp_value *value)
+/* In the middle: the cell that the gap begins with gets it. */
+static int fill_gap(struct object *list, uint64_t at, const mp_value *value)
 {
-    uint64_t length = list_length_of(list);
-    struct list_order order;
+    uint64_t head, body;
+    int error = list_open(list, at, 1);
 
-    if (at == length)
-        return append_one(list, value);
-    if (at == 0)
-        return prepend_one(list, value);
-    int error = list_order_new(&order, length + 1);
+    if (error == 0)
+        error = cell_build(list, value, &list->pending[0], &head, &body);
     if (error != 0)
         return error;
-    error = list_stage(list, value, sizeof *value, 1);
-    if (error != 0) {
-        free(order.from);
-        return error;
-    }
-    list_order_add(&order, 0, at);
-    list_order_add(&order, length, length + 1);
-    list_order_add(&order, at, length);
-    return list_rebuild(list, &order);
+    struct cell *cell = list_cell_at(object_heap(list), get(&list->root[0]), get(&list->word[LIST_START]) + at);
+    uint64_t left = get(&list->word[LIST_GAP_SIZE]) - 1;
+    object_begin(list);
+    object_set(list, &cell->head, head);
+    object_set(list, &cell->body, body);
+    object_set(list, &list->word[LIST_GAP], left > 0 ? 1 + at + 1 : 0);
+    object_set(list, &list->word[LIST_GAP_SIZE], left);
+    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) + 1);
+    if (head & CELL_OWNS)
+        object_set(list, &list->pending[0], 0);
+    object_commit(list);
+    return 0;
+}
+
+static int insert_at(struct object *list, uint64_t at, const mp_value *value)
+{
+    if (at == list_length_of(list))
+        return append_one(list, value);
+    return at == 0 ? prepend_one(list, value) : fill_gap(list, at, value);
 }
 
 int mp_list_insert(mp_list *handle, int64_t index, mp_value value)
@@ -665,42 +678,14 @@ int mp_list_insert(mp_list *handle, int64_t index, mp_value value)
     return error;
 }
 
-/* The cell at either end leaves the range; what it owned is in pending ref 0 then. */
-static void drop_end(struct object *list, uint64_t at)
-{
-    struct cell *cell = list_cell(list, at);
-
-    object_begin(list);
-    if (get(&cell->head) & CELL_OWNS)
-        object_set(list, &list->pending[0], get(&cell->body));
-    object_set(list, &cell->head, 0);
-    object_set(list, &cell->body, 0);
-    if (at == 0)
-        object_set(list, &list->word[LIST_START], get(&list->word[LIST_START]) + 1);
-    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) - 1);
-    object_commit(list);
-}
-
-static int remove_from_middle(struct object *list, uint64_t at)
-{
-    uint64_t length = list_length_of(list);
-    struct list_order order;
-    int error = list_order_new(&order, length);
-
-    if (error != 0)
-        return error;
-    list_order_add(&order, 0, at);
-    list_order_add(&order, at + 1, length);
-    error = list_exchange_content(list, &order);
-    object_release_pending(list);
-    return error;
-}
-
 int list_remove_at(struct object *list, uint64_t at)
 {
-    if (at != 0 && at != list_length_of(list) - 1)
-        return remove_from_middle(list, at);
-    drop_end(list, at);
+    int error = list_settle(list);
+
+    if (error == 0)
+        error = list_take_out(list, at);
+    if (error != 0)
+        return error;
     ref_release(object_heap(list), &list->pending[0]);
     list_shrink(list);
     return 0;
@@ -750,13 +735,7 @@ int mp_list_clear(mp_list *handle)
 
     if (error != 0)
         return error;
-    object_begin(list);
-    object_set(list, &list->pending[1], get(&list->root[0]));
-    object_set(list, &list->root[0], 0);
-    object_set(list, &list->word[LIST_START], 0);
-    object_set(list, &list->word[LIST_LENGTH], 0);
-    object_commit(list);
-    ref_release(object_heap(list), &list->pending[1]);
+    list_empty(list);
     object_unlock(list);
     return 0;
 }

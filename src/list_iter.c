@@ -53,8 +53,7 @@ static void find_next(mp_list_iter *iter)
         list_find(list, iter->index, &next) != 0)
         return;
     uint64_t left = list_length_of(list) - (uint64_t)iter->index, run = SEGMENT - next.in;
-    if (run > left)
-        run = left;
+    run = list_straight(list, (uint64_t)iter->index, run < left ? run : left);
     if (list_find(list, iter->index + (int64_t)run - 1, &last) != 0 || !object_read_valid(list, iter->version))
         return;
     iter->next = next.cell;

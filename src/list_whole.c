@@ -45,17 +45,11 @@ int mp_list_extend_values(mp_list *list, const mp_value *values, size_t count)
 int mp_list_reverse(mp_list *handle)
 {
     struct object *list = list_object(handle);
-    struct list_order order;
     int error = list_lock(handle, NULL);
 
     if (error != 0)
         return error;
-    error = list_order_new(&order, list_length_of(list));
-    if (error == 0) {
-        for (uint64_t i = list_length_of(list); i > 0; i--)
-            order.from[order.count++] = i - 1;
-        error = list_rebuild(list, &order);
-    }
+    error = list_turn(list);
     object_unlock(list);
     return error;
 }

@@ -224,6 +224,8 @@ void object_finish_repair(struct object *object)
 {
     object_release_pending(object);
     object_release_undo(object);
+    if (get(&object->magic) == OBJECT_LIST)
+        list_repair(object);
     mutex_repaired(&object->mutex);
 }
 

@@ -87,8 +87,9 @@ struct entry {
 /* A dict's words: positions used in the segments; entries; last sequence given; grows each time entries change their positions;
  * pages of the index, slots in each of them, and index_page_mask() of the pages. */
 enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS, DICT_MASK };
-/* A list's: the position of the first cell in use, and how many are. */
-enum { LIST_START, LIST_LENGTH };
+/* A list's: the position of the first cell in use, and how many are; where there is a gap between them, and more of that kind, see
+ * list_table.h. */
+enum { LIST_START, LIST_LENGTH, LIST_GAP, LIST_GAP_SIZE, LIST_STEP, LIST_LEFT, LIST_PHASE, LIST_WORDS };
 /* Memory's (memory.c): 1 + its size in bytes; 0: not whole yet, nobody has its address. root[0] is its block. */
 enum { MEMORY_SIZE };
 #define MEMORY_ALIGN UINT64_C(64)
@@ -111,7 +112,7 @@ struct object {
     _Atomic uint64_t version;
     /* The content: root[0] a REF_TABLE (the directory, segments.h) of blocks (segments), REF_ENTRIES in a dict, REF_CELLS in
      * a list; root[1] in a dict a REF_TABLE of REF_BLOCKs (its index). word[DICT_...], word[LIST_...]. 0 while empty. Cells
-     * outside a list's range are none, and so own nothing. */
+     * outside a list's range, and in its gap, are none, and so own nothing. */
     _Atomic uint64_t root[OBJECT_ROOTS];
     union {
         _Atomic uint64_t word[7]; /* zeroed when it is made */
@@ -270,6 +271,8 @@ int object_repair(struct object *object);
  * undo log is damaged), the heap being settled; then releases what was pending. */
 bool object_take_back(struct object *object);
 void object_finish_repair(struct object *object);
+/* list_gap.c: in a list whose owner died goes on with what it has begun. The mutex is held, and no stripe. */
+void list_repair(struct object *list);
 /* Releases the content of dead objects. Waits for none of them: an object that somebody still is inside is left to that one, who
  * calls this at its unlocking. */
 void object_bury_dead(struct heap *heap);

@@ -376,6 +376,17 @@ static bool root_is_sound(struct check *check)
     return times_in(&check->objects, root) == 1 && object_kind(object_at(check, root)) == OBJECT_DICT;
 }
 
+/* Every block of stripes that no object has. */
+static void mark_spare_stripes(struct check *check)
+{
+    for (uint64_t at = get(&check->heap->stripes); at != 0 && !check->corrupt;) {
+        if (!own_block(check, at) || !stripes_block_is_sound(check->heap, at))
+            check->corrupt = true;
+        else
+            at = get(&stripes_at(check->heap, at)->next);
+    }
+}
+
 static int check_locked(struct check *check, void (*extra)(struct heap *, object_marker *, void *))
 {
     struct heap *heap = check->heap;
@@ -391,6 +402,7 @@ static int check_locked(struct check *check, void (*extra)(struct heap *, object
     mark(check, get(&heap->carving));
     if (!hold_check(heap, get(&heap->size) / sizeof(struct hold), mark_hold, check) || !holds_are_sound(check))
         return check->holds.failed ? MP_ENOMEM : MP_ECORRUPT;
+    mark_spare_stripes(check);
     if (!root_is_sound(check))
         return MP_ECORRUPT;
     if (extra != NULL)
@@ -539,7 +551,7 @@ static bool may_take_back(const struct check *check, const struct object *object
     if (next == 0 || offset - before >= sizeof(struct object))
         return true;
     return before == object->self &&
-           (offset - before < offsetof(struct object, mutex) || offset - before >= offsetof(struct object, pending));
+           (offset - before < offsetof(struct object, mutex) || offset - before >= offsetof(struct object, stripes));
 }
 
 struct taker {

@@ -25,6 +25,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -485,6 +486,26 @@ int memory_file_reserve(int fd, uint64_t from, uint64_t to)
 void memory_file_populate(void *address, uint64_t length)
 {
     madvise(address, length, MADV_POPULATE_WRITE); /* kernels before 5.14 know nothing of it */
+}
+
+/* With vm.overcommit_memory 2 a page that was not reserved may be refused. */
+static bool overcommits(void)
+{
+    char mode = '2';
+    int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return false;
+    ssize_t got = read(fd, &mode, 1);
+    close(fd);
+    return got == 1 && mode != '2';
+}
+
+bool memory_file_is_unlimited(int fd)
+{
+    struct statvfs system;
+
+    return fstatvfs(fd, &system) == 0 && system.f_blocks == 0 && overcommits();
 }
 
 void memory_file_punch(int fd, uint64_t from, uint64_t to)

@@ -48,22 +48,50 @@ static int lock(pthread_mutex_t *stripe)
     return number == 0 ? 0 : wait_for(stripe, number);
 }
 
-/* The block is owned by object.stripes from the step that takes it on. Its mutexes are made before `ready` says so; who dies
- * before leaves it to the next, and nobody has used them. */
+/* Those that some other object has had. False: there are none. */
+static bool take_spare(struct object *object)
+{
+    struct heap *heap = object_heap(object);
+
+    if (heap_lock(heap) != 0)
+        return false;
+    uint64_t block = get(&heap->stripes);
+    if (block != 0) {
+        heap_set(heap, &heap->stripes, get(&stripes_at(heap, block)->next));
+        heap_set(heap, &object->stripes, block);
+        heap_commit(heap);
+    }
+    heap_unlock(heap);
+    return block != 0;
+}
+
+/* Pending ref 0 owns the block until all mutexes in it are made. Nobody has used them if it is released then. */
+static bool make_new(struct object *object)
+{
+    struct heap *heap = object_heap(object);
+    int error = heap_alloc(heap, sizeof(struct stripes) + 63, &object->pending[0]);
+
+    if (error != 0)
+        return false;
+    struct stripes *stripes = stripes_at(heap, get(&object->pending[0]));
+    put(&stripes->next, 0);
+    for (int i = 0; error == 0 && i < STRIPES; i++)
+        error = mutex_init(&stripes->stripe[i].mutex);
+    if (error == 0) {
+        object_begin(object);
+        object_set(object, &object->stripes, get(&object->pending[0]));
+        object_set(object, &object->pending[0], 0);
+        object_commit(object);
+    }
+    ref_release(heap, &object->pending[0]);
+    return error == 0;
+}
+
 void stripes_make(struct object *object)
 {
-    if (get(&object->stripes) == 0) {
-        if (heap_alloc(object_heap(object), sizeof(struct stripes) + 63, &object->stripes) != 0)
-            return;
-        put(&stripes_of(object)->ready, 0);
-    }
-    struct stripes *stripes = stripes_of(object);
-    for (int i = 0; get(&stripes->ready) == 0 && i < STRIPES; i++) {
-        if (mutex_init(&stripes->stripe[i].mutex) != 0)
-            return;
-    }
+    if (get(&object->stripes) == 0 && !take_spare(object) && !make_new(object))
+        return;
     put(&object->held, HELD_NONE);
-    atomic_store_explicit(&stripes->ready, 1, memory_order_release);
     atomic_store_explicit(&object->striped, 1, memory_order_release);
 }
 
@@ -140,16 +168,44 @@ void stripes_release(struct object *object)
         mutex_unlock(&stripe[i].mutex);
 }
 
+/* The block becomes a spare one, in one step. */
+static void give_up(struct object *object)
+{
+    struct heap *heap = object_heap(object);
+    uint64_t block = get(&object->stripes);
+
+    if (block == 0 || heap_lock(heap) != 0)
+        return;
+    heap_set(heap, &stripes_at(heap, block)->next, get(&heap->stripes));
+    heap_set(heap, &heap->stripes, block);
+    heap_set(heap, &object->stripes, 0);
+    heap_commit(heap);
+    heap_unlock(heap);
+}
+
 /* Not striped first: who dies before all stripes are given up leaves some with a dead owner, as any death does, and whoever
  * waits for one finds that it is not what he has to hold any more. */
 void stripes_end(struct object *object)
 {
     put(&object->met, 0);
-    if (get(&object->striped) == 0)
-        return;
-    put(&object->striped, 0);
-    undo_order();
-    stripes_release(object);
+    if (get(&object->striped) != 0) {
+        put(&object->striped, 0);
+        undo_order();
+        stripes_release(object);
+    }
+    give_up(object);
+}
+
+bool stripes_block_is_sound(const struct heap *heap, uint64_t block)
+{
+    if (heap_block_size(heap, block) < sizeof(struct stripes) + 63)
+        return false;
+    const struct stripes *stripes = stripes_at(heap, block);
+    for (int i = 0; i < STRIPES; i++) {
+        if (mutex_check(&stripes->stripe[i].mutex) != 0)
+            return false;
+    }
+    return true;
 }
 
 bool stripes_are_sound(const struct object *object)
@@ -158,14 +214,5 @@ bool stripes_are_sound(const struct object *object)
 
     if (block == 0)
         return striped == 0;
-    if (striped > 1 || heap_block_size(object_heap(object), block) < sizeof(struct stripes) + 63)
-        return false;
-    const struct stripes *stripes = stripes_of(object);
-    if (get(&stripes->ready) != 1)
-        return striped == 0;
-    for (int i = 0; i < STRIPES; i++) {
-        if (mutex_check(&stripes->stripe[i].mutex) != 0)
-            return false;
-    }
-    return true;
+    return striped <= 1 && stripes_block_is_sound(object_heap(object), block);
 }

@@ -238,7 +238,7 @@ static int build_bytes(struct object *owner, const mp_value *value, _Atomic uint
         return 0;
     }
     struct heap *heap = object_heap(owner);
-    int error = heap_alloc(heap, value->size, pending);
+    int error = heap_alloc_value(heap, value->size, pending);
     if (error != 0)
         return error;
     *head |= CELL_OWNS;

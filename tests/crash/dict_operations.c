@@ -84,32 +84,32 @@ static uint64_t filled(void)
     return dict_get(heap_at(object_heap(dict), dict_get(&table[1])));
 }
 
-/* Seven numbers that belong into one of two groups of slots come and go. */
-static void fill_group(uint64_t group)
+/* So many numbers that belong into one of two groups of slots. */
+static void fill_group(uint64_t group, int count, bool remove)
 {
     const struct object *dict = object_of(scene.dict);
-    int met[INDEX_GROUP - 1];
-    size_t count = 0;
+    int met[INDEX_GROUP];
 
-    for (int i = 0; count < INDEX_GROUP - 1; i++) {
+    for (int i = 0, found = 0; found < count; i++) {
         mp_value value = mp_int(i);
         struct key key;
 
         MUST(key_prepare(object_heap(dict), &value, &key));
         if ((index_tag(key.hash) & INDEX_GROUP) != group)
             continue;
-        met[count++] = i;
+        met[found++] = i;
         MUST(mp_dict_set(scene.dict, value, mp_none()));
     }
-    while (count > 0)
+    while (remove && count > 0)
         MUST(mp_dict_remove(scene.dict, mp_int(met[--count])));
 }
 
-/* An index of 16 slots, 14 of which are not empty: one more entry, and it is written anew. */
+/* An index of 16 slots, 14 of which are not empty: one more entry, and it is written anew. A group that was full keeps a mark for
+ * each entry that was removed. */
 static void many_tombstones(void)
 {
-    fill_group(0);
-    fill_group(INDEX_GROUP);
+    fill_group(0, INDEX_GROUP, true);
+    fill_group(INDEX_GROUP, 6, false);
     MUST(filled() == 14 ? 0 : MP_ECHANGED);
 }
 
