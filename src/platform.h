@@ -40,6 +40,12 @@ static inline void cpu_relax(void)
 #endif
 }
 
+/* Moves a descriptor of the library's out of the way of the standard ones, which the program may have closed, and would otherwise
+ * take for its own: what it prints would go there. Takes `fd` over: the descriptor returned is 3 or more, close-on-exec, and leads
+ * to the same open file; `fd` itself when that is so already. MP_EAGAIN: there is none left; fd is closed then, and errno set. A
+ * negative fd is MP_ESYSTEM, with errno as it was. */
+int descriptor_move_up(int fd);
+
 /* A memory file that vanishes with its last user; close-on-exec. The descriptor, or negative. */
 int memory_file(void);
 /* Where named memory files live: a directory path. */

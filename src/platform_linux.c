@@ -212,6 +212,27 @@ static int file_error(int number)
     }
 }
 
+int descriptor_move_up(int fd)
+{
+    if (fd < 0)
+        return MP_ESYSTEM;
+    if (fd > STDERR_FILENO) {
+        int flags = fcntl(fd, F_GETFD);
+
+        if (flags >= 0 && (flags & FD_CLOEXEC) == 0)
+            fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+        return fd;
+    }
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int number = errno;
+    close(fd);
+    errno = number;
+    if (moved >= 0)
+        return moved;
+    /* EINVAL: RLIMIT_NOFILE lets nobody have a descriptor that high. */
+    return number == EINVAL ? MP_EAGAIN : file_error(number);
+}
+
 int memory_file(void)
 {
     /* Systems can be told to refuse memory files that might be executed; older ones do not know the flag. */
