@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "snapshot.h"
+#include "cancelling.h"
 #include "value.h"
 
 struct writer {
@@ -204,6 +205,7 @@ int mp_value_json(const mp_value *value, char **text)
 
 int mp_value_print(const mp_value *value, FILE *stream)
 {
+    CANCELLING_FORBIDDEN;
     char *text;
 
     if (stream == NULL)

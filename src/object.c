@@ -9,6 +9,7 @@
 
 #include <mp.h>
 
+#include "cancelling.h"
 #include "stripes.h"
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -317,13 +318,14 @@ static _Thread_local const struct callback *innermost;
 
 void object_callback_begin(struct callback *callback, const struct object *object)
 {
-    *callback = (struct callback){innermost, object_heap(object)};
+    *callback = (struct callback){innermost, object_heap(object), cancelling_forbid()};
     innermost = callback;
 }
 
 void object_callback_end(const struct callback *callback)
 {
     innermost = callback->outer;
+    cancelling_allow(callback->cancelling);
 }
 
 bool object_in_callback(const struct heap *heap)

@@ -207,10 +207,11 @@ static inline void object_unlock(struct object *object)
         object_bury_dead(heap);
 }
 
-/* A function of the user's that runs while this thread holds an object's mutex. */
+/* A function of the user's that runs while this thread holds an object's mutex. It is not cancelled. */
 struct callback {
     const struct callback *outer;
     const struct heap *heap;
+    int cancelling;
 };
 void object_callback_begin(struct callback *callback, const struct object *object);
 void object_callback_end(const struct callback *callback);

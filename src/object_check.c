@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "content_check.h"
+#include "cancelling.h"
 #include "object.h"
 #include "stripes.h"
 #include "platform.h"
@@ -468,6 +469,7 @@ static int try_to_lock_all(struct check *check)
 /* Leaves all objects and the heap locked. */
 static int lock_all(struct check *check)
 {
+    CANCELLING_FORBIDDEN;
     const struct timespec pause = {.tv_nsec = 1000000};
     int error;
 
