@@ -1,6 +1,7 @@
 /* Managers: a heap with a dict in it to start from. The handle is the heap's address. */
 #include <mp.h>
 
+#include "cancelling.h"
 #include "object.h"
 
 static struct heap *heap_of(mp_manager *manager)
@@ -24,6 +25,7 @@ static int make_root(struct heap *heap)
 
 int mp_manager_create(mp_manager **manager, const mp_manager_options *options)
 {
+    CANCELLING_FORBIDDEN;
     struct heap *heap;
 
     if (manager == NULL)
@@ -45,12 +47,15 @@ int mp_manager_create(mp_manager **manager, const mp_manager_options *options)
 
 int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_options *options)
 {
+    CANCELLING_FORBIDDEN;
     struct heap *heap;
     struct object *root;
 
     if (manager == NULL || name == NULL || options != NULL)
         return MP_EINVAL;
-    int error = heap_open(&heap, HEAP_MANAGER, name);
+    int error = mutex_supported();
+    if (error == 0)
+        error = heap_open(&heap, HEAP_MANAGER, name);
     if (error != 0)
         return error;
     error = object_root(heap, OBJECT_DICT, &root);
@@ -64,6 +69,7 @@ int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_opt
 
 int mp_manager_free(mp_manager *manager)
 {
+    CANCELLING_FORBIDDEN;
     if (manager == NULL)
         return 0;
     int error = heap_check_handle(heap_of(manager), HEAP_MANAGER);
@@ -122,6 +128,7 @@ int mp_manager_get_info(mp_manager *manager, mp_manager_info *info)
 
 int mp_manager_check(mp_manager *manager)
 {
+    CANCELLING_FORBIDDEN;
     int error = heap_check_handle(heap_of(manager), HEAP_MANAGER);
 
     if (error == 0 && object_in_callback(heap_of(manager)))
