@@ -14,7 +14,7 @@
 
 #define THOROUGH_NS INT64_C(1000000)
 
-_Thread_local struct holder holder_own FOUND_AT_ONCE;
+_Thread_local struct holder holder_own FOUND_AT_ONCE = {HOLDER_UNKNOWN, 0};
 
 /* The one found dead last: it is asked for again for each lock that it held. Never a mark that serves another later. */
 static _Thread_local struct holder found_dead;
@@ -77,7 +77,7 @@ void holder_make(uint32_t thread)
 void holder_after_fork(void)
 {
     atomic_store(&space_noted, 0);
-    holder_own = found_dead = (struct holder){.mark = 0};
+    holder_own = found_dead = (struct holder){HOLDER_UNKNOWN, 0};
 }
 
 /* Whether there is another thread of that number today, or what is left of one that nobody has waited for. */

@@ -21,6 +21,8 @@
 
 /* Instead of a mark, in a lock that nobody holds: its last owner but one died, and nobody has been told. */
 #define HOLDER_SUSPECT UINT64_C(1)
+/* Instead of the mark of a thread that has made none yet: no lock's holder ever is that. */
+#define HOLDER_UNKNOWN UINT64_C(2)
 
 /* Variables of a thread that are found without a call. (musl does not load a library at run time that has such.) */
 #ifdef __GLIBC__

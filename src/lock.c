@@ -215,7 +215,7 @@ static bool wait_for_namesake(const struct object *object, int64_t deadline)
 
 static bool is_mine(const struct object *object)
 {
-    return holder_own.mark != 0 && get(&object->holder) == holder_own.mark && robust_mutex_is_mine(&object->mutex);
+    return get(&object->holder) == holder_own.mark && robust_mutex_is_mine(&object->mutex);
 }
 
 static int wait_for_it(struct object *object, int64_t deadline)
@@ -260,15 +260,17 @@ static inline int acquire(struct object *object, double timeout)
     if (turns_wanted(&object->turns))
         return acquire_later(object, timeout, NOT_TRIED);
     int number = pthread_mutex_trylock(&object->mutex);
-    if (number != 0 || get(&object->magic) != OBJECT_LOCK || get(&object->holder) != 0 ||
-        thread_of(object) != holder_own.thread)
+    uint64_t own = holder_own.mark;
+    if (number != 0 || get(&object->holder) != 0 || get(&object->magic) != OBJECT_LOCK || own == HOLDER_UNKNOWN)
         return acquire_later(object, timeout, number);
-    put(&object->holder, holder_own.mark);
+    put(&object->holder, own);
     return 0;
 }
 
-__attribute__((noinline)) static int acquire_elsewhere(mp_lock *lock, double timeout, enum lock_place place)
+__attribute__((noinline)) static int acquire_elsewhere(mp_lock *lock, double timeout)
 {
+    enum lock_place place = lock_place_enter_other(lock);
+
     if (place == LOCK_PLACE_NONE)
         return MP_EINVAL;
     int error = acquire(object_of(lock), timeout);
@@ -278,33 +280,36 @@ __attribute__((noinline)) static int acquire_elsewhere(mp_lock *lock, double tim
 
 int mp_lock_acquire(mp_lock *lock, double timeout)
 {
-    enum lock_place place = lock_place_enter(lock);
-
-    return __builtin_expect(place == LOCK_PLACE_STAYS, 1) ? acquire(object_of(lock), timeout)
-                                                          : acquire_elsewhere(lock, timeout, place);
+    return lock_place_stays(lock) ? acquire(object_of(lock), timeout) : acquire_elsewhere(lock, timeout);
 }
 
 /* ---- giving back ---- */
 
+/* All but the usual case. `number` is what pthread_mutex_unlock() said: a child of _Fork() or clone() takes itself for its parent's
+ * thread. */
+__attribute__((noinline, cold)) static int release_later(struct object *object, int number)
+{
+    if (number != 0)
+        put(&object->holder, holder_own.mark);
+    else if (!object_is(object, OBJECT_LOCK))
+        return MP_EINVAL;
+    return number != 0 ? mutex_error(number) : MP_ENOTOWNER;
+}
+
 /* Gives it up if this thread holds it, and leaves `mark` there. */
 static inline int release(struct object *object, uint64_t mark)
 {
-    uint64_t own = holder_own.mark;
-
-    if (!object_is_at_once(object, OBJECT_LOCK) && !object_is(object, OBJECT_LOCK))
-        return MP_EINVAL;
-    if (own == 0 || get(&object->holder) != own || thread_of(object) != holder_own.thread)
-        return MP_ENOTOWNER;
+    if (!object_is_at_once(object, OBJECT_LOCK) || get(&object->holder) != holder_own.mark)
+        return release_later(object, 0);
     put(&object->holder, mark);
     int number = pthread_mutex_unlock(&object->mutex);
-    if (__builtin_expect(number == 0, 1))
-        return 0;
-    put(&object->holder, own); /* a child of _Fork() or clone() takes itself for its parent's thread */
-    return mutex_error(number);
+    return __builtin_expect(number == 0, 1) ? 0 : release_later(object, number);
 }
 
-__attribute__((noinline)) static int release_elsewhere(mp_lock *lock, uint64_t mark, enum lock_place place)
+__attribute__((noinline)) static int release_elsewhere(mp_lock *lock, uint64_t mark)
 {
+    enum lock_place place = lock_place_enter_other(lock);
+
     if (place == LOCK_PLACE_NONE)
         return MP_EINVAL;
     int error = release(object_of(lock), mark);
@@ -314,10 +319,7 @@ __attribute__((noinline)) static int release_elsewhere(mp_lock *lock, uint64_t m
 
 static inline int release_leaving(mp_lock *lock, uint64_t mark)
 {
-    enum lock_place place = lock_place_enter(lock);
-
-    return __builtin_expect(place == LOCK_PLACE_STAYS, 1) ? release(object_of(lock), mark)
-                                                          : release_elsewhere(lock, mark, place);
+    return lock_place_stays(lock) ? release(object_of(lock), mark) : release_elsewhere(lock, mark);
 }
 
 int mp_lock_release(mp_lock *lock)

@@ -5,10 +5,8 @@
 #include <sched.h>
 
 #include "platform.h"
-#include "visitors.h"
 
 #define LISTED 16
-#define NOTED 1024
 #define CLOSE_PATIENCE_NS INT64_C(2000000)
 
 static struct heap nothing; /* of size 0: no address is in it */
@@ -18,17 +16,8 @@ struct heap *_Atomic lock_place_last = &nothing;
 static struct heap *_Atomic listed[LISTED];
 static atomic_int listed_count;
 
-/* Named locks that this process has open, each at a place of its own by its address. What is not noted is asked for. Notes are made
- * and taken back under the mutex. */
-static _Atomic(const void *) noted[NOTED];
+_Atomic(const void *) lock_place_noted[1 << LOCK_PLACE_NOTES_LOG]; /* changed under the mutex */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-
-static _Atomic(const void *) *note_of(const void *lock)
-{
-    uint64_t mixed = (uint64_t)(uintptr_t)lock * UINT64_C(0x9e3779b97f4a7c15);
-
-    return &noted[mixed >> 54];
-}
 
 void lock_place_add(struct heap *heap)
 {
@@ -76,31 +65,20 @@ static enum lock_place look_up(const void *lock)
         return atomic_load(&heap->root) == 0 ? LOCK_PLACE_STAYS : LOCK_PLACE_NONE;
     if (!visitor_enter_lock(lock))
         return LOCK_PLACE_NONE;
-    atomic_store(note_of(lock), lock);
+    atomic_store(lock_place_note(lock), lock);
     return LOCK_PLACE_ENTERED;
 }
 
-/* Who closes the lock takes the note back and looks then who is inside; here it is the other way round: so one of the two sees the
- * other (a Dekker pairing). */
-enum lock_place lock_place_enter_other(const void *lock)
+enum lock_place lock_place_enter_later(const void *lock)
 {
+    if (visitor_own != NULL)
+        visitor_leave_lock();
     if (is_listed(lock))
         return LOCK_PLACE_STAYS;
-    if (atomic_load_explicit(note_of(lock), memory_order_relaxed) == lock && lock != NULL && visitor_enter_lock(lock)) {
-        if (atomic_load_explicit(note_of(lock), memory_order_acquire) == lock)
-            return LOCK_PLACE_ENTERED;
-        visitor_leave_lock();
-    }
     pthread_mutex_lock(&mutex);
     enum lock_place place = look_up(lock);
     pthread_mutex_unlock(&mutex);
     return place;
-}
-
-void lock_place_leave(enum lock_place place)
-{
-    if (place == LOCK_PLACE_ENTERED)
-        visitor_leave_lock();
 }
 
 /* Those inside mostly are for less than a microsecond; but they may wait for the lock. */
@@ -127,7 +105,7 @@ int lock_place_close(const void *lock, bool (*is_held)(const void *lock))
     } else if (!is_held(lock)) {
         const void *expected = lock;
 
-        atomic_compare_exchange_strong(note_of(lock), &expected, NULL);
+        atomic_compare_exchange_strong(lock_place_note(lock), &expected, NULL);
         if (is_left_by_all(lock) && !is_held(lock))
             error = heap_close(heap);
     }
