@@ -580,22 +580,27 @@ MP_API int mp_lock_acquire(mp_lock *lock, double timeout);
 MP_API int mp_lock_release(mp_lock *lock);
 
 /* MP_WITH_LOCK(lock) { ... }: runs the block with the lock held, and releases it however the block is left: at its end,
- * by break or continue, and with gcc and clang also by return or goto. A lock whose owner died is taken as any other; to
- * be told, use mp_lock_acquire(). When the lock cannot be taken (not a live lock, held by this thread already) the block
- * does not run. Python: with lock: */
+ * by break or continue, and with gcc and clang also by return or goto. When the lock cannot be taken (not a live lock, held by this
+ * thread already) the block does not run. A lock whose owner died is taken like any other, and the news is not lost: the next
+ * mp_lock_acquire() or MP_WITH_LOCK_STATUS() gets MP_EOWNERDEAD, however often MP_WITH_LOCK has taken the lock meanwhile.
+ * MP_WITH_LOCK_STATUS(lock, &status) { ... }: the same, and stores in the int `status` what mp_lock_acquire() said: 0; MP_EOWNERDEAD
+ * (the block runs); or an error (it does not run). A NULL for &status is as a lock that cannot be taken. Python: with lock: */
 typedef struct mp_lock_guard {
-    mp_lock *lock;
+    mp_lock *lock; /* NULL: not taken */
+    int untold;    /* the last owner died, and nobody has been told */
 } mp_lock_guard;
 MP_API mp_lock_guard mp_lock_guard_enter(mp_lock *lock);
+MP_API mp_lock_guard mp_lock_guard_enter_status(mp_lock *lock, int *status);
 MP_API void mp_lock_guard_leave(mp_lock_guard *guard);
 #if defined(__GNUC__) || defined(__clang__)
 #define MP_CLEANUP_GUARD __attribute__((cleanup(mp_lock_guard_leave)))
 #else
 #define MP_CLEANUP_GUARD
 #endif
-#define MP_WITH_LOCK(lock_) \
-    for (mp_lock_guard mp_guard_ MP_CLEANUP_GUARD = mp_lock_guard_enter(lock_); mp_guard_.lock != NULL; \
-         mp_lock_guard_leave(&mp_guard_))
+#define MP_WITH_LOCK(lock_) MP_WITH_GUARD(mp_lock_guard_enter(lock_))
+#define MP_WITH_LOCK_STATUS(lock_, status_) MP_WITH_GUARD(mp_lock_guard_enter_status(lock_, status_))
+#define MP_WITH_GUARD(entered_) \
+    for (mp_lock_guard mp_guard_ MP_CLEANUP_GUARD = entered_; mp_guard_.lock != NULL; mp_lock_guard_leave(&mp_guard_))
 
 /* ------------------------------------------------------------------------------------------------------- process */
 

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <mp.h>
 
+#include "cancelling.h"
 #include "lifecycle.h"
 
 #define DEPTH 32
@@ -26,6 +27,7 @@ struct frame {
     struct object *object;
     uintptr_t address; /* of the stack frame that called the function */
     pid_t process;
+    int cancelling; /* whether the thread could be cancelled before; inside it cannot */
 };
 
 static _Thread_local struct {
@@ -50,6 +52,7 @@ static void drop_left(uintptr_t stack)
         inside.depth--;
         if (!foreign)
             object_unlock(last->object);
+        cancelling_allow(last->cancelling);
     }
 }
 
@@ -61,7 +64,7 @@ __attribute__((noinline)) int callback_begin(struct object *object)
         drop_left(stack);
     if (inside.depth == DEPTH)
         return MP_EDEPTH;
-    inside.frame[inside.depth++] = (struct frame){object, stack, lifecycle_pid()};
+    inside.frame[inside.depth++] = (struct frame){object, stack, lifecycle_pid(), cancelling_forbid()};
     return 0;
 }
 
@@ -71,6 +74,7 @@ bool callback_end(struct object *object)
         struct frame last = inside.frame[--inside.depth];
         bool mine = last.process == lifecycle_pid();
 
+        cancelling_allow(last.cancelling);
         if (last.object == object)
             return mine;
         if (mine) /* a function inside this one was left by longjmp() */

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cancelling.h"
 #include "platform.h"
 
 #define LATELY_NS INT64_C(1000000000)
@@ -38,6 +39,7 @@ static int smaller(int a, int b)
 /* Reads the start of a small file as a string; false when there is none. */
 static bool read_text(const char *path, char *text, size_t size)
 {
+    CANCELLING_FORBIDDEN;
     FILE *file = fopen(path, "re");
 
     if (file == NULL)
@@ -163,6 +165,7 @@ struct lines {
 
 static struct lines read_lines(const char *folder, const char *name)
 {
+    CANCELLING_FORBIDDEN;
     char path[PATH_MAX];
     struct lines lines = {NULL, NULL};
     size_t size = 0;
@@ -243,6 +246,7 @@ int cpu_list_count(const char *list)
 
 int cpus_online(void)
 {
+    CANCELLING_FORBIDDEN;
     char list[1024];
     int count = 0;
 

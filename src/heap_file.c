@@ -301,7 +301,8 @@ static int initialise(struct heap *heap, enum heap_kind kind, uint64_t length)
     random_bytes(heap->seed, sizeof heap->seed);
     heap->checksum = heap_header_checksum(heap);
     heap_format(heap);
-    return mutex_init(&heap->mutex);
+    int error = mutex_supported();
+    return error != 0 ? error : mutex_init(&heap->mutex);
 }
 
 static int create(struct heap **heap, enum heap_kind kind, struct heap_name *name, int fd, uint64_t length, bool shrink)

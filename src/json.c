@@ -6,6 +6,7 @@
 
 #include "json_float.h"
 #include "snapshot.h"
+#include "cancelling.h"
 #include "value.h"
 
 struct writer {
@@ -180,6 +181,7 @@ int mp_value_json(const mp_value *value, char **text)
 
 int mp_value_print(const mp_value *value, FILE *stream)
 {
+    CANCELLING_FORBIDDEN;
     char *text;
 
     if (stream == NULL)

@@ -5,8 +5,12 @@
 #include <errno.h>
 #include <math.h>
 #include <mp.h>
+#include <time.h>
 
+#include "cancelling.h"
+#include "holder.h"
 #include "lifecycle.h"
+#include "lock_place.h"
 #include "object.h"
 #include "platform.h"
 
@@ -16,32 +20,28 @@
 
 static pthread_mutex_t own_heap_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct heap *own_heap;
-
-/* Variables of a thread that are found without a call. (musl does not load a library at run time that has such.) */
-#ifdef __GLIBC__
-#define FOUND_AT_ONCE __attribute__((tls_model("initial-exec")))
-#else
-#define FOUND_AT_ONCE
-#endif
-
-/* The number of the calling thread, as a mutex that it holds says. Known when it has given a lock back. */
-#define UNKNOWN UINT32_MAX
-static _Thread_local uint32_t this_thread FOUND_AT_ONCE = UNKNOWN;
+static bool own_heap_listed;
 
 static void after_fork(void)
 {
     pthread_mutex_init(&own_heap_mutex, NULL);
     own_heap = NULL;
-    this_thread = UNKNOWN;
+    own_heap_listed = false;
+    holder_after_fork();
+    lock_place_after_fork();
 }
 
 static int create_anonymous(struct object **object)
 {
-    int error = 0;
+    int error = mutex_supported();
 
     pthread_mutex_lock(&own_heap_mutex);
-    if (own_heap == NULL)
+    if (own_heap == NULL && error == 0)
         error = heap_create_up_to(&own_heap, HEAP_LOCK, LOCK_HEAP_LIMIT);
+    if (error == 0 && !own_heap_listed) {
+        lock_place_add(own_heap);
+        own_heap_listed = true;
+    }
     pthread_mutex_unlock(&own_heap_mutex);
     return error != 0 ? error : object_create(own_heap, OBJECT_LOCK, object);
 }
@@ -71,10 +71,12 @@ int mp_lock_create(mp_lock **lock, const mp_lock_options *options)
     if (lock == NULL)
         return MP_EINVAL;
     lifecycle_register(LIFECYCLE_LOCK, NULL, after_fork);
+    int state = cancelling_forbid();
     if (options != NULL && options->name != NULL)
         error = create_named(&object, options->name);
     else
         error = create_anonymous(&object);
+    cancelling_allow(state);
     if (error == 0)
         *lock = object_handle(object);
     return error;
@@ -83,8 +85,10 @@ int mp_lock_create(mp_lock **lock, const mp_lock_options *options)
 static int open_named(struct object **object, const char *name)
 {
     struct heap *heap;
-    int error = heap_open(&heap, HEAP_LOCK, name);
+    int error = mutex_supported();
 
+    if (error == 0)
+        error = heap_open(&heap, HEAP_LOCK, name);
     if (error != 0)
         return error;
     error = object_root(heap, OBJECT_LOCK, object);
@@ -101,11 +105,13 @@ int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *option
     if (lock == NULL || name == NULL || options != NULL)
         return MP_EINVAL;
     lifecycle_register(LIFECYCLE_LOCK, NULL, after_fork);
+    int state = cancelling_forbid();
     do {
         error = open_named(&object, name);
         if (error == MP_ENOENT)
             error = create_named(&object, name);
     } while (error == MP_EEXIST); /* somebody made it in between */
+    cancelling_allow(state);
     if (error == 0)
         *lock = object_handle(object);
     return error;
@@ -113,50 +119,139 @@ int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *option
 
 int mp_lock_unlink(const char *name)
 {
+    CANCELLING_FORBIDDEN;
     return heap_unlink(HEAP_LOCK, name);
 }
 
-/* The mutex was taken, or not, for the reason `number`; 0 and EOWNERDEAD: it was. */
-static int acquired(mp_lock *lock, int error)
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void put(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+static uint32_t thread_of(const struct object *object)
+{
+    return robust_mutex_word(&object->mutex) & ROBUST_THREAD;
+}
+
+/* The mark of the calling thread, which holds the mutex. (A child of _Fork(), of which nobody is told, is found out here.) */
+static uint64_t own_mark(const struct object *object)
+{
+    uint32_t thread = thread_of(object);
+
+    if (holder_own.thread != thread)
+        holder_make(thread);
+    return holder_own.mark;
+}
+
+/* ---- holders that died ---- */
+
+static struct object *object_with(pthread_mutex_t *mutex)
+{
+    return (struct object *)((char *)mutex - offsetof(struct object, mutex));
+}
+
+/* If the mutex's holder is gone and the kernel has not noted it, does what the kernel would have done. True: so it is. */
+static bool revive_if(pthread_mutex_t *mutex, bool thorough)
+{
+    uint32_t word = robust_mutex_word(mutex);
+    uint64_t mark = get(&object_with(mutex)->holder);
+    pid_t thread;
+
+    return robust_mutex_held(mutex, &thread) && (word & ROBUST_THREAD) == (uint32_t)thread &&
+           holder_is_dead((uint32_t)thread, mark, thorough) && robust_mutex_owner_died(mutex, word);
+}
+
+static bool revive(pthread_mutex_t *mutex)
+{
+    return revive_if(mutex, true);
+}
+
+/* ---- taking ---- */
+
+/* The mutex was taken, or not, for that reason; 0 and MP_EOWNERDEAD: it was. `version` was the object's when the call began: if it
+ * has changed, the lock was freed meanwhile, and this is another one in its place. */
+static int acquired(mp_lock *lock, uint64_t version, int error)
 {
     struct object *object = object_of(lock);
 
     if (error == MP_EOWNERDEAD)
         mutex_repaired(&object->mutex);
-    if ((error == 0 || error == MP_EOWNERDEAD) && !object_is(lock, OBJECT_LOCK)) { /* freed while we waited */
+    if (error != 0 && error != MP_EOWNERDEAD)
+        return error;
+    if (!object_is(lock, OBJECT_LOCK) || get(&object->version) != version) {
         mutex_unlock(&object->mutex);
         return MP_EINVAL;
     }
+    if (get(&object->holder) == HOLDER_SUSPECT)
+        error = MP_EOWNERDEAD;
+    put(&object->holder, own_mark(object));
     return error;
+}
+
+/* What the numbers of threads say when a thread of another PID namespace holds the mutex and has the number of this one: that it is
+ * this one's. Waits until that is over; false: the deadline came first. The C library would not have it wait on the mutex. */
+static bool wait_for_namesake(const struct object *object, int64_t deadline)
+{
+    struct timespec pause = {.tv_nsec = 50000};
+
+    while (robust_mutex_is_mine(&object->mutex)) {
+        if (clock_now() >= deadline)
+            return false;
+        CANCELLING_FORBIDDEN;
+        nanosleep(&pause, NULL);
+        if (pause.tv_nsec < 2000000)
+            pause.tv_nsec *= 2;
+    }
+    return true;
+}
+
+static bool is_mine(const struct object *object)
+{
+    return get(&object->holder) == holder_own.mark && robust_mutex_is_mine(&object->mutex);
+}
+
+static int wait_for_it(struct object *object, int64_t deadline)
+{
+    for (;;) {
+        int error = turns_lock(&object->turns, &object->mutex, deadline, revive);
+
+        if (error != MP_EDEADLK || is_mine(object))
+            return error;
+        if (!wait_for_namesake(object, deadline))
+            return MP_ETIMEOUT;
+    }
 }
 
 /* All but the usual case. Only now does the time matter, which costs a look at the clock. `number` is what
  * pthread_mutex_trylock() said; NOT_TRIED: it is somebody's turn. */
 #define NOT_TRIED (-1)
 
-/* Who holds it and tries for it is told EDEADLK, but by musl EBUSY. */
-#ifdef __GLIBC__
-#define BUSY_MAY_BE_MINE false
-#else
-#define BUSY_MAY_BE_MINE true
-#endif
-
 __attribute__((noinline, cold)) static int acquire_later(mp_lock *lock, double timeout, int number)
 {
     struct object *object = object_of(lock);
+    uint64_t version = get(&object->version);
     int64_t deadline;
 
-    if (number != EBUSY && number != NOT_TRIED)
-        return acquired(lock, mutex_error(number));
-    if ((number == NOT_TRIED || BUSY_MAY_BE_MINE) && robust_mutex_is_mine(&object->mutex))
+    if (number == 0 || number == EOWNERDEAD)
+        return acquired(lock, version, mutex_error(number));
+    if (is_mine(object))
         return MP_EDEADLK;
-    if (number == EBUSY && timeout <= 0)
+    if (number != EBUSY && number != EDEADLK && number != NOT_TRIED)
+        return mutex_error(number);
+    if (number == EBUSY && revive_if(&object->mutex, timeout <= 0) && timeout <= 0)
+        return acquired(lock, version, mutex_error(pthread_mutex_trylock(&object->mutex)));
+    if (number != NOT_TRIED && timeout <= 0)
         return MP_ETIMEOUT;
     clock_deadline(timeout, &deadline); /* it is no NaN */
-    return acquired(lock, turns_lock(&object->turns, &object->mutex, deadline));
+    return acquired(lock, version, wait_for_it(object, deadline));
 }
 
-int mp_lock_acquire(mp_lock *lock, double timeout)
+static inline int acquire(mp_lock *lock, double timeout)
 {
     struct object *object = object_of(lock);
 
@@ -165,73 +260,156 @@ int mp_lock_acquire(mp_lock *lock, double timeout)
     if (turns_wanted(&object->turns))
         return acquire_later(lock, timeout, NOT_TRIED);
     int number = pthread_mutex_trylock(&object->mutex);
-    if (number != 0 || atomic_load_explicit(&object->magic, memory_order_relaxed) != object_magic(lock, OBJECT_LOCK))
+    uint64_t own = holder_own.mark;
+    if (number != 0 || get(&object->holder) != 0 || get(&object->magic) != object_magic(lock, OBJECT_LOCK) ||
+        own == HOLDER_UNKNOWN)
         return acquire_later(lock, timeout, number);
+    put(&object->holder, own);
     return 0;
 }
 
-static uint32_t holder_of(const struct object *object)
+__attribute__((noinline)) static int acquire_elsewhere(mp_lock *lock, double timeout)
 {
-    return robust_mutex_word(&object->mutex) & ROBUST_THREAD;
+    enum lock_place place = lock_place_enter_other(object_of(lock));
+
+    if (place == LOCK_PLACE_NONE)
+        return MP_EINVAL;
+    int error = acquire(lock, timeout);
+    lock_place_leave(place);
+    return error;
 }
 
-__attribute__((noinline, cold)) static int release_later(mp_lock *lock)
+int mp_lock_acquire(mp_lock *lock, double timeout)
+{
+    return lock_place_stays(object_of(lock)) ? acquire(lock, timeout) : acquire_elsewhere(lock, timeout);
+}
+
+/* ---- giving back ---- */
+
+/* All but the usual case. `number` is what pthread_mutex_unlock() said: a child of _Fork() or clone() takes itself for its parent's
+ * thread. */
+__attribute__((noinline, cold)) static int release_later(mp_lock *lock, int number)
+{
+    struct object *object = object_of(lock);
+
+    if (number != 0)
+        put(&object->holder, holder_own.mark);
+    else if (!object_is(lock, OBJECT_LOCK))
+        return MP_EINVAL;
+    return number != 0 ? mutex_error(number) : MP_ENOTOWNER;
+}
+
+/* Gives it up if this thread holds it, and leaves `mark` there. */
+static inline int release(mp_lock *lock, uint64_t mark)
+{
+    struct object *object = object_of(lock);
+
+    if (!object_is_at_once(lock, OBJECT_LOCK) || get(&object->holder) != holder_own.mark)
+        return release_later(lock, 0);
+    put(&object->holder, mark);
+    int number = pthread_mutex_unlock(&object->mutex);
+    return __builtin_expect(number == 0, 1) ? 0 : release_later(lock, number);
+}
+
+__attribute__((noinline)) static int release_elsewhere(mp_lock *lock, uint64_t mark)
+{
+    enum lock_place place = lock_place_enter_other(object_of(lock));
+
+    if (place == LOCK_PLACE_NONE)
+        return MP_EINVAL;
+    int error = release(lock, mark);
+    lock_place_leave(place);
+    return error;
+}
+
+static inline int release_leaving(mp_lock *lock, uint64_t mark)
+{
+    return lock_place_stays(object_of(lock)) ? release(lock, mark) : release_elsewhere(lock, mark);
+}
+
+int mp_lock_release(mp_lock *lock)
+{
+    return release_leaving(lock, 0);
+}
+
+/* ---- freeing ---- */
+
+/* Takes the mutex, whosever turn it is: nobody holds it. */
+static int take_to_free(struct object *object)
+{
+    int number = pthread_mutex_trylock(&object->mutex);
+
+    if (number == EBUSY && revive_if(&object->mutex, true))
+        number = pthread_mutex_trylock(&object->mutex);
+    return number == EBUSY || number == EDEADLK ? MP_EBUSY : mutex_error(number);
+}
+
+/* It dies while this thread holds its mutex, so nobody can have taken it who would then not be let give it back. Who waits for it
+ * gets the mutex afterwards, sees that the lock is gone, and gives it up. It can be buried only without the mutex. */
+static int free_anonymous(mp_lock *lock)
 {
     struct object *object = object_of(lock);
 
     if (!object_is(lock, OBJECT_LOCK))
         return MP_EINVAL;
-    uint32_t holder = holder_of(object);
-    int error = mutex_unlock(&object->mutex);
-    if (error == 0)
-        this_thread = holder;
+    uint64_t version = get(&object->version);
+    int error = take_to_free(object);
+    if (error != 0 && error != MP_EOWNERDEAD)
+        return error;
+    error = acquired(lock, version, error);
+    if (error != 0 && error != MP_EOWNERDEAD)
+        return error;
+    error = object_free(lock, OBJECT_LOCK);
+    put(&object->holder, 0);
+    mutex_unlock(&object->mutex);
+    object_bury_dead(object_heap(object));
     return error;
 }
 
-/* When this thread is known to hold it, giving it up cannot fail. So there is no error to be made one of ours, and what is called
- * can be jumped to, which makes an uncontended lock by a twentieth cheaper. (A child of _Fork(), of which nobody is told, may
- * take itself for its parent's thread; it is not to use locks, and if it gives one of its parent's up, it gets EPERM as it is.) */
-int mp_lock_release(mp_lock *lock)
+static bool is_held(const void *lock)
 {
-    struct object *object = object_of(lock);
+    struct object *object = (struct object *)(uintptr_t)lock;
+    pid_t thread;
 
-    if (!object_is_at_once(lock, OBJECT_LOCK) || holder_of(object) != this_thread)
-        return release_later(lock);
-    return pthread_mutex_unlock(&object->mutex);
+    return robust_mutex_held(&object->mutex, &thread) && !revive_if(&object->mutex, true);
 }
 
 int mp_lock_free(mp_lock *lock)
 {
-    struct object *object = object_of(lock);
-
     if (lock == NULL)
         return 0;
-    if (!object_is(lock, OBJECT_LOCK))
+    CANCELLING_FORBIDDEN;
+    enum lock_place place = lock_place_enter(object_of(lock));
+    if (place == LOCK_PLACE_STAYS)
+        return free_anonymous(lock);
+    if (place == LOCK_PLACE_NONE)
         return MP_EINVAL;
-    /* Whosever turn it is: nobody holds it. */
-    int error = acquired(lock, mutex_error(pthread_mutex_trylock(&object->mutex)));
-    if (error == MP_ETIMEOUT || error == MP_EDEADLK)
-        return MP_EBUSY;
-    if (error != 0 && error != MP_EOWNERDEAD)
-        return error;
-    mutex_unlock(&object->mutex);
-    struct heap *heap = object_heap(object);
-    if (atomic_load(&heap->root) == object->self)
-        return heap_close(heap);
-    return object_free(lock, OBJECT_LOCK);
+    bool live = object_is(lock, OBJECT_LOCK);
+    lock_place_leave(place);
+    return live ? lock_place_close(object_of(lock), is_held) : MP_EINVAL;
 }
+
+/* ---- with ---- */
 
 mp_lock_guard mp_lock_guard_enter(mp_lock *lock)
 {
     int error = mp_lock_acquire(lock, MP_FOREVER);
 
-    return (mp_lock_guard){error == 0 || error == MP_EOWNERDEAD ? lock : NULL};
+    return (mp_lock_guard){error == 0 || error == MP_EOWNERDEAD ? lock : NULL, error == MP_EOWNERDEAD};
+}
+
+mp_lock_guard mp_lock_guard_enter_status(mp_lock *lock, int *status)
+{
+    if (status == NULL)
+        return (mp_lock_guard){NULL, 0};
+    *status = mp_lock_acquire(lock, MP_FOREVER);
+    return (mp_lock_guard){*status == 0 || *status == MP_EOWNERDEAD ? lock : NULL, 0};
 }
 
 void mp_lock_guard_leave(mp_lock_guard *guard)
 {
     if (guard == NULL || guard->lock == NULL)
         return;
-    mp_lock_release(guard->lock);
+    release_leaving(guard->lock, guard->untold != 0 ? HOLDER_SUSPECT : 0);
     guard->lock = NULL;
 }

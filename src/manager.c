@@ -3,6 +3,7 @@
 
 #include "callback.h"
 #include "hold.h"
+#include "cancelling.h"
 #include "object.h"
 #include "platform.h"
 
@@ -27,6 +28,7 @@ static int make_root(struct heap *heap)
 
 int mp_manager_create(mp_manager **manager, const mp_manager_options *options)
 {
+    CANCELLING_FORBIDDEN;
     struct heap *heap;
 
     if (manager == NULL)
@@ -48,12 +50,15 @@ int mp_manager_create(mp_manager **manager, const mp_manager_options *options)
 
 int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_options *options)
 {
+    CANCELLING_FORBIDDEN;
     struct heap *heap;
     struct object *root;
 
     if (manager == NULL || name == NULL || options != NULL)
         return MP_EINVAL;
-    int error = heap_open(&heap, HEAP_MANAGER, name);
+    int error = mutex_supported();
+    if (error == 0)
+        error = heap_open(&heap, HEAP_MANAGER, name);
     if (error != 0)
         return error;
     error = object_root(heap, OBJECT_DICT, &root);
@@ -97,6 +102,7 @@ int mp_manager_unlink(const char *name)
 
 int mp_manager_free(mp_manager *manager)
 {
+    CANCELLING_FORBIDDEN;
     if (manager == NULL)
         return 0;
     int error = heap_check_handle(heap_of(manager), HEAP_MANAGER);
@@ -154,6 +160,7 @@ int mp_manager_get_info(mp_manager *manager, mp_manager_info *info)
 
 int mp_manager_check(mp_manager *manager)
 {
+    CANCELLING_FORBIDDEN;
     int error = heap_check_handle(heap_of(manager), HEAP_MANAGER);
 
     if (error == 0 && callback_inside(heap_of(manager)))

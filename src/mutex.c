@@ -10,10 +10,22 @@
 
 #define LOOK_NS INT64_C(50000000)
 
+static atomic_bool supported;
+
+int mutex_supported(void)
+{
+    bool work = robust_mutexes_work();
+
+    atomic_store_explicit(&supported, work, memory_order_relaxed);
+    return work ? 0 : MP_ESYSTEM;
+}
+
 int mutex_init(pthread_mutex_t *mutex)
 {
     pthread_mutexattr_t attributes;
 
+    if (!atomic_load_explicit(&supported, memory_order_relaxed) && mutex_supported() != 0)
+        return MP_ESYSTEM;
     if (pthread_mutexattr_init(&attributes) != 0)
         return MP_ENOMEM;
     pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);

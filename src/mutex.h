@@ -10,6 +10,10 @@
 
 #include "platform.h"
 
+/* 0, or MP_ESYSTEM: the system does not give away what a thread holds when it ends, and all that stands on these mutexes would
+ * wait for the dead. It may have been told so lately: so each heap that is made or opened asks anew. */
+int mutex_supported(void);
+/* 0, or MP_ESYSTEM (as above, as far as was known last), MP_ENOMEM. */
 int mutex_init(pthread_mutex_t *mutex);
 /* What the numbers mean that the C library's functions return; that the mutex is held by another is MP_ETIMEOUT. */
 int mutex_error(int number);

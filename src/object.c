@@ -15,6 +15,7 @@
 
 #include "callback.h"
 #include "hold.h"
+#include "cancelling.h"
 #include "stripes.h"
 
 /* So often a reader looks for an even version before it reads through the log; so often it reads in vain, as others keep writing,

@@ -129,9 +129,12 @@ struct object {
     _Atomic uint64_t next;     /* in heap.spare or heap.dead */
     uint64_t block;            /* the block it lies in; written once */
 
-    pthread_mutex_t mutex;    /* guards the content and what follows */
-    _Atomic uint64_t waits;   /* what the holder's thread waits for, inside a function of the user's: see callback.h */
-    _Atomic uint64_t held;    /* which stripes the holder of the mutex holds */
+    pthread_mutex_t mutex;  /* guards the content and what follows */
+    _Atomic uint64_t waits; /* what the holder's thread waits for, inside a function of the user's: see callback.h */
+    union {
+        _Atomic uint64_t held;   /* which stripes the holder of the mutex holds */
+        _Atomic uint64_t holder; /* a lock's: the holder's mark, HOLDER_SUSPECT, or 0: see holder.h */
+    };
     _Atomic uint64_t met;     /* how often somebody who would only put a word had to wait for the mutex */
     _Atomic uint64_t stripes; /* owns their block; 0: none yet */
     _Atomic uint64_t pending[OBJECT_PENDING];

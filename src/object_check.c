@@ -11,6 +11,7 @@
 
 #include "content_check.h"
 #include "hold.h"
+#include "cancelling.h"
 #include "object.h"
 #include "stripes.h"
 #include "platform.h"
@@ -530,6 +531,7 @@ static int try_to_lock_all(struct check *check)
 /* Leaves all objects and the heap locked. */
 static int lock_all(struct check *check)
 {
+    CANCELLING_FORBIDDEN;
     const struct timespec pause = {.tv_nsec = 1000000};
     int error;
 

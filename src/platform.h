@@ -110,11 +110,25 @@ static inline uint32_t robust_mutex_word(const pthread_mutex_t *mutex)
 }
 int robust_mutex_type(const pthread_mutex_t *mutex);
 bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread);
-/* Whether the calling thread holds it. */
+/* Whether the word names the calling thread; so may it where a thread of another PID namespace, of the same number, holds it. */
 bool robust_mutex_is_mine(const pthread_mutex_t *mutex);
+/* Whether the system gives away what a thread holds when it ends: it can be told not to (sandboxes), and emulators do not. */
+bool robust_mutexes_work(void);
+/* What the kernel does with a mutex whose holder has ended: the next to lock it is told EOWNERDEAD. False: the word is no more what
+ * the caller has seen. */
+bool robust_mutex_owner_died(pthread_mutex_t *mutex, uint32_t word);
 /* Whether there is a thread of that number whose process maps the same file as this one does at `address`. True when the system
  * does not tell. */
 bool thread_shares(pid_t thread, const void *address);
+/* Numbers for the namespaces of threads' numbers and of times that the process is in. False: the system does not tell. */
+bool process_namespaces(uint64_t inode[2]);
+/* Whether /proc shows the PID namespace that the process is in: false also when it does not tell. */
+bool process_table_is_own(void);
+/* When a thread of that number began, in ticks since the system was started; *ended: only its status is left, to be waited for.
+ * False: there is none, or the system does not tell. */
+bool thread_began(pid_t thread, uint64_t *ticks, bool *ended);
+/* Nanoseconds in such a tick. */
+uint64_t process_tick(void);
 /* Sets which signals the calling thread has blocked, bit s - 1 for signal s; the mask before. In a forked child, and twice in each
  * start, so it costs as little as it can. */
 uint64_t signals_set(uint64_t mask);

@@ -31,6 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cancelling.h"
+
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
 #endif
@@ -91,15 +93,31 @@ uint32_t cpu_now(void)
     return (uint32_t)(sched_getcpu() + 1);
 }
 
+/* Where the system refuses futexes, who waits looks now and then. */
+static int wait_without_futex(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+    struct timespec pause = {.tv_nsec = 1000000};
+
+    if (atomic_load(word) != expected)
+        return 0;
+    if (clock_now() >= deadline)
+        return MP_ETIMEOUT;
+    syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, NULL); /* no cancellation point */
+    return 0;
+}
+
 int futex_wait_as(_Atomic uint32_t *word, uint32_t expected, int64_t deadline, uint32_t who)
 {
     struct timespec end = {.tv_sec = (time_t)(deadline / SECOND), .tv_nsec = (long)(deadline % SECOND)};
     struct timespec *limit = deadline == DEADLINE_NEVER ? NULL : &end;
 
     /* FUTEX_WAIT_BITSET is the one whose deadline is absolute and monotonic. */
-    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, limit, NULL, who) == 0)
+    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, limit, NULL, who) == 0 || errno == EAGAIN ||
+        errno == EINTR)
         return 0;
-    return errno == ETIMEDOUT ? MP_ETIMEOUT : 0;
+    if (errno == ETIMEDOUT)
+        return MP_ETIMEOUT;
+    return wait_without_futex(word, expected, deadline);
 }
 
 int futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
@@ -114,7 +132,8 @@ void futex_wake(_Atomic uint32_t *word, int count)
 
 void futex_wake_some(_Atomic uint32_t *word, int count, uint32_t who)
 {
-    syscall(SYS_futex, word, FUTEX_WAKE_BITSET, count, NULL, NULL, who);
+    if (syscall(SYS_futex, word, FUTEX_WAKE_BITSET, count, NULL, NULL, who) < 0)
+        futex_wake(word, INT_MAX);
 }
 
 /* ---- robust mutexes ---- */
@@ -143,6 +162,61 @@ bool robust_mutex_is_mine(const pthread_mutex_t *mutex)
     return robust_mutex_held(mutex, &thread) && thread == (pid_t)syscall(SYS_gettid);
 }
 
+/* A length that is none is refused as such, wherever the call is let through. */
+static bool robust_lists_are_taken(void)
+{
+    return syscall(SYS_set_robust_list, NULL, (size_t)0) != 0 && errno == EINVAL;
+}
+
+/* Whether the C library has told the kernel of the calling thread's mutexes (musl does with the first of them). True also when the
+ * system does not tell. */
+static bool robust_list_is_known(void)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutex_t mutex;
+    size_t length;
+    void *head = NULL;
+
+    if (pthread_mutexattr_init(&attributes) != 0)
+        return true;
+    if (pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) != 0 ||
+        pthread_mutex_init(&mutex, &attributes) != 0) {
+        pthread_mutexattr_destroy(&attributes);
+        return false;
+    }
+    pthread_mutexattr_destroy(&attributes);
+    pthread_mutex_lock(&mutex);
+    bool known = syscall(SYS_get_robust_list, 0, &head, &length) != 0 || head != NULL;
+    pthread_mutex_unlock(&mutex);
+    pthread_mutex_destroy(&mutex);
+    return known;
+}
+
+bool robust_mutexes_work(void)
+{
+    int number = errno;
+    bool work = robust_lists_are_taken() && robust_list_is_known();
+
+    errno = number;
+    return work;
+}
+
+bool robust_mutex_owner_died(pthread_mutex_t *mutex, uint32_t word)
+{
+#ifdef __GLIBC__
+    int *place = &mutex->__data.__lock;
+#else
+    volatile int *place = &mutex->__u.__vi[1];
+#endif
+    int expected = (int)word, died = (int)((word & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
+
+    if (!__atomic_compare_exchange_n(place, &expected, died, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+        return false;
+    if (word & FUTEX_WAITERS)
+        syscall(SYS_futex, place, FUTEX_WAKE, 1, NULL, NULL, 0);
+    return true;
+}
+
 /* A file as /proc/<n>/maps names it: the part of a line that starts with the device. */
 struct mapped_file {
     unsigned major_number, minor_number;
@@ -153,6 +227,7 @@ struct mapped_file {
  * file. 1: found; 0: not there; MP_ESYSTEM: cannot be read. */
 static int find_mapping(const char *path, const void *address, struct mapped_file *file)
 {
+    CANCELLING_FORBIDDEN;
     FILE *maps = fopen(path, "re");
     char *line = NULL;
     size_t size = 0;
@@ -265,6 +340,7 @@ static int with_mode(int fd)
 
 int memory_file_unnamed(void)
 {
+    CANCELLING_FORBIDDEN;
     int fd;
 
     do {
@@ -462,6 +538,7 @@ static int reserve_steps(int fd, uint64_t from, uint64_t to)
 
 int memory_file_reserve(int fd, uint64_t from, uint64_t to)
 {
+    CANCELLING_FORBIDDEN;
     struct stat before;
 
     if (fstat(fd, &before) != 0)
@@ -510,6 +587,7 @@ bool memory_file_is_unlimited(int fd)
 
 void memory_file_punch(int fd, uint64_t from, uint64_t to)
 {
+    CANCELLING_FORBIDDEN;
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t first = (from + page - 1) / page * page;
     uint64_t end = to / page * page;
@@ -609,33 +687,83 @@ int child_wait(pid_t pid)
     return errno == EINTR || errno == ECHILD ? 0 : MP_ESYSTEM;
 }
 
+/* The start of a file of /proc's, as a string. */
+static bool read_text(const char *path, char *text, size_t size)
+{
+    CANCELLING_FORBIDDEN;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return false;
+    ssize_t got = read(fd, text, size - 1);
+    close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    return got > 0;
+}
+
 /* When a process began, in ticks since the system was started: the 22nd word of /proc/<n>/stat, the second of which, the
  * program's name in brackets, may hold anything. */
-static bool read_beginning(pid_t pid, unsigned long long *ticks)
+static bool read_beginning(pid_t pid, unsigned long long *ticks, char *state)
 {
     char path[40], text[1024];
 
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = descriptor_move_up(open(path, O_RDONLY | O_CLOEXEC));
-    if (fd < 0)
+    if (!read_text(path, text, sizeof text))
         return false;
-    ssize_t size = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (size <= 0)
-        return false;
-    text[size] = '\0';
     const char *at = strrchr(text, ')');
+    *state = at != NULL && at[1] == ' ' ? at[2] : '\0';
     for (int word = 2; word < 22 && at != NULL; word++)
         at = strchr(at + 1, ' ');
     return at != NULL && sscanf(at, "%llu", ticks) == 1;
+}
+
+bool thread_began(pid_t thread, uint64_t *ticks, bool *ended)
+{
+    unsigned long long began;
+    char state;
+
+    if (!read_beginning(thread, &began, &state))
+        return false;
+    *ticks = began;
+    *ended = state == 'Z' || state == 'X';
+    return true;
+}
+
+uint64_t process_tick(void)
+{
+    long each = sysconf(_SC_CLK_TCK);
+
+    return (uint64_t)SECOND / (uint64_t)(each > 0 ? each : 100);
+}
+
+bool process_namespaces(uint64_t inode[2])
+{
+    struct stat file;
+
+    if (stat("/proc/self/ns/pid", &file) != 0)
+        return false;
+    inode[0] = file.st_ino;
+    inode[1] = stat("/proc/self/ns/time", &file) == 0 ? file.st_ino : 0; /* since 5.6 */
+    return true;
+}
+
+/* The process's numbers in each PID namespace from that of /proc to its own stand there: there is one. */
+bool process_table_is_own(void)
+{
+    char text[4096];
+    const char *at = read_text("/proc/self/status", text, sizeof text) ? strstr(text, "\nNSpid:") : NULL;
+    int first, second;
+
+    return at != NULL && sscanf(at + 7, "%d%*[ \t]%d", &first, &second) == 1;
 }
 
 bool process_began_by(pid_t pid, int64_t moment)
 {
     long each = sysconf(_SC_CLK_TCK);
     unsigned long long ticks;
+    char state;
 
-    return each <= 0 || moment < 0 || !read_beginning(pid, &ticks) ||
+    return each <= 0 || moment < 0 || !read_beginning(pid, &ticks, &state) ||
            ticks <= (unsigned long long)moment / (unsigned long long)(SECOND / each);
 }
 
@@ -681,6 +809,7 @@ static void make_random(char *at, size_t size)
 
 void random_bytes(void *buffer, size_t size)
 {
+    CANCELLING_FORBIDDEN;
     char *at = buffer;
 
     while (size > 0) {

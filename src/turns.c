@@ -187,6 +187,7 @@ struct wait {
     struct turns *turns;
     pthread_mutex_t *mutex;
     int64_t begin, deadline;
+    bool (*revive)(pthread_mutex_t *mutex);
 };
 
 static int64_t pause_after(const struct wait *wait, int64_t now)
@@ -222,6 +223,16 @@ static int taken(const struct wait *wait, int error)
     return error;
 }
 
+/* Takes the mutex, whoever's turn it is. */
+static int take(const struct wait *wait, int64_t end)
+{
+    int error = mutex_lock_until(wait->mutex, end);
+
+    if (error == MP_ETIMEOUT && wait->revive(wait->mutex))
+        error = mutex_lock_until(wait->mutex, end);
+    return error;
+}
+
 /* As one of those who compete, until `end`. */
 static int compete(const struct wait *wait, int64_t end)
 {
@@ -229,14 +240,14 @@ static int compete(const struct wait *wait, int64_t end)
 
     if (error != 0)
         return error;
-    error = mutex_lock_until(wait->mutex, end);
+    error = take(wait, end);
     return error == MP_ETIMEOUT ? error : taken(wait, error);
 }
 
 /* Its turn it is. MP_ETIMEOUT also when that may have ended. */
 static int in_turn(const struct wait *wait, uint32_t ticket)
 {
-    int error = mutex_lock_until(wait->mutex, earlier(wait->deadline, clock_now() + LOOK_LAST_NS));
+    int error = take(wait, earlier(wait->deadline, clock_now() + LOOK_LAST_NS));
 
     if (error == MP_ETIMEOUT)
         return error;
@@ -273,10 +284,10 @@ static int with_ticket(const struct wait *wait, uint32_t ticket)
     }
 }
 
-int turns_lock(struct turns *turns, pthread_mutex_t *mutex, int64_t deadline)
+int turns_lock(struct turns *turns, pthread_mutex_t *mutex, int64_t deadline, bool (*revive)(pthread_mutex_t *mutex))
 {
     int64_t now = clock_now();
-    struct wait wait = {turns, mutex, now, deadline};
+    struct wait wait = {turns, mutex, now, deadline, revive};
     uint32_t ticket;
 
     int error = compete(&wait, earlier(deadline, now + TURN_AFTER_NS));

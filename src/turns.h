@@ -38,7 +38,8 @@ static inline bool turns_wanted(const struct turns *turns)
 }
 
 /* Takes the mutex in its turn. As mutex_lock_until(), but: a deadline that is past takes it only if it is free and nobody's turn.
- * For a thread that does not hold it, when it was not free, or turns_wanted(). */
-int turns_lock(struct turns *turns, pthread_mutex_t *mutex, int64_t deadline);
+ * For a thread that does not hold it, when it was not free, or turns_wanted(). `revive` is called again and again while the wait
+ * lasts, in case the kernel has forgotten a holder that died: whether it has made the mutex one whose owner died. */
+int turns_lock(struct turns *turns, pthread_mutex_t *mutex, int64_t deadline, bool (*revive)(pthread_mutex_t *mutex));
 
 #endif

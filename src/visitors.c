@@ -8,6 +8,7 @@
 
 _Thread_local struct visitor *visitor_own;
 atomic_bool visitors_several;
+atomic_bool visitors_fence;
 
 static _Atomic(struct visitor *) first; /* only ever grows */
 static pthread_key_t key;
@@ -26,8 +27,10 @@ static void start(void)
 {
     has_key = pthread_key_create(&key, give_up) == 0;
     /* Where there is no membarrier(), fences from the beginning. */
-    if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0)
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0) {
         atomic_store(&visitors_several, true);
+        atomic_store(&visitors_fence, true);
+    }
 }
 
 static void note_several(void)
@@ -81,12 +84,25 @@ bool visitors_are_in(const void *pool, const void *result)
     return false;
 }
 
+bool visitors_are_at(const void *lock)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!atomic_load(&visitors_fence))
+        syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    for (struct visitor *visitor = atomic_load(&first); visitor != NULL; visitor = visitor->next) {
+        if (visitor != visitor_own && atomic_load_explicit(&visitor->lock, memory_order_acquire) == lock)
+            return true;
+    }
+    return false;
+}
+
 void visitors_after_fork(void)
 {
     for (struct visitor *visitor = atomic_load(&first); visitor != NULL; visitor = visitor->next) {
         visitor->depth = 0;
         atomic_store(&visitor->pool, NULL);
         atomic_store(&visitor->result, NULL);
+        atomic_store(&visitor->lock, NULL);
         if (visitor != visitor_own)
             atomic_store(&visitor->taken, false);
     }

@@ -1,5 +1,5 @@
 /* Which threads of this process are inside a call on which pool, or on which result: so that who frees it waits until they have
- * left.
+ * left; or on which named lock: so that who frees it does not take the memory away under them.
  *
  * Each thread that has ever been inside has a record, where it notes what it is about to use, then looks whether that still is live
  * (a Dekker pairing with who frees it: that one first makes it not live, and then looks at the records). While only one thread
@@ -17,10 +17,12 @@ struct visitor {
     atomic_bool taken;
     int depth; /* calls inside calls */
     _Atomic(const void *) pool, result;
+    _Atomic(const void *) lock; /* there is no call inside one on a lock */
 };
 
 extern _Thread_local struct visitor *visitor_own;
 extern atomic_bool visitors_several;
+extern atomic_bool visitors_fence; /* the system has no membarrier() */
 
 /* A record for this thread. NULL: no memory. */
 struct visitor *visitor_make(void);
@@ -62,6 +64,28 @@ static inline void visitor_leave(void)
 
 /* Whether another thread is inside; not both NULL. After what they look at says that it is not live. */
 bool visitors_are_in(const void *pool, const void *result);
+/* The same for a lock. Locks are taken far more often than freed: so the fence is up to visitors_are_at(), which has all threads
+ * of the process pass one. */
+static inline bool visitor_enter_lock(const void *lock)
+{
+    struct visitor *own = visitor_own != NULL ? visitor_own : visitor_make();
+
+    if (own == NULL)
+        return false;
+    atomic_store_explicit(&own->lock, lock, memory_order_relaxed);
+    if (atomic_load_explicit(&visitors_fence, memory_order_relaxed))
+        atomic_thread_fence(memory_order_seq_cst);
+    else
+        atomic_signal_fence(memory_order_seq_cst);
+    return true;
+}
+
+static inline void visitor_leave_lock(void)
+{
+    atomic_store_explicit(&visitor_own->lock, NULL, memory_order_release);
+}
+
+bool visitors_are_at(const void *lock);
 /* In the child of a fork: the other threads are not there. */
 void visitors_after_fork(void);
 

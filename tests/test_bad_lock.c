@@ -13,7 +13,7 @@
 
 static void refuses_lock(void *handle)
 {
-    mp_lock_guard guard = {handle};
+    mp_lock_guard guard = {handle, 0};
     int entered = 0;
 
     REFUSES(mp_lock_acquire(handle, 0), MP_EINVAL);
