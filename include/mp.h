@@ -168,7 +168,7 @@ MP_API int mp_value_json(const mp_value *value, char **text);
 typedef struct mp_manager_options {
     const char *name; /* NULL: anonymous, gone with its last process. Else: other programs of the same user open it */
     size_t limit; /* the most bytes its heap may grow to, from 64 KiB to 64 GiB: what is outside counts as the nearer
-                         of these. 0: 64 GiB, or as much as the system maps; under RLIMIT_AS, a quarter of what that leaves;
+                         of these. 0: 64 GiB, or as much as the system maps; under RLIMIT_AS, at most a quarter of what that leaves;
                          under valgrind, 64 MiB, as its leak check looks at all that might be used */
 } mp_manager_options;
 
@@ -206,7 +206,8 @@ MP_API int mp_manager_open(mp_manager **manager, const char *name, const mp_mana
  * see from the beginning. `options` may be NULL; its name must be. *manager is released with mp_manager_free().
  * Blocks: as mp_manager_open(). Errors: those of mp_manager_create() and mp_manager_open(), without MP_EEXIST and MP_ENOENT.
  * Python: none. */
-MP_API int mp_manager_open_or_create(mp_manager **manager, const char *name, const mp_manager_options *options, bool *made);
+MP_API int mp_manager_open_or_create(mp_manager **manager, const char *name, const mp_manager_options *options,
+                                     bool *made);
 
 /* Removes the name now. Those who have the manager open keep it; the next create makes another: so a server that has died can come
  * back while clients still have its manager open. Blocks: as mp_manager_open(). Errors: MP_EINVAL, MP_ENAME, MP_ENOENT, MP_EKIND,

@@ -10,7 +10,7 @@
 
 /* No dict has more entries: so many that nothing that is computed from their number overflows. */
 #define MOST_ENTRIES (UINT64_C(1) << 40)
-/* A dict this large gives memory back when less than a quarter of its positions hold entries. */
+/* A dict this large gives memory back when less than a quarter of its positions hold entries; an empty one gives back all. */
 #define SHRINK_FROM 4096
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -191,12 +191,12 @@ void dict_shrink(struct object *dict)
 {
     uint64_t live = dict_word(dict, DICT_LIVE);
 
-    if (segments_capacity(dict) < SHRINK_FROM && dict_word(dict, DICT_PAGES) * INDEX_PAGE < SHRINK_FROM)
-        return;
-    if (live == 0) {
+    if (live == 0 && segments_capacity(dict) > FIRST_SEGMENT) {
         dict_empty(dict);
         return;
     }
+    if (segments_capacity(dict) < SHRINK_FROM && dict_word(dict, DICT_PAGES) * INDEX_PAGE < SHRINK_FROM)
+        return;
     remove_unused_segments(dict);
     if (!is_too_large(dict) || rebuild(dict, live / 4 + 1) != MP_ENOMEM)
         return;

@@ -110,7 +110,8 @@ static void close_if_ours(const struct open_heap *open)
     struct stat file;
     int number = errno;
 
-    if (open->fd >= 0 && fstat(open->fd, &file) == 0 && is_file_of(&file, open))
+    /* When the system does not tell, it most likely is. */
+    if (fstat(open->fd, &file) == 0 ? is_file_of(&file, open) : errno != EBADF)
         close(open->fd);
     errno = number;
 }
@@ -195,16 +196,24 @@ static struct heap *map_most(int fd, void *near, uint64_t *length, bool shrink)
     return heap;
 }
 
-/* Maps `length` bytes, or less when `shrink`. A program with a limit on its addresses needs most of them for other things, and
- * perhaps for other heaps. Under heaps_mutex. */
+/* The most to map. A program with a limit on its addresses needs most of them for other things, and perhaps for other heaps: so it
+ * is a quarter of them, rounded down to a power of two, lest each heap be a little smaller than the one before. */
+static uint64_t share_of_addresses(uint64_t length)
+{
+    uint64_t share = addresses_left() / 4;
+
+    if (on_valgrind() && length > ON_VALGRIND)
+        length = ON_VALGRIND;
+    if (share >= length)
+        return length;
+    return share < SMALLEST ? SMALLEST : UINT64_C(1) << (63 - (unsigned)__builtin_clzll(share));
+}
+
+/* Maps `length` bytes, or less when `shrink`. Under heaps_mutex. */
 static struct heap *map_somewhere(int fd, uint64_t *length, bool shrink)
 {
-    uint64_t most = *length, share = shrink ? addresses_left() / 4 / HEAP_PAGE * HEAP_PAGE : UINT64_MAX;
+    uint64_t most = shrink ? share_of_addresses(*length) : *length;
 
-    if (shrink && on_valgrind() && most > ON_VALGRIND)
-        most = ON_VALGRIND;
-    if (share < most)
-        most = share > SMALLEST ? share : SMALLEST;
     *length = most;
     struct heap *heap = map_most(fd, reuse_retired(*length), length, shrink);
     if (heap == NULL && retired != NULL) {
@@ -318,6 +327,9 @@ static int create(struct heap **heap, enum heap_kind kind, struct heap_name *nam
     error = map_heap(fd, name, length, shrink, &open);
     if (error != 0)
         return error;
+    /* A leak check under valgrind reads all pages; at each that lies past the end of the file it takes a signal. */
+    if (on_valgrind() && open->length <= ON_VALGRIND)
+        memory_file_lengthen(fd, open->length);
     error = initialise(open->heap, kind, open->length);
     if (error != 0) {
         heap_close(open->heap);
@@ -466,9 +478,10 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
 
 /* ---- closing ---- */
 
-/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. They are laid out without any
- * access first: a program that has all its future memory locked would have pages made for them otherwise. Where there are too many
- * mappings to lay another over this one, or it would be too much locked memory, this one goes first. False: none could be kept. */
+/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. Nothing is laid over all of it
+ * first, in one step that cannot fail half-way; and without any access: a program that has all its future memory locked would have
+ * pages made for it otherwise. Where there are too many mappings to lay another over this one, or it would be too much locked memory,
+ * this one goes first. False: no addresses could be kept. */
 static bool take_mapping_away(struct open_heap *open)
 {
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -476,23 +489,20 @@ static bool take_mapping_away(struct open_heap *open)
 
     size = size < open->length ? (size + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE : open->length;
     open->kept = size < most ? size : most / HEAP_PAGE * HEAP_PAGE;
-    if (open->kept == 0) {
+    if (mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED, -1, 0) == MAP_FAILED) {
         munmap(open->heap, open->length);
-        return false;
+        void *address = mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+        if (address != open->heap) {
+            if (address != MAP_FAILED)
+                munmap(address, open->length);
+            return false;
+        }
     }
-    if (mmap(open->heap, open->kept, PROT_NONE, flags | MAP_FIXED, -1, 0) != MAP_FAILED) {
-        mprotect(open->heap, open->kept, PROT_READ);
-        if (open->kept < open->length)
-            munmap((char *)open->heap + open->kept, open->length - open->kept);
-        return true;
-    }
-    munmap(open->heap, open->length);
-    void *address = mmap(open->heap, open->kept, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
-    if (address == open->heap)
-        return mprotect(address, open->kept, PROT_READ) == 0;
-    if (address != MAP_FAILED)
-        munmap(address, open->kept);
-    return false;
+    if (open->kept < open->length && munmap((char *)open->heap + open->kept, open->length - open->kept) != 0)
+        open->kept = open->length;
+    if (open->kept > 0 && mprotect(open->heap, open->kept, PROT_READ) != 0)
+        mmap(open->heap, open->kept, PROT_READ, flags | MAP_FIXED, -1, 0);
+    return open->kept > 0;
 }
 
 /* Takes a heap out of the list of open ones, and the mapping away. Under heaps_mutex. */
@@ -502,9 +512,9 @@ static void retire(struct open_heap *_Atomic *link)
 
     *link = open->next;
     bool kept = take_mapping_away(open);
-    heap_name_free(&open->name);
-    close_if_ours(open);
+    close_if_ours(open); /* first: leaving the name needs a descriptor, and there may be no other */
     open->fd = -1;
+    heap_name_free(&open->name);
     if (!kept) {
         free(open);
         return;

@@ -554,7 +554,9 @@ void heap_name_leave(struct heap_name *name)
 {
     if (name->share == NULL)
         return;
-    munmap(name->share, HEAP_PAGE);
+    /* Unmapping may need memory, where it splits a mapping; laying something over it does not. */
+    if (munmap(name->share, HEAP_PAGE) != 0)
+        mmap(name->share, HEAP_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     name->share = NULL;
     if (name->temporary != NULL)
         unlink(name->temporary);

@@ -287,6 +287,8 @@ int list_take_out(struct object *list, uint64_t at)
     }
     object_set(list, &list->word[LIST_LENGTH], length - 1);
     set_gap(list, size > 0 ? from : length - 1, size, length - 1);
+    if (length == 1 && word(list, LIST_START) < SEGMENT)
+        set_word(list, LIST_START, 0);
     object_commit(list);
     return 0;
 }

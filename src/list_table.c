@@ -232,6 +232,10 @@ void list_empty(struct object *list)
 
 void list_shrink(struct object *list)
 {
+    if (list_length_of(list) == 0 && segments_capacity(list) > FIRST_SEGMENT) {
+        list_empty(list);
+        return;
+    }
     shrink_gap(list);
     remove_unused_segments(list);
     uint64_t room = segments_capacity(list), length = list_length_of(list);

@@ -67,6 +67,8 @@ bool on_valgrind(void);
 /* Makes bytes [from, to) of the file exist, reserved for good, so that touching them can never fail. When it cannot,
  * the file is as it was: MP_ENOMEM, also where RLIMIT_FSIZE is in the way (never SIGXFSZ). */
 int memory_file_reserve(int fd, uint64_t from, uint64_t to);
+/* Makes the file that long without reserving anything, if it may be. */
+void memory_file_lengthen(int fd, uint64_t length);
 /* Has the system enter these reserved pages of a mapped file into the process's page table now, all at once, and not one by one
  * as they are touched, which costs several times as much. Only makes it faster. */
 void memory_file_populate(void *address, uint64_t length);

@@ -556,6 +556,12 @@ int memory_file_reserve(int fd, uint64_t from, uint64_t to)
     return error;
 }
 
+void memory_file_lengthen(int fd, uint64_t length)
+{
+    while (may_grow_to(length) && ftruncate(fd, (off_t)length) != 0 && errno == EINTR)
+        ;
+}
+
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
