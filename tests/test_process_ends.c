@@ -20,7 +20,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -35,6 +34,11 @@
 #define COUNT(table) (sizeof(table) / sizeof *(table))
 #define PROGRAM "/proc/self/exe"
 #define NOBODY 65534
+#ifdef __SANITIZE_THREAD__
+#define TSAN true /* it has a thread of its own, which outlives all others, and does not stand a fork in a handler */
+#else
+#define TSAN false
+#endif
 
 static struct shared {
     atomic_int go;        /* a child that waits may end */
@@ -492,6 +496,8 @@ static void nobody_is_left_whatever_the_end(void **state)
         for (size_t j = 0; j < COUNT(situations); j++) {
             char way[8], situation[8];
 
+            if (TSAN && ways[i].threads_stay)
+                continue;
             /* Threads that go on for ever are no end. */
             if (ways[i].threads_stay && (situations[j].set == is_starting || situations[j].set == is_joining))
                 continue;
@@ -583,6 +589,8 @@ static void play_fork_in_handler(void)
 static void fork_in_a_handler_goes_on(void **state)
 {
     (void)state;
+    if (TSAN)
+        skip();
     assert_plays("fork_in_handler", NULL, NULL);
 }
 
@@ -822,11 +830,13 @@ static void daemons_of_other_users_end_with_their_parent(void **state)
 
 /* ---- descriptors ---- */
 
-static bool is_socket(int fd)
+/* What the program has closed stays closed: it may print there. */
+static void print_into_closed(int subset)
 {
-    struct stat file;
-
-    return fstat(fd, &file) == 0 && S_ISSOCK(file.st_mode);
+    for (int fd = 0; fd < 3; fd++) {
+        if (subset & (1 << fd))
+            CHECK(write(fd, "x", 1) < 0 && errno == EBADF);
+    }
 }
 
 static void play_closed(const char *subset, const char *how)
@@ -847,17 +857,12 @@ static void play_closed(const char *subset, const char *how)
     CHECK(mp_process_children(&daemon, 1, &count) == 0 && count == 1);
     child = start(finish_later, MP_DAEMON_NO, &shared->child);
     CHECK(mp_process_join(child, 0.01) == MP_ETIMEOUT);
-    for (int fd = 0; fd < 3; fd++)
-        CHECK(!is_socket(fd));
-    fprintf(stdout, "%s", "");
-    for (int fd = 0; fd < 3; fd++)
-        CHECK(write(fd, "", 0) <= 0);
+    print_into_closed(atoi(subset));
     CHECK(mp_process_is_alive(daemon, &alive) == 0 && alive);
     atomic_store(&shared->go, 1);
     CHECK(mp_process_join(child, PATIENCE) == 0 && mp_process_exitcode(child, &code) == 0 && code == 0);
     CHECK(mp_process_join(daemon, 0.02) == MP_ETIMEOUT);
-    for (int fd = 0; fd < 3; fd++)
-        CHECK(!is_socket(fd));
+    print_into_closed(atoi(subset));
 }
 
 static void standard_descriptors_may_be_closed(void **state)
@@ -977,13 +982,15 @@ static long count_lines(FILE *file)
 /* With a full buffer a line of the parent's may be written in two parts: so the children print only if it writes whole lines. */
 static void play_lines(const char *buffer, const char *unused)
 {
+    static char
+        memory[4096]; /* that nobody need allocate: ASan's allocator does not stand a fork beside other threads */
     bool full = *buffer == 'f';
     char path[] = "/tmp/libmp-lines-XXXXXX";
     int fd = mkstemp(path), mark;
     pthread_t threads[2];
     (void)unused;
 
-    setvbuf(stdout, NULL, full ? _IOFBF : _IOLBF, 4096);
+    setvbuf(stdout, memory, full ? _IOFBF : _IOLBF, sizeof memory);
     CHECK(fd >= 0 && dup2(fd, 1) == 1);
     CHECK(pthread_create(&threads[0], NULL, print_lines, NULL) == 0);
     CHECK(pthread_create(&threads[1], NULL, print_lines, &mark) == 0);
@@ -1170,8 +1177,8 @@ static void *call_with_cancellation_pending(void *arg)
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
     cancelled[*(size_t *)arg]();
     atomic_fetch_add(&shared->lines, 1);
-    pthread_testcancel();
-    return NULL;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    return arg;
 }
 
 static void play_cancelled(void)
@@ -1184,7 +1191,7 @@ static void play_cancelled(void)
         size_t count;
 
         CHECK(pthread_create(&thread, NULL, call_with_cancellation_pending, &i) == 0);
-        CHECK(pthread_join(thread, &result) == 0 && result == PTHREAD_CANCELED);
+        CHECK(pthread_join(thread, &result) == 0 && result == &i);
         CHECK(atomic_load(&shared->lines) == (int)i + 1);
         CHECK(mp_process_children(NULL, 0, &count) == 0); /* nothing is left locked */
     }
@@ -1267,6 +1274,7 @@ int main(int argc, char **argv)
     shared_file = memfd_create("test", 0);
     if (shared_file < 0 || ftruncate(shared_file, sizeof *shared) != 0 || !open_shared(shared_file))
         return 1;
+    setenv("TSAN_OPTIONS", "report_signal_unsafe=0", 0); /* handlers that exit and fork are what is tried here */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }
