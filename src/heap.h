@@ -102,8 +102,8 @@ int heap_check_handle(const struct heap *heap, enum heap_kind kind);
 /* Takes a block of at least `size` bytes, aligned to 16, contents undefined, and stores its offset in *slot, which lies in
  * the heap and holds 0: the slot owns the block from the same instant in which the free lists no longer do. */
 int heap_alloc(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
-/* The same for the bytes of a value. One of at least HEAP_READ_FROM_FILE bytes may become a hole in the file once it is freed: who
- * reads it without the mutex of what owns it must read it from the file (value.c). */
+/* The same for the bytes of a value. One of at least HEAP_READ_FROM_FILE bytes may become a hole in the file once it is
+ * freed: who reads it without the mutex of what owns it must read it from the file (value.c). */
 #define HEAP_READ_FROM_FILE (UINT64_C(64) * 1024)
 int heap_alloc_value(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 /* Frees the block that *slot owns and stores 0 there, in the same instant. A slot that holds 0 is fine. Low four bits of

@@ -103,8 +103,8 @@ static void remove_segment(struct object *list, uint64_t at)
     ref_release(object_heap(list), &list->pending[1]);
 }
 
-/* Exchanges the directory for one without the segments that are wholly in the gap, `count` of them from `first` on. No cell
- * moves. */
+/* Exchanges the directory for one without the segments that are wholly in the gap, `count` of them from `first` on. No
+ * cell moves. */
 static int leave_out_segments(struct object *list, uint64_t first, uint64_t count)
 {
     uint64_t old = get(&list->root[0]);
@@ -135,8 +135,8 @@ static int leave_out_segments(struct object *list, uint64_t first, uint64_t coun
     return 0;
 }
 
-/* Of a gap of two segments or more only what is less than a segment at either side of it stays. Without memory for that it goes to an end of the
- * list. */
+/* Of a gap of two segments or more only what is less than a segment at either side of it stays. Without memory for that
+ * it goes to an end of the list. */
 static void shrink_gap(struct object *list)
 {
     uint64_t at = get(&list->word[LIST_GAP]) - 1, size = get(&list->word[LIST_GAP_SIZE]), length = list_length_of(list);

@@ -9,8 +9,9 @@
  * With --stops, the process is stopped at each such point instead, while others read (stops.c), and then killed, and they read once
  * more. --table prints the longest read beside each operation as a table.
  *
- * With --reuse, the process is stopped there, others use, free and use again all that they can get, also memory that looks as if it
- * held a mutex of the process, and then it is killed. With --dirty, free memory is full of 0x4a: nothing may rely on zeros.
+ * With --reuse, the process is stopped there, others use, free and use again all that they can get, also memory that
+ * looks as if it held a mutex of the process, and then it is killed. With --dirty, free memory is full of 0x4a: nothing
+ * may rely on zeros.
  *
  * By default a fair part of all points is taken, always the same. --all takes all of them, which takes long. */
 #include "killer.h"

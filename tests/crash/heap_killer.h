@@ -18,8 +18,9 @@ struct scene {
     void (*inspect)(void);
     /* In a sibling, while the victim is stopped: what readers find who wait for nobody. NULL: there are none. */
     void (*read)(void);
-    /* In a sibling, while the process `victim` is stopped, or after its death: uses, frees and uses again. May wait for the victim's
-     * locks, which is killed then. Afterwards, in another: proves that what was put there is still there, and takes it away. */
+    /* In a sibling, while the process `victim` is stopped, or after its death: uses, frees and uses again. May wait for
+     * the victim's locks, which is killed then. Afterwards, in another: proves that what was put there is still there,
+     * and takes it away. */
     void (*reuse)(pid_t victim);
     void (*take_away)(void);
 };
