@@ -419,8 +419,8 @@ MP_API int mp_list_add_int(mp_list *list, int64_t index, int64_t delta, int64_t 
 /* General forms. Values that come out own their memory: mp_value_free(). */
 /* Python: l.append(x). */
 MP_API int mp_list_append(mp_list *list, mp_value value);
-/* Python: l.insert(i, x). An index past either end means that end. Needs memory for the value and at the most for a
- * thousand elements, whatever the length. */
+/* Python: l.insert(i, x). An index past either end means that end. Needs memory for the value, at the most
+ * for 1024 elements, and 16 bytes for each 1024 that the list has. */
 MP_API int mp_list_insert(mp_list *list, int64_t index, mp_value value);
 /* Python: l[i]. Errors: MP_EINDEX. */
 MP_API int mp_list_get(mp_list *list, int64_t index, mp_value *value);
