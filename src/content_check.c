@@ -206,7 +206,8 @@ static bool shape_is_sound(const struct list_shape *shape, uint64_t capacity)
     return shape->gap - 1 <= shape->length && step_is_sound(shape, shape->length - (shape->gap - 1));
 }
 
-/* Those in use are values; of a list that is settled the others own nothing. `first`: the position of the segment's first. */
+/* Those in use are values; of a list that is settled the others own nothing. `first`: the position of the segment's
+ * first. */
 static bool cells_are_sound(const struct heap *heap, const _Atomic uint64_t *segment, uint64_t first,
                             const struct list_shape *shape)
 {

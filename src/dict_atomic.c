@@ -240,20 +240,21 @@ static int move(struct object *dict, const struct key *from, const struct key *t
 {
     struct heap *heap = object_heap(dict);
     _Atomic uint64_t *slot = NULL;
-    int error = dict_find(heap, dict, to, NULL) == NULL ? dict_make_room(dict, &to->hash, 1) : 0;
+    struct entry *source = dict_find(heap, dict, from, NULL), *target = dict_find(heap, dict, to, NULL);
+    int error = 0;
 
-    if (error != 0)
-        return error;
-    struct entry *source = dict_find(heap, dict, from, &slot), *target = dict_find(heap, dict, to, NULL);
     if (source == NULL)
         return MP_EKEY;
     if (target == source)
         target = NULL;
     if (target == NULL) {
-        error = dict_store_key(dict, to, &dict->pending[2]);
+        error = dict_make_room(dict, &to->hash, 1); /* which may move entries */
+        if (error == 0)
+            error = dict_store_key(dict, to, &dict->pending[2]);
         if (error != 0)
             return error;
     }
+    source = dict_find(heap, dict, from, &slot);
     uint64_t head = dict_get(&source->value.head), body = dict_get(&source->value.body);
     object_begin(dict);
     if (target == NULL) {

@@ -9,8 +9,8 @@
  * anybody else; the slots lie from index_slots() on, by groups (index_group.h). A slot holds the upper half of the key's hash,
  * the tag, and below it the entry's offset / 16; 0 is empty, INDEX_TOMBSTONE one whose entry was removed. The tag's low bits
  * say in which of a page's groups the search begins; it goes on through those that have no empty slot, and ends after the
- * first that has one, or after all. The bits above them say which page. Invariant: a group that has an empty slot never was
- * full, so no search has to go on behind it; a slot there is empty again when its entry is removed.
+ * first that has one, or after all. The bits above them say which page. Invariant: a group that has an empty slot never
+ * was full, so no search has to go on behind it; a slot there is empty again when its entry is removed.
  *
  * Functions that change something are called under the object's mutex. */
 #ifndef DICT_INDEX_H

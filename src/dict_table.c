@@ -10,7 +10,8 @@
 
 /* No dict has more entries: so many that nothing that is computed from their number overflows. */
 #define MOST_ENTRIES (UINT64_C(1) << 40)
-/* A dict this large gives memory back when less than a quarter of its positions hold entries; an empty one gives back all. */
+/* A dict this large gives memory back when less than a quarter of its positions hold entries; an empty one gives back
+ * all. */
 #define SHRINK_FROM 4096
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -131,7 +132,8 @@ static uint64_t next_position(const struct object *dict, uint64_t position, bool
     return position;
 }
 
-/* Segments behind the last position in use go; but one may stay, for who removes and adds by turns where a segment ends. */
+/* Segments behind the last position in use go; but one may stay, for who removes and adds by turns where a segment
+ * ends. */
 static void remove_unused_segments(struct object *dict)
 {
     _Atomic uint64_t *table = block_at(dict, get(&dict->root[0]));
@@ -147,9 +149,9 @@ static void remove_unused_segments(struct object *dict)
     }
 }
 
-/* Moves the entries together at the front, which needs no memory: for a heap that is full. In small changes, after each of which
- * the dict holds what it did before. No entry of a change moves to where another one of it was, as that one's words may have to be
- * found there again. */
+/* Moves the entries together at the front, which needs no memory: for a heap that is full. In small changes, after each
+ * of which the dict holds what it did before. No entry of a change moves to where another one of it was, as that one's
+ * words may have to be found there again. */
 static int compact(struct object *dict)
 {
     const struct heap *heap = object_heap(dict);

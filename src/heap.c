@@ -14,14 +14,15 @@
  * may die anywhere, and the next one to lock finds either all of a step or nothing. The owner's slot is one of those words.
  *
  * Large free blocks are given back to the system by punching a hole into the file (FLAG_PUNCHED, set before the hole is made):
- * their pages must be reserved again before they are used. The block's first and last page always stay. A third word of such
- * a block, behind its links, says up to which offset all pages are there. Pages behind it are reserved again when they are
- * needed, some more at a time than that, so that many small blocks cost few system calls.
+ * their pages must be reserved again before they are used. The block's first and last page always stay. A third word of
+ * such a block, behind its links, says up to which offset all pages are there. Pages behind it are reserved again when
+ * they are needed, some more at a time than that, so that many small blocks cost few system calls.
  *
- * WHAT MAY BECOME A HOLE. A process that touches a page in a hole gets a new one, or SIGBUS where the file system is full. And
- * a reader without a mutex may touch what was freed long ago: it may have been stopped meanwhile. So
- * 1. in a file system with a limit of its own (heap_file_holes_are_safe() says no), only blocks are given back that were
- *    taken as values (HEAP_VALUE): who reads those without a mutex reads them from the file, which does no harm in a hole;
+ * WHAT MAY BECOME A HOLE. A process that touches a page in a hole gets a new one, or SIGBUS where the file system is
+ * full. And a reader without a mutex may touch what was freed long ago: it may have been stopped meanwhile. So
+ * 1. in a file system with a limit of its own (heap_file_holes_are_safe() says no), only blocks are given back that
+ *    were taken as values (HEAP_VALUE): who reads those without a mutex reads them from the file, which does no harm in
+ * a hole;
  * 2. elsewhere (memfd) a new page is as sure as any other memory, and every free block may be given back. */
 #include "heap.h"
 
@@ -207,7 +208,8 @@ static uint64_t list_find(const struct heap *heap, uint64_t size)
     return get(&heap->first_free[class.major][__builtin_ctzll(minors)]);
 }
 
-/* In a full heap: a free block of at least `size` among those that may be smaller or larger, as they are of its class; 0: none. */
+/* In a full heap: a free block of at least `size` among those that may be smaller or larger, as they are of its class;
+ * 0: none. */
 static uint64_t list_find_fitting(const struct heap *heap, uint64_t size)
 {
     struct size_class class = class_of(size);
@@ -317,8 +319,8 @@ static void note_large(struct heap *heap, uint64_t size, bool punched)
     atomic_store_explicit(&heap->taken, now, memory_order_relaxed);
 }
 
-/* Of a punched block: reserves pages again so that all are there up to `needed`. Some more are taken along, if there are any.
- * *solid: what is there then. */
+/* Of a punched block: reserves pages again so that all are there up to `needed`. Some more are taken along, if there
+ * are any. *solid: what is there then. */
 static int make_solid(struct heap *heap, uint64_t block, uint64_t needed, uint64_t *solid)
 {
     uint64_t from = get(solid_word(heap, block)), end = block + size_of(heap, block), to = from + usual_growth(heap);

@@ -12,7 +12,8 @@
 int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to);
 /* Gives the whole pages in [from, to) back to the system. */
 void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to);
-/* Whether a page is as good as sure for who touches one that was given back: not in a file system with a size of its own. */
+/* Whether a page is as good as sure for who touches one that was given back: not in a file system with a size of its
+ * own. */
 bool heap_file_holes_are_safe(const struct heap *heap);
 /* What heap->checksum is to be. */
 uint64_t heap_header_checksum(const struct heap *heap);

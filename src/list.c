@@ -678,11 +678,30 @@ int mp_list_insert(mp_list *handle, int64_t index, mp_value value)
     return error;
 }
 
+/* As list_take_out(), where that is usual: the cell at either end leaves the range, and there is no gap. */
+static void drop_end(struct object *list, uint64_t at)
+{
+    struct cell *cell = list_cell(list, at);
+
+    object_begin(list);
+    if (get(&cell->head) & CELL_OWNS)
+        object_set(list, &list->pending[0], get(&cell->body));
+    object_set(list, &cell->head, 0);
+    object_set(list, &cell->body, 0);
+    if (at == 0)
+        object_set(list, &list->word[LIST_START], get(&list->word[LIST_START]) + 1);
+    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) - 1);
+    object_commit(list);
+}
+
 int list_remove_at(struct object *list, uint64_t at)
 {
+    uint64_t length = list_length_of(list);
     int error = list_settle(list);
 
-    if (error == 0)
+    if (error == 0 && (at == 0 || at == length - 1) && length > 1 && get(&list->word[LIST_GAP]) == 0)
+        drop_end(list, at);
+    else if (error == 0)
         error = list_take_out(list, at);
     if (error != 0)
         return error;

@@ -1,5 +1,6 @@
-/* The gap of a list, and what is done with it: see list_table.h. All of it works without memory, in changes of a few words, after
- * each of which the list holds what it did before; so whoever reads meanwhile, and whoever comes after a death, finds it whole. */
+/* The gap of a list, and what is done with it: see list_table.h. All of it works without memory, in changes of a few
+ * words, after each of which the list holds what it did before; so whoever reads meanwhile, and whoever comes after a
+ * death, finds it whole. */
 #include "list_table.h"
 
 #define get list_get
@@ -69,7 +70,8 @@ uint64_t list_position_beyond(const struct object *list, uint64_t at)
     return shape.start + list_beyond(&shape, at);
 }
 
-/* Part of a change, in a list that is settled: there is a gap of that size before that index. At either end it is none. */
+/* Part of a change, in a list that is settled: there is a gap of that size before that index. At either end it is none.
+ * */
 static void set_gap(struct object *list, uint64_t at, uint64_t size, uint64_t length)
 {
     if (size > 0 && at == 0 && length > 0) {
@@ -84,8 +86,8 @@ static void set_gap(struct object *list, uint64_t at, uint64_t size, uint64_t le
 
 /* ---- moving it ---- */
 
-/* So many cells can cross the gap in one change: where they move by less than that, many get where others were, and no word changes
- * twice. */
+/* So many cells can cross the gap in one change: where they move by less than that, many get where others were, and no
+ * word changes twice. */
 static uint64_t at_once(uint64_t size, uint64_t wanted)
 {
     uint64_t most = size < MOVED_AT_ONCE ? (UNDO_RECORDS - OTHER_WORDS - 2 * size) / 2 : MOVED_AT_ONCE;
@@ -140,7 +142,8 @@ int list_move_gap(struct object *list, uint64_t to)
     return error;
 }
 
-/* Gets the gap to an index, or to the end of the list that is nearer to it, where it is none any more: whichever moves less. */
+/* Gets the gap to an index, or to the end of the list that is nearer to it, where it is none any more: whichever moves
+ * less. */
 static int place_gap(struct object *list, uint64_t to)
 {
     uint64_t gap = word(list, LIST_GAP), length = word(list, LIST_LENGTH);
@@ -168,7 +171,8 @@ static void move_kept(struct object *list, uint64_t at, uint64_t size, uint64_t 
     object_commit(list);
 }
 
-/* Some of the cells behind the gap that belong to the list no more become part of it. One of them at the most owns something. */
+/* Some of the cells behind the gap that belong to the list no more become part of it. One of them at the most owns
+ * something. */
 static void move_removed(struct object *list, uint64_t at, uint64_t size)
 {
     uint64_t step = word(list, LIST_STEP), left = word(list, LIST_LEFT), count = 0;

@@ -104,8 +104,8 @@ static void remove_segment(struct object *list, uint64_t at)
     ref_release(object_heap(list), &list->pending[1]);
 }
 
-/* Exchanges the directory for one without the segments that are wholly in the gap, `count` of them from `first` on. No cell
- * moves. */
+/* Exchanges the directory for one without the segments that are wholly in the gap, `count` of them from `first` on. No
+ * cell moves. */
 static int leave_out_segments(struct object *list, uint64_t first, uint64_t count)
 {
     uint64_t old = get(&list->root[0]);
@@ -136,15 +136,13 @@ static int leave_out_segments(struct object *list, uint64_t first, uint64_t coun
     return 0;
 }
 
-/* Of a large gap only what is less than a segment at either side of it stays. Without memory for that it goes to an end of the
- * list. */
+/* Of a gap of two segments or more only what is less than a segment at either side of it stays. Without memory for that
+ * it goes to an end of the list. */
 static void shrink_gap(struct object *list)
 {
     uint64_t at = get(&list->word[LIST_GAP]) - 1, size = get(&list->word[LIST_GAP_SIZE]), length = list_length_of(list);
     uint64_t begin = get(&list->word[LIST_START]) + at, first = (begin + SEGMENT - 1) / SEGMENT;
 
-    if (size < 2 * SEGMENT)
-        return;
     if (leave_out_segments(list, first, (begin + size) / SEGMENT - first) == MP_ENOMEM)
         list_move_gap(list, at < length - at ? 0 : length);
 }
@@ -236,7 +234,8 @@ void list_shrink(struct object *list)
         list_empty(list);
         return;
     }
-    shrink_gap(list);
+    if (get(&list->word[LIST_GAP_SIZE]) >= 2 * SEGMENT)
+        shrink_gap(list);
     remove_unused_segments(list);
     uint64_t room = segments_capacity(list), length = list_length_of(list);
 

@@ -4,19 +4,20 @@
  * Cells lie in segments (segments.h). Of their positions word[LIST_LENGTH] from word[LIST_START] on are in use: so both ends are
  * cheap. Cells outside that range are none; segments that lie wholly before it may be missing. Reading takes no mutex (object.h).
  *
- * THE GAP. Between two elements there may be a gap of word[LIST_GAP_SIZE] positions that are not in use: word[LIST_GAP] is 1 more
- * than the index of the element behind it, 0: there is none. Who removes from the middle makes one, or moves the one there is and
- * makes it larger; who inserts there moves one from an end, and fills it. Cells cross the gap a few at a time: after each such
- * change the list holds what it did before, no memory was needed, and the undo log has had room. What has become a gap of whole
- * segments is given back (list_shrink()).
+ * THE GAP. Between two elements there may be a gap of word[LIST_GAP_SIZE] positions that are not in use: word[LIST_GAP]
+ * is 1 more than the index of the element behind it, 0: there is none. Who removes from the middle makes one, or moves
+ * the one there is and makes it larger; who inserts there moves one from an end, and fills it. Cells cross the gap a
+ * few at a time: after each such change the list holds what it did before, no memory was needed, and the undo log has
+ * had room. What has become a gap of whole segments is given back (list_shrink()).
  *
- * What has to remove many elements at once, or turn the list around, is done by one small change as well, for whoever reads; the
- * cells follow, a few at a time:
- *   - word[LIST_STEP] > 0: behind the gap, after word[LIST_PHASE] elements, lies the first of word[LIST_LEFT] cells that belong to
- *     the list no more; the others lie word[LIST_STEP] apart. They own what is in them, until they become part of the gap.
- *   - word[LIST_STEP] is LIST_TURN: word[LIST_LEFT] elements at either end are where they belong; those between are still in the
- *     order that they had before. word[LIST_GAP] is 1, so that every index is looked at, and there is no gap.
- * A death may leave it so. The next who changes the list goes on with it first: list_settle().
+ * What has to remove many elements at once, or turn the list around, is done by one small change as well, for whoever
+ * reads; the cells follow, a few at a time:
+ *   - word[LIST_STEP] > 0: behind the gap, after word[LIST_PHASE] elements, lies the first of word[LIST_LEFT] cells
+ *     that belong to the list no more; the others lie word[LIST_STEP] apart. They own what is in them, until they
+ * become part of the gap.
+ *   - word[LIST_STEP] is LIST_TURN: word[LIST_LEFT] elements at either end are where they belong; those between are
+ *     still in the order that they had before. word[LIST_GAP] is 1, so that every index is looked at, and there is no
+ * gap. A death may leave it so. The next who changes the list goes on with it first: list_settle().
  *
  * A cell's body that takes the place of another, under the same head, is one word, stored at once, and readers need not even
  * notice: for that the cell's stripe is enough, where the list has stripes (stripes.h). Cells of one cache line share a stripe.
@@ -24,9 +25,9 @@
  * to, at the front or by moving cells, holds all stripes. But who only appends holds none, as indices lead where they led;
  * negative ones do not, which count from the end: for those the mutex is taken.
  *
- * So all of that changes a few words at a time under the undo log, and needs at the most another segment; a list of less than a
- * segment may move. Only sorting builds new segments aside (list_rebuild()): the new order of cells is worked out in private memory,
- * and one change of a few words makes the new segments the list's.
+ * So all of that changes a few words at a time under the undo log, and needs at the most another segment; a list of
+ * less than a segment may move. Only sorting builds new segments aside (list_rebuild()): the new order of cells is
+ * worked out in private memory, and one change of a few words makes the new segments the list's.
  *
  * Pending refs: 0 the staged cells or one new value, 1 segments, 2 removed cells, 3 a list that is being made from this one. */
 #ifndef LIST_TABLE_H
@@ -151,7 +152,8 @@ static inline uint64_t list_stripe(const struct object *list, const struct list_
     return line - first < 16 ? first * mix + (line << 60) : line / 16 * mix;
 }
 
-/* Takes the mutex of a list that `value`, when given, may be stored in, and its stripes; the mutex alone. Settles it. */
+/* Takes the mutex of a list that `value`, when given, may be stored in, and its stripes; the mutex alone. Settles it.
+ * */
 int list_lock(mp_list *handle, const mp_value *value);
 int list_lock_alone(mp_list *handle, const mp_value *value);
 
@@ -190,7 +192,8 @@ void list_empty(struct object *list);
 int list_turn(struct object *list);
 /* Gets what room there is in the list's segments behind the last element. MP_ENOMEM: it is not `count` cells. */
 int list_gather_room(struct object *list, uint64_t count);
-/* Makes a gap of at least `count` cells before the element with that index, or behind the last, in a list that is not empty. */
+/* Makes a gap of at least `count` cells before the element with that index, or behind the last, in a list that is not
+ * empty. */
 int list_open(struct object *list, uint64_t at, uint64_t count);
 /* Gets room for one before the first element, out of what room there is. */
 int list_open_front(struct object *list);

@@ -87,8 +87,8 @@ struct entry {
 /* A dict's words: positions used in the segments; entries; last sequence given; grows each time entries change their positions;
  * pages of the index, slots in each of them, and index_page_mask() of the pages. */
 enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS, DICT_MASK };
-/* A list's: the position of the first cell in use, and how many are; where there is a gap between them, and more of that kind, see
- * list_table.h. */
+/* A list's: the position of the first cell in use, and how many are; where there is a gap between them, and more of
+ * that kind, see list_table.h. */
 enum { LIST_START, LIST_LENGTH, LIST_GAP, LIST_GAP_SIZE, LIST_STEP, LIST_LEFT, LIST_PHASE, LIST_WORDS };
 /* Memory's (memory.c): 1 + its size in bytes; 0: not whole yet, nobody has its address. root[0] is its block. */
 enum { MEMORY_SIZE };

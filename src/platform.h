@@ -72,8 +72,8 @@ void memory_file_lengthen(int fd, uint64_t length);
 /* Has the system enter these reserved pages of a mapped file into the process's page table now, all at once, and not one by one
  * as they are touched, which costs several times as much. Only makes it faster. */
 void memory_file_populate(void *address, uint64_t length);
-/* Whether nothing but the system's memory limits the file: its file system has no size, and memory may be promised to more than
- * can have it. */
+/* Whether nothing but the system's memory limits the file: its file system has no size, and memory may be promised to
+ * more than can have it. */
 bool memory_file_is_unlimited(int fd);
 /* Gives the whole pages inside [from, to) back; they read as zeros afterwards. */
 void memory_file_punch(int fd, uint64_t from, uint64_t to);

@@ -9,9 +9,9 @@
  * change half done, shows in the object's version: whoever holds a stripe looks at that first.
  *
  * An object gets stripes when those who would only put a word have had to wait for its mutex often: where others contend, who add
- * and take away, stripes would only cost. When it is buried, its stripes wait in heap.stripes for the next object that needs some.
- * Their block never is anything else, as its mutexes must stay mutexes: a straggler may still take one, and finds then that it
- * guards nothing of what it has seen. */
+ * and take away, stripes would only cost. When it is buried, its stripes wait in heap.stripes for the next object that
+ * needs some. Their block never is anything else, as its mutexes must stay mutexes: a straggler may still take one, and
+ * finds then that it guards nothing of what it has seen. */
 #ifndef STRIPES_H
 #define STRIPES_H
 

@@ -1,5 +1,5 @@
-/* What happens in a heap that is full: each call works, or says so and leaves all as it was; what any removing call has freed can be
- * used again. Full means its limit, or the file system's. */
+/* What happens in a heap that is full: each call works, or says so and leaves all as it was; what any removing call has
+ * freed can be used again. Full means its limit, or the file system's. */
 #include <mp.h>
 #include <errno.h>
 #include <sched.h>
@@ -477,7 +477,8 @@ static void remove_a_third(int64_t count)
         MUST(mp_dict_remove(dict, mp_int(i)));
 }
 
-/* A third of a dict is removed here and there, and set again: it is the newest then. Other containers get nothing of that. */
+/* A third of a dict is removed here and there, and set again: it is the newest then. Other containers get nothing of
+ * that. */
 static void third_of_a_dict(const void *argument)
 {
     mp_dict_iter *iter;

@@ -243,6 +243,59 @@ static void what_is_taken_again_and_again_is_kept(void **state)
     assert_true(resident() < size / 4);
 }
 
+/* Small blocks out of a hole: pages come back many at a time, and no sooner than they are needed. */
+static void much_at_once_comes_back_from_a_hole(void **state)
+{
+    const size_t size = (size_t)100 << 20;
+    uint64_t steps = 0, last;
+    (void)state;
+
+    assert_int_equal(heap_alloc(heap, size, &slots[0]), 0);
+    atomic_store(&heap->taken, 0);
+    heap_free(heap, &slots[0]);
+    last = resident();
+    assert_true(last < size / 4);
+    for (int i = 0; i < SLOTS; i++) {
+        assert_int_equal(heap_alloc(heap, 20000, &slots[i]), 0);
+        memset(heap_at(heap, slots[i]), 1, 20000);
+        steps += resident() != last;
+        last = resident();
+    }
+    assert_in_range(steps, 1, SLOTS * 20000 / 65536);
+    assert_true(last < size / 2);
+    assert_sound();
+    for (int i = 0; i < SLOTS; i += 2)
+        heap_free(heap, &slots[i]);
+    assert_sound();
+    for (int i = 0; i < SLOTS; i++)
+        heap_free(heap, &slots[i]);
+    assert_sound();
+}
+
+/* In a file system of a limited size only what readers read from the file becomes a hole. */
+static void where_memory_is_limited_only_values_go_back(void **state)
+{
+    const size_t size = (size_t)100 << 20;
+    struct heap *anonymous = heap;
+    (void)state;
+
+    assert_int_equal(heap_create(&heap, HEAP_POOL, "test-heap-holes", 0), 0);
+    assert_int_equal(heap_alloc(heap, SLOTS * 8, &heap->root), 0);
+    slots = heap_at(heap, heap->root);
+    for (int i = 0; i < SLOTS; i++)
+        slots[i] = 0;
+    for (int value = 0; value < 2; value++) {
+        assert_int_equal((value ? heap_alloc_value : heap_alloc)(heap, size, &slots[0]), 0);
+        memset(heap_at(heap, slots[0]), 1, size);
+        atomic_store(&heap->taken, 0);
+        heap_free(heap, &slots[0]);
+        assert_true(value ? resident() < size / 4 : resident() >= size);
+        assert_sound();
+    }
+    assert_int_equal(heap_close(heap), 0);
+    heap = anonymous;
+}
+
 static _Noreturn void alloc_and_free_for_ever(void)
 {
     srand((unsigned)getpid());
@@ -321,6 +374,8 @@ int main(void)
         TEST(little_address_space_means_a_smaller_heap),
         TEST(much_free_memory_goes_back_to_the_system),
         TEST(what_is_taken_again_and_again_is_kept),
+        TEST(much_at_once_comes_back_from_a_hole),
+        TEST(where_memory_is_limited_only_values_go_back),
         TEST(a_killed_process_leaves_it_sound),
         TEST(objects_come_and_go),
     };

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "heap_file.h"
 #include "object.h"
@@ -28,6 +29,13 @@ const char *text_of(size_t length)
     return text + LONGEST_TEXT - length;
 }
 
+/* What the siblings have made: at the same address in all of them. */
+static struct {
+    mp_dict *dict;
+    mp_list *list;
+    uint32_t word;
+} * kept;
+
 static struct heap *heap(void)
 {
     return (struct heap *)scene.manager;
@@ -36,6 +44,8 @@ static struct heap *heap(void)
 static struct heap *create(void)
 {
     text_of(0); /* so that no victim has to make it */
+    if (kept == NULL)
+        kept = mmap(NULL, sizeof *kept, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     MUST(mp_manager_create(&scene.manager, NULL));
     /* The same hashes in every run of the program, so that a point keeps its number. */
     heap()->seed[0] = UINT64_C(0x0123456789abcdef);
@@ -208,4 +218,84 @@ static void inspect(void)
     check("after use");
 }
 
-const struct scene containers_scene = {create, destroy, recover, inspect, read_containers};
+/* ---- using again ---- */
+
+static const size_t sizes[] = {24, 40, 100, 300, 1000, 1100, 4000, 20000};
+#define SIZES (sizeof sizes / sizeof *sizes)
+#define EACH 4
+
+/* A mutex's first word holds its owner's number: what the kernel takes for the victim's it marks when that dies. */
+static const void *pattern(uint32_t word)
+{
+    static uint32_t words[20000 / sizeof(uint32_t)];
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        words[i] = word;
+    return words;
+}
+
+static void need(int error, const char *what)
+{
+    if (error != 0)
+        report_problem("%s: %s", what, mp_strerror(error));
+}
+
+static void come_and_go(void)
+{
+    mp_dict *dict;
+    mp_list *list;
+
+    for (int i = 0; i < 3; i++) {
+        need(mp_manager_dict(scene.manager, &dict), "mp_manager_dict");
+        need(mp_manager_list(scene.manager, &list), "mp_manager_list");
+        for (int64_t k = 0; k < 20; k++) {
+            need(mp_dict_set(dict, mp_int(k), mp_bytes(pattern(kept->word), 100)), "mp_dict_set");
+            need(mp_list_append_int(list, k), "mp_list_append_int");
+        }
+        need(mp_list_delete(list, 7), "mp_list_delete");
+        need(mp_list_free(list), "mp_list_free");
+        need(mp_dict_free(dict), "mp_dict_free");
+    }
+}
+
+static void reuse(pid_t victim)
+{
+    kept->word = (uint32_t)victim;
+    need(mp_manager_dict(scene.manager, &kept->dict), "mp_manager_dict");
+    need(mp_manager_list(scene.manager, &kept->list), "mp_manager_list");
+    come_and_go();
+    for (size_t i = 0; i < SIZES * EACH; i++) {
+        mp_value value = mp_bytes(pattern(kept->word), sizes[i / EACH]);
+
+        need(mp_dict_set(kept->dict, mp_int((int64_t)i), value), "mp_dict_set");
+        need(mp_list_append(kept->list, value), "mp_list_append");
+    }
+    use_all();
+    come_and_go();
+}
+
+static void expect_pattern(int error, mp_value *value, size_t size)
+{
+    need(error, "what was put beside the stopped one is gone");
+    if (error == 0 && (value->size != size || memcmp(value->as.bytes, pattern(kept->word), size) != 0))
+        report_problem("what was put beside the stopped one has changed");
+    if (error == 0)
+        mp_value_free(value);
+}
+
+static void take_away(void)
+{
+    for (size_t i = 0; i < SIZES * EACH; i++) {
+        mp_value value;
+
+        int error = mp_dict_get(kept->dict, mp_int((int64_t)i), &value);
+        expect_pattern(error, &value, sizes[i / EACH]);
+        error = mp_list_get(kept->list, (int64_t)i, &value);
+        expect_pattern(error, &value, sizes[i / EACH]);
+    }
+    check("before it is taken away");
+    need(mp_dict_free(kept->dict), "mp_dict_free");
+    need(mp_list_free(kept->list), "mp_list_free");
+}
+
+const struct scene containers_scene = {create, destroy, recover, inspect, read_containers, reuse, take_away};

@@ -9,6 +9,10 @@
  * With --stops, the process is stopped at each such point instead, while others read (stops.c), and then killed, and they read once
  * more. --table prints the longest read beside each operation as a table.
  *
+ * With --reuse, the process is stopped there, others use, free and use again all that they can get, also memory that
+ * looks as if it held a mutex of the process, and then it is killed. With --dirty, free memory is full of 0x4a: nothing
+ * may rely on zeros.
+ *
  * By default a fair part of all points is taken, always the same. --all takes all of them, which takes long. */
 #include "killer.h"
 
@@ -139,8 +143,8 @@ static void list_all(void)
 
 static _Noreturn void usage(void)
 {
-    fprintf(stderr, "usage: crash_killer [--all] [--list] [--stops [--table]] [--operation NAME|PATTERN] [--point K "
-                    "[--recovery J]]\n"
+    fprintf(stderr, "usage: crash_killer [--all] [--list] [--stops [--table]] [--reuse] [--dirty]\n"
+                    "                    [--operation NAME|PATTERN] [--point K [--recovery J]]\n"
                     "                    [--points MOST] [--recoveries MOST]\n");
     exit(2);
 }
@@ -156,6 +160,14 @@ static void parse(char **argument, struct plan *plan, const char **pattern)
         }
         if (strcmp(option, "--stops") == 0) {
             plan->stop = true;
+            continue;
+        }
+        if (strcmp(option, "--reuse") == 0) {
+            plan->reuse = true;
+            continue;
+        }
+        if (strcmp(option, "--dirty") == 0) {
+            plan->dirty = true;
             continue;
         }
         if (strcmp(option, "--table") == 0) {
@@ -183,9 +195,15 @@ static void parse(char **argument, struct plan *plan, const char **pattern)
     }
 }
 
+/* Whether others can use again what a process of that family leaves. */
+static bool reuses(const struct family *family)
+{
+    return family == &dict_family || family == &list_family || family == &memory_family;
+}
+
 int main(int argc, char **argv)
 {
-    struct plan plan = {DEFAULT_POINTS, DEFAULT_RECOVERIES, -1, -1, false};
+    struct plan plan = {.points = DEFAULT_POINTS, .recoveries = DEFAULT_RECOVERIES, .point = -1, .recovery = -1};
     struct tally total = {0};
     const char *pattern = "*";
     size_t operations = 0;
@@ -205,7 +223,8 @@ int main(int argc, char **argv)
             const struct operation *operation = &families[i]->operation[k];
 
             if (fnmatch(pattern, operation->name, 0) != 0 ||
-                (plan.stop && families[i] != &dict_family && families[i] != &list_family))
+                (plan.stop && families[i] != &dict_family && families[i] != &list_family) ||
+                (plan.reuse && !reuses(families[i])) || (plan.dirty && families[i] == &pool_family))
                 continue;
             run(families[i], operation, &plan, &total);
             operations++;

@@ -104,8 +104,8 @@ static void fill_group(uint64_t group, int count, bool remove)
         MUST(mp_dict_remove(scene.dict, mp_int(met[--count])));
 }
 
-/* An index of 16 slots, 14 of which are not empty: one more entry, and it is written anew. A group that was full keeps a mark for
- * each entry that was removed. */
+/* An index of 16 slots, 14 of which are not empty: one more entry, and it is written anew. A group that was full keeps
+ * a mark for each entry that was removed. */
 static void many_tombstones(void)
 {
     fill_group(0, INDEX_GROUP, true);

@@ -344,6 +344,43 @@ static void read_beside(const struct operation *operation, const struct walk *fo
     tally->killed++;
 }
 
+static pid_t start_reuse(pid_t victim)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        signal(SIGALRM, SIG_DFL);
+        alarm(SECONDS);
+        field.scene->reuse(victim);
+        _exit(0);
+    }
+    process_settles(pid);
+    return pid;
+}
+
+/* Others go on while it is stopped there, as far as they get without it; then it is killed. */
+static void stop_run_kill(const struct operation *operation, const struct walk *found, size_t point,
+                          const struct states *states, struct tally *tally)
+{
+    struct walk walk = stop_at(found, point, tally);
+    int status = 0;
+
+    make_report();
+    pid_t other = start_reuse(walk.trace.pid);
+    trace_kill(&walk.trace);
+    trace_free(&walk.trace);
+    while (waitpid(other, &status, 0) != other)
+        ;
+    if (status != 0)
+        report_problem("somebody beside the stopped one hangs, or dies (status %d)", status);
+    else if (report->problem[0] == 0)
+        run_sibling(field.scene->take_away);
+    const char *problem = report->problem[0] != 0 ? report->problem : inspect(states);
+    if (problem != NULL)
+        failed(tally, operation, point, -1, found->trace.point[point].pc, problem);
+    tally->killed++;
+}
+
 static pid_t start_waiter(void)
 {
     pid_t pid = fork();
@@ -452,6 +489,10 @@ static void kill_one(const struct operation *operation, const struct walk *victi
         read_beside(operation, victim, point, states, tally);
         return;
     }
+    if (plan->reuse) {
+        stop_run_kill(operation, victim, point, states, tally);
+        return;
+    }
     kill_at(victim, point, tally);
     tally->killed++;
     if (recoveries > 0) {
@@ -473,6 +514,9 @@ static void kill_at_points(const struct operation *operation, const struct plan 
     size_t total = victim->trace.count, most = plan->points < total ? plan->points : total;
     size_t *choice = calloc(total + 1, sizeof *choice);
     size_t count = choose_points(&victim->trace, most, choice);
+    /* Locks are given up at the end. */
+    for (size_t i = count / 2; plan->reuse && i < count; i++)
+        choice[i] = total - (count - i);
     /* Recoveries are killed after some of the victims, a few of each; when all are asked for, all after each. */
     bool all = plan->recoveries == SIZE_MAX;
     size_t victims = (plan->recoveries + RECOVERIES_EACH - 1) / RECOVERIES_EACH;
@@ -537,6 +581,35 @@ static void explore(const struct operation *operation, const struct plan *plan, 
         free(states.text[i]);
 }
 
+/* ---- dirty memory ---- */
+
+#define DIRT 0x4a
+#define DIRTY_BYTES (UINT64_C(64) * 1024)
+
+/* Fills all free blocks, but for the allocator's own words. */
+static void make_dirty(void)
+{
+    struct heap *heap = field.heap;
+
+    for (uint64_t block = (sizeof *heap + 15) / 16 * 16 + 16; block < atomic_load(&heap->size);) {
+        const uint64_t *header = heap_at(heap, block - 8);
+        uint64_t size = *header & ~UINT64_C(15);
+
+        if ((*header & 1) != 0 && size > 40)
+            memset(heap_at(heap, block + 24), DIRT, size - 40);
+        block += size;
+    }
+}
+
+/* Takes care that there is some. */
+static void make_room_for_dirt(void)
+{
+    if (heap_alloc(field.heap, DIRTY_BYTES, &field.heap->carving) != 0)
+        abort();
+    heap_free(field.heap, &field.heap->carving);
+    make_dirty();
+}
+
 void heap_killer_run(const struct scene *scene, const struct operation *operation, const struct plan *plan,
                      struct tally *tally)
 {
@@ -544,8 +617,12 @@ void heap_killer_run(const struct scene *scene, const struct operation *operatio
     field.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     close(field.fd); /* the heap's file takes that number */
     field.heap = scene->create();
+    if (plan->dirty)
+        make_room_for_dirt();
     if (operation->prepare != NULL)
         operation->prepare();
+    if (plan->dirty)
+        make_dirty();
     explore(operation, plan, tally);
     watch_free(&field.watch);
     free(field.base.bytes);

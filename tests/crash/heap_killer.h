@@ -2,6 +2,8 @@
 #ifndef HEAP_KILLER_H
 #define HEAP_KILLER_H
 
+#include <sys/types.h>
+
 #include "heap.h"
 #include "killer.h"
 
@@ -16,6 +18,11 @@ struct scene {
     void (*inspect)(void);
     /* In a sibling, while the victim is stopped: what readers find who wait for nobody. NULL: there are none. */
     void (*read)(void);
+    /* In a sibling, while the process `victim` is stopped, or after its death: uses, frees and uses again. May wait for
+     * the victim's locks, which is killed then. Afterwards, in another: proves that what was put there is still there,
+     * and takes it away. */
+    void (*reuse)(pid_t victim);
+    void (*take_away)(void);
 };
 
 void heap_killer_run(const struct scene *scene, const struct operation *operation, const struct plan *plan,

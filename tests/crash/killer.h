@@ -22,6 +22,8 @@ struct plan {
     long point;        /* just this one; -1: as above */
     long recovery;     /* and this point of the recovery; -1: as above */
     bool stop;         /* the victim is stopped there, not killed, and others read meanwhile */
+    bool reuse;        /* it is stopped there; others go on, free and use again, and then it is killed */
+    bool dirty;        /* free memory is not zeros */
 };
 
 struct tally {

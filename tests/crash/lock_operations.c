@@ -59,7 +59,7 @@ static void inspect(void)
         report_problem("the heap: %s", mp_strerror(error));
 }
 
-static const struct scene lock_scene = {create, destroy, recover, inspect, NULL};
+static const struct scene lock_scene = {create, destroy, recover, inspect, NULL, NULL, NULL};
 
 static void run(const struct operation *operation, const struct plan *plan, struct tally *tally)
 {
