@@ -21,7 +21,7 @@
 #include "refuse.h"
 #include "support.h"
 
-static char name[64], manager_name[64];
+static char name[64], manager_name[64], new_name[64], new_manager_name[64];
 static volatile int *held; /* shared */
 
 #define EXPECT(condition) \
@@ -39,8 +39,8 @@ static mp_lock *first_lock;
 
 static int all_say_so(void)
 {
-    const mp_lock_options named_lock = {"refused"};
-    const mp_manager_options named_manager = {.name = "refused-too"};
+    const mp_lock_options named_lock = {new_name};
+    const mp_manager_options named_manager = {.name = new_manager_name};
     mp_manager *manager;
     mp_lock *lock;
     mp_pool *pool;
@@ -52,7 +52,7 @@ static int all_say_so(void)
     EXPECT(mp_lock_create(&lock, NULL) == MP_ESYSTEM);
     EXPECT(mp_lock_create(&lock, &named_lock) == MP_ESYSTEM);
     EXPECT(mp_lock_open(&lock, name, NULL) == MP_ESYSTEM);
-    EXPECT(mp_lock_unlink("refused") == MP_ENOENT);
+    EXPECT(mp_lock_unlink(new_name) == MP_ENOENT);
     EXPECT(mp_pool_create(&pool, 1, NULL) == MP_ESYSTEM);
     EXPECT(count_descriptors() == descriptors);
     return 0;
@@ -60,7 +60,7 @@ static int all_say_so(void)
 
 static int all_works(void)
 {
-    const mp_lock_options named = {"refused"};
+    const mp_lock_options named = {new_name};
     mp_manager *manager;
     mp_lock *lock;
 
@@ -176,6 +176,8 @@ int main(void)
 
     snprintf(name, sizeof name, "test-refused-%d", (int)getpid());
     snprintf(manager_name, sizeof manager_name, "test-refused-too-%d", (int)getpid());
+    snprintf(new_name, sizeof new_name, "test-refused-new-%d", (int)getpid());
+    snprintf(new_manager_name, sizeof new_manager_name, "test-refused-new-too-%d", (int)getpid());
     held = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (held == MAP_FAILED || mp_lock_create(&first_lock, &lock_options) != 0 ||
         mp_manager_create(&first_manager, &manager_options) != 0)
