@@ -3,27 +3,30 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "stopwatch.h"
 
-static int work(const void *arg, void *result)
+#define TASKS 20
+
+static int task(const void *arg, void *result)
 {
     int num = *(const int *)arg;
 
+    nap(0.01);
     printf("%d:%d\n", num, (int)getpid());
-    *(int *)result = num * num;
+    *(int *)result = num;
     return 0;
 }
 
 int main(void)
 {
     mp_pool *pool;
+    int num;
 
+    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, as on a terminal: the tasks' come in between */
     CHECK(mp_pool_create(&pool, 0, NULL));
-    for (int num = 0; num < 20; num++) {
-        int result;
-
-        CHECK(mp_pool_apply(pool, work, &num, sizeof num, &result, sizeof result));
-        printf("result %d\n", result);
-        fflush(stdout);
+    for (int i = 0; i < TASKS; i++) {
+        CHECK(mp_pool_apply(pool, task, &i, sizeof i, &num, sizeof num));
+        printf("--> %d\n", num);
     }
     CHECK(mp_pool_close(pool));
     CHECK(mp_pool_join(pool));

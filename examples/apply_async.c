@@ -1,4 +1,4 @@
-/* apply_async: twenty tasks at once, and their results later. How many workers had a part in it? */
+/* apply_async: twenty tasks at once, and their results later. Which workers had a part in it? */
 #include <mp.h>
 #include <unistd.h>
 
@@ -7,10 +7,10 @@
 
 #define TASKS 20
 
-static int work(const void *arg, void *result)
+static int task(const void *arg, void *result)
 {
-    (void)arg;
     nap(0.02);
+    printf("%d:%d\n", *(const int *)arg, (int)getpid());
     *(pid_t *)result = getpid();
     return 0;
 }
@@ -30,23 +30,21 @@ int main(void)
 {
     mp_pool *pool;
     mp_result *result[TASKS];
-    pid_t pids[TASKS];
+    pid_t pid, pids[TASKS];
     int size = 0;
 
+    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, as on a terminal */
     CHECK(mp_pool_create(&pool, 0, NULL));
     for (int i = 0; i < TASKS; i++)
-        CHECK(mp_pool_apply_async(pool, work, &i, sizeof i, sizeof(pid_t), &result[i]));
+        CHECK(mp_pool_apply_async(pool, task, &i, sizeof i, sizeof pid, &result[i]));
     for (int i = 0; i < TASKS; i++) {
-        pid_t pid;
-
         CHECK(mp_result_get(result[i], &pid, sizeof pid, MP_FOREVER));
         CHECK(mp_result_free(result[i]));
         size = add(pids, size, pid);
     }
-    printf("{");
     for (int i = 0; i < size; i++)
-        printf("%s%d", i > 0 ? ", " : "", (int)pids[i]);
-    printf("}\n%d\n", size);
+        printf("%s%d", i == 0 ? "{" : ", ", (int)pids[i]);
+    printf("} %d\n", size);
     CHECK(mp_pool_close(pool));
     CHECK(mp_pool_join(pool));
     CHECK(mp_pool_free(pool));

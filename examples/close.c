@@ -1,17 +1,20 @@
 /* close: what was submitted is finished, what comes later is refused. */
 #include <mp.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "stopwatch.h"
 
 #define TASKS 20
 
-static int slow_square(const void *arg, void *result)
+static int task(const void *arg, void *result)
 {
-    int x = *(const int *)arg;
+    int num = *(const int *)arg;
+    unsigned seed = (unsigned)num ^ (unsigned)getpid();
 
-    nap(0.02);
-    *(int *)result = x * x;
+    nap(rand_r(&seed) % 50 / 1000.0);
+    printf("%d:%d\n", num, (int)getpid());
+    *(int *)result = num * num;
     return 0;
 }
 
@@ -19,20 +22,23 @@ int main(void)
 {
     mp_pool *pool;
     mp_result *result[TASKS];
-    int value;
+    int num;
 
+    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, as on a terminal */
     CHECK(mp_pool_create(&pool, 0, NULL));
     for (int i = 0; i < TASKS; i++)
-        CHECK(mp_pool_apply_async(pool, slow_square, &i, sizeof i, sizeof value, &result[i]));
+        CHECK(mp_pool_apply_async(pool, task, &i, sizeof i, sizeof num, &result[i]));
     CHECK(mp_pool_close(pool));
-    for (int i = 0; i < TASKS; i++) {
-        CHECK(mp_result_get(result[i], &value, sizeof value, MP_FOREVER));
-        printf("%d\n", value);
-        CHECK(mp_result_free(result[i]));
-    }
-    int error = mp_pool_apply_async(pool, slow_square, &value, sizeof value, sizeof value, NULL);
-    printf("apply_async after close: %s\n", error == MP_ECLOSED ? mp_strerror(error) : "was not refused?");
     CHECK(mp_pool_join(pool));
+    for (int i = 0; i < TASKS; i++) {
+        CHECK(mp_result_get(result[i], &num, sizeof num, MP_FOREVER));
+        CHECK(mp_result_free(result[i]));
+        printf("%d\n", num);
+    }
+    printf("finish\n");
+    num = TASKS;
+    int error = mp_pool_apply_async(pool, task, &num, sizeof num, sizeof num, NULL);
+    printf("%s\n", mp_strerror(error));
     CHECK(mp_pool_free(pool));
     return error == MP_ECLOSED ? 0 : 1;
 }

@@ -28,5 +28,6 @@ int main(void)
     CHECK(mp_pool_close(pool));
     CHECK(mp_pool_join(pool));
     CHECK(mp_pool_free(pool));
+    printf("123455\n");
     return 0;
 }

@@ -6,16 +6,11 @@
 
 #define MAILS 100
 
-/* Composing a mail is work for the CPU; a little. */
 static int send_mail(const void *arg, void *result)
 {
-    volatile unsigned sum = 0;
-    int number = *(const int *)arg;
-
     (void)result;
-    for (int i = 0; i < 20000; i++)
-        sum += (unsigned)(i * number);
-    return sum == 1; /* never */
+    printf("mail %d\n", *(const int *)arg);
+    return 0;
 }
 
 static int send_mail_alone(void *arg)
@@ -56,10 +51,10 @@ static double with_processes(void)
 
 int main(void)
 {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, as on a terminal */
     double pool = with_pool(), processes = with_processes();
 
-    printf("%d mails by a pool of %d workers: %.4f s\n", MAILS, mp_usable_cpu_count(), pool);
-    printf("%d mails by %d processes: %.4f s\n", MAILS, MAILS, processes);
-    printf("the pool took 1/%.1f of the time\n", processes / pool);
+    printf("pool: %.4f s\n", pool);
+    printf("processes: %.4f s\n", processes);
     return 0;
 }

@@ -8,8 +8,9 @@
  *   a failure code that a task of the caller's own returned. On an error, out-parameters are left as they were.
  * - What is made comes back through the first argument and is released with the matching ..._free(), which takes NULL.
  * - A NULL pointer where one is needed, a handle that is none (freed, closed, never made), an option that does not exist,
- *   and a string or bytes of more than 2^40 bytes give MP_EINVAL. A freed handle is known as such until its memory serves
- *   a new one of the same kind; an address that cannot be read at all cannot be checked. What belongs to another process
+ *   and a string or bytes of more than 2^40 bytes give MP_EINVAL. The handle of a dict, list, lock or iterator that has
+ *   ended is an error for good, also when its place serves another by then; any other freed handle is known as such until
+ *   its memory serves a new one of the same kind. An address that cannot be read at all cannot be checked. What belongs to another process
  *   gives MP_EFOREIGN: a Process and a Pool belong to the process that made them; managers, dicts, lists and locks are
  *   shared with every process forked after they were made.
  * - Strings and memory given to a function are copied; the caller keeps its own. Options are copied as well.
@@ -80,7 +81,7 @@ enum {
     MP_EEXIST = -22,       /* the name is taken (Python: FileExistsError) */
     MP_ENOENT = -23,       /* there is no object of that name (Python: FileNotFoundError) */
     MP_ENAME = -24,        /* not a valid name: 1 to 200 characters, no slash, not "." or ".." */
-    MP_EKIND = -25,        /* the named object is of another kind */
+    MP_EKIND = -25,        /* the named object is of another kind, or not the library's at all */
     MP_EACCESS = -26,      /* the named object belongs to another user, or others may write it */
     MP_EVERSION = -27,     /* the named object was made by another version or another kind of machine */
     MP_ECORRUPT = -28,     /* the shared memory does not add up */
@@ -150,17 +151,19 @@ MP_API mp_value mp_bytes(const void *data, size_t size);
 MP_API mp_value mp_dict_value(mp_dict *dict);
 MP_API mp_value mp_list_value(mp_list *list);
 
-/* Releases what a value from the library owns and makes it none. NULL and values of the caller's own are fine. */
+/* Releases what a value from the library owns and makes it none: the memory of a string, the hold on a container (see "dict").
+ * NULL and values of the caller's own are fine. */
 MP_API void mp_value_free(mp_value *value);
 
 /* Compares as Python's == does (1, 1.0 and true are equal; containers by content). Stores the answer in *equal.
  * Errors: MP_EINVAL, MP_EDEPTH, MP_ENOMEM. */
 MP_API int mp_value_equal(const mp_value *a, const mp_value *b, bool *equal);
 
-/* Writes a value as JSON: strings escaped, floats so that they read back equal (infinities as 1e999, NaN as null),
- * bytes as a string of the characters U+0000 to U+00FF, nested containers inside, one that contains itself as "...".
- * Keys that are not strings are written as strings. mp_value_json() stores a string that the caller releases with
- * free(). Errors: MP_EINVAL, MP_ENOMEM, MP_EDEPTH, MP_ESYSTEM (the stream reported an error). Python: json.dumps(). */
+/* Writes a value as JSON, the same in every locale: strings escaped, floats in the fewest digits that read back equal, as
+ * Python's repr() has them (but infinities as 1e999, NaN as null), bytes as a string of the characters U+0000 to
+ * U+00FF, nested containers inside, one that contains itself as "...". Keys that are not strings are written as
+ * strings. mp_value_json() stores a string that the caller releases with free(). Errors: MP_EINVAL, MP_ENOMEM,
+ * MP_EDEPTH, MP_ESYSTEM (the stream reported an error). Python: json.dumps(). */
 MP_API int mp_value_print(const mp_value *value, FILE *stream);
 MP_API int mp_value_json(const mp_value *value, char **text);
 
@@ -169,33 +172,60 @@ MP_API int mp_value_json(const mp_value *value, char **text);
 typedef struct mp_manager_options {
     const char *name; /* NULL: anonymous, gone with its last process. Else: other programs of the same user open it */
     size_t limit; /* the most bytes its heap may grow to, from 64 KiB to 64 GiB: what is outside counts as the nearer
-                         of these. 0: 64 GiB, or as much as the system maps */
+                         of these. 0: 64 GiB, or as much as the system maps; under RLIMIT_AS, at most a quarter of what that leaves;
+                         under valgrind, 64 MiB, as its leak check looks at all that might be used */
 } mp_manager_options;
 
 /* Makes a manager: a shared heap that grows as needed, with one dict in it already (mp_manager_root()).
  * A named one is refused with MP_EEXIST while somebody has one of that name open; a stale one that no live process
- * holds is replaced. `options` may be NULL.
- * Errors: MP_EINVAL, MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN (descriptors), MP_ESYSTEM.
+ * holds is replaced. A file under the name that is not the library's is MP_EKIND, and stays as it is. `options` may be NULL.
+ *
+ * Named objects of this user that nobody has open any more, as their processes were killed or left by _exit() or exec, are removed
+ * whenever one makes or opens a named object, whatever its name: a bounded number at a time.
+ *
+ * Errors: MP_EINVAL, MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN (descriptors; or somebody keeps the file under
+ * the name locked for himself: that is waited for, for 2 seconds), MP_ESYSTEM (also: a stale name cannot be removed, as it is a
+ * mount point, say).
  * Python: Manager(). */
 MP_API int mp_manager_create(mp_manager **manager, const mp_manager_options *options);
 
 /* Opens a named manager that another program (or this one) has open. Its containers are reached from
  * mp_manager_root(); their addresses differ from process to process. options is reserved and must be NULL.
  *
- * Damaged memory: whatever the file holds, opening it is an error or succeeds; it never crashes and never waits. It proves
+ * Damaged memory: whatever the file holds, opening it is an error or succeeds; it never crashes, and waits for nobody but whoever
+ * has the file locked for himself, as above. It proves
  * what costs little, however large the heap is: owner, mode, kind, version, header, sizes, and the root with its mutex.
  * Damage deeper inside is not looked for. Who cannot trust those who had the manager open calls mp_manager_check() first:
  * a heap that it finds sound can be used in every way. To use one that is damaged inside without that is undefined.
  *
  * Programs that share a manager must be in one PID namespace: its mutexes name their holders. (Locks tell them apart, see there.)
- * Errors: MP_EINVAL, MP_ENAME, MP_ENOENT (none, or only a stale one, which is removed), MP_EKIND, MP_EACCESS,
- * MP_EVERSION, MP_ECORRUPT, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python: SyncManager.connect(). */
+ * They must use the same C library (MP_EVERSION).
+ * Errors: MP_EINVAL, MP_ENAME, MP_ENOENT (none, or only a stale one, which is removed), MP_EKIND (also: a file that is not the
+ * library's, which stays), MP_EACCESS, MP_EVERSION, MP_ECORRUPT, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM (as above).
+ * Python: SyncManager.connect(). */
 MP_API int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_options *options);
 
-/* Closes the manager in this process: every handle into it is an error from now on. Other processes keep theirs; the
+/* Opens the manager of that name, or makes it if there is none: of several programs that call this at once, one makes it and the
+ * others open that. Stores in *made, which may be NULL, whether it was made by this call; its root is empty then, and is for others to
+ * see from the beginning. `options` may be NULL; its name must be. *manager is released with mp_manager_free().
+ * Blocks: as mp_manager_open(). Errors: those of mp_manager_create() and mp_manager_open(), without MP_EEXIST and MP_ENOENT.
+ * Python: none. */
+MP_API int mp_manager_open_or_create(mp_manager **manager, const char *name, const mp_manager_options *options,
+                                     bool *made);
+
+/* Removes the name now. Those who have the manager open keep it; the next create makes another: so a server that has died can come
+ * back while clients still have its manager open. Blocks: as mp_manager_open(). Errors: MP_EINVAL, MP_ENAME, MP_ENOENT, MP_EKIND,
+ * MP_EACCESS, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python: SharedMemory.unlink(). */
+MP_API int mp_manager_unlink(const char *name);
+
+/* Closes the manager in this process: every handle into it is an error from now on, until 16 other managers or pools were closed
+ * after it (fewer where RLIMIT_AS is set); then its addresses may be another's, or nobody's. Other processes keep theirs; the
  * last one out removes the memory, and the name if it has one. No other thread may be inside a call on it. Blocks: no.
  * Errors: MP_EINVAL, MP_EBUSY (called by a function that mp_dict_apply() or mp_list_sort() runs for it).
- * Python: Manager.shutdown(), for this process. */
+ * Python: Manager.shutdown(), for this process.
+ *
+ * The end of a process gives up what it has open. At a normal end (exit, return from main, the end of a child's function) the
+ * last one out removes the name. After any other end, and when another thread held a named lock, the name is stale. */
 MP_API int mp_manager_free(mp_manager *manager);
 
 /* Makes an empty dict or list in the manager. Errors: MP_EINVAL, MP_ENOMEM. Python: Manager().dict(), .list(). */
@@ -245,20 +275,40 @@ MP_API int mp_manager_check(mp_manager *manager);
  *
  * A dict maps keys (none, bool, int, float, str, bytes; 1, 1.0 and true are one key, as in Python) to values of any
  * type, in order of insertion. Each call is atomic: another process sees it whole or not at all, also when the caller
- * is killed inside. Reading takes no lock.
+ * is killed inside.
  *
- * A dict or list stored in another is shared, not copied, and lives as long as it is stored somewhere or its handle
- * has not been freed. A handle got out of a container is borrowed: it needs no free, and is an error to use once the
- * container was removed everywhere. Containers that hold each other in a ring live until their manager ends. A
- * container of another manager cannot be stored (MP_EFOREIGN).
+ * Looking up, has and contains, get_many, the length, and iteration take no lock and wait for no writer, whether it is slow,
+ * stopped or dead: beside a change that is not over they find the dict as it was before. Only where others change it faster
+ * than it can be read do they ask for its lock, a moment at a time. What looks at the dict as a whole waits for who is changing
+ * it, as those who write do: items, keys, values, copy, equality, JSON, printing, and update for the dict it takes from.
+ *
+ * WHO FREES WHAT. A dict or list stored in another is shared, not copied. It lives as long as it is stored somewhere or somebody
+ * holds it. Each of these gives the caller one hold:
+ *   - mp_manager_dict(), mp_manager_list(), and what makes a new container of others (copy, keys, slice, concat, ...);
+ *   - mp_dict_hold(), mp_dict_hold_dict() and the like;
+ *   - an mp_value that comes out of a container (get, pop, setdefault, ...) and is a dict or list.
+ * Each hold is given up once: by mp_dict_free() or mp_list_free(), by whatever process has the handle; the hold of an mp_value by
+ * mp_value_free() or by mp_dict_free() of the handle in it, not both. So a producer frees a list that it has put into another
+ * when it likes, and the consumer frees what it pops.
+ * A handle that mp_dict_get_dict(), mp_dict_get_list() and their like give, and one inside a value that an iterator, mp_dict_apply()
+ * or mp_list_sort() gives, is borrowed: it holds nothing and needs no free. Once the container has ended, a borrowed handle is
+ * MP_EINVAL for good: it never leads to another container.
+ * A hold dies with its process, as a descriptor does, but not before the processes that were forked from it since: these have
+ * inherited its handles. What held nothing else is given back to the manager some time after that, at the latest when memory
+ * runs out, the manager is checked, or its sizes are asked for.
+ * Containers that hold each other in a ring live until their manager ends. A container of another manager cannot be stored
+ * (MP_EFOREIGN).
  *
  * Errors of all of these: MP_EINVAL. Of those that store: MP_ENOMEM (the dict is as it was), MP_EFOREIGN, and MP_ESYSTEM
  * where the program has closed the library's own descriptor and the heap would have to grow. Of those that take an
  * mp_value as key: MP_ETYPE for a dict or list.
  */
 
-/* Gives up the handle that mp_manager_dict() and the like returned. Python: del. */
+/* Gives up one hold on the dict: the calling process's, or, if that has none, another's, as of a handle that was passed along.
+ * Errors: MP_EINVAL (also: nobody holds it). Python: del. */
 MP_API int mp_dict_free(mp_dict *dict);
+/* Holds the dict once more, until mp_dict_free(). Errors: MP_EINVAL, MP_ENOMEM. Python: another name for it. */
+MP_API int mp_dict_hold(mp_dict *dict);
 
 /* Short forms: keys are NUL-terminated strings. Python: d[key] = value. */
 MP_API int mp_dict_set_none(mp_dict *dict, const char *key);
@@ -273,7 +323,8 @@ MP_API int mp_dict_set_list(mp_dict *dict, const char *key, mp_list *value);
 /* Short forms of d[key]. Errors: MP_EKEY, MP_ETYPE (a value of another type; _float takes an int as well).
  * _str and _bytes copy into `buffer` of `size` bytes and store the length (without the NUL that ends a string) in
  * *length, which may be NULL; a buffer too small (a string needs its length + 1) is MP_ETOOSMALL and *length is stored,
- * the buffer untouched. buffer may be NULL when size is 0. */
+ * the buffer untouched, as after every other error; MP_ENOMEM (private memory, for more than 512 bytes). buffer may be NULL when
+ * size is 0. */
 MP_API int mp_dict_get_bool(mp_dict *dict, const char *key, bool *value);
 MP_API int mp_dict_get_int(mp_dict *dict, const char *key, int64_t *value);
 MP_API int mp_dict_get_float(mp_dict *dict, const char *key, double *value);
@@ -281,6 +332,10 @@ MP_API int mp_dict_get_str(mp_dict *dict, const char *key, char *buffer, size_t 
 MP_API int mp_dict_get_bytes(mp_dict *dict, const char *key, void *buffer, size_t size, size_t *length);
 MP_API int mp_dict_get_dict(mp_dict *dict, const char *key, mp_dict **value);
 MP_API int mp_dict_get_list(mp_dict *dict, const char *key, mp_list **value);
+/* The same as _get_dict and _get_list, but the handle holds the container: it lives until mp_dict_free() or mp_list_free(), whatever
+ * becomes of its place. Errors: as above, and MP_ENOMEM. Python: d[key]. */
+MP_API int mp_dict_hold_dict(mp_dict *dict, const char *key, mp_dict **value);
+MP_API int mp_dict_hold_list(mp_dict *dict, const char *key, mp_list **value);
 
 /* Removes a key. Errors: MP_EKEY. Python: del d[key]. */
 MP_API int mp_dict_delete(mp_dict *dict, const char *key);
@@ -308,8 +363,7 @@ MP_API int mp_dict_get_default(mp_dict *dict, mp_value key, mp_value fallback, m
 MP_API int mp_dict_setdefault(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
 /* Python: del d[key]. Errors: MP_EKEY. */
 MP_API int mp_dict_remove(mp_dict *dict, mp_value key);
-/* Python: d.pop(key). value may be NULL. A container popped out of its last place comes with its handle, which the
- * caller frees. Errors: MP_EKEY. */
+/* Python: d.pop(key). value may be NULL. Errors: MP_EKEY. */
 MP_API int mp_dict_pop(mp_dict *dict, mp_value key, mp_value *value);
 /* Python: d.pop(key, fallback). The fallback as with mp_dict_get_default(). Errors: MP_ENOMEM. */
 MP_API int mp_dict_pop_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
@@ -322,16 +376,22 @@ MP_API int mp_dict_add(mp_dict *dict, mp_value key, int64_t delta, int64_t *now)
 /* Stores `desired` if the value under key equals `expected` (as == does; containers by identity).
  * Errors: MP_EKEY, MP_ECHANGED. Python: none in one step. */
 MP_API int mp_dict_compare_and_swap(mp_dict *dict, mp_value key, mp_value expected, mp_value desired);
-/* Moves the value under `from` to `to`, in one step, over what was there. Errors: MP_EKEY.
- * Python: d[to] = d.pop(from). */
+/* Moves the value under `from` to `to`, in one step. If `to` is there, its entry keeps its place and its key (1 stays 1 when
+ * `to` is 1.0), and the value takes the place of its own, which is released. If `to` is not there, or equals `from`, the
+ * entry becomes the newest, with `to` as its key. Waits for other processes that change the dict. Errors: MP_EINVAL,
+ * MP_ETYPE (a container as key), MP_EKEY (`from` is not there), MP_ENOMEM, MP_EDEADLK (inside mp_dict_apply() of the
+ * same dict): the dict is as it was. Python: d[to] = d.pop(from). */
 MP_API int mp_dict_move(mp_dict *dict, mp_value from, mp_value to);
 
 /* Applies a function to the value under key while nobody else can change the dict. It gets the value (none with
  * present == false when the key is missing) and may put another one in its place, which must stay valid until
  * mp_dict_apply() returns. It returns 0 to store *value, or anything else to leave the dict as it was, which
  * mp_dict_apply() then returns. What changes the same dict or looks at it as a whole is MP_EDEADLK inside (reading one
- * key is not, and sees it as it was). It must return, and should be short: others wait for it. If the process is killed
- * inside, the dict is as it was. Python: with lock: d[key] = f(d[key]). */
+ * key is not, and sees it as it was). So is what would wait for a dict or list whose holder, inside such a function too, waits
+ * for this one. The function should be short: others wait for it. If the process is killed inside, or the function left by
+ * an exception of C++ or the end of its thread, the dict is as it was; leaving it by longjmp() is undefined. A child forked
+ * inside gets MP_EFOREIGN when it returns. Errors: MP_EDEPTH (more than 32 such functions inside each other), MP_EDEADLK,
+ * MP_EFOREIGN, MP_ENOMEM. Python: with lock: d[key] = f(d[key]). */
 typedef int mp_dict_function(mp_value *value, bool present, void *arg);
 MP_API int mp_dict_apply(mp_dict *dict, mp_value key, mp_dict_function *function, void *arg);
 
@@ -346,7 +406,7 @@ MP_API int mp_dict_get_many(mp_dict *dict, const mp_value *keys, mp_value *value
  * MP_EFOREIGN, MP_EDEADLK, MP_ENOMEM. Python: for key, value in zip(keys, values): d[key] = value. */
 MP_API int mp_dict_set_many(mp_dict *dict, const mp_value *keys, const mp_value *values, size_t count, size_t *done);
 
-/* Python: len(d). */
+/* Never in the middle of a change, also when who made it has died there. Python: len(d). */
 MP_API int mp_dict_length(mp_dict *dict, size_t *length);
 /* Python: d.clear(). */
 MP_API int mp_dict_clear(mp_dict *dict);
@@ -368,7 +428,7 @@ MP_API int mp_dict_json(mp_dict *dict, char **text);
  * what is added after the start is not met. The iterator belongs to the calling process; one thread at a time uses it.
  * key and value, either of which may be NULL, are borrowed: valid until the next call on the iterator, and not to be
  * freed. mp_dict_next() Errors: MP_EINVAL (also when the dict has ended), MP_ESTOP (the end), MP_ENOMEM (the next call goes on
- * where this one could not).
+ * where this one could not). What is handed out is in the dict at the moment of the call; a container is held until the next.
  * Python: for key, value in d.items(). */
 typedef struct mp_dict_iter mp_dict_iter;
 MP_API int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict);
@@ -386,8 +446,9 @@ MP_API int mp_dict_iter_free(mp_dict_iter *iter);
 #define MP_END INT64_MAX
 #define MP_BEGIN INT64_MIN
 
-/* Gives up the handle that mp_manager_list() and the like returned. Python: del. */
+/* As mp_dict_free() and mp_dict_hold(). */
 MP_API int mp_list_free(mp_list *list);
+MP_API int mp_list_hold(mp_list *list);
 
 /* Short forms. Python: l.append(x), l[i] = x, l[i]. Errors: MP_EINDEX, MP_ETYPE; see the dict's. */
 MP_API int mp_list_append_none(mp_list *list);
@@ -408,6 +469,9 @@ MP_API int mp_list_get_str(mp_list *list, int64_t index, char *buffer, size_t si
 MP_API int mp_list_get_bytes(mp_list *list, int64_t index, void *buffer, size_t size, size_t *length);
 MP_API int mp_list_get_dict(mp_list *list, int64_t index, mp_dict **value);
 MP_API int mp_list_get_list(mp_list *list, int64_t index, mp_list **value);
+/* As mp_dict_hold_dict() and mp_dict_hold_list(). Errors: MP_EINDEX, MP_ETYPE, MP_ENOMEM. Python: l[i]. */
+MP_API int mp_list_hold_dict(mp_list *list, int64_t index, mp_dict **value);
+MP_API int mp_list_hold_list(mp_list *list, int64_t index, mp_list **value);
 /* Adds delta to the integer at index, atomically; the new value in *now, which may be NULL.
  * Errors: MP_EINDEX, MP_ETYPE, MP_EOVERFLOW. Python: l[i] += delta, under a lock. */
 MP_API int mp_list_add_int(mp_list *list, int64_t index, int64_t delta, int64_t *now);
@@ -455,8 +519,9 @@ MP_API int mp_list_delete_slice(mp_list *list, int64_t start, int64_t stop, int6
 /* Python: l.reverse(). */
 MP_API int mp_list_reverse(mp_list *list);
 /* Sorts in place, stably, ascending (descending when `reverse`, equal ones still in their old order). `compare` gets
- * two borrowed values and returns less than, equal to or more than 0; it must return. What changes the same list or
- * looks at it as a whole is MP_EDEADLK inside. Errors: MP_ETYPE, MP_ENOMEM.
+ * two borrowed values and returns less than, equal to or more than 0. What changes the same list or looks at it as a whole is
+ * MP_EDEADLK inside; for this, and for other ways to leave it than returning, see mp_dict_apply(). Errors: MP_ETYPE, MP_ENOMEM,
+ * MP_EDEPTH, MP_EFOREIGN.
  * NULL: by value as Python orders numbers, strings and bytes; values of types without an order are MP_ETYPE and the
  * list is as it was. Python: l.sort(key=functools.cmp_to_key(compare), reverse=reverse). */
 typedef int mp_compare(const mp_value *a, const mp_value *b, void *arg);
@@ -474,7 +539,7 @@ MP_API int mp_list_print(mp_list *list, FILE *stream);
 MP_API int mp_list_json(mp_list *list, char **text);
 
 /* Iteration by index, as Python's: sees what is at each index when it gets there. value is borrowed until the next call.
- * mp_list_next() Errors: MP_ESTOP, MP_ENOMEM. Python: for x in l. */
+ * A container is held until then. Once it has met the end, an iterator stays there. mp_list_next() Errors: MP_ESTOP, MP_ENOMEM. Python: for x in l. */
 typedef struct mp_list_iter mp_list_iter;
 MP_API int mp_list_iter_create(mp_list_iter **iter, mp_list *list);
 MP_API int mp_list_next(mp_list_iter *iter, mp_value *value);
@@ -510,8 +575,8 @@ MP_API int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options 
  * Blocks: no; for a named lock that threads of this process wait for, until they have left, some 50 ms. Errors: MP_EBUSY, MP_EINVAL.
  * Python: del. */
 MP_API int mp_lock_free(mp_lock *lock);
-/* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Errors: MP_EINVAL,
- * MP_ENAME, MP_ENOENT, MP_EKIND, MP_EACCESS. */
+/* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Blocks and errors: as
+ * mp_manager_unlink(). */
 MP_API int mp_lock_unlink(const char *name);
 
 /* Takes the lock, waiting for `timeout` seconds at the most. Blocks: until it is free. With a timeout of 0 or less it does not
@@ -563,7 +628,7 @@ typedef int mp_process_function(void *arg);
 
 typedef enum mp_daemon {
     MP_DAEMON_INHERIT = 0, /* as the process that starts it is */
-    MP_DAEMON_YES = 1,     /* ends with its parent, however that ends */
+    MP_DAEMON_YES = 1,     /* ends with its parent process, however that ends: see below */
     MP_DAEMON_NO = 2       /* is waited for when its parent exits normally */
 } mp_daemon;
 
@@ -574,7 +639,18 @@ typedef struct mp_process_options {
 
 /* Starts a process that runs function(arg) in a copy of the caller's memory, and ends with what it returns. stdout and
  * stderr are flushed before the fork and at the child's end; other streams the function opened it must close itself.
- * The child leaves with _exit: the caller's atexit handlers do not run in it. `options` may be NULL.
+ * What other threads print meanwhile is printed once, by the calling process. The child leaves with _exit: the caller's
+ * atexit handlers do not run in it. `options` may be NULL.
+ *
+ * A daemon ends with its parent process, also when that is killed or executes another program, whichever thread started it
+ * and whichever threads have ended; and also when the daemon has executed another program, has closed descriptors, or has
+ * become another user's. (In a user namespace, where root is not the machine's root, a daemon that has become another user's
+ * stays when its parent is killed.) It costs its parent two close-on-exec descriptors, itself none. A parent that closes these
+ * kills the daemon. A child that the parent makes past the C library's fork handlers (_Fork(), clone()) has them open as well:
+ * the daemon then ends with the last of both. When descriptors have run out or the system refuses them, a daemon of the main
+ * thread ends with that thread, and stays if it becomes another user's; a daemon of another thread is MP_EAGAIN or MP_ESYSTEM.
+ *
+ * Blocks: while the caller's output is flushed; for 50 ms at the most for another thread that prints.
  * Errors: MP_EINVAL, MP_ENAME (longer than 200 characters or empty), MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM; nothing is left
  * behind then. Python: Process(target=function, args=(arg,)).start(). */
 MP_API int mp_process_start(mp_process **process, mp_process_function *function, void *arg,
@@ -584,7 +660,8 @@ MP_API int mp_process_start(mp_process **process, mp_process_function *function,
  * Errors: MP_ETIMEOUT, MP_EFOREIGN (not a child of the calling process; itself), MP_EINVAL. Python: p.join(timeout). */
 MP_API int mp_process_join(mp_process *process, double timeout);
 
-/* Releases the handle. A process that still runs is MP_EBUSY and nothing changes. Python: p.close(). */
+/* Releases the handle. NULL is fine. Never blocks. Errors: MP_EBUSY (it still runs: nothing changes), MP_EFOREIGN, MP_EINVAL.
+ * Python: p.close(). */
 MP_API int mp_process_free(mp_process *process);
 
 /* Stores whether it still runs, and reaps it when it does not. For mp_process_parent() as well. Never blocks. Errors:
@@ -596,8 +673,8 @@ MP_API int mp_process_is_alive(mp_process *process, bool *alive);
 MP_API int mp_process_exitcode(mp_process *process, int *exitcode);
 
 /* Send SIGTERM, SIGKILL, SIGINT. Harmless when it has ended: the signal never reaches another process that has its pid by
- * then. Never block. Errors: MP_EFOREIGN, MP_EINVAL, MP_ESYSTEM (not permitted). Python: p.terminate(), .kill(),
- * .interrupt(). */
+ * then. Never block. Errors: MP_EFOREIGN, MP_EINVAL, MP_ESYSTEM (not permitted, as either has become another user's;
+ * mp_process_kill() kills a daemon all the same). Python: p.terminate(), .kill(), .interrupt(). */
 MP_API int mp_process_terminate(mp_process *process);
 MP_API int mp_process_kill(mp_process *process);
 MP_API int mp_process_interrupt(mp_process *process);
@@ -618,22 +695,41 @@ MP_API int mp_process_children(mp_process **processes, size_t capacity, size_t *
 MP_API mp_process *mp_process_current(void);
 MP_API mp_process *mp_process_parent(void);
 
-/* At a normal end of the program (return from main, exit), in this order: pools are terminated, daemons get SIGTERM (and
- * SIGKILL a second later), children that are not daemons are waited for. */
+/* At a normal end of the program (return from main, exit, the last thread's end), in this order: pools are terminated, daemons
+ * get SIGTERM (and SIGKILL a second later; at once those that may not be sent SIGTERM), children that are not daemons are
+ * waited for. A signal handler of the program's may call exit() or fork() whichever of the functions on processes it interrupts.
+ * A child that the program makes past the C library's fork handlers (_Fork(), clone(), vfork()) ends nothing of its parent's. */
 
 /* ---------------------------------------------------------------------------------------------------------- pool
  *
  * A pool of worker processes that run functions of the program, over arguments and results that travel by value. A
  * small keeper process starts the workers and replaces those that die. The function must be one that the program had
  * when the pool was made.
+ *
+ * Order: tasks begin in the order in which they were submitted, those of several threads in the order of their calls, as workers
+ * become free; they end as they end. What is run again because its worker died, comes in between.
+ *
+ * Signals: tasks, and programs that they start, have the dispositions and the signal mask that the program had when the pool was
+ * made. Keeper and workers have a process group of their own: so what a terminal (SIGINT, SIGQUIT, SIGTSTP, SIGHUP), or a kill()
+ * to the caller's group, sends does not reach them, and a program that handles it can have its tasks finished. The price: for a
+ * terminal they are in the background, so a task that reads from it, or changes its settings, is stopped (SIGTTIN, SIGTTOU); and
+ * stopping the caller stops no task. A service manager that signals each process, and not the group, reaches the workers as well:
+ * handle or ignore the signal before the pool is made, or have it signal the main process first. The keeper blocks all signals.
+ *
+ * Privileges: a caller that gives its own up keeps its pool, as does one in which a task or the initializer does so; all of them
+ * end as they should. If the keeper may not kill a worker (it was made with fewer privileges), that one ends with its task.
+ *
+ * Threads: a pool or a result may be freed while other threads are inside calls on it: those fail with MP_ETERMINATED, MP_ECLOSED or
+ * MP_EINVAL, and the call that frees waits until they have left. After it has returned, its address must not be used any more.
  */
 typedef struct mp_pool mp_pool;
 typedef struct mp_result mp_result;
 
 /* A task. `arg` points to a copy of the bytes given (NULL when their size is 0), `result` to as many zeroed bytes as were
- * asked for (NULL when 0); both are aligned to 16, in a map as in an array that begins so. Returns 0, or a code above 0
- * that tells its failure (Python's exception) and comes back from mp_pool_apply() or mp_result_get(); a negative value
- * counts as MP_EVALUE. */
+ * asked for (NULL when 0); both are aligned to 16, in a map as in an array that begins so: each item where the size is a multiple
+ * of 16, else the first one. Returns 0, or a code above 0 that tells its failure (Python's exception) and comes back from
+ * mp_pool_apply() or mp_result_get(). A task that ends with `return mp_...()` may return a code of the library's, MP_EINVAL to
+ * MP_EDEPTH: it comes back as it is, and looks as if the pool had said so; any other negative value counts as MP_EVALUE. */
 typedef int mp_task_function(const void *arg, void *result);
 
 typedef struct mp_pool_options {
@@ -644,8 +740,8 @@ typedef struct mp_pool_options {
 } mp_pool_options;
 
 /* Starts a pool of `workers` processes; 0: mp_usable_cpu_count(). At the most MP_POOL_MAX_WORKERS. `options` may be NULL.
- * Blocks: until the workers are started (not for their initializers). Errors: MP_EINVAL, MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM;
- * nothing is left behind then. Python: Pool(workers, initializer, initargs, maxtasksperchild). */
+ * Blocks: until the workers are started (not for their initializers). Errors: MP_EINVAL, MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM (errno
+ * says more: a call that is refused, for instance); nothing is left behind then. Python: Pool(workers, initializer, initargs, maxtasksperchild). */
 #define MP_POOL_MAX_WORKERS 1024
 MP_API int mp_pool_create(mp_pool **pool, int workers, const mp_pool_options *options);
 
@@ -708,19 +804,21 @@ MP_API int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const vo
  * Errors: MP_EFOREIGN, MP_EINVAL. Python: pool.close(). */
 MP_API int mp_pool_close(mp_pool *pool);
 /* Stops the workers at once; what has not finished fails with MP_ETERMINATED. Blocks: until they are gone (well under a
- * second). Errors: MP_EFOREIGN, MP_EINVAL. Python: pool.terminate(). */
+ * second). Errors: MP_EFOREIGN, MP_EINVAL, MP_ESYSTEM (somebody has stopped the keeper, and this process may neither continue nor
+ * kill it). Python: pool.terminate(). */
 MP_API int mp_pool_terminate(mp_pool *pool);
 /* Waits until every worker has ended. Before mp_pool_close() or mp_pool_terminate() it is MP_EBUSY. Blocks: until all
  * tasks are done. Errors: MP_EBUSY, MP_EBROKEN (the keeper died first), MP_EFOREIGN, MP_EINVAL. Python: pool.join(). */
 MP_API int mp_pool_join(mp_pool *pool);
-/* Terminates the pool if it still runs and releases it with all its results, whose handles are errors from now on.
+/* Terminates the pool if it still runs and releases it with all its results, whose handles are errors from now on. Blocks: until the
+ * workers are gone, and other threads have left their calls on it.
  * Errors: MP_EFOREIGN, MP_EINVAL. Python: del pool, or the end of `with Pool() as pool:`. */
 MP_API int mp_pool_free(mp_pool *pool);
 
 /* The number of workers the pool was made with. Never blocks. Errors: MP_EINVAL, MP_EFOREIGN. Python: pool._processes. */
 MP_API int mp_pool_size(mp_pool *pool, int *workers);
-/* The pids of the live workers, as mp_process_children() gives children, and of the keeper. Errors: MP_EINVAL,
- * MP_EFOREIGN. Python: [p.pid for p in pool._pool]. */
+/* The pids of the live workers, as mp_process_children() gives children, and of the keeper. After unshare(CLONE_NEWPID)
+ * those of the workers are as the keeper sees them, in the new namespace. Errors: MP_EINVAL, MP_EFOREIGN. Python: [p.pid for p in pool._pool]. */
 MP_API int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *count);
 MP_API int mp_pool_keeper(mp_pool *pool, pid_t *pid);
 
@@ -742,7 +840,8 @@ MP_API int mp_result_size(mp_result *result, size_t *size);
 /* Stores the status of item `index` of a map (a task has one item, 0). Errors: MP_ENOTREADY, MP_EINDEX. Never blocks.
  * Python: none. */
 MP_API int mp_result_status(mp_result *result, size_t index, int *status);
-/* Releases the handle. A task that has not ended goes on without anybody to hear of it. Python: del result. */
+/* Releases the handle. A task that has not ended goes on without anybody to hear of it. Blocks: until other threads, for which it is
+ * MP_EINVAL now, have left their calls on it. Errors: MP_EFOREIGN, MP_EINVAL. Python: del result. */
 MP_API int mp_result_free(mp_result *result);
 
 /* Inside a task of mp_pool_apply() or mp_pool_apply_async(): hands over a result whose size only the task knows, instead

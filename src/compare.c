@@ -9,16 +9,6 @@
 
 static int equal_at(const mp_value *a, const mp_value *b, bool *equal, int depth);
 
-static struct object *container_of(const mp_value *value)
-{
-    return value->type == MP_DICT ? (struct object *)value->as.dict : (struct object *)value->as.list;
-}
-
-static uint64_t magic_of(const mp_value *value)
-{
-    return value->type == MP_DICT ? OBJECT_DICT : OBJECT_LIST;
-}
-
 struct hashed {
     uint64_t hash;
     const struct snapshot_item *item;
@@ -85,14 +75,14 @@ static int equal_containers(const mp_value *a, const mp_value *b, bool *equal, i
 
     if (depth > MP_MAX_DEPTH)
         return MP_EDEPTH;
-    int error = snapshot_take(container_of(a), magic_of(a), &first);
+    int error = snapshot_take(a->as.dict, value_kind(a), &first);
     if (error != 0)
         return error;
-    error = snapshot_take(container_of(b), magic_of(b), &second);
+    error = snapshot_take(b->as.dict, value_kind(b), &second);
     if (error == 0) {
         *equal = first.count == second.count;
         if (*equal && a->type == MP_DICT)
-            error = equal_items(object_heap(container_of(a)), &first, &second, equal, depth);
+            error = equal_items(first.heap, &first, &second, equal, depth);
         for (size_t i = 0; error == 0 && *equal && a->type == MP_LIST && i < first.count; i++)
             error = equal_at(&first.item[i].value, &second.item[i].value, equal, depth);
         snapshot_free(&second);

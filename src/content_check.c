@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dict_table.h"
+#include "list_table.h"
 #include "value.h"
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -29,11 +30,12 @@ static bool string_is_sound(const struct heap *heap, uint64_t head, uint64_t bod
     return size > most && body != 0 && (body & REF_MASK) == REF_BLOCK && size <= heap_block_size(heap, body);
 }
 
-static bool container_is_sound(const struct heap *heap, uint64_t head, uint64_t body, uint64_t magic)
+static bool container_is_sound(const struct heap *heap, uint64_t head, uint64_t body, uint64_t kind)
 {
-    if (head >> 9 != 0 || (head & CELL_OWNS) == 0 || body == 0 || (body & REF_MASK) != REF_OBJECT)
+    if ((head >> 9 & 127) != 0 || head >> CELL_LENGTH_SHIFT >= OBJECT_GENERATIONS || (head & CELL_OWNS) == 0 ||
+        body == 0 || (body & REF_MASK) != REF_OBJECT)
         return false;
-    return object_is(heap_at(heap, body & ~REF_MASK), magic);
+    return object_is(cell_handle(heap, head, body), kind);
 }
 
 static bool cell_is_sound(const struct heap *heap, const struct cell *cell)
@@ -127,7 +129,7 @@ static bool entries_are_sound(const struct object *dict)
     return live == dict_word(dict, DICT_LIVE) && last <= dict_word(dict, DICT_SEQUENCE);
 }
 
-/* A page of the index: as many slots in use as it says, and one empty, where searches end. Counts its entries. */
+/* A page of the index: as many slots not empty as it says. Counts its entries. */
 static bool page_is_sound(const struct object *dict, uint64_t ref, uint64_t number, uint64_t *live)
 {
     uint64_t pages = dict_word(dict, DICT_PAGES), mask = dict_word(dict, DICT_MASK);
@@ -144,7 +146,7 @@ static bool page_is_sound(const struct object *dict, uint64_t ref, uint64_t numb
         fill += value != 0;
         *live += value != 0 && value != INDEX_TOMBSTONE && index_page_number(index_tag(value), pages, mask) == number;
     }
-    return fill == get(&page[0]) && fill < slots;
+    return fill == get(&page[0]);
 }
 
 /* As every entry is found by its key, it is enough that there are as many slots in use as entries. */
@@ -177,13 +179,55 @@ static bool dict_is_sound(const struct object *dict)
 
 /* ---- lists ---- */
 
-/* Those from `from` to `to` are values; the others own nothing. */
-static bool cells_are_sound(const struct heap *heap, const _Atomic uint64_t *segment, uint64_t from, uint64_t to)
+/* A change that a death has left half done, see list_table.h. */
+static bool step_is_sound(const struct list_shape *shape, uint64_t behind)
+{
+    if (shape->step == LIST_TURN)
+        return shape->gap == 1 && shape->gap_size == 0 && shape->phase == 0 && shape->left <= shape->length / 2;
+    if (shape->step == 0)
+        return shape->left == 0 && shape->phase == 0;
+    if (shape->phase >= shape->step || shape->phase > behind)
+        return false;
+    return shape->left < 2 || shape->step == 1 || shape->left - 1 <= (behind - shape->phase) / (shape->step - 1);
+}
+
+static bool shape_is_sound(const struct list_shape *shape, uint64_t capacity)
+{
+    uint64_t room = capacity, removed = shape->step == LIST_TURN ? 0 : shape->left;
+    const uint64_t parts[] = {shape->start, shape->gap_size, shape->length, removed};
+
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (parts[i] > room)
+            return false;
+        room -= parts[i];
+    }
+    if (shape->gap == 0)
+        return shape->gap_size == 0 && shape->step == 0 && shape->left == 0 && shape->phase == 0;
+    return shape->gap - 1 <= shape->length && step_is_sound(shape, shape->length - (shape->gap - 1));
+}
+
+/* Those in use are values; of a list that is settled the others own nothing. `first`: the position of the segment's first. */
+static bool cells_are_sound(const struct heap *heap, const _Atomic uint64_t *segment, uint64_t first,
+                            const struct list_shape *shape)
 {
     const struct cell *cells = (const struct cell *)(segment + 2);
+    uint64_t gap = shape->gap == 0 ? shape->length : shape->gap - 1, all = shape->length + shape->gap_size;
 
     for (uint64_t i = 0; i < get(&segment[0]); i++) {
-        if (i >= from && i < to ? !cell_is_sound(heap, &cells[i]) : (get(&cells[i].head) & CELL_OWNS) != 0)
+        uint64_t at = first + i - shape->start;
+        bool in_use = first + i >= shape->start && (at < gap || (at >= gap + shape->gap_size && at < all));
+
+        if (in_use ? !cell_is_sound(heap, &cells[i]) : (get(&cells[i].head) & CELL_OWNS) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Of a list with a change half done, only what indices lead to is looked at. */
+static bool elements_are_sound(const struct object *list, const struct list_shape *shape)
+{
+    for (uint64_t i = 0; i < shape->length; i++) {
+        if (!cell_is_sound(object_heap(list), list_cell(list, i)))
             return false;
     }
     return true;
@@ -191,23 +235,24 @@ static bool cells_are_sound(const struct heap *heap, const _Atomic uint64_t *seg
 
 static bool list_is_sound(const struct object *list)
 {
-    uint64_t start = get(&list->word[LIST_START]), length = get(&list->word[LIST_LENGTH]);
+    struct list_shape shape;
+    uint64_t *words = &shape.start;
 
+    for (int i = 0; i < LIST_WORDS; i++)
+        words[i] = get(&list->word[i]);
     if (get(&list->root[1]) != 0)
         return false;
     if (get(&list->root[0]) == 0)
-        return start == 0 && length == 0;
-    if (!segments_are_sound(list, REF_CELLS, start / SEGMENT))
+        return shape_is_sound(&shape, 0) && shape.gap == 0;
+    if (!segments_are_sound(list, REF_CELLS, shape.start / SEGMENT) || !shape_is_sound(&shape, segments_capacity(list)))
         return false;
-    uint64_t capacity = segments_capacity(list);
-    if (start > capacity || length > capacity - start)
-        return false;
+    if (shape.step != 0)
+        return elements_are_sound(list, &shape);
     const _Atomic uint64_t *table = block_at(list, get(&list->root[0]));
-    for (uint64_t i = 0, first = 0; i < get(&table[0]); i++, first += SEGMENT) {
-        uint64_t from = start > first ? start - first : 0, to = start + length > first ? start + length - first : 0;
+    for (uint64_t i = 0; i < get(&table[0]); i++) {
+        uint64_t ref = get(&table[1 + i]);
 
-        if (get(&table[1 + i]) != 0 &&
-            !cells_are_sound(object_heap(list), block_at(list, get(&table[1 + i])), from, to))
+        if (ref != 0 && !cells_are_sound(object_heap(list), block_at(list, ref), i * SEGMENT, &shape))
             return false;
     }
     return true;
@@ -232,7 +277,7 @@ static bool memory_is_sound(const struct object *memory)
 
 bool content_is_sound(const struct object *object)
 {
-    switch (get(&object->magic)) {
+    switch (object_kind(object)) {
     case OBJECT_DICT:
         return dict_is_sound(object);
     case OBJECT_LIST:

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "dict_entry.h"
+#include "hold.h"
 
 /* ---- getting ---- */
 
@@ -24,20 +25,22 @@ static __attribute__((noinline)) int get_words_slowly(mp_dict *dict, const char 
     struct key key;
     int error = dict_prepare_text(dict, text, &key);
 
-    return error != 0 ? error : dict_read(dict_object(dict), &key, read_words, words, NULL);
+    return error != 0 ? error : dict_read(dict, &key, read_words, words, NULL);
 }
 
 /* What nearly always happens: the key is short, and nobody changes the dict. False: something else did. Written out, and
  * without a call: while a processor waits for memory it goes on as far as its window of instructions reaches, and so, if
  * they are few, it begins the next search before this one is through. */
-static inline __attribute__((always_inline)) bool get_words_at_once(const struct object *dict, const char *text,
+static inline __attribute__((always_inline)) bool get_words_at_once(const mp_dict *handle, const char *text,
                                                                     size_t size, struct words *words, int *error)
 {
+    const struct object *dict = object_of(handle);
     const struct heap *heap = object_heap(dict);
     struct key key;
     uint64_t version;
 
-    if (size > KEY_INLINE || !object_read_begin(dict, &version))
+    /* The version first: a place that serves another dict by then has another one. */
+    if (size > KEY_INLINE || !object_read_begin(dict, &version) || !object_is_at_once(handle, OBJECT_DICT))
         return false;
     key_prepare_short(heap, MP_STR, text, size, &key);
     struct entry *entry;
@@ -60,7 +63,7 @@ static inline __attribute__((always_inline)) int get_words(mp_dict *dict, const 
 
     if (!object_is(dict, OBJECT_DICT) || text == NULL)
         return MP_EINVAL;
-    if (get_words_at_once(dict_object(dict), text, strlen(text), words, &error))
+    if (get_words_at_once(dict, text, strlen(text), words, &error))
         return error;
     error = get_words_slowly(dict, text, &slow);
     if (error == 0)
@@ -108,54 +111,34 @@ int mp_dict_get_float(mp_dict *dict, const char *key, double *value)
     return 0;
 }
 
-struct bytes_wanted {
-    mp_type type;
-    void *buffer;
-    size_t size, length;
-};
-
 static int read_bytes(const struct heap *heap, const struct entry *entry, void *out)
 {
-    struct bytes_wanted *wanted = out;
-    uint64_t head = dict_get(&entry->value.head);
-
-    if ((head & CELL_TYPE) != wanted->type)
-        return MP_ETYPE;
-    wanted->length = head >> CELL_LENGTH_SHIFT;
-    if (wanted->length + (wanted->type == MP_STR) > wanted->size)
-        return MP_ETOOSMALL;
-    return cell_read_bytes(heap, head, dict_get(&entry->value.body), wanted->buffer, wanted->size, NULL);
+    return cell_stage_bytes(heap, dict_get(&entry->value.head), dict_get(&entry->value.body), out);
 }
 
-static int get_bytes(mp_dict *dict, const char *text, struct bytes_wanted *wanted, size_t *length)
+static int get_bytes(mp_dict *dict, const char *text, mp_type type, void *buffer, size_t size, size_t *length)
 {
+    struct staged_bytes staged;
     struct key key;
 
-    if (wanted->buffer == NULL && wanted->size > 0)
+    if (buffer == NULL && size > 0)
         return MP_EINVAL;
     int error = dict_prepare_text(dict, text, &key);
-    if (error == 0)
-        error = dict_read(dict_object(dict), &key, read_bytes, wanted, NULL);
-    if (length != NULL && (error == 0 || error == MP_ETOOSMALL))
-        *length = wanted->length;
-    return error;
+    if (error != 0)
+        return error;
+    staged_begin(&staged, type, size);
+    error = dict_read(dict, &key, read_bytes, &staged, NULL);
+    return staged_end(&staged, error, buffer, length);
 }
 
 int mp_dict_get_str(mp_dict *dict, const char *key, char *buffer, size_t size, size_t *length)
 {
-    struct bytes_wanted wanted = {.type = MP_STR, .buffer = buffer, .size = size};
-    int error = get_bytes(dict, key, &wanted, length);
-
-    if (error == 0)
-        buffer[wanted.length] = 0;
-    return error;
+    return get_bytes(dict, key, MP_STR, buffer, size, length);
 }
 
 int mp_dict_get_bytes(mp_dict *dict, const char *key, void *buffer, size_t size, size_t *length)
 {
-    struct bytes_wanted wanted = {.type = MP_BYTES, .buffer = buffer, .size = size};
-
-    return get_bytes(dict, key, &wanted, length);
+    return get_bytes(dict, key, MP_BYTES, buffer, size, length);
 }
 
 static int get_container(mp_dict *dict, const char *key, mp_type type, void **container)
@@ -166,7 +149,7 @@ static int get_container(mp_dict *dict, const char *key, mp_type type, void **co
     if (error == 0 && (words.head & CELL_TYPE) != type)
         error = MP_ETYPE;
     if (error == 0)
-        *container = heap_at(object_heap(dict_object(dict)), words.body & ~REF_MASK);
+        *container = cell_handle(object_heap(dict_object(dict)), words.head, words.body);
     return error;
 }
 
@@ -180,6 +163,37 @@ int mp_dict_get_list(mp_dict *dict, const char *key, mp_list **value)
     return value == NULL ? MP_EINVAL : get_container(dict, key, MP_LIST, (void **)value);
 }
 
+/* Another try when what was found has ended before it could be held: another has taken its place. */
+static int hold_container(mp_dict *dict, const char *key, mp_type type, void **container)
+{
+    void *found = NULL;
+    int error, held = 0;
+
+    do {
+        error = get_container(dict, key, type, &found);
+        if (error == 0)
+            held = hold_take(found, type == MP_DICT ? OBJECT_DICT : OBJECT_LIST);
+    } while (error == 0 && held == MP_EINVAL);
+    if (error == 0 && held == 0)
+        *container = found;
+    return error != 0 ? error : held;
+}
+
+int mp_dict_hold_dict(mp_dict *dict, const char *key, mp_dict **value)
+{
+    return value == NULL ? MP_EINVAL : hold_container(dict, key, MP_DICT, (void **)value);
+}
+
+int mp_dict_hold_list(mp_dict *dict, const char *key, mp_list **value)
+{
+    return value == NULL ? MP_EINVAL : hold_container(dict, key, MP_LIST, (void **)value);
+}
+
+int mp_dict_hold(mp_dict *dict)
+{
+    return hold_take(dict, OBJECT_DICT);
+}
+
 int mp_dict_get(mp_dict *dict, mp_value key_value, mp_value *value)
 {
     struct key key;
@@ -187,7 +201,7 @@ int mp_dict_get(mp_dict *dict, mp_value key_value, mp_value *value)
     int error = value == NULL ? MP_EINVAL : dict_prepare(dict, &key_value, &key);
 
     if (error == 0)
-        error = dict_read(dict_object(dict), &key, dict_read_value, &found, dict_discard_value);
+        error = dict_get_value(dict, &key, &found);
     if (error == 0)
         *value = found;
     return error;
@@ -217,7 +231,7 @@ int mp_dict_contains(mp_dict *dict, mp_value key_value, bool *found)
     int error = found == NULL ? MP_EINVAL : dict_prepare(dict, &key_value, &key);
 
     if (error == 0)
-        error = dict_read(dict_object(dict), &key, read_words, &words, NULL);
+        error = dict_read(dict, &key, read_words, &words, NULL);
     if (error == 0 || error == MP_EKEY)
         *found = error == 0;
     return error == MP_EKEY ? 0 : error;
@@ -225,18 +239,31 @@ int mp_dict_contains(mp_dict *dict, mp_value key_value, bool *found)
 
 int mp_dict_length(mp_dict *dict, size_t *length)
 {
+    uint64_t live, version;
+
     if (length == NULL || !object_is(dict, OBJECT_DICT))
         return MP_EINVAL;
-    *length = dict_word(dict_object(dict), DICT_LIVE);
-    return 0;
+    if (object_read_begin(dict_object(dict), &version) && object_is_at_once(dict, OBJECT_DICT)) {
+        live = dict_word(dict_object(dict), DICT_LIVE);
+        if (object_read_valid(dict_object(dict), version)) {
+            *length = live;
+            return 0;
+        }
+    }
+    int error = dict_read_word(dict, DICT_LIVE, &live);
+    if (error == 0)
+        *length = live;
+    return error;
 }
+
 /* ---- setting ---- */
 
-static __attribute__((noinline)) int set_looked(struct object *dict, const struct key *key, const struct look *look,
+static __attribute__((noinline)) int set_looked(mp_dict *handle, const struct key *key, const struct look *look,
                                                 const mp_value *value)
 {
+    struct object *dict = dict_object(handle);
     struct entry *entry;
-    int error = dict_lock_and_find(dict, key, look, &entry);
+    int error = dict_lock_and_find(handle, key, look, &entry);
 
     if (error != 0)
         return error;
@@ -253,7 +280,7 @@ static int set(mp_dict *handle, const struct key *key, const mp_value *value)
     if (error != 0)
         return error;
     struct look look = dict_look(dict, key);
-    return set_looked(dict, key, &look, value);
+    return set_looked(handle, key, &look, value);
 }
 
 static __attribute__((noinline)) int set_short(mp_dict *dict, const char *text, mp_value value)
@@ -273,8 +300,8 @@ static __attribute__((noinline)) int set_plain_short(mp_dict *dict, const char *
     return set_short(dict, text, value);
 }
 
-static __attribute__((noinline)) int set_plain_looked(struct object *dict, const struct key *key,
-                                                      const struct look *look, mp_type type, uint64_t body)
+static __attribute__((noinline)) int set_plain_looked(mp_dict *dict, const struct key *key, const struct look *look,
+                                                      mp_type type, uint64_t body)
 {
     mp_value value;
 
@@ -295,13 +322,13 @@ static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, cons
     struct key key;
     key_prepare_short(object_heap(dict), MP_STR, text, size, &key);
     struct look look = dict_look_short(dict, &key);
-    pthread_mutex_t *guard = dict_lock_plain(dict, key.hash, &look, (uint64_t)type);
+    pthread_mutex_t *guard = dict_lock_plain(handle, key.hash, &look, (uint64_t)type);
     if (guard == NULL) {
         /* Copies, so that the compiler need not keep the others in memory. */
         struct key key_seen = key;
         struct look look_seen = look;
 
-        return set_plain_looked(dict, &key_seen, &look_seen, type, body);
+        return set_plain_looked(handle, &key_seen, &look_seen, type, body);
     }
     atomic_store_explicit(&look.entry->value.body, body, memory_order_release);
     stripes_unguard(dict, guard);

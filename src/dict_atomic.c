@@ -1,6 +1,7 @@
 /* Dicts: what takes two steps in Python, and is a race there, in one. */
 #include <string.h>
 
+#include "callback.h"
 #include "dict_entry.h"
 
 static int add_to(struct object *dict, const struct key *key, struct entry *entry, int64_t delta, int64_t *now)
@@ -24,11 +25,12 @@ static int add_to(struct object *dict, const struct key *key, struct entry *entr
     return 0;
 }
 
-static __attribute__((noinline)) int add_looked(struct object *dict, const struct key *key, const struct look *look,
+static __attribute__((noinline)) int add_looked(mp_dict *handle, const struct key *key, const struct look *look,
                                                 int64_t delta, int64_t *now)
 {
+    struct object *dict = dict_object(handle);
     struct entry *entry;
-    int error = dict_lock_and_find(dict, key, look, &entry);
+    int error = dict_lock_and_find(handle, key, look, &entry);
 
     if (error != 0)
         return error;
@@ -41,7 +43,7 @@ static __attribute__((noinline)) int add(mp_dict *handle, const struct key *key,
 {
     struct look look = dict_look(dict_object(handle), key);
 
-    return add_looked(dict_object(handle), key, &look, delta, now);
+    return add_looked(handle, key, &look, delta, now);
 }
 
 static __attribute__((noinline)) int add_short(mp_dict *dict, const char *text, int64_t delta, int64_t *now)
@@ -66,12 +68,12 @@ int mp_dict_add_int(mp_dict *handle, const char *text, int64_t delta, int64_t *n
     struct key key;
     key_prepare_short(object_heap(dict), MP_STR, text, size, &key);
     struct look look = dict_look_short(dict, &key);
-    pthread_mutex_t *guard = dict_lock_plain(dict, key.hash, &look, MP_INT);
+    pthread_mutex_t *guard = dict_lock_plain(handle, key.hash, &look, MP_INT);
     if (guard == NULL) {
         struct key key_seen = key;
         struct look look_seen = look;
 
-        return add_looked(dict, &key_seen, &look_seen, delta, now);
+        return add_looked(handle, &key_seen, &look_seen, delta, now);
     }
     bool over = __builtin_add_overflow((int64_t)dict_get(&look.entry->value.body), delta, &sum);
     if (!over)
@@ -147,7 +149,7 @@ int mp_dict_transfer_int(mp_dict *handle, const char *from, const char *to, int6
     if (error == 0)
         error = dict_prepare_text(handle, to, &keys[1]);
     if (error == 0)
-        error = object_lock(dict, OBJECT_DICT);
+        error = object_lock(handle, OBJECT_DICT);
     if (error != 0)
         return error;
     /* To itself is nothing, though the key is to be there afterwards. */
@@ -173,6 +175,19 @@ static int insert_and_copy(struct object *dict, const struct key *key, const mp_
     return error;
 }
 
+/* A value, under the mutex, as the user gets it. */
+static int read_held(const struct heap *heap, const struct entry *entry, mp_value *value)
+{
+    mp_value found;
+    int error = dict_read_value(heap, entry, &found);
+
+    if (error == 0)
+        error = value_hold(&found);
+    if (error == 0)
+        *value = found;
+    return error;
+}
+
 int mp_dict_setdefault(mp_dict *handle, mp_value key_value, mp_value fallback, mp_value *value)
 {
     struct object *dict = dict_object(handle);
@@ -182,14 +197,14 @@ int mp_dict_setdefault(mp_dict *handle, mp_value key_value, mp_value fallback, m
     if (error == 0)
         error = value_check(object_heap(dict), &fallback);
     if (error == 0)
-        error = object_lock(dict, OBJECT_DICT);
+        error = object_lock(handle, OBJECT_DICT);
     if (error != 0)
         return error;
     struct entry *entry = dict_find(object_heap(dict), dict, &key, NULL);
     if (entry == NULL)
         error = insert_and_copy(dict, &key, &fallback, value);
     else if (value != NULL)
-        error = dict_read_value(object_heap(dict), entry, value);
+        error = read_held(object_heap(dict), entry, value);
     object_unlock(dict);
     return error;
 }
@@ -205,7 +220,7 @@ int mp_dict_compare_and_swap(mp_dict *handle, mp_value key_value, mp_value expec
     if (error == 0)
         error = value_check(object_heap(dict), &expected);
     if (error == 0)
-        error = object_lock(dict, OBJECT_DICT);
+        error = object_lock(handle, OBJECT_DICT);
     if (error != 0)
         return error;
     struct entry *entry = dict_find(object_heap(dict), dict, &key, NULL);
@@ -219,18 +234,21 @@ int mp_dict_compare_and_swap(mp_dict *handle, mp_value key_value, mp_value expec
     return error;
 }
 
-/* The value's words go from one entry to the other; what was there goes to pending ref 0. */
+/* The value's words go from one entry to the other; what was there goes to pending ref 0. Between equal keys the other entry is
+ * a new one, too: as in Python the entry becomes the newest, and its key is `to`. */
 static int move(struct object *dict, const struct key *from, const struct key *to)
 {
     struct heap *heap = object_heap(dict);
     _Atomic uint64_t *slot = NULL;
-    int error = dict_make_room(dict, &to->hash, 1);
+    int error = dict_find(heap, dict, to, NULL) == NULL ? dict_make_room(dict, &to->hash, 1) : 0;
 
     if (error != 0)
         return error;
     struct entry *source = dict_find(heap, dict, from, &slot), *target = dict_find(heap, dict, to, NULL);
-    if (source == NULL || source == target)
-        return source == NULL ? MP_EKEY : 0;
+    if (source == NULL)
+        return MP_EKEY;
+    if (target == source)
+        target = NULL;
     if (target == NULL) {
         error = dict_store_key(dict, to, &dict->pending[2]);
         if (error != 0)
@@ -250,6 +268,7 @@ static int move(struct object *dict, const struct key *from, const struct key *t
     dict_take_out(dict, source, slot, &dict->pending[1], &dict->pending[3]);
     object_commit(dict);
     object_release_pending(dict);
+    dict_shrink(dict);
     return 0;
 }
 
@@ -262,12 +281,43 @@ int mp_dict_move(mp_dict *handle, mp_value from, mp_value to)
     if (error == 0)
         error = dict_prepare(handle, &to, &keys[1]);
     if (error == 0)
-        error = object_lock(dict, OBJECT_DICT);
+        error = object_lock(handle, OBJECT_DICT);
     if (error != 0)
         return error;
     error = move(dict, &keys[0], &keys[1]);
     object_unlock(dict);
     return error;
+}
+
+/* A function of the user's that is applied to a value. */
+struct application {
+    struct object *dict;
+    mp_value before; /* the value there was; entry and mutex keep a container alive */
+    mp_value value;  /* what the function made of it */
+    bool called, foreign;
+};
+
+/* Runs however the function is left: also by an exception of C++, or by the end of the thread. */
+static void leave(struct application *application)
+{
+    if (application->called && !callback_end(application->dict))
+        application->foreign = true;
+    if (!application->foreign)
+        object_unlock(application->dict);
+    mp_value_free(&application->before);
+}
+
+/* Stores what the function made. A child that was forked inside it returns from it, too, but holds nothing. */
+static int finish(struct application *application, const struct key *key)
+{
+    struct object *dict = application->dict;
+
+    application->called = false;
+    application->foreign = !callback_end(dict);
+    if (application->foreign)
+        return MP_EFOREIGN;
+    int error = value_check(object_heap(dict), &application->value);
+    return error != 0 ? error : dict_store(dict, key, &application->value);
 }
 
 int mp_dict_apply(mp_dict *handle, mp_value key_value, mp_dict_function *function, void *arg)
@@ -278,26 +328,20 @@ int mp_dict_apply(mp_dict *handle, mp_value key_value, mp_dict_function *functio
     int error = function == NULL ? MP_EINVAL : dict_prepare(handle, &key_value, &key);
 
     if (error == 0)
-        error = object_lock(dict, OBJECT_DICT);
+        error = object_lock(handle, OBJECT_DICT);
     if (error != 0)
         return error;
     struct entry *entry = dict_find(object_heap(dict), dict, &key, NULL);
     if (entry != NULL)
         error = dict_read_value(object_heap(dict), entry, &before);
-    if (error == 0) {
-        mp_value value = before;
-        struct callback callback;
-
-        value.owned = NULL;
-        object_callback_begin(&callback, dict);
-        error = function(&value, entry != NULL, arg);
-        object_callback_end(&callback);
-        if (error == 0)
-            error = value_check(object_heap(dict), &value);
-        if (error == 0)
-            error = dict_store(dict, &key, &value);
-    }
-    object_unlock(dict);
-    mp_value_free(&before);
-    return error;
+    struct application application __attribute__((cleanup(leave))) = {.dict = dict, .before = before};
+    if (error == 0)
+        error = callback_begin(dict);
+    if (error != 0)
+        return error;
+    application.called = true;
+    application.value = before;
+    application.value.owned = NULL;
+    error = function(&application.value, entry != NULL, arg);
+    return error != 0 ? error : finish(&application, &key);
 }

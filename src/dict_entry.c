@@ -2,39 +2,68 @@
 
 /* ---- reading ---- */
 
-static int read_locked(struct object *dict, const struct key *key, dict_reader *read, void *out)
+static int read_locked(mp_dict *handle, const struct key *key, dict_reader *read, void *out)
 {
-    int error = object_lock_alone(dict, OBJECT_DICT);
+    struct object *dict = dict_object(handle);
+    int error = object_lock_to_read(dict, object_magic(handle, OBJECT_DICT));
 
     if (error != 0)
         return error;
     struct heap *heap = object_heap(dict);
     struct entry *entry = dict_find(heap, dict, key, NULL);
     error = entry == NULL ? MP_EKEY : read(heap, entry, out);
-    object_unlock(dict);
+    mutex_unlock(&dict->mutex);
     return error;
 }
 
-/* `discard`, when given, undoes a read that turned out not to count. */
-int dict_read(struct object *dict, const struct key *key, dict_reader *read, void *out, void (*discard)(void *out))
+static int read_once(const struct reading *reading, const struct key *key, dict_reader *read, void *out)
 {
-    struct heap *heap = object_heap(dict);
+    struct object *dict = (struct object *)(uintptr_t)reading->object;
+    struct entry *entry, copy;
 
-    for (int i = 0; i < READ_TRIES; i++) {
-        uint64_t version;
+    if (reading->version & 1)
+        entry = dict_find_reading(reading, key, &copy) ? &copy : NULL;
+    else
+        entry = dict_find_unlocked(object_heap(dict), dict, key, reading->version);
+    return entry == NULL ? MP_EKEY : read(object_heap(dict), entry, out);
+}
 
-        if (!object_read_begin(dict, &version))
-            continue;
-        if (!object_is(dict, OBJECT_DICT))
+/* `discard`, when given, undoes a read that turned out not to count. */
+int dict_read(mp_dict *handle, const struct key *key, dict_reader *read, void *out, void (*discard)(void *out))
+{
+    struct reading reading = {.object = dict_object(handle)};
+
+    for (unsigned tries = 0;; tries++) {
+        bool patient = object_read_again(&reading, tries);
+
+        if (!object_is(handle, OBJECT_DICT))
             return MP_EINVAL;
-        struct entry *entry = dict_find_unlocked(heap, dict, key, version);
-        int error = entry == NULL ? MP_EKEY : read(heap, entry, out);
-        if (object_read_valid(dict, version))
+        int error = read_once(&reading, key, read, out);
+        if (object_reading_valid(&reading))
             return error;
         if (error == 0 && discard != NULL)
             discard(out);
+        if (patient)
+            continue;
+        error = read_locked(handle, key, read, out);
+        if (error != MP_ETIMEOUT)
+            return error;
     }
-    return read_locked(dict, key, read, out);
+}
+
+int dict_read_word(mp_dict *handle, int word, uint64_t *value)
+{
+    struct object *dict = dict_object(handle);
+    struct reading reading = {.object = dict};
+
+    for (unsigned tries = 0;; tries++) {
+        object_read_again(&reading, tries); /* a word is read faster than others write: no mutex is ever needed */
+        if (!object_is(handle, OBJECT_DICT))
+            return MP_EINVAL;
+        *value = object_read_word(&reading, &dict->word[word]);
+        if (object_reading_valid(&reading))
+            return 0;
+    }
 }
 
 int dict_read_value(const struct heap *heap, const struct entry *entry, void *out)
@@ -45,6 +74,18 @@ int dict_read_value(const struct heap *heap, const struct entry *entry, void *ou
 void dict_discard_value(void *out)
 {
     mp_value_free(out);
+}
+
+int dict_get_value(mp_dict *dict, const struct key *key, mp_value *value)
+{
+    int error, held = 0;
+
+    do {
+        error = dict_read(dict, key, dict_read_value, value, dict_discard_value);
+        if (error == 0)
+            held = value_hold(value);
+    } while (error == 0 && held == MP_EINVAL); /* another has taken its place meanwhile */
+    return error != 0 ? error : held;
 }
 
 /* ---- writing ---- */
@@ -107,9 +148,10 @@ int dict_store(struct object *dict, const struct key *key, const mp_value *value
     return entry != NULL ? dict_replace(dict, entry, value) : dict_insert(dict, key, value);
 }
 
-int dict_lock_and_find(struct object *dict, const struct key *key, const struct look *look, struct entry **entry)
+int dict_lock_and_find(mp_dict *handle, const struct key *key, const struct look *look, struct entry **entry)
 {
-    int error = object_lock_alone(dict, OBJECT_DICT);
+    struct object *dict = dict_object(handle);
+    int error = object_lock_alone(handle, OBJECT_DICT);
 
     if (error != 0)
         return error;

@@ -77,6 +77,65 @@ void index_prefetch(const struct object *dict, const struct key *keys, size_t co
     }
 }
 
+/* ---- reading past a change ---- */
+
+static bool read_entry(const struct reading *reading, uint64_t offset, uint64_t end, struct entry *copy)
+{
+    uint64_t words[sizeof *copy / 8];
+
+    if (offset - 1 >= end - sizeof *copy)
+        return false;
+    object_read_words(reading, heap_at(object_heap(reading->object), offset), sizeof words / 8, words);
+    memcpy(copy, words, sizeof *copy);
+    return true;
+}
+
+/* As index_search(), in a copy of each group. */
+static bool search_reading(const struct reading *reading, const struct index_page *page, uint64_t end,
+                           const struct key *key, struct entry *copy)
+{
+    const struct heap *heap = object_heap(reading->object);
+    uint64_t tag = index_tag(key->hash), mask = page->slots - INDEX_GROUP;
+    const _Atomic uint64_t *first = index_slots(heap, page->offset);
+
+    for (uint64_t i = 0; i <= mask; i += INDEX_GROUP) {
+        _Alignas(64) _Atomic uint64_t group[INDEX_GROUP];
+        uint64_t words[INDEX_GROUP];
+
+        object_read_words(reading, &first[(tag + i) & mask], INDEX_GROUP, words);
+        memcpy(group, words, sizeof group);
+        for (unsigned match = index_group_match(group, (uint32_t)tag); match != 0; match &= match - 1) {
+            uint64_t offset = (words[__builtin_ctz(match)] & UINT32_MAX) << 4;
+
+            if (read_entry(reading, offset, end, copy) && key_equal(heap, copy, key))
+                return true;
+        }
+        if (index_group_empty(group) != 0)
+            return false;
+    }
+    return false;
+}
+
+bool dict_find_reading(const struct reading *reading, const struct key *key, struct entry *copy)
+{
+    const struct object *dict = reading->object;
+    const struct heap *heap = object_heap(dict);
+    uint64_t tag = index_tag(key->hash), end = dict_get(&heap->size);
+    uint64_t table = object_read_word(reading, &dict->root[1]), words[DICT_MASK - DICT_PAGES + 1];
+
+    object_read_words(reading, &dict->word[DICT_PAGES], DICT_MASK - DICT_PAGES + 1, words);
+    uint64_t pages = words[0], mask = words[DICT_MASK - DICT_PAGES];
+    struct index_page page = {.slots = words[DICT_SLOTS - DICT_PAGES]};
+    if (table == 0)
+        return false;
+    uint64_t word = table - REF_TABLE + 8 + 8 * index_page_number(tag, pages, mask);
+    if (word >= end)
+        return false;
+    page.offset = object_read_word(reading, heap_at(heap, word));
+    /* Only words that belong together lead to a page. */
+    return object_reading_valid(reading) && search_reading(reading, &page, end, key, copy);
+}
+
 /* ---- how large ---- */
 
 /* So many of a page's slots may be in use. */
@@ -293,6 +352,25 @@ int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count)
     return error;
 }
 
+bool index_has_place(struct object *dict, const uint64_t *hashes, uint64_t count)
+{
+    const uint64_t slots = dict_word(dict, DICT_SLOTS), unknown = UINT64_MAX;
+
+    for (uint64_t i = 0; i < count; i++)
+        put(&page_of(dict, hashes[i])[1], unknown);
+    for (uint64_t i = 0; i < count; i++) {
+        _Atomic uint64_t *ref = &table_of(dict)[1 + number_of(dict, hashes[i])];
+        _Atomic uint64_t *entries = &block_at(dict, dict_get(ref))[1];
+
+        if (dict_get(entries) == unknown)
+            put(entries, count_entries(slots_of(dict, ref), slots));
+        put(entries, dict_get(entries) + 1);
+        if (dict_get(entries) > limit(slots))
+            return false;
+    }
+    return true;
+}
+
 /* ---- slots ---- */
 
 static uint64_t slot_value(const struct object *dict, uint64_t hash, const struct entry *entry)
@@ -323,9 +401,33 @@ struct index_place index_place(const struct object *dict, uint64_t hash, const s
                                 .fill = dict_get(filled) + (dict_get(slot) == 0)};
 }
 
+/* The group that a slot lies in. */
+static const _Atomic uint64_t *group_of(const _Atomic uint64_t *slot)
+{
+    return (const _Atomic uint64_t *)((uintptr_t)slot & ~(uintptr_t)(INDEX_GROUP * sizeof *slot - 1));
+}
+
 void index_remove(struct object *dict, _Atomic uint64_t *slot)
 {
-    object_set(dict, slot, INDEX_TOMBSTONE);
+    if (index_group_empty(group_of(slot)) == 0) {
+        object_set(dict, slot, INDEX_TOMBSTONE);
+        return;
+    }
+    _Atomic uint64_t *filled = page_of(dict, dict_get(slot)); /* its upper half is the hash's */
+    object_set(dict, slot, 0);
+    object_set(dict, filled, dict_get(filled) - 1);
+}
+
+void index_move(struct object *dict, uint64_t hash, const struct entry *from, const struct entry *to)
+{
+    const _Atomic uint64_t *ref = &table_of(dict)[1 + number_of(dict, hash)];
+    _Atomic uint64_t *first = slots_of(dict, ref);
+    uint64_t mask = dict_word(dict, DICT_SLOTS) - 1, at = index_tag(hash) & mask & ~(INDEX_GROUP - 1);
+    uint64_t value = slot_value(dict, hash, from);
+
+    while (dict_get(&first[at]) != value)
+        at = (at + 1) & mask;
+    object_set(dict, &first[at], slot_value(dict, hash, to));
 }
 
 /* ---- building aside ---- */

@@ -9,7 +9,8 @@
  * anybody else; the slots lie from index_slots() on, by groups (index_group.h). A slot holds the upper half of the key's hash,
  * the tag, and below it the entry's offset / 16; 0 is empty, INDEX_TOMBSTONE one whose entry was removed. The tag's low bits
  * say in which of a page's groups the search begins; it goes on through those that have no empty slot, and ends after the
- * first that has one. The bits above them say which page.
+ * first that has one, or after all. The bits above them say which page. Invariant: a group that has an empty slot never was
+ * full, so no search has to go on behind it; a slot there is empty again when its entry is removed.
  *
  * Functions that change something are called under the object's mutex. */
 #ifndef DICT_INDEX_H
@@ -141,6 +142,10 @@ static inline struct entry *dict_find_unlocked(const struct heap *heap, const st
                : NULL;
 }
 
+/* The same as a reading that may go through the undo log, and copies the entry's words: they count as long as the reading does.
+ * False: none has the key. */
+bool dict_find_reading(const struct reading *reading, const struct key *key, struct entry *copy);
+
 /* The same in the usual case and in few instructions: the key is no string longer than KEY_INLINE, and is in the first group
  * where it may be, or nowhere. False: this is another case. */
 static inline __attribute__((always_inline)) bool dict_find_at_once(const struct heap *heap, const struct object *dict,
@@ -170,6 +175,8 @@ void index_prefetch(const struct object *dict, const struct key *keys, size_t co
 
 /* Makes room for `count` more keys with these hashes. A change of its own. MP_ENOMEM: the dict is as it was. */
 int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count);
+/* After MP_ENOMEM: whether they have a place all the same, in slots whose entries were removed. */
+bool index_has_place(struct object *dict, const uint64_t *hashes, uint64_t count);
 /* Where a key with this hash, that is not there and for which room has been made, gets its slot: part of a change in which
  * *slot becomes `value` and *filled becomes `fill`. */
 struct index_place {
@@ -178,8 +185,10 @@ struct index_place {
 };
 struct index_place index_place(const struct object *dict, uint64_t hash, const struct entry *entry);
 /* Part of a change, at most INDEX_REMOVE_WORDS: of a key that dict_find() has found. */
-#define INDEX_REMOVE_WORDS 1
+#define INDEX_REMOVE_WORDS 2
 void index_remove(struct object *dict, _Atomic uint64_t *slot);
+/* Part of a change, one word: the entry with this hash, which is there, moves. */
+void index_move(struct object *dict, uint64_t hash, const struct entry *from, const struct entry *to);
 
 /* A new index, aside: index_build() makes it with room for `entries` keys, empty, in pending ref 3 (which may own a part of
  * it after MP_ENOMEM), index_build_add() fills it (MP_ENOMEM: too many of the keys have hashes that lead to one page). To be

@@ -1,112 +1,138 @@
-/* Iterators over a dict. They work in batches: the words of up to BATCH entries are copied without the mutex, and believed
- * if the version has not changed meanwhile; what is handed out is made of those words, one entry at a time. Between batches
- * an iterator knows the last sequence number it has seen; positions after it hold larger ones. Positions change only when
- * the dict's epoch does, and then the place is found again by that number. */
+/* Iterators over a dict. A step copies the words of one entry without the mutex, and believes them if the version has not changed
+ * meanwhile. Between steps an iterator knows the last sequence number it has seen; positions after it hold larger ones. Positions
+ * change only when the dict's epoch does, and then the place is found again by that number.
+ *
+ * For as long as the version stays the same, the next entry is the next in its segment, and that is all there is to a step. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "dict_table.h"
+#include "dict_entry.h"
 #include "handle.h"
 
-#define BATCH 64
-#define READ_TRIES 64
 #define ITER_MAGIC UINT64_C(0x6d705f6469746572)
+#define AHEAD 16
 
-/* The words of an entry. Where they own a string's block, that string has been copied to `key_copy` or `value_copy`. Short
- * strings are handed out as they lie here; the zeros behind them end them. */
+/* The words of an entry. Short strings are handed out as they lie here; the zeros behind them end them. */
 struct item {
     uint64_t key[2], key_end;
     uint64_t body, body_end;
     uint64_t key_head, head;
-    uint64_t unused; /* 64 bytes in all */
-};
-
-/* Where a batch begins. */
-struct place {
-    uint64_t position, epoch;
-    uint64_t last; /* the last sequence copied */
+    uint64_t sequence;
 };
 
 struct mp_dict_iter {
     struct handle handle;
-    struct object *dict;
-    struct place place;      /* the next batch's */
-    uint64_t limit;          /* the last sequence to be met */
-    struct item *next, *end; /* of the batch: not handed out yet */
-    bool copies;             /* some item of the batch has one */
-    bool plain;              /* all of the batch have short strings as keys and integers as values */
-    struct item item[BATCH];
-    char *key_copy[BATCH], *value_copy[BATCH];
+    mp_dict *dict;
+    /* Where the next step looks: worth something while the version is `version`. The same: not known. */
+    const struct entry *next, *end;
+    uint64_t version;
+    uint64_t position, epoch; /* of `next` */
+    uint64_t last;            /* the last sequence met */
+    uint64_t limit;           /* the last sequence to be met */
+    struct item item;         /* what was handed out */
+    char *key_copy;           /* of a string that lies in a block of its own */
+    mp_value value;           /* the same; or a container, which is held until the next step */
 };
 
 static struct spare_handles spare;
 
+static mp_dict_iter *iter_of(mp_dict_iter *handle)
+{
+    return handle_of(handle, ITER_MAGIC);
+}
+
 int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
 {
+    uint64_t limit;
+
     if (iter == NULL || !object_is(dict, OBJECT_DICT))
         return MP_EINVAL;
+    int error = dict_read_word(dict, DICT_SEQUENCE, &limit);
+    if (error != 0)
+        return error;
     mp_dict_iter *new = handle_take(&spare, sizeof *new);
     if (new == NULL)
         return MP_ENOMEM;
-    new->place = (struct place){.epoch = dict_word((struct object *)dict, DICT_EPOCH)};
-    new->next = new->end = new->item;
-    new->copies = new->plain = false;
-    new->dict = (struct object *)dict;
-    new->limit = dict_word(new->dict, DICT_SEQUENCE);
-    new->handle.magic = ITER_MAGIC;
-    *iter = new;
+    new->dict = dict;
+    new->next = new->end = NULL;
+    new->position = new->last = 0;
+    new->epoch = UINT64_MAX; /* none: the first step finds its place */
+    new->limit = limit;
+    new->key_copy = NULL;
+    new->value = mp_none();
+    *iter = handle_begin(&new->handle, ITER_MAGIC);
     return 0;
 }
 
-static void drop_batch(mp_dict_iter *iter)
+static void drop_item(mp_dict_iter *iter)
 {
-    for (size_t i = 0; iter->copies && i < BATCH; i++) {
-        free(iter->key_copy[i]);
-        free(iter->value_copy[i]);
+    free(iter->key_copy);
+    iter->key_copy = NULL;
+    mp_value_free(&iter->value);
+}
+
+/* ---- finding the place ---- */
+
+/* The first position whose sequence is larger: they grow with the positions, removed ones count for nothing. */
+static uint64_t find_place(const struct reading *reading, uint64_t sequence)
+{
+    uint64_t low = 0, high = object_read_word(reading, &reading->object->word[DICT_USED]);
+
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2, at = middle;
+        struct entry entry;
+        bool found = true;
+
+        for (; at < high; at++) {
+            found = dict_read_entry(reading, at, &entry);
+            if (!found || dict_get(&entry.sequence) != 0)
+                break;
+        }
+        if (at < high && found && dict_get(&entry.sequence) <= sequence)
+            low = at + 1;
+        else
+            high = middle;
     }
-    iter->next = iter->end = iter->item;
-    iter->copies = false;
+    return low;
 }
 
-/* ---- copying ---- */
-
-static int copy_string(const struct heap *heap, uint64_t head, uint64_t body, char **copy)
+/* Makes sure that the next position is right; how many are used. What it stores counts if the reading does. */
+static uint64_t find_position(mp_dict_iter *iter, const struct reading *reading)
 {
-    mp_value value;
-    int error = cell_has_block(head) ? cell_read(heap, head, body, &value) : 0;
+    uint64_t epoch = object_read_word(reading, &reading->object->word[DICT_EPOCH]);
 
-    *copy = error == 0 && cell_has_block(head) ? value.owned : NULL;
-    return error;
-}
-
-/* The strings in blocks of their own that the batch's items refer to. What has been copied is freed with the batch. */
-static int copy_strings(mp_dict_iter *iter, const struct heap *heap)
-{
-    int error = 0;
-
-    memset(iter->key_copy, 0, sizeof iter->key_copy);
-    memset(iter->value_copy, 0, sizeof iter->value_copy);
-    iter->copies = true;
-    for (size_t i = 0; error == 0 && &iter->item[i] != iter->end; i++) {
-        const struct item *item = &iter->item[i];
-
-        error = copy_string(heap, item->key_head, item->key[0], &iter->key_copy[i]);
-        if (error == 0)
-            error = copy_string(heap, item->head, item->body, &iter->value_copy[i]);
+    if (epoch != iter->epoch) {
+        iter->position = find_place(reading, iter->last);
+        iter->epoch = epoch;
     }
-    return error;
+    return object_read_word(reading, &reading->object->word[DICT_USED]);
 }
 
-/* Bits that are all 0 if a key is a string that lies in the words, and the value is an integer. */
-static inline uint64_t odd_bits(uint64_t key_head, uint64_t head)
+/* Finds the entries from the next position to the end of its segment, past no change. False: there are none. */
+static bool find_run(mp_dict_iter *iter, const struct reading *reading)
 {
-    const uint64_t size = UINT64_C(31) << CELL_LENGTH_SHIFT; /* one more than KEY_INLINE, plus 15, does not fit there */
+    const struct object *dict = reading->object;
+    const struct heap *heap = object_heap(dict);
+    uint64_t used = find_position(iter, reading);
 
-    return (((key_head + (UINT64_C(15) << CELL_LENGTH_SHIFT)) & ~size) ^ MP_STR) | (head ^ MP_INT);
+    if (iter->position >= used)
+        return false;
+    const struct entry *entry = dict_entry(heap, dict, iter->position);
+    uint64_t run = SEGMENT - iter->position % SEGMENT;
+    if (run > used - iter->position)
+        run = used - iter->position;
+    if (entry == NULL || run > (dict_get(&heap->size) - heap_offset(heap, entry)) / sizeof *entry)
+        return false;
+    iter->next = entry;
+    iter->end = entry + run;
+    return true;
 }
+
+/* ---- one entry ---- */
 
 static inline void copy_words(struct item *item, const struct entry *entry)
 {
+    item->sequence = dict_get(&entry->sequence);
     item->key_head = dict_get(&entry->key_head);
     item->key[0] = dict_get(&entry->key_body);
     item->key[1] = dict_get(&entry->key_rest);
@@ -115,118 +141,93 @@ static inline void copy_words(struct item *item, const struct entry *entry)
     item->key_end = item->body_end = 0;
 }
 
-/* The first position whose sequence is larger: they grow with the positions, removed ones count for nothing. */
-static uint64_t find_place(const struct heap *heap, const struct object *dict, uint64_t sequence)
+/* Strings in blocks of their own, and what a container is. Counts if the version is the same afterwards. */
+static int copy_owned(mp_dict_iter *iter)
 {
-    uint64_t low = 0, high = dict_word(dict, DICT_USED);
+    const struct heap *heap = object_heap(dict_object(iter->dict));
+    const struct item *item = &iter->item;
+    mp_value key;
+    int error = 0;
 
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2, at = middle;
-        const struct entry *entry = NULL;
-
-        for (; at < high; at++) {
-            entry = dict_entry(heap, dict, at);
-            if (entry == NULL || dict_get(&entry->sequence) != 0)
-                break;
-        }
-        if (at < high && entry != NULL && dict_get(&entry->sequence) <= sequence)
-            low = at + 1;
-        else
-            high = middle;
+    if (item->key_head & CELL_OWNS) {
+        error = cell_read(heap, item->key_head, item->key[0], &key);
+        if (error == 0)
+            iter->key_copy = key.owned;
     }
-    return low;
+    if (error == 0 && (item->head & CELL_OWNS) != 0)
+        error = cell_read(heap, item->head, item->body, &iter->value);
+    return error;
 }
 
-/* Copies from consecutive entries until the batch is full or the last one to be met is met. Returns how many it has looked
- * at; *owned: what the copied words own, as their CELL_OWNS says; *odd: odd_bits(), of all. */
-static uint64_t copy_run(mp_dict_iter *iter, const struct entry *entry, uint64_t run, uint64_t *owned, uint64_t *odd)
+/* Copies the words of the entry at the next position. False: there is none. */
+static bool copy_entry(mp_dict_iter *iter, const struct reading *reading)
 {
-    const uint64_t first = iter->place.last, limit = iter->limit;
-    struct item *item = iter->end, *full = iter->item + BATCH;
-    const struct entry *begin = entry, *end = entry + run;
-    uint64_t last = first;
+    struct entry copy;
 
-    for (; entry != end && item != full; entry++) {
-        uint64_t sequence = dict_get(&entry->sequence);
+    if ((reading->version & 1) == 0) {
+        if (iter->next == iter->end && !find_run(iter, reading))
+            return false;
+        copy_words(&iter->item, iter->next++);
+        return true;
+    }
+    /* Past a change, one entry after the other: nothing is remembered of where they lie. */
+    if (iter->position >= find_position(iter, reading) || !dict_read_entry(reading, iter->position, &copy))
+        return false;
+    copy_words(&iter->item, &copy);
+    return true;
+}
 
-        if (sequence > limit)
+/* Steps to the next entry that is there, and copies it, without believing anything yet. MP_ESTOP: there is none. */
+static int copy_next(mp_dict_iter *iter, const struct reading *reading)
+{
+    while (copy_entry(iter, reading)) {
+        iter->position++;
+        if (iter->item.sequence > iter->limit)
             break;
-        if (sequence <= first) /* none, or seen before */
-            continue;
-        /* The next batch's, which comes while this one is handed out. */
-        __builtin_prefetch((const char *)(entry + BATCH));
-        copy_words(item, entry);
-        *owned |= item->key_head | item->head;
-        *odd |= odd_bits(item->key_head, item->head);
-        last = sequence;
-        item++;
+        if (iter->item.sequence > iter->last)
+            return (iter->item.key_head | iter->item.head) & CELL_OWNS ? copy_owned(iter) : 0;
     }
-    iter->place.last = last;
-    iter->end = item;
-    return (uint64_t)(entry - begin);
+    return MP_ESTOP;
 }
 
-/* What follows is believed only if the version has not changed; the caller undoes it otherwise. */
-static int fill_batch(mp_dict_iter *iter)
+/* One try. False: it does not count, and nothing has happened. */
+static bool try_next(mp_dict_iter *iter, const struct reading *reading, int *error)
 {
-    const struct object *dict = iter->dict;
-    const struct heap *heap = object_heap(dict);
-    uint64_t used = dict_word(dict, DICT_USED), epoch = dict_word(dict, DICT_EPOCH);
-    uint64_t owned = 0, odd = 0, run, done;
+    uint64_t position = iter->position, epoch = iter->epoch;
 
-    if (epoch != iter->place.epoch) {
-        iter->place.position = find_place(heap, dict, iter->place.last);
-        iter->place.epoch = epoch;
+    iter->next = iter->end = NULL;
+    *error = copy_next(iter, reading);
+    bool counts = object_reading_valid(reading);
+    if (!counts || (*error != 0 && *error != MP_ESTOP)) {
+        drop_item(iter);
+        iter->next = iter->end = NULL;
+        iter->position = position;
+        iter->epoch = epoch;
     }
-    do {
-        const struct entry *entry = dict_entry(heap, dict, iter->place.position);
-
-        run = SEGMENT - iter->place.position % SEGMENT;
-        run = iter->place.position >= used ? 0 : run < used - iter->place.position ? run : used - iter->place.position;
-        /* The entry lies in the heap as it is by now, which may have grown since this began. */
-        if (run > 0 && (entry == NULL || run > (dict_get(&heap->size) - heap_offset(heap, entry)) / sizeof *entry))
-            return MP_ECORRUPT;
-        done = run > 0 ? copy_run(iter, entry, run, &owned, &odd) : 0;
-        iter->place.position += done;
-    } while (run > 0 && done == run);
-    iter->plain = odd == 0;
-    return owned & CELL_OWNS ? copy_strings(iter, heap) : 0;
+    iter->version = reading->version;
+    return counts;
 }
 
-/* What was copied does not count, or not all of it could be: all is as if that batch had not been begun. */
-static void go_back(mp_dict_iter *iter, const struct place *place)
+static int find_next(mp_dict_iter *iter)
 {
-    drop_batch(iter);
-    iter->place = *place;
-}
+    struct object *dict = dict_object(iter->dict);
+    struct reading reading = {.object = dict};
+    int error;
 
-/* After an error the next call tries the same batch again. */
-static int next_batch(mp_dict_iter *iter)
-{
-    const struct place begin = iter->place;
+    for (unsigned tries = 0;; tries++) {
+        bool patient = object_read_again(&reading, tries);
 
-    for (int i = 0; i < READ_TRIES; i++) {
-        uint64_t version;
-
-        if (!object_read_begin(iter->dict, &version))
-            continue;
         if (!object_is(iter->dict, OBJECT_DICT))
             return MP_EINVAL;
-        int error = fill_batch(iter);
-        bool counts = object_read_valid(iter->dict, version);
-        if (!counts || error != 0)
-            go_back(iter, &begin);
+        bool locked = !patient && object_lock_to_read(dict, object_magic(iter->dict, OBJECT_DICT)) == 0;
+        if (locked)
+            object_read_again(&reading, 0);
+        bool counts = try_next(iter, &reading, &error);
+        if (locked)
+            mutex_unlock(&dict->mutex);
         if (counts)
             return error;
     }
-    int error = object_lock_alone(iter->dict, OBJECT_DICT);
-    if (error != 0)
-        return error;
-    error = fill_batch(iter);
-    object_unlock(iter->dict);
-    if (error != 0)
-        go_back(iter, &begin);
-    return error;
 }
 
 /* ---- handing out ---- */
@@ -245,72 +246,95 @@ static inline bool is_string(uint64_t head)
     return (head & CELL_TYPE) == MP_STR || (head & CELL_TYPE) == MP_BYTES;
 }
 
-/* Strings lie in the item's words, if there is no copy of them, and must fit there. */
-static int view(const struct heap *heap, uint64_t head, const uint64_t *words, uint64_t most, const char *copy,
-                mp_value *value)
+static int view_key(const mp_dict_iter *iter, mp_value *key)
 {
-    if (!is_string(head))
-        return most == KEY_INLINE ? key_number(head, words, value) : cell_read(heap, head, words[0], value);
-    if ((head & CELL_OWNS) == 0 && head >> CELL_LENGTH_SHIFT > most)
-        return MP_ECORRUPT;
-    view_text(head, head & CELL_OWNS ? (const void *)copy : words, value);
+    const struct item *item = &iter->item;
+
+    if (!is_string(item->key_head))
+        return key_number(item->key_head, item->key, key);
+    view_text(item->key_head, item->key_head & CELL_OWNS ? (const void *)iter->key_copy : item->key, key);
     return 0;
 }
 
-/* Of any kind. */
-static __attribute__((noinline)) int hand_out(const mp_dict_iter *iter, const struct item *item, mp_value *key,
-                                              mp_value *value)
+static int view_value(const mp_dict_iter *iter, mp_value *value)
 {
-    const struct heap *heap = object_heap(iter->dict);
-    ptrdiff_t at = item - iter->item;
+    const struct item *item = &iter->item;
+
+    if (item->head & CELL_OWNS) {
+        *value = iter->value;
+        value->owned = NULL; /* the iterator's */
+        return 0;
+    }
+    if (!is_string(item->head))
+        return cell_number(item->head, item->body, value);
+    view_text(item->head, &item->body, value);
+    return 0;
+}
+
+static int hand_out(mp_dict_iter *iter, mp_value *key, mp_value *value)
+{
     int error = 0;
 
+    iter->last = iter->item.sequence;
     if (key != NULL)
-        error = view(heap, item->key_head, item->key, KEY_INLINE, iter->key_copy[at], key);
-    if (error == 0 && value != NULL)
-        error = view(heap, item->head, &item->body, CELL_INLINE, iter->value_copy[at], value);
-    return error;
+        error = view_key(iter, key);
+    return error == 0 && value != NULL ? view_value(iter, value) : error;
 }
 
-/* The batch is used up, or something is wrong. */
-static __attribute__((noinline)) int next_of_another_batch(mp_dict_iter *iter, mp_value *key, mp_value *value)
+static __attribute__((noinline)) int next_slowly(mp_dict_iter *handle, mp_value *key, mp_value *value)
 {
-    /* What is copied already does not outlive the dict either. */
-    if (!handle_is((struct handle *)iter, ITER_MAGIC) || !object_is(iter->dict, OBJECT_DICT))
-        return MP_EINVAL;
-    if (iter->next == iter->end) {
-        drop_batch(iter);
-        int error = next_batch(iter);
-        if (error != 0 || iter->next == iter->end)
-            return error != 0 ? error : MP_ESTOP;
-    }
-    return hand_out(iter, iter->next++, key, value);
-}
+    mp_dict_iter *iter = iter_of(handle);
+    int error, held = 0;
 
-int mp_dict_next(mp_dict_iter *iter, mp_value *key, mp_value *value)
-{
-    if (!handle_is((struct handle *)iter, ITER_MAGIC) || dict_get(&iter->dict->magic) != OBJECT_DICT ||
-        iter->next == iter->end)
-        return next_of_another_batch(iter, key, value);
-    const struct item *item = iter->next++;
-    if (key == NULL || value == NULL || !iter->plain)
-        return hand_out(iter, item, key, value);
-    /* The most frequent, at once. */
-    key->type = MP_STR;
-    key->size = item->key_head >> CELL_LENGTH_SHIFT;
-    key->as.bytes = item->key;
-    key->owned = NULL;
-    cell_int(item->body, value);
-    return 0;
-}
-
-int mp_dict_iter_free(mp_dict_iter *iter)
-{
     if (iter == NULL)
-        return 0;
-    if (!handle_is((struct handle *)iter, ITER_MAGIC))
         return MP_EINVAL;
-    drop_batch(iter);
+    drop_item(iter);
+    do {
+        uint64_t position = iter->position, epoch = iter->epoch;
+
+        error = find_next(iter);
+        if (error == 0)
+            held = value_hold(&iter->value);
+        if (error == 0 &&
+            held != 0) { /* the container has ended meanwhile, or there is no memory: the same entry again */
+            drop_item(iter);
+            iter->position = position;
+            iter->epoch = epoch;
+        }
+    } while (error == 0 && held == MP_EINVAL);
+    if (error == 0)
+        error = held;
+    return error != 0 ? error : hand_out(iter, key, value);
+}
+
+int mp_dict_next(mp_dict_iter *handle, mp_value *key, mp_value *value)
+{
+    mp_dict_iter *iter = iter_of(handle);
+
+    if (iter == NULL || iter->next == iter->end || iter->key_copy != NULL || iter->value.owned != NULL)
+        return next_slowly(handle, key, value);
+    const struct entry *entry = iter->next;
+    copy_words(&iter->item, entry);
+    __builtin_prefetch((const char *)(entry + AHEAD));
+    /* Who frees a dict changes its version, too, before its content goes. */
+    if (!object_read_valid(dict_object(iter->dict), iter->version) || !object_is_at_once(iter->dict, OBJECT_DICT) ||
+        iter->item.sequence <= iter->last || iter->item.sequence > iter->limit ||
+        ((iter->item.key_head | iter->item.head) & CELL_OWNS) != 0)
+        return next_slowly(handle, key, value);
+    iter->next++;
+    iter->position++;
+    return hand_out(iter, key, value);
+}
+
+int mp_dict_iter_free(mp_dict_iter *handle)
+{
+    mp_dict_iter *iter = iter_of(handle);
+
+    if (handle == NULL)
+        return 0;
+    if (iter == NULL)
+        return MP_EINVAL;
+    drop_item(iter);
     handle_put(&spare, &iter->handle);
     return 0;
 }

@@ -18,9 +18,9 @@ static size_t prepare_group(mp_dict *dict, const mp_value *keys, size_t count, s
 }
 
 /* *value becomes none if there is no such key. */
-static int get_or_none(struct object *dict, const struct key *key, mp_value *value, size_t *present)
+static int get_or_none(mp_dict *dict, const struct key *key, mp_value *value, size_t *present)
 {
-    int error = dict_read(dict, key, dict_read_value, value, dict_discard_value);
+    int error = dict_get_value(dict, key, value);
 
     if (error == 0)
         ++*present;
@@ -42,7 +42,7 @@ int mp_dict_get_many(mp_dict *dict, const mp_value *keys, mp_value *values, size
 
         index_prefetch(dict_object(dict), group, size);
         for (size_t i = 0; error == 0 && i < size; i++)
-            error = get_or_none(dict_object(dict), &group[i], &values[done++], &present);
+            error = get_or_none(dict, &group[i], &values[done++], &present);
     }
     if (error == 0 && found != NULL)
         *found = present;
@@ -55,13 +55,14 @@ int mp_dict_get_many(mp_dict *dict, const mp_value *keys, mp_value *values, size
 }
 
 /* Under one hold of the mutex. Returns how many were set. */
-static size_t set_group(struct object *dict, const struct key *group, const mp_value *values, size_t size, int *error)
+static size_t set_group(mp_dict *handle, const struct key *group, const mp_value *values, size_t size, int *error)
 {
+    struct object *dict = dict_object(handle);
     struct heap *heap = object_heap(dict);
     size_t i = 0;
 
     index_prefetch(dict, group, size);
-    *error = object_lock(dict, OBJECT_DICT);
+    *error = object_lock(handle, OBJECT_DICT);
     if (*error != 0)
         return 0;
     for (; i < size; i++) {
@@ -87,7 +88,7 @@ int mp_dict_set_many(mp_dict *dict, const mp_value *keys, const mp_value *values
         size_t size = prepare_group(dict, keys + set, count - set, group, &unfit);
 
         if (size > 0)
-            set += set_group(dict_object(dict), group, values + set, size, &error);
+            set += set_group(dict, group, values + set, size, &error);
     }
     if (done != NULL)
         *done = set;

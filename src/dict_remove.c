@@ -1,8 +1,9 @@
 /* Dicts: what takes entries out. */
 #include "dict_entry.h"
+#include "hold.h"
 
-/* Takes an entry out and stores its key and value in *key and *value, where these are not NULL. A container that is handed
- * out and was held nowhere else keeps living through its handle. */
+/* Takes an entry out and stores its key and value in *key and *value, where these are not NULL. A container that is handed out is
+ * held before it leaves its place, so it lives on. */
 static int take(struct object *dict, struct entry *entry, _Atomic uint64_t *slot, mp_value *key, mp_value *value)
 {
     struct heap *heap = object_heap(dict);
@@ -11,6 +12,8 @@ static int take(struct object *dict, struct entry *entry, _Atomic uint64_t *slot
 
     if (error == 0 && value != NULL)
         error = dict_read_value(heap, entry, &value_copied);
+    if (error == 0 && value != NULL)
+        error = value_hold(&value_copied);
     if (error != 0) {
         mp_value_free(&key_copy);
         return error;
@@ -18,8 +21,6 @@ static int take(struct object *dict, struct entry *entry, _Atomic uint64_t *slot
     object_begin(dict);
     dict_take_out(dict, entry, slot, &dict->pending[1], &dict->pending[0]);
     object_commit(dict);
-    if (value != NULL && (value_copied.type == MP_DICT || value_copied.type == MP_LIST))
-        object_adopt(heap, &dict->pending[0]);
     object_release_pending(dict);
     dict_shrink(dict);
     if (key != NULL)
@@ -33,7 +34,7 @@ static int remove_key(mp_dict *handle, const struct key *key, mp_value *value)
 {
     struct object *dict = dict_object(handle);
     _Atomic uint64_t *slot;
-    int error = object_lock(dict, OBJECT_DICT);
+    int error = object_lock(handle, OBJECT_DICT);
 
     if (error != 0)
         return error;
@@ -104,7 +105,7 @@ static int take_newest(struct object *dict, mp_value *key, mp_value *value)
 int mp_dict_popitem(mp_dict *handle, mp_value *key, mp_value *value)
 {
     struct object *dict = dict_object(handle);
-    int error = object_lock(dict, OBJECT_DICT);
+    int error = object_lock(handle, OBJECT_DICT);
 
     if (error != 0)
         return error;
@@ -116,7 +117,7 @@ int mp_dict_popitem(mp_dict *handle, mp_value *key, mp_value *value)
 int mp_dict_clear(mp_dict *handle)
 {
     struct object *dict = dict_object(handle);
-    int error = object_lock(dict, OBJECT_DICT);
+    int error = object_lock(handle, OBJECT_DICT);
 
     if (error != 0)
         return error;
@@ -127,5 +128,5 @@ int mp_dict_clear(mp_dict *handle)
 
 int mp_dict_free(mp_dict *dict)
 {
-    return dict == NULL ? 0 : object_free(dict_object(dict), OBJECT_DICT);
+    return dict == NULL ? 0 : hold_give(dict, OBJECT_DICT, true);
 }

@@ -10,7 +10,7 @@
 
 /* No dict has more entries: so many that nothing that is computed from their number overflows. */
 #define MOST_ENTRIES (UINT64_C(1) << 40)
-/* A dict this large gives memory back when less than a quarter of its positions hold entries. */
+/* A dict this large gives memory back when less than a quarter of its positions hold entries; an empty one gives back all. */
 #define SHRINK_FROM 4096
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -100,16 +100,109 @@ static int rebuild(struct object *dict, uint64_t more)
     return error;
 }
 
+/* ---- moving entries together ---- */
+
+/* Entries that change their positions in one change: three words each, and two for all. */
+#define MOVED_AT_ONCE ((UNDO_RECORDS - 2) / 3)
+
+/* Part of a change: an entry moves to a position that holds none, and from which on none is held up to its own. */
+static void move_entry(struct object *dict, struct entry *from, struct entry *to)
+{
+    uint64_t sequence = get(&from->sequence);
+
+    /* With sequence 0 it is no entry yet, so these need no undoing. */
+    put(&to->key_head, get(&from->key_head));
+    put(&to->key_body, get(&from->key_body));
+    put(&to->key_rest, get(&from->key_rest));
+    put(&to->value.head, get(&from->value.head));
+    put(&to->value.body, get(&from->value.body));
+    index_move(dict, key_stored_hash(object_heap(dict), to), from, to);
+    object_set(dict, &from->sequence, 0);
+    object_set(dict, &to->sequence, sequence);
+}
+
+/* The first position from `position` on that holds an entry, or holds none. */
+static uint64_t next_position(const struct object *dict, uint64_t position, bool entry)
+{
+    uint64_t used = dict_word(dict, DICT_USED);
+
+    while (position < used && (get(&dict_entry(object_heap(dict), dict, position)->sequence) != 0) != entry)
+        position++;
+    return position;
+}
+
+/* Segments behind the last position in use go; but one may stay, for who removes and adds by turns where a segment ends. */
+static void remove_unused_segments(struct object *dict)
+{
+    _Atomic uint64_t *table = block_at(dict, get(&dict->root[0]));
+    uint64_t wanted = (dict_word(dict, DICT_USED) + SEGMENT - 1) / SEGMENT + 1, count;
+
+    while ((count = get(&table[0])) > wanted) {
+        object_begin(dict);
+        object_set(dict, &dict->pending[2], get(&table[count]));
+        object_set(dict, &table[count], 0);
+        object_set(dict, &table[0], count - 1);
+        object_commit(dict);
+        ref_release(object_heap(dict), &dict->pending[2]);
+    }
+}
+
+/* Moves the entries together at the front, which needs no memory: for a heap that is full. In small changes, after each of which
+ * the dict holds what it did before. No entry of a change moves to where another one of it was, as that one's words may have to be
+ * found there again. */
+static int compact(struct object *dict)
+{
+    const struct heap *heap = object_heap(dict);
+    int error = stripes_hold_all(dict);
+
+    if (error != 0)
+        return error;
+    uint64_t to = next_position(dict, 0, false), from = next_position(dict, to, true);
+    while (from < dict_word(dict, DICT_USED)) {
+        uint64_t first = from;
+
+        object_begin(dict);
+        for (int i = 0; i < MOVED_AT_ONCE && to < first && from < dict_word(dict, DICT_USED); i++, to++) {
+            move_entry(dict, dict_entry(heap, dict, from), dict_entry(heap, dict, to));
+            from = next_position(dict, from + 1, true);
+        }
+        object_set(dict, &dict->word[DICT_EPOCH], dict_word(dict, DICT_EPOCH) + 1);
+        object_commit(dict);
+    }
+    object_begin(dict);
+    object_set(dict, &dict->word[DICT_USED], dict_word(dict, DICT_LIVE));
+    object_set(dict, &dict->word[DICT_EPOCH], dict_word(dict, DICT_EPOCH) + 1);
+    object_commit(dict);
+    remove_unused_segments(dict);
+    return 0;
+}
+
+/* ---- shrinking ---- */
+
+/* Whether the dict's segments, or its index, are for at least four times as many entries as there are. */
+static bool is_too_large(const struct object *dict)
+{
+    uint64_t live = dict_word(dict, DICT_LIVE);
+
+    return live < segments_capacity(dict) / 4 || live < dict_word(dict, DICT_PAGES) * INDEX_PAGE / 8;
+}
+
 void dict_shrink(struct object *dict)
 {
     uint64_t live = dict_word(dict, DICT_LIVE);
 
-    if (segments_capacity(dict) < SHRINK_FROM)
-        return;
-    if (live == 0)
+    if (live == 0 && segments_capacity(dict) > FIRST_SEGMENT) {
         dict_empty(dict);
-    else if (live < segments_capacity(dict) / 4)
-        rebuild(dict, live / 4 + 1); /* if there is no memory for it, another time */
+        return;
+    }
+    if (segments_capacity(dict) < SHRINK_FROM && dict_word(dict, DICT_PAGES) * INDEX_PAGE < SHRINK_FROM)
+        return;
+    remove_unused_segments(dict);
+    if (!is_too_large(dict) || rebuild(dict, live / 4 + 1) != MP_ENOMEM)
+        return;
+    /* With what becomes free when the entries have moved together there may be memory for the rest. */
+    if (live < dict_word(dict, DICT_USED) && compact(dict) == 0)
+        rebuild(dict, live / 4 + 1);
 }
 
 void dict_empty(struct object *dict)
@@ -133,13 +226,11 @@ void dict_empty(struct object *dict)
 
 /* Room in the segments: another one is added behind the last; a dict of which little is left, or that is small, is built
  * anew. */
-static int make_room_in_segments(struct object *dict, uint64_t count)
+static int add_room(struct object *dict, uint64_t count)
 {
     uint64_t used = dict_word(dict, DICT_USED), live = dict_word(dict, DICT_LIVE), room = segments_capacity(dict);
     int error = 0;
 
-    if (used + count <= room)
-        return 0;
     if (used > FIRST_SEGMENT && live < used / 2)
         return rebuild(dict, count);
     if (room < SEGMENT)
@@ -149,15 +240,43 @@ static int make_room_in_segments(struct object *dict, uint64_t count)
     return error;
 }
 
+/* The same, and without memory in the place of what was removed. */
+static int make_room_in_segments(struct object *dict, uint64_t count)
+{
+    if (dict_word(dict, DICT_USED) + count <= segments_capacity(dict))
+        return 0;
+    int error = add_room(dict, count);
+    if (error != MP_ENOMEM || dict_word(dict, DICT_LIVE) == dict_word(dict, DICT_USED))
+        return error;
+    error = compact(dict);
+    if (error == 0 && dict_word(dict, DICT_USED) + count > segments_capacity(dict))
+        error = add_room(dict, count);
+    return error;
+}
+
 int dict_make_room(struct object *dict, const uint64_t *hashes, uint64_t count)
 {
     if (count > MOST_ENTRIES - dict_word(dict, DICT_USED))
         return MP_ENOMEM;
     int error = make_room_in_segments(dict, count);
-    return error != 0 ? error : index_make_room(dict, hashes, count);
+    if (error != 0)
+        return error;
+    error = index_make_room(dict, hashes, count);
+    return error == MP_ENOMEM && index_has_place(dict, hashes, count) ? 0 : error;
 }
 
 /* ---- entries ---- */
+
+bool dict_read_entry(const struct reading *reading, uint64_t position, struct entry *copy)
+{
+    uint64_t place = segments_read_place(reading, position, sizeof *copy), words[sizeof *copy / 8];
+
+    if (place == 0)
+        return false;
+    object_read_words(reading, heap_at(object_heap(reading->object), place), sizeof words / 8, words);
+    memcpy(copy, words, sizeof *copy);
+    return true;
+}
 
 int dict_store_key(struct object *dict, const struct key *key, _Atomic uint64_t *pending)
 {
@@ -182,32 +301,30 @@ void dict_add(struct object *dict, const struct key *key, _Atomic uint64_t *key_
     put(&entry->value.head, head);
     put(&entry->value.body, body);
     struct index_place place = index_place(dict, key->hash, entry);
-    char *base = (char *)object_heap(dict);
-    struct undo *undo = &dict->undo;
-    uint64_t notes = undo_notes(undo);
+    struct undo_notes notes = undo_notes_begin(&dict->undo, (char *)object_heap(dict), DICT_ADD_WORDS);
 
-    undo_note(undo, base, notes++, &entry->sequence);
-    undo_note(undo, base, notes++, place.slot);
-    undo_note(undo, base, notes++, place.filled);
-    undo_note(undo, base, notes++, &dict->word[DICT_USED]);
-    undo_note(undo, base, notes++, &dict->word[DICT_LIVE]);
-    undo_note(undo, base, notes++, &dict->word[DICT_SEQUENCE]);
+    undo_note(&notes, &entry->sequence);
+    undo_note(&notes, place.slot);
+    undo_note(&notes, place.filled);
+    undo_note(&notes, &dict->word[DICT_USED]);
+    undo_note(&notes, &dict->word[DICT_LIVE]);
+    undo_note(&notes, &dict->word[DICT_SEQUENCE]);
     if (key->data != NULL)
-        undo_note(undo, base, notes++, key_pending);
+        undo_note(&notes, key_pending);
     if (head & CELL_OWNS)
-        undo_note(undo, base, notes++, value_pending);
-    undo_noted(undo, notes);
+        undo_note(&notes, value_pending);
+    undo_notes_end(&notes);
     DELAY_POINT();
-    put(&entry->sequence, sequence);
-    put(place.slot, place.value);
-    put(place.filled, place.fill);
-    put(&dict->word[DICT_USED], position + 1);
-    put(&dict->word[DICT_LIVE], dict_word(dict, DICT_LIVE) + 1);
-    put(&dict->word[DICT_SEQUENCE], sequence);
+    undo_put(&entry->sequence, sequence);
+    undo_put(place.slot, place.value);
+    undo_put(place.filled, place.fill);
+    undo_put(&dict->word[DICT_USED], position + 1);
+    undo_put(&dict->word[DICT_LIVE], dict_word(dict, DICT_LIVE) + 1);
+    undo_put(&dict->word[DICT_SEQUENCE], sequence);
     if (key->data != NULL)
-        put(key_pending, 0);
+        undo_put(key_pending, 0);
     if (head & CELL_OWNS)
-        put(value_pending, 0);
+        undo_put(value_pending, 0);
     DELAY_POINT();
 }
 

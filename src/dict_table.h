@@ -21,6 +21,9 @@ static inline struct entry *dict_entry(const struct heap *heap, const struct obj
     return place == 0 ? NULL : heap_at(heap, place);
 }
 
+/* The same for a reading, which copies its words. False: what the words say makes no sense. */
+bool dict_read_entry(const struct reading *reading, uint64_t position, struct entry *copy);
+
 /* Makes room for `count` more entries, whose keys have these hashes. May move entries. MP_ENOMEM: all is as it was. */
 int dict_make_room(struct object *dict, const uint64_t *hashes, uint64_t count);
 /* Adds an entry for a key that is not there: the caller has made room, and owns the key's bytes, if they are long, in

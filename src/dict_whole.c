@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "dict_entry.h"
+#include "hold.h"
 #include "list_table.h"
 #include "snapshot.h"
 
@@ -41,8 +42,10 @@ static int stage(struct object *dict, const struct snapshot *items)
     return 0;
 }
 
-/* Words that storing one staged entry changes, at the most. */
-#define UPDATE_WORDS (DICT_ADD_WORDS + 4)
+/* Stores that storing one staged entry takes, at the most; and how many different words they go to, where the dict's own are counted
+ * once for all. */
+#define UPDATE_NOTES (DICT_ADD_WORDS + 1)
+#define UPDATE_WORDS (UPDATE_NOTES - 3)
 
 /* Part of a change: a staged entry's value goes into the dict. The staged entry then owns what was there before, or nothing. */
 static void put_staged(struct object *dict, const mp_value *key_value, struct entry *staged)
@@ -88,7 +91,7 @@ static int update(struct object *dict, const struct snapshot *items)
     if (error == 0)
         error = stage(dict, items);
     if (error == 0)
-        error = object_reserve_undo(dict, items->count * UPDATE_WORDS);
+        error = object_reserve_undo(dict, items->count * UPDATE_NOTES, items->count * UPDATE_WORDS + 3);
     if (error == 0) {
         struct entry *staged = heap_at(object_heap(dict), (dict_get(&dict->pending[0]) & ~REF_MASK) + 16);
 
@@ -107,12 +110,12 @@ int mp_dict_update(mp_dict *handle, mp_dict *other)
     struct object *dict = dict_object(handle);
     struct snapshot items;
 
-    if (!object_is(dict, OBJECT_DICT))
+    if (!object_is(handle, OBJECT_DICT))
         return MP_EINVAL;
-    int error = snapshot_take(dict_object(other), OBJECT_DICT, &items);
+    int error = snapshot_take(other, OBJECT_DICT, &items);
     if (error != 0)
         return error;
-    error = object_lock(dict, OBJECT_DICT);
+    error = object_lock(handle, OBJECT_DICT);
     if (error == 0) {
         error = items.count > 0 ? update(dict, &items) : 0;
         object_unlock(dict);
@@ -122,21 +125,32 @@ int mp_dict_update(mp_dict *handle, mp_dict *other)
 }
 
 /* Makes a new container out of a dict's content while its mutex is held, in pending ref 1, which owns it until it is whole. */
-typedef int maker(struct object *dict, const struct snapshot *items, struct object **result);
+typedef int maker(struct object *dict, const struct snapshot *items);
 
-static int derive(mp_dict *handle, maker *make, struct object **result)
+/* The handle of what pending ref 1 owns, held by this process. */
+static int hand_out(struct object *dict, uint64_t kind, void **result)
+{
+    void *handle = object_handle(object_pending(dict, 1));
+    int error = hold_take(handle, kind);
+
+    if (error == 0)
+        *result = handle;
+    return error;
+}
+
+static int derive(mp_dict *handle, maker *make, uint64_t kind, void **result)
 {
     struct object *dict = dict_object(handle);
     struct snapshot items;
-    int error = object_lock(dict, OBJECT_DICT);
+    int error = result == NULL ? MP_EINVAL : object_lock(handle, OBJECT_DICT);
 
     if (error != 0)
         return error;
     error = snapshot_take_locked(dict, &items);
     if (error == 0) {
-        error = make(dict, &items, result);
+        error = make(dict, &items);
         if (error == 0)
-            object_adopt(object_heap(dict), &dict->pending[1]);
+            error = hand_out(dict, kind, result);
         object_release_pending(dict);
         snapshot_free(&items);
     }
@@ -144,91 +158,60 @@ static int derive(mp_dict *handle, maker *make, struct object **result)
     return error;
 }
 
-static int make_copy(struct object *dict, const struct snapshot *items, struct object **result)
+static int make_copy(struct object *dict, const struct snapshot *items)
 {
-    int error = object_create_in(object_heap(dict), OBJECT_DICT, &dict->pending[1], result);
+    struct object *copy;
+    int error = object_create_in(object_heap(dict), OBJECT_DICT, &dict->pending[1], &copy);
 
     if (error != 0 || items->count == 0)
         return error;
-    error = object_lock(*result, OBJECT_DICT);
+    error = object_lock(object_handle(copy), OBJECT_DICT);
     if (error == 0) {
-        error = update(*result, items);
-        mutex_unlock(&(*result)->mutex); /* what died meanwhile is buried when the source is unlocked */
+        error = update(copy, items);
+        mutex_unlock(&copy->mutex); /* what died meanwhile is buried when the source is unlocked */
     }
     return error;
 }
 
 int mp_dict_copy(mp_dict *dict, mp_dict **copy)
 {
-    struct object *result = NULL;
-    int error = copy == NULL ? MP_EINVAL : derive(dict, make_copy, &result);
-
-    if (error == 0)
-        *copy = (mp_dict *)result;
-    return error;
+    return derive(dict, make_copy, OBJECT_DICT, (void **)copy);
 }
 
-static int make_keys(struct object *dict, const struct snapshot *items, struct object **result)
+static int make_keys(struct object *dict, const struct snapshot *items)
 {
-    int error = list_from_values(dict, &dict->pending[1], items->item != NULL ? &items->item[0].key : NULL,
-                                 sizeof items->item[0], items->count);
-
-    *result = heap_at(object_heap(dict), dict_get(&dict->pending[1]) & ~REF_MASK);
-    return error;
+    return list_from_values(dict, &dict->pending[1], &items->item[0].key, sizeof items->item[0], items->count);
 }
 
-static int make_values(struct object *dict, const struct snapshot *items, struct object **result)
+static int make_values(struct object *dict, const struct snapshot *items)
 {
-    int error = list_from_values(dict, &dict->pending[1], items->item != NULL ? &items->item[0].value : NULL,
-                                 sizeof items->item[0], items->count);
-
-    *result = heap_at(object_heap(dict), dict_get(&dict->pending[1]) & ~REF_MASK);
-    return error;
+    return list_from_values(dict, &dict->pending[1], &items->item[0].value, sizeof items->item[0], items->count);
 }
 
-static int make_items(struct object *dict, const struct snapshot *items, struct object **result)
+static int make_items(struct object *dict, const struct snapshot *items)
 {
-    struct heap *heap = object_heap(dict);
     int error = list_from_values(dict, &dict->pending[1], NULL, 0, 0);
 
     for (size_t i = 0; error == 0 && i < items->count; i++) {
         error = list_from_values(dict, &dict->pending[2], &items->item[i].key, sizeof(mp_value), 2);
-        if (error == 0) {
-            mp_list *pair = heap_at(heap, dict_get(&dict->pending[2]) & ~REF_MASK);
-            error = mp_list_append_list(heap_at(heap, dict_get(&dict->pending[1]) & ~REF_MASK), pair);
-        }
-        ref_release(heap, &dict->pending[2]);
+        if (error == 0)
+            error = mp_list_append_list(object_handle(object_pending(dict, 1)), object_handle(object_pending(dict, 2)));
+        ref_release(object_heap(dict), &dict->pending[2]);
     }
-    *result = heap_at(heap, dict_get(&dict->pending[1]) & ~REF_MASK);
     return error;
 }
 
 int mp_dict_keys(mp_dict *dict, mp_list **keys)
 {
-    struct object *result = NULL;
-    int error = keys == NULL ? MP_EINVAL : derive(dict, make_keys, &result);
-
-    if (error == 0)
-        *keys = (mp_list *)result;
-    return error;
+    return derive(dict, make_keys, OBJECT_LIST, (void **)keys);
 }
 
 int mp_dict_values(mp_dict *dict, mp_list **values)
 {
-    struct object *result = NULL;
-    int error = values == NULL ? MP_EINVAL : derive(dict, make_values, &result);
-
-    if (error == 0)
-        *values = (mp_list *)result;
-    return error;
+    return derive(dict, make_values, OBJECT_LIST, (void **)values);
 }
 
 int mp_dict_items(mp_dict *dict, mp_list **items)
 {
-    struct object *result = NULL;
-    int error = items == NULL ? MP_EINVAL : derive(dict, make_items, &result);
-
-    if (error == 0)
-        *items = (mp_list *)result;
-    return error;
+    return derive(dict, make_items, OBJECT_LIST, (void **)items);
 }

@@ -108,7 +108,20 @@ static inline bool task_result_is_inline(uint64_t arg_size, uint64_t result_size
 }
 
 /* The processes themselves. */
-_Noreturn void keeper_run(struct pool *pool, const sigset_t *caller_mask);
+/* The keeper's descriptors to watch the caller with. */
+struct keeper_watch {
+    int caller;   /* its pidfd; -1: there are no pidfds */
+    int leash[2]; /* a pipe: the keeper has the read end, the caller the write end; -1: none */
+};
+_Noreturn void keeper_run(struct pool *pool, const sigset_t *caller_mask, const struct keeper_watch *watch);
+/* Has the keeper look at everything. Needs no descriptor and no permission, and may be called from anywhere. */
+static inline void keeper_call(struct pool *pool)
+{
+    atomic_fetch_add(&pool->calls, 1);
+    futex_wake(&pool->calls, 1);
+}
+/* Worker: ties its life to the keeper's again, which it loses when it changes its user or group. */
+void keeper_tie_worker(void);
 _Noreturn void worker_run(struct pool *pool, uint32_t index);
 /* A task or an initializer may fork, and the child return from it as well. It is not the worker. */
 extern bool worker_forked;
@@ -121,6 +134,8 @@ static inline void worker_leave_if_forked(void)
 }
 /* Counts a task or chunk done by this worker; false when it was the last it may do. */
 bool worker_may_go_on(struct pool *pool);
+/* What a task's return value counts as. */
+int worker_code(int code);
 /* Zeroes memory for results. */
 void worker_zero(void *memory, size_t size);
 /* Flushes what a task has printed, so that it is seen before its result. */

@@ -1,5 +1,9 @@
-/* Handles in private memory that begin with a magic number. Their memory is kept for new handles and never given back, so
- * that a stale handle always leads to a magic number that can be looked at. */
+/* Handles in private memory. Their memory is kept for new handles and never given back, so that a stale handle always leads to
+ * something that can be looked at. As many are kept as were ever live at once.
+ *
+ * A handle is the address with a generation in the bits that it leaves free, as those of objects are (object.h): so a stale handle
+ * is told from a live one also when its memory serves another. Memory whose generations are used up, after a million handles, serves
+ * no more. */
 #ifndef HANDLE_H
 #define HANDLE_H
 
@@ -9,22 +13,30 @@
 
 /* How such a handle begins. */
 struct handle {
-    uint64_t magic;      /* 0 while it is not live */
-    struct handle *next; /* in the list of spare ones */
+    uint64_t magic;                /* 0 while it is not live */
+    uint64_t tag;                  /* the bits of the handle that are not its address: the generation */
+    _Atomic(struct handle *) next; /* in the list of spare ones */
 };
 
 /* Handles of one size that are in no use. Needs no lock, so a fork finds it in order at any time. */
 struct spare_handles {
-    _Atomic(struct handle *) first;
+    _Atomic uint64_t
+        first; /* the address of the first, and a count of all changes where a handle has its generation (ABA) */
 };
 
-/* True when it is the address of a live handle, as far as its own words can tell. */
-static inline bool handle_is(const struct handle *handle, uint64_t magic)
+#define HANDLE_TAG UINT64_C(0xffff00000000000f)
+
+/* The memory of a live handle; NULL: it is none. */
+static inline void *handle_of(const void *handle, uint64_t magic)
 {
-    return handle != NULL && ((uintptr_t)handle & (_Alignof(max_align_t) - 1)) == 0 && handle->magic == magic;
+    struct handle *found = (struct handle *)((uintptr_t)handle & ~HANDLE_TAG);
+
+    return found != NULL && found->magic == magic && found->tag == ((uintptr_t)handle & HANDLE_TAG) ? found : NULL;
 }
-/* A handle of `size` bytes that is not live yet; what follows its beginning is undefined. NULL: no memory. */
+/* Memory of `size` bytes for a handle that is not live yet; what follows its beginning is undefined. NULL: no memory. */
 void *handle_take(struct spare_handles *spare, size_t size);
+/* From now on it is live. What users get. */
+void *handle_begin(struct handle *handle, uint64_t magic);
 /* Ends a handle. */
 void handle_put(struct spare_handles *spare, struct handle *handle);
 

@@ -14,7 +14,15 @@
  * may die anywhere, and the next one to lock finds either all of a step or nothing. The owner's slot is one of those words.
  *
  * Large free blocks are given back to the system by punching a hole into the file (FLAG_PUNCHED, set before the hole is made):
- * their pages must be reserved again before they are used. The block's first and last page always stay. */
+ * their pages must be reserved again before they are used. The block's first and last page always stay. A third word of such
+ * a block, behind its links, says up to which offset all pages are there. Pages behind it are reserved again when they are
+ * needed, some more at a time than that, so that many small blocks cost few system calls.
+ *
+ * WHAT MAY BECOME A HOLE. A process that touches a page in a hole gets a new one, or SIGBUS where the file system is full. And
+ * a reader without a mutex may touch what was freed long ago: it may have been stopped meanwhile. So
+ * 1. in a file system with a limit of its own (heap_file_holes_are_safe() says no), only blocks are given back that were
+ *    taken as values (HEAP_VALUE): who reads those without a mutex reads them from the file, which does no harm in a hole;
+ * 2. elsewhere (memfd) a new page is as sure as any other memory, and every free block may be given back. */
 #include "heap.h"
 
 #include <mp.h>
@@ -27,6 +35,7 @@
 #define FLAG_FREE UINT64_C(1)
 #define FLAG_PREVIOUS_FREE UINT64_C(2) /* the block before this one is free */
 #define FLAG_PUNCHED UINT64_C(4)       /* free, and pages inside are given back */
+#define FLAG_VALUE UINT64_C(8)         /* in use, and read without a mutex from the file only */
 #define FLAGS UINT64_C(15)
 
 #define MIN_BLOCK UINT64_C(32)
@@ -45,6 +54,12 @@
 #define PUNCH_FREE (UINT64_C(32) * 1024 * 1024)
 #define KEEP_MOST (UINT64_C(512) * 1024 * 1024)
 #define KEEP_NS (UINT64_C(10) * 1000000000)
+/* Where only values may be given back: those of at least so much, each by itself. */
+#define PUNCH_VALUE (UINT64_C(1024) * 1024)
+/* Little that is freed is given back together with more. */
+#define PUNCH_LEAST (UINT64_C(1024) * 1024)
+/* A look for a block that fits just so ends after so many. */
+#define FIT_LOOKS 1000
 
 typedef _Atomic uint64_t word;
 
@@ -72,6 +87,12 @@ static word *next_link(const struct heap *heap, uint64_t block)
 static word *previous_link(const struct heap *heap, uint64_t block)
 {
     return word_at(heap, block + 8);
+}
+
+/* Of a punched block: up to this offset all of its pages are there. */
+static word *solid_word(const struct heap *heap, uint64_t block)
+{
+    return word_at(heap, block + 16);
 }
 
 static word *footer_of(const struct heap *heap, uint64_t block, uint64_t size)
@@ -108,14 +129,20 @@ static struct size_class class_of(uint64_t size)
     return (struct size_class){log - 7, (unsigned)(size >> (log - 4)) & 15};
 }
 
+/* The least size of a block for a request. */
+static uint64_t least_size_for(uint64_t request)
+{
+    uint64_t size = (request + 8 + 15) / 16 * 16;
+
+    return size < MIN_BLOCK ? MIN_BLOCK : size;
+}
+
 /* The size of the block to take for a request; 0 when no heap could hold it. */
 static uint64_t block_size_for(uint64_t request)
 {
     if (request > UINT64_C(1) << 45)
         return 0;
-    uint64_t size = (request + 8 + 15) / 16 * 16;
-    if (size < MIN_BLOCK)
-        return MIN_BLOCK;
+    uint64_t size = least_size_for(request);
     if (size < LINEAR_LIMIT)
         return size;
     uint64_t step = UINT64_C(1) << (63 - (unsigned)__builtin_clzll(size) - 4);
@@ -180,25 +207,40 @@ static uint64_t list_find(const struct heap *heap, uint64_t size)
     return get(&heap->first_free[class.major][__builtin_ctzll(minors)]);
 }
 
+/* In a full heap: a free block of at least `size` among those that may be smaller or larger, as they are of its class; 0: none. */
+static uint64_t list_find_fitting(const struct heap *heap, uint64_t size)
+{
+    struct size_class class = class_of(size);
+    uint64_t block = get(&heap->first_free[class.major][class.minor]);
+
+    for (int i = 0; block != 0 && size_of(heap, block) < size; i++)
+        block = i < FIT_LOOKS ? get(next_link(heap, block)) : 0;
+    return block;
+}
+
 /* ---- blocks ---- */
 
 /* Makes [block, block + size) one free block, merged with free neighbours. Its own header need not hold anything yet, except
  * FLAG_PREVIOUS_FREE. Returns the offset of what became of it. */
 static uint64_t make_free(struct heap *heap, uint64_t block, uint64_t size)
 {
-    uint64_t next = block + size;
-    uint64_t flags = FLAG_FREE;
+    uint64_t flags = FLAG_FREE, next = block + size, after = get(header_of(heap, next)), solid = 0;
 
     if (get(header_of(heap, block)) & FLAG_PREVIOUS_FREE) {
         uint64_t previous = block - get(word_at(heap, block - 16));
 
         flags |= get(header_of(heap, previous)) & FLAG_PUNCHED;
+        solid = get(solid_word(heap, previous));
         list_remove(heap, previous);
         size += block - previous;
         block = previous;
     }
-    uint64_t after = get(header_of(heap, next));
     if (after & FLAG_FREE) {
+        /* The first hole is the previous block's, if that has one. */
+        if ((flags & FLAG_PUNCHED) == 0 && (after & FLAG_PUNCHED) != 0) {
+            solid = get(solid_word(heap, next));
+            heap_set(heap, solid_word(heap, block), solid);
+        }
         flags |= after & FLAG_PUNCHED;
         list_remove(heap, next);
         size += after & ~FLAGS;
@@ -211,27 +253,39 @@ static uint64_t make_free(struct heap *heap, uint64_t block, uint64_t size)
     return block;
 }
 
+/* The least number of bytes by which memory comes from the system, or comes back from it. */
+static uint64_t usual_growth(const struct heap *heap)
+{
+    uint64_t growth = get(&heap->size) / 8;
+
+    return growth < MIN_GROWTH ? MIN_GROWTH : growth > MAX_GROWTH ? MAX_GROWTH : growth;
+}
+
+/* The free block at the heap's end: its size, or 0. */
+static uint64_t free_at_end(const struct heap *heap)
+{
+    uint64_t end = get(&heap->size);
+
+    return get(header_of(heap, end)) & FLAG_PREVIOUS_FREE ? get(word_at(heap, end - 16)) : 0;
+}
+
 /* Extends the heap so that a free block of at least `size` is in it. */
 static int grow(struct heap *heap, uint64_t size)
 {
-    uint64_t end = get(&heap->size);
-    uint64_t growth = end / 8;
+    uint64_t end = get(&heap->size), growth = usual_growth(heap), least = size - free_at_end(heap);
 
-    if (growth < MIN_GROWTH)
-        growth = MIN_GROWTH;
-    if (growth > MAX_GROWTH)
-        growth = MAX_GROWTH;
+    least = (least + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
     if (growth < size)
         growth = size;
     growth = (growth + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
     if (growth > heap->limit - end)
         growth = heap->limit - end;
-    if (growth < size)
+    if (growth < least)
         return MP_ENOMEM;
 
     int error = heap_file_reserve(heap, end, end + growth);
-    if (error == MP_ENOMEM && growth > size) {
-        growth = (size + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    if (error == MP_ENOMEM && growth > least) {
+        growth = least;
         error = heap_file_reserve(heap, end, end + growth);
     }
     if (error != 0)
@@ -241,6 +295,7 @@ static int grow(struct heap *heap, uint64_t size)
     /* The old sentinel becomes the header of the new block. */
     atomic_store_explicit(header_of(heap, end + growth), 0, memory_order_relaxed);
     heap_set(heap, &heap->size, end + growth);
+    heap_set(heap, &heap->grown, get(&heap->grown) + 1);
     make_free(heap, end, growth);
     heap_commit(heap);
     return 0;
@@ -262,40 +317,88 @@ static void note_large(struct heap *heap, uint64_t size, bool punched)
     atomic_store_explicit(&heap->taken, now, memory_order_relaxed);
 }
 
+/* Of a punched block: reserves pages again so that all are there up to `needed`. Some more are taken along, if there are any.
+ * *solid: what is there then. */
+static int make_solid(struct heap *heap, uint64_t block, uint64_t needed, uint64_t *solid)
+{
+    uint64_t from = get(solid_word(heap, block)), end = block + size_of(heap, block), to = from + usual_growth(heap);
+
+    *solid = from;
+    if (needed <= from)
+        return 0;
+    if (to < needed)
+        to = needed;
+    to = (to + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    *solid = to < end ? to : end;
+    from = from / HEAP_PAGE * HEAP_PAGE;
+    int error = heap_file_reserve(heap, from, (*solid + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE);
+    if (error == MP_ENOMEM && needed < *solid) {
+        *solid = (needed + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+        return heap_file_reserve(heap, from, *solid);
+    }
+    if (error == 0 && needed < *solid)
+        memory_file_populate(heap_at(heap, from), *solid - from);
+    return error;
+}
+
+/* The block to take, and how much of it. 0: none. */
+static int find_block(struct heap *heap, uint64_t request, uint64_t *block, uint64_t *size)
+{
+    *size = block_size_for(request);
+    if (*size == 0)
+        return MP_ENOMEM;
+    *block = list_find(heap, *size);
+    if (*block != 0)
+        return 0;
+    int error = grow(heap, *size);
+    if (error == 0) {
+        *block = list_find(heap, *size);
+    } else if (error == MP_ENOMEM) {
+        *size = least_size_for(request);
+        *block = list_find_fitting(heap, *size);
+    }
+    return *block != 0 ? 0 : error;
+}
+
+/* What remains of a free block of `whole` bytes when its first `size` are taken. */
+static void put_rest(struct heap *heap, uint64_t block, uint64_t size, uint64_t whole, uint64_t solid)
+{
+    uint64_t other = block + size, rest = whole - size;
+    bool punched = solid < block + whole;
+
+    heap_set(heap, header_of(heap, other), rest | FLAG_FREE | (punched ? FLAG_PUNCHED : 0));
+    if (punched)
+        heap_set(heap, solid_word(heap, other), solid);
+    heap_set(heap, footer_of(heap, other, rest), rest);
+    list_insert(heap, other, rest);
+}
+
 int heap_alloc_locked(struct heap *heap, uint64_t request, word *slot)
 {
-    uint64_t size = block_size_for(request);
+    uint64_t block = 0, size;
+    int error = find_block(heap, request, &block, &size);
 
-    if (size == 0)
-        return MP_ENOMEM;
-    uint64_t block = list_find(heap, size);
-    if (block == 0) {
-        int error = grow(heap, size);
-        if (error != 0)
-            return error;
-        block = list_find(heap, size);
-    }
+    if (error != 0)
+        return error;
     uint64_t header = get(header_of(heap, block));
     uint64_t whole = header & ~FLAGS;
     uint64_t rest = whole - size >= MIN_BLOCK ? whole - size : 0;
+    uint64_t solid = block + whole;
 
     if (header & FLAG_PUNCHED) {
-        uint64_t to = rest != 0 ? block + size + MIN_BLOCK : block + whole;
-        int error =
-            heap_file_reserve(heap, (block - 8) / HEAP_PAGE * HEAP_PAGE, (to + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE);
+        /* The last page is there in any case: so a rest of which not even the links fit before that has no hole. */
+        uint64_t needed = rest > 2 * MIN_BLOCK ? block + size + MIN_BLOCK : block + whole;
+
+        error = make_solid(heap, block, needed, &solid);
         if (error != 0)
             return error;
     }
-    if (size >= PUNCH_BLOCK)
+    if (size >= PUNCH_VALUE)
         note_large(heap, size, (header & FLAG_PUNCHED) != 0);
     list_remove(heap, block);
     if (rest != 0) {
-        uint64_t other = block + size;
-
         heap_set(heap, header_of(heap, block), size);
-        heap_set(heap, header_of(heap, other), rest | FLAG_FREE | (header & FLAG_PUNCHED));
-        heap_set(heap, footer_of(heap, other, rest), rest);
-        list_insert(heap, other, rest);
+        put_rest(heap, block, size, whole, solid);
     } else {
         word *next = header_of(heap, block + whole);
 
@@ -308,49 +411,101 @@ int heap_alloc_locked(struct heap *heap, uint64_t request, word *slot)
     return 0;
 }
 
-int heap_alloc(struct heap *heap, uint64_t size, word *slot)
+static int alloc_flagged(struct heap *heap, uint64_t size, word *slot, uint64_t flag)
 {
     int error = heap_lock(heap);
 
     if (error != 0)
         return error;
     error = heap_alloc_locked(heap, size, slot);
+    if (error == 0 && flag != 0) {
+        word *header = header_of(heap, get(slot));
+
+        atomic_store_explicit(header, get(header) | flag, memory_order_relaxed); /* its old value is noted already */
+    }
     heap_commit(heap);
     heap_unlock(heap);
     return error;
 }
 
-/* Gives a large free block's pages back when there is much free. */
-static void give_back(struct heap *heap, uint64_t block)
+int heap_alloc(struct heap *heap, uint64_t size, word *slot)
 {
-    uint64_t header = get(header_of(heap, block));
-    uint64_t size = header & ~FLAGS;
+    return alloc_flagged(heap, size, slot, 0);
+}
+
+int heap_alloc_value(struct heap *heap, uint64_t size, word *slot)
+{
+    return alloc_flagged(heap, size, slot, size >= HEAP_READ_FROM_FILE ? FLAG_VALUE : 0);
+}
+
+/* ---- giving back ---- */
+
+/* Whether so much is free that some of it is to be given back. */
+static bool is_much_free(struct heap *heap)
+{
     uint64_t used = get(&heap->used);
 
-    if (size < PUNCH_BLOCK || get(&heap->size) - used < PUNCH_FREE + used / 2)
-        return;
+    if (get(&heap->size) - used < PUNCH_FREE + used / 2)
+        return false;
     if (!is_busy(heap, (uint64_t)clock_now()))
         atomic_store_explicit(&heap->keep, 0, memory_order_relaxed);
-    if (get(&heap->size) - used < PUNCH_FREE + used / 2 + get(&heap->keep))
+    return get(&heap->size) - used >= PUNCH_FREE + used / 2 + get(&heap->keep);
+}
+
+/* Makes a hole of the pages in [from, to), which lie in a free block, but for its first and last. */
+static void punch(struct heap *heap, uint64_t block, uint64_t from, uint64_t to)
+{
+    uint64_t header = get(header_of(heap, block)), last = block + (header & ~FLAGS) - MIN_BLOCK;
+
+    if (from < block + MIN_BLOCK)
+        from = block + MIN_BLOCK;
+    if (to > last)
+        to = last;
+    if (from >= to)
         return;
-    heap_set(heap, header_of(heap, block), header | FLAG_PUNCHED);
+    if ((header & FLAG_PUNCHED) == 0 || from < get(solid_word(heap, block))) {
+        heap_set(heap, header_of(heap, block), header | FLAG_PUNCHED);
+        heap_set(heap, solid_word(heap, block), from);
+        heap_commit(heap);
+    }
+    heap_file_punch(heap, from, to);
+    atomic_store_explicit(&heap->loose, 0, memory_order_relaxed);
+}
+
+/* Gives back what was just freed, [from, to), or all of the free block it has become a part of. */
+static void give_back(struct heap *heap, uint64_t block, uint64_t from, uint64_t to, bool value)
+{
+    uint64_t size = size_of(heap, block);
+
+    if (size >= PUNCH_BLOCK && is_much_free(heap) && heap_file_holes_are_safe(heap))
+        punch(heap, block, block, block + size);
+    else if (value && to - from >= PUNCH_VALUE && is_much_free(heap))
+        punch(heap, block, from + HEAP_PAGE, to);
+}
+
+void heap_free_locked(struct heap *heap, word *slot)
+{
+    uint64_t block = get(slot) & ~FLAGS;
+
+    if (block == 0)
+        return;
+    uint64_t size = size_of(heap, block);
+    bool value = (get(header_of(heap, block)) & FLAG_VALUE) != 0;
+    heap_set(heap, &heap->used, get(&heap->used) - size);
+    heap_set(heap, slot, 0);
+    uint64_t free = make_free(heap, block, size);
     heap_commit(heap);
-    heap_file_punch(heap, block + MIN_BLOCK, block + size - MIN_BLOCK);
+    uint64_t loose = get(&heap->loose) + size;
+    atomic_store_explicit(&heap->loose, loose, memory_order_relaxed);
+    if (size >= PUNCH_VALUE || (size_of(heap, free) >= PUNCH_BLOCK && loose >= PUNCH_LEAST))
+        give_back(heap, free, block, block + size, value);
 }
 
 void heap_free(struct heap *heap, word *slot)
 {
-    uint64_t block = get(slot) & ~FLAGS;
-
-    if (block == 0 || heap_lock(heap) != 0)
+    if ((get(slot) & ~FLAGS) == 0 || heap_lock(heap) != 0)
         return;
-    uint64_t size = size_of(heap, block);
-    heap_set(heap, &heap->used, get(&heap->used) - size);
-    heap_set(heap, slot, 0);
-    block = make_free(heap, block, size);
-    heap_commit(heap);
-    if (size_of(heap, block) >= PUNCH_BLOCK)
-        give_back(heap, block);
+    heap_free_locked(heap, slot);
     heap_unlock(heap);
 }
 
@@ -418,13 +573,19 @@ static bool block_is_sound(const struct heap *heap, uint64_t block, bool previou
     uint64_t header = get(header_of(heap, block));
     uint64_t size = header & ~FLAGS;
 
-    if (size < MIN_BLOCK || size > end - block || (header & 8) != 0)
+    if (size < MIN_BLOCK || size > end - block)
         return false;
     if (((header & FLAG_PREVIOUS_FREE) != 0) != previous_free)
         return false;
     if ((header & FLAG_FREE) == 0)
         return (header & FLAG_PUNCHED) == 0;
-    return !previous_free && get(footer_of(heap, block, size)) == size;
+    if ((header & FLAG_PUNCHED) != 0) {
+        uint64_t solid = size > 2 * MIN_BLOCK ? get(solid_word(heap, block)) : 0;
+
+        if (solid < block + MIN_BLOCK || solid >= block + size)
+            return false;
+    }
+    return !previous_free && (header & FLAG_VALUE) == 0 && get(footer_of(heap, block, size)) == size;
 }
 
 static bool blocks_are_sound(struct walk *walk)
@@ -492,7 +653,7 @@ int heap_check(struct heap *heap, uint64_t *starts, uint64_t *count)
     struct walk walk = {.heap = heap, .starts = starts};
     uint64_t size = get(&heap->size);
 
-    if (get(&heap->undo.count) != 0 || get(&heap->undo.more) != 0 || size < HEAP_FIRST_SIZE || size > heap->limit ||
+    if (undo_count(&heap->undo) != 0 || get(&heap->undo.more) != 0 || size < HEAP_FIRST_SIZE || size > heap->limit ||
         size % HEAP_PAGE != 0)
         return MP_ECORRUPT;
     if (!blocks_are_sound(&walk) || !lists_are_sound(&walk) || walk.used != get(&heap->used))

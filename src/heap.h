@@ -36,11 +36,17 @@ struct heap {
     _Atomic uint64_t root;    /* offset of the object that users start from */
     _Atomic uint64_t used;    /* bytes of allocated blocks, their headers included */
     _Atomic uint64_t keep;    /* bytes of free blocks that are kept though they might be given back */
+    _Atomic uint64_t loose;   /* bytes freed since a hole was made last: a hint */
     _Atomic uint64_t taken;   /* when a large block was taken last, by the monotonic clock */
     _Atomic uint64_t objects; /* chain of all objects ever made (object.h) */
     _Atomic uint64_t spare;   /* chain of objects free for reuse */
     _Atomic uint64_t dead;    /* chain of objects whose content is still to be released */
     _Atomic uint64_t carving; /* owns the block that the next object is made of; 0 unless its maker died over it */
+    _Atomic uint64_t holders; /* chain of the processes that hold objects (hold.h) */
+    _Atomic uint64_t holding; /* owns the block that the next holder is made of; 0 unless its maker died over it */
+    _Atomic uint64_t holders_made;
+    _Atomic uint64_t grown;   /* how often the heap has grown: a reason to look for holders that died */
+    _Atomic uint64_t stripes; /* chain of stripes that no object has (stripes.h) */
     _Atomic uint64_t classes; /* bit per class with a free block */
     _Atomic uint64_t subclasses[HEAP_CLASSES];
     _Atomic uint64_t first_free[HEAP_CLASSES][HEAP_SUBCLASSES];
@@ -67,13 +73,16 @@ static inline bool heap_holds(const struct heap *heap, uint64_t offset, uint64_t
 /* Makes a heap of at most `limit` bytes (0: as much as can be mapped, 64 GiB at the most). A name makes it a named one,
  * invisible until heap_publish(). */
 int heap_create(struct heap **heap, enum heap_kind kind, const char *name, size_t limit);
+/* The same without a name, and with less where the system maps less. */
+int heap_create_up_to(struct heap **heap, enum heap_kind kind, size_t limit);
 /* Lets other programs open a named heap. MP_EEXIST when somebody has one of that name. Nothing for an anonymous one. */
 int heap_publish(struct heap *heap);
 /* Opens a named heap of that kind. */
 int heap_open(struct heap **heap, enum heap_kind kind, const char *name);
-/* Gives the heap up in this process: its addresses read as zeros from now on. The last one out removes the name. */
+/* Gives the heap up in this process: the addresses that were in use in it read as zeros from now on, until others were closed after
+ * it (see heap_file.c). The last one out removes the name. */
 int heap_close(struct heap *heap);
-/* Removes a name. */
+/* Removes a name that leads to a heap of that kind, whoever has it open. */
 int heap_unlink(enum heap_kind kind, const char *name);
 /* The heap of that kind that this process has open and that has the address inside; NULL: none. *serial, when wanted: how many
  * heaps this process and those it was forked from have opened up to that one. */
@@ -96,10 +105,23 @@ void *heap_borrow(pid_t process, const struct heap_file *file, void *near, int *
 void heap_when_closed(void (*function)(uint64_t serial));
 /* 0, or MP_EINVAL when it is not the start of a heap of that kind that this process has open. */
 int heap_check_handle(const struct heap *heap, enum heap_kind kind);
+/* Opens the heap's file once more: a description of its own, close-on-exec. -1: it cannot be had. */
+int heap_reopen(const struct heap *heap);
+/* Closes such a descriptor, if it still is one of the heap's file: the program may have closed it, and opened another. */
+void heap_close_reopened(const struct heap *heap, int fd);
+/* Whether somebody holds a lock on that byte of the heap's file, through any description but the one that every process has
+ * open. *locked is stored; false: it could not be found out. */
+bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked);
 
 /* Takes a block of at least `size` bytes, aligned to 16, contents undefined, and stores its offset in *slot, which lies in
  * the heap and holds 0: the slot owns the block from the same instant in which the free lists no longer do. */
 int heap_alloc(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
+/* The same as heap_free() under heap_lock(), with changes before it committed. */
+void heap_free_locked(struct heap *heap, _Atomic uint64_t *slot);
+/* The same for the bytes of a value. One of at least HEAP_READ_FROM_FILE bytes may become a hole in the file once it is freed: who
+ * reads it without the mutex of what owns it must read it from the file (value.c). */
+#define HEAP_READ_FROM_FILE (UINT64_C(64) * 1024)
+int heap_alloc_value(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 /* Frees the block that *slot owns and stores 0 there, in the same instant. A slot that holds 0 is fine. Low four bits of
  * the slot are not part of the offset (see object.h). */
 void heap_free(struct heap *heap, _Atomic uint64_t *slot);

@@ -1,17 +1,18 @@
-/* Heaps as files: making, naming, opening, mapping, closing.
+/* Heaps as files: making, opening, mapping, closing. Their names: heap_name.c.
  *
  * A heap is one MAP_SHARED mapping over far more addresses than its file has bytes. Growing the file makes the new pages valid
  * at once in every process that has the mapping; nothing moves. Forked children share the mapping and, by the same number,
- * the descriptor; `heaps` below tells the descriptor of each, and is used only on slow paths.
+ * the descriptor; `heaps` below tells the descriptor of each, and is used only on slow paths. The program may have closed that, and
+ * opened something else under its number: whoever is about to use or close it looks first.
  *
- * LIFE OF A NAME. Everybody who has a named heap open holds a shared flock on it, which the kernel drops when the last process
- * that shares the open file is gone. So who gets an exclusive flock knows that nobody has the heap open: it is stale, and
- * whoever finds that out removes the name, while holding the lock. Hence also: whoever has just opened a file and got its lock
- * looks whether the name still leads to that file, and starts again if not. A heap gets its name when it is whole and locked,
- * by linking an unnamed file: no half-made one is ever seen, and a creator that dies leaves nothing.
+ * CLOSED HEAPS. The addresses that handles can point to, which end where the heap did, are kept for a while, reading as zeros: so a
+ * stale handle is an error and not a crash. All others are given back at once. Those of the last RETIRED_KEPT heaps closed are kept
+ * in any case (within retired_bytes()), those of older ones until they serve a new heap or there are too many.
  *
- * CLOSED HEAPS. Their addresses are kept, reading as zeros, so that a stale handle is an error and not a crash; only when
- * RETIRED_KEPT others have been closed after it, are they used again. (Where the system refuses even that, they are let go.) */
+ * THE END OF THE PROCESS. Only names are given up. The heaps stay mapped: threads and exit handlers may still use them, and so does
+ * the kernel, which gives the mutexes that the process holds to others by their addresses, before it takes the memory away. Nobody
+ * is waited for who may not come: exit() may be called by a signal handler that has interrupted a holder of heaps_mutex. Then the
+ * list is as it was before or after the holder's change of it, which is one store, and is read as it is. */
 #include "heap_file.h"
 
 #include <errno.h>
@@ -19,48 +20,75 @@
 #include <mp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "heap_name.h"
 #include "lifecycle.h"
 #include "mutex.h"
 #include "object.h"
 #include "platform.h"
 
-#define MAGIC UINT64_C(0x31706d2070616568)
-#define VERSION 4
+#define VERSION 7
 #define LARGEST (UINT64_C(1) << 36)
-#define SMALLEST (UINT64_C(1) << 20)
-#define NAME_LENGTH 200
+#define SMALLEST (2 * HEAP_FIRST_SIZE)
+#define ON_VALGRIND (UINT64_C(1) << 26)
 #define RETIRED_KEPT 16
-#define LEAVE_TRIES 3
+#define RETIRED_MOST 256
+#define END_PATIENCE_NS INT64_C(200000000)
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-/* A heap this process has open, or (fd -1) the addresses of one it has closed. */
+/* A heap this process has open, or the addresses of one it has closed. */
 struct open_heap {
-    struct open_heap *next;
+    struct open_heap *_Atomic next;
     struct heap *heap;
-    uint64_t length;
+    uint64_t length; /* bytes mapped; of a closed one: that were mapped */
+    uint64_t kept;   /* of a closed one: bytes that still are */
     uint64_t serial; /* counts all heaps ever opened */
     int fd;
     dev_t device;
     ino_t inode;
-    char *path; /* NULL: anonymous, or not yet published */
-    bool published;
+    struct heap_name name;
 };
 
-static struct open_heap *heaps;
+static struct open_heap *_Atomic heaps;
 static uint64_t opened;           /* how many ever were */
 static struct open_heap *retired; /* newest first */
 static pthread_mutex_t heaps_mutex = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(const char *) heaps_holder; /* the holder's this_thread; NULL: nobody, or not noted yet */
+static _Thread_local char this_thread;     /* its address tells threads apart */
 static _Atomic(void (*)(uint64_t serial)) when_closed;
+
+static void lock_heaps(void)
+{
+    pthread_mutex_lock(&heaps_mutex);
+    atomic_store_explicit(&heaps_holder, &this_thread, memory_order_relaxed);
+}
+
+static void unlock_heaps(void)
+{
+    atomic_store_explicit(&heaps_holder, NULL, memory_order_relaxed);
+    pthread_mutex_unlock(&heaps_mutex);
+}
+
+/* What opens and closes files could otherwise end a cancelled thread in the middle. */
+static int forbid_cancelling(void)
+{
+    int state;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    return state;
+}
+
+static void allow_cancelling(int state)
+{
+    pthread_setcancelstate(state, NULL);
+}
 
 static struct open_heap *find(const struct heap *heap)
 {
@@ -71,142 +99,28 @@ static struct open_heap *find(const struct heap *heap)
     return open;
 }
 
-/* ---- names ---- */
-
-static int name_path(const char *name, char **path)
+/* Whether the descriptor still is the heap's: the program may have closed it and opened something else under its number. */
+static bool is_file_of(const struct stat *file, const struct open_heap *open)
 {
-    size_t length;
-
-    if (name == NULL)
-        return MP_EINVAL;
-    length = strnlen(name, NAME_LENGTH + 1);
-    if (length == 0 || length > NAME_LENGTH || strchr(name, '/') != NULL || strcmp(name, ".") == 0 ||
-        strcmp(name, "..") == 0)
-        return MP_ENAME;
-    size_t size = strlen(memory_directory()) + length + 32;
-    *path = malloc(size);
-    if (*path == NULL)
-        return MP_ENOMEM;
-    snprintf(*path, size, "%s/libmp-%lu-%s", memory_directory(), (unsigned long)geteuid(), name);
-    return 0;
+    return file->st_dev == open->device && file->st_ino == open->inode;
 }
 
-static int error_of(int number)
+static void close_if_ours(const struct open_heap *open)
 {
-    switch (number) {
-    case ENOENT:
-        return MP_ENOENT;
-    case EACCES:
-    case EPERM:
-    case ELOOP: /* a symbolic link: not ours */
-        return MP_EACCESS;
-    case EISDIR:
-    case ENXIO:
-        return MP_EKIND;
-    case EMFILE:
-    case ENFILE:
-        return MP_EAGAIN;
-    case ENOMEM:
-    case ENOSPC:
-    case ENOLCK:
-        return MP_ENOMEM;
-    default:
-        return MP_ESYSTEM;
-    }
-}
+    struct stat file;
+    int number = errno;
 
-/* Opens what a name leads to, if it is a private file of this user. The descriptor, or an error. */
-static int open_file(const char *path, struct stat *file)
-{
-    int fd, error = 0;
-
-    do {
-        fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    } while (fd < 0 && errno == EINTR);
-    if (fd < 0)
-        return error_of(errno);
-    if (fstat(fd, file) != 0)
-        error = error_of(errno);
-    else if (!S_ISREG(file->st_mode))
-        error = MP_EKIND;
-    else if (file->st_uid != geteuid() || (file->st_mode & 077) != 0)
-        error = MP_EACCESS;
-    if (error == 0)
-        return fd;
-    close(fd);
-    return error;
-}
-
-enum { TRY_AGAIN = 1 };
-
-/* 0: the name leads to that file. TRY_AGAIN: to another one or to none. Or an error. */
-static int leads_to(const char *path, const struct stat *file)
-{
-    struct stat now;
-
-    if (lstat(path, &now) != 0)
-        return errno == ENOENT ? TRY_AGAIN : error_of(errno);
-    return now.st_dev == file->st_dev && now.st_ino == file->st_ino ? 0 : TRY_AGAIN;
-}
-
-/* 0; TRY_AGAIN: somebody has a lock that does not go with it; or an error. */
-static int try_flock(int fd, int operation)
-{
-    while (flock(fd, operation | LOCK_NB) != 0) {
-        if (errno == EWOULDBLOCK)
-            return TRY_AGAIN;
-        if (errno != EINTR)
-            return error_of(errno);
-    }
-    return 0;
-}
-
-/* Takes the shared lock of a file just opened. 0; MP_ENOENT: it was stale, and its name is gone now; TRY_AGAIN: somebody else
- * has just removed it, or is about to find out whether it is stale; or an error. */
-static int lock_file(int fd, const char *path, const struct stat *file)
-{
-    int error = try_flock(fd, LOCK_EX);
-
-    if (error == 0) {
-        error = leads_to(path, file);
-        if (error != 0)
-            return error;
-        unlink(path);
-        return MP_ENOENT;
-    }
-    if (error == TRY_AGAIN)
-        error = try_flock(fd, LOCK_SH);
-    return error == 0 ? leads_to(path, file) : error;
-}
-
-/* Opens and locks what a name leads to. The descriptor, or an error. */
-static int open_locked(const char *path, struct stat *file)
-{
-    const struct timespec pause = {.tv_nsec = 1000000};
-    int64_t deadline = clock_now() + 5 * INT64_C(1000000000);
-
-    do {
-        int fd = open_file(path, file);
-
-        if (fd < 0)
-            return fd;
-        int result = lock_file(fd, path, file);
-        if (result == 0)
-            return fd;
-        close(fd);
-        if (result != TRY_AGAIN)
-            return result;
-        nanosleep(&pause, NULL);
-    } while (clock_now() < deadline);
-    return MP_EAGAIN;
+    /* When the system does not tell, it most likely is. */
+    if (fstat(open->fd, &file) == 0 ? is_file_of(&file, open) : errno != EBADF)
+        close(open->fd);
+    errno = number;
 }
 
 /* ---- mapping ---- */
 
-static void *map(int fd, void *at, uint64_t length)
+static void *map(int fd, void *near, uint64_t length)
 {
-    int flags = MAP_SHARED | MAP_NORESERVE | (at != NULL ? MAP_FIXED : 0);
-    void *address = mmap(at, length, PROT_READ | PROT_WRITE, flags, fd, 0);
+    void *address = mmap(near, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 
     if (address == MAP_FAILED)
         return NULL;
@@ -214,56 +128,108 @@ static void *map(int fd, void *at, uint64_t length)
     return address;
 }
 
-/* The addresses of the heap of that length that was closed longest ago, if at least `kept` of any were closed after it. Under
- * heaps_mutex. */
-static struct open_heap *take_retired(uint64_t length, int kept)
+/* How many bytes of addresses of closed heaps are kept: few where addresses are scarce. */
+static uint64_t retired_bytes(void)
 {
-    struct open_heap **oldest = NULL;
-    int count = 0;
+    uint64_t left = addresses_left();
 
-    for (struct open_heap **link = &retired; *link != NULL; link = &(*link)->next, count++) {
-        if (count >= kept && (*link)->length == length)
-            oldest = link;
-    }
-    if (oldest == NULL)
-        return NULL;
-    struct open_heap *found = *oldest;
-    *oldest = found->next;
-    return found;
+    return left == UINT64_MAX ? LARGEST : left / 64;
 }
 
-/* Maps the file over such addresses. NULL: there are none, or they are lost. Under heaps_mutex. */
-static struct heap *map_over_retired(int fd, uint64_t length, int kept)
+static void let_go(struct open_heap *old)
 {
-    struct open_heap *old = take_retired(length, kept);
-    void *address = old == NULL ? NULL : map(fd, old->heap, length);
-
+    munmap(old->heap, old->kept);
     free(old);
+}
+
+/* Keeps of the closed heaps no more than the newest `count`, and no more than so many bytes. Under heaps_mutex. */
+static void trim_retired(int count, uint64_t bytes)
+{
+    struct open_heap *last = NULL, *old = retired;
+
+    for (; old != NULL && count > 0 && old->kept <= bytes; count--) {
+        bytes -= old->kept;
+        last = old;
+        old = old->next;
+    }
+    if (last != NULL)
+        last->next = NULL;
+    else
+        retired = NULL;
+    while (old != NULL) {
+        struct open_heap *next = old->next;
+
+        let_go(old);
+        old = next;
+    }
+}
+
+/* Gives up the addresses of the heap of that length that was closed longest ago, if at least RETIRED_KEPT of any were closed after
+ * it, and returns where they were: a new one fits there. Under heaps_mutex. */
+static void *reuse_retired(uint64_t length)
+{
+    struct open_heap *before = NULL, *found_before = NULL;
+    int count = 0;
+
+    for (struct open_heap *old = retired; old != NULL; before = old, old = old->next, count++) {
+        if (count >= RETIRED_KEPT && old->length == length)
+            found_before = before;
+    }
+    if (found_before == NULL)
+        return NULL;
+    struct open_heap *found = found_before->next;
+    void *address = found->heap;
+    found_before->next = found->next;
+    let_go(found);
     return address;
 }
 
-/* Maps `length` bytes. Where that is refused, addresses are scarce: those of a heap that was closed lately will do as well; and
- * when `shrink`, less, by halving. Under heaps_mutex. */
-static struct heap *map_somewhere(int fd, uint64_t *length, bool shrink)
+/* Maps as many bytes as are to be had, up to *length; just so many, unless `shrink`. */
+static struct heap *map_most(int fd, void *near, uint64_t *length, bool shrink)
 {
-    struct heap *heap = map_over_retired(fd, *length, RETIRED_KEPT);
+    struct heap *heap = map(fd, near, *length);
 
-    while (heap == NULL) {
+    while (heap == NULL && shrink && *length / 2 >= SMALLEST) {
+        *length = *length / 2 / HEAP_PAGE * HEAP_PAGE;
         heap = map(fd, NULL, *length);
-        if (heap == NULL)
-            heap = map_over_retired(fd, *length, 0);
-        if (heap != NULL || !shrink || *length <= SMALLEST)
-            break;
-        *length /= 2;
     }
     return heap;
 }
 
-static void close_all_at_end(void);
+/* The most to map. A program with a limit on its addresses needs most of them for other things, and perhaps for other heaps: so it
+ * is a quarter of them, rounded down to a power of two, lest each heap be a little smaller than the one before. */
+static uint64_t share_of_addresses(uint64_t length)
+{
+    uint64_t share = addresses_left() / 4;
+
+    if (on_valgrind() && length > ON_VALGRIND)
+        length = ON_VALGRIND;
+    if (share >= length)
+        return length;
+    return share < SMALLEST ? SMALLEST : UINT64_C(1) << (63 - (unsigned)__builtin_clzll(share));
+}
+
+/* Maps `length` bytes, or less when `shrink`. Under heaps_mutex. */
+static struct heap *map_somewhere(int fd, uint64_t *length, bool shrink)
+{
+    uint64_t most = shrink ? share_of_addresses(*length) : *length;
+
+    *length = most;
+    struct heap *heap = map_most(fd, reuse_retired(*length), length, shrink);
+    if (heap == NULL && retired != NULL) {
+        trim_retired(0, 0);
+        *length = most;
+        heap = map_most(fd, NULL, length, shrink);
+    }
+    return heap;
+}
+
+static void leave_names_at_end(void);
 
 static void after_fork(void)
 {
     pthread_mutex_init(&heaps_mutex, NULL);
+    atomic_store(&heaps_holder, NULL);
 }
 
 static struct open_heap *open_heap_new(int fd)
@@ -271,7 +237,7 @@ static struct open_heap *open_heap_new(int fd)
     struct open_heap *open = calloc(1, sizeof *open);
     struct stat file;
 
-    lifecycle_register(LIFECYCLE_HEAP, close_all_at_end, after_fork);
+    lifecycle_register(LIFECYCLE_HEAP, leave_names_at_end, after_fork);
     if (open == NULL || fstat(fd, &file) != 0) {
         free(open);
         return NULL;
@@ -282,29 +248,29 @@ static struct open_heap *open_heap_new(int fd)
     return open;
 }
 
-/* Maps the file and enters it in the list of open heaps. Takes fd over, and `path`, also when it fails. */
-static int map_heap(int fd, char *path, uint64_t length, bool shrink, struct open_heap **result)
+/* Maps the file and enters it in the list of open heaps. Takes fd over, and what `name` holds, also when it fails. */
+static int map_heap(int fd, struct heap_name *name, uint64_t length, bool shrink, struct open_heap **result)
 {
     struct open_heap *open = open_heap_new(fd);
 
     if (open != NULL) {
-        pthread_mutex_lock(&heaps_mutex);
+        lock_heaps();
         open->heap = map_somewhere(fd, &length, shrink);
         open->length = length;
-        open->path = path;
+        open->name = *name;
         if (open->heap != NULL) {
             open->serial = ++opened;
             open->next = heaps;
             heaps = open;
         }
-        pthread_mutex_unlock(&heaps_mutex);
+        unlock_heaps();
         if (open->heap != NULL) {
             *result = open;
             return 0;
         }
     }
     free(open);
-    free(path);
+    heap_name_free(name);
     close(fd);
     return MP_ENOMEM;
 }
@@ -321,15 +287,22 @@ uint64_t heap_header_checksum(const struct heap *heap)
     return sum;
 }
 
+/* Mutexes that C libraries make are as large as each other's, and mean other things. */
+#if defined(__GLIBC__)
+#define C_LIBRARY UINT64_C(1)
+#else
+#define C_LIBRARY UINT64_C(2)
+#endif
+
 static uint64_t layout(void)
 {
     return sizeof(struct heap) | (uint64_t)sizeof(pthread_mutex_t) << 16 | (uint64_t)sizeof(struct object) << 24 |
-           (uint64_t)sizeof(void *) << 40 | (uint64_t)offsetof(struct object, mutex) << 48;
+           (uint64_t)sizeof(void *) << 40 | (uint64_t)(offsetof(struct object, mutex) / 8) << 48 | C_LIBRARY << 60;
 }
 
 static int initialise(struct heap *heap, enum heap_kind kind, uint64_t length)
 {
-    heap->magic = MAGIC;
+    heap->magic = HEAP_MAGIC;
     heap->version = VERSION;
     heap->kind = kind;
     heap->layout = layout();
@@ -341,31 +314,22 @@ static int initialise(struct heap *heap, enum heap_kind kind, uint64_t length)
     return error != 0 ? error : mutex_init(&heap->mutex);
 }
 
-int heap_create(struct heap **heap, enum heap_kind kind, const char *name, size_t limit)
+static int create(struct heap **heap, enum heap_kind kind, struct heap_name *name, int fd, uint64_t length, bool shrink)
 {
-    uint64_t length = limit == 0 || limit > LARGEST ? LARGEST : (limit + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
-    char *path = NULL;
     struct open_heap *open;
-    int error = name != NULL ? name_path(name, &path) : 0;
+    int error = memory_file_reserve(fd, 0, HEAP_FIRST_SIZE);
 
-    if (error != 0)
-        return error;
-    if (length < 2 * HEAP_FIRST_SIZE)
-        length = 2 * HEAP_FIRST_SIZE;
-    int fd = name != NULL ? memory_file_unnamed() : memory_file();
-    if (fd < 0) {
-        free(path);
-        return fd;
-    }
-    error = memory_file_reserve(fd, 0, HEAP_FIRST_SIZE);
     if (error != 0) {
-        free(path);
+        heap_name_free(name);
         close(fd);
         return error;
     }
-    error = map_heap(fd, path, length, limit == 0, &open);
+    error = map_heap(fd, name, length, shrink, &open);
     if (error != 0)
         return error;
+    /* A leak check under valgrind reads all pages; at each that lies past the end of the file it takes a signal. */
+    if (on_valgrind() && open->length <= ON_VALGRIND)
+        memory_file_lengthen(fd, open->length);
     error = initialise(open->heap, kind, open->length);
     if (error != 0) {
         heap_close(open->heap);
@@ -375,60 +339,57 @@ int heap_create(struct heap **heap, enum heap_kind kind, const char *name, size_
     return 0;
 }
 
-/* Reads the file's start. The bytes read, or an error. */
-static ssize_t read_start(int fd, void *buffer, size_t size, off_t from)
+static int create_limited(struct heap **heap, enum heap_kind kind, const char *text, uint64_t limit, bool shrink)
 {
-    ssize_t got;
+    struct heap_name name = {.path = NULL};
+    uint64_t length = limit == 0 || limit > LARGEST ? LARGEST : (limit + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    int state = forbid_cancelling();
+    int fd = text != NULL ? heap_name_create(&name, text) : memory_file();
 
-    do {
-        got = pread(fd, buffer, size, from);
-    } while (got < 0 && errno == EINTR);
-    return got >= 0 ? got : error_of(errno);
+    if (fd >= 0)
+        fd = create(heap, kind, &name, fd, length > SMALLEST ? length : SMALLEST, shrink);
+    allow_cancelling(state);
+    return fd;
 }
 
-/* What stands in the way of a new heap of that name: 0 when nothing does any more, MP_EEXIST, or an error. */
-static int make_way(const char *path, enum heap_kind kind)
+int heap_create(struct heap **heap, enum heap_kind kind, const char *name, size_t limit)
 {
-    struct stat file;
-    uint32_t other;
-    int fd = open_locked(path, &file);
+    return create_limited(heap, kind, name, limit, limit == 0);
+}
 
-    if (fd == MP_ENOENT)
-        return 0;
-    if (fd < 0)
-        return fd;
-    ssize_t got = read_start(fd, &other, sizeof other, offsetof(struct heap, kind));
-    close(fd);
-    if (got < 0)
-        return (int)got;
-    return got == (ssize_t)sizeof other && other != (uint32_t)kind ? MP_EKIND : MP_EEXIST;
+int heap_create_up_to(struct heap **heap, enum heap_kind kind, size_t limit)
+{
+    return create_limited(heap, kind, NULL, limit, true);
 }
 
 int heap_publish(struct heap *heap)
 {
-    pthread_mutex_lock(&heaps_mutex);
+    lock_heaps();
     struct open_heap *open = find(heap);
-    pthread_mutex_unlock(&heaps_mutex);
-    int error;
+    unlock_heaps();
 
     if (open == NULL)
         return MP_EINVAL;
-    if (open->path == NULL)
+    if (open->name.path == NULL)
         return 0;
-    error = try_flock(open->fd, LOCK_SH);
-    if (error != 0)
-        return error == TRY_AGAIN ? MP_ESYSTEM : error;
-    do {
-        error = memory_file_link(open->fd, open->path);
-        if (error != MP_EEXIST)
-            break;
-        error = make_way(open->path, (enum heap_kind)heap->kind);
-    } while (error == 0);
-    open->published = error == 0;
+    int state = forbid_cancelling();
+    int error = heap_name_publish(&open->name, open->fd, (enum heap_kind)heap->kind);
+    allow_cancelling(state);
     return error;
 }
 
 /* ---- opening ---- */
+
+/* Reads the file's start. The bytes read, or an error. */
+static ssize_t read_start(int fd, void *buffer, size_t size)
+{
+    ssize_t got;
+
+    do {
+        got = pread(fd, buffer, size, 0);
+    } while (got < 0 && errno == EINTR);
+    return got >= 0 ? got : MP_ESYSTEM;
+}
 
 /* What the first words of a file say: only enough to map it. */
 static int read_header(int fd, enum heap_kind kind, uint64_t *length)
@@ -437,11 +398,13 @@ static int read_header(int fd, enum heap_kind kind, uint64_t *length)
         struct heap heap;
         char bytes[offsetof(struct heap, mutex)];
     } header;
-    ssize_t got = read_start(fd, header.bytes, sizeof header.bytes, 0);
+    ssize_t got = read_start(fd, header.bytes, sizeof header.bytes);
 
     if (got < 0)
         return (int)got;
-    if (got != (ssize_t)sizeof header.bytes || header.heap.magic != MAGIC)
+    if (got < (ssize_t)sizeof header.heap.magic || header.heap.magic != HEAP_MAGIC)
+        return MP_EKIND; /* somebody else's file */
+    if (got != (ssize_t)sizeof header.bytes)
         return MP_ECORRUPT;
     if (header.heap.version != VERSION || header.heap.layout != layout())
         return MP_EVERSION;
@@ -451,12 +414,6 @@ static int read_header(int fd, enum heap_kind kind, uint64_t *length)
         return MP_EKIND;
     *length = header.heap.limit;
     return *length >= 2 * HEAP_FIRST_SIZE && *length <= LARGEST && *length % HEAP_PAGE == 0 ? 0 : MP_ECORRUPT;
-}
-
-/* Whether the descriptor still is the heap's: the program may have closed it and opened something else under its number. */
-static bool is_file_of(const struct stat *file, const struct open_heap *open)
-{
-    return file->st_dev == open->device && file->st_ino == open->inode;
 }
 
 /* The file is at least as long as the heap says, always: it is extended first. */
@@ -475,135 +432,116 @@ int heap_check_header(const struct heap *heap)
     struct open_heap *open;
     int error = MP_ECORRUPT;
 
-    pthread_mutex_lock(&heaps_mutex);
+    lock_heaps();
     open = find(heap);
-    if (open != NULL && heap->magic == MAGIC && heap->version == VERSION && heap->layout == layout() &&
+    if (open != NULL && heap->magic == HEAP_MAGIC && heap->version == VERSION && heap->layout == layout() &&
         heap->checksum == heap_header_checksum(heap) && heap->limit == open->length && size_is_sound(open))
         error = 0;
-    pthread_mutex_unlock(&heaps_mutex);
+    unlock_heaps();
     return error;
+}
+
+static int open_named(struct heap **heap, enum heap_kind kind, const char *text)
+{
+    struct heap_name name;
+    struct open_heap *open;
+    uint64_t length;
+    int fd = heap_name_open(&name, text);
+
+    if (fd < 0)
+        return fd;
+    int error = read_header(fd, kind, &length);
+    if (error != 0) {
+        heap_name_free(&name);
+        close(fd);
+        return error;
+    }
+    error = map_heap(fd, &name, length, false, &open);
+    if (error != 0)
+        return error;
+    if (!size_is_sound(open) || mutex_check(&open->heap->mutex) != 0) {
+        heap_close(open->heap);
+        return MP_ECORRUPT;
+    }
+    *heap = open->heap;
+    return 0;
 }
 
 int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
 {
-    char *path;
-    struct stat file;
-    struct open_heap *open;
-    uint64_t length;
-    int error = name_path(name, &path);
+    int state = forbid_cancelling();
+    int error = open_named(heap, kind, name);
 
-    if (error != 0)
-        return error;
-    int fd = open_locked(path, &file);
-    if (fd < 0) {
-        free(path);
-        return fd;
-    }
-    error = read_header(fd, kind, &length);
-    if (error != 0) {
-        free(path);
-        close(fd);
-        return error;
-    }
-    error = map_heap(fd, path, length, false, &open);
-    if (error != 0)
-        return error;
-    open->published = true;
-    if (fstat(open->fd, &file) != 0)
-        error = error_of(errno);
-    else if (!size_is_sound(open) || mutex_check(&open->heap->mutex) != 0)
-        error = MP_ECORRUPT;
-    if (error == 0)
-        *heap = open->heap;
-    else
-        heap_close(open->heap);
+    allow_cancelling(state);
     return error;
 }
 
 /* ---- closing ---- */
 
-/* Removes the name if nobody has the file open any more. 0; else it could not be found out, and another try may help. */
-static int remove_if_unused(const struct open_heap *open)
+/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. Nothing is laid over all of it
+ * first, in one step that cannot fail half-way; and without any access: a program that has all its future memory locked would have
+ * pages made for it otherwise. Where there are too many mappings to lay another over this one, or it would be too much locked memory,
+ * this one goes first. False: no addresses could be kept. */
+static bool take_mapping_away(struct open_heap *open)
 {
-    struct stat file;
-    int fd = open_file(open->path, &file);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    uint64_t size = atomic_load(&open->heap->size), most = retired_bytes();
 
-    if (fd < 0)
-        return fd == MP_ENOENT ? 0 : fd;
-    int error = is_file_of(&file, open) ? 0 : TRY_AGAIN;
-    if (error == 0)
-        error = try_flock(fd, LOCK_EX);
-    if (error == 0)
-        error = leads_to(open->path, &file);
-    if (error == 0 && unlink(open->path) != 0)
-        error = error_of(errno);
-    close(fd);
-    return error == TRY_AGAIN ? 0 : error; /* somebody else's by now, or still in use */
-}
-
-/* Gives up this process's share of the lock, and removes the name if nobody else has one. The mapping, which keeps the file
- * open like a descriptor, is gone already. The open file, and so the lock, may be shared with the process this one was forked
- * from: hence the second descriptor, with a lock of its own; not before the first is closed, as there may be room for only
- * one. A name that stays in spite of all is stale, and the next one to come across it removes it. */
-static void leave_name(struct open_heap *open)
-{
-    close(open->fd);
-    open->fd = -1;
-    for (int tries = 0; open->published && tries < LEAVE_TRIES && remove_if_unused(open) != 0; tries++)
-        ;
-}
-
-/* Takes the heap's memory away and keeps its addresses. Where there are too many mappings to lay another over this one, this
- * one goes first. False: even so the addresses could not be kept. */
-static bool take_mapping_away(const struct open_heap *open)
-{
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-
-    if (mmap(open->heap, open->length, PROT_READ, flags | MAP_FIXED, -1, 0) != MAP_FAILED)
-        return true;
-    munmap(open->heap, open->length);
-    void *address = mmap(open->heap, open->length, PROT_READ, flags | MAP_FIXED_NOREPLACE, -1, 0);
-    if (address != MAP_FAILED && address != open->heap)
-        munmap(address, open->length);
-    return address == open->heap;
+    size = size < open->length ? (size + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE : open->length;
+    open->kept = size < most ? size : most / HEAP_PAGE * HEAP_PAGE;
+    if (mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED, -1, 0) == MAP_FAILED) {
+        munmap(open->heap, open->length);
+        void *address = mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+        if (address != open->heap) {
+            if (address != MAP_FAILED)
+                munmap(address, open->length);
+            return false;
+        }
+    }
+    if (open->kept < open->length && munmap((char *)open->heap + open->kept, open->length - open->kept) != 0)
+        open->kept = open->length;
+    if (open->kept > 0 && mprotect(open->heap, open->kept, PROT_READ) != 0)
+        mmap(open->heap, open->kept, PROT_READ, flags | MAP_FIXED, -1, 0);
+    return open->kept > 0;
 }
 
 /* Takes a heap out of the list of open ones, and the mapping away. Under heaps_mutex. */
-static void retire(struct open_heap **link)
+static void retire(struct open_heap *_Atomic *link)
 {
     struct open_heap *open = *link;
-    bool kept = take_mapping_away(open);
 
     *link = open->next;
-    leave_name(open);
-    free(open->path);
-    open->path = NULL;
-    if (kept) {
-        open->next = retired;
-        retired = open;
-    } else {
+    bool kept = take_mapping_away(open);
+    close_if_ours(open); /* first: leaving the name needs a descriptor, and there may be no other */
+    open->fd = -1;
+    heap_name_free(&open->name);
+    if (!kept) {
         free(open);
+        return;
     }
+    open->next = retired;
+    retired = open;
+    trim_retired(RETIRED_MOST, retired_bytes());
 }
 
 int heap_close(struct heap *heap)
 {
-    pthread_mutex_lock(&heaps_mutex);
-    struct open_heap **link = &heaps;
+    int state = forbid_cancelling();
 
+    lock_heaps();
+    struct open_heap *_Atomic *link = &heaps;
     while (*link != NULL && (*link)->heap != heap)
         link = &(*link)->next;
     bool found = *link != NULL;
     uint64_t serial = found ? (*link)->serial : 0;
     if (found)
         retire(link);
-    pthread_mutex_unlock(&heaps_mutex);
-    if (!found)
-        return MP_EINVAL;
+    unlock_heaps();
     void (*function)(uint64_t) = atomic_load(&when_closed);
-    if (function != NULL)
+    if (found && function != NULL)
         function(serial);
-    return 0;
+    allow_cancelling(state);
+    return found ? 0 : MP_EINVAL;
 }
 
 void heap_when_closed(void (*function)(uint64_t serial))
@@ -611,39 +549,54 @@ void heap_when_closed(void (*function)(uint64_t serial))
     atomic_store(&when_closed, function);
 }
 
-/* The process ends: names need care. The other mappings stay, for threads and exit handlers that still use them. */
-static void close_all_at_end(void)
+/* A named lock that another thread holds is not given up before that thread is dead: until then nobody may make another lock of
+ * that name, and take it. The kernel gives it up then; its name stays, and is stale. */
+static bool is_held_elsewhere(const struct heap *heap)
 {
-    pthread_mutex_lock(&heaps_mutex);
-    for (struct open_heap **link = &heaps; *link != NULL;) {
-        if ((*link)->published)
-            retire(link);
-        else
-            link = &(*link)->next;
+    uint64_t root = atomic_load(&heap->root);
+    pid_t thread;
+
+    if (heap->kind != HEAP_LOCK || root % 64 != 0 || !heap_holds(heap, root, sizeof(struct object)))
+        return false;
+    const struct object *object = heap_at(heap, root);
+    return robust_mutex_held(&object->mutex, &thread) && !robust_mutex_is_mine(&object->mutex);
+}
+
+/* False: somebody keeps it all the time. */
+static bool lock_heaps_at_end(void)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    int64_t deadline = clock_now() + END_PATIENCE_NS;
+
+    while (pthread_mutex_trylock(&heaps_mutex) != 0) {
+        if (clock_now() >= deadline)
+            return false;
+        nanosleep(&pause, NULL);
     }
-    pthread_mutex_unlock(&heaps_mutex);
+    atomic_store_explicit(&heaps_holder, &this_thread, memory_order_relaxed);
+    return true;
+}
+
+static void leave_names_at_end(void)
+{
+    bool interrupted = atomic_load_explicit(&heaps_holder, memory_order_relaxed) == &this_thread;
+
+    if (!interrupted && !lock_heaps_at_end())
+        return; /* the names are stale when this process is gone */
+    for (struct open_heap *open = heaps; open != NULL; open = open->next) {
+        if (open->name.published && !is_held_elsewhere(open->heap))
+            heap_name_leave(&open->name);
+    }
+    if (!interrupted)
+        unlock_heaps();
 }
 
 int heap_unlink(enum heap_kind kind, const char *name)
 {
-    char *path;
-    struct stat file;
-    uint64_t length;
-    int error = name_path(name, &path);
+    int state = forbid_cancelling();
+    int error = heap_name_unlink(name, kind);
 
-    if (error != 0)
-        return error;
-    int fd = open_locked(path, &file);
-    error = fd < 0 ? fd : read_header(fd, kind, &length);
-    if (error == 0)
-        error = leads_to(path, &file);
-    if (error == 0 && unlink(path) != 0)
-        error = error_of(errno);
-    else if (error == TRY_AGAIN) /* somebody else has removed it */
-        error = 0;
-    if (fd >= 0)
-        close(fd);
-    free(path);
+    allow_cancelling(state);
     return error;
 }
 
@@ -651,9 +604,9 @@ int heap_check_handle(const struct heap *heap, enum heap_kind kind)
 {
     if (heap == NULL || ((uintptr_t)heap & (HEAP_PAGE - 1)) != 0)
         return MP_EINVAL;
-    pthread_mutex_lock(&heaps_mutex);
+    lock_heaps();
     bool known = find(heap) != NULL;
-    pthread_mutex_unlock(&heaps_mutex);
+    unlock_heaps();
     return known && heap->kind == (uint32_t)kind ? 0 : MP_EINVAL;
 }
 
@@ -661,7 +614,7 @@ struct heap *heap_find(const void *address, enum heap_kind kind, struct heap_fil
 {
     struct heap *heap = NULL;
 
-    pthread_mutex_lock(&heaps_mutex);
+    lock_heaps();
     for (const struct open_heap *open = heaps; open != NULL && heap == NULL; open = open->next) {
         if ((uintptr_t)address - (uintptr_t)open->heap >= open->length || open->heap->kind != (uint32_t)kind)
             continue;
@@ -672,7 +625,7 @@ struct heap *heap_find(const void *address, enum heap_kind kind, struct heap_fil
                                    .device = open->device,
                                    .inode = open->inode};
     }
-    pthread_mutex_unlock(&heaps_mutex);
+    unlock_heaps();
     return heap;
 }
 
@@ -696,9 +649,13 @@ static int open_of_process(pid_t process, int number, dev_t device, ino_t inode)
     int fd;
 
     snprintf(path, sizeof path, "/proc/%ld/fd/%d", (long)process, number);
+    /* What it leads to by now may be anything, and is not opened if it is something else. */
+    if (stat(path, &file) != 0 || file.st_dev != device || file.st_ino != inode)
+        return -1;
     do {
         fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
     } while (fd < 0 && errno == EINTR);
+    fd = descriptor_move_up(fd);
     if (fd >= 0 && fstat(fd, &file) == 0 && file.st_dev == device && file.st_ino == inode)
         return fd;
     if (fd >= 0)
@@ -707,18 +664,16 @@ static int open_of_process(pid_t process, int number, dev_t device, ino_t inode)
 }
 
 /* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under that number: a
- * worker's does. Under heaps_mutex. */
-static bool reopen(struct open_heap *open_heap)
+ * worker's does; or the file has a name. Under heaps_mutex. */
+static bool reopen(struct open_heap *open)
 {
-    int fd = open_of_process(getppid(), open_heap->fd, open_heap->device, open_heap->inode);
+    int fd = open_of_process(getppid(), open->fd, open->device, open->inode);
 
     if (fd < 0)
+        fd = heap_name_reopen(&open->name);
+    if (fd < 0)
         return false;
-    if (open_heap->path != NULL && try_flock(fd, LOCK_SH) != 0) {
-        close(fd);
-        return false;
-    }
-    open_heap->fd = fd;
+    open->fd = fd;
     return true;
 }
 
@@ -727,14 +682,13 @@ void *heap_borrow(pid_t process, const struct heap_file *file, void *near, int *
     *fd = open_of_process(process, file->fd, file->device, file->inode);
     if (*fd < 0)
         return NULL;
-    void *start = mmap(near, file->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
-    if (start != MAP_FAILED) {
-        madvise(start, file->length, MADV_DONTDUMP);
-        return start;
+    void *start = map(*fd, near, file->length);
+    if (start == NULL) { /* addresses are scarce */
+        lock_heaps();
+        trim_retired(0, 0);
+        unlock_heaps();
+        start = map(*fd, near, file->length);
     }
-    pthread_mutex_lock(&heaps_mutex);
-    start = map_over_retired(*fd, file->length, 0); /* addresses are scarce */
-    pthread_mutex_unlock(&heaps_mutex);
     if (start == NULL) {
         close(*fd);
         *fd = -1;
@@ -749,28 +703,78 @@ static int descriptor_of(const struct heap *heap)
     struct stat file;
     int fd = MP_ESYSTEM;
 
-    pthread_mutex_lock(&heaps_mutex);
+    lock_heaps();
     struct open_heap *open = find(heap);
     int number = open != NULL && fstat(open->fd, &file) != 0 ? errno : 0;
-    if (number != 0 && number != EBADF)
-        fd = error_of(number);
-    else if (open != NULL && ((number == 0 && is_file_of(&file, open)) || reopen(open)))
+    if (number == ENOMEM)
+        fd = MP_ENOMEM;
+    else if (open != NULL && (number == 0 || number == EBADF) &&
+             ((number == 0 && is_file_of(&file, open)) || reopen(open)))
         fd = open->fd;
-    pthread_mutex_unlock(&heaps_mutex);
+    unlock_heaps();
     return fd;
 }
 
 int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to)
 {
+    int state = forbid_cancelling();
+    int fd = descriptor_of(heap);
+    int error = fd < 0 ? fd : memory_file_reserve(fd, from, to);
+
+    allow_cancelling(state);
+    return error;
+}
+
+bool heap_file_holes_are_safe(const struct heap *heap)
+{
     int fd = descriptor_of(heap);
 
-    return fd < 0 ? fd : memory_file_reserve(fd, from, to);
+    return fd >= 0 && memory_file_is_unlimited(fd);
 }
 
 void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to)
 {
+    int state = forbid_cancelling();
     int fd = descriptor_of(heap);
 
     if (fd >= 0)
         memory_file_punch(fd, from, to);
+    allow_cancelling(state);
+}
+
+int heap_reopen(const struct heap *heap)
+{
+    int state = forbid_cancelling(), fd = descriptor_of(heap);
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    while (fd >= 0 && (fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK)) < 0 && errno == EINTR)
+        fd = 0;
+    fd = descriptor_move_up(fd);
+    allow_cancelling(state);
+    return fd < 0 ? -1 : fd;
+}
+
+void heap_close_reopened(const struct heap *heap, int fd)
+{
+    int state = forbid_cancelling();
+    struct stat file;
+
+    pthread_mutex_lock(&heaps_mutex);
+    struct open_heap *open = find(heap);
+    if (fd >= 0 && open != NULL && fstat(fd, &file) == 0 && is_file_of(&file, open))
+        close(fd);
+    pthread_mutex_unlock(&heaps_mutex);
+    allow_cancelling(state);
+}
+
+bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+    int fd = descriptor_of(heap);
+
+    if (fd < 0 || fcntl(fd, F_OFD_GETLK, &lock) != 0)
+        return false;
+    *locked = lock.l_type != F_UNLCK;
+    return true;
 }

@@ -1,10 +1,10 @@
 /* Values as JSON. Containers are written from snapshots, one mutex at a time and none while writing. */
 #include <errno.h>
-#include <math.h>
 #include <mp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "json_float.h"
 #include "snapshot.h"
 #include "cancelling.h"
 #include "value.h"
@@ -74,29 +74,6 @@ static void write_string(struct writer *writer, const unsigned char *byte, size_
     fputc('"', writer->stream);
 }
 
-/* The shortest of these forms that reads back equal; with a point, whatever the locale. */
-static void format_float(double real, char *text, size_t size)
-{
-    if (isnan(real)) {
-        snprintf(text, size, "null");
-        return;
-    }
-    if (isinf(real)) {
-        snprintf(text, size, real > 0 ? "1e999" : "-1e999");
-        return;
-    }
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, size, "%.*g", digits, real);
-        if (strtod(text, NULL) == real)
-            break;
-    }
-    char *at = text + strspn(text, "-0123456789");
-    if (*at == 0)
-        memcpy(at, ".0", 3);
-    else if (*at != 'e')
-        *at = '.';
-}
-
 static bool enter(struct writer *writer, const struct object *object, int *error)
 {
     for (int i = 0; i < writer->depth; i++) {
@@ -126,13 +103,12 @@ static int write_key(struct writer *writer, const mp_value *key)
 static int write_container(struct writer *writer, const mp_value *value)
 {
     bool dict = value->type == MP_DICT;
-    struct object *object = dict ? (struct object *)value->as.dict : (struct object *)value->as.list;
     struct snapshot snapshot;
     int error = 0;
 
-    if (!enter(writer, object, &error))
+    if (!enter(writer, object_of(value->as.dict), &error))
         return error;
-    error = snapshot_take(object, dict ? OBJECT_DICT : OBJECT_LIST, &snapshot);
+    error = snapshot_take(value->as.dict, value_kind(value), &snapshot);
     if (error != 0)
         return error;
     fputc(dict ? '{' : '[', writer->stream);
@@ -154,7 +130,7 @@ static int write_container(struct writer *writer, const mp_value *value)
 
 static int write_value(struct writer *writer, const mp_value *value)
 {
-    char text[40];
+    char text[JSON_FLOAT_SIZE];
 
     switch (value->type) {
     case MP_NONE:
@@ -167,7 +143,7 @@ static int write_value(struct writer *writer, const mp_value *value)
         fprintf(writer->stream, "%lld", (long long)value->as.integer);
         return 0;
     case MP_FLOAT:
-        format_float(value->as.real, text, sizeof text);
+        json_float(value->as.real, text);
         write_text(writer, text);
         return 0;
     case MP_STR:

@@ -1,17 +1,32 @@
 /* The keeper: a small process between the caller and the workers. It forks them, reaps them, clears up after those that die
  * and replaces them, and takes them along when the caller ends.
  *
- * It has one thread, and sits in one poll loop over its children (SIGCHLD through a signalfd) and the caller's pidfd. The
- * caller calls it with a SIGCHLD too: that needs no descriptor, which the program might have closed. If it is killed itself,
- * the kernel kills the workers (PR_SET_PDEATHSIG is exact here: their parent has but one thread), and the caller notices
- * through its pidfd. */
+ * It has one thread, and sleeps on one word, pool->calls, that is counted up for whatever it is to look at: by the caller, and by
+ * the keeper's own handler of SIGCHLD. So the caller needs neither a descriptor, which the program might have closed, nor the
+ * permission to send signals, which setuid() takes away.
+ *
+ * THE CALLER'S END raises SIGCHLD in the keeper in two ways, as either may fail:
+ * - the kernel's death signal: not when the caller has dropped its privileges;
+ * - the hang-up of a pipe whose write end the caller has: not when a child of the caller holds it as well.
+ * Both are hints: a pidfd, or the parent's number, says whether it is true. They are looked at every few seconds in any case.
+ *
+ * THE KEEPER'S END, however it comes, is the workers' end, in two ways again:
+ * - the death signal (exact here, as their parent has but one thread): gone once a worker has changed its user or group;
+ * - the hang-up of the keeper's own pipe, which each worker has opened for itself: not when a task has closed it.
+ * A worker renews both from time to time, and leaves when it finds another parent.
+ *
+ * SIGNALS. Keeper and workers have a process group of their own: what a terminal or a program sends to the caller's group does not
+ * reach them, while tasks have the dispositions and the mask that the program had. What is sent to the keeper itself it blocks. */
 #include <errno.h>
 #include <limits.h>
 #include <mp.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,15 +36,25 @@
 #include "platform.h"
 #include "process.h"
 
-#define RETRY_FORK_MS 100
+#define RETRY_FORK_NS INT64_C(100000000)
+/* How often to look whether the caller lives: with all hints, and without. */
+#define LOOK_SELDOM_NS INT64_C(5000000000)
+#define LOOK_OFTEN_NS INT64_C(50000000)
+/* So long for workers that this process may not kill. */
+#define UNKILLABLE_NS INT64_C(1000000000)
 #define MAX_FAILED_STARTS 8
 
 /* This process's own. */
 static struct {
     struct pool *pool;
     sigset_t caller_mask; /* what the workers get back */
-    struct sigaction caller_child, caller_terminate;
-    int children; /* signalfd; -1: not yet */
+    struct sigaction caller_child;
+    pid_t keeper; /* this one, or a worker's */
+    pid_t parent; /* what getppid() says while the caller lives; 0 also when it is in another PID namespace */
+    struct keeper_watch watch;
+    int leash[2]; /* a pipe: in the keeper both ends, in a worker one read end of its own; -1: none */
+    dev_t leash_device;
+    ino_t leash_inode;
     uint32_t live;
     uint32_t failed_starts; /* workers that died in the initializer, one after the other */
     bool lost;              /* a worker ended that had not found the queue empty */
@@ -40,25 +65,63 @@ static struct {
 
 /* ---- starting workers ---- */
 
-/* What the caller does about a signal. The standard is what the keeper has set itself. */
-static void give_back(int number, const struct sigaction *action)
+static void close_end(int *fd)
 {
-    if (action->sa_handler != SIG_DFL || action->sa_flags != 0)
-        sigaction(number, action, NULL);
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
 }
 
-static _Noreturn void become_worker(uint32_t index, pid_t keeper)
+/* Opens the read end anew: who gets the signal is a matter of each open end. Without /proc there is only the death signal. */
+static void take_leash(void)
+{
+    char path[40];
+
+    close_end(&self.leash[1]);
+    if (self.leash[0] < 0)
+        return;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", self.leash[0]);
+    int fd = descriptor_move_up(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    close_end(&self.leash[0]);
+    if (fd < 0)
+        return;
+    self.leash[0] = fd;
+    if (hangup_signal_prepare(fd, SIGKILL) != 0 || hangup_signal_take(fd) != 0)
+        close_end(&self.leash[0]);
+}
+
+/* A task may have closed it, and opened something else. */
+static bool has_leash(void)
+{
+    struct stat file;
+
+    return self.leash[0] >= 0 && fstat(self.leash[0], &file) == 0 && file.st_dev == self.leash_device &&
+           file.st_ino == self.leash_inode;
+}
+
+void keeper_tie_worker(void)
+{
+    if (death_signal_holds(SIGKILL)) /* nothing has changed: so the leash holds as well */
+        return;
+    death_signal(SIGKILL);
+    if (has_leash())
+        hangup_signal_take(self.leash[0]); /* in the name of the user that it is now */
+    if (getppid() != self.keeper)
+        _exit(1);
+}
+
+static _Noreturn void become_worker(uint32_t index)
 {
     char name[WORKER_ROOM];
 
-    death_signal(SIGKILL);
-    if (getppid() != keeper)
-        _exit(1);
-    if (self.children >= 0)
-        close(self.children);
+    /* Should the keeper die now, this is how the caller finds whom to reap. */
+    atomic_store(&self.pool->worker[index].pid, getpid());
+    take_leash();
+    keeper_tie_worker();
+    close_end(&self.watch.leash[0]);
+    close_end(&self.watch.caller);
     guests_enter_worker();
-    give_back(SIGCHLD, &self.caller_child);
-    give_back(SIGTERM, &self.caller_terminate);
+    sigaction(SIGCHLD, &self.caller_child, NULL);
     pthread_sigmask(SIG_SETMASK, &self.caller_mask, NULL);
     process_enter_worker(index + 1, name);
     worker_run(self.pool, index);
@@ -68,14 +131,13 @@ static _Noreturn void become_worker(uint32_t index, pid_t keeper)
 static int start_worker(uint32_t index)
 {
     struct worker *worker = &self.pool->worker[index];
-    pid_t keeper = getpid();
 
     memset(worker, 0, sizeof *worker);
     atomic_store(&worker->phase, WORKER_STARTING);
     DELAY_POINT();
     pid_t pid = fork();
     if (pid == 0)
-        become_worker(index, keeper);
+        become_worker(index);
     if (pid < 0) {
         atomic_store(&worker->phase, WORKER_NONE);
         return errno == ENOMEM ? MP_ENOMEM : MP_EAGAIN;
@@ -99,17 +161,36 @@ static bool replace_missing(void)
     return all;
 }
 
+/* False: this process may not. It may still be able to become root again, where it has only set that aside. */
+static bool kill_worker(pid_t pid)
+{
+    if (kill(pid, SIGKILL) == 0 || errno != EPERM)
+        return true;
+    return syscall(SYS_setresuid, -1, 0, -1) == 0 && kill(pid, SIGKILL) == 0;
+}
+
+/* Those that may not be killed leave when they have done their task, or when this process ends. */
 static void kill_workers(void)
 {
+    bool all = true;
+
     for (uint32_t i = 0; i < self.pool->workers; i++) {
-        if (self.pid[i] != 0)
-            kill(self.pid[i], SIGKILL);
+        if (self.pid[i] != 0 && !kill_worker(self.pid[i]))
+            all = false;
+        atomic_fetch_add(&self.pool->ending, 1);
     }
-    while (self.live > 0) {
-        if (waitpid(-1, NULL, 0) > 0)
+    int64_t deadline = all ? DEADLINE_NEVER : clock_now() + UNKILLABLE_NS;
+    while (self.live > 0 && clock_now() < deadline) {
+        uint32_t seen = atomic_load(&self.pool->calls);
+        pid_t pid = waitpid(-1, NULL, all ? 0 : WNOHANG);
+
+        if (pid > 0)
             self.live--;
+        else if (pid == 0)
+            futex_wait(&self.pool->calls, seen, deadline);
         else if (errno != EINTR)
             break;
+        atomic_fetch_add(&self.pool->ending, 1);
     }
     for (uint32_t i = 0; i < self.pool->workers; i++) {
         self.pid[i] = 0;
@@ -242,14 +323,6 @@ static void reap(void)
 
 /* ---- the loop ---- */
 
-static void drain(int fd)
-{
-    char buffer[sizeof(struct signalfd_siginfo) * 8];
-
-    while (read(fd, buffer, sizeof buffer) > 0)
-        ;
-}
-
 static _Noreturn void leave(void)
 {
     kill_workers();
@@ -276,20 +349,43 @@ static bool replacements_wanted(uint32_t state)
     return wanted;
 }
 
+static bool hung_up(int fd)
+{
+    struct pollfd set = {.fd = fd, .events = POLLIN};
+
+    return fd >= 0 && poll(&set, 1, 0) > 0;
+}
+
+static bool caller_is_gone(void)
+{
+    if (self.watch.caller >= 0)
+        return hung_up(self.watch.caller);
+    if (getppid() != self.parent)
+        return true;
+    /* From another PID namespace, and without pidfds, nothing else tells. */
+    return self.parent == 0 && hung_up(self.watch.leash[0]);
+}
+
+/* Until when to sleep. When the pipe has hung up and the caller lives, the program has closed it. */
+static int64_t next_look(bool retry)
+{
+    int64_t pause = retry ? RETRY_FORK_NS : LOOK_SELDOM_NS;
+
+    if (self.watch.leash[0] < 0 || hung_up(self.watch.leash[0]))
+        pause = LOOK_OFTEN_NS;
+    return clock_now() + pause;
+}
+
 static void keep(void)
 {
     struct pool *pool = self.pool;
-    struct pollfd poll_set[] = {
-        {.fd = self.children, .events = POLLIN},
-        {.fd = pool->caller_pidfd, .events = POLLIN},
-    };
-    int timeout = -1;
 
     for (;;) {
-        poll(poll_set, 2, timeout);
-        if (poll_set[1].revents != 0)
+        /* Before the look: what comes later ends the sleep. */
+        uint32_t seen = atomic_load(&pool->calls);
+
+        if (caller_is_gone())
             leave();
-        drain(self.children);
         guests_keep(pool); /* before a worker is replaced by one that is to have them */
         reap();
         uint32_t state = atomic_load(&pool->state);
@@ -297,19 +393,39 @@ static void keep(void)
             leave();
         if (state == POOL_CLOSED && is_finished())
             leave();
-        timeout = !replacements_wanted(state) || replace_missing() ? -1 : RETRY_FORK_MS;
+        bool retry = replacements_wanted(state) && !replace_missing();
+        futex_wait(&pool->calls, seen, next_look(retry));
     }
 }
 
-/* Signals that came before wait until they are read. */
-static int open_children(void)
+/* The workers'. Without it they have the death signal. */
+static void make_leash(void)
 {
-    sigset_t mask;
+    struct stat file;
 
-    sigemptyset(&mask);
-    sigaddset(&mask, SIGCHLD);
-    self.children = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-    return self.children >= 0 && self.pool->caller_pidfd >= 0 ? 0 : MP_EAGAIN;
+    self.leash[0] = self.leash[1] = -1;
+    if (pipe2(self.leash, O_CLOEXEC) != 0)
+        return;
+    for (int i = 0; i < 2; i++)
+        self.leash[i] = descriptor_move_up(self.leash[i]);
+    if (self.leash[0] >= 0 && self.leash[1] >= 0 && fstat(self.leash[0], &file) == 0) {
+        self.leash_device = file.st_dev;
+        self.leash_inode = file.st_ino;
+        return;
+    }
+    close_end(&self.leash[0]);
+    close_end(&self.leash[1]);
+}
+
+/* Has the caller's end raise SIGCHLD. */
+static void watch_caller(void)
+{
+    self.parent = getppid() != 0 ? self.pool->caller : 0;
+    death_signal(SIGCHLD);
+    close_end(&self.watch.leash[1]);
+    if (self.watch.leash[0] >= 0 &&
+        (hangup_signal_prepare(self.watch.leash[0], SIGCHLD) != 0 || hangup_signal_take(self.watch.leash[0]) != 0))
+        close_end(&self.watch.leash[0]);
 }
 
 static void start_all(void)
@@ -319,8 +435,6 @@ static void start_all(void)
 
     for (uint32_t i = 0; i < pool->workers && error == 0; i++)
         error = start_worker(i);
-    if (error == 0)
-        error = open_children(); /* now, so that these workers need not close it */
     if (error != 0) {
         atomic_store(&pool->start_error, error);
         kill_workers();
@@ -331,24 +445,32 @@ static void start_all(void)
         _exit(1);
 }
 
-static void take_signals(void)
+static void at_child(int number)
 {
-    struct sigaction standard = {.sa_handler = SIG_DFL}, ignore = {.sa_handler = SIG_IGN};
-    sigset_t mask;
+    int before = errno;
+    (void)number;
 
-    /* The terminal's SIGINT is the caller's to handle, for the workers as well. */
-    sigaction(SIGINT, &ignore, NULL);
-    sigaction(SIGCHLD, &standard, &self.caller_child);
-    sigaction(SIGTERM, &standard, &self.caller_terminate);
-    sigfillset(&mask);
-    sigdelset(&mask, SIGTERM);
-    pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    self.children = -1;
+    keeper_call(self.pool);
+    errno = before;
 }
 
-void keeper_run(struct pool *pool, const sigset_t *caller_mask)
+static void take_signals(void)
+{
+    struct sigaction action = {.sa_handler = at_child, .sa_flags = SA_RESTART};
+    sigset_t mask;
+
+    sigfillset(&mask);
+    sigdelset(&mask, SIGCHLD);
+    sigaction(SIGCHLD, &action, &self.caller_child);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    if (setpgid(0, 0) == 0)
+        atomic_store(&self.pool->grouped, 1);
+}
+
+void keeper_run(struct pool *pool, const sigset_t *caller_mask, const struct keeper_watch *watch)
 {
     self.pool = pool;
+    self.watch = *watch;
     /* A pool made in a task of another: what that one's keeper knew came along with the fork. */
     self.live = self.failed_starts = 0;
     memset(self.pid, 0, pool->workers * sizeof *self.pid);
@@ -356,7 +478,10 @@ void keeper_run(struct pool *pool, const sigset_t *caller_mask)
     guests_begin(pool);
     self.caller_mask = *caller_mask;
     process_title("mp-keeper");
+    self.keeper = getpid();
     take_signals();
+    watch_caller();
+    make_leash();
     start_all();
     keep();
     _exit(0);

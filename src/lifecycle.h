@@ -4,15 +4,25 @@
 
 #include <sys/types.h>
 
-enum lifecycle_order { LIFECYCLE_HEAP, LIFECYCLE_LOCK, LIFECYCLE_PROCESS, LIFECYCLE_POOL, LIFECYCLE_MODULES };
+enum lifecycle_order {
+    LIFECYCLE_HEAP,
+    LIFECYCLE_HOLD,
+    LIFECYCLE_LOCK,
+    LIFECYCLE_PROCESS,
+    LIFECYCLE_POOL,
+    LIFECYCLE_MODULES
+};
 
 /* Registers a module: at_end runs at a normal end of the process (exit, return from main, or lifecycle_end()), highest order
  * first; after_fork runs in the child of every fork, lowest order first, and puts the module's own state right there. Either
  * may be NULL. May be called again: the first call counts. */
 void lifecycle_register(enum lifecycle_order order, void (*at_end)(void), void (*after_fork)(void));
-/* Runs the at_end functions, once in a process. */
+/* Runs the at_end functions, once in a process. Does nothing in a child that no fork handler has run in (_Fork(), clone(),
+ * vfork()) and that has not used the library: what the modules know there is its parent's. */
 void lifecycle_end(void);
-/* getpid() without the system call. */
+/* getpid(), mostly without the system call: right in every process that has its own memory, however it was made. The first call
+ * in one that no fork handler has run in runs the after_fork functions. So whoever asks whether something is the calling
+ * process's own asks here first. */
 pid_t lifecycle_pid(void);
 
 #endif

@@ -2,10 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hold.h"
 #include "list_table.h"
-
-/* A reader that has lost so often takes the mutex: somebody keeps writing, or died or was stopped while writing. */
-#define READ_TRIES 64
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -33,31 +31,60 @@ static int read_at(const struct object *list, int64_t index, reader *read, void 
     return read(object_heap(list), &words, out);
 }
 
+/* The same past a change. */
+static int read_at_through(const struct reading *reading, int64_t index, reader *read, void *out)
+{
+    const struct object *list = reading->object;
+    struct heap *heap = object_heap(list);
+    struct list_shape shape;
+    uint64_t cell[2], at;
+
+    object_read_words(reading, &list->word[LIST_START], LIST_WORDS, &shape.start);
+    if (!list_find_index(index, shape.length, &at))
+        return MP_EINDEX;
+    uint64_t place = segments_read_place(reading, list_shape_position(&shape, at), sizeof(struct cell));
+    if (place == 0)
+        return MP_ECORRUPT;
+    object_read_words(reading, heap_at(heap, place), 2, cell);
+    struct words words = {cell[0], cell[1]};
+    return read(heap, &words, out);
+}
+
+static int read_locked(mp_list *handle, int64_t index, reader *read, void *out)
+{
+    struct object *list = list_object(handle);
+    int error = object_lock_to_read(list, object_magic(handle, OBJECT_LIST));
+
+    if (error != 0)
+        return error;
+    error = read_at(list, index, read, out);
+    mutex_unlock(&list->mutex);
+    return error;
+}
+
 /* `discard`, when given, undoes a read that turned out not to count. */
 static __attribute__((noinline)) int read_index(mp_list *handle, int64_t index, reader *read, void *out,
                                                 void (*discard)(void *out))
 {
     struct object *list = list_object(handle);
+    struct reading reading = {.object = list};
 
-    for (int i = 0; i < READ_TRIES; i++) {
-        uint64_t version;
+    for (unsigned tries = 0;; tries++) {
+        bool patient = object_read_again(&reading, tries);
 
-        if (!object_is(list, OBJECT_LIST))
+        if (!object_is(handle, OBJECT_LIST))
             return MP_EINVAL;
-        if (!object_read_begin(list, &version) || !object_is(list, OBJECT_LIST))
-            continue;
-        int error = read_at(list, index, read, out);
-        if (object_read_valid(list, version))
+        int error = reading.version & 1 ? read_at_through(&reading, index, read, out) : read_at(list, index, read, out);
+        if (object_reading_valid(&reading))
             return error;
         if (error == 0 && discard != NULL)
             discard(out);
+        if (patient)
+            continue;
+        error = read_locked(handle, index, read, out);
+        if (error != MP_ETIMEOUT)
+            return error;
     }
-    int error = object_lock_alone(list, OBJECT_LIST);
-    if (error != 0)
-        return error;
-    error = read_at(list, index, read, out);
-    object_unlock(list);
-    return error;
 }
 
 static int read_words(const struct heap *heap, const struct words *words, void *out)
@@ -69,13 +96,15 @@ static int read_words(const struct heap *heap, const struct words *words, void *
 
 /* What nearly always happens: nobody changes the list. False: something else did. Short, and without a call, as is what dict.c
  * does at once. */
-static inline __attribute__((always_inline)) bool get_at_once(const struct object *list, int64_t index,
-                                                              struct words *words, int *error)
+static inline __attribute__((always_inline)) bool get_at_once(const mp_list *handle, int64_t index, struct words *words,
+                                                              int *error)
 {
+    const struct object *list = object_of(handle);
     struct list_place place;
     uint64_t version;
 
-    if (!object_read_begin(list, &version))
+    /* The version first: a place that serves another list by then has another one. */
+    if (!object_read_begin(list, &version) || !object_is_at_once(handle, OBJECT_LIST))
         return false;
     *error = list_find(list, index, &place);
     if (*error == 0) {
@@ -93,7 +122,7 @@ static inline __attribute__((always_inline)) int get_words(mp_list *list, int64_
 
     if (!object_is(list, OBJECT_LIST))
         return MP_EINVAL;
-    if (get_at_once(list_object(list), index, words, &error))
+    if (get_at_once(list, index, words, &error))
         return error;
     error = read_index(list, index, read_words, &slow, NULL);
     if (error == 0)
@@ -111,6 +140,19 @@ static void discard_value(void *out)
     mp_value_free(out);
 }
 
+/* A string, or a container, which is held. */
+static int get_owned(mp_list *list, int64_t index, mp_value *value)
+{
+    int error, held = 0;
+
+    do {
+        error = read_index(list, index, read_value, value, discard_value);
+        if (error == 0)
+            held = value_hold(value);
+    } while (error == 0 && held == MP_EINVAL); /* another has taken its place meanwhile */
+    return error != 0 ? error : held;
+}
+
 int mp_list_get(mp_list *list, int64_t index, mp_value *value)
 {
     struct words words;
@@ -124,10 +166,10 @@ int mp_list_get(mp_list *list, int64_t index, mp_value *value)
         return 0;
     }
     /* The words alone, or there is more to read, which must belong to them. */
-    if (!cell_has_block(words.head))
+    if ((words.head & CELL_OWNS) == 0)
         error = cell_read(object_heap(list_object(list)), words.head, words.body, &found);
     else
-        error = read_index(list, index, read_value, &found, discard_value);
+        error = get_owned(list, index, &found);
     if (error == 0)
         *value = found;
     return error;
@@ -173,55 +215,37 @@ int mp_list_get_float(mp_list *list, int64_t index, double *value)
     return 0;
 }
 
-struct bytes_wanted {
-    mp_type type;
-    void *buffer;
-    size_t size, length;
-};
-
 static int read_bytes(const struct heap *heap, const struct words *words, void *out)
 {
-    struct bytes_wanted *wanted = out;
-
-    if ((words->head & CELL_TYPE) != wanted->type)
-        return MP_ETYPE;
-    wanted->length = words->head >> CELL_LENGTH_SHIFT;
-    if (wanted->length + (wanted->type == MP_STR) > wanted->size)
-        return MP_ETOOSMALL;
-    return cell_read_bytes(heap, words->head, words->body, wanted->buffer, wanted->size, NULL);
+    return cell_stage_bytes(heap, words->head, words->body, out);
 }
 
-static int get_bytes(mp_list *list, int64_t index, struct bytes_wanted *wanted, size_t *length)
+static int get_bytes(mp_list *list, int64_t index, mp_type type, void *buffer, size_t size, size_t *length)
 {
+    struct staged_bytes staged;
     struct words words;
 
-    if (wanted->buffer == NULL && wanted->size > 0)
+    if (buffer == NULL && size > 0)
         return MP_EINVAL;
     int error = get_words(list, index, &words);
-    if (error == 0 && !cell_has_block(words.head))
-        error = read_bytes(object_heap(list_object(list)), &words, wanted);
-    else if (error == 0)
-        error = read_index(list, index, read_bytes, wanted, NULL);
-    if (length != NULL && (error == 0 || error == MP_ETOOSMALL))
-        *length = wanted->length;
-    return error;
+    if (error != 0)
+        return error;
+    staged_begin(&staged, type, size);
+    if (!cell_has_block(words.head))
+        error = read_bytes(object_heap(list_object(list)), &words, &staged);
+    else
+        error = read_index(list, index, read_bytes, &staged, NULL);
+    return staged_end(&staged, error, buffer, length);
 }
 
 int mp_list_get_str(mp_list *list, int64_t index, char *buffer, size_t size, size_t *length)
 {
-    struct bytes_wanted wanted = {.type = MP_STR, .buffer = buffer, .size = size};
-    int error = get_bytes(list, index, &wanted, length);
-
-    if (error == 0)
-        buffer[wanted.length] = 0;
-    return error;
+    return get_bytes(list, index, MP_STR, buffer, size, length);
 }
 
 int mp_list_get_bytes(mp_list *list, int64_t index, void *buffer, size_t size, size_t *length)
 {
-    struct bytes_wanted wanted = {.type = MP_BYTES, .buffer = buffer, .size = size};
-
-    return get_bytes(list, index, &wanted, length);
+    return get_bytes(list, index, MP_BYTES, buffer, size, length);
 }
 
 static int get_container(mp_list *list, int64_t index, mp_type type, void **container)
@@ -232,7 +256,7 @@ static int get_container(mp_list *list, int64_t index, mp_type type, void **cont
     if (error == 0 && (words.head & CELL_TYPE) != type)
         error = MP_ETYPE;
     if (error == 0)
-        *container = heap_at(object_heap(list_object(list)), words.body & ~REF_MASK);
+        *container = cell_handle(object_heap(list_object(list)), words.head, words.body);
     return error;
 }
 
@@ -246,12 +270,54 @@ int mp_list_get_list(mp_list *list, int64_t index, mp_list **value)
     return value == NULL ? MP_EINVAL : get_container(list, index, MP_LIST, (void **)value);
 }
 
-int mp_list_length(mp_list *list, size_t *length)
+/* As in dict.c. */
+static int hold_container(mp_list *list, int64_t index, mp_type type, void **container)
 {
-    if (length == NULL || !object_is(list, OBJECT_LIST))
+    void *found = NULL;
+    int error, held = 0;
+
+    do {
+        error = get_container(list, index, type, &found);
+        if (error == 0)
+            held = hold_take(found, type == MP_DICT ? OBJECT_DICT : OBJECT_LIST);
+    } while (error == 0 && held == MP_EINVAL);
+    if (error == 0 && held == 0)
+        *container = found;
+    return error != 0 ? error : held;
+}
+
+int mp_list_hold_dict(mp_list *list, int64_t index, mp_dict **value)
+{
+    return value == NULL ? MP_EINVAL : hold_container(list, index, MP_DICT, (void **)value);
+}
+
+int mp_list_hold_list(mp_list *list, int64_t index, mp_list **value)
+{
+    return value == NULL ? MP_EINVAL : hold_container(list, index, MP_LIST, (void **)value);
+}
+
+int mp_list_hold(mp_list *list)
+{
+    return hold_take(list, OBJECT_LIST);
+}
+
+int mp_list_length(mp_list *handle, size_t *length)
+{
+    struct object *list = list_object(handle);
+    struct reading reading = {.object = list};
+
+    if (length == NULL || !object_is(handle, OBJECT_LIST))
         return MP_EINVAL;
-    *length = list_length_of(list_object(list));
-    return 0;
+    for (unsigned tries = 0;; tries++) {
+        object_read_again(&reading, tries);
+        if (!object_is(handle, OBJECT_LIST))
+            return MP_EINVAL;
+        uint64_t found = object_read_word(&reading, &list->word[LIST_LENGTH]);
+        if (object_reading_valid(&reading)) {
+            *length = found;
+            return 0;
+        }
+    }
 }
 
 /* ---- one element ---- */
@@ -268,8 +334,11 @@ static int add_at(struct object *list, uint64_t position, uint64_t start, const 
     object_begin(list);
     object_set(list, &cell->head, head);
     object_set(list, &cell->body, body);
-    if (start != get(&list->word[LIST_START]))
+    if (start != get(&list->word[LIST_START])) {
         object_set(list, &list->word[LIST_START], start);
+        if (get(&list->word[LIST_GAP]) != 0)
+            object_set(list, &list->word[LIST_GAP], get(&list->word[LIST_GAP]) + 1);
+    }
     object_set(list, &list->word[LIST_LENGTH], list_length_of(list) + 1);
     if (head & CELL_OWNS)
         object_set(list, &list->pending[0], 0);
@@ -280,9 +349,10 @@ static int add_at(struct object *list, uint64_t position, uint64_t start, const 
 static int append_one(struct object *list, const mp_value *value)
 {
     int error = list_make_room(list, 1);
-    uint64_t start = get(&list->word[LIST_START]);
 
-    return error != 0 ? error : add_at(list, start + list_length_of(list), start, value);
+    if (error != 0)
+        return error;
+    return add_at(list, list_position(list, list_length_of(list)), get(&list->word[LIST_START]), value);
 }
 
 int mp_list_append(mp_list *list, mp_value value)
@@ -382,16 +452,18 @@ static int lock_cell(mp_list *handle, int64_t index, const mp_value *value, stru
 
 /* Takes what guards the cell that an index leads to while its body is replaced, where its head is `head`: its stripe, or the mutex
  * of a list that has none. NULL: something else is the case, and nothing is held. */
-static inline __attribute__((always_inline)) pthread_mutex_t *guard_plain(struct object *list, int64_t index,
-                                                                          uint64_t head, struct cell **cell)
+static inline __attribute__((always_inline)) pthread_mutex_t *guard_plain(mp_list *handle, int64_t index, uint64_t head,
+                                                                          struct cell **cell)
 {
+    struct object *list = list_object(handle);
     struct list_place place;
     uint64_t version;
 
     if (index < 0 || !object_read_begin(list, &version) || list_find(list, index, &place) != 0)
         return NULL;
     *cell = place.cell;
-    return stripes_guard(list, OBJECT_LIST, version, list_stripe(list, &place), &place.cell->head, head);
+    return stripes_guard(list, object_magic(handle, OBJECT_LIST), version, list_stripe(list, &place), &place.cell->head,
+                         head);
 }
 
 static __attribute__((noinline)) int set_slowly(mp_list *list, int64_t index, mp_value value)
@@ -421,9 +493,9 @@ static inline __attribute__((always_inline)) int set_plain(mp_list *handle, int6
     struct object *list = list_object(handle);
     struct cell *cell;
 
-    if (!object_is(list, OBJECT_LIST))
+    if (!object_is(handle, OBJECT_LIST))
         return MP_EINVAL;
-    pthread_mutex_t *guard = guard_plain(list, index, (uint64_t)type, &cell);
+    pthread_mutex_t *guard = guard_plain(handle, index, (uint64_t)type, &cell);
     if (guard == NULL)
         return set_plain_slowly(handle, index, type, body);
     atomic_store_explicit(&cell->body, body, memory_order_release);
@@ -488,9 +560,9 @@ int mp_list_add_int(mp_list *handle, int64_t index, int64_t delta, int64_t *now)
     struct cell *cell;
     int64_t sum;
 
-    if (!object_is(list, OBJECT_LIST))
+    if (!object_is(handle, OBJECT_LIST))
         return MP_EINVAL;
-    pthread_mutex_t *guard = guard_plain(list, index, MP_INT, &cell);
+    pthread_mutex_t *guard = guard_plain(handle, index, MP_INT, &cell);
     if (guard == NULL)
         return add_slowly(handle, index, delta, now);
     int error = add_to(cell, delta, &sum);
@@ -532,7 +604,7 @@ int mp_list_compare_and_swap(mp_list *handle, int64_t index, mp_value expected, 
     struct cell *cell;
     pthread_mutex_t *guard = NULL;
 
-    if (!object_is(list, OBJECT_LIST))
+    if (!object_is(handle, OBJECT_LIST))
         return MP_EINVAL;
     int error = value_check(object_heap(list), &desired);
     if (error == 0)
@@ -540,7 +612,7 @@ int mp_list_compare_and_swap(mp_list *handle, int64_t index, mp_value expected, 
     if (error != 0)
         return error;
     if (cell_plain(&desired, &head, &body))
-        guard = guard_plain(list, index, head, &cell);
+        guard = guard_plain(handle, index, head, &cell);
     if (guard == NULL)
         return swap_slowly(handle, index, &expected, &desired);
     bool same = plain_equals(head, get(&cell->body), &expected);
@@ -560,27 +632,35 @@ static int prepend_one(struct object *list, const mp_value *value)
     return error != 0 ? error : add_at(list, start - 1, start - 1, value);
 }
 
-static int insert_at(struct object *list, uint64_t at, const mp_value *value)
+/* In the middle: the cell that the gap begins with gets it. */
+static int fill_gap(struct object *list, uint64_t at, const mp_value *value)
 {
-    uint64_t length = list_length_of(list);
-    struct list_order order;
+    uint64_t head, body;
+    int error = list_open(list, at, 1);
 
-    if (at == length)
-        return append_one(list, value);
-    if (at == 0)
-        return prepend_one(list, value);
-    int error = list_order_new(&order, length + 1);
+    if (error == 0)
+        error = cell_build(list, value, &list->pending[0], &head, &body);
     if (error != 0)
         return error;
-    error = list_stage(list, value, sizeof *value, 1);
-    if (error != 0) {
-        free(order.from);
-        return error;
-    }
-    list_order_add(&order, 0, at);
-    list_order_add(&order, length, length + 1);
-    list_order_add(&order, at, length);
-    return list_rebuild(list, &order);
+    struct cell *cell = list_cell_at(object_heap(list), get(&list->root[0]), get(&list->word[LIST_START]) + at);
+    uint64_t left = get(&list->word[LIST_GAP_SIZE]) - 1;
+    object_begin(list);
+    object_set(list, &cell->head, head);
+    object_set(list, &cell->body, body);
+    object_set(list, &list->word[LIST_GAP], left > 0 ? 1 + at + 1 : 0);
+    object_set(list, &list->word[LIST_GAP_SIZE], left);
+    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) + 1);
+    if (head & CELL_OWNS)
+        object_set(list, &list->pending[0], 0);
+    object_commit(list);
+    return 0;
+}
+
+static int insert_at(struct object *list, uint64_t at, const mp_value *value)
+{
+    if (at == list_length_of(list))
+        return append_one(list, value);
+    return at == 0 ? prepend_one(list, value) : fill_gap(list, at, value);
 }
 
 int mp_list_insert(mp_list *handle, int64_t index, mp_value value)
@@ -598,49 +678,15 @@ int mp_list_insert(mp_list *handle, int64_t index, mp_value value)
     return error;
 }
 
-/* The cell at either end leaves the range; what it owned is in pending ref 0 then. */
-static void drop_end(struct object *list, uint64_t at)
+int list_remove_at(struct object *list, uint64_t at)
 {
-    struct cell *cell = list_cell(list, at);
+    int error = list_settle(list);
 
-    object_begin(list);
-    if (get(&cell->head) & CELL_OWNS)
-        object_set(list, &list->pending[0], get(&cell->body));
-    object_set(list, &cell->head, 0);
-    object_set(list, &cell->body, 0);
-    if (at == 0)
-        object_set(list, &list->word[LIST_START], get(&list->word[LIST_START]) + 1);
-    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) - 1);
-    object_commit(list);
-}
-
-/* `hand_out`: the element is a container that gets its handle. */
-static int remove_from_middle(struct object *list, uint64_t at, bool hand_out)
-{
-    uint64_t length = list_length_of(list);
-    struct list_order order;
-    int error = list_order_new(&order, length);
-
+    if (error == 0)
+        error = list_take_out(list, at);
     if (error != 0)
         return error;
-    list_order_add(&order, 0, at);
-    list_order_add(&order, at + 1, length);
-    error = list_exchange_content(list, &order);
-    if (error == 0 && hand_out) /* the one removed cell */
-        object_adopt(object_heap(list), &list_cells(object_heap(list), get(&list->pending[2]))->body);
-    object_release_pending(list);
-    return error;
-}
-
-int list_remove_at(struct object *list, uint64_t at, bool hand_out)
-{
-    if (at != 0 && at != list_length_of(list) - 1)
-        return remove_from_middle(list, at, hand_out);
-    drop_end(list, at);
-    if (hand_out)
-        object_adopt(object_heap(list), &list->pending[0]);
-    else
-        ref_release(object_heap(list), &list->pending[0]);
+    ref_release(object_heap(list), &list->pending[0]);
     list_shrink(list);
     return 0;
 }
@@ -654,9 +700,11 @@ static int take_at(struct object *list, int64_t index, mp_value *value)
         return MP_EINDEX;
     struct cell *cell = list_cell(list, at);
     int error = value != NULL ? cell_read(object_heap(list), get(&cell->head), get(&cell->body), &copy) : 0;
+    if (error == 0) /* before it leaves its place, so that it lives on */
+        error = value_hold(&copy);
     if (error != 0)
         return error;
-    error = list_remove_at(list, at, copy.type == MP_DICT || copy.type == MP_LIST);
+    error = list_remove_at(list, at);
     if (error != 0)
         mp_value_free(&copy);
     else if (value != NULL)
@@ -687,18 +735,12 @@ int mp_list_clear(mp_list *handle)
 
     if (error != 0)
         return error;
-    object_begin(list);
-    object_set(list, &list->pending[1], get(&list->root[0]));
-    object_set(list, &list->root[0], 0);
-    object_set(list, &list->word[LIST_START], 0);
-    object_set(list, &list->word[LIST_LENGTH], 0);
-    object_commit(list);
-    ref_release(object_heap(list), &list->pending[1]);
+    list_empty(list);
     object_unlock(list);
     return 0;
 }
 
 int mp_list_free(mp_list *list)
 {
-    return list == NULL ? 0 : object_free(list_object(list), OBJECT_LIST);
+    return list == NULL ? 0 : hold_give(list, OBJECT_LIST, true);
 }

@@ -9,16 +9,22 @@
 
 struct mp_list_iter {
     struct handle handle;
-    struct object *list;
+    mp_list *list;
     int64_t index; /* the next one */
+    bool ended;    /* an end that was met stays one, as with Python's */
     /* Where that is, and how far the list goes from there: worth something while the version is `version`. The same: not known. */
     const struct cell *next, *end;
     uint64_t version;
     char text[CELL_INLINE + 1]; /* a short string that was handed out */
-    void *owned;                /* the bytes of a longer one; stay until a step has to look for its cell */
+    mp_value value;             /* what owns the bytes of a longer one, or holds a container, until the next step */
 };
 
 static struct spare_handles spare;
+
+static mp_list_iter *iter_of(mp_list_iter *handle)
+{
+    return handle_of(handle, ITER_MAGIC);
+}
 
 int mp_list_iter_create(mp_list_iter **iter, mp_list *list)
 {
@@ -27,57 +33,62 @@ int mp_list_iter_create(mp_list_iter **iter, mp_list *list)
     mp_list_iter *new = handle_take(&spare, sizeof *new);
     if (new == NULL)
         return MP_ENOMEM;
-    new->list = list_object(list);
+    new->list = list;
     new->index = 0;
+    new->ended = false;
     new->next = new->end = NULL;
-    new->owned = NULL;
-    new->handle.magic = ITER_MAGIC;
-    *iter = new;
+    new->value = mp_none();
+    *iter = handle_begin(&new->handle, ITER_MAGIC);
     return 0;
 }
 
 /* Finds the cell that the next index leads to, and those behind it in its segment. */
 static void find_next(mp_list_iter *iter)
 {
-    const struct object *list = iter->list;
+    const struct object *list = list_object(iter->list);
     struct list_place next, last;
 
     iter->next = iter->end = NULL;
-    if (!object_read_begin(list, &iter->version) || list_find(list, iter->index, &next) != 0)
+    if (!object_read_begin(list, &iter->version) || !object_is_at_once(iter->list, OBJECT_LIST) ||
+        list_find(list, iter->index, &next) != 0)
         return;
     uint64_t left = list_length_of(list) - (uint64_t)iter->index, run = SEGMENT - next.in;
-    if (run > left)
-        run = left;
+    run = list_straight(list, (uint64_t)iter->index, run < left ? run : left);
     if (list_find(list, iter->index + (int64_t)run - 1, &last) != 0 || !object_read_valid(list, iter->version))
         return;
     iter->next = next.cell;
     iter->end = last.cell + 1;
 }
 
-static __attribute__((noinline)) int next_slowly(mp_list_iter *iter, mp_value *value)
+static __attribute__((noinline)) int next_slowly(mp_list_iter *handle, mp_value *value)
 {
-    if (!handle_is((struct handle *)iter, ITER_MAGIC) || value == NULL)
+    mp_list_iter *iter = iter_of(handle);
+
+    if (iter == NULL || value == NULL)
         return MP_EINVAL;
-    free(iter->owned);
-    iter->owned = NULL;
-    int error = mp_list_get((mp_list *)iter->list, iter->index, value);
+    mp_value_free(&iter->value);
+    int error = iter->ended ? MP_EINDEX : mp_list_get(iter->list, iter->index, &iter->value);
+    iter->ended = error == MP_EINDEX;
     if (error != 0)
         return error == MP_EINDEX ? MP_ESTOP : error;
-    iter->owned = value->owned;
-    value->owned = NULL;
+    *value = iter->value;
+    value->owned = NULL; /* the iterator's */
     iter->index++;
     find_next(iter);
     return 0;
 }
 
-int mp_list_next(mp_list_iter *iter, mp_value *value)
+int mp_list_next(mp_list_iter *handle, mp_value *value)
 {
-    if (!handle_is((struct handle *)iter, ITER_MAGIC) || value == NULL || iter->next == iter->end)
-        return next_slowly(iter, value);
-    const struct object *list = iter->list;
+    mp_list_iter *iter = iter_of(handle);
+
+    if (iter == NULL || value == NULL || iter->next == iter->end)
+        return next_slowly(handle, value);
+    const struct object *list = list_object(iter->list);
     uint64_t head = list_get(&iter->next->head), body = list_get(&iter->next->body);
-    if (!object_read_valid(list, iter->version) || list_get(&list->magic) != OBJECT_LIST || cell_has_block(head))
-        return next_slowly(iter, value);
+    if (!object_read_valid(list, iter->version) || !object_is_at_once(iter->list, OBJECT_LIST) ||
+        (head & CELL_OWNS) != 0)
+        return next_slowly(handle, value);
     iter->next++;
     iter->index++;
     /* Integers, the most frequent, at once. */
@@ -87,13 +98,15 @@ int mp_list_next(mp_list_iter *iter, mp_value *value)
     return 0;
 }
 
-int mp_list_iter_free(mp_list_iter *iter)
+int mp_list_iter_free(mp_list_iter *handle)
 {
-    if (iter == NULL)
+    mp_list_iter *iter = iter_of(handle);
+
+    if (handle == NULL)
         return 0;
-    if (!handle_is((struct handle *)iter, ITER_MAGIC))
+    if (iter == NULL)
         return MP_EINVAL;
-    free(iter->owned);
+    mp_value_free(&iter->value);
     handle_put(&spare, &iter->handle);
     return 0;
 }

@@ -32,7 +32,7 @@ int mp_list_index(mp_list *list, mp_value value, size_t *index)
     int error = check_value(list, &value, index);
 
     if (error == 0)
-        error = snapshot_take(list_object(list), OBJECT_LIST, &items);
+        error = snapshot_take(list, OBJECT_LIST, &items);
     if (error != 0)
         return error;
     error = find_value(&items, &value, 0, index);
@@ -47,7 +47,7 @@ int mp_list_count(mp_list *list, mp_value value, size_t *count)
     int error = check_value(list, &value, count);
 
     if (error == 0)
-        error = snapshot_take(list_object(list), OBJECT_LIST, &items);
+        error = snapshot_take(list, OBJECT_LIST, &items);
     if (error != 0)
         return error;
     while ((error = find_value(&items, &value, at, &at)) == 0) {
@@ -72,9 +72,10 @@ int mp_list_contains(mp_list *list, mp_value value, bool *found)
 }
 
 /* Removes what the search found, unless the list has changed since: then `changed`. */
-static int remove_found(struct object *list, uint64_t version, size_t index, const mp_value *found, bool *changed)
+static int remove_found(mp_list *handle, uint64_t version, size_t index, const mp_value *found, bool *changed)
 {
-    int error = object_lock(list, OBJECT_LIST);
+    struct object *list = list_object(handle);
+    int error = object_lock(handle, OBJECT_LIST);
 
     if (error != 0)
         return error;
@@ -85,7 +86,7 @@ static int remove_found(struct object *list, uint64_t version, size_t index, con
         /* A number may have taken another's place without the version telling. */
         *changed = !value_same(&now, found);
         if (!*changed)
-            error = list_remove_at(list, index, false);
+            error = list_remove_at(list, index);
     }
     object_unlock(list);
     return error;
@@ -102,7 +103,7 @@ int mp_list_remove(mp_list *handle, mp_value value)
         uint64_t version;
         size_t index = 0;
 
-        error = object_lock(list, OBJECT_LIST);
+        error = object_lock(handle, OBJECT_LIST);
         if (error != 0)
             return error;
         version = list_get(&list->version);
@@ -112,7 +113,7 @@ int mp_list_remove(mp_list *handle, mp_value value)
             return error;
         error = find_value(&items, &value, 0, &index);
         if (error == 0)
-            error = remove_found(list, version, index, &items.item[index].value, &changed);
+            error = remove_found(handle, version, index, &items.item[index].value, &changed);
         snapshot_free(&items);
     }
     return error;

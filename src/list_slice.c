@@ -72,27 +72,18 @@ int mp_list_slice(mp_list *handle, int64_t start, int64_t stop, int64_t step, mp
 
 static int delete_slice(struct object *list, const struct slice *slice)
 {
-    uint64_t length = list_length_of(list);
-    struct list_order order;
-
     if (slice->count == 0)
         return 0;
-    /* Ascending, whichever way the slice runs. */
-    uint64_t step = (uint64_t)(slice->step > 0 ? slice->step : -slice->step);
-    uint64_t first = slice_index(slice, slice->step > 0 ? 0 : slice->count - 1), from = 0;
-    /* Of more, building anew takes less memory. */
-    if ((step == 1 || slice->count == 1) && slice->count <= length / 4 &&
-        (first == 0 || first + slice->count == length))
-        return list_remove_end(list, first, slice->count);
-    int error = list_order_new(&order, length);
-    if (error != 0)
-        return error;
-    for (uint64_t i = 0; i < slice->count; i++) {
-        list_order_add(&order, from, first + i * step);
-        from = first + i * step + 1;
+    if (slice->count == list_length_of(list)) {
+        list_empty(list);
+        return 0;
     }
-    list_order_add(&order, from, length);
-    return list_rebuild(list, &order);
+    /* Ascending, whichever way the slice runs. */
+    uint64_t step = slice->count == 1 ? 1 : (uint64_t)(slice->step > 0 ? slice->step : -slice->step);
+    int error = list_cut(list, slice_index(slice, slice->step > 0 ? 0 : slice->count - 1), step, slice->count);
+    if (error == 0)
+        list_shrink(list);
+    return error;
 }
 
 int mp_list_delete_slice(mp_list *handle, int64_t start, int64_t stop, int64_t step)
@@ -110,35 +101,86 @@ int mp_list_delete_slice(mp_list *handle, int64_t start, int64_t stop, int64_t s
     return error;
 }
 
+/* Part of a change: staged cells and elements of the slice, as many as there are of both, change their places. */
+static uint64_t exchange_staged(struct object *list, const struct slice *slice, struct cell *staged, uint64_t count)
+{
+    if (count > slice->count)
+        count = slice->count;
+    for (uint64_t i = 0; i < count; i++) {
+        struct cell *cell = list_cell(list, slice_index(slice, i));
+        uint64_t head = list_get(&cell->head), body = list_get(&cell->body);
+
+        object_set(list, &cell->head, list_get(&staged[i].head));
+        object_set(list, &cell->body, list_get(&staged[i].body));
+        object_set(list, &staged[i].head, head);
+        object_set(list, &staged[i].body, body);
+    }
+    return count;
+}
+
+/* Part of a change: staged cells get into the gap before the element with that index. */
+static void fill_gap(struct object *list, uint64_t at, struct cell *staged, uint64_t count)
+{
+    uint64_t left = list_get(&list->word[LIST_GAP_SIZE]) - count, start = list_get(&list->word[LIST_START]);
+
+    for (uint64_t i = 0; i < count; i++) {
+        struct cell *cell = list_cell_at(object_heap(list), list_get(&list->root[0]), start + at + i);
+
+        object_set(list, &cell->head, list_get(&staged[i].head));
+        object_set(list, &cell->body, list_get(&staged[i].body));
+        object_set(list, &staged[i].head, 0);
+    }
+    object_set(list, &list->word[LIST_GAP], left > 0 ? 1 + at + count : 0);
+    object_set(list, &list->word[LIST_GAP_SIZE], left);
+    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) + count);
+}
+
+/* The staged cells get to where the slice is. There is a gap for those that are more, and room in the log. */
+static void put_staged(struct object *list, const struct slice *slice, uint64_t count)
+{
+    struct cell *staged = list_cells(object_heap(list), list_get(&list->pending[0]));
+
+    object_begin(list);
+    uint64_t done = exchange_staged(list, slice, staged, count);
+    if (done < count)
+        fill_gap(list, (uint64_t)slice->first + done, staged + done, count - done);
+    if (done < slice->count) {
+        list_cut_begin(list, (uint64_t)slice->first + done, 1, slice->count - done);
+        object_set(list, &list->word[LIST_LENGTH], list_length_of(list) - (slice->count - done));
+    }
+    object_commit(list);
+}
+
+/* Gets the gap to where the staged cells will not all find place, or too many elements are. */
+static int prepare_gap(struct object *list, const struct slice *slice, uint64_t count)
+{
+    if (count > slice->count)
+        return list_open(list, (uint64_t)slice->first + slice->count, count - slice->count);
+    return count < slice->count ? list_move_gap(list, (uint64_t)slice->first + count) : 0;
+}
+
 static int set_slice(struct object *list, const struct slice *slice, const struct snapshot *items)
 {
-    uint64_t length = list_length_of(list);
-    struct list_order order;
+    uint64_t count = items->count;
 
-    if (slice->step != 1 && slice->count != items->count)
+    if (slice->step != 1 && slice->count != count)
         return MP_EVALUE;
-    if (slice->step == 1 && (uint64_t)slice->first == length)
-        return list_append_many(list, &items->item[0].value, sizeof items->item[0], items->count);
-    int error = list_order_new(&order, length + items->count);
-    if (error != 0)
-        return error;
-    error = list_stage(list, &items->item[0].value, sizeof items->item[0], items->count);
-    if (error != 0) {
-        free(order.from);
-        return error;
-    }
-    if (slice->step == 1) {
-        uint64_t first = (uint64_t)slice->first;
-
-        list_order_add(&order, 0, first);
-        list_order_add(&order, length, length + items->count);
-        list_order_add(&order, first + slice->count, length);
-    } else {
-        list_order_add(&order, 0, length);
-        for (uint64_t i = 0; i < slice->count; i++)
-            order.from[slice_index(slice, i)] = length + i;
-    }
-    return list_rebuild(list, &order);
+    if (slice->step == 1 && (uint64_t)slice->first == list_length_of(list))
+        return list_append_many(list, &items->item[0].value, sizeof items->item[0], count);
+    if (count == 0)
+        return delete_slice(list, slice);
+    int error = list_stage(list, &items->item[0].value, sizeof items->item[0], count);
+    if (error == 0)
+        error = object_reserve_undo(list, 4 * count + 8, 4 * count + 8);
+    if (error == 0)
+        error = prepare_gap(list, slice, count);
+    if (error == 0)
+        put_staged(list, slice, count);
+    object_release_undo(list);
+    int unsettled = list_settle(list);
+    object_release_pending(list);
+    list_shrink(list);
+    return error != 0 ? error : unsettled;
 }
 
 int mp_list_set_slice(mp_list *handle, int64_t start, int64_t stop, int64_t step, mp_list *other)
@@ -147,12 +189,12 @@ int mp_list_set_slice(mp_list *handle, int64_t start, int64_t stop, int64_t step
     struct snapshot items;
     struct slice slice;
 
-    if (!object_is(list, OBJECT_LIST))
+    if (!object_is(handle, OBJECT_LIST))
         return MP_EINVAL;
-    int error = snapshot_take(list_object(other), OBJECT_LIST, &items);
+    int error = snapshot_take(other, OBJECT_LIST, &items);
     if (error != 0)
         return error;
-    error = object_lock(list, OBJECT_LIST);
+    error = list_lock(handle, NULL);
     if (error == 0) {
         error = slice_of(list_length_of(list), start, stop, step, &slice);
         if (error == 0)

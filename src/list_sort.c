@@ -3,14 +3,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "callback.h"
 #include "compare.h"
 #include "list_table.h"
 
 struct sorting {
+    struct object *list;
+    struct list_order order;
+    uint64_t *other;
     mp_value *values;
     mp_compare *compare;
     void *arg;
     bool reverse;
+    bool called, foreign;
     int error;
 };
 
@@ -48,47 +53,65 @@ static uint64_t *sort_indices(struct sorting *sorting, uint64_t *from, uint64_t 
     return from;
 }
 
-static int sort(struct object *list, struct sorting *sorting)
+/* Everything that sorting needs besides; false: no memory. */
+static bool prepare(struct sorting *sorting)
 {
-    uint64_t length = list_length_of(list);
-    struct list_order order;
-    struct callback callback;
-    int error = list_order_new(&order, length);
-    uint64_t *other = malloc((length + 1) * sizeof *other);
+    uint64_t length = list_length_of(sorting->list);
 
+    if (list_order_new(&sorting->order, length) != 0)
+        return false;
+    sorting->other = malloc((length + 1) * sizeof *sorting->other);
     sorting->values = malloc((length + 1) * sizeof *sorting->values);
-    if (error == 0 && (other == NULL || sorting->values == NULL)) {
-        free(order.from);
-        error = MP_ENOMEM;
-    }
-    if (error == 0) {
-        for (uint64_t i = 0; i < length; i++)
-            sorting->values[i] = cell_view(object_heap(list), list_cell(list, i));
-        list_order_add(&order, 0, length);
-        object_callback_begin(&callback, list);
-        uint64_t *sorted = sort_indices(sorting, order.from, other, length);
-        object_callback_end(&callback);
-        if (sorted != order.from)
-            memcpy(order.from, sorted, length * sizeof *sorted);
-        error = sorting->error;
-        if (error == 0)
-            error = list_rebuild(list, &order);
-        else
-            free(order.from);
-    }
-    free(other);
+    if (sorting->other == NULL || sorting->values == NULL)
+        return false;
+    for (uint64_t i = 0; i < length; i++)
+        sorting->values[i] = cell_view(object_heap(sorting->list), list_cell(sorting->list, i));
+    list_order_add(&sorting->order, 0, length);
+    return true;
+}
+
+/* Runs however the function is left: also by an exception of C++, or by the end of the thread. A child that was forked inside
+ * it leaves it, too, but holds nothing. */
+static void leave(struct sorting *sorting)
+{
+    if (sorting->called && !callback_end(sorting->list))
+        sorting->foreign = true;
+    if (!sorting->foreign)
+        object_unlock(sorting->list);
+    free(sorting->order.from);
+    free(sorting->other);
     free(sorting->values);
-    return error;
+}
+
+static int sort(struct sorting *sorting)
+{
+    uint64_t *from = sorting->order.from, length = sorting->order.count;
+    int error = callback_begin(sorting->list);
+
+    if (error != 0)
+        return error;
+    sorting->called = true;
+    uint64_t *sorted = sort_indices(sorting, from, sorting->other, length);
+    sorting->called = false;
+    sorting->foreign = !callback_end(sorting->list);
+    if (sorting->foreign)
+        return MP_EFOREIGN;
+    if (sorted != from)
+        memcpy(from, sorted, length * sizeof *sorted);
+    if (sorting->error != 0)
+        return sorting->error;
+    struct list_order order = sorting->order;
+    sorting->order.from = NULL; /* list_rebuild() frees it */
+    return list_rebuild(sorting->list, &order);
 }
 
 int mp_list_sort(mp_list *handle, mp_compare *compare, void *arg, bool reverse)
 {
-    struct sorting sorting = {.compare = compare, .arg = arg, .reverse = reverse};
     int error = list_lock(handle, NULL);
 
     if (error != 0)
         return error;
-    error = sort(list_object(handle), &sorting);
-    object_unlock(list_object(handle));
-    return error;
+    struct sorting sorting __attribute__((cleanup(leave))) = {
+        .list = list_object(handle), .compare = compare, .arg = arg, .reverse = reverse};
+    return prepare(&sorting) ? sort(&sorting) : MP_ENOMEM;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hold.h"
 #include "ref_table.h"
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -36,14 +37,16 @@ static int move_cells(struct object *list, uint64_t room, bool middle)
         ref_release(heap, &list->pending[1]);
         return error;
     }
-    uint64_t new = get(&list->pending[1]) & ~REF_MASK, first = get(&list->word[LIST_START]);
+    uint64_t new = get(&list->pending[1]) & ~REF_MASK;
     if (middle)
         start = (get(block_at(list, get(&block_at(list, new)[1]))) - length + 1) / 2;
     for (uint64_t i = 0; i < length; i++)
-        memcpy(list_cell_at(heap, new, start + i), list_cell_at(heap, old, first + i), sizeof(struct cell));
+        memcpy(list_cell_at(heap, new, start + i), list_cell(list, i), sizeof(struct cell));
     object_begin(list);
     object_set(list, &list->root[0], new | REF_TABLE);
     object_set(list, &list->word[LIST_START], start);
+    object_set(list, &list->word[LIST_GAP], 0);
+    object_set(list, &list->word[LIST_GAP_SIZE], 0);
     object_set(list, &list->pending[1], old == 0 ? 0 : (old & ~REF_MASK) | REF_SHELL);
     object_commit(list);
     ref_release(heap, &list->pending[1]);
@@ -101,10 +104,55 @@ static void remove_segment(struct object *list, uint64_t at)
     ref_release(object_heap(list), &list->pending[1]);
 }
 
+/* Exchanges the directory for one without the segments that are wholly in the gap, `count` of them from `first` on. No cell
+ * moves. */
+static int leave_out_segments(struct object *list, uint64_t first, uint64_t count)
+{
+    uint64_t old = get(&list->root[0]);
+    _Atomic uint64_t *from = block_at(list, old);
+    uint64_t all = get(&from[0]);
+    int error = ref_table_new(list, count, &list->pending[0]);
+
+    if (error == 0)
+        error = ref_table_new(list, all - count + (all - count) / 8, &list->pending[1]);
+    if (error != 0) {
+        ref_release(object_heap(list), &list->pending[0]);
+        return error;
+    }
+    _Atomic uint64_t *to = block_at(list, get(&list->pending[1])), *out = block_at(list, get(&list->pending[0]));
+    memcpy(&to[1], &from[1], first * sizeof *to);
+    memcpy(&to[1 + first], &from[1 + first + count], (all - first - count) * sizeof *to);
+    memcpy(&out[1], &from[1 + first], count * sizeof *out);
+    put(&to[0], all - count);
+    put(&out[0], count);
+    object_begin(list);
+    object_set(list, &list->root[0], get(&list->pending[1]) | REF_TABLE);
+    object_set(list, &list->word[LIST_GAP_SIZE], get(&list->word[LIST_GAP_SIZE]) - count * SEGMENT);
+    object_set(list, &list->pending[0], get(&list->pending[0]) | REF_TABLE);
+    object_set(list, &list->pending[1], old & ~REF_MASK);
+    object_commit(list);
+    ref_release(object_heap(list), &list->pending[0]);
+    ref_release(object_heap(list), &list->pending[1]);
+    return 0;
+}
+
+/* Of a large gap only what is less than a segment at either side of it stays. Without memory for that it goes to an end of the
+ * list. */
+static void shrink_gap(struct object *list)
+{
+    uint64_t at = get(&list->word[LIST_GAP]) - 1, size = get(&list->word[LIST_GAP_SIZE]), length = list_length_of(list);
+    uint64_t begin = get(&list->word[LIST_START]) + at, first = (begin + SEGMENT - 1) / SEGMENT;
+
+    if (size < 2 * SEGMENT)
+        return;
+    if (leave_out_segments(list, first, (begin + size) / SEGMENT - first) == MP_ENOMEM)
+        list_move_gap(list, at < length - at ? 0 : length);
+}
+
 /* One that is not in use may stay at either end, for who pops and pushes by turns where a segment ends. */
 static void remove_unused_segments(struct object *list)
 {
-    uint64_t start = get(&list->word[LIST_START]), end = start + list_length_of(list);
+    uint64_t start = get(&list->word[LIST_START]), end = list_position(list, list_length_of(list));
     _Atomic uint64_t *table = block_at(list, get(&list->root[0]));
 
     while (get(&table[0]) > (end + SEGMENT - 1) / SEGMENT + 1)
@@ -121,25 +169,35 @@ static uint64_t room_for(uint64_t needed)
     return room < SEGMENT ? room : needed < SEGMENT ? SEGMENT : needed;
 }
 
-int list_make_room(struct object *list, uint64_t count)
+static bool has_room(const struct object *list, uint64_t count)
 {
-    if (count > LIST_LARGEST || count > object_heap(list)->limit / sizeof(struct cell))
-        return MP_ENOMEM;
-    uint64_t needed = list_length_of(list) + count;
+    return list_position(list, list_length_of(list)) + count <= segments_capacity(list);
+}
+
+static int add_room(struct object *list, uint64_t count)
+{
     int error = 0;
 
-    if (get(&list->word[LIST_START]) + needed <= segments_capacity(list))
-        return 0;
     if (segments_capacity(list) < SEGMENT)
-        return move_cells(list, room_for(needed), false);
-    while (error == 0 && get(&list->word[LIST_START]) + needed > segments_capacity(list))
+        return move_cells(list, room_for(list_length_of(list) + count), false);
+    while (error == 0 && !has_room(list, count))
         error = add_segment(list);
     if (error != 0)
         remove_unused_segments(list);
     return error;
 }
 
-int list_make_room_in_front(struct object *list)
+int list_make_room(struct object *list, uint64_t count)
+{
+    if (count > LIST_LARGEST || count > object_heap(list)->limit / sizeof(struct cell))
+        return MP_ENOMEM;
+    if (has_room(list, count))
+        return 0;
+    int error = add_room(list, count);
+    return error == MP_ENOMEM ? list_gather_room(list, count) : error;
+}
+
+static int add_room_in_front(struct object *list)
 {
     uint64_t start = get(&list->word[LIST_START]);
     int error = 0;
@@ -154,8 +212,31 @@ int list_make_room_in_front(struct object *list)
     return segments_add(list, REF_CELLS, start / SEGMENT - 1, &list->pending[1]);
 }
 
+int list_make_room_in_front(struct object *list)
+{
+    int error = add_room_in_front(list);
+
+    return error == MP_ENOMEM ? list_open_front(list) : error;
+}
+
+void list_empty(struct object *list)
+{
+    object_begin(list);
+    object_set(list, &list->pending[1], get(&list->root[0]));
+    object_set(list, &list->root[0], 0);
+    for (int i = 0; i < LIST_WORDS; i++)
+        object_set(list, &list->word[i], 0);
+    object_commit(list);
+    ref_release(object_heap(list), &list->pending[1]);
+}
+
 void list_shrink(struct object *list)
 {
+    if (list_length_of(list) == 0 && segments_capacity(list) > FIRST_SEGMENT) {
+        list_empty(list);
+        return;
+    }
+    shrink_gap(list);
     remove_unused_segments(list);
     uint64_t room = segments_capacity(list), length = list_length_of(list);
 
@@ -205,41 +286,6 @@ int list_stage(struct object *list, const mp_value *values, size_t stride, size_
     return error;
 }
 
-/* As in a rebuild, a block of their own owns the cells' content from the same moment on in which the list does no more. */
-static void move_out(struct object *list, uint64_t at, uint64_t count)
-{
-    struct cell *removed = list_cells(object_heap(list), get(&list->pending[2]));
-
-    object_begin(list);
-    for (uint64_t i = 0; i < count; i++) {
-        struct cell *cell = list_cell(list, at + i);
-
-        memcpy(&removed[i], cell, sizeof *cell);
-        object_set(list, &cell->head, 0);
-        object_set(list, &cell->body, 0);
-    }
-    if (at == 0)
-        object_set(list, &list->word[LIST_START], get(&list->word[LIST_START]) + count);
-    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) - count);
-    object_set(list, &list->pending[2], get(&list->pending[2]) | REF_CELLS);
-    object_commit(list);
-}
-
-int list_remove_end(struct object *list, uint64_t at, uint64_t count)
-{
-    int error = new_cells(list, count, &list->pending[2]);
-
-    if (error == 0)
-        error = object_reserve_undo(list, 2 * count + 3);
-    if (error == 0)
-        move_out(list, at, count);
-    object_release_undo(list);
-    ref_release(object_heap(list), &list->pending[2]);
-    if (error == 0)
-        list_shrink(list);
-    return error;
-}
-
 int list_order_new(struct list_order *order, uint64_t count)
 {
     order->count = 0;
@@ -247,35 +293,7 @@ int list_order_new(struct list_order *order, uint64_t count)
     return order->from == NULL ? MP_ENOMEM : 0;
 }
 
-/* The list's cells that are in no place of the new order, into a block that pending ref 2 owns, plain for now. */
-static int collect_removed(struct object *list, const struct list_order *order)
-{
-    uint64_t length = list_length_of(list), removed = 0;
-    unsigned char *kept = calloc(length + 1, 1);
-
-    if (kept == NULL)
-        return MP_ENOMEM;
-    for (uint64_t i = 0; i < order->count; i++) {
-        if (order->from[i] < length)
-            kept[order->from[i]] = 1;
-    }
-    for (uint64_t i = 0; i < length; i++)
-        removed += !kept[i];
-    int error = new_cells(list, removed, &list->pending[2]);
-    if (error == 0) {
-        struct cell *cells = list_cells(object_heap(list), get(&list->pending[2]));
-
-        for (uint64_t i = 0, to = 0; i < length; i++) {
-            if (!kept[i])
-                memcpy(&cells[to++], list_cell(list, i), sizeof *cells);
-        }
-    }
-    free(kept);
-    return error;
-}
-
-/* In one moment: the new segments own their cells, and so the staging block and the old segments do not any more; the removed
- * cells' block owns those. */
+/* In one moment: the new segments own their cells, and so the staging block and the old segments do not any more. */
 static void commit_rebuild(struct object *list, uint64_t count)
 {
     uint64_t old = get(&list->root[0]);
@@ -284,9 +302,10 @@ static void commit_rebuild(struct object *list, uint64_t count)
     object_set(list, &list->root[0], (get(&list->pending[1]) & ~REF_MASK) | REF_TABLE);
     object_set(list, &list->word[LIST_START], 0);
     object_set(list, &list->word[LIST_LENGTH], count);
+    object_set(list, &list->word[LIST_GAP], 0);
+    object_set(list, &list->word[LIST_GAP_SIZE], 0);
     object_set(list, &list->pending[0], get(&list->pending[0]) & ~REF_MASK);
     object_set(list, &list->pending[1], old == 0 ? 0 : (old & ~REF_MASK) | REF_SHELL);
-    object_set(list, &list->pending[2], get(&list->pending[2]) | REF_CELLS);
     object_commit(list);
 }
 
@@ -295,37 +314,25 @@ static void copy_in_order(struct object *list, const struct list_order *order)
 {
     struct heap *heap = object_heap(list);
     const struct cell *staged = get(&list->pending[0]) != 0 ? list_cells(heap, get(&list->pending[0])) : NULL;
-    uint64_t old = get(&list->root[0]), new = get(&list->pending[1]), start = get(&list->word[LIST_START]);
-    uint64_t length = list_length_of(list);
+    uint64_t new = get(&list->pending[1]), length = list_length_of(list);
 
     for (uint64_t i = 0; i < order->count; i++) {
         uint64_t from = order->from[i];
 
-        memcpy(list_cell_at(heap, new, i),
-               from < length ? list_cell_at(heap, old, start + from) : &staged[from - length], sizeof(struct cell));
+        memcpy(list_cell_at(heap, new, i), from < length ? list_cell(list, from) : &staged[from - length],
+               sizeof(struct cell));
     }
 }
 
-/* Gives the list a new content. Frees the order. What is replaced, and what failed, is pending afterwards. */
-int list_exchange_content(struct object *list, struct list_order *order)
+int list_rebuild(struct object *list, struct list_order *order)
 {
-    int error = collect_removed(list, order);
+    int error = segments_new(list, REF_CELLS, order->count + FIRST_SEGMENT, &list->pending[1]);
 
-    if (error == 0)
-        error = segments_new(list, REF_CELLS, order->count + FIRST_SEGMENT, &list->pending[1]);
     if (error == 0) {
         copy_in_order(list, order);
         commit_rebuild(list, order->count);
     }
     free(order->from);
-    return error;
-}
-
-/* The same, and releases what is pending. */
-int list_rebuild(struct object *list, struct list_order *order)
-{
-    int error = list_exchange_content(list, order);
-
     object_release_pending(list);
     return error;
 }
@@ -357,7 +364,7 @@ int list_append_many(struct object *list, const mp_value *values, size_t stride,
         return error;
     error = list_stage(list, values, stride, count);
     if (error == 0)
-        error = object_reserve_undo(list, 2 * count + 2);
+        error = object_reserve_undo(list, 2 * count + 2, 2 * count + 2);
     if (error == 0)
         add_staged(list, count);
     else
@@ -390,7 +397,7 @@ int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_valu
     int error = object_create_in(object_heap(owner), OBJECT_LIST, slot, &list);
 
     if (error == 0)
-        error = object_lock(list, OBJECT_LIST);
+        error = object_lock(object_handle(list), OBJECT_LIST);
     if (error != 0)
         return error;
     error = count < SEGMENT ? list_append_many(list, values, stride, count) : fill(list, values, stride, count);
@@ -403,13 +410,15 @@ int list_derive(struct object *list, const mp_value *values, size_t stride, size
 {
     int error = list_from_values(list, &list->pending[3], values, stride, count);
 
-    if (error != 0) {
-        ref_release(object_heap(list), &list->pending[3]);
-        return error;
+    if (error == 0) {
+        mp_list *new = object_handle(object_pending(list, 3));
+
+        error = hold_take(new, OBJECT_LIST);
+        if (error == 0)
+            *result = new;
     }
-    *result = heap_at(object_heap(list), get(&list->pending[3]) & ~REF_MASK);
-    object_adopt(object_heap(list), &list->pending[3]);
-    return 0;
+    ref_release(object_heap(list), &list->pending[3]);
+    return error;
 }
 
 /* A list that `value` may be stored in: 0, MP_EINVAL, MP_EFOREIGN. */
@@ -420,16 +429,29 @@ static int check(mp_list *handle, const mp_value *value)
     return value != NULL ? value_check(object_heap(list_object(handle)), value) : 0;
 }
 
+static int settled(struct object *list)
+{
+    int error = list_settle(list);
+
+    if (error != 0)
+        object_unlock(list);
+    return error;
+}
+
 int list_lock(mp_list *handle, const mp_value *value)
 {
     int error = check(handle, value);
 
-    return error != 0 ? error : object_lock(list_object(handle), OBJECT_LIST);
+    if (error == 0)
+        error = object_lock(handle, OBJECT_LIST);
+    return error != 0 ? error : settled(list_object(handle));
 }
 
 int list_lock_alone(mp_list *handle, const mp_value *value)
 {
     int error = check(handle, value);
 
-    return error != 0 ? error : object_lock_alone(list_object(handle), OBJECT_LIST);
+    if (error == 0)
+        error = object_lock_alone(handle, OBJECT_LIST);
+    return error != 0 ? error : settled(list_object(handle));
 }

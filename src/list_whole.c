@@ -14,12 +14,12 @@ int mp_list_extend(mp_list *handle, mp_list *other)
     struct object *list = list_object(handle);
     struct snapshot items;
 
-    if (!object_is(list, OBJECT_LIST))
+    if (!object_is(handle, OBJECT_LIST))
         return MP_EINVAL;
-    int error = snapshot_take(list_object(other), OBJECT_LIST, &items);
+    int error = snapshot_take(other, OBJECT_LIST, &items);
     if (error != 0)
         return error;
-    error = object_lock_alone(list, OBJECT_LIST);
+    error = object_lock_alone(handle, OBJECT_LIST);
     if (error == 0) {
         error = list_append_many(list, &items.item[0].value, sizeof items.item[0], items.count);
         object_unlock(list);
@@ -45,17 +45,11 @@ int mp_list_extend_values(mp_list *list, const mp_value *values, size_t count)
 int mp_list_reverse(mp_list *handle)
 {
     struct object *list = list_object(handle);
-    struct list_order order;
     int error = list_lock(handle, NULL);
 
     if (error != 0)
         return error;
-    error = list_order_new(&order, list_length_of(list));
-    if (error == 0) {
-        for (uint64_t i = list_length_of(list); i > 0; i--)
-            order.from[order.count++] = i - 1;
-        error = list_rebuild(list, &order);
-    }
+    error = list_turn(list);
     object_unlock(list);
     return error;
 }
@@ -83,7 +77,7 @@ int mp_list_concat(mp_list *a, mp_list *b, mp_list **sum)
 
     if (sum == NULL || !object_is(a, OBJECT_LIST))
         return MP_EINVAL;
-    int error = snapshot_take(list_object(b), OBJECT_LIST, &others);
+    int error = snapshot_take(b, OBJECT_LIST, &others);
     if (error != 0)
         return error;
     error = list_lock(a, NULL);

@@ -31,18 +31,13 @@ static void after_fork(void)
     lock_place_after_fork();
 }
 
-static struct object *object_of(mp_lock *lock)
-{
-    return (struct object *)lock;
-}
-
 static int create_anonymous(struct object **object)
 {
     int error = mutex_supported();
 
     pthread_mutex_lock(&own_heap_mutex);
     if (own_heap == NULL && error == 0)
-        error = heap_create(&own_heap, HEAP_LOCK, NULL, LOCK_HEAP_LIMIT);
+        error = heap_create_up_to(&own_heap, HEAP_LOCK, LOCK_HEAP_LIMIT);
     if (error == 0 && !own_heap_listed) {
         lock_place_add(own_heap);
         own_heap_listed = true;
@@ -83,7 +78,7 @@ int mp_lock_create(mp_lock **lock, const mp_lock_options *options)
         error = create_anonymous(&object);
     cancelling_allow(state);
     if (error == 0)
-        *lock = (mp_lock *)object;
+        *lock = object_handle(object);
     return error;
 }
 
@@ -118,7 +113,7 @@ int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *option
     } while (error == MP_EEXIST); /* somebody made it in between */
     cancelling_allow(state);
     if (error == 0)
-        *lock = (mp_lock *)object;
+        *lock = object_handle(object);
     return error;
 }
 
@@ -187,42 +182,48 @@ static const struct turns_watch watch = {revive, is_closing};
 
 /* All but the usual case. `number` is what pthread_mutex_unlock() said: a child of _Fork() or clone() takes itself for its parent's
  * thread. */
-__attribute__((noinline, cold)) static int release_later(struct object *object, int number)
+__attribute__((noinline, cold)) static int release_later(mp_lock *lock, int number)
 {
+    struct object *object = object_of(lock);
+
     if (number != 0)
         put(&object->holder, holder_own.mark);
-    else if (!object_is(object, OBJECT_LOCK))
+    else if (!object_is(lock, OBJECT_LOCK))
         return MP_EINVAL;
     return number != 0 ? mutex_error(number) : MP_ENOTOWNER;
 }
 
 /* Gives it up if this thread holds it, and leaves `mark` there. */
-static inline int release(struct object *object, uint64_t mark)
+static inline int release(mp_lock *lock, uint64_t mark)
 {
-    if (!object_is_at_once(object, OBJECT_LOCK) || get(&object->holder) != holder_own.mark)
-        return release_later(object, 0);
+    struct object *object = object_of(lock);
+
+    if (!object_is_at_once(lock, OBJECT_LOCK) || get(&object->holder) != holder_own.mark)
+        return release_later(lock, 0);
     put(&object->holder, mark);
     int number = pthread_mutex_unlock(&object->mutex);
-    return __builtin_expect(number == 0, 1) ? 0 : release_later(object, number);
+    return __builtin_expect(number == 0, 1) ? 0 : release_later(lock, number);
 }
 
 /* The lock was taken, and nobody was told of what error says. */
-static void give_back(const void *lock, int error)
+static void give_back(mp_lock *lock, int error)
 {
-    release((struct object *)(uintptr_t)lock, error == MP_EOWNERDEAD ? HOLDER_SUSPECT : 0);
+    release(lock, error == MP_EOWNERDEAD ? HOLDER_SUSPECT : 0);
 }
 
 /* ---- taking ---- */
 
 /* The mutex was taken, or not, for that reason; 0 and MP_EOWNERDEAD: it was. `version` was the object's when the call began: if it
  * has changed, the lock was freed meanwhile, and this is another one in its place. */
-static int acquired(struct object *object, uint64_t version, int error)
+static int acquired(mp_lock *lock, uint64_t version, int error)
 {
+    struct object *object = object_of(lock);
+
     if (error == MP_EOWNERDEAD)
         mutex_repaired(&object->mutex);
     if (error != 0 && error != MP_EOWNERDEAD)
         return error;
-    if (!object_is(object, OBJECT_LOCK) || get(&object->version) != version) {
+    if (!object_is(lock, OBJECT_LOCK) || get(&object->version) != version) {
         mutex_unlock(&object->mutex);
         return MP_EINVAL;
     }
@@ -270,47 +271,52 @@ static int wait_for_it(struct object *object, int64_t deadline)
  * pthread_mutex_trylock() said; NOT_TRIED: it is somebody's turn. */
 #define NOT_TRIED (-1)
 
-__attribute__((noinline, cold)) static int acquire_later(struct object *object, double timeout, int number)
+__attribute__((noinline, cold)) static int acquire_later(mp_lock *lock, double timeout, int number)
 {
+    struct object *object = object_of(lock);
     uint64_t version = get(&object->version);
     int64_t deadline;
 
     if (number == 0 || number == EOWNERDEAD)
-        return acquired(object, version, mutex_error(number));
+        return acquired(lock, version, mutex_error(number));
     if (is_mine(object))
         return MP_EDEADLK;
     if (number != EBUSY && number != EDEADLK && number != NOT_TRIED)
         return mutex_error(number);
     if (number == EBUSY && revive_if(&object->mutex, timeout <= 0) && timeout <= 0)
-        return acquired(object, version, mutex_error(pthread_mutex_trylock(&object->mutex)));
+        return acquired(lock, version, mutex_error(pthread_mutex_trylock(&object->mutex)));
     if (number != NOT_TRIED && timeout <= 0)
         return MP_ETIMEOUT;
     clock_deadline(timeout, &deadline); /* it is no NaN */
-    return acquired(object, version, wait_for_it(object, deadline));
+    return acquired(lock, version, wait_for_it(object, deadline));
 }
 
-static inline int acquire(struct object *object, double timeout)
+static inline int acquire(mp_lock *lock, double timeout)
 {
-    if (!object_is(object, OBJECT_LOCK) || isnan(timeout))
+    struct object *object = object_of(lock);
+
+    if (!object_is(lock, OBJECT_LOCK) || isnan(timeout))
         return MP_EINVAL;
     if (turns_wanted(&object->turns))
-        return acquire_later(object, timeout, NOT_TRIED);
+        return acquire_later(lock, timeout, NOT_TRIED);
     int number = pthread_mutex_trylock(&object->mutex);
     uint64_t own = holder_own.mark;
-    if (number != 0 || get(&object->holder) != 0 || get(&object->magic) != OBJECT_LOCK || own == HOLDER_UNKNOWN)
-        return acquire_later(object, timeout, number);
+    if (number != 0 || get(&object->holder) != 0 || get(&object->magic) != object_magic(lock, OBJECT_LOCK) ||
+        own == HOLDER_UNKNOWN)
+        return acquire_later(lock, timeout, number);
     put(&object->holder, own);
     return 0;
 }
 
 __attribute__((noinline)) static int acquire_elsewhere(mp_lock *lock, double timeout)
 {
-    enum lock_place place = lock_place_enter_other(lock);
+    enum lock_place place = lock_place_enter_other(object_of(lock));
 
     if (place == LOCK_PLACE_NONE)
         return MP_EINVAL;
-    int error = acquire(object_of(lock), timeout);
-    if ((error == 0 || error == MP_EOWNERDEAD) && place == LOCK_PLACE_ENTERED && lock_place_is_closing(lock)) {
+    int error = acquire(lock, timeout);
+    if ((error == 0 || error == MP_EOWNERDEAD) && place == LOCK_PLACE_ENTERED &&
+        lock_place_is_closing(object_of(lock))) {
         give_back(lock, error);
         error = MP_EINVAL;
     }
@@ -320,23 +326,23 @@ __attribute__((noinline)) static int acquire_elsewhere(mp_lock *lock, double tim
 
 int mp_lock_acquire(mp_lock *lock, double timeout)
 {
-    return lock_place_stays(lock) ? acquire(object_of(lock), timeout) : acquire_elsewhere(lock, timeout);
+    return lock_place_stays(object_of(lock)) ? acquire(lock, timeout) : acquire_elsewhere(lock, timeout);
 }
 
 __attribute__((noinline)) static int release_elsewhere(mp_lock *lock, uint64_t mark)
 {
-    enum lock_place place = lock_place_enter_other(lock);
+    enum lock_place place = lock_place_enter_other(object_of(lock));
 
     if (place == LOCK_PLACE_NONE)
         return MP_EINVAL;
-    int error = release(object_of(lock), mark);
+    int error = release(lock, mark);
     lock_place_leave(place);
     return error;
 }
 
 static inline int release_leaving(mp_lock *lock, uint64_t mark)
 {
-    return lock_place_stays(lock) ? release(object_of(lock), mark) : release_elsewhere(lock, mark);
+    return lock_place_stays(object_of(lock)) ? release(lock, mark) : release_elsewhere(lock, mark);
 }
 
 int mp_lock_release(mp_lock *lock)
@@ -347,28 +353,29 @@ int mp_lock_release(mp_lock *lock)
 /* ---- freeing ---- */
 
 /* Takes the lock, whosever turn it is, if nobody holds it. */
-static int take_to_free(const void *lock)
+static int take_to_free(mp_lock *lock)
 {
-    struct object *object = (struct object *)(uintptr_t)lock;
+    struct object *object = object_of(lock);
 
-    if (!object_is(object, OBJECT_LOCK))
+    if (!object_is(lock, OBJECT_LOCK))
         return MP_EINVAL;
     uint64_t version = get(&object->version);
     int number = pthread_mutex_trylock(&object->mutex);
     if (number == EBUSY && revive(&object->mutex))
         number = pthread_mutex_trylock(&object->mutex);
-    return number == EBUSY || number == EDEADLK ? MP_EBUSY : acquired(object, version, mutex_error(number));
+    return number == EBUSY || number == EDEADLK ? MP_EBUSY : acquired(lock, version, mutex_error(number));
 }
 
 /* It dies while this thread holds it, so nobody can have taken it who would then not be let give it back. Who waits for it gets the
  * mutex afterwards, sees that the lock is gone, and gives it up. It can be buried only without the mutex. */
-static int free_anonymous(struct object *object)
+static int free_anonymous(mp_lock *lock)
 {
-    int error = take_to_free(object);
+    struct object *object = object_of(lock);
+    int error = take_to_free(lock);
 
     if (error != 0 && error != MP_EOWNERDEAD)
         return error;
-    error = object_free(object, OBJECT_LOCK);
+    error = object_free(lock, OBJECT_LOCK);
     put(&object->holder, 0);
     mutex_unlock(&object->mutex);
     object_bury_dead(object_heap(object));
@@ -380,13 +387,13 @@ int mp_lock_free(mp_lock *lock)
     if (lock == NULL)
         return 0;
     CANCELLING_FORBIDDEN;
-    enum lock_place place = lock_place_enter(lock);
+    enum lock_place place = lock_place_enter(object_of(lock));
     lock_place_leave(place);
     switch (place) {
     case LOCK_PLACE_STAYS:
-        return free_anonymous(object_of(lock));
+        return free_anonymous(lock);
     case LOCK_PLACE_ENTERED:
-        return lock_place_close(lock, take_to_free, give_back);
+        return lock_place_close(object_of(lock), lock, take_to_free, give_back);
     case LOCK_PLACE_NONE:
         break;
     }

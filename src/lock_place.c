@@ -92,16 +92,17 @@ static void wait_until_left(const void *lock)
     }
 }
 
-int lock_place_close(const void *lock, int (*take)(const void *lock), void (*give)(const void *lock, int error))
+int lock_place_close(const void *lock, mp_lock *handle, int (*take)(mp_lock *handle),
+                     void (*give)(mp_lock *handle, int error))
 {
     pthread_mutex_lock(&mutex);
     struct heap *heap = heap_of(lock);
-    int error = heap != NULL && is_named(lock, heap) ? take(lock) : MP_EINVAL;
+    int error = heap != NULL && is_named(lock, heap) ? take(handle) : MP_EINVAL;
     if (error == 0 || error == MP_EOWNERDEAD) {
         const void *expected = lock;
 
         atomic_store(&lock_place_closing, lock);
-        give(lock, error);
+        give(handle, error);
         atomic_compare_exchange_strong(lock_place_note(lock), &expected, NULL);
         wait_until_left(lock);
         error = heap_close(heap);

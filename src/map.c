@@ -354,7 +354,7 @@ static int start_map(mp_pool *pool, struct request *request, struct slot **resul
             free_content(pool->shared.heap, job);
             slot_recycle(pool, slot);
         } else {
-            slot->result.magic = RESULT_MAGIC;
+            atomic_store_explicit(&slot->result.magic, RESULT_MAGIC, memory_order_relaxed);
         }
     }
     if (error != 0)
@@ -480,7 +480,7 @@ static void free_job(mp_pool *pool, struct map_job *job)
 
 void map_release(mp_pool *pool, struct map_job *job)
 {
-    job->slot->result.magic = 0;
+    atomic_store_explicit(&job->slot->result.magic, 0, memory_order_relaxed);
     job->released = true;
     if (job->helpers == 0)
         free_job(pool, job);
@@ -545,8 +545,8 @@ static int check_request(const struct request *request)
     return 0;
 }
 
-int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
-                      size_t count, const mp_map_options *options, mp_result **result)
+static int map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
+                     size_t count, const mp_map_options *options, mp_result **result)
 {
     struct request request = {.function = function,
                               .args = args,
@@ -556,10 +556,8 @@ int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *arg
                               .statuses = true,
                               .chunk_size = options != NULL ? options->chunk_size : 0};
     struct slot *slot;
-    int error = pool_check(pool);
+    int error;
 
-    if (error != 0)
-        return error;
     if (result == NULL || (options != NULL && options->status != NULL))
         return MP_EINVAL;
     error = check_request(&request);
@@ -578,14 +576,28 @@ int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *arg
     return error;
 }
 
+int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
+                      size_t count, const mp_map_options *options, mp_result **result)
+{
+    int error = pool_enter(pool);
+
+    if (error != 0)
+        return error;
+    int state = cancelling_forbid();
+    error = map_async(pool, function, args, arg_size, result_size, count, options, result);
+    cancelling_allow(state);
+    pool_leave();
+    return error;
+}
+
 static void copy_statuses(struct heap *heap, struct map_job *job, int *status)
 {
     for (uint64_t i = 0; i < job->count; i++)
         map_item_status(heap, job, i, &status[i]);
 }
 
-int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
-                     size_t result_size, size_t count, const mp_map_options *options)
+static int map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
+                    size_t result_size, size_t count, const mp_map_options *options)
 {
     bool statuses = options != NULL && options->status != NULL;
     struct request request = {.function = function,
@@ -598,10 +610,8 @@ int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args
                               .waits = true,
                               .results = results};
     struct slot *slot;
-    int error = pool_check(pool);
+    int error;
 
-    if (error != 0)
-        return error;
     if ((results == NULL && result_size > 0 && count > 0) || (options != NULL && options->results != NULL))
         return MP_EINVAL;
     error = check_request(&request);
@@ -613,6 +623,20 @@ int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args
     if (statuses)
         copy_statuses(pool->shared.heap, slot->result.job, options->status);
     mp_result_free(&slot->result);
+    return error;
+}
+
+int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
+                     size_t result_size, size_t count, const mp_map_options *options)
+{
+    int error = pool_enter(pool);
+
+    if (error != 0)
+        return error;
+    int state = cancelling_forbid();
+    error = map_with(pool, function, args, arg_size, results, result_size, count, options);
+    cancelling_allow(state);
+    pool_leave();
     return error;
 }
 

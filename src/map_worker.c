@@ -61,7 +61,7 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
         int code = function((const void *)arg, (void *)result);
         worker_leave_if_forked();
         if (code != 0)
-            note_failure(pool, record, job, chunk, item, code < 0 ? MP_EVALUE : code);
+            note_failure(pool, record, job, chunk, item, worker_code(code));
         undo_order();
     }
     atomic_store_explicit(&record->item, end, memory_order_relaxed);

@@ -28,7 +28,7 @@ static uint64_t place_of(const struct object *object)
 }
 
 /* The live object that an address belongs to; NULL: none. */
-static struct object *object_of(const void *memory)
+static struct object *memory_object(const void *memory)
 {
     struct heap *heap = heap_around(memory, HEAP_MANAGER, NULL);
 
@@ -41,8 +41,8 @@ static struct object *object_of(const void *memory)
     if (offset % 64 != 0 || !heap_holds(heap, offset, sizeof(struct object)))
         return NULL;
     struct object *object = heap_at(heap, offset);
-    if (object->self != offset || !object_is(object, OBJECT_MEMORY) || get(&object->word[MEMORY_SIZE]) == 0 ||
-        place_of(object) != place)
+    if (object->self != offset || !object_is(object_handle(object), OBJECT_MEMORY) ||
+        get(&object->word[MEMORY_SIZE]) == 0 || place_of(object) != place)
         return NULL;
     return object;
 }
@@ -62,7 +62,7 @@ int mp_manager_alloc(mp_manager *manager, size_t size, void **memory)
         return error;
     error = heap_alloc(heap, size + MEMORY_HEADER + MEMORY_ALIGN - 1, &object->root[0]);
     if (error != 0) {
-        object_free(object, OBJECT_MEMORY);
+        object_free(object_handle(object), OBJECT_MEMORY);
         return error;
     }
     uint64_t place = place_of(object);
@@ -79,13 +79,13 @@ int mp_memory_free(void *memory)
 
     if (memory == NULL)
         return 0;
-    object = object_of(memory);
-    return object == NULL ? MP_EINVAL : object_free(object, OBJECT_MEMORY);
+    object = memory_object(memory);
+    return object == NULL ? MP_EINVAL : object_free(object_handle(object), OBJECT_MEMORY);
 }
 
 int mp_memory_size(const void *memory, size_t *size)
 {
-    const struct object *object = size == NULL ? NULL : object_of(memory);
+    const struct object *object = size == NULL ? NULL : memory_object(memory);
 
     if (object == NULL)
         return MP_EINVAL;
@@ -95,7 +95,7 @@ int mp_memory_size(const void *memory, size_t *size)
 
 int mp_memory_ref(const void *memory, int64_t *ref)
 {
-    const struct object *object = ref == NULL ? NULL : object_of(memory);
+    const struct object *object = ref == NULL ? NULL : memory_object(memory);
 
     if (object == NULL)
         return MP_EINVAL;
@@ -110,7 +110,7 @@ int mp_manager_memory(mp_manager *manager, int64_t ref, void **memory)
 
     if (error != 0)
         return error;
-    if (ref <= 0 || (uint64_t)ref >= get(&heap->size) || object_of(heap_at(heap, (uint64_t)ref)) == NULL)
+    if (ref <= 0 || (uint64_t)ref >= get(&heap->size) || memory_object(heap_at(heap, (uint64_t)ref)) == NULL)
         return MP_EINVAL;
     *memory = heap_at(heap, (uint64_t)ref);
     return 0;

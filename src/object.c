@@ -1,16 +1,28 @@
 /* Objects: made, shared, locked, repaired, buried. See object.h for who owns what.
  *
- * An object's block is made once and then goes between use and heap.spare for ever. One that nobody holds any more (no ref, no
- * handle) becomes OBJECT_DEAD and enters heap.dead in the same step that gives up the last hold; whoever comes by next buries
- * it: under its mutex, releases its content piece by piece, then moves it to heap.spare. A burial that is cut short by death
- * is taken up by the next. Releasing content may give up the last hold of others, which enter heap.dead in turn: nothing
- * recurses, however deep containers are nested. */
+ * An object's block is made once and then goes between use and heap.spare for ever. An object without a share (no ref, no
+ * handle) becomes OBJECT_DEAD and enters heap.dead in the same step that gives up the last one. The next process to unlock any
+ * object of the heap buries it: under its mutex, releases its content piece by piece, then moves it to heap.spare. A burial
+ * that is cut short by death is taken up by the next. Releasing content may take the last share of other objects, which enter
+ * heap.dead in turn: nothing recurses, however deep containers are nested.
+ *
+ * A burial waits for nobody, as the process that buries may hold other mutexes: an object whose mutex or stripes somebody holds
+ * is left to that process, which looks for the dead when it unlocks. */
 #include "object.h"
 
+#include <errno.h>
 #include <mp.h>
 
+#include "callback.h"
+#include "hold.h"
 #include "cancelling.h"
 #include "stripes.h"
+
+/* So often a reader looks for an even version before it reads through the log; so often it reads in vain, as others keep writing,
+ * before it asks for the mutex; and so long it waits for that. */
+#define READ_SPINS 16
+#define READ_TRIES 64
+#define READ_PATIENCE_NS INT64_C(200000)
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -60,63 +72,79 @@ static struct object *take_object(struct heap *heap, int *error)
     return object;
 }
 
-static int create(struct heap *heap, uint64_t magic, _Atomic uint64_t *slot, struct object **result)
+/* Within a change: the object is one of that kind from the commit on. Nobody looks at its words before. */
+static void begin_life(struct heap *heap, struct object *object, uint64_t kind)
+{
+    put(&object->waits, 0);
+    undo_order();
+    heap_set(heap, &object->magic, kind | (get(&object->magic) & OBJECT_TAG));
+}
+
+/* Shares that a new object is born with: one of *slot, where that is given; one of a hold; or its handle. */
+static int create(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, struct holder *holder,
+                  struct object **result)
 {
     int error = heap_lock(heap);
 
     if (error != 0)
         return error;
-    struct object *object = take_object(heap, &error);
+    if (holder != NULL)
+        error = hold_ready(heap, holder);
+    struct object *object = error == 0 ? take_object(heap, &error) : NULL;
     if (object == NULL) {
         undo_roll_back(&heap->undo, (char *)heap, get(&heap->size));
         heap_unlock(heap);
         return error;
     }
-    /* Nobody looks at these before the magic is there. */
     put(&object->refs, slot != NULL);
-    put(&object->handle, slot == NULL);
+    put(&object->handle, slot == NULL && holder == NULL);
+    put(&object->holds, 0);
     if (slot != NULL)
         heap_set(heap, slot, object->self | REF_OBJECT);
-    undo_order();
-    heap_set(heap, &object->magic, magic);
+    if (holder != NULL)
+        hold_enter(heap, holder, object);
+    begin_life(heap, object, kind);
     heap_commit(heap);
+    if (holder != NULL)
+        hold_ready(heap, holder); /* if there is no memory for it, another time */
     heap_unlock(heap);
     *result = object;
     return 0;
 }
 
-int object_create(struct heap *heap, uint64_t magic, struct object **object)
+int object_create(struct heap *heap, uint64_t kind, struct object **object)
 {
-    return create(heap, magic, NULL, object);
+    return create(heap, kind, NULL, NULL, object);
 }
 
-int object_create_in(struct heap *heap, uint64_t magic, _Atomic uint64_t *slot, struct object **object)
+int object_create_in(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, struct object **object)
 {
-    return create(heap, magic, slot, object);
+    return create(heap, kind, slot, NULL, object);
+}
+
+int object_create_held(struct heap *heap, uint64_t kind, struct object **object)
+{
+    struct holder *holder;
+    int error = hold_begin(heap, &holder);
+
+    if (error == 0)
+        error = create(heap, kind, NULL, holder, object);
+    if (error == MP_ENOMEM && hold_look(heap)) /* what the dead held may be enough */
+        error = create(heap, kind, NULL, holder, object);
+    return error;
 }
 
 /* ---- sharing ---- */
 
-void object_adopt(struct heap *heap, _Atomic uint64_t *slot)
+int object_retain(const void *handle, uint64_t kind, _Atomic uint64_t *slot)
 {
-    if (heap_lock(heap) != 0)
-        return;
-    struct object *object = object_at(heap, get(slot));
-    heap_set(heap, &object->handle, 1);
-    heap_set(heap, &object->refs, get(&object->refs) - 1);
-    heap_set(heap, slot, 0);
-    heap_commit(heap);
-    heap_unlock(heap);
-}
-
-int object_retain(struct object *object, _Atomic uint64_t *slot)
-{
+    struct object *object = object_of(handle);
     struct heap *heap = object_heap(object);
     int error = heap_lock(heap);
 
     if (error != 0)
         return error;
-    if (get(&object->magic) == OBJECT_DICT || get(&object->magic) == OBJECT_LIST) {
+    if (get(&object->magic) == object_magic(handle, kind)) {
         heap_set(heap, &object->refs, get(&object->refs) + 1);
         heap_set(heap, slot, object->self | REF_OBJECT);
         heap_commit(heap);
@@ -127,14 +155,24 @@ int object_retain(struct object *object, _Atomic uint64_t *slot)
     return error;
 }
 
-/* Within a change of the heap's: if that was the last hold on it, the object is dead. */
+static void set_kind(struct heap *heap, struct object *object, uint64_t kind)
+{
+    heap_set(heap, &object->magic, kind | (get(&object->magic) & OBJECT_TAG));
+}
+
 static void die_if_unheld(struct heap *heap, struct object *object)
 {
     if (get(&object->refs) != 0 || get(&object->handle) != 0)
         return;
-    heap_set(heap, &object->magic, OBJECT_DEAD);
+    set_kind(heap, object, OBJECT_DEAD);
     heap_set(heap, &object->next, get(&heap->dead));
     heap_set(heap, &heap->dead, object->self);
+}
+
+void object_lose_share(struct heap *heap, struct object *object)
+{
+    heap_set(heap, &object->refs, get(&object->refs) - 1);
+    die_if_unheld(heap, object);
 }
 
 static void release_share(struct heap *heap, _Atomic uint64_t *ref)
@@ -142,9 +180,8 @@ static void release_share(struct heap *heap, _Atomic uint64_t *ref)
     if (heap_lock(heap) != 0)
         return;
     struct object *object = object_at(heap, get(ref));
-    heap_set(heap, &object->refs, get(&object->refs) - 1);
     heap_set(heap, ref, 0);
-    die_if_unheld(heap, object);
+    object_lose_share(heap, object);
     heap_commit(heap);
     heap_unlock(heap);
 }
@@ -188,11 +225,14 @@ void object_finish_repair(struct object *object)
 {
     object_release_pending(object);
     object_release_undo(object);
+    if (get(&object->magic) == OBJECT_LIST)
+        list_repair(object);
     mutex_repaired(&object->mutex);
 }
 
 int object_repair(struct object *object)
 {
+    put(&object->waits, 0);
     heap_settle(object_heap(object));
     if (!object_take_back(object)) {
         mutex_unlock(&object->mutex); /* not repaired: nobody gets it any more */
@@ -202,53 +242,87 @@ int object_repair(struct object *object)
     return 0;
 }
 
-/* False: cannot be done now, for this thread is inside the object. */
-static bool bury(struct heap *heap, struct object *object)
+/* Within a change: the place is free for another object, of the next generation. */
+static void become_spare(struct heap *heap, struct object *object)
 {
-    int error = mutex_lock(&object->mutex);
+    uint64_t next = object_generation(object) + 1;
 
-    if (error == MP_EOWNERDEAD)
-        error = object_repair(object);
-    if (error != 0)
-        return false;
+    unlink_dead(heap, object);
+    if (next == OBJECT_GENERATIONS) {
+        set_kind(heap, object, OBJECT_SPENT);
+        return;
+    }
+    heap_set(heap, &object->magic, OBJECT_SPARE | object_tag_of(next));
+    heap_set(heap, &object->next, get(&heap->spare));
+    heap_set(heap, &heap->spare, object->self);
+}
+
+/* Under the object's mutex. */
+static void bury(struct heap *heap, struct object *object)
+{
     put(&object->held, 0);
     heap_settle(heap); /* that it is dead may be a step not committed */
-    if (get(&object->magic) == OBJECT_DEAD && (error = stripes_hold_all(object)) == 0) {
-        clear_content(heap, object);
-        stripes_end(object);
-        error = heap_lock(heap);
-        if (error == 0) {
-            unlink_dead(heap, object);
-            heap_set(heap, &object->magic, OBJECT_SPARE);
-            heap_set(heap, &object->next, get(&heap->spare));
-            heap_set(heap, &heap->spare, object->self);
-            heap_commit(heap);
-            heap_unlock(heap);
-        }
+    if (object_kind(object) != OBJECT_DEAD || !stripes_try_hold_all(object))
+        return;
+    clear_content(heap, object);
+    stripes_end(object);
+    if (heap_lock(heap) != 0)
+        return;
+    become_spare(heap, object);
+    heap_commit(heap);
+    heap_unlock(heap);
+}
+
+#define LOOK_AT_MOST 64
+
+/* The first dead object whose mutex nobody holds; it is taken, and *error is what mutex_error() says of that. Tries while it
+ * holds the heap's mutex, so it must not wait. NULL: none. */
+static struct object *take_dead(struct heap *heap, int *error)
+{
+    struct object *found = NULL;
+    int looks = 0;
+
+    if (heap_lock(heap) != 0)
+        return NULL;
+    for (uint64_t at = get(&heap->dead); at != 0 && found == NULL && looks < LOOK_AT_MOST; looks++) {
+        struct object *object = object_at(heap, at);
+
+        *error = mutex_error(pthread_mutex_trylock(&object->mutex));
+        if (*error == 0 || *error == MP_EOWNERDEAD)
+            found = object;
+        at = get(&object->next);
     }
-    mutex_unlock(&object->mutex);
-    return error == 0;
+    heap_unlock(heap);
+    return found;
 }
 
 void object_bury_dead(struct heap *heap)
 {
-    uint64_t dead;
+    struct object *object, *last = NULL;
+    int error;
 
-    while ((dead = get(&heap->dead)) != 0) {
-        if (!bury(heap, object_at(heap, dead)))
+    while (get(&heap->dead) != 0 && (object = take_dead(heap, &error)) != NULL) {
+        if (error == MP_EOWNERDEAD && object_repair(object) != 0)
             return;
+        bury(heap, object);
+        bool again = object == last && object_kind(object) == OBJECT_DEAD; /* its stripes are not to be had */
+        mutex_unlock(&object->mutex);
+        if (again)
+            return;
+        last = object;
     }
 }
 
-int object_free(struct object *object, uint64_t magic)
+int object_free(const void *handle, uint64_t kind)
 {
-    if (!object_is(object, magic))
+    if (!object_is(handle, kind))
         return MP_EINVAL;
+    struct object *object = object_of(handle);
     struct heap *heap = object_heap(object);
     int error = heap_lock(heap);
     if (error != 0)
         return error;
-    if (get(&object->magic) != magic || get(&object->handle) == 0) {
+    if (get(&object->magic) != object_magic(handle, kind) || get(&object->handle) == 0) {
         heap_unlock(heap);
         return MP_EINVAL;
     }
@@ -262,15 +336,23 @@ int object_free(struct object *object, uint64_t magic)
 
 /* ---- locking ---- */
 
+/* Whoever gives it up may be stopped before that stands: so the word is read through the heap's log, and nobody is waited for. */
 bool object_is_after_all(const struct object *object, uint64_t magic)
 {
-    heap_settle(object_heap(object));
-    return get(&object->magic) == magic;
+    const struct heap *heap = object_heap(object);
+    uint64_t emptied, now;
+
+    do {
+        emptied = undo_emptied(&heap->undo);
+        undo_read(&heap->undo, (const char *)heap, get(&heap->size), &object->magic, 1, &now);
+        atomic_thread_fence(memory_order_acquire);
+    } while (undo_emptied(&heap->undo) != emptied);
+    return now == magic;
 }
 
 static int lock_mutex(struct object *object, uint64_t magic, int number)
 {
-    int error = number == 0 ? 0 : mutex_lock_later(&object->mutex, DEADLINE_NEVER, number);
+    int error = number == 0 ? 0 : callback_lock(object, number);
 
     if (error == MP_EOWNERDEAD)
         error = object_repair(object);
@@ -296,6 +378,45 @@ int object_lock_alone_later(struct object *object, uint64_t magic, int number)
     return 0;
 }
 
+int object_lock_to_read(struct object *object, uint64_t magic)
+{
+    int number = pthread_mutex_trylock(&object->mutex);
+
+    if (number != 0 && number != EOWNERDEAD) {
+        int error = mutex_lock_later(&object->mutex, clock_now() + READ_PATIENCE_NS, number);
+
+        if (error != 0 && error != MP_EOWNERDEAD)
+            return error;
+        number = error == 0 ? 0 : EOWNERDEAD;
+    }
+    return object_lock_alone_later(object, magic, number);
+}
+
+void object_read_words(const struct reading *reading, const _Atomic uint64_t *first, size_t count, uint64_t *words)
+{
+    const struct object *object = reading->object;
+    const struct heap *heap = object_heap(object);
+
+    if (reading->version & 1) {
+        undo_read(&object->undo, (const char *)heap, get(&heap->size), first, count, words);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        words[i] = get(&first[i]);
+}
+
+bool object_read_again(struct reading *reading, unsigned tries)
+{
+    /* Most changes are over in a moment. */
+    for (int i = 0; i < READ_SPINS; i++) {
+        if (object_read_begin(reading->object, &reading->version))
+            break;
+        cpu_relax();
+    }
+    reading->emptied = undo_emptied(&reading->object->undo);
+    return tries % READ_TRIES != READ_TRIES - 1;
+}
+
 int object_lock_later(struct object *object, uint64_t magic, int number)
 {
     int error = object_lock_alone_later(object, magic, number);
@@ -314,67 +435,43 @@ void object_unlock_striped(struct object *object)
     mutex_unlock(&object->mutex);
 }
 
-static _Thread_local const struct callback *innermost;
-
-void object_callback_begin(struct callback *callback, const struct object *object)
-{
-    *callback = (struct callback){innermost, object_heap(object), cancelling_forbid()};
-    innermost = callback;
-}
-
-void object_callback_end(const struct callback *callback)
-{
-    innermost = callback->outer;
-    cancelling_allow(callback->cancelling);
-}
-
-bool object_in_callback(const struct heap *heap)
-{
-    const struct callback *callback = innermost;
-
-    while (callback != NULL && callback->heap != heap)
-        callback = callback->outer;
-    return callback != NULL;
-}
-
 void object_roll_back(struct object *object)
 {
     undo_roll_back(&object->undo, (char *)object_heap(object), get(&object_heap(object)->size));
     object_commit(object);
 }
 
-int object_reserve_undo(struct object *object, uint64_t records)
+int object_reserve_undo(struct object *object, uint64_t notes, uint64_t words)
 {
-    struct undo *undo = &object->undo;
-
-    if (records <= UNDO_RECORDS)
+    if (notes <= UNDO_RECORDS)
         return 0;
-    if (records > UINT64_C(1) << 40)
+    if (words > UINT64_C(1) << 40)
         return MP_ENOMEM;
-    records -= UNDO_RECORDS;
-    if (get(&undo->more) != 0 && undo->more_capacity >= records)
-        return 0;
     object_release_undo(object);
-    int error = heap_alloc(object_heap(object), records * sizeof(struct undo_record), &undo->more);
+    uint64_t capacity = undo_capacity(words);
+    int error = heap_alloc(object_heap(object), capacity * sizeof(struct undo_record), &object->undo.more);
     if (error == 0)
-        undo->more_capacity = records;
+        undo_take_table(&object->undo, (char *)object_heap(object), capacity);
     return error;
 }
 
 void object_release_undo(struct object *object)
 {
-    object->undo.more_capacity = 0;
+    put(&object->undo.more_capacity, 0);
+    undo_order();
     heap_free(object_heap(object), &object->undo.more);
 }
 
-int object_root(struct heap *heap, uint64_t magic, struct object **root)
+int object_root(struct heap *heap, uint64_t kind, struct object **root)
 {
     uint64_t offset = atomic_load(&heap->root);
 
     if (offset % 64 != 0 || offset < sizeof(struct heap) || offset > get(&heap->size) - sizeof(struct object))
         return MP_ECORRUPT;
     *root = object_at(heap, offset);
-    return object_is(*root, magic) && (*root)->self == offset && mutex_check(&(*root)->mutex) == 0 ? 0 : MP_ECORRUPT;
+    if (object_kind(*root) == OBJECT_DEAD)
+        heap_settle(heap);
+    return object_kind(*root) == kind && (*root)->self == offset && mutex_check(&(*root)->mutex) == 0 ? 0 : MP_ECORRUPT;
 }
 
 /* ---- releasing ---- */

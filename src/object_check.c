@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "content_check.h"
+#include "hold.h"
 #include "cancelling.h"
 #include "object.h"
 #include "stripes.h"
@@ -29,6 +30,7 @@ struct check {
     struct offsets objects;   /* all of them, ascending */
     struct offsets inherited; /* those we hold from owners that died */
     struct offsets shares;    /* objects, once for each REF_OBJECT */
+    struct offsets holds;     /* the blocks of holders and holds */
     uint64_t *starts;         /* a bit for each block in use that no ref has owned yet */
     uint64_t unowned;         /* how many these are */
     uint64_t dead, spare;     /* objects of these kinds */
@@ -240,12 +242,15 @@ static bool is_blank(const struct check *check, const struct object *object)
 
 static bool kind_is_sound(struct check *check, const struct object *object)
 {
-    switch (get(&object->magic)) {
+    switch (object_kind(object)) {
     case OBJECT_DICT:
     case OBJECT_LIST:
+        return get(&object->handle) == 0;
     case OBJECT_LOCK:
     case OBJECT_MEMORY:
-        return get(&object->handle) <= 1;
+        return get(&object->handle) <= 1 && get(&object->holds) == 0;
+    case OBJECT_SPENT:
+        return is_blank(check, object);
     case OBJECT_DEAD:
         check->dead++;
         return true;
@@ -263,7 +268,7 @@ static void mark_object(struct check *check, struct object *object)
 
     if (!own_block(check, block) || object->self < block || object->self - block > 63 ||
         heap_block_size(check->heap, block) < object->self - block + sizeof *object || !kind_is_sound(check, object) ||
-        get(&object->undo.count) != 0 || (get(&object->version) & 1) != 0) {
+        undo_count(&object->undo) != 0 || (get(&object->version) & 1) != 0) {
         check->corrupt = true;
         return;
     }
@@ -281,7 +286,7 @@ static void mark_object(struct check *check, struct object *object)
         check->corrupt = true;
     mark_at(check, more, IN_OBJECT);
     if (!check->corrupt && more != 0)
-        fits(check, more, 0, object->undo.more_capacity, sizeof(struct undo_record));
+        fits(check, more, 0, get(&object->undo.more_capacity), sizeof(struct undo_record));
 }
 
 static bool holds_match(struct check *check)
@@ -289,8 +294,8 @@ static bool holds_match(struct check *check)
     sort(&check->shares);
     for (size_t i = 0; i < check->objects.count; i++) {
         const struct object *object = object_at(check, check->objects.item[i]);
-        uint64_t magic = get(&object->magic), shares = times_in(&check->shares, check->objects.item[i]);
-        bool gone = magic == OBJECT_SPARE || magic == OBJECT_DEAD;
+        uint64_t kind = object_kind(object), shares = times_in(&check->shares, check->objects.item[i]);
+        bool gone = kind == OBJECT_SPARE || kind == OBJECT_DEAD || kind == OBJECT_SPENT;
 
         if (gone ? shares != 0 : shares != get(&object->refs))
             return false;
@@ -301,13 +306,56 @@ static bool holds_match(struct check *check)
 }
 
 /* Whether a chain holds just so many objects, all of this kind. */
-static bool chain_is_sound(const struct check *check, uint64_t at, uint64_t magic, uint64_t count)
+static bool chain_is_sound(const struct check *check, uint64_t at, uint64_t kind, uint64_t count)
 {
     for (; at != 0; at = get(&object_at(check, at)->next)) {
-        if (count-- == 0 || times_in(&check->objects, at) == 0 || get(&object_at(check, at)->magic) != magic)
+        if (count-- == 0 || times_in(&check->objects, at) == 0 || object_kind(object_at(check, at)) != kind)
             return false;
     }
     return count == 0;
+}
+
+/* A ref that a holder or a hold has: a block of holds is noted, to be told from nonsense afterwards. */
+static bool mark_hold(void *context, uint64_t ref)
+{
+    struct check *check = context;
+
+    mark_at(check, ref, IN_OBJECT);
+    if (!check->corrupt && ref != 0 && (ref & REF_MASK) == REF_BLOCK) {
+        add(&check->holds, ref);
+        return heap_block_size(check->heap, ref) >= sizeof(struct hold) && !check->holds.failed;
+    }
+    return !check->corrupt;
+}
+
+/* Each object's chain leads to holds of its own, and there are no others. */
+static bool holds_are_sound(struct check *check)
+{
+    uint64_t found = 0, there = 0;
+
+    sort(&check->holds);
+    for (size_t i = 0; i < check->objects.count; i++) {
+        const struct object *object = object_at(check, check->objects.item[i]);
+        bool live = object_kind(object) == OBJECT_DICT || object_kind(object) == OBJECT_LIST;
+
+        for (uint64_t at = live ? get(&object->holds) : 0; at != 0;) {
+            const struct hold *hold = heap_at(check->heap, at);
+
+            if (times_in(&check->holds, at) == 0 || found++ == check->holds.count ||
+                get(&hold->ref) != (object->self | REF_OBJECT))
+                return false;
+            at = get(&hold->same);
+        }
+    }
+    for (uint64_t at = get(&check->heap->holders); at != 0;) {
+        const struct holder *holder = heap_at(check->heap, at);
+
+        for (uint64_t hold = get(&holder->holds); hold != 0;
+             hold = get(&((struct hold *)heap_at(check->heap, hold))->next))
+            there += (get(&((struct hold *)heap_at(check->heap, hold))->ref) & REF_MASK) == REF_OBJECT;
+        at = get(&holder->next);
+    }
+    return found == there;
 }
 
 static bool contents_are_sound(const struct check *check)
@@ -326,7 +374,18 @@ static bool root_is_sound(struct check *check)
     if (check->heap->kind != HEAP_MANAGER || root == 0)
         return true;
     add(&check->shares, root); /* it is held by the header */
-    return times_in(&check->objects, root) == 1 && get(&object_at(check, root)->magic) == OBJECT_DICT;
+    return times_in(&check->objects, root) == 1 && object_kind(object_at(check, root)) == OBJECT_DICT;
+}
+
+/* Every block of stripes that no object has. */
+static void mark_spare_stripes(struct check *check)
+{
+    for (uint64_t at = get(&check->heap->stripes); at != 0 && !check->corrupt;) {
+        if (!own_block(check, at) || !stripes_block_is_sound(check->heap, at))
+            check->corrupt = true;
+        else
+            at = get(&stripes_at(check->heap, at)->next);
+    }
 }
 
 static int check_locked(struct check *check, void (*extra)(struct heap *, object_marker *, void *))
@@ -342,6 +401,9 @@ static int check_locked(struct check *check, void (*extra)(struct heap *, object
     for (size_t i = 0; i < check->objects.count && !check->corrupt; i++)
         mark_object(check, object_at(check, check->objects.item[i]));
     mark(check, get(&heap->carving));
+    if (!hold_check(heap, get(&heap->size) / sizeof(struct hold), mark_hold, check) || !holds_are_sound(check))
+        return check->holds.failed ? MP_ENOMEM : MP_ECORRUPT;
+    mark_spare_stripes(check);
     if (!root_is_sound(check))
         return MP_ECORRUPT;
     if (extra != NULL)
@@ -412,7 +474,7 @@ static void inherit(struct check *check, uint64_t offset)
     struct object *object = object_at(check, offset);
 
     if (lock_heap(check) == 0) {
-        bool nothing = owns_nothing(object) && get(&object->undo.count) == 0 && (get(&object->version) & 1) == 0;
+        bool nothing = owns_nothing(object) && undo_count(&object->undo) == 0 && (get(&object->version) & 1) == 0;
 
         heap_unlock(check->heap);
         if (nothing) {
@@ -491,21 +553,27 @@ static bool may_take_back(const struct check *check, const struct object *object
     if (next == 0 || offset - before >= sizeof(struct object))
         return true;
     return before == object->self &&
-           (offset - before < offsetof(struct object, mutex) || offset - before >= offsetof(struct object, pending));
+           (offset - before < offsetof(struct object, mutex) || offset - before >= offsetof(struct object, stripes));
+}
+
+struct taker {
+    const struct check *check;
+    const struct object *object;
+};
+
+static bool may_take(const void *context, uint64_t offset)
+{
+    const struct taker *taker = context;
+
+    return may_take_back(taker->check, taker->object, offset);
 }
 
 static bool take_back(const struct check *check, struct object *object)
 {
-    uint64_t count = get(&object->undo.count), more = get(&object->undo.more) & ~REF_MASK,
-             end = get(&check->heap->size);
+    struct taker taker = {check, object};
 
-    if (count > UNDO_RECORDS && (more > end || count - UNDO_RECORDS > (end - more) / sizeof(struct undo_record)))
-        return false;
-    for (uint64_t i = 0; i < count; i++) {
-        if (!may_take_back(check, object, undo_slot(&object->undo, (char *)check->heap, i)->offset))
-            return false;
-    }
-    return object_take_back(object);
+    return undo_is_sound(&object->undo, (const char *)check->heap, get(&check->heap->size), may_take, &taker) &&
+           object_take_back(object);
 }
 
 static int take_all_back(const struct check *check)
@@ -548,5 +616,6 @@ int object_check_heap(struct heap *heap, void (*extra)(struct heap *heap, object
     free(check.objects.item);
     free(check.inherited.item);
     free(check.shares.item);
+    free(check.holds.item);
     return error;
 }

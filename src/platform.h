@@ -46,7 +46,8 @@ static inline void cpu_relax(void)
  * negative fd is MP_ESYSTEM, with errno as it was. */
 int descriptor_move_up(int fd);
 
-/* A memory file that vanishes with its last user; close-on-exec. The descriptor, or negative. */
+/* A memory file that vanishes with its last user. Like all files below: close-on-exec, 3 or more. The descriptor, or negative;
+ * MP_ESYSTEM with errno when the system has none. */
 int memory_file(void);
 /* Where named memory files live: a directory path. */
 const char *memory_directory(void);
@@ -54,17 +55,34 @@ const char *memory_directory(void);
 int memory_file_link(int fd, const char *path);
 /* An unnamed file in memory_directory() that memory_file_link() can name. The descriptor, or negative. */
 int memory_file_unnamed(void);
+/* A new file there under a name of its own, which is stored in path: libmp-<user>.<anything>. The descriptor, or negative. */
+#define MEMORY_PATH 80
+int memory_file_temporary(char path[MEMORY_PATH]);
+/* Gives a file another name; MP_EEXIST when that is taken. */
+int memory_file_rename(const char *from, const char *to);
+/* How many bytes of addresses RLIMIT_AS leaves this process; UINT64_MAX: there is no such limit. */
+uint64_t addresses_left(void);
+/* Whether the process runs under valgrind, whose leak check looks at every mapped page, those past the end of a file included. */
+bool on_valgrind(void);
 /* Makes bytes [from, to) of the file exist, reserved for good, so that touching them can never fail. When it cannot,
  * the file is as it was: MP_ENOMEM, also where RLIMIT_FSIZE is in the way (never SIGXFSZ). */
 int memory_file_reserve(int fd, uint64_t from, uint64_t to);
+/* Makes the file that long without reserving anything, if it may be. */
+void memory_file_lengthen(int fd, uint64_t length);
 /* Has the system enter these reserved pages of a mapped file into the process's page table now, all at once, and not one by one
  * as they are touched, which costs several times as much. Only makes it faster. */
 void memory_file_populate(void *address, uint64_t length);
+/* Whether nothing but the system's memory limits the file: its file system has no size, and memory may be promised to more than
+ * can have it. */
+bool memory_file_is_unlimited(int fd);
 /* Gives the whole pages inside [from, to) back; they read as zeros afterwards. */
 void memory_file_punch(int fd, uint64_t from, uint64_t to);
 
-/* A close-on-exec descriptor that becomes readable when the process ends: the descriptor, or -1 when there is none to
- * be had (the process is gone and reaped, or descriptors have run out). */
+/* A page of this process's own that every child finds zeroed, however it was made. NULL: the system has none. */
+void *memory_wiped_by_fork(void);
+
+/* A close-on-exec descriptor, 3 or more, that becomes readable when the process ends: the descriptor, or -1 when there is none to
+ * be had (the process is gone and reaped, descriptors have run out, or the system refuses them). */
 int pidfd_of(pid_t pid);
 /* Sends a signal through a pidfd: 0 also when the process has ended. */
 int pidfd_signal(int pidfd, int signal);
@@ -74,8 +92,9 @@ int pidfd_signal(int pidfd, int signal);
 int child_reap(pid_t pid, int pidfd, int *exitcode);
 /* The same through the pid, and leaves it to be reaped. */
 int child_look(pid_t pid, int *exitcode);
-/* Waits until the child has ended, somebody has reaped it, or a signal came. True: it has ended, and is still to be reaped. */
-bool child_wait(pid_t pid);
+/* Waits until the child has ended, somebody has reaped it, or a signal came. 1: it has ended, and is still to be reaped; 0: not
+ * known; MP_ESYSTEM: the system refuses such waits, nothing was waited for. */
+int child_wait(pid_t pid);
 /* False when the process of that number has begun later than `moment` (of clock_boot()), give or take a hundredth of a second.
  * True also when the system does not tell. */
 bool process_began_by(pid_t pid, int64_t moment);
@@ -112,14 +131,22 @@ bool process_table_is_own(void);
 bool thread_began(pid_t thread, uint64_t *ticks, bool *ended);
 /* Nanoseconds in such a tick. */
 uint64_t process_tick(void);
-/* Random bytes. */
+/* Sets which signals the calling thread has blocked, bit s - 1 for signal s; the mask before. In a forked child, and twice in each
+ * start, so it costs as little as it can. */
+uint64_t signals_set(uint64_t mask);
+#define SIGNALS_ALL (~(UINT64_C(7) << 31)) /* but those that C libraries keep for themselves */
+/* Random bytes; where the system refuses to give any, as good as clock, pid and addresses make them. */
 void random_bytes(void *buffer, size_t size);
 /* Makes the calling process get `signal` when the thread that forked it ends. */
 void death_signal(int signal);
-/* Readies the read end of a pipe to send `signal` when the last write end is closed, to nobody yet. MP_ENOMEM. */
+/* Whether that still holds: the system forgets it when the process changes its user or group. */
+bool death_signal_holds(int signal);
+/* Readies the read end of a pipe, or an end of a pair of sockets, to send `signal` when the last descriptor of the other end is
+ * closed, to nobody yet. MP_ENOMEM. */
 int hangup_signal_prepare(int fd, int signal);
-/* Makes the calling process the one that gets it. The setting belongs to the open pipe end: one process at a time. All that
- * could fail for want of memory is done before. */
+/* Makes the calling process the one that gets it, whatever program it will be and whatever user's; its descriptor may be closed
+ * then, as long as another process has that end open. The setting belongs to the open end: one process at a time. All that could
+ * fail for want of memory is done before. */
 int hangup_signal_take(int fd);
 /* True in the thread that the process started with. */
 bool on_main_thread(void);
@@ -127,6 +154,8 @@ bool on_main_thread(void);
 void process_title(const char *name);
 /* Whether nothing was written to the stream that is still to be flushed. */
 bool stream_is_empty(FILE *stream);
+/* Throws away what was written to the stream and not flushed. */
+void stream_discard(FILE *stream);
 
 /* At least 1. */
 int cpus_online(void);

@@ -19,11 +19,13 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -308,19 +310,32 @@ int descriptor_move_up(int fd)
     return number == EINVAL ? MP_EAGAIN : file_error(number);
 }
 
-int memory_file(void)
+/* What is refused for want of a privilege, or by a sandbox, has nothing to do with another user's object. */
+static int memory_error(int number)
 {
-    /* Systems can be told to refuse memory files that might be executed; older ones do not know the flag. */
-    long fd = syscall(SYS_memfd_create, "libmp", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+    int error = file_error(number);
 
-    if (fd < 0 && errno == EINVAL)
-        fd = syscall(SYS_memfd_create, "libmp", MFD_CLOEXEC);
-    return fd >= 0 ? (int)fd : file_error(errno);
+    return error == MP_EACCESS ? MP_ESYSTEM : error;
 }
 
 const char *memory_directory(void)
 {
     return "/dev/shm";
+}
+
+/* The umask may have taken some of the mode away. */
+static int with_mode(int fd)
+{
+    struct stat file;
+
+    if (fd >= 0 && ((fstat(fd, &file) == 0 && (file.st_mode & 07777) == 0600) || fchmod(fd, 0600) == 0))
+        return fd;
+    int error = fd < 0 ? fd : memory_error(errno);
+    int number = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = number;
+    return error;
 }
 
 int memory_file_unnamed(void)
@@ -331,12 +346,49 @@ int memory_file_unnamed(void)
     do {
         fd = open(memory_directory(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     } while (fd < 0 && errno == EINTR);
-    if (fd >= 0 && fchmod(fd, 0600) == 0) /* whatever the umask */
+    return fd < 0 ? memory_error(errno) : with_mode(descriptor_move_up(fd));
+}
+
+int memory_file_temporary(char path[MEMORY_PATH])
+{
+    for (;;) {
+        uint64_t number;
+
+        random_bytes(&number, sizeof number);
+        snprintf(path, MEMORY_PATH, "%s/libmp-%lu.%016llx", memory_directory(), (unsigned long)geteuid(),
+                 (unsigned long long)number);
+        int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0 && (errno == EINTR || errno == EEXIST))
+            continue;
+        fd = fd < 0 ? memory_error(errno) : with_mode(descriptor_move_up(fd));
         return fd;
-    int error = file_error(errno);
+    }
+}
+
+static int memory_file_unlinked(void)
+{
+    char path[MEMORY_PATH];
+    int fd = memory_file_unnamed();
+
+    if (fd != MP_ESYSTEM)
+        return fd;
+    fd = memory_file_temporary(path);
     if (fd >= 0)
-        close(fd);
-    return error;
+        unlink(path);
+    return fd;
+}
+
+int memory_file(void)
+{
+    /* Systems can be told to refuse memory files that might be executed; older ones do not know the flag. */
+    long fd = syscall(SYS_memfd_create, "libmp", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+
+    if (fd < 0 && errno == EINVAL)
+        fd = syscall(SYS_memfd_create, "libmp", MFD_CLOEXEC);
+    if (fd >= 0)
+        return descriptor_move_up((int)fd);
+    int error = memory_error(errno);
+    return error == MP_ESYSTEM ? memory_file_unlinked() : error;
 }
 
 int memory_file_link(int fd, const char *path)
@@ -349,8 +401,54 @@ int memory_file_link(int fd, const char *path)
     if (errno == EEXIST)
         return MP_EEXIST;
     snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
-    return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : file_error(errno);
+    return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 ? 0 : memory_error(errno);
 }
+
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1
+#endif
+
+int memory_file_rename(const char *from, const char *to)
+{
+    if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno == EEXIST)
+        return MP_EEXIST;
+    if (linkat(AT_FDCWD, from, AT_FDCWD, to, 0) != 0)
+        return memory_error(errno);
+    unlink(from);
+    return 0;
+}
+
+/* ---- addresses ---- */
+
+uint64_t addresses_left(void)
+{
+    struct rlimit limit;
+    unsigned long long pages;
+    char text[64];
+
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return UINT64_MAX;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[size > 0 ? size : 0] = '\0';
+    if (sscanf(text, "%llu", &pages) != 1)
+        return limit.rlim_cur / 2;
+    uint64_t used = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return used < limit.rlim_cur ? limit.rlim_cur - used : 0;
+}
+
+bool on_valgrind(void)
+{
+    const char *preloaded = getenv("LD_PRELOAD");
+
+    return preloaded != NULL && strstr(preloaded, "/vgpreload_") != NULL;
+}
+
+/* ---- room in files ---- */
 
 /* Whether a file may become that long; asking for more than RLIMIT_FSIZE would raise SIGXFSZ, which kills. */
 static bool may_grow_to(uint64_t size)
@@ -367,6 +465,57 @@ static int reserve_error(int number)
     return file_error(number) == MP_ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
 }
 
+/* Writes zeros over a range without data, which makes it exist as fallocate() does. */
+static int fill(int fd, off_t from, off_t to)
+{
+    static const char zeros[4096];
+
+    while (from < to) {
+        size_t size = sizeof zeros - (size_t)from % sizeof zeros;
+        ssize_t done = pwrite(fd, zeros, (off_t)size < to - from ? size : (size_t)(to - from), from);
+
+        if (done > 0)
+            from += done;
+        else if (done < 0 && errno != EINTR)
+            return reserve_error(errno);
+    }
+    return 0;
+}
+
+/* Where fallocate() is refused: only the holes are written to. What lies beside them is data that others may be changing. */
+static int fill_holes(int fd, uint64_t from, uint64_t to)
+{
+    struct stat file;
+    off_t at = (off_t)from, end = (off_t)to;
+
+    if (fstat(fd, &file) != 0)
+        return reserve_error(errno);
+    while (at < end && at < file.st_size) {
+        off_t hole = lseek(fd, at, SEEK_HOLE);
+        if (hole < 0)
+            return reserve_error(errno);
+        off_t data = lseek(fd, hole, SEEK_DATA);
+        if (data < 0 && errno != ENXIO)
+            return reserve_error(errno);
+        if (data < 0)
+            data = file.st_size;
+        if (hole >= end || hole >= file.st_size)
+            break;
+        int error = fill(fd, hole, data < end ? data : end);
+        if (error != 0)
+            return error;
+        at = data;
+    }
+    if (end <= file.st_size)
+        return 0;
+    return fill(fd, (off_t)from > file.st_size ? (off_t)from : file.st_size, end);
+}
+
+static bool is_refusal(int number)
+{
+    return number == ENOSYS || number == EPERM || number == EACCES || number == EOPNOTSUPP;
+}
+
 /* In steps, as a signal makes a whole call start over: a large one might never get through under a steady timer. */
 static int reserve_steps(int fd, uint64_t from, uint64_t to)
 {
@@ -377,6 +526,8 @@ static int reserve_steps(int fd, uint64_t from, uint64_t to)
 
         if (fallocate(fd, 0, (off_t)from, (off_t)size) == 0)
             from += size;
+        else if (is_refusal(errno))
+            return fill_holes(fd, from, to);
         else if (errno != EINTR)
             return reserve_error(errno);
         else if (step > RESERVE_STEP / 1024)
@@ -405,6 +556,12 @@ int memory_file_reserve(int fd, uint64_t from, uint64_t to)
     return error;
 }
 
+void memory_file_lengthen(int fd, uint64_t length)
+{
+    while (may_grow_to(length) && ftruncate(fd, (off_t)length) != 0 && errno == EINTR)
+        ;
+}
+
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -412,6 +569,26 @@ int memory_file_reserve(int fd, uint64_t from, uint64_t to)
 void memory_file_populate(void *address, uint64_t length)
 {
     madvise(address, length, MADV_POPULATE_WRITE); /* kernels before 5.14 know nothing of it */
+}
+
+/* With vm.overcommit_memory 2 a page that was not reserved may be refused. */
+static bool overcommits(void)
+{
+    char mode = '2';
+    int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return false;
+    ssize_t got = read(fd, &mode, 1);
+    close(fd);
+    return got == 1 && mode != '2';
+}
+
+bool memory_file_is_unlimited(int fd)
+{
+    struct statvfs system;
+
+    return fstatvfs(fd, &system) == 0 && system.f_blocks == 0 && overcommits();
 }
 
 void memory_file_punch(int fd, uint64_t from, uint64_t to)
@@ -430,9 +607,28 @@ void memory_file_punch(int fd, uint64_t from, uint64_t to)
 
 /* ---- processes ---- */
 
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+void *memory_wiped_by_fork(void)
+{
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (page == MAP_FAILED)
+        return NULL;
+    if (madvise(page, size, MADV_WIPEONFORK) == 0)
+        return page;
+    munmap(page, size);
+    return NULL;
+}
+
 int pidfd_of(pid_t pid)
 {
-    return (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec always */
+    int fd = descriptor_move_up((int)syscall(SYS_pidfd_open, pid, 0)); /* close-on-exec always */
+
+    return fd >= 0 ? fd : -1;
 }
 
 int pidfd_signal(int pidfd, int signal)
@@ -440,6 +636,22 @@ int pidfd_signal(int pidfd, int signal)
     if (syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) == 0 || errno == ESRCH)
         return 0;
     return MP_ESYSTEM;
+}
+
+/* Where waitid() is refused. Reaps, as it cannot do otherwise. */
+static int reap_by_wait4(pid_t pid, int *exitcode)
+{
+    int status;
+    long got;
+
+    do {
+        got = syscall(SYS_wait4, pid, &status, WNOHANG, NULL);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return errno == ECHILD ? MP_ENOENT : MP_ESYSTEM;
+    if (got > 0)
+        *exitcode = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    return got > 0;
 }
 
 /* By syscall(), which is no cancellation point. */
@@ -451,8 +663,10 @@ static int wait_for_end(idtype_t type, id_t id, int flags, int *exitcode)
     do {
         error = syscall(SYS_waitid, type, id, &info, WEXITED | WNOHANG | flags, NULL);
     } while (error != 0 && errno == EINTR);
+    if (error != 0 && errno != ECHILD)
+        return type == P_PID && flags == 0 ? reap_by_wait4((pid_t)id, exitcode) : MP_ESYSTEM;
     if (error != 0)
-        return errno == ECHILD ? MP_ENOENT : MP_ESYSTEM;
+        return MP_ENOENT;
     if (info.si_pid == 0)
         return 0;
     *exitcode = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
@@ -470,11 +684,13 @@ int child_look(pid_t pid, int *exitcode)
     return wait_for_end(P_PID, (id_t)pid, WNOWAIT, exitcode);
 }
 
-bool child_wait(pid_t pid)
+int child_wait(pid_t pid)
 {
     siginfo_t info;
 
-    return syscall(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT, NULL) == 0;
+    if (syscall(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT, NULL) == 0)
+        return 1;
+    return errno == EINTR || errno == ECHILD ? 0 : MP_ESYSTEM;
 }
 
 /* The start of a file of /proc's, as a string. */
@@ -557,6 +773,46 @@ bool process_began_by(pid_t pid, int64_t moment)
            ticks <= (unsigned long long)moment / (unsigned long long)(SECOND / each);
 }
 
+/* Reads as much as there is; how many bytes. */
+static size_t read_random_file(char *at, size_t size)
+{
+    size_t done = 0;
+    int fd = descriptor_move_up(open("/dev/urandom", O_RDONLY | O_CLOEXEC));
+
+    while (fd >= 0 && done < size) {
+        ssize_t got = read(fd, at + done, size - done);
+
+        if (got > 0)
+            done += (size_t)got;
+        else if (got == 0 || errno != EINTR)
+            break;
+    }
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
+/* From what differs between processes and calls: the 16 random bytes that the kernel gives each program, clock, pid, addresses. */
+static void make_random(char *at, size_t size)
+{
+    static _Atomic uint64_t calls;
+    const char *given = (const char *)(uintptr_t)getauxval(AT_RANDOM);
+    uint64_t state = (uint64_t)clock_now() ^ (uint64_t)getpid() << 40 ^ (uint64_t)(uintptr_t)&size;
+    uint64_t word;
+
+    if (given != NULL) {
+        memcpy(&word, given, sizeof word);
+        state ^= word;
+    }
+    state += atomic_fetch_add(&calls, 1) << 32;
+    for (size_t i = 0; i < size; i++) {
+        state += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
+        word = (state ^ state >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        word = (word ^ word >> 27) * UINT64_C(0x94d049bb133111eb);
+        at[i] = (char)(word >> 56);
+    }
+}
+
 void random_bytes(void *buffer, size_t size)
 {
     CANCELLING_FORBIDDEN;
@@ -565,15 +821,20 @@ void random_bytes(void *buffer, size_t size)
     while (size > 0) {
         ssize_t got = getrandom(at, size, 0);
 
+        if (got <= 0 && errno != EINTR)
+            break;
         if (got > 0) {
             at += got;
             size -= (size_t)got;
         }
     }
+    size_t got = size == 0 ? 0 : read_random_file(at, size);
+    if (got < size)
+        make_random(at + got, size - got);
 }
 
 /* prctl() with one argument. That function lies in a page of the C library's that a forked child has not mapped yet: to
- * fetch it would be the dearest thing that many a child does. */
+ * fetch it would be the dearest thing that many a child does. So it is with pthread_sigmask(). */
 static void control_process(int option, unsigned long argument)
 {
 #ifdef __x86_64__
@@ -585,9 +846,33 @@ static void control_process(int option, unsigned long argument)
 #endif
 }
 
+uint64_t signals_set(uint64_t mask)
+{
+    uint64_t before = 0;
+#ifdef __x86_64__
+    long number = SYS_rt_sigprocmask;
+    register long size __asm__("r10") = sizeof mask;
+
+    __asm__ volatile("syscall"
+                     : "+a"(number)
+                     : "D"((long)SIG_SETMASK), "S"(&mask), "d"(&before), "r"(size)
+                     : "rcx", "r11", "memory");
+#else
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
+#endif
+    return before;
+}
+
 void death_signal(int signal)
 {
     control_process(PR_SET_PDEATHSIG, (unsigned long)signal);
+}
+
+bool death_signal_holds(int signal)
+{
+    int now = 0;
+
+    return prctl(PR_GET_PDEATHSIG, (unsigned long)(uintptr_t)&now, 0, 0, 0) == 0 && now == signal;
 }
 
 int hangup_signal_prepare(int fd, int signal)
@@ -620,4 +905,9 @@ bool stream_is_empty(FILE *stream)
         return stream->_IO_write_ptr == stream->_IO_write_base;
 #endif
     return __fpending(stream) == 0;
+}
+
+void stream_discard(FILE *stream)
+{
+    __fpurge(stream);
 }

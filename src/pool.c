@@ -1,11 +1,14 @@
 /* Pools: made, closed, terminated, joined, freed; and what the caller does when the keeper is gone. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <mp.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "delay.h"
@@ -15,19 +18,46 @@
 #include "process.h"
 
 #define START_LOOK_NS INT64_C(10000000)
-#define PATIENCE_NS INT64_C(500000000)
+/* A keeper that has not moved for so long when it should end was stopped: it is continued, and in the end killed. */
+#define NUDGE_NS INT64_C(100000000)
+#define PATIENCE_NS INT64_C(1000000000)
+/* One that may not be killed either is left. */
+#define GIVE_UP_NS INT64_C(5000000000)
 /* Looks this often for the keeper's end when there is no pidfd to wait for. */
 #define BLIND_LOOK_MS 5
+/* No pid comes round so soon. */
+#define BELIEF_NS INT64_C(20000000)
+/* How long a killed keeper's workers may take to end. */
+#define ORPHANS_NS INT64_C(1000000000)
+/* How long exit() waits for a mutex. */
+#define LOCK_AT_END_NS INT64_C(50000000)
+#define NAP_NS INT64_C(100000)
 
 /* This process's pools, to be terminated when it ends. */
 static struct mp_pool *pools;
 static pthread_mutex_t pools_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-int pool_check(const mp_pool *pool)
+int pool_enter(const mp_pool *pool)
 {
-    if (pool == NULL || (uintptr_t)pool % (2 * CACHE_LINE) != 0 || pool->magic != POOL_MAGIC)
+    if (pool == NULL || (uintptr_t)pool % (2 * CACHE_LINE) != 0)
         return MP_EINVAL;
-    return pool->owner == lifecycle_pid() ? 0 : MP_EFOREIGN;
+    if (!visitor_enter(pool))
+        return MP_ENOMEM;
+    int error = 0;
+    if (atomic_load_explicit(&pool->magic, memory_order_acquire) != POOL_MAGIC)
+        error = MP_EINVAL;
+    else if (pool->owner != lifecycle_pid())
+        error = MP_EFOREIGN;
+    if (error != 0)
+        pool_leave();
+    return error;
+}
+
+static void nap(void)
+{
+    const struct timespec pause = {.tv_nsec = NAP_NS};
+
+    nanosleep(&pause, NULL);
 }
 
 /* ---- the keeper's end ---- */
@@ -64,15 +94,65 @@ static void fail_all(mp_pool *pool)
     slots_visit(shared, fail_slot, &failing);
 }
 
+/* Reaps a child, or all of a group that have ended (a negative number). Whether there are some that have not ended. */
+static bool reap_dead(pid_t which)
+{
+    pid_t found;
+
+    do {
+        found = waitpid(which, NULL, WNOHANG);
+    } while (found > 0 || (found < 0 && errno == EINTR));
+    return found == 0;
+}
+
+/* The keeper was killed, and its workers with it. Where this process is init, or a subreaper, they have become its children. They
+ * are known by their group, and by their numbers if a task has left that. */
+static void reap_orphans(mp_pool *pool)
+{
+    struct pool *shared = &pool->shared;
+    int64_t deadline = clock_now() + ORPHANS_NS;
+    bool left;
+
+    do {
+        left = false;
+        for (uint32_t i = 0; i < shared->workers; i++) {
+            pid_t pid = atomic_load(&shared->worker[i].pid);
+
+            if (pid > 0 && reap_dead(pid))
+                left = true;
+        }
+        if (left)
+            nap();
+    } while (left && clock_now() < deadline);
+    if (atomic_load(&shared->grouped) != 0)
+        reap_dead(-pool->keeper);
+}
+
 /* Under the mutex. The keeper has ended: settles what it left. */
 static void bury_keeper(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
 
     pool->keeper_gone = true;
-    if (atomic_load(&shared->orderly) == 0 && atomic_load(&shared->broken) == 0)
-        atomic_store(&shared->broken, MP_EBROKEN);
+    if (atomic_load(&shared->orderly) == 0) {
+        reap_orphans(pool);
+        if (atomic_load(&shared->broken) == 0)
+            atomic_store(&shared->broken, MP_EBROKEN);
+    }
     fail_all(pool);
+}
+
+/* Whether the pid still is the keeper's, as far as a program that reaps it itself is concerned. */
+static bool keeper_is_believed(mp_pool *pool)
+{
+    int64_t now = clock_boot();
+
+    if (now - pool->keeper_believed < BELIEF_NS)
+        return true;
+    if (!process_began_by(pool->keeper, pool->keeper_began))
+        return false;
+    pool->keeper_believed = now;
+    return true;
 }
 
 /* Under the mutex. Whether the keeper has ended: then it is reaped and buried. */
@@ -82,13 +162,16 @@ static bool keeper_is_gone(mp_pool *pool)
 
     if (pool->keeper_gone)
         return true;
-    int found = child_reap(pool->keeper, pool->keeper_pidfd, &exitcode);
-    if (found == MP_ESYSTEM) {
-        pool->keeper_pidfd = -1; /* the program has closed it; its number may be another's by now */
-        found = child_reap(pool->keeper, -1, &exitcode);
+    int state = cancelling_forbid();
+    int found = keeper_is_believed(pool) ? child_reap(pool->keeper, -1, &exitcode) : MP_ENOENT;
+    if (found == MP_ESYSTEM) { /* waitid() is refused */
+        pid_t ended = waitpid(pool->keeper, NULL, WNOHANG);
+
+        found = ended == 0 ? 0 : 1;
     }
     if (found != 0)
         bury_keeper(pool);
+    cancelling_allow(state);
     return found != 0;
 }
 
@@ -100,20 +183,16 @@ bool pool_look_after_keeper(mp_pool *pool)
     return gone;
 }
 
-static void signal_keeper(mp_pool *pool, int number)
+/* 0 also when it has ended. */
+static int signal_keeper(mp_pool *pool, int number)
 {
-    pthread_mutex_lock(&pool->mutex);
-    if (!keeper_is_gone(pool)) {
-        if (pool->keeper_pidfd < 0 || pidfd_signal(pool->keeper_pidfd, number) != 0)
-            kill(pool->keeper, number);
-    }
-    pthread_mutex_unlock(&pool->mutex);
-}
+    int error = 0;
 
-/* It looks at everything when it hears of a child. */
-static void call_keeper(mp_pool *pool)
-{
-    signal_keeper(pool, SIGCHLD);
+    pthread_mutex_lock(&pool->mutex);
+    if (!keeper_is_gone(pool) && kill(pool->keeper, number) != 0 && errno != ESRCH)
+        error = MP_ESYSTEM;
+    pthread_mutex_unlock(&pool->mutex);
+    return error;
 }
 
 void pool_unlock_and_call(mp_pool *pool)
@@ -123,25 +202,64 @@ void pool_unlock_and_call(mp_pool *pool)
     pool->to_call = POOL_CALL_NOBODY;
     pthread_mutex_unlock(&pool->mutex);
     DELAY_POINT();
-    call_keeper(pool);
+    keeper_call(&pool->shared);
     if (to_call == POOL_CALL_ALL)
         dispatch_wake_all(&pool->shared);
 }
 
-/* False: it still lives at the deadline. */
-static bool wait_for_keeper(mp_pool *pool, int64_t deadline)
+static bool poll_for_keeper(mp_pool *pool, int pidfd, int64_t deadline)
 {
     while (!pool_look_after_keeper(pool)) {
-        struct pollfd set = {.fd = pool->keeper_pidfd, .events = POLLIN};
+        struct pollfd set = {.fd = pidfd, .events = POLLIN};
         int64_t left = deadline == DEADLINE_NEVER ? INT_MAX : (deadline - clock_now() + 999999) / 1000000;
 
         if (left <= 0)
             return false;
         if (set.fd < 0 && left > BLIND_LOOK_MS)
             left = BLIND_LOOK_MS;
-        poll(&set, 1, (int)left);
+        if (poll(&set, 1, (int)left) > 0) /* a debugger may keep it from being reaped, or it has been already */
+            pidfd = -1;
     }
     return true;
+}
+
+/* False: it still lives at the deadline. */
+static bool wait_for_keeper(mp_pool *pool, int64_t deadline)
+{
+    int pidfd = -1;
+
+    pthread_mutex_lock(&pool->mutex);
+    if (!keeper_is_gone(pool))
+        pidfd = pidfd_of(pool->keeper);
+    pthread_mutex_unlock(&pool->mutex);
+    pidfd = pidfd >= 0 ? descriptor_move_up(pidfd) : -1;
+    bool gone = poll_for_keeper(pool, pidfd, deadline);
+    if (pidfd >= 0)
+        close(pidfd);
+    return gone;
+}
+
+/* Waits until the keeper, which knows that it is to end, has ended. MP_ESYSTEM: it was stopped, and this process may neither
+ * continue nor kill it. */
+static int wait_for_end(mp_pool *pool)
+{
+    uint32_t seen = atomic_load(&pool->shared.ending);
+    int64_t moved = clock_now();
+
+    while (!wait_for_keeper(pool, clock_now() + NUDGE_NS)) {
+        uint32_t step = atomic_load(&pool->shared.ending);
+        int64_t now = clock_now();
+
+        if (step != seen) {
+            seen = step;
+            moved = now;
+            continue;
+        }
+        signal_keeper(pool, SIGCONT);
+        if (now - moved > PATIENCE_NS && signal_keeper(pool, SIGKILL) != 0 && now - moved > GIVE_UP_NS)
+            return MP_ESYSTEM;
+    }
+    return 0;
 }
 
 int pool_refusal(mp_pool *pool)
@@ -170,7 +288,7 @@ static int make_heap(mp_pool **result, uint32_t workers)
     memset(pool, 0, sizeof *pool);
     pool->shared.heap = heap;
     heap_around(heap, HEAP_POOL, &pool->serial);
-    pool->keeper_pidfd = pool->shared.caller_pidfd = -1;
+    pool->leash = -1;
     error = heap_alloc(heap, workers * sizeof(struct worker) + align, &pool->shared.worker_block);
     if (error != 0) {
         heap_close(heap);
@@ -201,14 +319,67 @@ static int fill_in(mp_pool *pool, uint32_t workers, const mp_pool_options *optio
         return MP_ENOMEM;
     pthread_mutex_init(&pool->mutex, &attributes);
     pthread_mutexattr_destroy(&attributes);
-    shared->caller_pidfd = pidfd_of(pool->owner);
-    return shared->caller_pidfd < 0 ? MP_EAGAIN : 0;
+    return 0;
+}
+
+static void close_all(const int *fds, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
+    }
+}
+
+/* What the keeper watches this process with. MP_EAGAIN: no descriptors. */
+static int open_watch(struct keeper_watch *watch)
+{
+    *watch = (struct keeper_watch){.caller = -1, .leash = {-1, -1}};
+    if (pipe2(watch->leash, O_CLOEXEC) != 0)
+        return errno == EMFILE || errno == ENFILE ? MP_EAGAIN : MP_ESYSTEM;
+    for (int i = 0; i < 2; i++)
+        watch->leash[i] = descriptor_move_up(watch->leash[i]);
+    watch->caller = pidfd_of(getpid());
+    bool scarce = watch->caller < 0 && (errno == EMFILE || errno == ENFILE);
+    if (watch->caller >= 0)
+        watch->caller = descriptor_move_up(watch->caller);
+    if (watch->leash[0] >= 0 && watch->leash[1] >= 0 && !scarce)
+        return 0;
+    close_all(watch->leash, 2);
+    close_all(&watch->caller, 1);
+    return MP_EAGAIN;
+}
+
+static void keep_leash(mp_pool *pool, int fd)
+{
+    struct stat file;
+
+    if (fstat(fd, &file) != 0) {
+        close(fd);
+        return;
+    }
+    pool->leash = fd;
+    pool->leash_device = file.st_dev;
+    pool->leash_inode = file.st_ino;
+}
+
+/* Unless the program has closed it, and perhaps opened something else under its number. */
+static void drop_leash(const mp_pool *pool)
+{
+    struct stat file;
+
+    if (pool->leash >= 0 && fstat(pool->leash, &file) == 0 && file.st_dev == pool->leash_device &&
+        file.st_ino == pool->leash_inode)
+        close(pool->leash);
 }
 
 static int fork_keeper(mp_pool *pool)
 {
+    struct keeper_watch watch;
     sigset_t all, mask;
+    int error = open_watch(&watch);
 
+    if (error != 0)
+        return error;
     process_prepare();
     process_flush();
     /* None of the caller's signal handlers may run in the keeper. */
@@ -216,19 +387,19 @@ static int fork_keeper(mp_pool *pool)
     pthread_sigmask(SIG_SETMASK, &all, &mask);
     pid_t pid = fork();
     if (pid == 0)
-        keeper_run(&pool->shared, &mask);
+        keeper_run(&pool->shared, &mask, &watch);
     int number = errno;
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    close(pool->shared.caller_pidfd); /* only the keeper needs it */
-    if (pid < 0)
-        return number == ENOMEM ? MP_ENOMEM : MP_EAGAIN;
+    close_all(&watch.caller, 1); /* only the keeper needs these */
+    close_all(&watch.leash[0], 1);
+    if (pid < 0) {
+        close_all(&watch.leash[1], 1);
+        return number == ENOMEM ? MP_ENOMEM : number == EAGAIN ? MP_EAGAIN : MP_ESYSTEM;
+    }
     pool->keeper = pid;
-    pool->keeper_pidfd = pidfd_of(pid);
-    if (pool->keeper_pidfd >= 0)
-        return 0;
-    kill(pid, SIGKILL);
-    wait_for_keeper(pool, DEADLINE_NEVER);
-    return MP_EAGAIN;
+    pool->keeper_began = pool->keeper_believed = clock_boot();
+    keep_leash(pool, watch.leash[1]);
+    return 0;
 }
 
 static int wait_for_start(mp_pool *pool)
@@ -251,30 +422,73 @@ static void release(mp_pool *pool)
 {
     struct heap *heap = pool->shared.heap;
 
-    pool->magic = 0;
-    if (pool->keeper_pidfd >= 0)
-        close(pool->keeper_pidfd);
+    atomic_store(&pool->magic, 0);
+    drop_leash(pool);
     heap_close(heap);
+}
+
+/* States only grow. */
+static void raise_state(mp_pool *pool, uint32_t state)
+{
+    uint32_t now = atomic_load(&pool->shared.state);
+
+    while (now < state && !atomic_compare_exchange_weak(&pool->shared.state, &now, state))
+        ;
+}
+
+/* The code that exit() has interrupted, as a signal handler may, or another thread may have the mutex for good: then it is not
+ * waited for. */
+static bool lock_at_end(pthread_mutex_t *mutex)
+{
+    int64_t deadline = clock_now() + LOCK_AT_END_NS;
+
+    while (pthread_mutex_trylock(mutex) != 0) {
+        if (clock_now() >= deadline)
+            return false;
+        nap();
+    }
+    return true;
+}
+
+/* As mp_pool_terminate(), but without the mutex if that is not to be had: then nobody is told, and the keeper is not reaped. It is
+ * not waited for for ever either: it ends with this process in any case. */
+static void end_at_exit(mp_pool *pool)
+{
+    int64_t deadline = clock_now() + GIVE_UP_NS;
+    int exitcode;
+
+    raise_state(pool, POOL_TERMINATED);
+    keeper_call(&pool->shared);
+    if (lock_at_end(&pool->mutex)) {
+        pthread_mutex_unlock(&pool->mutex);
+        wait_for_end(pool);
+        return;
+    }
+    while (!pool->keeper_gone && child_look(pool->keeper, &exitcode) == 0 && clock_now() < deadline)
+        nap();
 }
 
 static void terminate_all(void)
 {
-    for (;;) {
-        pthread_mutex_lock(&pools_mutex);
-        mp_pool *pool = pools;
-        if (pool != NULL)
-            pools = pool->next;
+    bool locked = lock_at_end(&pools_mutex);
+    mp_pool *all = pools;
+
+    if (locked)
         pthread_mutex_unlock(&pools_mutex);
-        if (pool == NULL)
-            return;
-        mp_pool_terminate(pool);
+    /* A child of _Fork() or clone(), in which nobody has been told of the fork, has these as well. */
+    for (mp_pool *pool = all; pool != NULL; pool = pool->next) {
+        if (pool->owner == getpid())
+            end_at_exit(pool);
     }
 }
 
 static void after_fork(void)
 {
     pthread_mutex_init(&pools_mutex, NULL);
+    for (const mp_pool *pool = pools; pool != NULL; pool = pool->next)
+        drop_leash(pool);
     pools = NULL;
+    visitors_after_fork();
     worker_after_fork();
 }
 
@@ -290,7 +504,7 @@ static void heap_closed(uint64_t serial)
     pthread_mutex_unlock(&pools_mutex);
 }
 
-static void enter(mp_pool *pool)
+static void enter_list(mp_pool *pool)
 {
     lifecycle_register(LIFECYCLE_POOL, terminate_all, after_fork);
     heap_when_closed(heap_closed);
@@ -300,7 +514,7 @@ static void enter(mp_pool *pool)
     pthread_mutex_unlock(&pools_mutex);
 }
 
-static void leave(mp_pool *pool)
+static void leave_list(mp_pool *pool)
 {
     pthread_mutex_lock(&pools_mutex);
     for (mp_pool **link = &pools; *link != NULL; link = &(*link)->next) {
@@ -319,19 +533,12 @@ static int check_options(int workers, const mp_pool_options *options)
     return options != NULL && (options->max_tasks_per_child < 0 || options->retries < 0) ? MP_EINVAL : 0;
 }
 
-int mp_pool_create(mp_pool **result, int workers, const mp_pool_options *options)
+static int create(mp_pool **result, int workers, const mp_pool_options *options)
 {
     mp_pool *pool;
-    int error = check_options(workers, options);
 
-    if (result == NULL || error != 0)
-        return MP_EINVAL;
-    if (workers == 0)
-        workers = mp_usable_cpu_count();
-    if (workers > MP_POOL_MAX_WORKERS)
-        workers = MP_POOL_MAX_WORKERS;
     lifecycle_register(LIFECYCLE_POOL, terminate_all, after_fork);
-    error = make_heap(&pool, (uint32_t)workers);
+    int error = make_heap(&pool, (uint32_t)workers);
     if (error != 0)
         return error;
     error = fill_in(pool, (uint32_t)workers, options);
@@ -345,72 +552,111 @@ int mp_pool_create(mp_pool **result, int workers, const mp_pool_options *options
         release(pool);
         return error;
     }
-    pool->magic = POOL_MAGIC;
-    enter(pool);
+    atomic_store(&pool->magic, POOL_MAGIC);
+    enter_list(pool);
     *result = pool;
     return 0;
 }
 
+int mp_pool_create(mp_pool **result, int workers, const mp_pool_options *options)
+{
+    int error = check_options(workers, options);
+
+    if (result == NULL || error != 0)
+        return MP_EINVAL;
+    int state = cancelling_forbid();
+    if (workers == 0)
+        workers = mp_usable_cpu_count();
+    if (workers > MP_POOL_MAX_WORKERS)
+        workers = MP_POOL_MAX_WORKERS;
+    error = create(result, workers, options);
+    cancelling_allow(state);
+    return error;
+}
+
 /* ---- ending ---- */
 
-/* States only grow. */
 static void set_state(mp_pool *pool, uint32_t state)
 {
-    pthread_mutex_lock(&pool->mutex); /* whoever is submitting gets done first */
-    if (atomic_load(&pool->shared.state) < state)
-        atomic_store(&pool->shared.state, state);
+    pthread_mutex_lock(&pool->mutex); /* those who are submitting get done first */
+    raise_state(pool, state);
     pthread_mutex_unlock(&pool->mutex);
 }
 
 int mp_pool_close(mp_pool *pool)
 {
-    int error = pool_check(pool);
+    int error = pool_enter(pool);
 
     if (error != 0)
         return error;
     set_state(pool, POOL_CLOSED);
     dispatch_wake_all(&pool->shared);
-    call_keeper(pool);
+    keeper_call(&pool->shared);
+    pool_leave();
     return 0;
+}
+
+static int terminate(mp_pool *pool)
+{
+    int state = cancelling_forbid();
+
+    set_state(pool, POOL_TERMINATED);
+    keeper_call(&pool->shared);
+    int error = wait_for_end(pool);
+    cancelling_allow(state);
+    return error;
 }
 
 int mp_pool_terminate(mp_pool *pool)
 {
-    int error = pool_check(pool);
+    int error = pool_enter(pool);
 
     if (error != 0)
         return error;
-    set_state(pool, POOL_TERMINATED);
-    call_keeper(pool);
-    /* A keeper that does not answer was stopped, or worse. Its workers go with it. */
-    if (!wait_for_keeper(pool, clock_now() + PATIENCE_NS)) {
-        signal_keeper(pool, SIGKILL);
-        wait_for_keeper(pool, DEADLINE_NEVER);
-    }
-    return 0;
+    error = terminate(pool);
+    pool_leave();
+    return error;
 }
 
 int mp_pool_join(mp_pool *pool)
 {
-    int error = pool_check(pool);
+    int error = pool_enter(pool);
 
     if (error != 0)
         return error;
-    if (atomic_load(&pool->shared.state) == POOL_OPEN)
-        return MP_EBUSY;
-    wait_for_keeper(pool, DEADLINE_NEVER);
-    return atomic_load(&pool->shared.broken) == MP_EBROKEN ? MP_EBROKEN : 0;
+    if (atomic_load(&pool->shared.state) == POOL_OPEN) {
+        error = MP_EBUSY;
+    } else {
+        int state = cancelling_forbid();
+
+        wait_for_keeper(pool, DEADLINE_NEVER);
+        cancelling_allow(state);
+        error = atomic_load(&pool->shared.broken) == MP_EBROKEN ? MP_EBROKEN : 0;
+    }
+    pool_leave();
+    return error;
 }
 
 int mp_pool_free(mp_pool *pool)
 {
+    uint64_t live = POOL_MAGIC;
+
     if (pool == NULL)
         return 0;
-    int error = mp_pool_terminate(pool);
+    int error = pool_enter(pool);
     if (error != 0)
         return error;
-    leave(pool);
+    terminate(pool); /* a keeper that cannot be ended keeps only its own mapping */
+    bool mine = atomic_compare_exchange_strong(&pool->magic, &live, 0);
+    pool_leave();
+    if (!mine)
+        return MP_EINVAL; /* another thread was faster */
+    int state = cancelling_forbid();
+    leave_list(pool);
+    while (visitors_are_in(pool, NULL))
+        nap();
     release(pool);
+    cancelling_allow(state);
     return 0;
 }
 
@@ -418,16 +664,18 @@ int mp_pool_free(mp_pool *pool)
 
 int mp_pool_size(mp_pool *pool, int *workers)
 {
-    int error = workers == NULL ? MP_EINVAL : pool_check(pool);
+    int error = workers == NULL ? MP_EINVAL : pool_enter(pool);
 
-    if (error == 0)
-        *workers = (int)pool->shared.workers;
-    return error;
+    if (error != 0)
+        return error;
+    *workers = (int)pool->shared.workers;
+    pool_leave();
+    return 0;
 }
 
 int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *count)
 {
-    int error = count == NULL || (pids == NULL && capacity > 0) ? MP_EINVAL : pool_check(pool);
+    int error = count == NULL || (pids == NULL && capacity > 0) ? MP_EINVAL : pool_enter(pool);
     size_t live = 0;
 
     if (error != 0)
@@ -442,14 +690,17 @@ int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *count)
         live++;
     }
     *count = live;
+    pool_leave();
     return 0;
 }
 
 int mp_pool_keeper(mp_pool *pool, pid_t *pid)
 {
-    int error = pid == NULL ? MP_EINVAL : pool_check(pool);
+    int error = pid == NULL ? MP_EINVAL : pool_enter(pool);
 
-    if (error == 0)
-        *pid = pool->keeper;
-    return error;
+    if (error != 0)
+        return error;
+    *pid = pool->keeper;
+    pool_leave();
+    return 0;
 }

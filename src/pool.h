@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "dispatch.h"
+#include "visitors.h"
 
 #define POOL_MAGIC UINT64_C(0x6d705f706f6f6c31)
 
@@ -14,13 +15,16 @@
 enum pool_call { POOL_CALL_NOBODY, POOL_CALL_KEEPER, POOL_CALL_ALL };
 
 struct mp_pool {
-    uint64_t magic;
-    struct mp_pool *next; /* of this process's pools */
+    _Atomic uint64_t magic; /* POOL_MAGIC while the handle is live */
+    struct mp_pool *next;   /* of this process's pools */
     pid_t owner, keeper;
-    uint64_t serial;       /* heaps with a lower one (heap_around()) are open in keeper and workers too */
-    int keeper_pidfd;      /* -1: none, or the program has closed it */
-    bool keeper_gone;      /* it has ended and was reaped. Written under the mutex */
-    pthread_mutex_t mutex; /* between the caller's threads: guards all below, and the queue's tail */
+    uint64_t serial; /* heaps with a lower one (heap_around()) are open in keeper and workers too */
+    int64_t keeper_began, keeper_believed; /* when it had been forked; when the pid was last sure to be its own */
+    int leash; /* the write end of the pipe that tells the keeper of this process's end; -1: none */
+    dev_t leash_device;
+    ino_t leash_inode;
+    atomic_bool keeper_gone; /* it has ended and was reaped. Written under the mutex */
+    pthread_mutex_t mutex;   /* between the caller's threads: guards all below, and the queue's tail */
     struct slot *free;
     struct slot *detached, *detached_last; /* slots whose handle was freed before the task was done, or never given */
     uint64_t detached_count, slot_count;
@@ -36,8 +40,24 @@ struct mp_pool {
     struct pool shared;
 };
 
-/* 0; MP_EINVAL: not a live pool; MP_EFOREIGN: another process's. */
-int pool_check(const mp_pool *pool);
+/* 0: the pool is live, and stays so until pool_leave(). MP_EINVAL: not a live pool; MP_EFOREIGN: another process's; MP_ENOMEM. */
+int pool_enter(const mp_pool *pool);
+static inline void pool_leave(void)
+{
+    visitor_leave();
+}
+/* No function is a cancellation point: what calls one stands between these two. */
+static inline int cancelling_forbid(void)
+{
+    int state;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    return state;
+}
+static inline void cancelling_allow(int state)
+{
+    pthread_setcancelstate(state, NULL);
+}
 /* Whether the keeper has ended: if so, all has been failed that will not be done any more. */
 bool pool_look_after_keeper(mp_pool *pool);
 /* Gives the mutex back, and calls whom `to_call` names: keeper and workers, so that they look what has become of guests. */

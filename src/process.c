@@ -4,15 +4,18 @@
  * MP_EFOREIGN. The live ones are in a registry, oldest first; one leaves it in the instant in which it is found to have
  * ended, which is also when it is reaped, unless others wait for it.
  *
- * THREADS. One mutex guards the registry and every handle. It is never held while waiting: a waiter counts itself in
- * `waiters`, lets the mutex go, sleeps (in waitid(), or, with a deadline, on a pidfd), and takes the mutex again to look.
+ * THREADS AND SIGNALS. One mutex guards the registry and every handle. Its holder has all signals blocked: so no handler of the
+ * program's runs while its thread holds the mutex, and such a handler may fork(), or call exit(), without waiting for itself. A
+ * start has them blocked from before the fork until the pid is noted: so no child is forgotten at the end. The mutex is never held
+ * while waiting, or while memory is taken or freed: a waiter counts itself in `waiters`, lets the mutex go, sleeps (in waitid(), or, with a deadline, on a pidfd), and takes the mutex again to look.
  * Whoever comes first notes the exit code; the last waiter reaps, so that the pid is nobody else's while one of them is
  * still on its way to sleep, and gives the memory of a freed handle back. Memory of handles is kept for new handles and
  * never returned, so that a stale handle always leads to a magic number that can be looked at.
  *
  * FORK. Any fork, of the program's own too, takes the mutex first, so the child finds the registry whole; the child then
- * closes the descriptors of the `holders`, forgets its brothers, and knows their handles by their generation. All of this
- * costs the same however many brothers there are: most have no descriptor. The child writes as few pages as it can, since
+ * closes the descriptors of the `holders`, forgets its brothers, and knows their handles by their generation. (A child that was
+ * made without fork handlers does so when it first calls the library; see lifecycle_pid().) All of this
+ * costs the same however many brothers there are that are no daemons: they have no descriptor. The child writes as few pages as it can, since
  * each is copied for it. An entry is in the registry before its process is forked (with pid 0), so that a fork by another
  * thread in that very moment closes its descriptors, too.
  *
@@ -22,10 +25,20 @@
  * began when ours did. What is believed, and is a child not yet reaped, can be sent a signal. (Where there is no /proc to
  * ask, or no descriptor left, what is a child of this process is believed.)
  *
- * DAEMONS end with their parent however that ends. A child of the main thread asks the kernel for SIGKILL at its parent's
- * death, then looks whether it has happened already. The kernel counts the end of the forking *thread* as that death, so a
- * child of any other thread gets a leash: a pipe whose write end only the parent holds. When the parent is gone the kernel
- * closes it, and sends the reader the signal it asked for. */
+ * DAEMONS end with their parent however that ends: they are on a leash. That is a pair of connected sockets, both of whose ends
+ * only the parent has open. When it is gone the kernel closes them, one before the other; each has been told to send SIGKILL to
+ * the daemon when its other end is closed, so the first one's end does it, in whatever order. The daemon has no descriptor for
+ * it: so the leash holds whatever program the daemon executes and whatever descriptors it closes. The kernel notes who has asked
+ * for the signal, and asks that process's rights, not the daemon's: so it holds whoever's process the daemon becomes. A thread's
+ * end is nothing to it, the main thread's neither. (The kernel's own death signal goes by the forking *thread*'s end, and is lost
+ * when credentials change. It only serves where no descriptors are to be had.) How a daemon gets on its leash:
+ *
+ *   1. The parent makes the pair, which may fail, and forks.
+ *   2. The daemon, which has both ends open as well, names itself as the one to be sent the signal.
+ *   3. It closes both. If the parent has died before, the daemon is the last to have them open: the first close kills it.
+ *
+ * OUTPUT. What is buffered is flushed before the fork, so that it comes before what the child prints. What another thread buffers
+ * between this and the fork is the parent's to print: the child throws its copy away. */
 #include "process.h"
 
 #include <errno.h>
@@ -38,6 +51,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,10 +65,18 @@
 #define GRACE SECOND /* between a daemon's SIGTERM and its SIGKILL at exit */
 #define FIRST_PAUSE INT64_C(100000)
 #define LONGEST_PAUSE INT64_C(10000000)
-#define ROOM 40 /* bytes of most names with their identities */
-#define FEW 8   /* children that most programs have at a time */
+#define LOCK_STREAM INT64_C(50000000) /* the longest wait for a thread that prints, before a start */
+#define ROOM 40                       /* bytes of most names with their identities */
+#define FEW 8                         /* children that most programs have at a time */
 /* No pid comes round so soon. More than a tick, in which the system counts when processes begin. */
 #define BELIEF INT64_C(20000000)
+
+/* A descriptor and the file it leads to: the program may have closed it, and its number may be another file's by now. */
+struct descriptor {
+    int fd; /* -1: none */
+    dev_t device;
+    ino_t inode;
+};
 
 struct mp_process {
     uint64_t magic;                     /* MAGIC while the handle is live */
@@ -62,13 +85,14 @@ struct mp_process {
     uint64_t generation;       /* whose child it is: of the process with that generation */
     pid_t pid;                 /* 0: about to be forked */
     int64_t started, believed; /* when it had been forked; when the pid was last sure to be its own */
-    int pidfd;                 /* while somebody waits with a deadline; -1: none */
-    int leash[2];              /* read and write end; -1: none */
+    struct descriptor pidfd;   /* while somebody waits with a deadline */
+    struct descriptor leash[2];
     int waiters;
     bool holds;  /* descriptors, and so is in the list of holders */
     bool ended;  /* its exit code is known, and it is out of the registry */
     bool zombie; /* it has ended, and the last waiter has to reap it */
     bool daemon;
+    bool leashed;
     int exitcode;
     const char *name;
     const char *identity; /* "2:1": the second child's first child */
@@ -77,6 +101,9 @@ struct mp_process {
 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t holders_mask; /* the signals that were blocked before the mutex was taken */
+static bool forking;          /* under the mutex, by the thread `forker` */
+static pthread_t forker;
 static struct mp_process *oldest, *newest;
 static struct mp_process *holders; /* of descriptors, which a forked child has to close */
 static uint64_t generation;        /* how many forks this process is away from the first */
@@ -87,18 +114,32 @@ static struct mp_process *unfreed; /* ended at this process's end */
 static struct mp_process self = {.magic = MAGIC, .name = "MainProcess", .identity = ""};
 static struct mp_process creator = {.magic = MAGIC};
 static bool has_creator;
-static int own_leash = -1; /* read end of the leash this process is on; -1: none */
+/* The leash of this process, until it has named itself. */
+static struct descriptor own_leash[2] = {{.fd = -1}, {.fd = -1}};
 static _Atomic unsigned children_started;
 static _Thread_local struct mp_process *starting; /* what this thread is about to fork, if that has a leash */
 
+/* Where it is known that a fork handler, if any was needed, has run in this process. */
+static void lock_as_known(void)
+{
+    uint64_t before = signals_set(SIGNALS_ALL);
+
+    pthread_mutex_lock(&mutex);
+    holders_mask = before;
+}
+
 static void lock(void)
 {
-    pthread_mutex_lock(&mutex);
+    lifecycle_pid();
+    lock_as_known();
 }
 
 static void unlock(void)
 {
+    uint64_t before = holders_mask;
+
     pthread_mutex_unlock(&mutex);
+    signals_set(before);
 }
 
 /* No function here is a cancellation point, and none may be left half done. So whatever is one, and is called by us, stands
@@ -119,20 +160,36 @@ static void allow_cancelling(int state)
 
 /* ---- descriptors and memory of handles ---- */
 
-static void close_descriptor(int *fd)
+/* Takes note of what was just opened, or of nothing when fd is negative. */
+static struct descriptor descriptor_of(int fd)
 {
-    if (*fd < 0)
+    struct descriptor descriptor = {.fd = fd < 0 ? -1 : fd};
+    struct stat file;
+
+    if (fd >= 0 && fstat(fd, &file) == 0) {
+        descriptor.device = file.st_dev;
+        descriptor.inode = file.st_ino;
+    }
+    return descriptor;
+}
+
+static void close_descriptor(struct descriptor *descriptor)
+{
+    struct stat file;
+
+    if (descriptor->fd < 0)
         return;
     int state = forbid_cancelling();
-    close(*fd);
+    if (fstat(descriptor->fd, &file) == 0 && file.st_dev == descriptor->device && file.st_ino == descriptor->inode)
+        close(descriptor->fd);
     allow_cancelling(state);
-    *fd = -1;
+    descriptor->fd = -1;
 }
 
 /* To be called, under the mutex, when descriptors of it have been opened or closed. */
 static void note_descriptors(struct mp_process *process)
 {
-    bool holds = process->pidfd >= 0 || process->leash[0] >= 0 || process->leash[1] >= 0;
+    bool holds = process->pidfd.fd >= 0 || process->leash[0].fd >= 0 || process->leash[1].fd >= 0;
 
     if (holds == process->holds)
         return;
@@ -153,17 +210,21 @@ static void note_descriptors(struct mp_process *process)
         process->next_holder->previous_holder = process->previous_holder;
 }
 
-static void close_descriptors(struct mp_process *process)
+static void close_leash(struct mp_process *process)
 {
-    close_descriptor(&process->pidfd);
     close_descriptor(&process->leash[0]);
     close_descriptor(&process->leash[1]);
 }
 
+static void close_descriptors(struct mp_process *process)
+{
+    close_descriptor(&process->pidfd);
+    close_leash(process);
+}
+
+/* Its memory is freed when it is used again: not under the mutex. */
 static void put_spare(struct mp_process *process)
 {
-    free(process->memory);
-    process->memory = NULL;
     process->magic = 0;
     process->next = spare;
     spare = process;
@@ -178,7 +239,10 @@ static struct mp_process *take_spare(void)
     if (process != NULL)
         spare = process->next;
     unlock();
-    return process != NULL ? process : malloc(sizeof *process);
+    if (process == NULL)
+        return malloc(sizeof *process);
+    free(process->memory);
+    return process;
 }
 
 /* After the process has ended: lets go of what no waiter needs any more. */
@@ -212,6 +276,8 @@ static void link_newest(struct mp_process *process)
 
 static void unlink_process(struct mp_process *process)
 {
+    if (process->generation != generation)
+        return; /* a copy in a forked child */
     if (process->previous != NULL)
         process->previous->next = process->next;
     else
@@ -224,22 +290,33 @@ static void unlink_process(struct mp_process *process)
 
 static void before_fork(void)
 {
-    pthread_mutex_lock(&mutex);
+    lock();
+    forking = true;
+    forker = pthread_self();
 }
 
 /* In the parent and, after after_fork(), in the child. */
 static void fork_done(void)
 {
-    pthread_mutex_unlock(&mutex);
+    forking = false;
+    unlock();
 }
 
-/* In the child of any fork, under the mutex, which the forking thread holds. */
+/* In the child of any fork, under the mutex, which the forking thread holds; or, when no fork handler has run in it, at its first
+ * call, when the mutex may be one that a thread of the parent's held. */
 static void after_fork(void)
 {
-    close_descriptor(&own_leash);
+    if (!forking || !pthread_equal(forker, pthread_self())) {
+        pthread_mutex_init(&mutex, NULL);
+        forking = false;
+    }
+    for (int i = 0; i < 2; i++)
+        close_descriptor(&own_leash[i]);
     if (starting != NULL) {
-        own_leash = starting->leash[0];
-        starting->leash[0] = -1;
+        for (int i = 0; i < 2; i++) {
+            own_leash[i] = starting->leash[i];
+            starting->leash[i].fd = -1;
+        }
     }
     for (; holders != NULL; holders = holders->next_holder)
         close_descriptors(holders);
@@ -247,7 +324,7 @@ static void after_fork(void)
     generation++;
     has_creator = false;
     creator.pid = self.pid;
-    self.pid = lifecycle_pid();
+    self.pid = getpid(); /* costs less than to have lifecycle_pid() write down what it is */
 }
 
 /* ---- the end of a child ---- */
@@ -277,6 +354,8 @@ static void reap(struct mp_process *process)
         return;
     if (is_believed(process))
         found = process->waiters > 0 ? child_look(process->pid, &exitcode) : child_reap(process->pid, -1, &exitcode);
+    if (found == MP_ESYSTEM) /* refused: it cannot be looked at without being reaped */
+        found = child_reap(process->pid, -1, &exitcode);
     if (found == 0)
         return;
     process->exitcode = exitcode;
@@ -321,28 +400,33 @@ static void wait_a_while(int pidfd, struct patience *patience)
     patience->pause = patience->pause * 2 < LONGEST_PAUSE ? patience->pause * 2 : LONGEST_PAUSE;
 }
 
+static void wait_without_cancelling(int pidfd, struct patience *patience)
+{
+    int state = forbid_cancelling();
+
+    wait_a_while(pidfd, patience);
+    allow_cancelling(state);
+}
+
 /* Under the mutex, which is let go meanwhile; the pid is believed. */
 static void sleep_once(struct mp_process *process, struct patience *patience)
 {
-    bool certain = false; /* that it has ended and is not reaped */
+    int found = 0; /* 1: it has ended and is not reaped, for certain */
 
     process->waiters++;
-    if (patience->deadline != DEADLINE_NEVER && process->pidfd < 0) {
-        process->pidfd = pidfd_of(process->pid);
+    if (patience->deadline != DEADLINE_NEVER && process->pidfd.fd < 0) {
+        process->pidfd = descriptor_of(pidfd_of(process->pid));
         note_descriptors(process);
     }
-    int pidfd = process->pidfd;
+    int pidfd = process->pidfd.fd;
     unlock();
-    if (patience->deadline == DEADLINE_NEVER) {
-        certain = child_wait(process->pid);
-    } else {
-        int state = forbid_cancelling();
-        wait_a_while(pidfd, patience);
-        allow_cancelling(state);
-    }
+    if (patience->deadline == DEADLINE_NEVER)
+        found = child_wait(process->pid);
+    if (patience->deadline != DEADLINE_NEVER || found == MP_ESYSTEM)
+        wait_without_cancelling(pidfd, patience);
     lock();
     process->waiters--;
-    if (certain)
+    if (found == 1)
         process->believed = clock_boot();
 }
 
@@ -368,13 +452,17 @@ static int wait_until_ended(struct mp_process *process, int64_t deadline)
     return MP_ETIMEOUT;
 }
 
-/* Under the mutex. */
+/* Under the mutex. What this process may not kill by now, as either has become another user's, its leash may. */
 static int send_signal(struct mp_process *process, int number)
 {
     reap(process);
-    if (process->ended)
+    if (process->ended || kill(process->pid, number) == 0 || errno == ESRCH)
         return 0;
-    return kill(process->pid, number) == 0 || errno == ESRCH ? 0 : MP_ESYSTEM;
+    if (number != SIGKILL || process->leash[0].fd < 0)
+        return MP_ESYSTEM;
+    close_leash(process);
+    note_descriptors(process);
+    return 0;
 }
 
 /* ---- the end of this process ---- */
@@ -388,14 +476,15 @@ static struct mp_process *oldest_of(bool daemon)
     return process;
 }
 
+/* Those that may not be asked are killed. */
 static void signal_daemons(int number)
 {
     struct mp_process *next;
 
     for (struct mp_process *process = oldest; process != NULL; process = next) {
         next = process->next;
-        if (process->pid != 0 && process->daemon)
-            send_signal(process, number);
+        if (process->pid != 0 && process->daemon && send_signal(process, number) != 0)
+            send_signal(process, SIGKILL);
     }
 }
 
@@ -412,7 +501,8 @@ static bool end_child(struct mp_process *process, int64_t deadline)
     return true;
 }
 
-/* Under the mutex, which is let go meanwhile. */
+/* Under the mutex, which is let go meanwhile. A daemon that can be killed in no way, as another user's that has no leash, is not
+ * waited for. */
 static void end_daemons(void)
 {
     int64_t deadline = clock_now() + GRACE;
@@ -422,8 +512,10 @@ static void end_daemons(void)
     while ((process = oldest_of(true)) != NULL) {
         if (end_child(process, deadline))
             continue;
-        signal_daemons(SIGKILL); /* again and again, should it not be permitted just now */
+        signal_daemons(SIGKILL);
         deadline = clock_now() + GRACE;
+        if (process == oldest_of(true) && kill(process->pid, 0) != 0 && errno == EPERM && !process->leashed)
+            unlink_process(process);
     }
 }
 
@@ -431,7 +523,7 @@ static void at_end(void)
 {
     struct mp_process *process;
 
-    lock();
+    lock_as_known(); /* lifecycle_end() has asked */
     if (oldest_of(true) != NULL)
         end_daemons();
     while ((process = oldest_of(false)) != NULL)
@@ -450,20 +542,60 @@ static void initialise(void)
         put_spare(&few[i]);
 }
 
-void process_flush(void)
+/* Another thread may hold the stream for long, as when it prints into a pipe that is full. */
+static bool lock_stream(FILE *stream)
 {
-    if (stream_is_empty(stdout) && stream_is_empty(stderr))
+    const struct timespec pause = {.tv_nsec = FIRST_PAUSE};
+    int64_t end = 0;
+
+    while (ftrylockfile(stream) != 0) {
+        int64_t now = clock_now();
+
+        if (end == 0)
+            end = now + LOCK_STREAM;
+        if (now >= end)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
+static void flush(FILE *stream)
+{
+    if (stream_is_empty(stream))
         return;
     int state = forbid_cancelling();
-    fflush(stdout);
-    fflush(stderr);
+    if (lock_stream(stream)) {
+        fflush(stream);
+        funlockfile(stream);
+    }
     allow_cancelling(state);
+}
+
+void process_flush(void)
+{
+    flush(stdout);
+    flush(stderr);
+}
+
+/* In a forked child: what is in its buffers is the parent's to print. */
+static void discard_output(void)
+{
+    if (!stream_is_empty(stdout))
+        stream_discard(stdout);
+    if (!stream_is_empty(stderr))
+        stream_discard(stderr);
 }
 
 _Noreturn void process_leave(int code)
 {
     lifecycle_end();
-    process_flush();
+    if (stream_is_empty(stdout) && stream_is_empty(stderr))
+        _exit(code);
+    int state = forbid_cancelling();
+    fflush(stdout);
+    fflush(stderr);
+    allow_cancelling(state);
     _exit(code);
 }
 
@@ -487,6 +619,7 @@ static char *put_number(char *to, unsigned number)
 
 static void enter(const char *name, const char *identity, bool daemon)
 {
+    discard_output();
     creator.name = self.name;
     creator.identity = self.identity;
     creator.daemon = self.daemon;
@@ -522,31 +655,31 @@ static bool parent_lives(pid_t parent)
     return now == parent || now == 0;
 }
 
-static bool hung_up(int fd)
-{
-    struct pollfd watch = {.fd = fd, .events = POLLIN};
-
-    return poll(&watch, 1, 0) > 0;
-}
-
 /* Makes this process end with its parent: at once, and in the same way, if that is gone already. */
 static void tie_to_parent(pid_t parent)
 {
     bool tied = true;
 
-    if (own_leash < 0)
+    if (own_leash[0].fd < 0)
         death_signal(SIGKILL);
-    else
-        tied = hangup_signal_take(own_leash) == 0 && !hung_up(own_leash);
+    for (int i = 0; i < 2; i++)
+        tied = (own_leash[i].fd < 0 || hangup_signal_take(own_leash[i].fd) == 0) && tied;
+    for (int i = 0; i < 2; i++)
+        close_descriptor(&own_leash[i]);
+    /* The leash alone would do, if no other child that was made without fork handlers had it open, too. */
     if (!tied || !parent_lives(parent))
         kill(getpid(), SIGKILL);
 }
 
-static _Noreturn void run_child(const struct mp_process *process, mp_process_function *function, void *arg)
+static _Noreturn void run_child(const struct mp_process *process, mp_process_function *function, void *arg,
+                                uint64_t signals)
 {
+    if (starting != NULL)
+        starting = NULL;
     if (process->daemon)
         tie_to_parent(creator.pid);
     enter(process->name, process->identity, process->daemon);
+    signals_set(signals);
     process_leave(function(arg));
 }
 
@@ -587,16 +720,46 @@ static int set_names(struct mp_process *process, const char *name, unsigned numb
     return 0;
 }
 
+static int leash_error(int number)
+{
+    switch (number) {
+    case EMFILE:
+    case ENFILE:
+        return MP_EAGAIN;
+    case ENOMEM:
+    case ENOBUFS:
+        return MP_ENOMEM;
+    default:
+        return MP_ESYSTEM;
+    }
+}
+
 /* Under the mutex, so that no fork of another thread takes it along unseen. */
 static int make_leash(struct mp_process *process)
 {
-    if (pipe2(process->leash, O_CLOEXEC) != 0)
-        return errno == EMFILE || errno == ENFILE ? MP_EAGAIN : MP_ESYSTEM;
-    int error = hangup_signal_prepare(process->leash[0], SIGKILL);
+    int fd[2], error = 0;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) != 0)
+        return leash_error(errno);
+    for (int i = 0; i < 2; i++) {
+        fd[i] = descriptor_move_up(fd[i]);
+        process->leash[i] = descriptor_of(fd[i]);
+        if (error == 0)
+            error = fd[i] < 0 ? fd[i] : hangup_signal_prepare(fd[i], SIGKILL);
+    }
     if (error != 0)
-        close_descriptors(process);
+        close_leash(process);
+    process->leashed = error == 0;
     note_descriptors(process);
     return error;
+}
+
+/* The death signal does for a daemon of the main thread's, as long as that thread lives. */
+static int tie(struct mp_process *process)
+{
+    int error = process->daemon ? make_leash(process) : 0;
+
+    return error != 0 && on_main_thread() ? 0 : error;
 }
 
 /* Makes a handle and enters it in the registry. */
@@ -604,19 +767,17 @@ static int prepare(struct mp_process **result, const mp_process_options *options
 {
     struct mp_process *process = take_spare();
     enum mp_daemon daemon = options != NULL ? options->daemon : MP_DAEMON_INHERIT;
-    bool leash;
 
     if (process == NULL)
         return MP_ENOMEM;
-    *process =
-        (struct mp_process){.generation = generation, .pidfd = -1, .leash = {-1, -1}, .exitcode = MP_EXITCODE_NONE};
+    *process = (struct mp_process){.generation = generation, .exitcode = MP_EXITCODE_NONE};
+    process->pidfd.fd = process->leash[0].fd = process->leash[1].fd = -1;
     process->daemon = daemon == MP_DAEMON_INHERIT ? self.daemon : daemon == MP_DAEMON_YES;
-    leash = process->daemon && !on_main_thread();
     int error = set_names(process, options != NULL ? options->name : NULL, number);
 
     lock();
-    if (error == 0 && leash)
-        error = make_leash(process);
+    if (error == 0)
+        error = tie(process);
     if (error == 0)
         link_newest(process);
     else
@@ -647,40 +808,39 @@ static int fork_error(int number)
     }
 }
 
-static int start(struct mp_process *process, mp_process_function *function, void *arg)
+/* With all signals blocked: `signals` are those that were before. */
+static int start(struct mp_process *process, mp_process_function *function, void *arg, uint64_t signals)
 {
-    process_flush();
-    if (process->leash[0] >= 0)
+    if (process->leashed)
         starting = process;
     pid_t pid = fork();
+    if (pid == 0)
+        run_child(process, function, arg, signals);
+    int number = errno;
     if (starting != NULL)
         starting = NULL;
-    if (pid == 0)
-        run_child(process, function, arg);
     if (pid < 0)
-        return fork_error(errno);
-    lock();
+        return fork_error(number);
+    pthread_mutex_lock(&mutex);
     process->pid = pid;
     process->started = process->believed = clock_boot();
     process->magic = MAGIC;
-    close_descriptor(&process->leash[0]);
-    unlock();
+    pthread_mutex_unlock(&mutex);
     return 0;
 }
 
-int mp_process_start(mp_process **process, mp_process_function *function, void *arg, const mp_process_options *options)
+static int make_and_start(mp_process **process, mp_process_function *function, void *arg,
+                          const mp_process_options *options)
 {
     struct mp_process *made;
     unsigned number, next;
-    int error = process != NULL && function != NULL ? check_options(options) : MP_EINVAL;
 
-    if (error != 0)
-        return error;
-    process_prepare();
+    process_flush();
+    uint64_t signals = signals_set(SIGNALS_ALL);
     number = atomic_fetch_add(&children_started, 1) + 1;
-    error = prepare(&made, options, number);
+    int error = prepare(&made, options, number);
     if (error == 0) {
-        error = start(made, function, arg);
+        error = start(made, function, arg, signals);
         if (error != 0)
             discard(made);
     }
@@ -690,7 +850,19 @@ int mp_process_start(mp_process **process, mp_process_function *function, void *
         next = number; /* the number goes to the next one, unless another thread has started one meanwhile */
         atomic_compare_exchange_strong(&children_started, &next, number - 1);
     }
+    signals_set(signals);
     return error;
+}
+
+int mp_process_start(mp_process **process, mp_process_function *function, void *arg, const mp_process_options *options)
+{
+    int error = process != NULL && function != NULL ? check_options(options) : MP_EINVAL;
+
+    if (error != 0)
+        return error;
+    process_prepare();
+    lifecycle_pid();
+    return make_and_start(process, function, arg, options);
 }
 
 /* ---- handles ---- */
@@ -879,10 +1051,13 @@ int mp_process_children(mp_process **processes, size_t capacity, size_t *count)
 mp_process *mp_process_current(void)
 {
     pthread_once(&once, initialise);
+    lifecycle_pid();
     return &self;
 }
 
 mp_process *mp_process_parent(void)
 {
+    pthread_once(&once, initialise);
+    lifecycle_pid();
     return has_creator ? &creator : NULL;
 }

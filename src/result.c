@@ -1,7 +1,9 @@
 /* Submitting single tasks, waiting, and handing out results. */
+#include <limits.h>
 #include <math.h>
 #include <mp.h>
 #include <string.h>
+#include <time.h>
 
 #include "delay.h"
 #include "map.h"
@@ -24,11 +26,24 @@ static struct slot *slot_of(mp_result *result)
     return (struct slot *)(void *)((char *)result - offsetof(struct slot, result));
 }
 
-static int result_check(const mp_result *result)
+static bool is_live(const mp_result *result)
 {
-    if (result == NULL || (uintptr_t)result % CACHE_LINE != 0 || result->magic != RESULT_MAGIC)
+    return atomic_load_explicit(&result->magic, memory_order_acquire) == RESULT_MAGIC;
+}
+
+/* 0: the result is live and its pool as well, and their memory stays so until pool_leave(). MP_EINVAL, MP_EFOREIGN, MP_ENOMEM. */
+static int result_enter(const mp_result *result)
+{
+    if (result == NULL || (uintptr_t)result % CACHE_LINE != 0 || !is_live(result))
         return MP_EINVAL;
-    return pool_check(result->pool);
+    int error = pool_enter(result->pool);
+    if (error != 0)
+        return error;
+    visitor_enter_result(result);
+    if (is_live(result))
+        return 0;
+    pool_leave();
+    return MP_EINVAL;
 }
 
 static bool is_done(_Atomic uint32_t *word)
@@ -68,6 +83,14 @@ static bool spin(mp_pool *pool, _Atomic uint32_t *word)
     return false;
 }
 
+/* Whether another thread has freed the result that this one waits for. */
+static bool was_freed(void)
+{
+    const mp_result *result = atomic_load_explicit(&visitor_own->result, memory_order_relaxed);
+
+    return result != NULL && !is_live(result);
+}
+
 int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *first, int64_t deadline)
 {
     if (is_done(word))
@@ -82,6 +105,8 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *fi
         atomic_store_explicit(&pool->shared.waited, time, memory_order_relaxed);
         if (task_state(now) == TASK_DONE)
             return 0;
+        if (was_freed())
+            return MP_EINVAL;
         if (time >= deadline)
             return MP_ETIMEOUT;
         if (time >= look) {
@@ -119,7 +144,7 @@ static int submit(mp_pool *pool, mp_task_function *function, const void *arg, si
         else if (result == NULL)
             slot_detach(pool, slot);
         else
-            slot->result.magic = RESULT_MAGIC;
+            atomic_store_explicit(&slot->result.magic, RESULT_MAGIC, memory_order_relaxed);
     }
     pool_unlock(pool);
     if (error != 0)
@@ -133,28 +158,31 @@ static int submit(mp_pool *pool, mp_task_function *function, const void *arg, si
 int mp_pool_apply_async(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size, size_t result_size,
                         mp_result **result)
 {
-    int error = pool_check(pool);
+    int error = pool_enter(pool);
 
     if (error != 0)
         return error;
-    if (function == NULL || (arg == NULL && arg_size > 0))
-        return MP_EINVAL;
-    return submit(pool, function, arg, arg_size, result_size, result);
+    error = function == NULL || (arg == NULL && arg_size > 0)
+                ? MP_EINVAL
+                : submit(pool, function, arg, arg_size, result_size, result);
+    pool_leave();
+    return error;
 }
 
 int mp_pool_apply(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size, void *result,
                   size_t result_size)
 {
     mp_result *handle;
-    int error;
+    int error = result == NULL && result_size > 0 ? MP_EINVAL : pool_enter(pool);
 
-    if (result == NULL && result_size > 0)
-        return MP_EINVAL;
-    error = mp_pool_apply_async(pool, function, arg, arg_size, result_size, &handle);
     if (error != 0)
         return error;
-    error = mp_result_get(handle, result, result_size, MP_FOREVER);
-    mp_result_free(handle);
+    error = mp_pool_apply_async(pool, function, arg, arg_size, result_size, &handle);
+    if (error == 0) {
+        error = mp_result_get(handle, result, result_size, MP_FOREVER);
+        mp_result_free(handle);
+    }
+    pool_leave();
     return error;
 }
 
@@ -205,16 +233,24 @@ static int status_of(mp_result *result)
     return result->job != NULL ? map_status(result->job) : slot_of(result)->task.status;
 }
 
-int mp_result_wait(mp_result *result, double timeout)
+static int wait(mp_result *result, double timeout)
 {
     int64_t deadline;
-    int error = result_check(result);
 
-    if (error != 0)
-        return error;
     if (!clock_deadline(timeout, &deadline))
         return MP_EINVAL;
     return wait_until(result, deadline, NULL);
+}
+
+int mp_result_wait(mp_result *result, double timeout)
+{
+    int error = result_enter(result);
+
+    if (error != 0)
+        return error;
+    error = wait(result, timeout);
+    pool_leave();
+    return error;
 }
 
 /* Whether a map's results, wherever they are copied to, may go there one by one: who gives up before the end wants none, and who
@@ -227,15 +263,13 @@ static bool can_collect(const mp_result *result, size_t size, int64_t deadline)
            job->count * job->result_size <= size;
 }
 
-int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout)
+static int get(mp_result *result, void *buffer, size_t size, double timeout)
 {
     int64_t deadline;
+    int error;
 
     if (buffer == NULL && size > 0)
         return MP_EINVAL;
-    int error = result_check(result);
-    if (error != 0)
-        return error;
     if (!clock_deadline(timeout, &deadline))
         return MP_EINVAL;
     bool collects = can_collect(result, size, deadline);
@@ -261,81 +295,127 @@ int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout)
     return status;
 }
 
-int mp_result_ready(mp_result *result, bool *ready)
+int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout)
 {
-    int error = result_check(result);
+    int error = result_enter(result);
 
-    if (error == 0 && ready == NULL)
-        error = MP_EINVAL;
-    if (error == 0)
-        *ready = has_ended(result);
+    if (error != 0)
+        return error;
+    error = get(result, buffer, size, timeout);
+    pool_leave();
     return error;
 }
 
-/* 0 when it is a live handle, `out` is there and the task has ended. */
-static int check_ended(mp_result *result, const void *out)
+int mp_result_ready(mp_result *result, bool *ready)
 {
-    int error = result_check(result);
+    int error = ready == NULL ? MP_EINVAL : result_enter(result);
 
-    if (error == 0 && out == NULL)
-        error = MP_EINVAL;
-    if (error == 0 && !has_ended(result))
-        error = MP_ENOTREADY;
-    return error;
+    if (error != 0)
+        return error;
+    *ready = has_ended(result);
+    pool_leave();
+    return 0;
+}
+
+/* As result_enter(), when `out` is there and the task has ended. */
+static int enter_ended(mp_result *result, const void *out)
+{
+    int error = out == NULL ? MP_EINVAL : result_enter(result);
+
+    if (error != 0 || has_ended(result))
+        return error;
+    pool_leave();
+    return MP_ENOTREADY;
 }
 
 int mp_result_successful(mp_result *result, bool *successful)
 {
-    int error = check_ended(result, successful);
+    int error = enter_ended(result, successful);
 
-    if (error == 0)
-        *successful = status_of(result) == 0;
-    return error;
+    if (error != 0)
+        return error;
+    *successful = status_of(result) == 0;
+    pool_leave();
+    return 0;
 }
 
 int mp_result_size(mp_result *result, size_t *size)
 {
     uint64_t length;
-    int error = check_ended(result, size);
+    int error = enter_ended(result, size);
 
     if (error != 0)
         return error;
     outcome(result, &length);
     *size = length;
+    pool_leave();
     return 0;
 }
 
 int mp_result_status(mp_result *result, size_t index, int *status)
 {
-    int error = check_ended(result, status);
+    int error = enter_ended(result, status);
 
     if (error != 0)
         return error;
     if (result->job != NULL)
-        return map_item_status(result->pool->shared.heap, result->job, index, status);
-    if (index != 0)
-        return MP_EINDEX;
-    *status = slot_of(result)->task.status;
-    return 0;
+        error = map_item_status(result->pool->shared.heap, result->job, index, status);
+    else if (index != 0)
+        error = MP_EINDEX;
+    else
+        *status = slot_of(result)->task.status;
+    pool_leave();
+    return error;
+}
+
+/* Under the mutex, which is let go meanwhile: the handle is no longer live, and other threads leave. */
+static void wait_for_visitors(mp_pool *pool, mp_result *result)
+{
+    const struct timespec pause = {.tv_nsec = 100000};
+    int state = cancelling_forbid();
+
+    while (visitors_are_in(NULL, result)) {
+        pool_unlock(pool);
+        futex_wake(&slot_of(result)->task.word, INT_MAX);
+        nanosleep(&pause, NULL);
+        pthread_mutex_lock(&pool->mutex);
+    }
+    cancelling_allow(state);
+}
+
+/* Under the mutex. */
+static void release(mp_pool *pool, mp_result *result)
+{
+    if (result->job != NULL) {
+        int state = cancelling_forbid();
+
+        map_release(pool, result->job);
+        cancelling_allow(state);
+    } else if (is_done(&slot_of(result)->task.word)) {
+        slot_recycle(pool, slot_of(result));
+    } else {
+        slot_detach(pool, slot_of(result));
+    }
 }
 
 int mp_result_free(mp_result *result)
 {
     if (result == NULL)
         return 0;
-    int error = result_check(result);
+    int error = result_enter(result);
     if (error != 0)
         return error;
     mp_pool *pool = result->pool;
     pthread_mutex_lock(&pool->mutex);
-    if (result->magic != RESULT_MAGIC)
+    if (is_live(result)) {
+        atomic_store_explicit(&result->magic, 0, memory_order_relaxed);
+        if (atomic_load_explicit(&visitors_several, memory_order_relaxed))
+            wait_for_visitors(pool, result);
+        release(pool, result);
+    } else {
         error = MP_EINVAL;
-    else if (result->job != NULL)
-        map_release(pool, result->job);
-    else if (is_done(&slot_of(result)->task.word))
-        slot_recycle(pool, slot_of(result));
-    else
-        slot_detach(pool, slot_of(result));
+    }
     pool_unlock(pool);
+    pool_leave();
     return error;
 }

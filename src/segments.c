@@ -19,6 +19,19 @@ static _Atomic uint64_t *block_at(const struct object *object, uint64_t ref)
     return heap_at(object_heap(object), ref & ~REF_MASK);
 }
 
+uint64_t segments_read_place(const struct reading *reading, uint64_t position, uint64_t size)
+{
+    const struct heap *heap = object_heap(reading->object);
+    uint64_t end = get(&heap->size), directory = object_read_word(reading, &reading->object->root[0]) & ~REF_MASK;
+    uint64_t word = directory + 8 * (1 + position / SEGMENT);
+
+    if (word >= end)
+        return 0;
+    uint64_t segment = object_read_word(reading, heap_at(heap, word)) & ~REF_MASK;
+    uint64_t place = segment + 16 + position % SEGMENT * size;
+    return place > end - size ? 0 : place;
+}
+
 uint64_t segments_capacity(const struct object *object)
 {
     uint64_t directory = get(&object->root[0]);

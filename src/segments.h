@@ -30,6 +30,9 @@ static inline uint64_t segments_place(const struct heap *heap, const struct obje
     return place > end - size ? 0 : place;
 }
 
+/* The same for a reading, which may go through the undo log. */
+uint64_t segments_read_place(const struct reading *reading, uint64_t position, uint64_t size);
+
 /* Positions there are. */
 uint64_t segments_capacity(const struct object *object);
 /* Makes a block of `count` items of that kind, all of them none, in *slot (a pending ref, or a word of a shell): as a plain block,

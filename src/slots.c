@@ -37,12 +37,15 @@ void block_put(mp_pool *pool, _Atomic uint64_t *slot)
     if (block == 0)
         return;
     uint64_t size = heap_block_size(pool->shared.heap, block);
+    int state = cancelling_forbid();
     if (size < REST_SMALLEST || size > REST_BYTES / 2) {
         heap_free(pool->shared.heap, slot);
+        cancelling_allow(state);
         return;
     }
     while (pool->last_resting - pool->first_resting == RESTING || pool->resting_bytes + size > REST_BYTES)
         free_oldest(pool);
+    cancelling_allow(state);
     atomic_store(&pool->resting[pool->last_resting++ % RESTING], block);
     pool->resting_bytes += size;
     atomic_store(slot, 0);
@@ -69,11 +72,13 @@ int block_take(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
 {
     if (take_rested(pool, size, slot))
         return 0;
+    int state = cancelling_forbid();
     int error = heap_alloc(pool->shared.heap, size, slot);
     while (error == MP_ENOMEM && pool->first_resting != pool->last_resting) {
         free_oldest(pool);
         error = heap_alloc(pool->shared.heap, size, slot);
     }
+    cancelling_allow(state);
     return error;
 }
 
@@ -86,7 +91,9 @@ static int add_segment(mp_pool *pool)
 
     if (pool->segments == SEGMENTS)
         return MP_ENOMEM;
+    int state = cancelling_forbid();
     int error = heap_alloc(heap, count * sizeof(struct slot) + CACHE_LINE, &pool->staging);
+    cancelling_allow(state);
     if (error != 0)
         return error;
     uint64_t block = atomic_load(&pool->staging);
@@ -160,10 +167,14 @@ void slot_recycle(mp_pool *pool, struct slot *slot)
 
     block_put(pool, &task->arg_block);
     block_put(pool, &task->result_block);
-    if (atomic_load_explicit(&task->returned_block, memory_order_relaxed) != 0)
+    if (atomic_load_explicit(&task->returned_block, memory_order_relaxed) != 0) {
+        int state = cancelling_forbid();
+
         heap_free(heap, &task->returned_block);
+        cancelling_allow(state);
+    }
     atomic_store_explicit(&task->word, TASK_FREE, memory_order_relaxed);
-    slot->result.magic = 0;
+    atomic_store_explicit(&slot->result.magic, 0, memory_order_relaxed);
     slot->result.job = NULL;
     slot->result.helping = NULL;
     slot->result.next = pool->free;
@@ -174,7 +185,7 @@ void slot_recycle(mp_pool *pool, struct slot *slot)
 
 void slot_detach(mp_pool *pool, struct slot *slot)
 {
-    slot->result.magic = 0;
+    atomic_store_explicit(&slot->result.magic, 0, memory_order_relaxed);
     detached_push(pool, slot);
 }
 
@@ -186,7 +197,9 @@ static int grow_ring(mp_pool *pool)
 
     if (pool->rings == SEGMENTS)
         return MP_ENOMEM;
+    int state = cancelling_forbid();
     int error = heap_alloc(shared->heap, (size + 1) * sizeof(uint64_t), &shared->ring_block[pool->rings]);
+    cancelling_allow(state);
     if (error != 0)
         return error;
     _Atomic uint64_t *old = heap_at(shared->heap, atomic_load(&shared->ring));

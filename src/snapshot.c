@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hold.h"
 #include "key.h"
 #include "list_table.h"
 #include "value.h"
@@ -57,29 +58,55 @@ static int read_cells(struct object *object, struct snapshot *snapshot)
     return 0;
 }
 
+static bool is_container(const mp_value *value)
+{
+    return value->type == MP_DICT || value->type == MP_LIST;
+}
+
+/* Takes a share in each container that is shown. The object's mutex is held, so none of them ends meanwhile. */
+static int hold_containers(struct snapshot *snapshot)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < snapshot->count; i++)
+        count += is_container(&snapshot->item[i].value);
+    if (count == 0)
+        return 0;
+    int error = hold_table_new(snapshot->heap, count, &snapshot->hold);
+    for (size_t i = 0; error == 0 && i < snapshot->count; i++) {
+        if (is_container(&snapshot->item[i].value))
+            hold_table_add(snapshot->heap, snapshot->hold, object_of(snapshot->item[i].value.as.dict));
+    }
+    return error;
+}
+
 int snapshot_take_locked(struct object *object, struct snapshot *snapshot)
 {
-    bool dict = get(&object->magic) == OBJECT_DICT;
+    bool dict = object_kind(object) == OBJECT_DICT;
     uint64_t count = get(&object->word[dict ? (int)DICT_LIVE : (int)LIST_LENGTH]);
 
+    snapshot->heap = object_heap(object);
+    snapshot->hold = 0;
     snapshot->count = 0;
     snapshot->item = calloc(count + 1, sizeof *snapshot->item);
     if (snapshot->item == NULL)
         return MP_ENOMEM;
     int error = dict ? read_entries(object, snapshot) : read_cells(object, snapshot);
+    if (error == 0)
+        error = hold_containers(snapshot);
     if (error != 0)
         snapshot_free(snapshot);
     return error;
 }
 
-int snapshot_take(struct object *object, uint64_t magic, struct snapshot *snapshot)
+int snapshot_take(const void *handle, uint64_t kind, struct snapshot *snapshot)
 {
-    int error = object_lock(object, magic);
+    int error = object_lock(handle, kind);
 
     if (error != 0)
         return error;
-    error = snapshot_take_locked(object, snapshot);
-    object_unlock(object);
+    error = snapshot_take_locked(object_of(handle), snapshot);
+    object_unlock(object_of(handle));
     return error;
 }
 
@@ -90,6 +117,9 @@ void snapshot_free(struct snapshot *snapshot)
         mp_value_free(&snapshot->item[i].value);
     }
     free(snapshot->item);
+    if (snapshot->hold != 0)
+        hold_table_free(snapshot->heap, snapshot->hold);
+    snapshot->hold = 0;
     snapshot->item = NULL;
     snapshot->count = 0;
 }

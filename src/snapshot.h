@@ -1,5 +1,6 @@
 /* Snapshots: a container's whole content as it was at one moment, in private memory. What compares, prints, copies and sorts
- * containers works on these, so that it holds no mutex while it takes its time. */
+ * containers works on these, so that it holds no mutex while it takes its time. The containers that a snapshot shows live as long
+ * as it does. */
 #ifndef SNAPSHOT_H
 #define SNAPSHOT_H
 
@@ -15,10 +16,12 @@ struct snapshot_item {
 struct snapshot {
     size_t count;
     struct snapshot_item *item; /* each owns its memory */
+    struct heap *heap;
+    uint64_t hold; /* has a share in each container that is shown; 0: there is none */
 };
 
 /* Of a dict (in order of insertion) or a list. MP_EINVAL, MP_ENOMEM, MP_EDEADLK. */
-int snapshot_take(struct object *object, uint64_t magic, struct snapshot *snapshot);
+int snapshot_take(const void *handle, uint64_t kind, struct snapshot *snapshot);
 /* The same by one who holds the object's mutex. */
 int snapshot_take_locked(struct object *object, struct snapshot *snapshot);
 void snapshot_free(struct snapshot *snapshot);

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "callback.h"
+
 /* An object gets stripes when somebody who would have been content with one has had to wait for its mutex so often. */
 #define MEETINGS 32
 
@@ -19,7 +21,8 @@ static void put(_Atomic uint64_t *word, uint64_t value)
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-int stripe_lock_later(pthread_mutex_t *stripe, int number)
+/* Whose holder is about to give it up. */
+static int wait_for(pthread_mutex_t *stripe, int number)
 {
     int error = mutex_lock_later(stripe, DEADLINE_NEVER, number);
 
@@ -30,29 +33,65 @@ int stripe_lock_later(pthread_mutex_t *stripe, int number)
     return error;
 }
 
+int stripe_lock_later(pthread_mutex_t *stripe, int number)
+{
+    /* Its holder may be inside a function of the user's, and wait for this thread: the object's mutex tells. */
+    if (number == EBUSY && callback_anywhere())
+        return MP_EDEADLK;
+    return wait_for(stripe, number);
+}
+
 static int lock(pthread_mutex_t *stripe)
 {
     int number = pthread_mutex_trylock(stripe);
 
-    return number == 0 ? 0 : stripe_lock_later(stripe, number);
+    return number == 0 ? 0 : wait_for(stripe, number);
 }
 
-/* The block is owned by object.stripes from the step that takes it on. Its mutexes are made before `ready` says so; who dies
- * before leaves it to the next, and nobody has used them. */
+/* Those that some other object has had. False: there are none. */
+static bool take_spare(struct object *object)
+{
+    struct heap *heap = object_heap(object);
+
+    if (heap_lock(heap) != 0)
+        return false;
+    uint64_t block = get(&heap->stripes);
+    if (block != 0) {
+        heap_set(heap, &heap->stripes, get(&stripes_at(heap, block)->next));
+        heap_set(heap, &object->stripes, block);
+        heap_commit(heap);
+    }
+    heap_unlock(heap);
+    return block != 0;
+}
+
+/* Pending ref 0 owns the block until all mutexes in it are made. Nobody has used them if it is released then. */
+static bool make_new(struct object *object)
+{
+    struct heap *heap = object_heap(object);
+    int error = heap_alloc(heap, sizeof(struct stripes) + 63, &object->pending[0]);
+
+    if (error != 0)
+        return false;
+    struct stripes *stripes = stripes_at(heap, get(&object->pending[0]));
+    put(&stripes->next, 0);
+    for (int i = 0; error == 0 && i < STRIPES; i++)
+        error = mutex_init(&stripes->stripe[i].mutex);
+    if (error == 0) {
+        object_begin(object);
+        object_set(object, &object->stripes, get(&object->pending[0]));
+        object_set(object, &object->pending[0], 0);
+        object_commit(object);
+    }
+    ref_release(heap, &object->pending[0]);
+    return error == 0;
+}
+
 void stripes_make(struct object *object)
 {
-    if (get(&object->stripes) == 0) {
-        if (heap_alloc(object_heap(object), sizeof(struct stripes) + 63, &object->stripes) != 0)
-            return;
-        put(&stripes_of(object)->ready, 0);
-    }
-    struct stripes *stripes = stripes_of(object);
-    for (int i = 0; get(&stripes->ready) == 0 && i < STRIPES; i++) {
-        if (mutex_init(&stripes->stripe[i].mutex) != 0)
-            return;
-    }
+    if (get(&object->stripes) == 0 && !take_spare(object) && !make_new(object))
+        return;
     put(&object->held, HELD_NONE);
-    atomic_store_explicit(&stripes->ready, 1, memory_order_release);
     atomic_store_explicit(&object->striped, 1, memory_order_release);
 }
 
@@ -84,6 +123,26 @@ int stripes_hold_all(struct object *object)
     return 0;
 }
 
+bool stripes_try_hold_all(struct object *object)
+{
+    if (get(&object->striped) == 0)
+        return true;
+    for (int i = 0; i < STRIPES; i++) {
+        struct stripe *stripe = stripes_of(object)->stripe;
+        int error = mutex_error(pthread_mutex_trylock(&stripe[i].mutex));
+
+        if (error == MP_EOWNERDEAD)
+            mutex_repaired(&stripe[i].mutex);
+        else if (error != 0) {
+            while (i-- > 0)
+                mutex_unlock(&stripe[i].mutex);
+            return false;
+        }
+    }
+    put(&object->held, HELD_ALL);
+    return true;
+}
+
 int stripes_hold_one(struct object *object, uint64_t hash)
 {
     if (get(&object->striped) == 0 || get(&object->held) == HELD_ALL)
@@ -109,16 +168,44 @@ void stripes_release(struct object *object)
         mutex_unlock(&stripe[i].mutex);
 }
 
+/* The block becomes a spare one, in one step. */
+static void give_up(struct object *object)
+{
+    struct heap *heap = object_heap(object);
+    uint64_t block = get(&object->stripes);
+
+    if (block == 0 || heap_lock(heap) != 0)
+        return;
+    heap_set(heap, &stripes_at(heap, block)->next, get(&heap->stripes));
+    heap_set(heap, &heap->stripes, block);
+    heap_set(heap, &object->stripes, 0);
+    heap_commit(heap);
+    heap_unlock(heap);
+}
+
 /* Not striped first: who dies before all stripes are given up leaves some with a dead owner, as any death does, and whoever
  * waits for one finds that it is not what he has to hold any more. */
 void stripes_end(struct object *object)
 {
     put(&object->met, 0);
-    if (get(&object->striped) == 0)
-        return;
-    put(&object->striped, 0);
-    undo_order();
-    stripes_release(object);
+    if (get(&object->striped) != 0) {
+        put(&object->striped, 0);
+        undo_order();
+        stripes_release(object);
+    }
+    give_up(object);
+}
+
+bool stripes_block_is_sound(const struct heap *heap, uint64_t block)
+{
+    if (heap_block_size(heap, block) < sizeof(struct stripes) + 63)
+        return false;
+    const struct stripes *stripes = stripes_at(heap, block);
+    for (int i = 0; i < STRIPES; i++) {
+        if (mutex_check(&stripes->stripe[i].mutex) != 0)
+            return false;
+    }
+    return true;
 }
 
 bool stripes_are_sound(const struct object *object)
@@ -127,14 +214,5 @@ bool stripes_are_sound(const struct object *object)
 
     if (block == 0)
         return striped == 0;
-    if (striped > 1 || heap_block_size(object_heap(object), block) < sizeof(struct stripes) + 63)
-        return false;
-    const struct stripes *stripes = stripes_of(object);
-    if (get(&stripes->ready) != 1)
-        return striped == 0;
-    for (int i = 0; i < STRIPES; i++) {
-        if (mutex_check(&stripes->stripe[i].mutex) != 0)
-            return false;
-    }
-    return true;
+    return striped <= 1 && stripes_block_is_sound(object_heap(object), block);
 }

@@ -9,7 +9,9 @@
  * change half done, shows in the object's version: whoever holds a stripe looks at that first.
  *
  * An object gets stripes when those who would only put a word have had to wait for its mutex often: where others contend, who add
- * and take away, stripes would only cost. The block stays the object's for ever, as its mutexes must stay mutexes. */
+ * and take away, stripes would only cost. When it is buried, its stripes wait in heap.stripes for the next object that needs some.
+ * Their block never is anything else, as its mutexes must stay mutexes: a straggler may still take one, and finds then that it
+ * guards nothing of what it has seen. */
 #ifndef STRIPES_H
 #define STRIPES_H
 
@@ -18,23 +20,30 @@
 #define STRIPES 16
 
 struct stripes {
-    _Alignas(64) _Atomic uint64_t ready; /* 1: the mutexes are made */
+    _Alignas(64) _Atomic uint64_t next; /* in heap.stripes: the next block; guarded by the heap's mutex */
     struct stripe {
         _Alignas(64) pthread_mutex_t mutex;
     } stripe[STRIPES];
 };
 
+static inline struct stripes *stripes_at(const struct heap *heap, uint64_t block)
+{
+    return heap_at(heap, (block + 63) / 64 * 64);
+}
+
 static inline struct stripes *stripes_of(const struct object *object)
+{
+    return stripes_at(object_heap(object), atomic_load_explicit(&object->stripes, memory_order_relaxed));
+}
+
+/* Of a striped object: the mutex for a key with this hash. NULL: it was buried meanwhile; not under the mutex. */
+static inline pthread_mutex_t *stripe_of(const struct object *object, uint64_t hash)
 {
     uint64_t block = atomic_load_explicit(&object->stripes, memory_order_relaxed);
 
-    return heap_at(object_heap(object), (block + 63) / 64 * 64);
-}
-
-/* Of a striped object: the mutex for a key with this hash. */
-static inline pthread_mutex_t *stripe_of(const struct object *object, uint64_t hash)
-{
-    return &stripes_of(object)->stripe[hash >> 60 & (STRIPES - 1)].mutex;
+    if (__builtin_expect(block == 0, 0))
+        return NULL;
+    return &stripes_at(object_heap(object), block)->stripe[hash >> 60 & (STRIPES - 1)].mutex;
 }
 
 /* When what guards a word, a stripe or the mutex of an object that had none, is not to be had at once, for the reason that
@@ -54,6 +63,8 @@ static inline __attribute__((always_inline)) pthread_mutex_t *stripes_guard(stru
     if (!object_read_valid(object, version))
         return NULL;
     pthread_mutex_t *guard = striped ? stripe_of(object, hash) : &object->mutex;
+    if (__builtin_expect(guard == NULL, 0))
+        return NULL;
     int number = pthread_mutex_trylock(guard);
     if (number != 0 &&
         (striped ? stripe_lock_later(guard, number) : stripes_lock_mutex_later(object, magic, number)) != 0)
@@ -82,12 +93,15 @@ void stripes_make(struct object *object);
 /* Takes all stripes, or that of a key, until object_unlock(). An object that is not striped, or all of whose stripes are
  * held, needs none. 0, MP_ECORRUPT. */
 int stripes_hold_all(struct object *object);
+/* All, if nobody holds any. */
+bool stripes_try_hold_all(struct object *object);
 int stripes_hold_one(struct object *object, uint64_t hash);
 /* Gives those up that are held. */
 void stripes_release(struct object *object);
-/* The same of an object that is buried, of which all are held: it is striped no more. */
+/* The same of an object that is buried, of which all are held: it has none any more. */
 void stripes_end(struct object *object);
-/* For the checker: whether the block can be one; its mutexes, if they are made. */
+/* For the checker: whether the block can be one; whether the object's are. */
+bool stripes_block_is_sound(const struct heap *heap, uint64_t block);
 bool stripes_are_sound(const struct object *object);
 
 #endif

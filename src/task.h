@@ -107,7 +107,7 @@ struct map_job {
 
 /* The caller's handle, next to its task. Only the caller's process uses it. */
 struct mp_result {
-    uint64_t magic; /* RESULT_MAGIC while the handle is live */
+    _Atomic uint64_t magic; /* RESULT_MAGIC while the handle is live */
     struct mp_pool *pool;
     struct slot *next;       /* in the caller's lists */
     struct map_job *job;     /* of a map, else NULL */
@@ -161,12 +161,14 @@ struct pool {
     int (*initializer)(void *);
     void *initializer_arg;
     int32_t caller; /* pid */
-    int caller_pidfd;
     struct worker *worker;
 
     _Atomic uint32_t cpus;    /* 0: not known yet. The caller counts them while the keeper starts the workers */
     _Atomic uint32_t state;   /* enum pool_state, only ever grows */
     _Atomic int32_t broken;   /* 0, or why no task will run any more: MP_EINITIALIZER, MP_EBROKEN */
+    _Atomic uint32_t calls;   /* futex that the keeper sleeps on: counts what it is to look at */
+    _Atomic uint32_t ending;  /* counts the keeper's steps when it ends the workers */
+    _Atomic uint32_t grouped; /* 1: keeper and workers have a process group of their own */
     _Atomic uint32_t started; /* futex: 1 once all workers are forked; 2: could not be, see start_error */
     _Atomic int32_t start_error;
     /* 1: the keeper has ended as it should. A caller that ignores SIGCHLD never hears of its exit code. */

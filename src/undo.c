@@ -1,36 +1,163 @@
 #include "undo.h"
 
-/* Whether every record lies where records can, and names a word below `end`. */
-static bool is_sound(struct undo *undo, char *base, uint64_t count, uint64_t end)
-{
-    uint64_t more = atomic_load_explicit(&undo->more, memory_order_relaxed);
+#include <string.h>
 
-    if (count > UNDO_RECORDS && (more == 0 || more % 16 != 0 || more > end || undo->more_capacity > (end - more) / 16 ||
-                                 count - UNDO_RECORDS > undo->more_capacity))
+/* Words of one line of the cache are neighbours in the table, too: whoever notes one often notes the next. */
+#define LINE_WORDS UINT64_C(8)
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* ---- the table ---- */
+
+struct table {
+    struct undo_record *record;
+    uint64_t capacity; /* 0: there is none */
+};
+
+/* As it is for who holds the mutex; for others it counts if nothing was emptied meanwhile, but in any case it lies below `end`. */
+static struct table table_of(const struct undo *undo, const char *base, uint64_t end)
+{
+    uint64_t more = get(&undo->more), capacity = get(&undo->more_capacity);
+    struct table table = {.capacity = 0};
+
+    if (more == 0 || more % 16 != 0 || more >= end || capacity > (end - more) / sizeof(struct undo_record) ||
+        capacity % LINE_WORDS != 0)
+        return table;
+    table.record = (struct undo_record *)(void *)((char *)(uintptr_t)base + more);
+    table.capacity = capacity;
+    return table;
+}
+
+/* Where the search for a word begins: by a hash of its line, which is scaled to the number of lines that the table has. */
+static uint64_t place_of(const struct table *table, uint64_t offset)
+{
+    uint64_t word = offset / 8;
+    uint64_t hash = word / LINE_WORDS * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+
+    return (hash * (table->capacity / LINE_WORDS) >> 32) * LINE_WORDS + word % LINE_WORDS;
+}
+
+/* The record of a word, or the empty one that it would get. NULL: neither, the table is full. */
+static struct undo_record *find(const struct table *table, uint64_t offset)
+{
+    uint64_t at = table->capacity > 0 ? place_of(table, offset) : 0;
+
+    for (uint64_t i = 0; i < table->capacity; i++, at++) {
+        struct undo_record *record = &table->record[at < table->capacity ? at : (at = 0)];
+        uint64_t found = atomic_load_explicit(&record->offset, memory_order_acquire);
+
+        if (found == offset || found == 0)
+            return record;
+    }
+    return NULL;
+}
+
+void undo_take_table(struct undo *undo, char *base, uint64_t capacity)
+{
+    memset(base + get(&undo->more), 0, capacity * sizeof(struct undo_record));
+    undo_order();
+    atomic_store_explicit(&undo->more_capacity, capacity, memory_order_release);
+}
+
+/* The old value is there before the offset says that it counts. */
+void undo_note_more(struct undo *undo, char *base, const _Atomic uint64_t *word)
+{
+    uint64_t offset = (uint64_t)((const char *)word - base);
+    struct table table = table_of(undo, base, UINT64_MAX);
+    struct undo_record *record = find(&table, offset);
+
+    if (record == NULL || get(&record->offset) != 0)
+        return;
+    atomic_store_explicit(&record->old, get(word), memory_order_relaxed);
+    undo_order();
+    atomic_store_explicit(&record->offset, offset, memory_order_release);
+    undo_order();
+}
+
+/* ---- rolling back ---- */
+
+static bool is_sound_word(uint64_t offset, uint64_t end, undo_visitor *visit, const void *context)
+{
+    return offset % 8 == 0 && offset <= end - 8 && (visit == NULL || visit(context, offset));
+}
+
+bool undo_is_sound(const struct undo *undo, const char *base, uint64_t end, undo_visitor *visit, const void *context)
+{
+    uint64_t count = undo_count(undo), more = get(&undo->more);
+
+    if (count > UNDO_RECORDS)
         return false;
     for (uint64_t i = 0; i < count; i++) {
-        const struct undo_record *record = undo_slot(undo, base, i);
-
-        if (record->offset % 8 != 0 || record->offset > end - 8)
+        if (!is_sound_word(get(&undo->record[i].offset), end, visit, context))
             return false;
     }
+    struct table table = table_of(undo, base, end);
+    if (count < UNDO_RECORDS || more == 0)
+        return true;
+    for (uint64_t i = 0; i < table.capacity; i++) {
+        uint64_t offset = get(&table.record[i].offset);
+
+        if (offset != 0 && !is_sound_word(offset, end, visit, context))
+            return false;
+    }
+    return table.capacity == get(&undo->more_capacity);
+}
+
+static void put_back(char *base, const struct undo_record *record)
+{
+    _Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(base + get(&record->offset));
+
+    atomic_store_explicit(word, get(&record->old), memory_order_relaxed);
+}
+
+/* All of them stay in the log until the last is put back: so readers see the same all the time, and whoever has to do this again
+ * does the same again. The oldest record of a word comes last: those in the log itself are older than those in the table. */
+bool undo_roll_back(struct undo *undo, char *base, uint64_t end)
+{
+    uint64_t count = undo_count(undo);
+
+    if (!undo_is_sound(undo, base, end, NULL, NULL))
+        return false;
+    struct table table = table_of(undo, base, end);
+    for (uint64_t i = 0; count == UNDO_RECORDS && i < table.capacity; i++) {
+        if (get(&table.record[i].offset) != 0)
+            put_back(base, &table.record[i]);
+    }
+    for (; count > 0; count--)
+        put_back(base, &undo->record[count - 1]);
+    undo_commit(undo);
     return true;
 }
 
-bool undo_roll_back(struct undo *undo, char *base, uint64_t end)
+/* ---- reading ---- */
+
+/* The oldest record of a word counts: so those of the log itself come last, the first of them at the very end. */
+void undo_read(const struct undo *undo, const char *base, uint64_t end, const _Atomic uint64_t *first, size_t count,
+               uint64_t *words)
 {
-    uint64_t count = atomic_load_explicit(&undo->count, memory_order_relaxed);
+    uint64_t offset = (uint64_t)((const char *)first - base);
 
-    if (!is_sound(undo, base, count, end))
-        return false;
-    for (; count > 0; count--) {
-        struct undo_record *record = undo_slot(undo, base, count - 1);
-        _Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(base + record->offset);
+    for (size_t i = 0; i < count; i++)
+        words[i] = atomic_load_explicit(&first[i], memory_order_acquire);
+    uint64_t records = atomic_load_explicit(&undo->state, memory_order_acquire) & UNDO_COUNT;
+    if (records >= UNDO_RECORDS) {
+        struct table table = table_of(undo, base, end);
 
-        atomic_store_explicit(word, record->old, memory_order_relaxed);
-        undo_order();
-        atomic_store_explicit(&undo->count, count - 1, memory_order_relaxed);
-        undo_order();
+        records = UNDO_RECORDS;
+        for (size_t i = 0; i < count; i++) {
+            const struct undo_record *record = find(&table, offset + 8 * i);
+
+            if (record != NULL && get(&record->offset) != 0)
+                words[i] = get(&record->old);
+        }
     }
-    return true;
+    while (records-- > 0) {
+        uint64_t at = get(&undo->record[records].offset) - offset;
+
+        if (at < 8 * count)
+            words[at / 8] = get(&undo->record[records].old);
+    }
 }

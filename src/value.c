@@ -4,9 +4,25 @@
  * with one relaxed atomic load, and every offset and length is bounded by the heap's size before it is used. */
 #include "value.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define COPY_PLAINLY
+#endif
+#endif
+#if defined(__SSE2__) && !defined(__SANITIZE_THREAD__) && !defined(COPY_PLAINLY)
+#include <emmintrin.h>
+#define COPY_BY_VECTORS
+#endif
+
+#include "hold.h"
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -64,8 +80,21 @@ void mp_value_free(mp_value *value)
 {
     if (value == NULL)
         return;
-    free(value->owned);
+    if (value->type != MP_DICT && value->type != MP_LIST)
+        free(value->owned);
+    else if (value->owned != NULL)
+        hold_give(value->owned, value_kind(value), false);
     *value = mp_none();
+}
+
+int value_hold(mp_value *value)
+{
+    if (value->type != MP_DICT && value->type != MP_LIST)
+        return 0;
+    int error = hold_take(value->as.dict, value_kind(value));
+    if (error == 0)
+        value->owned = value->as.dict;
+    return error;
 }
 
 int value_copy(const mp_value *from, mp_value *to)
@@ -83,18 +112,78 @@ int value_copy(const mp_value *from, mp_value *to)
         copy.owned = text;
         copy.as.str = text;
     }
-    *to = copy;
-    return 0;
+    int error = value_hold(&copy);
+    if (error == 0)
+        *to = copy;
+    return error;
 }
 
 /* ---- bytes in the heap ---- */
 
-/* Copies bytes that may be changing, a word at a time. `from` is aligned to 8, and so much may be read that whole words do. */
+/* Pages of a large block that is free are given back to the system (heap.c), also while somebody copies from it who does not hold
+ * the mutex: then the system has to find a page for whoever touches them, and kills him if it has none. So what is large is
+ * copied by the system itself, which says that it could not. */
+#define LARGE ((size_t)64 * 1024)
+
+/* By the file under the heap, where a hole reads as zeros. False: this process has it no more. */
+static bool copy_from_file(const struct heap *heap, uint64_t offset, char *to, size_t size)
+{
+    struct heap_file file;
+    struct stat now;
+    ssize_t done;
+
+    if (heap_find(heap, (enum heap_kind)heap->kind, &file) != heap || fstat(file.fd, &now) != 0 ||
+        now.st_dev != file.device || now.st_ino != file.inode)
+        return false;
+    for (; size > 0; offset += (uint64_t)done, to += done, size -= (size_t)done) {
+        done = pread(file.fd, to, size, (off_t)offset);
+        if (done <= 0)
+            return false;
+    }
+    return true;
+}
+
+/* False: the system does not copy here. */
+static bool copy_large(const char *from, char *to, size_t size)
+{
+    static _Atomic bool refused;
+    ssize_t done = -1;
+
+    if (atomic_load_explicit(&refused, memory_order_relaxed))
+        return false;
+    for (; size > 0; from += done, to += done, size -= (size_t)done) {
+        struct iovec remote = {(void *)(uintptr_t)from, size}, local = {to, size};
+
+        done = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+        if (done <= 0)
+            break;
+    }
+    if (size == 0)
+        return true;
+    /* A hole: then it is not what it was any more, and does not count. */
+    if (done == 0 || errno == EFAULT)
+        return true;
+    atomic_store_explicit(&refused, true, memory_order_relaxed);
+    return false;
+}
+
+/* Copies bytes that may be changing, a word at a time. `from` is aligned to 16, and so much may be read that whole words do. */
 static void copy_out(const struct heap *heap, uint64_t offset, void *to, size_t size)
 {
     const _Atomic uint64_t *from = heap_at(heap, offset);
     unsigned char *byte = to;
 
+    if (size > LARGE && (copy_large((const char *)from, to, size) || copy_from_file(heap, offset, to, size)))
+        return;
+#ifdef COPY_BY_VECTORS
+    for (; size >= 32; size -= 32, byte += 32, from += 4) {
+        __m128i a = _mm_load_si128((const __m128i *)(const void *)from);
+        __m128i b = _mm_load_si128((const __m128i *)(const void *)(from + 2));
+
+        _mm_storeu_si128((__m128i *)(void *)byte, a);
+        _mm_storeu_si128((__m128i *)(void *)(byte + 16), b);
+    }
+#endif
     for (; size >= 8; size -= 8, byte += 8) {
         uint64_t word = get(from++);
         memcpy(byte, &word, 8);
@@ -109,7 +198,7 @@ static void copy_out(const struct heap *heap, uint64_t offset, void *to, size_t 
 
 static struct object *container_of(const mp_value *value)
 {
-    return value->type == MP_DICT ? (struct object *)value->as.dict : (struct object *)value->as.list;
+    return object_of(value->as.dict);
 }
 
 bool value_is_valid(const mp_value *value)
@@ -149,7 +238,7 @@ static int build_bytes(struct object *owner, const mp_value *value, _Atomic uint
         return 0;
     }
     struct heap *heap = object_heap(owner);
-    int error = heap_alloc(heap, value->size, pending);
+    int error = heap_alloc_value(heap, value->size, pending);
     if (error != 0)
         return error;
     *head |= CELL_OWNS;
@@ -164,30 +253,66 @@ int cell_build(struct object *owner, const mp_value *value, _Atomic uint64_t *pe
         return 0;
     if (value->type == MP_STR || value->type == MP_BYTES)
         return build_bytes(owner, value, pending, head, body);
-    int error = object_retain(container_of(value), pending);
-    *head |= CELL_OWNS;
+    int error = object_retain(value->as.dict, value_kind(value), pending);
+    *head |= CELL_OWNS | object_generation_of((uintptr_t)value->as.dict & OBJECT_TAG) << CELL_LENGTH_SHIFT;
     *body = get(pending);
     return error;
 }
 
-int cell_read_bytes(const struct heap *heap, uint64_t head, uint64_t body, void *buffer, size_t size, size_t *length)
+static bool bytes_are_held(const struct heap *heap, uint64_t head, uint64_t body)
 {
-    uint64_t count = head >> CELL_LENGTH_SHIFT;
-    bool inside = (head & CELL_OWNS) == 0;
+    uint64_t size = head >> CELL_LENGTH_SHIFT;
 
-    if (inside ? count > CELL_INLINE : !heap_holds(heap, body, count))
-        return MP_ECORRUPT;
-    if (length != NULL)
-        *length = count;
-    if (count > size)
-        return MP_ETOOSMALL;
-    if (count == 0)
-        return 0; /* buffer may be NULL */
-    if (inside)
-        memcpy(buffer, &body, count);
+    return head & CELL_OWNS ? heap_holds(heap, body, size) : size <= CELL_INLINE;
+}
+
+static void copy_bytes(const struct heap *heap, uint64_t head, uint64_t body, void *to)
+{
+    if (head & CELL_OWNS)
+        copy_out(heap, body, to, head >> CELL_LENGTH_SHIFT);
     else
-        copy_out(heap, body, buffer, count);
+        memcpy(to, &body, head >> CELL_LENGTH_SHIFT);
+}
+
+/* Room for so many bytes. */
+static char *staged_room(struct staged_bytes *staged, size_t size)
+{
+    if (size <= STAGED_SHORT)
+        return (char *)staged->words;
+    if (size > staged->room) {
+        free(staged->owned);
+        staged->owned = malloc(size);
+        staged->room = staged->owned != NULL ? size : 0;
+    }
+    return staged->owned;
+}
+
+int cell_stage_bytes(const struct heap *heap, uint64_t head, uint64_t body, struct staged_bytes *staged)
+{
+    if ((head & CELL_TYPE) != staged->type)
+        return MP_ETYPE;
+    staged->length = head >> CELL_LENGTH_SHIFT;
+    if (staged->length + (staged->type == MP_STR) > staged->size)
+        return MP_ETOOSMALL;
+    if (!bytes_are_held(heap, head, body))
+        return MP_ECORRUPT;
+    char *room = staged_room(staged, staged->length);
+    if (room == NULL)
+        return MP_ENOMEM;
+    copy_bytes(heap, head, body, room);
     return 0;
+}
+
+int staged_end(struct staged_bytes *staged, int error, void *buffer, size_t *length)
+{
+    if (error == 0 && staged->length > 0) /* else the buffer may be NULL */
+        memcpy(buffer, staged->length <= STAGED_SHORT ? (char *)staged->words : staged->owned, staged->length);
+    if (error == 0 && staged->type == MP_STR)
+        ((char *)buffer)[staged->length] = 0;
+    if (length != NULL && (error == 0 || error == MP_ETOOSMALL))
+        *length = staged->length;
+    free(staged->owned);
+    return error;
 }
 
 static int new_text(size_t size, mp_type type, mp_value *value, char **text)
@@ -206,23 +331,20 @@ static int read_bytes(const struct heap *heap, mp_type type, uint64_t head, uint
     size_t size = head >> CELL_LENGTH_SHIFT;
     char *text;
 
-    if (head & CELL_OWNS ? !heap_holds(heap, body, size) : size > CELL_INLINE)
+    if (!bytes_are_held(heap, head, body))
         return MP_ECORRUPT;
     int error = new_text(size, type, value, &text);
     if (error == 0)
-        error = cell_read_bytes(heap, head, body, text, size, NULL);
-    if (error != 0)
-        mp_value_free(value);
+        copy_bytes(heap, head, body, text);
     return error;
 }
 
-static int read_container(const struct heap *heap, uint64_t type, uint64_t body, mp_value *value)
+static int read_container(const struct heap *heap, uint64_t head, uint64_t body, mp_value *value)
 {
-    uint64_t offset = body & ~REF_MASK;
-
-    if ((body & REF_MASK) != REF_OBJECT || !heap_holds(heap, offset, sizeof(struct object)))
+    if ((body & REF_MASK) != REF_OBJECT || !heap_holds(heap, body & ~REF_MASK, sizeof(struct object)))
         return MP_ECORRUPT;
-    *value = type == MP_DICT ? mp_dict_value(heap_at(heap, offset)) : mp_list_value(heap_at(heap, offset));
+    void *handle = cell_handle(heap, head, body);
+    *value = (head & CELL_TYPE) == MP_DICT ? mp_dict_value(handle) : mp_list_value(handle);
     return 0;
 }
 
@@ -257,7 +379,7 @@ int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *v
         return read_bytes(heap, (mp_type)(head & CELL_TYPE), head, body, value);
     case MP_DICT:
     case MP_LIST:
-        return read_container(heap, head & CELL_TYPE, body, value);
+        return read_container(heap, head, body, value);
     default:
         return cell_number(head, body, value);
     }
@@ -331,6 +453,6 @@ bool value_same(const mp_value *a, const mp_value *b)
     case MP_BYTES:
         return a->size == b->size && memcmp(a->as.bytes, b->as.bytes, a->size) == 0;
     default:
-        return container_of(a) == container_of(b);
+        return a->as.dict == b->as.dict;
     }
 }

@@ -19,6 +19,10 @@
 /* Zeroes ahead up to so many bytes, in so many workers, and looks for tasks after each step. */
 #define AHEAD_MOST ((size_t)2 << 20)
 #define AHEAD_WORKERS 4
+/* Of those that a function of the library may return, and so a task as well. */
+#define LOWEST_CODE MP_EDEPTH
+/* How often to renew what ties this process to its keeper, which a task undoes when it changes its user. */
+#define TIE_NS INT64_C(1000000)
 #define AHEAD_STEP ((size_t)64 * 1024)
 
 /* This process's own. */
@@ -28,6 +32,8 @@ static struct {
     bool searching;        /* is in pool->searching */
     uint32_t tasks_left;   /* until it is replaced; 0: no limit */
     uint64_t batch;        /* tickets to take at a time */
+    int64_t tied;          /* when its life was tied to the keeper's last */
+    bool ran;              /* a task has run since */
     int64_t batch_started; /* when the tickets in hand were taken */
     uint64_t batch_size;
     uint32_t guests_seen; /* of pool->guests_changed */
@@ -87,11 +93,21 @@ static struct task *claim_from_batch(struct pool *pool, struct worker *owner)
     return NULL;
 }
 
+static void tie(int64_t now)
+{
+    keeper_tie_worker();
+    self.tied = now;
+    self.ran = false;
+}
+
 /* How many tickets to take: more while tasks turn out short, so that the head is not touched for each; one as soon as they
  * are not, so that tasks start in order and nobody waits behind a long one. */
 static void adapt_batch(struct pool *pool)
 {
     int64_t now = clock_now();
+
+    if (now - self.tied > TIE_NS)
+        tie(now);
     int64_t each = (now - self.batch_started) / (int64_t)(self.batch_size + 1);
 
     if (self.batch_size != 0 && each * WORKER_BATCH < BATCH_NS)
@@ -268,6 +284,11 @@ static bool zero_ahead(struct pool *pool)
     return true;
 }
 
+int worker_code(int code)
+{
+    return code >= LOWEST_CODE ? code : MP_EVALUE;
+}
+
 static void start_searching(struct pool *pool)
 {
     if (!self.searching)
@@ -285,6 +306,8 @@ static void stop_searching(struct pool *pool)
 static void sleep_until_woken(struct pool *pool)
 {
     stop_searching(pool);
+    if (self.ran)
+        tie(clock_now());
     atomic_store_explicit(&self.record->slept_on, cpu_now(), memory_order_relaxed);
     DELAY_POINT();
     atomic_store(&self.record->asleep, 1);
@@ -313,10 +336,11 @@ static void sleep_until_woken(struct pool *pool)
 static struct task *next_task(struct pool *pool)
 {
     for (;;) {
-        bool closed = atomic_load(&pool->state) != POOL_OPEN; /* before looking: what is queued comes before closing */
-        struct task *task = find_task(pool);
+        uint32_t state = atomic_load(&pool->state); /* before looking: what is queued comes before closing */
+        struct task *task = state != POOL_TERMINATED ? find_task(pool) : NULL; /* of a keeper that may not kill it */
 
         if (task != NULL) {
+            self.ran = true;
             if (self.searching) {
                 stop_searching(pool);
                 DELAY_POINT();
@@ -326,7 +350,7 @@ static struct task *next_task(struct pool *pool)
             }
             return task;
         }
-        if (closed)
+        if (state != POOL_OPEN)
             return NULL;
         start_searching(pool);
         if (!zero_ahead(pool) && !spin(pool))
@@ -415,7 +439,7 @@ static int call(struct pool *pool, struct task *task)
     int code = function(task_arg(pool->heap, task), result);
     worker_leave_if_forked();
     self.running = NULL;
-    return code < 0 ? MP_EVALUE : code;
+    return worker_code(code);
 }
 
 static void run(struct pool *pool, struct task *task)
@@ -462,6 +486,7 @@ static void initialise(struct pool *pool)
     int code = pool->initializer != NULL ? pool->initializer(pool->initializer_arg) : 0;
 
     worker_leave_if_forked();
+    tie(clock_now());
     if (code != 0) {
         atomic_store(&self.record->phase, WORKER_REFUSED);
         worker_flush();
@@ -502,6 +527,7 @@ void worker_run(struct pool *pool, uint32_t index)
     self.record = &pool->worker[index];
     self.tasks_left = pool->tasks_per_child;
     self.batch = 1;
+    self.tied = 0;
     self.searching = false;
     self.large = self.ahead_size = self.ahead_done = 0;
     worker_forked = false;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What the tests have left on the machine: none of their processes, no zombie of theirs, no named object that nobody holds.
-# Runs after all others. Argument: the folder with the test programs.
+# Usage: leftovers.sh FOLDER [before]. FOLDER has the test programs. With `before`, ahead of all tests, it notes what is there
+# already, be it another program's or of tests that were broken off; without, after all of them, it looks for what has come.
 #
 # Tests of another build may run at the same time, so what counts is: live processes of our own programs; zombies with names
 # that the library gives or the tests have (a zombie's program cannot be seen), unless they are for the system's first process
@@ -8,6 +9,7 @@
 # may be there for a moment, and are left over if they stay.
 set -eu
 folder=$(cd "$1" && pwd)
+note=$folder/leftovers-before
 
 processes() {
     ls -l /proc/[0-9]*/exe 2>/dev/null | grep -F -- "-> $folder/" | sed 's|.* /proc/\([0-9]*\)/exe -> |process \1 |'
@@ -22,12 +24,20 @@ objects() {
     done
 }
 
-found=$( (processes; objects) | sort)
+everything() { (processes; objects) | sort; }
+
+if [ "${2:-}" = before ]; then
+    everything >"$note"
+    exit 0
+fi
+[ -f "$note" ] || : >"$note"
+
+found=$(everything | grep -vFx -f "$note" || true)
 i=0
 while [ -n "$found" ] && [ $i -lt 20 ]; do
     sleep 0.5
     i=$((i + 1))
-    now=$( (processes; objects) | sort)
+    now=$(everything)
     # Of what was there, what is still there.
     found=$(printf '%s\n' "$found" | while read -r line; do
         printf '%s\n' "$now" | grep -Fx -- "$line" || true

@@ -17,4 +17,5 @@ build=${BUILD:-$root/build/tests}
 # shellcheck disable=SC2086
 cmake -S "$root" -B "$build" -DMP_TESTS=ON -DMP_EXAMPLES=ON ${CMAKE_FLAGS:-} >/dev/null
 cmake --build "$build" -j "$(nproc)"
-cd "$build" && ctest --output-on-failure "$@"
+# Those that need all CPUs run alone: see RUN_SERIAL and PROCESSORS in the CMakeLists.
+cd "$build" && ctest --output-on-failure -j "$(nproc)" "$@"

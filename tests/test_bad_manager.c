@@ -37,6 +37,9 @@ static void null_pointers(void **state)
     REFUSES(mp_manager_create(NULL, NULL), MP_EINVAL);
     REFUSES(mp_manager_open(NULL, "x", NULL), MP_EINVAL);
     REFUSES(mp_manager_open(&out.manager, NULL, NULL), MP_EINVAL);
+    REFUSES(mp_manager_open_or_create(NULL, "x", NULL, &out.flag), MP_EINVAL);
+    REFUSES(mp_manager_open_or_create(&out.manager, NULL, NULL, &out.flag), MP_EINVAL);
+    REFUSES(mp_manager_unlink(NULL), MP_EINVAL);
     REFUSES(mp_manager_dict(stock.manager, NULL), MP_EINVAL);
     REFUSES(mp_manager_list(stock.manager, NULL), MP_EINVAL);
     REFUSES(mp_manager_root(stock.manager, NULL), MP_EINVAL);
@@ -107,7 +110,10 @@ static void names_that_are_none(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         REFUSES(mp_manager_create(&out.manager, &(mp_manager_options){.name = bad[i]}), MP_ENAME);
         REFUSES(mp_manager_open(&out.manager, bad[i], NULL), MP_ENAME);
+        REFUSES(mp_manager_open_or_create(&out.manager, bad[i], NULL, &out.flag), MP_ENAME);
+        REFUSES(mp_manager_unlink(bad[i]), MP_ENAME);
     }
+    REFUSES(mp_manager_open_or_create(&out.manager, "x", &(mp_manager_options){.name = "x"}, &out.flag), MP_EINVAL);
     REFUSES(mp_manager_open(&out.manager, "x", &(mp_manager_options){0}), MP_EINVAL);
 }
 
@@ -133,7 +139,10 @@ static void names_of_others(void **state)
     assert_int_equal(mp_lock_create(&lock, &(mp_lock_options){.name = name}), 0);
     REFUSES(mp_manager_create(&out.manager, &(mp_manager_options){.name = name}), MP_EKIND);
     REFUSES(mp_manager_open(&out.manager, name, NULL), MP_EKIND);
+    REFUSES(mp_manager_open_or_create(&out.manager, name, NULL, &out.flag), MP_EKIND);
+    REFUSES(mp_manager_unlink(name), MP_EKIND);
     assert_int_equal(mp_lock_free(lock), 0);
+    REFUSES(mp_manager_unlink(name), MP_ENOENT);
 }
 
 /* A limit is a bound, not a wish: whatever it is, the heap stays below it, or below what can be mapped at all. */

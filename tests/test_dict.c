@@ -149,6 +149,79 @@ static void atomic_forms(void **state)
     assert_int_equal(mp_dict_add_int(dict, "n", 1, NULL), MP_ETYPE);
 }
 
+#define LONG_KEY "a key of more than sixteen characters"
+/* Of what there is before: its value is longer than fits into an entry, or not. */
+#define FIRST "\"in a block of its own\""
+#define SECOND "\"second\""
+#define THIRD "2.5"
+
+/* Python: d = {"a": FIRST, 1: SECOND, LONG_KEY: THIRD}; d[to] = d.pop(from). The order, and whose key stays. */
+static void moves_as_python_does(void **state)
+{
+    const mp_value a = mp_str("a"), one = mp_int(1), real_one = mp_float(1), truth = mp_bool(true),
+                   text = mp_str(LONG_KEY);
+    const struct {
+        mp_value from, to;
+        int error;
+        const char *after;
+    } cases[] = {
+        /* Equal keys: the entry becomes the newest, its key is `to`. */
+        {a, a, 0, "{\"1\": " SECOND ", \"" LONG_KEY "\": " THIRD ", \"a\": " FIRST "}"},
+        {one, one, 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " THIRD ", \"1\": " SECOND "}"},
+        {one, real_one, 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " THIRD ", \"1.0\": " SECOND "}"},
+        {real_one, truth, 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " THIRD ", \"true\": " SECOND "}"},
+        {truth, one, 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " THIRD ", \"1\": " SECOND "}"},
+        {text, text, 0, "{\"a\": " FIRST ", \"1\": " SECOND ", \"" LONG_KEY "\": " THIRD "}"},
+        /* Another key that is there: its entry keeps its place and its key. */
+        {a, real_one, 0, "{\"1\": " FIRST ", \"" LONG_KEY "\": " THIRD "}"},
+        {text, a, 0, "{\"a\": " THIRD ", \"1\": " SECOND "}"},
+        {truth, text, 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " SECOND "}"},
+        /* A key that is not there: the entry becomes the newest. */
+        {a, mp_str("new"), 0, "{\"1\": " SECOND ", \"" LONG_KEY "\": " THIRD ", \"new\": " FIRST "}"},
+        {text, mp_str(LONG_KEY "!"), 0, "{\"a\": " FIRST ", \"1\": " SECOND ", \"" LONG_KEY "!\": " THIRD "}"},
+        {real_one, mp_int(2), 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " THIRD ", \"2\": " SECOND "}"},
+        /* KeyError. */
+        {mp_none(), mp_none(), MP_EKEY, "{\"a\": " FIRST ", \"1\": " SECOND ", \"" LONG_KEY "\": " THIRD "}"},
+        {mp_int(2), a, MP_EKEY, "{\"a\": " FIRST ", \"1\": " SECOND ", \"" LONG_KEY "\": " THIRD "}"},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(mp_dict_clear(dict), 0);
+        assert_int_equal(mp_dict_set_str(dict, "a", "in a block of its own"), 0);
+        assert_int_equal(mp_dict_set(dict, one, mp_str("second")), 0);
+        assert_int_equal(mp_dict_set_float(dict, LONG_KEY, 2.5), 0);
+        assert_int_equal(mp_dict_move(dict, cases[i].from, cases[i].to), cases[i].error);
+        assert_json(dict, cases[i].after);
+        assert_int_equal(mp_manager_check(manager), 0);
+    }
+}
+
+static size_t used(void)
+{
+    mp_manager_info info;
+
+    assert_int_equal(mp_manager_get_info(manager, &info), 0);
+    return info.used;
+}
+
+/* The entry takes a new place each time; the old ones are used again. */
+static void moving_for_ever_takes_no_memory(void **state)
+{
+    enum { ROUNDS = 100000 };
+    mp_value key;
+    (void)state;
+
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(mp_dict_set(dict, mp_int(i), mp_str("a value in a block of its own")), 0);
+    size_t before = used();
+    for (int i = 0; i < ROUNDS; i++)
+        assert_int_equal(mp_dict_move(dict, mp_int(i % 5), i % 2 == 0 ? mp_int(i % 5) : mp_float(i % 5)), 0);
+    assert_true(used() <= before + 4096);
+    assert_int_equal(mp_dict_popitem(dict, &key, NULL), 0);
+    assert_true(key.type == MP_FLOAT && key.as.real == (ROUNDS - 1) % 5);
+}
+
 static int twice(mp_value *value, bool present, void *arg)
 {
     (void)arg;
@@ -819,6 +892,8 @@ int main(void)
         TEST(keeps_the_order_of_insertion),
         TEST(removes_in_every_way),
         TEST(atomic_forms),
+        TEST(moves_as_python_does),
+        TEST(moving_for_ever_takes_no_memory),
         TEST(applies_a_function),
         TEST(many_keys_at_once),
         TEST(many_keys_one_of_them_bad),

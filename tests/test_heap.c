@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "heap.h"
+#include "hold.h"
 #include "object.h"
 #include "support.h"
 
@@ -279,22 +280,31 @@ static void objects_come_and_go(void **state)
     (void)state;
 
     assert_int_equal(heap_create(&own, HEAP_MANAGER, NULL, 0), 0);
-    assert_int_equal(object_create(own, OBJECT_DICT, &a), 0);
+    assert_int_equal(object_create_held(own, OBJECT_DICT, &a), 0);
     assert_int_equal(object_create_in(own, OBJECT_LIST, &a->pending[0], &b), 0);
+    void *old = object_handle(b);
     assert_int_equal(b->refs, 1);
-    assert_int_equal(object_retain(b, &a->pending[1]), 0);
+    assert_int_equal(object_retain(old, OBJECT_DICT, &a->pending[1]), MP_EINVAL);
+    assert_int_equal(object_retain(old, OBJECT_LIST, &a->pending[1]), 0);
     assert_int_equal(b->refs, 2);
     ref_release(own, &a->pending[0]);
-    assert_true(object_is(b, OBJECT_LIST));
-    object_adopt(own, &a->pending[1]);
+    assert_int_equal(hold_take(old, OBJECT_LIST), 0);
+    ref_release(own, &a->pending[1]);
+    assert_true(object_is(old, OBJECT_LIST));
     assert_int_equal(object_check_heap(own, NULL), 0);
-    assert_int_equal(object_free(b, OBJECT_LIST), 0);
-    assert_false(object_is(b, OBJECT_LIST));
-    assert_int_equal(object_free(b, OBJECT_LIST), MP_EINVAL);
-    assert_int_equal(object_create(own, OBJECT_DICT, &b), 0);
-    assert_int_equal(object_free(b, OBJECT_DICT), 0);
-    assert_int_equal(object_free(a, OBJECT_DICT), 0);
+    assert_int_equal(hold_give(old, OBJECT_LIST, false), 0);
+    assert_false(object_is(old, OBJECT_LIST));
+    assert_int_equal(hold_give(old, OBJECT_LIST, true), MP_EINVAL);
+    struct object *again;
+    assert_int_equal(object_create_held(own, OBJECT_LIST, &again), 0);
+    assert_ptr_equal(again, b);
+    assert_ptr_not_equal(object_handle(again), old);
+    assert_false(object_is(old, OBJECT_LIST));
+    assert_int_equal(hold_take(old, OBJECT_LIST), MP_EINVAL);
+    assert_int_equal(hold_give(object_handle(again), OBJECT_LIST, false), 0);
+    assert_int_equal(hold_give(object_handle(a), OBJECT_DICT, false), 0);
     assert_int_equal(object_check_heap(own, NULL), 0);
+    hold_leave(own);
     assert_int_equal(heap_close(own), 0);
     assert_false(object_is(a, OBJECT_DICT));
 }

@@ -21,7 +21,7 @@ static mp_list *list;
 
 static struct object *object(void)
 {
-    return (struct object *)list;
+    return object_of(list);
 }
 
 static int make(void **state)
@@ -635,7 +635,7 @@ static void what_is_put_meanwhile_is_there(void **state)
     (void)state;
 
     append(0, 20);
-    assert_int_equal(object_lock(object(), OBJECT_LIST), 0);
+    assert_int_equal(object_lock(list, OBJECT_LIST), 0);
     stripes_make(object());
     object_unlock(object());
     for (int i = 0; i < 2; i++)
@@ -669,7 +669,7 @@ static void a_cell_keeps_its_stripe(void **state)
     append(0, 6 * S);
     for (int64_t i = 0; i < gone; i++)
         pop(0, i);
-    assert_int_equal(object_lock(object(), OBJECT_LIST), 0);
+    assert_int_equal(object_lock(list, OBJECT_LIST), 0);
     stripes_make(object());
     object_unlock(object());
     for (int i = 0; i < 20; i++)

@@ -394,11 +394,6 @@ static void a_sleeper_gets_a_forgotten_one(void **state)
 
 /* ---- who holds it ---- */
 
-static struct object *object_of(mp_lock *lock)
-{
-    return (struct object *)lock;
-}
-
 static uint32_t word_of(mp_lock *lock)
 {
     return robust_mutex_word(&object_of(lock)->mutex);

@@ -189,7 +189,7 @@ static void wrong_files_are_refused(void **state)
         assert_int_equal(chown(path, 0, (gid_t)-1), 0);
     }
     change(offsetof(struct heap, magic), 1);
-    expect_open(MP_ECORRUPT);
+    expect_open(MP_EKIND);
     change(offsetof(struct heap, magic), before.magic);
     change(offsetof(struct heap, layout), before.layout + 1);
     expect_open(MP_EVERSION);
@@ -215,7 +215,7 @@ static void a_freed_object_that_is_not_blank_is_found(void **state)
     (void)state;
 
     assert_int_equal(mp_manager_list(manager, &list), 0);
-    struct object *object = (struct object *)list;
+    struct object *object = object_of(list);
     assert_int_equal(mp_list_free(list), 0);
     assert_int_equal(mp_manager_check(manager), 0);
     for (size_t i = 0; i < sizeof object->word / sizeof object->word[0]; i++) {

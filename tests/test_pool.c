@@ -370,8 +370,14 @@ static void failures_are_told_as_results_are(void **state)
     assert_int_equal(status, 7);
     assert_int_equal(mp_result_status(result, 1, &status), MP_EINDEX);
     assert_int_equal(mp_result_free(result), 0);
-    code = -3;
-    assert_int_equal(mp_pool_apply(pool, wait_at_gate, &code, sizeof code, &pid, sizeof pid), MP_EVALUE);
+    /* The library's own codes are what they are; there are no other negative ones. */
+    for (code = -1; code >= MP_EDEPTH; code--)
+        assert_int_equal(mp_pool_apply(pool, wait_at_gate, &code, sizeof code, &pid, sizeof pid), code);
+    const int others[] = {MP_EDEPTH - 1, -500, MP_EDIED, MP_EDIED - SIGKILL, INT32_MIN};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        code = others[i];
+        assert_int_equal(mp_pool_apply(pool, wait_at_gate, &code, sizeof code, &pid, sizeof pid), MP_EVALUE);
+    }
 }
 
 static void *get_own_pid(void *arg)

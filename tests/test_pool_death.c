@@ -462,7 +462,7 @@ static void retries_are_counted(void **state)
     }
 }
 
-static void interrupts_are_the_callers(void **state)
+static void the_keeper_heeds_no_signal_and_workers_are_in_its_group(void **state)
 {
     pid_t pids[WORKERS], again[WORKERS], keeper;
     size_t live;
@@ -470,14 +470,16 @@ static void interrupts_are_the_callers(void **state)
     (void)state;
 
     assert_true(wait_until(is_full, pool, 20));
-    /* A task of each first: so they have got so far as to ignore it. */
     for (int i = 0; i < 4 * WORKERS; i++)
         assert_int_equal(mp_pool_apply(pool, square, &i, sizeof i, &y, sizeof y), 0);
     assert_int_equal(mp_pool_workers(pool, pids, WORKERS, &live), 0);
     assert_int_equal(mp_pool_keeper(pool, &keeper), 0);
-    kill(keeper, SIGINT);
+    const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGTSTP, SIGALRM};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        kill(keeper, signals[i]);
+    assert_int_not_equal(getpgid(keeper), getpgrp());
     for (int i = 0; i < WORKERS; i++)
-        kill(pids[i], SIGINT);
+        assert_int_equal(getpgid(pids[i]), keeper);
     for (int i = 0; i < 100; i++)
         assert_int_equal(mp_pool_apply(pool, square, &i, sizeof i, &y, sizeof y), 0);
     assert_int_equal(mp_pool_workers(pool, again, WORKERS, &live), 0);
@@ -558,7 +560,7 @@ int main(void)
         TEST(a_killed_workers_household_goes_with_it),
         TEST(an_initializer_that_dies_breaks_the_pool),
         TEST(retries_are_counted),
-        TEST(interrupts_are_the_callers),
+        TEST(the_keeper_heeds_no_signal_and_workers_are_in_its_group),
         TEST(a_stopped_worker_holds_up_only_its_task),
         TEST(a_storm_loses_nothing_but_what_was_hit),
     };

@@ -566,6 +566,99 @@ static void a_killed_writer_leaves_all_whole(void **state)
     }
 }
 
+enum { MANY = 3000, LOOKS = 3000 };
+
+static int change_without_end(void *arg)
+{
+    struct shared *s = arg;
+    char text[2000];
+
+    memset(text, 'B', sizeof text);
+    text[sizeof text - 1] = 0;
+    for (size_t round = 0; s->dict != NULL; round++) {
+        mp_dict_update(s->dict, s->updates[0]);
+        mp_list_extend(s->list, s->list);
+        mp_list_delete_slice(s->list, MANY, MP_END, 1);
+        mp_dict_clear(s->dict);
+        for (int i = 0; i < 20; i++)
+            mp_dict_set_str(s->updates[1], "text", i % 2 ? text : text + 1900);
+    }
+    return 0;
+}
+
+static void look_at_lengths(void)
+{
+    size_t length;
+
+    assert_int_equal(mp_dict_length(shared.dict, &length), 0);
+    assert_true(length == 0 || length == MANY);
+    assert_int_equal(mp_list_length(shared.list, &length), 0);
+    assert_true(length == MANY || length == 2 * MANY);
+}
+
+/* Only what fits is written to the buffer, and only if the call succeeds. */
+static void look_at_text(void)
+{
+    char buffer[1000];
+    size_t length;
+
+    memset(buffer, '#', sizeof buffer);
+    int error = mp_dict_get_str(shared.updates[1], "text", buffer, sizeof buffer, &length);
+    if (error == MP_EKEY)
+        return;
+    assert_true(error == 0 ? length == 99 : error == MP_ETOOSMALL && length == 1999);
+    for (size_t i = 0; error != 0 && i < sizeof buffer; i++)
+        assert_int_equal(buffer[i], '#');
+    assert_true(error != 0 || strspn(buffer, "B") == 99);
+}
+
+/* The writer runs, is stopped somewhere, and is killed there, again and again. What others find is that of before or after. */
+static void readers_do_not_mind_what_becomes_of_writers(void **state)
+{
+    (void)state;
+    make_updates();
+    assert_int_equal(mp_dict_clear(shared.updates[0]), 0);
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(mp_dict_set(shared.updates[0], mp_int(i), mp_int(i)), 0);
+        assert_int_equal(mp_list_append_int(shared.list, i), 0);
+    }
+    srand(13);
+    for (int round = 0; round < 40; round++) {
+        mp_process *process;
+        double longest = 0;
+        int status;
+        pid_t pid;
+
+        assert_int_equal(mp_process_start(&process, change_without_end, &shared, NULL), 0);
+        for (int i = 0; i < LOOKS / 10; i++) {
+            look_at_lengths();
+            look_at_text();
+        }
+        usleep((useconds_t)(rand() % 3000));
+        assert_int_equal(mp_process_pid(process, &pid), 0);
+        assert_int_equal(kill(pid, SIGSTOP), 0);
+        assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+        for (int dead = 0; dead < 2; dead++) {
+            for (int i = 0; i < 20; i++) {
+                double begin = now();
+
+                look_at_lengths();
+                look_at_text();
+                longest = now() - begin > longest ? now() - begin : longest;
+            }
+            assert_true(longest < 2);
+            if (!dead) {
+                assert_int_equal(mp_process_kill(process), 0);
+                assert_int_equal(mp_process_join(process, 60), 0);
+            }
+        }
+        assert_int_equal(mp_process_free(process), 0);
+        /* What the dead one has not cleared, or appended, goes. */
+        assert_int_equal(mp_dict_clear(shared.dict), 0);
+        assert_int_equal(mp_list_delete_slice(shared.list, MANY, MP_END, 1), 0);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
@@ -581,6 +674,7 @@ int main(void)
         TEST(copies_and_updates_are_of_one_moment),
         TEST(readers_never_see_halves),
         TEST(a_killed_writer_leaves_all_whole),
+        TEST(readers_do_not_mind_what_becomes_of_writers),
     };
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

@@ -22,7 +22,7 @@ static mp_dict *dict;
 
 static struct object *object(void)
 {
-    return (struct object *)dict;
+    return object_of(dict);
 }
 
 static bool is_striped(void)
@@ -32,7 +32,7 @@ static bool is_striped(void)
 
 static void stripe(void)
 {
-    assert_int_equal(object_lock(object(), OBJECT_DICT), 0);
+    assert_int_equal(object_lock(dict, OBJECT_DICT), 0);
     stripes_make(object());
     object_unlock(object());
     assert_true(is_striped());
@@ -93,7 +93,7 @@ static void words_are_put_while_another_holds_the_mutex(void **state)
     (void)state;
 
     stripe();
-    assert_int_equal(object_lock_alone(object(), OBJECT_DICT), 0);
+    assert_int_equal(object_lock_alone(dict, OBJECT_DICT), 0);
     assert_int_equal(mp_process_start(&process, put_words, NULL, NULL), 0);
     assert_int_equal(exit_code(process), 0);
     object_unlock(object());
@@ -134,7 +134,7 @@ static void nothing_is_put_where_an_entry_was(void **state)
     assert_int_equal(pthread_mutex_lock(stripe_for("a")), 0);
     assert_int_equal(mp_process_start(&process, put_a, NULL, NULL), 0);
     assert_true(wait_until(the_other_sleeps, NULL, SECONDS));
-    assert_int_equal(object_lock_alone(o, OBJECT_DICT), 0);
+    assert_int_equal(object_lock_alone(dict, OBJECT_DICT), 0);
     assert_int_equal(key_prepare_str(object_heap(o), "a", &key), 0);
     struct entry *entry = dict_find(object_heap(o), o, &key, &slot);
     object_begin(o);
@@ -303,7 +303,7 @@ static void the_stripe_of_a_dead_holder_is_taken(void **state)
 static int die_holding_all(void *arg)
 {
     (void)arg;
-    if (object_lock(object(), OBJECT_DICT) != 0)
+    if (object_lock(dict, OBJECT_DICT) != 0)
         return 1;
     object_begin(object());
     raise(SIGKILL);
@@ -330,7 +330,7 @@ static void the_next_dict_in_its_place_has_none(void **state)
     stripe();
     assert_int_equal(mp_dict_free(dict), 0);
     assert_int_equal(mp_manager_dict(manager, &dict), 0);
-    assert_ptr_equal(dict, old);
+    assert_ptr_equal(object_of(dict), object_of(old));
     assert_int_equal(atomic_load(&object()->striped), 0);
     assert_int_equal(mp_dict_set_int(dict, "a", 1), 0);
     stripe();

@@ -32,7 +32,7 @@ static mp_lock *lock;
 
 static struct turns *turns(void)
 {
-    return &((struct object *)lock)->turns;
+    return &(object_of(lock))->turns;
 }
 
 static uint32_t tickets_taken(void)

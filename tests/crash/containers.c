@@ -59,7 +59,7 @@ static void recover(void)
     for (uint64_t at = atomic_load(&heap()->objects); at != 0;) {
         struct object *object = heap_at(heap(), at);
 
-        if (object_lock(object, atomic_load(&object->magic)) == 0)
+        if (object_lock(object_handle(object), object_kind(object)) == 0)
             object_unlock(object);
         at = atomic_load(&object->next_all);
     }
@@ -67,15 +67,15 @@ static void recover(void)
 
 /* ---- inspecting ---- */
 
-static char *json_of(struct object *object)
+static char *json_of(void *handle)
 {
     char *text = NULL;
     int error = MP_EINVAL;
 
-    if (object_is(object, OBJECT_DICT))
-        error = mp_dict_json((mp_dict *)object, &text);
-    else if (object_is(object, OBJECT_LIST))
-        error = mp_list_json((mp_list *)object, &text);
+    if (object_is(handle, OBJECT_DICT))
+        error = mp_dict_json(handle, &text);
+    else if (object_is(handle, OBJECT_LIST))
+        error = mp_list_json(handle, &text);
     else
         return strdup("gone");
     /* One that is gone in the meantime: the recovery buried it. */
@@ -139,13 +139,14 @@ static char *everything(void)
         for (uint64_t at = atomic_load(&heap()->objects); at != 0;) {
             struct object *object = heap_at(heap(), at);
 
-            if (at > last && at < next && (object_is(object, OBJECT_DICT) || object_is(object, OBJECT_LIST)))
+            if (at > last && at < next &&
+                (object_is(object_handle(object), OBJECT_DICT) || object_is(object_handle(object), OBJECT_LIST)))
                 next = at;
             at = atomic_load(&object->next_all);
         }
         if (next == UINT64_MAX)
             break;
-        char *text = json_of(heap_at(heap(), next));
+        char *text = json_of(object_handle(heap_at(heap(), next)));
         fprintf(stream, "%s\n", text);
         free(text);
         last = next;
@@ -194,17 +195,17 @@ static void use_all(void)
 static void inspect(void)
 {
     char *seen = look();
-    char *dict = json_of((struct object *)scene.dict), *list = json_of((struct object *)scene.list);
+    char *dict = json_of(scene.dict), *list = json_of(scene.list);
 
     check("after the death");
     char *state = everything();
     report_state(state);
     expect_same("what readers see", seen, look());
-    expect_same("the dict", dict, json_of((struct object *)scene.dict));
-    expect_same("the list", list, json_of((struct object *)scene.list));
+    expect_same("the dict", dict, json_of(scene.dict));
+    expect_same("the list", list, json_of(scene.list));
     use_all();
     expect_same("the whole", state, everything());
     check("after use");
 }
 
-const struct scene containers_scene = {create, destroy, recover, inspect};
+const struct scene containers_scene = {create, destroy, recover, inspect, read_containers};

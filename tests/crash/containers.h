@@ -18,6 +18,8 @@ extern const struct scene containers_scene;
 /* An operation of a test that fails is a fault of the test. */
 #define MUST(call) must((call), #call)
 void must(int error, const char *call);
+/* stops.c: reads all that the scene holds, as a process beside a stopped writer does. */
+void read_containers(void);
 /* A string of so many characters. */
 const char *text_of(size_t length);
 

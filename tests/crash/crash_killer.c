@@ -6,6 +6,9 @@
  * and accounting, the container's, and that the content is exactly that of before or of after the operation. The
  * sibling's recovery is killed at its own points in the same way, and a third process has to find all well.
  *
+ * With --stops, the process is stopped at each such point instead, while others read (stops.c), and then killed, and they read once
+ * more. --table prints the longest read beside each operation as a table.
+ *
  * By default a fair part of all points is taken, always the same. --all takes all of them, which takes long. */
 #include "killer.h"
 
@@ -51,6 +54,8 @@ void failed(struct tally *tally, const struct operation *operation, size_t point
     fflush(stdout);
 }
 
+static bool table;
+
 static double now(void)
 {
     struct timespec time;
@@ -66,9 +71,16 @@ static void run(const struct family *family, const struct operation *operation, 
     double start = now();
 
     family->run(operation, plan, &tally);
-    printf("%-32s points %6zu  killed %6zu  with waiters %5zu  in recovery %5zu  %6.2f s%s\n", operation->name,
-           tally.points, tally.killed, tally.waiters, tally.recoveries, now() - start,
-           tally.failures > 0 ? "  FAILED" : "");
+    if (plan->stop && table)
+        printf("| `%s` | %zu | %.0f | `%s` |\n", operation->name, tally.killed, tally.longest * 1e6, tally.call);
+    else if (plan->stop)
+        printf("%-32s points %6zu  stopped %6zu  longest read %8.3f ms (%s)  %6.2f s%s\n", operation->name,
+               tally.points, tally.killed, tally.longest * 1e3, tally.call, now() - start,
+               tally.failures > 0 ? "  FAILED" : "");
+    else
+        printf("%-32s points %6zu  killed %6zu  with waiters %5zu  in recovery %5zu  %6.2f s%s\n", operation->name,
+               tally.points, tally.killed, tally.waiters, tally.recoveries, now() - start,
+               tally.failures > 0 ? "  FAILED" : "");
     fflush(stdout);
     total->points += tally.points;
     total->killed += tally.killed;
@@ -76,6 +88,8 @@ static void run(const struct family *family, const struct operation *operation, 
     total->recoveries += tally.recoveries;
     total->waiters += tally.waiters;
     total->failures += tally.failures;
+    if (tally.longest > total->longest)
+        total->longest = tally.longest;
 }
 
 /* The same addresses and the same code paths in each run: no randomised layout, no looking up of symbols; and copying
@@ -125,7 +139,8 @@ static void list_all(void)
 
 static _Noreturn void usage(void)
 {
-    fprintf(stderr, "usage: crash_killer [--all] [--list] [--operation NAME|PATTERN] [--point K [--recovery J]]\n"
+    fprintf(stderr, "usage: crash_killer [--all] [--list] [--stops [--table]] [--operation NAME|PATTERN] [--point K "
+                    "[--recovery J]]\n"
                     "                    [--points MOST] [--recoveries MOST]\n");
     exit(2);
 }
@@ -138,6 +153,14 @@ static void parse(char **argument, struct plan *plan, const char **pattern)
         if (strcmp(option, "--list") == 0) {
             list_all();
             exit(0);
+        }
+        if (strcmp(option, "--stops") == 0) {
+            plan->stop = true;
+            continue;
+        }
+        if (strcmp(option, "--table") == 0) {
+            table = true;
+            continue;
         }
         if (strcmp(option, "--all") == 0) {
             plan->points = plan->recoveries = SIZE_MAX;
@@ -162,7 +185,7 @@ static void parse(char **argument, struct plan *plan, const char **pattern)
 
 int main(int argc, char **argv)
 {
-    struct plan plan = {DEFAULT_POINTS, DEFAULT_RECOVERIES, -1, -1};
+    struct plan plan = {DEFAULT_POINTS, DEFAULT_RECOVERIES, -1, -1, false};
     struct tally total = {0};
     const char *pattern = "*";
     size_t operations = 0;
@@ -175,20 +198,26 @@ int main(int argc, char **argv)
         fprintf(stderr, "processes cannot be traced here\n");
         return SKIPPED;
     }
+    if (table)
+        printf("| writer | stopped at points | longest read, us | which |\n|---|---|---|---|\n");
     for (size_t i = 0; i < FAMILIES; i++) {
         for (size_t k = 0; k < families[i]->count; k++) {
             const struct operation *operation = &families[i]->operation[k];
 
-            if (fnmatch(pattern, operation->name, 0) != 0)
+            if (fnmatch(pattern, operation->name, 0) != 0 ||
+                (plan.stop && families[i] != &dict_family && families[i] != &list_family))
                 continue;
             run(families[i], operation, &plan, &total);
             operations++;
         }
     }
-    printf("total: %zu operations, points %zu; killed at points %zu (%zu reached by steps), with waiters %zu, in "
+    printf("total: %zu operations, points %zu; points stopped or killed at %zu (%zu reached by steps), with waiters "
+           "%zu, in "
            "recovery %zu; "
            "failures %zu; %.1f s\n",
            operations, total.points, total.killed, total.stepped, total.waiters, total.recoveries, total.failures,
            now() - start);
+    if (plan.stop)
+        printf("longest read: %.3f ms\n", total.longest * 1e3);
     return operations > 0 && total.failures == 0 ? 0 : 1;
 }

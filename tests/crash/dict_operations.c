@@ -78,38 +78,38 @@ static void about_to_shrink(void)
 /* How many slots of the index's first page are not empty. */
 static uint64_t filled(void)
 {
-    const struct object *dict = (const struct object *)scene.dict;
+    const struct object *dict = object_of(scene.dict);
     _Atomic uint64_t *table = heap_at(object_heap(dict), dict_get(&dict->root[1]) & ~REF_MASK);
 
     return dict_get(heap_at(object_heap(dict), dict_get(&table[1])));
 }
 
-/* Seven numbers that belong into one of two groups of slots come and go. */
-static void fill_group(uint64_t group)
+/* So many numbers that belong into one of two groups of slots. */
+static void fill_group(uint64_t group, int count, bool remove)
 {
-    const struct object *dict = (const struct object *)scene.dict;
-    int met[INDEX_GROUP - 1];
-    size_t count = 0;
+    const struct object *dict = object_of(scene.dict);
+    int met[INDEX_GROUP];
 
-    for (int i = 0; count < INDEX_GROUP - 1; i++) {
+    for (int i = 0, found = 0; found < count; i++) {
         mp_value value = mp_int(i);
         struct key key;
 
         MUST(key_prepare(object_heap(dict), &value, &key));
         if ((index_tag(key.hash) & INDEX_GROUP) != group)
             continue;
-        met[count++] = i;
+        met[found++] = i;
         MUST(mp_dict_set(scene.dict, value, mp_none()));
     }
-    while (count > 0)
+    while (remove && count > 0)
         MUST(mp_dict_remove(scene.dict, mp_int(met[--count])));
 }
 
-/* An index of 16 slots, 14 of which are not empty: one more entry, and it is written anew. */
+/* An index of 16 slots, 14 of which are not empty: one more entry, and it is written anew. A group that was full keeps a mark for
+ * each entry that was removed. */
 static void many_tombstones(void)
 {
-    fill_group(0);
-    fill_group(INDEX_GROUP);
+    fill_group(0, INDEX_GROUP, true);
+    fill_group(INDEX_GROUP, 6, false);
     MUST(filled() == 14 ? 0 : MP_ECHANGED);
 }
 
@@ -313,6 +313,21 @@ static void move_over(void)
     MUST(mp_dict_move(scene.dict, mp_str(LONG_KEY), mp_str("c")));
 }
 
+static void move_to_itself(void)
+{
+    MUST(mp_dict_move(scene.dict, mp_str("c"), mp_str("c")));
+}
+
+static void move_long_to_itself(void)
+{
+    MUST(mp_dict_move(scene.dict, mp_str(LONG_KEY), mp_str(LONG_KEY)));
+}
+
+static void move_number_to_equal(void)
+{
+    MUST(mp_dict_move(scene.dict, mp_int(1), mp_bool(true)));
+}
+
 static int append_to(mp_value *value, bool present, void *arg)
 {
     (void)arg;
@@ -334,9 +349,9 @@ static void apply_missing(void)
 
 static void stripe(void)
 {
-    struct object *dict = (struct object *)scene.dict;
+    struct object *dict = object_of(scene.dict);
 
-    MUST(object_lock(dict, OBJECT_DICT));
+    MUST(object_lock(scene.dict, OBJECT_DICT));
     stripes_make(dict);
     object_unlock(dict);
 }
@@ -479,6 +494,9 @@ static const struct operation operations[] = {
     {"dict.compare_and_swap", some, compare_and_swap, NULL, NULL},
     {"dict.move_to_new", some, move_to_new, NULL, NULL},
     {"dict.move_over", nested, move_over, NULL, NULL},
+    {"dict.move_to_itself", nested, move_to_itself, NULL, NULL},
+    {"dict.move_long_to_itself", some, move_long_to_itself, NULL, NULL},
+    {"dict.move_number_to_equal", mostly_removed, move_number_to_equal, NULL, NULL},
     {"dict.apply", some, apply, NULL, NULL},
     {"dict.apply_missing", eight, apply_missing, NULL, NULL},
     {"dict.stripe", some, stripe, NULL, NULL},
@@ -491,6 +509,7 @@ static const struct operation operations[] = {
     {"dict.striped_free", deep_striped, free_handle, NULL, NULL},
     {"dict.striped_add", some_striped, add_there, NULL, NULL},
     {"dict.striped_move", some_striped, move_to_new, NULL, NULL},
+    {"dict.striped_move_to_itself", some_striped, move_to_itself, NULL, NULL},
     {"dict.striped_update", with_other_striped, update, NULL, NULL},
     {"dict.striped_copy", with_other_striped, copy, NULL, NULL},
     {"dict.set_many", some, set_two, set_first, NULL},

@@ -33,6 +33,8 @@
 /* Shared with the siblings. */
 struct report {
     char problem[1000];
+    double longest;
+    char call[80];
     size_t length;
     char state[STATE_SIZE];
 };
@@ -49,6 +51,14 @@ void report_state(const char *text)
     }
     memcpy(report->state + report->length, text, length + 1);
     report->length += length;
+}
+
+void report_duration(const char *call, double seconds)
+{
+    if (seconds <= report->longest)
+        return;
+    report->longest = seconds;
+    snprintf(report->call, sizeof report->call, "%.*s", (int)strcspn(call, "("), call);
 }
 
 void report_problem(const char *format, ...)
@@ -68,6 +78,7 @@ static void make_report(void)
         report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     report->problem[0] = report->state[0] = 0;
     report->length = 0;
+    report->longest = 0;
 }
 
 /* ---- images of the heap ---- */
@@ -204,13 +215,35 @@ struct states {
     size_t count;
 };
 
-static bool is_known(const struct states *states)
+/* The length of a part of a state, up to the form feed that ends it, or all. */
+static size_t part_length(const char *text)
+{
+    return strcspn(text, "\f") + (strchr(text, '\f') != NULL);
+}
+
+/* Whether a part is that of one of the states: part number `part` of theirs. */
+static bool part_is_known(const struct states *states, const char *text, size_t part)
 {
     for (size_t i = 0; i < states->count; i++) {
-        if (strcmp(report->state, states->text[i]) == 0)
+        const char *known = states->text[i];
+
+        for (size_t skipped = 0; skipped < part; skipped++)
+            known += part_length(known);
+        if (part_length(known) == part_length(text) && memcmp(known, text, part_length(text)) == 0)
             return true;
     }
     return false;
+}
+
+static bool is_known(const struct states *states)
+{
+    const char *text = report->state;
+
+    for (size_t part = 0; part == 0 || *text != 0; part++, text += part_length(text)) {
+        if (!part_is_known(states, text, part))
+            return false;
+    }
+    return true;
 }
 
 static const char *cut(const char *text)
@@ -222,13 +255,18 @@ static const char *cut(const char *text)
 }
 
 /* What a sibling finds; NULL when all is well. */
-static const char *inspect(const struct states *states)
+static const char *find(void (*function)(void), const struct states *states)
 {
     make_report();
-    run_sibling(field.scene->inspect);
+    run_sibling(function);
     if (report->problem[0] == 0 && states != NULL && !is_known(states))
         report_problem("the content is neither that of before nor that of after: %s", cut(report->state));
     return report->problem[0] != 0 ? report->problem : NULL;
+}
+
+static const char *inspect(const struct states *states)
+{
+    return find(field.scene->inspect, states);
 }
 
 /* ---- the run ---- */
@@ -259,8 +297,8 @@ static bool discover(struct walk *walk)
     return end == TRACE_FINISHED;
 }
 
-/* Kills the process at a point, in a fresh run. */
-static void kill_at(const struct walk *found, size_t point, struct tally *tally)
+/* Brings the process to a point, in a fresh run, and leaves it there. */
+static struct walk stop_at(const struct walk *found, size_t point, struct tally *tally)
 {
     struct walk walk = {.function = found->function, .image = found->image};
 
@@ -273,8 +311,37 @@ static void kill_at(const struct walk *found, size_t point, struct tally *tally)
         trace_run(&walk.trace, point);
         tally->stepped++;
     }
+    return walk;
+}
+
+/* Kills the process at a point. */
+static void kill_at(const struct walk *found, size_t point, struct tally *tally)
+{
+    struct walk walk = stop_at(found, point, tally);
+
     trace_kill(&walk.trace);
     trace_free(&walk.trace);
+}
+
+/* Others read while it is stopped there, and once more when it was killed there and nobody has repaired anything. */
+static void read_beside(const struct operation *operation, const struct walk *found, size_t point,
+                        const struct states *states, struct tally *tally)
+{
+    struct walk walk = stop_at(found, point, tally);
+
+    for (int dead = 0; dead < 2; dead++) {
+        const char *problem = find(field.scene->read, states);
+
+        if (problem != NULL)
+            failed(tally, operation, point, -1, found->trace.point[point].pc, problem);
+        if (report->longest > tally->longest) {
+            tally->longest = report->longest;
+            memcpy(tally->call, report->call, sizeof tally->call);
+        }
+        trace_kill(&walk.trace);
+    }
+    trace_free(&walk.trace);
+    tally->killed++;
 }
 
 static pid_t start_waiter(void)
@@ -381,6 +448,10 @@ static size_t choose_points(const struct trace *trace, size_t most, size_t *choi
 static void kill_one(const struct operation *operation, const struct walk *victim, size_t point, size_t recoveries,
                      bool waiter, const struct plan *plan, const struct states *states, struct tally *tally)
 {
+    if (plan->stop) {
+        read_beside(operation, victim, point, states, tally);
+        return;
+    }
     kill_at(victim, point, tally);
     tally->killed++;
     if (recoveries > 0) {
@@ -426,7 +497,7 @@ static void kill_at_point(const struct operation *operation, const struct plan *
 }
 
 /* The state after a function is done, nobody killed. */
-static void learn_state(const struct operation *operation, void (*function)(void), struct states *states,
+static void learn_state(const struct operation *operation, void (*function)(void), bool stop, struct states *states,
                         struct tally *tally)
 {
     image_restore(&field.base);
@@ -437,7 +508,7 @@ static void learn_state(const struct operation *operation, void (*function)(void
     }
     if (function == operation->operate)
         choose_watch();
-    const char *problem = inspect(NULL);
+    const char *problem = find(stop ? field.scene->read : field.scene->inspect, NULL);
     if (problem != NULL)
         failed(tally, operation, 0, -1, 0, problem);
     states->text[states->count++] = strdup(report->state);
@@ -450,10 +521,10 @@ static void explore(const struct operation *operation, const struct plan *plan, 
 
     note_edges();
     image_save(&field.base);
-    learn_state(operation, NULL, &states, tally);
-    learn_state(operation, operation->operate, &states, tally);
+    learn_state(operation, NULL, plan->stop, &states, tally);
+    learn_state(operation, operation->operate, plan->stop, &states, tally);
     if (operation->also != NULL)
-        learn_state(operation, operation->also, &states, tally);
+        learn_state(operation, operation->also, plan->stop, &states, tally);
     if (tally->failures == 0) {
         if (!discover(&victim))
             failed(tally, operation, victim.trace.count, -1, 0, "the operation does not end");

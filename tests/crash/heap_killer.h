@@ -14,13 +14,18 @@ struct scene {
     /* In a sibling, first thing after the death: uses the structure as any program would, and proves that it is whole.
      * Adds what it holds to the report, and reports what is wrong. */
     void (*inspect)(void);
+    /* In a sibling, while the victim is stopped: what readers find who wait for nobody. NULL: there are none. */
+    void (*read)(void);
 };
 
 void heap_killer_run(const struct scene *scene, const struct operation *operation, const struct plan *plan,
                      struct tally *tally);
 
-/* For inspect(): adds to the text of the state, which is to be that of before or after the operation. */
+/* For inspect() and read(): adds to the text of the state, which is to be that of before or after the operation. A form feed ends a
+ * part of which that is said by itself. */
 void report_state(const char *text);
+/* How long a call of read() took. */
+void report_duration(const char *call, double seconds);
 void report_problem(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

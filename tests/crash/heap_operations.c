@@ -92,7 +92,7 @@ static void inspect(void)
         report_problem("what was taken and given back is still in use");
 }
 
-static const struct scene heap_scene = {create, destroy, recover, inspect};
+static const struct scene heap_scene = {create, destroy, recover, inspect, NULL};
 
 static void run(const struct operation *operation, const struct plan *plan, struct tally *tally)
 {

@@ -21,10 +21,13 @@ struct plan {
     size_t recoveries; /* recoveries to kill, at the most, per operation */
     long point;        /* just this one; -1: as above */
     long recovery;     /* and this point of the recovery; -1: as above */
+    bool stop;         /* the victim is stopped there, not killed, and others read meanwhile */
 };
 
 struct tally {
     size_t points, killed, stepped, recoveries, waiters, failures;
+    double longest; /* call of a reader beside a stopped victim, in seconds */
+    char call[80];
 };
 
 /* A family of operations, and how they are run. */

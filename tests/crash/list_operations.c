@@ -39,7 +39,7 @@ static void with_more(void)
 /* A quarter of the positions is in use: with less, smaller segments take the place of these. */
 static void about_to_shrink(void)
 {
-    const struct object *list = (const struct object *)scene.list;
+    const struct object *list = object_of(scene.list);
     size_t length = 100;
 
     for (int i = 0; i < 100; i++)
@@ -73,7 +73,7 @@ static void nearly_full_segment(void)
 /* All positions in use, and all places in the directory. */
 static void full_directory(void)
 {
-    const struct object *list = (const struct object *)scene.list;
+    const struct object *list = object_of(scene.list);
     const struct heap *heap = object_heap(list);
 
     do {
@@ -355,9 +355,9 @@ static void swap_word(void)
 
 static void stripe(void)
 {
-    struct object *list = (struct object *)scene.list;
+    struct object *list = object_of(scene.list);
 
-    MUST(object_lock(list, OBJECT_LIST));
+    MUST(object_lock(scene.list, OBJECT_LIST));
     stripes_make(list);
     object_unlock(list);
 }

@@ -23,7 +23,7 @@ static struct heap *create(void)
 
     if (heap_create(&heap, HEAP_LOCK, NULL, 0) != 0 || object_create(heap, OBJECT_LOCK, &object) != 0)
         abort();
-    lock = (mp_lock *)object;
+    lock = object_handle(object);
     return heap;
 }
 
@@ -59,7 +59,7 @@ static void inspect(void)
         report_problem("the heap: %s", mp_strerror(error));
 }
 
-static const struct scene lock_scene = {create, destroy, recover, inspect};
+static const struct scene lock_scene = {create, destroy, recover, inspect, NULL};
 
 static void run(const struct operation *operation, const struct plan *plan, struct tally *tally)
 {
@@ -70,7 +70,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
 
 static void leave_tickets(uint32_t served, uint32_t taken, uint64_t left)
 {
-    struct turns *turns = &((struct object *)lock)->turns;
+    struct turns *turns = &(object_of(lock))->turns;
 
     atomic_store(&turns->served, served);
     atomic_store(&turns->taken, taken);
@@ -155,7 +155,7 @@ static void make_and_free(void)
     struct object *object;
 
     must(object_create(heap, OBJECT_LOCK, &object));
-    must(mp_lock_free((mp_lock *)object));
+    must(mp_lock_free(object_handle(object)));
 }
 
 static const struct operation operations[] = {

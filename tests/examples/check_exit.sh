@@ -1,3 +1,4 @@
+. "$(dirname "$0")/form.sh"
 expected="a process is waited for:
   the main program ends
   the process has finished
@@ -8,4 +9,4 @@ a pool's workers end with the main program:
 a pool that is closed and joined finishes first:
   the task has finished
   the main program ends"
-[ "$("$1")" = "$expected" ]
+check_form "$1"

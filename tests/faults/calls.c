@@ -56,6 +56,8 @@ const struct call calls[] = {
     {"lstat", SYS_lstat, 0, NULL, {ENOMEM}},
 #endif
     {"linkat", SYS_linkat, 0, NULL, {ENOENT, ENOMEM, ENOSPC, EPERM}},
+    {"renameat2", SYS_renameat2, 0, NULL, {ENOMEM, ENOSPC}},
+    {"getdents64", SYS_getdents64, 0, NULL, {ENOMEM}},
 #ifdef SYS_unlink
     {"unlink", SYS_unlink, 0, NULL, {ENOMEM}},
 #endif

@@ -113,10 +113,7 @@ def code_and_number(function):
 # ---- dicts ----
 
 def move(d, old, new):
-    if old != new:
-        d[new] = d.pop(old)
-    else:
-        d[old]
+    d[new] = d.pop(old)
 
 
 def apply(d, key, value):

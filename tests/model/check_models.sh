@@ -103,13 +103,24 @@ check_dispatch() {
 }
 
 check_read() {
-    must_hold read exhaustive
-    must_hold read exhaustive -DSTRONG
-    must_hold read exhaustive -DDEATHS=3 -DCHANGES=1 -DWRITERS=3
-    for mutant in BEGIN_WITHOUT_FENCE COMMIT_RELAXED VERSION_NOT_CHECKED VERSION_READ_EARLY STORE_BEFORE_RECORD \
-        REPAIR_SHOWS_TOO_EARLY; do
-        must_fail read exhaustive -DMUTANT_$mutant
-    done
+    small="-DTRIES=1 -DCHANGES=1 -DDEATHS=1"
+    # shellcheck disable=SC2086
+    {
+        must_hold read exhaustive $small -DWRITERS=1
+        must_hold read exhaustive $small
+        must_hold read exhaustive -DTRIES=1 -DCHANGES=2 -DDEATHS=0 -DWRITERS=1
+        must_hold read broad
+        must_hold read broad -DSTRONG
+        must_hold read broad -DDEATHS=3 -DCHANGES=1 -DWRITERS=3
+        for mutant in COMMIT_RELAXED VERSION_NOT_CHECKED VERSION_READ_EARLY STORE_BEFORE_RECORD STATE_BEFORE_WORD \
+            WORD_UNORDERED LOG_NOT_READ LOG_NOT_CHECKED ROLL_BACK_SHRINKS; do
+            must_fail read exhaustive -DMUTANT_$mutant $small
+        done
+        must_fail read exhaustive -DMUTANT_RECORD_UNORDERED -DTRIES=1 -DCHANGES=2 -DDEATHS=0 -DWRITERS=1
+        order=-DREVERSE
+        must_fail read exhaustive -DMUTANT_REPAIR_SHOWS_TOO_EARLY $small
+        order=
+    }
 }
 
 check_wait() {

@@ -2,18 +2,20 @@
  *
  * The content is two words that are equal whenever it makes sense. What is mirrored, statement by statement:
  *   Writer   object_lock() with object_repair() after MP_EOWNERDEAD, object_begin(), undo_set() for each word,
- *            undo_commit(), object_commit(), object_unlock(); undo_roll_back(). It may be killed behind any store
- *   Reader   read_entry() and read_locked() in src/dict.c, read_index() in src/list.c: object_read_begin(), the loads,
- *            object_read_valid(); after a few tries with the mutex
+ *            undo_commit(), object_commit(), object_unlock(); undo_roll_back(). It may be killed behind any store, and stand still
+ *            for ever at any
+ *   Reader   dict_read() in src/dict_entry.c, read_index() in src/list.c: object_read_again(), the loads,
+ *            object_reading_valid(). Beside an odd version each load goes through the log: undo_read()
  *
  * WEAK. Stores of the writer that readers look at wait in a buffer. From there they reach memory in any order, except: two to the
  * same word in theirs; and those before a release fence or release store before all that follow it. Loads between the
  * reader's acquire load and acquire fence are done in any order. Nobody but the holder of the mutex has stores in the
  * buffer; it is empty before another has the mutex (unlocking releases; what a dead process has executed reaches memory).
- * The undo log is read only with the mutex, so it needs no buffer.
+ * The log is in the same memory: the records' words, and the state, which counts them and how often it was emptied.
  *
  * Properties:
- *   A reader never believes a mix: the assertions in Reader.
+ *   A reader never believes a mix: the assertion in Reader.
+ *   A reader waits for nobody: if nothing is written while it tries, that try counts. The assertion with `moved` in Reader.
  *   After a death the next one with the mutex finds, or makes, a whole state: the assertion behind lock().
  *   Nobody stands still: no invalid end state. */
 #ifndef WRITERS
@@ -32,13 +34,17 @@
 #define A 0
 #define B 1
 #define VERSION 2
-byte memory[3];
-byte undo_count, undo_word[2], undo_old[2];
+#define STATE 3  /* of the log: records, and 4 for each time it was emptied */
+#define RECORD 4 /* two of them: the word, and 8 times its old value */
+byte memory[6];
+bit written; /* since the reader looked */
+/* The log as who holds the mutex knows it, who has written it or comes after the buffer is empty. */
+byte undo_count, undo_word[2], undo_old[2], emptied;
 bit locked, owner_died;
 byte deaths;
 
 /* The buffer of stores; age[i]: how many release points lay before it. */
-#define ROOM 7
+#define ROOM 10
 byte stores, to[ROOM], what[ROOM], age[ROOM], now_age;
 
 inline release()
@@ -78,6 +84,7 @@ end_empty:
            :: waits
            :: else ->
                memory[to[i]] = what[i];
+               written = 1;
                do
                :: i + 1 == stores -> break
                :: else -> to[i] = to[i + 1]; what[i] = what[i + 1]; age[i] = age[i + 1]; i++
@@ -101,8 +108,19 @@ end_empty:
 inline begin()
 {
     v = memory[VERSION];
+    release();
     atomic { store(VERSION, v | 1); MORTAL }
-#ifndef MUTANT_BEGIN_WITHOUT_FENCE
+    release()
+}
+
+/* undo_commit() */
+inline empty_log()
+{
+#ifndef MUTANT_COMMIT_RELAXED
+    release();
+#endif
+    atomic { undo_count = 0; emptied++; store(STATE, emptied * 4); MORTAL }
+#ifndef MUTANT_COMMIT_RELAXED
     release()
 #endif
 }
@@ -110,7 +128,7 @@ inline begin()
 /* The end of object_commit() */
 inline commit()
 {
-    atomic { undo_count = 0; MORTAL }
+    empty_log();
 #ifndef MUTANT_COMMIT_RELAXED
     release();
 #endif
@@ -130,12 +148,17 @@ inline lock()
 #else
         begin();
 #endif
+        left = undo_count;
         do
-        :: undo_count == 0 -> break
+        :: left == 0 -> break
         :: else ->
-            atomic { store(undo_word[undo_count - 1], undo_old[undo_count - 1]); MORTAL }
-            atomic { undo_count--; MORTAL }
+            atomic { store(undo_word[left - 1], undo_old[left - 1]); left--; MORTAL }
+#ifdef MUTANT_ROLL_BACK_SHRINKS
+            release();
+            atomic { undo_count = left; store(STATE, emptied * 4 + left); MORTAL }
+#endif
         od;
+        empty_log();
 #ifndef MUTANT_REPAIR_SHOWS_TOO_EARLY
         commit();
 #endif
@@ -156,16 +179,28 @@ inline undo_set(w, value)
 #ifdef MUTANT_STORE_BEFORE_RECORD
     atomic { old = memory[w]; store(w, value); MORTAL }
     atomic { undo_word[undo_count] = w; undo_old[undo_count] = old; undo_count++; old = 0; MORTAL }
+    atomic { store(RECORD + undo_count - 1, w + 8 * undo_old[undo_count - 1]); release(); store(STATE, emptied * 4 + undo_count) }
 #else
-    atomic { undo_word[undo_count] = w; undo_old[undo_count] = memory[w]; MORTAL }
-    atomic { undo_count++; MORTAL }
+    atomic {
+        undo_word[undo_count] = w;
+        undo_old[undo_count] = memory[w];
+        store(RECORD + undo_count, w + 8 * memory[w]);
+        MORTAL
+    }
+#ifndef MUTANT_RECORD_UNORDERED
+    release();
+#endif
+    atomic { undo_count++; store(STATE, emptied * 4 + undo_count); MORTAL }
+#ifndef MUTANT_WORD_UNORDERED
+    release();
+#endif
     atomic { store(w, value); MORTAL }
 #endif
 }
 
 proctype Writer(byte me)
 {
-    byte v, changes, new, old;
+    byte v, changes, new, old, left;
     bit yes;
 
     do
@@ -189,41 +224,70 @@ end_done:
     skip
 }
 
+/* undo_read() of one word, behind a version that is odd; else just the word. */
+inline read_word(w, value)
+{
+#ifdef MUTANT_STATE_BEFORE_WORD
+    n = memory[STATE];
+    value = memory[w];
+#else
+    value = memory[w];
+    n = memory[STATE];
+#endif
+#ifdef MUTANT_LOG_NOT_READ
+    n = 0;
+#endif
+    if
+    :: (v & 1) && (n & 3) > 1 -> r = memory[RECORD + 1]; if :: (r & 7) == w -> value = r / 8 :: else fi
+    :: else
+    fi;
+    if
+    :: (v & 1) && (n & 3) > 0 -> r = memory[RECORD]; if :: (r & 7) == w -> value = r / 8 :: else fi
+    :: else
+    fi;
+    n = 0; r = 0
+}
+
 proctype Reader()
 {
-    byte v, a, b, again, tries;
+    byte v, s, a, b, again, still, tries, n, r, left;
     bit yes;
 
     do
     :: tries == TRIES -> break
     :: else ->
         tries++;
-        v = memory[VERSION];
-        if
-        :: v & 1
-        :: else ->
+        atomic { written = 0; v = memory[VERSION] }
+        s = memory[STATE] / 4;
 #ifdef MUTANT_VERSION_READ_EARLY
-            again = memory[VERSION];
+        again = memory[VERSION];
+        still = memory[STATE] / 4;
 #endif
-            if
-            :: a = memory[A]; b = memory[B]
+        if
+        :: read_word(A, a); read_word(B, b)
 #ifndef STRONG
-            :: b = memory[B]; a = memory[A]
+        :: read_word(B, b); read_word(A, a)
 #endif
-            fi;
+        fi;
 #ifndef MUTANT_VERSION_READ_EARLY
-            again = memory[VERSION];
+        if
+        :: again = memory[VERSION]; still = memory[STATE] / 4
+#ifndef STRONG
+        :: still = memory[STATE] / 4; again = memory[VERSION]
+#endif
+        fi;
 #endif
 #ifdef MUTANT_VERSION_NOT_CHECKED
-            again = v;
+        again = v;
 #endif
-            if
-            :: again == v -> assert(a == b); goto end_done
-            :: else
-            fi;
-            again = 0; a = 0; b = 0
+#ifdef MUTANT_LOG_NOT_CHECKED
+        still = s;
+#endif
+        if
+        :: again == v && (!(v & 1) || still == s) -> assert(a == b); goto end_done
+        :: else -> assert(written)
         fi;
-        v = 0
+        again = 0; still = 0; a = 0; b = 0; v = 0; s = 0
     od;
     lock();
     a = memory[A];

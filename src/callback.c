@@ -1,0 +1,180 @@
+/* CIRCLES. Thread 1 is inside a function for A and wants B; thread 2 is inside one for B and wants A.
+ *
+ *   1. Each stores in the object that it holds what it waits for.
+ *   2. Each follows the words from the object that it wants: that object's holder waits for another, and so on.
+ *   3. If that leads to an object that the thread itself holds, it would close a circle.
+ *
+ * The store of step 1 and the loads of step 2 are sequentially consistent (Dekker pairing): of the threads of a circle the last
+ * one to store sees all the others. A holder that died leaves its word behind; so a thread that has found a circle tries for the
+ * mutex once more, and gets it from the dead one.
+ *
+ * LEFT BY longjmp(). Nothing runs when a stack is cut off. The frame's address tells it later: a frame that lies below the stack
+ * pointer of a later call of the same thread is no more. What it held is given up then, the object unchanged. */
+#include "callback.h"
+
+#include <errno.h>
+#include <mp.h>
+
+#include "cancelling.h"
+#include "lifecycle.h"
+
+#define DEPTH 32
+#define STEPS 64
+#define LOOK_NS INT64_C(20000000)
+#define OFFSET_BITS 36
+
+struct frame {
+    struct object *object;
+    uintptr_t address; /* of the stack frame that called the function */
+    pid_t process;
+    int cancelling; /* whether the thread could be cancelled before; inside it cannot */
+};
+
+static _Thread_local struct {
+    struct frame frame[DEPTH];
+    int depth;
+} inside;
+
+static uintptr_t here(void)
+{
+    return (uintptr_t)__builtin_frame_address(0);
+}
+
+/* Frames of the process that this one was forked from count for nothing here; what was left by longjmp() is given up. */
+static void drop_left(uintptr_t stack)
+{
+    while (inside.depth > 0) {
+        struct frame *last = &inside.frame[inside.depth - 1];
+        bool foreign = last->process != lifecycle_pid();
+
+        if (!foreign && last->address >= stack)
+            return;
+        inside.depth--;
+        if (!foreign)
+            object_unlock(last->object);
+        cancelling_allow(last->cancelling);
+    }
+}
+
+__attribute__((noinline)) int callback_begin(struct object *object)
+{
+    uintptr_t stack = here();
+
+    if (inside.depth > 0)
+        drop_left(stack);
+    if (inside.depth == DEPTH)
+        return MP_EDEPTH;
+    inside.frame[inside.depth++] = (struct frame){object, stack, lifecycle_pid(), cancelling_forbid()};
+    return 0;
+}
+
+bool callback_end(struct object *object)
+{
+    while (inside.depth > 0) {
+        struct frame last = inside.frame[--inside.depth];
+        bool mine = last.process == lifecycle_pid();
+
+        cancelling_allow(last.cancelling);
+        if (last.object == object)
+            return mine;
+        if (mine) /* a function inside this one was left by longjmp() */
+            object_unlock(last.object);
+    }
+    return false;
+}
+
+__attribute__((noinline)) bool callback_inside(const struct heap *heap)
+{
+    drop_left(here());
+    for (int i = 0; i < inside.depth; i++) {
+        if (object_heap(inside.frame[i].object) == heap)
+            return true;
+    }
+    return false;
+}
+
+bool callback_anywhere(void)
+{
+    return inside.depth > 0;
+}
+
+/* ---- circles ---- */
+
+/* Names an object in all processes: its offset, and some bits of its heap's random seed. */
+static uint64_t name_of(const struct object *object)
+{
+    return object_heap(object)->seed[0] >> OFFSET_BITS << OFFSET_BITS | object->self;
+}
+
+/* The object of that name, if it lies in that heap. */
+static struct object *named_in(const struct heap *heap, uint64_t name)
+{
+    uint64_t offset = name & ((UINT64_C(1) << OFFSET_BITS) - 1);
+
+    if (heap->seed[0] >> OFFSET_BITS != name >> OFFSET_BITS || offset % 64 != 0 ||
+        !heap_holds(heap, offset, sizeof(struct object)))
+        return NULL;
+    return heap_at(heap, offset);
+}
+
+/* The object of that name, if it lies in a heap that this thread is in, or wants to be in. NULL: another. */
+static struct object *named(const struct object *wanted, uint64_t name)
+{
+    struct object *found = named_in(object_heap(wanted), name);
+
+    for (int i = 0; found == NULL && i < inside.depth; i++)
+        found = named_in(object_heap(inside.frame[i].object), name);
+    return found;
+}
+
+static bool is_mine(const struct object *object)
+{
+    for (int i = 0; i < inside.depth; i++) {
+        if (inside.frame[i].object == object)
+            return true;
+    }
+    return false;
+}
+
+static bool closes_circle(const struct object *wanted)
+{
+    const struct object *object = wanted;
+
+    for (int steps = 0; object != NULL && steps < STEPS; steps++) {
+        if (is_mine(object))
+            return true;
+        uint64_t name = atomic_load(&object->waits);
+        object = name == 0 ? NULL : named(wanted, name);
+    }
+    return false;
+}
+
+static void say(uint64_t name)
+{
+    for (int i = 0; i < inside.depth; i++)
+        atomic_store(&inside.frame[i].object->waits, name);
+}
+
+static int lock_inside(struct object *object)
+{
+    int error;
+
+    do {
+        say(name_of(object));
+        bool circle = closes_circle(object);
+        error = mutex_lock_until(&object->mutex, circle ? clock_now() : clock_now() + LOOK_NS);
+        if (error == MP_ETIMEOUT && circle)
+            error = MP_EDEADLK;
+    } while (error == MP_ETIMEOUT);
+    say(0);
+    return error;
+}
+
+__attribute__((noinline)) int callback_lock(struct object *object, int number)
+{
+    if (inside.depth > 0)
+        drop_left(here());
+    if (inside.depth == 0)
+        return mutex_lock_later(&object->mutex, DEADLINE_NEVER, number);
+    return number == EBUSY ? lock_inside(object) : mutex_error(number);
+}

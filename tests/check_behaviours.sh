@@ -1,0 +1,25 @@
+#!/bin/sh
+# Fails, naming them, when BEHAVIOURS.md names tests that are not there.
+set -eu
+tests=$(cd "$(dirname "$0")" && pwd)
+
+# A line "PROGRAM TEST" for each, from entries "- PROGRAM[, PROGRAM]: TEST, TEST" that may go on in the next lines.
+named() {
+    awk '/^ *- [a-z_, ]+:/ { entry = $0; open = 1; print ""; printf "%s", entry; next }
+         open && /^ +[a-z0-9_]/ { printf " %s", $0; next } { open = 0 } END { print "" }' "$tests/BEHAVIOURS.md" |
+        sed -n 's/^ *- \([a-z_, ]*\): */\1:/p' | sed 's/([^)]*)//g' | while IFS=: read -r programs names; do
+        for program in $(echo "$programs" | tr , ' '); do
+            for name in $(echo "$names" | tr , ' '); do echo "$program $name"; done
+        done
+    done
+}
+
+list=$(named)
+[ "$(echo "$list" | wc -l)" -gt 250 ] || { echo "BEHAVIOURS.md: its tests were not found" >&2; exit 1; }
+missing=$(echo "$list" | while read -r program name; do
+    files=$tests/test_$program.c
+    [ -f "$files" ] || files=$(find "$tests" -name '*.c')
+    # shellcheck disable=SC2086
+    grep -qw "$name" $files || echo "$program: $name"
+done)
+[ -z "$missing" ] || { echo "no such test:"; echo "$missing"; exit 1; } >&2

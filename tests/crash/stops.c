@@ -1,0 +1,265 @@
+/* What readers find while a writer is stopped: every reading call of dicts and lists that takes no mutex, in a process of its own.
+ * Each has to answer within a deadline, and all that look into one container with its state of before the writer's operation, or all
+ * with that of after it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "containers.h"
+
+#define DEADLINE 2 /* seconds: a call that waits for the writer ends the process by SIGALRM */
+
+static FILE *answers;
+static double begun;
+
+static double now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+/* ---- one call ---- */
+
+static void begin(void)
+{
+    alarm(DEADLINE);
+    begun = now();
+}
+
+static void end(const char *call, int error)
+{
+    report_duration(call, now() - begun);
+    fprintf(answers, "%s %d ", call, error);
+}
+
+/* A container is named by its kind only: what is in it is looked at by its own line of the table. */
+static void say(const mp_value *value)
+{
+    switch (value->type) {
+    case MP_INT:
+        fprintf(answers, "%ld\n", (long)value->as.integer);
+        break;
+    case MP_FLOAT:
+        fprintf(answers, "%g\n", value->as.real);
+        break;
+    case MP_BOOL:
+        fprintf(answers, "%d\n", value->as.boolean);
+        break;
+    case MP_STR:
+    case MP_BYTES:
+        fprintf(answers, "%zu", value->size);
+        for (size_t i = 0; i < value->size; i += value->size / 64 + 1)
+            fputc(((const char *)value->as.bytes)[i], answers);
+        fputc('\n', answers);
+        break;
+    default:
+        fprintf(answers, "type %d\n", (int)value->type);
+    }
+}
+
+static void say_and_free(int error, mp_value *value)
+{
+    if (error == 0) {
+        say(value);
+        mp_value_free(value);
+    } else {
+        fputc('\n', answers);
+    }
+}
+
+#define CALL(error_, call_) \
+    begin(); \
+    int error_ = call_; \
+    end(#call_, error_)
+
+/* A buffer that is too small, or is given for another type, has to stay as it was. */
+static void say_buffer(int error, const char *buffer, size_t size, size_t length)
+{
+    for (size_t i = 0; error != 0 && i < size; i++) {
+        if (buffer[i] != '#')
+            report_problem("a buffer was written to, though the call failed");
+    }
+    mp_value value = mp_bytes(buffer, error == 0 ? length : 0);
+    say(&value);
+}
+
+/* ---- dicts ---- */
+
+static const char *const names[] = {"a",
+                                    "b",
+                                    "c",
+                                    "k0",
+                                    "k1",
+                                    "k9",
+                                    "new",
+                                    "key of more than sixteen characters",
+                                    "the new place, of a long name",
+                                    "another key of more than sixteen characters",
+                                    "missing target, a long name"};
+static const int64_t numbers[] = {0, 1, 2, 63, 1022, 1023, 100000};
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static void read_typed(mp_dict *dict, const char *key)
+{
+    static char buffer[6000];
+    int64_t integer = 0;
+    double real = 0;
+    bool truth = false;
+    size_t length = 0;
+    mp_dict *inner;
+    mp_list *inner_list;
+
+    CALL(get_int, mp_dict_get_int(dict, key, &integer));
+    fprintf(answers, "%ld\n", (long)integer);
+    CALL(get_float, mp_dict_get_float(dict, key, &real));
+    fprintf(answers, "%g\n", real);
+    CALL(get_bool, mp_dict_get_bool(dict, key, &truth));
+    fprintf(answers, "%d\n", truth);
+    CALL(get_dict, mp_dict_get_dict(dict, key, &inner));
+    CALL(get_list, mp_dict_get_list(dict, key, &inner_list));
+    (void)get_int, (void)get_float, (void)get_bool, (void)get_dict, (void)get_list;
+    for (size_t size = 20; size <= sizeof buffer; size *= 300) {
+        memset(buffer, '#', sizeof buffer);
+        CALL(get_str, mp_dict_get_str(dict, key, buffer, size, &length));
+        say_buffer(get_str, buffer, size, length);
+        memset(buffer, '#', sizeof buffer);
+        CALL(get_bytes, mp_dict_get_bytes(dict, key, buffer, size, &length));
+        say_buffer(get_bytes, buffer, size, length);
+    }
+    CALL(has, mp_dict_has(dict, key, &truth));
+    fprintf(answers, "%d\n", has == 0 && truth);
+}
+
+static void read_value(mp_dict *dict, mp_value key)
+{
+    mp_value value = mp_none();
+    bool found = false;
+
+    CALL(get, mp_dict_get(dict, key, &value));
+    say_and_free(get, &value);
+    CALL(get_default, mp_dict_get_default(dict, key, mp_int(-7), &value));
+    say_and_free(get_default, &value);
+    CALL(contains, mp_dict_contains(dict, key, &found));
+    fprintf(answers, "%d\n", contains == 0 && found);
+}
+
+static void read_many(mp_dict *dict)
+{
+    mp_value keys[COUNT(names)], values[COUNT(names)];
+    size_t found = 0;
+
+    for (size_t i = 0; i < COUNT(names); i++)
+        keys[i] = mp_str(names[i]);
+    CALL(get_many, mp_dict_get_many(dict, keys, values, COUNT(names), &found));
+    fprintf(answers, "%zu\n", found);
+    for (size_t i = 0; i < COUNT(names); i++)
+        say_and_free(get_many, &values[i]);
+}
+
+static void read_dict(mp_dict *dict)
+{
+    mp_dict_iter *iter = NULL;
+    mp_value key, value;
+    size_t length = 0;
+    int error;
+
+    CALL(dict_length, mp_dict_length(dict, &length));
+    fprintf(answers, "%zu\n", dict_length == 0 ? length : 0);
+    for (size_t i = 0; i < COUNT(names); i++) {
+        read_typed(dict, names[i]);
+        read_value(dict, mp_str(names[i]));
+    }
+    for (size_t i = 0; i < COUNT(numbers); i++)
+        read_value(dict, mp_int(numbers[i]));
+    read_many(dict);
+    CALL(create, mp_dict_iter_create(&iter, dict));
+    (void)create;
+    do {
+        CALL(next, mp_dict_next(iter, &key, &value));
+        error = next;
+        if (error == 0) {
+            say(&key);
+            say(&value);
+        }
+    } while (error == 0);
+    mp_dict_iter_free(iter);
+}
+
+/* ---- lists ---- */
+
+static void read_element(mp_list *list, int64_t index)
+{
+    static char buffer[6000];
+    mp_value value = mp_none();
+    int64_t integer = 0;
+    double real = 0;
+    bool truth = false;
+    size_t length = 0;
+    mp_dict *inner_dict;
+    mp_list *inner;
+
+    CALL(get, mp_list_get(list, index, &value));
+    say_and_free(get, &value);
+    CALL(get_int, mp_list_get_int(list, index, &integer));
+    fprintf(answers, "%ld\n", (long)integer);
+    CALL(get_float, mp_list_get_float(list, index, &real));
+    fprintf(answers, "%g\n", real);
+    CALL(get_bool, mp_list_get_bool(list, index, &truth));
+    fprintf(answers, "%d\n", truth);
+    CALL(get_dict, mp_list_get_dict(list, index, &inner_dict));
+    CALL(get_list, mp_list_get_list(list, index, &inner));
+    (void)get_int, (void)get_float, (void)get_bool, (void)get_dict, (void)get_list;
+    for (size_t size = 20; size <= sizeof buffer; size *= 300) {
+        memset(buffer, '#', sizeof buffer);
+        CALL(get_str, mp_list_get_str(list, index, buffer, size, &length));
+        say_buffer(get_str, buffer, size, length);
+        memset(buffer, '#', sizeof buffer);
+        CALL(get_bytes, mp_list_get_bytes(list, index, buffer, size, &length));
+        say_buffer(get_bytes, buffer, size, length);
+    }
+}
+
+static void read_list(mp_list *list)
+{
+    mp_list_iter *iter = NULL;
+    mp_value value;
+    size_t length = 0;
+    int error;
+
+    CALL(list_length, mp_list_length(list, &length));
+    fprintf(answers, "%zu\n", list_length == 0 ? length : 0);
+    for (int64_t index = -4; index < 8; index++)
+        read_element(list, index);
+    CALL(create, mp_list_iter_create(&iter, list));
+    (void)create;
+    do {
+        CALL(next, mp_list_next(iter, &value));
+        error = next;
+        if (error == 0)
+            say(&value);
+    } while (error == 0);
+    mp_list_iter_free(iter);
+}
+
+void read_containers(void)
+{
+    char *text = NULL;
+    size_t size = 0;
+
+    answers = open_memstream(&text, &size);
+    /* Each is of one moment. What was nested in another is released after that other has changed. */
+    read_dict(scene.dict);
+    fputc('\f', answers);
+    read_dict(scene.other);
+    fputc('\f', answers);
+    read_list(scene.list);
+    fputc('\f', answers);
+    read_list(scene.more);
+    fclose(answers);
+    report_state(text);
+    free(text);
+}

@@ -1,0 +1,785 @@
+/* What happens in a heap that is full: each call works, or says so and leaves all as it was; what any removing call has freed can be
+ * used again. Full means its limit, or the file system's. */
+#include <mp.h>
+#include <errno.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "support.h"
+
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+#define LIMIT ((size_t)3 << 20)
+#define SKIPPED 77
+
+/* In processes of the test's own there is no cmocka. */
+#define MUST(call) must((call), #call, __LINE__)
+
+static void must(int error, const char *call, int line)
+{
+    if (error == 0)
+        return;
+    fprintf(stderr, "line %d: %s: %s\n", line, call, mp_strerror(error));
+    _exit(1);
+}
+
+static mp_manager *manager;
+static mp_dict *dict;
+static mp_list *list, *nothing;
+
+/* ---- contents ---- */
+
+/* Item i of a container, and how many there are. */
+struct content {
+    const char *name;
+    int (*put)(int64_t i);
+    int64_t (*length)(void);
+    bool (*is)(int64_t i, int64_t content); /* item i is what put(content) put */
+    bool is_list;
+};
+
+static const char *text_of(int64_t i)
+{
+    static char text[400];
+
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    text[30 + i % 7 * 50] = 0;
+    sprintf(text, "%020ld", (long)i);
+    text[20] = '.';
+    return text;
+}
+
+static int put_number(int64_t i)
+{
+    return mp_dict_set(dict, mp_int(i), mp_int(i));
+}
+
+static int put_text(int64_t i)
+{
+    return mp_dict_set(dict, mp_str(text_of(i)), mp_str(text_of(i)));
+}
+
+static int append_number(int64_t i)
+{
+    return mp_list_append_int(list, i);
+}
+
+static int append_text(int64_t i)
+{
+    return mp_list_append_str(list, text_of(i));
+}
+
+static int64_t dict_length(void)
+{
+    size_t length;
+
+    MUST(mp_dict_length(dict, &length));
+    return (int64_t)length;
+}
+
+static int64_t list_length(void)
+{
+    size_t length;
+
+    MUST(mp_list_length(list, &length));
+    return (int64_t)length;
+}
+
+static bool is_value(mp_value value, int64_t content)
+{
+    bool same = value.type == MP_INT ? value.as.integer == content : strcmp(value.as.str, text_of(content)) == 0;
+
+    mp_value_free(&value);
+    return same;
+}
+
+static bool is_number(int64_t i, int64_t content)
+{
+    mp_value value;
+
+    return i == content && mp_dict_get(dict, mp_int(i), &value) == 0 && is_value(value, content);
+}
+
+static bool is_text(int64_t i, int64_t content)
+{
+    mp_value value;
+
+    return i == content && mp_dict_get(dict, mp_str(text_of(i)), &value) == 0 && is_value(value, content);
+}
+
+static bool is_element(int64_t i, int64_t content)
+{
+    mp_value value;
+
+    return mp_list_get(list, i, &value) == 0 && is_value(value, content);
+}
+
+static const struct content numbers = {"dict of numbers", put_number, dict_length, is_number, false};
+static const struct content texts = {"dict of texts", put_text, dict_length, is_text, false};
+static const struct content elements = {"list of numbers", append_number, list_length, is_element, true};
+static const struct content strings = {"list of texts", append_text, list_length, is_element, true};
+
+static int64_t fill(const struct content *content)
+{
+    int64_t count = content->length();
+    int error;
+
+    while ((error = content->put(count)) == 0)
+        count++;
+    MUST(error == MP_ENOMEM ? 0 : error);
+    return count;
+}
+
+/* ---- what takes it away: some of what is there, or all ---- */
+
+static void delete_each(int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        MUST(mp_dict_delete(dict, text_of(i)));
+}
+
+static void remove_each(int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        MUST(mp_dict_remove(dict, mp_int(i)));
+}
+
+static void remove_backwards(int64_t count)
+{
+    while (count-- > 0)
+        MUST(mp_dict_remove(dict, mp_int(count)));
+}
+
+static void remove_scattered(int64_t count)
+{
+    for (int64_t first = 0; first < 7; first++) {
+        for (int64_t i = first; i < count; i += 7)
+            MUST(mp_dict_remove(dict, mp_int(i)));
+    }
+}
+
+static void pop_each(int64_t count)
+{
+    mp_value value;
+
+    for (int64_t i = 0; i < count; i++) {
+        MUST(mp_dict_pop(dict, mp_str(text_of(i)), &value));
+        mp_value_free(&value);
+    }
+}
+
+static void pop_default_each(int64_t count)
+{
+    mp_value value;
+
+    for (int64_t i = 0; i < count; i++)
+        MUST(mp_dict_pop_default(dict, mp_int(i), mp_none(), &value));
+}
+
+static void pop_items(int64_t count)
+{
+    mp_value key, value;
+
+    for (; count > 0; count--) {
+        MUST(mp_dict_popitem(dict, &key, &value));
+        mp_value_free(&key);
+        mp_value_free(&value);
+    }
+}
+
+static void clear_dict(int64_t count)
+{
+    (void)count;
+    MUST(mp_dict_clear(dict));
+}
+
+static void free_dict(int64_t count)
+{
+    (void)count;
+    MUST(mp_dict_free(dict));
+    MUST(mp_manager_dict(manager, &dict));
+}
+
+/* One takes the place of the next, until there is one. */
+static void move_over(int64_t count)
+{
+    for (int64_t i = 1; i < count; i++) {
+        char from[400];
+
+        strcpy(from, text_of(i - 1));
+        MUST(mp_dict_move(dict, mp_str(from), mp_str(text_of(i))));
+    }
+    MUST(mp_dict_delete(dict, text_of(count - 1)));
+}
+
+static void pop_last(int64_t count)
+{
+    for (; count > 0; count--)
+        MUST(mp_list_pop(list, -1, NULL));
+}
+
+static void pop_first(int64_t count)
+{
+    for (; count > 0; count--)
+        MUST(mp_list_pop(list, 0, NULL));
+}
+
+static void pop_middle(int64_t count)
+{
+    mp_value value;
+
+    for (; count > 0; count--) {
+        MUST(mp_list_pop(list, count / 2, &value));
+        mp_value_free(&value);
+    }
+}
+
+static void delete_a_third_in(int64_t count)
+{
+    for (; count > 0; count--)
+        MUST(mp_list_delete(list, count / 3));
+}
+
+/* Here and there: the gap goes to and fro. */
+static void delete_scattered(int64_t count)
+{
+    for (; count > 2000; count -= 100)
+        MUST(mp_list_delete_slice(list, (count * 7919) % (count - 100), (count * 7919) % (count - 100) + 100, 1));
+    for (; count > 0; count--)
+        MUST(mp_list_delete(list, (count * 7919) % count));
+}
+
+/* From what stands in the middle: each search goes there. */
+static void remove_from_list(int64_t count)
+{
+    MUST(mp_list_delete_slice(list, 50, count, 1));
+    for (int64_t i = 0; i < 50; i++)
+        MUST(mp_list_remove(list, mp_int((i + 25) % 50)));
+}
+
+static void clear_list(int64_t count)
+{
+    (void)count;
+    MUST(mp_list_clear(list));
+}
+
+static void free_list(int64_t count)
+{
+    (void)count;
+    MUST(mp_list_free(list));
+    MUST(mp_manager_list(manager, &list));
+}
+
+static void delete_all_by_slice(int64_t count)
+{
+    (void)count;
+    MUST(mp_list_delete_slice(list, MP_BEGIN, MP_END, 1));
+}
+
+static void delete_middle_slice(int64_t count)
+{
+    MUST(mp_list_delete_slice(list, 10, count - 10, 1));
+    MUST(mp_list_delete_slice(list, MP_BEGIN, MP_END, 1));
+}
+
+static void delete_ends_by_slice(int64_t count)
+{
+    MUST(mp_list_delete_slice(list, 0, count / 3, 1));
+    MUST(mp_list_delete_slice(list, count / 3, MP_END, 1));
+    MUST(mp_list_delete_slice(list, MP_END, MP_BEGIN, -1));
+}
+
+static void delete_every_second(int64_t count)
+{
+    for (; count > 1; count = count / 2)
+        MUST(mp_list_delete_slice(list, 0, MP_END, 2));
+    MUST(mp_list_clear(list));
+}
+
+static void delete_every_fifth(int64_t count)
+{
+    for (int i = 0; i < 9; i++, count = list_length())
+        MUST(mp_list_delete_slice(list, count - 1 - i, 3, -5));
+    MUST(mp_list_clear(list));
+}
+
+static void set_slices_to_nothing(int64_t count)
+{
+    MUST(mp_list_set_slice(list, 5, count - 5, 1, nothing));
+    MUST(mp_list_set_slice(list, MP_BEGIN, MP_END, 1, nothing));
+}
+
+/* Turned around it is as easily emptied. */
+static void reverse_and_pop(int64_t count)
+{
+    MUST(mp_list_reverse(list));
+    for (; count > 0; count--)
+        MUST(mp_list_pop(list, count / 4, NULL));
+}
+
+/* What was popped is there again, elsewhere. */
+static void insert_after_pop(int64_t count)
+{
+    for (int64_t i = 1; i < 300; i++) {
+        MUST(mp_list_pop(list, i * 31 % count, NULL));
+        MUST(mp_list_insert(list, i * 97 % count, mp_int(i)));
+    }
+    MUST(mp_list_clear(list));
+}
+
+static const struct emptier {
+    const char *name;
+    const struct content *content;
+    void (*empty)(int64_t count);
+} emptiers[] = {
+    {"delete", &texts, delete_each},
+    {"remove", &numbers, remove_each},
+    {"remove, newest first", &numbers, remove_backwards},
+    {"remove, scattered", &numbers, remove_scattered},
+    {"pop", &texts, pop_each},
+    {"pop_default", &numbers, pop_default_each},
+    {"popitem", &numbers, pop_items},
+    {"popitem of texts", &texts, pop_items},
+    {"clear", &texts, clear_dict},
+    {"free", &numbers, free_dict},
+    {"move over another", &texts, move_over},
+    {"pop the last", &strings, pop_last},
+    {"pop the first", &elements, pop_first},
+    {"pop from the middle", &strings, pop_middle},
+    {"delete, a third in", &elements, delete_a_third_in},
+    {"delete, scattered", &elements, delete_scattered},
+    {"remove from a list", &elements, remove_from_list},
+    {"clear a list", &strings, clear_list},
+    {"free a list", &elements, free_list},
+    {"delete all by slice", &strings, delete_all_by_slice},
+    {"delete a slice in the middle", &elements, delete_middle_slice},
+    {"delete slices at the ends", &strings, delete_ends_by_slice},
+    {"delete every second", &elements, delete_every_second},
+    {"delete every fifth, backwards", &strings, delete_every_fifth},
+    {"set slices to nothing", &strings, set_slices_to_nothing},
+    {"reverse, pop", &elements, reverse_and_pop},
+    {"insert after pop", &elements, insert_after_pop},
+};
+
+static void expect(bool what, const char *name, const char *detail, int64_t a, int64_t b)
+{
+    if (what)
+        return;
+    fprintf(stderr, "%s: %s (%ld, %ld)\n", name, detail, (long)a, (long)b);
+    _exit(1);
+}
+
+static void fill_empty_fill(const struct emptier *emptier)
+{
+    const struct content *content = emptier->content;
+
+    MUST(mp_manager_dict(manager, &dict));
+    MUST(mp_manager_list(manager, &list));
+    MUST(mp_manager_list(manager, &nothing));
+    int64_t count = fill(content);
+    for (int round = 0; round < 2; round++) {
+        emptier->empty(count);
+        expect(content->length() == 0, emptier->name, "it is not empty", content->length(), 0);
+        for (int64_t i = 0; i < count; i++)
+            expect(content->put(i) == 0, emptier->name, "not all of it fits any more", i, count);
+        for (int64_t i = 0; i < count; i += 97)
+            expect(content->is(i, i), emptier->name, "another item is there", i, count);
+        MUST(mp_manager_check(manager));
+    }
+}
+
+/* ---- where ---- */
+
+/* A tmpfs of that size under /dev/shm, for this process alone. */
+static void small_file_system(size_t size)
+{
+    char options[64];
+
+    sprintf(options, "size=%lu", (unsigned long)size);
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("tmpfs", "/dev/shm", "tmpfs", 0, options) != 0)
+        _exit(SKIPPED);
+}
+
+static void make_limited(void)
+{
+    MUST(mp_manager_create(&manager, &(mp_manager_options){.limit = LIMIT}));
+}
+
+static void make_in_small_file_system(void)
+{
+    small_file_system(LIMIT);
+    MUST(mp_manager_create(&manager, &(mp_manager_options){.name = "test-full"}));
+}
+
+/* Runs a function in a process of its own, whose exit code it returns. */
+static int in_a_process(void (*make)(void), void (*function)(const void *), const void *argument)
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        alarm(200);
+        make();
+        function(argument);
+        MUST(mp_manager_free(manager));
+        _exit(0);
+    }
+    while (waitpid(pid, &status, 0) != pid)
+        ;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void run_emptier(const void *argument)
+{
+    fill_empty_fill(argument);
+}
+
+static void empty_all(void (*make)(void))
+{
+    for (size_t i = 0; i < LENGTH(emptiers); i++) {
+        int code = in_a_process(make, run_emptier, &emptiers[i]);
+
+        if (code == SKIPPED)
+            skip();
+        if (code != 0)
+            fail_msg("%s: %d", emptiers[i].name, code);
+    }
+}
+
+static void what_was_removed_fits_again(void **state)
+{
+    (void)state;
+    empty_all(make_limited);
+}
+
+static void the_same_where_the_file_system_is_full(void **state)
+{
+    (void)state;
+    empty_all(make_in_small_file_system);
+}
+
+/* ---- a part of it ---- */
+
+static void remove_a_third(int64_t count)
+{
+    for (int64_t i = 0; i < count; i += 3)
+        MUST(mp_dict_remove(dict, mp_int(i)));
+}
+
+/* A third of a dict is removed here and there, and set again: it is the newest then. Other containers get nothing of that. */
+static void third_of_a_dict(const void *argument)
+{
+    mp_dict_iter *iter;
+    mp_value key;
+    int64_t last = -1;
+    (void)argument;
+
+    MUST(mp_manager_dict(manager, &dict));
+    int64_t count = fill(&numbers);
+    for (int round = 0; round < 3; round++) {
+        remove_a_third(count);
+        for (int64_t i = 0; i < count; i += 3)
+            expect(put_number(i) == 0, "a third", "not all of it fits any more", i, count);
+        for (int64_t i = 0; i < count; i++)
+            expect(is_number(i, i), "a third", "another item is there", i, count);
+        MUST(mp_manager_check(manager));
+    }
+    MUST(mp_dict_iter_create(&iter, dict));
+    for (int64_t i = 0; mp_dict_next(iter, &key, NULL) == 0; i++) {
+        bool kept = i < count - (count + 2) / 3;
+
+        expect((key.as.integer % 3 != 0) == kept, "a third", "the order is another", i, key.as.integer);
+        expect(i == count - (count + 2) / 3 || key.as.integer > last, "a third", "the order is another", i, last);
+        last = key.as.integer;
+    }
+    MUST(mp_dict_iter_free(iter));
+}
+
+/* What a list has lost in its middle serves others. */
+static void middle_of_a_list(const void *argument)
+{
+    (void)argument;
+    MUST(mp_manager_list(manager, &list));
+    MUST(mp_manager_dict(manager, &dict));
+    int64_t count = fill(&elements), half = count / 2, stored = 0;
+    for (int64_t i = 0; i < half; i++)
+        MUST(mp_list_delete(list, count / 4));
+    while (put_text(stored) == 0)
+        stored++;
+    expect(stored > half * 16 / 900 * 3 / 4, "the middle of a list", "little of it serves others", stored, half);
+    for (int64_t i = 0; i < count - half; i++)
+        expect(is_element(i, i < count / 4 ? i : i + half), "the middle of a list", "another item is there", i, 0);
+    MUST(mp_manager_check(manager));
+    MUST(mp_list_reverse(list));
+    for (int64_t i = 0; i < count - half; i++) {
+        int64_t at = count - half - 1 - i;
+
+        expect(is_element(i, at < count / 4 ? at : at + half), "the middle of a list", "another item is there", i, 1);
+    }
+    MUST(mp_manager_check(manager));
+}
+
+static void what_a_part_has_freed_can_be_used(void **state)
+{
+    (void)state;
+    assert_int_equal(in_a_process(make_limited, third_of_a_dict, NULL), 0);
+    assert_int_equal(in_a_process(make_limited, middle_of_a_list, NULL), 0);
+}
+
+/* ---- each call ---- */
+
+static mp_dict *other_dict;
+static mp_list *other_list;
+static void *memory;
+
+/* A heap with something of each kind in which not even a short string has place. */
+static void fill_with_all(void)
+{
+    mp_dict *filler;
+
+    MUST(mp_manager_dict(manager, &dict));
+    MUST(mp_manager_list(manager, &list));
+    MUST(mp_manager_dict(manager, &other_dict));
+    MUST(mp_manager_list(manager, &other_list));
+    MUST(mp_manager_dict(manager, &filler));
+    MUST(mp_manager_alloc(manager, 1000, &memory));
+    for (int64_t i = 0; i < 2000; i++) {
+        MUST(put_number(i));
+        MUST(append_text(i));
+    }
+    for (int64_t i = 0; i < 40; i++) {
+        MUST(mp_list_append_int(other_list, -i));
+        MUST(mp_dict_set(other_dict, mp_int(i + 1990), mp_str(text_of(i))));
+    }
+    MUST(mp_dict_set_str(dict, "text", text_of(1)));
+    MUST(mp_dict_set_int(dict, "one", 1));
+    MUST(mp_dict_set_int(dict, "two", 1));
+    for (size_t size = 100000; size > 8; size = size * 3 / 4) {
+        char *bytes = calloc(1, size);
+
+        for (int64_t i = 0; mp_dict_set(filler, mp_int((int64_t)size << 32 | i), mp_bytes(bytes, size)) == 0; i++)
+            ;
+        free(bytes);
+    }
+}
+
+static mp_value a_text(void)
+{
+    return mp_str("a text that needs a block of its own, of a hundred bytes or so, in which it lies wholly");
+}
+
+static int nothing_to_apply(mp_value *value, bool found, void *arg)
+{
+    (void)found;
+    (void)arg;
+    *value = a_text();
+    return 0;
+}
+
+#define CALL(name_, ...) \
+    static int name_(void) \
+    { \
+        __VA_ARGS__ \
+    }
+#define RETURN(call_) return call_;
+
+CALL(set_new, RETURN(mp_dict_set(dict, mp_int(-1), a_text())))
+CALL(set_replace, RETURN(mp_dict_set(dict, mp_int(1), a_text())))
+CALL(set_plain, RETURN(mp_dict_set(dict, mp_int(1), mp_int(7))))
+CALL(set_dict, RETURN(mp_dict_set(dict, mp_int(1), mp_dict_value(other_dict))))
+CALL(setdefault, mp_value value; int error = mp_dict_setdefault(dict, mp_int(-1), a_text(), &value);
+     if (error == 0) mp_value_free(&value); return error;)
+CALL(add, RETURN(mp_dict_add(dict, mp_int(1), 7, NULL)))
+CALL(add_new, RETURN(mp_dict_add(dict, mp_int(-1), 7, NULL)))
+CALL(swap, RETURN(mp_dict_compare_and_swap(dict, mp_int(1), mp_int(1), a_text())))
+CALL(apply, RETURN(mp_dict_apply(dict, mp_int(1), nothing_to_apply, NULL)))
+CALL(dict_remove, RETURN(mp_dict_remove(dict, mp_int(1000))))
+CALL(dict_delete, RETURN(mp_dict_delete(dict, "text")))
+CALL(dict_pop, mp_value value; RETURN(mp_dict_pop(dict, mp_int(3), &value)))
+CALL(
+    dict_popitem, mp_value key, value; int error = mp_dict_popitem(dict, &key, &value); if (error == 0) {
+        mp_value_free(&key);
+        mp_value_free(&value);
+    } return error;)
+CALL(dict_clear, RETURN(mp_dict_clear(dict)))
+CALL(dict_free, RETURN(mp_dict_free(dict)))
+CALL(move, RETURN(mp_dict_move(dict, mp_int(3), mp_int(-4))))
+CALL(move_over_another, RETURN(mp_dict_move(dict, mp_int(3), mp_int(4))))
+CALL(update, RETURN(mp_dict_update(dict, other_dict)))
+CALL(dict_copy, mp_dict *made; RETURN(mp_dict_copy(dict, &made)))
+CALL(keys, mp_list *made; RETURN(mp_dict_keys(dict, &made)))
+CALL(values, mp_list *made; RETURN(mp_dict_values(dict, &made)))
+CALL(items, mp_list *made; RETURN(mp_dict_items(dict, &made)))
+CALL(transfer, RETURN(mp_dict_transfer_int(dict, "one", "two", 1)))
+CALL(append, RETURN(mp_list_append(list, a_text())))
+CALL(insert_front, RETURN(mp_list_insert(list, 0, a_text())))
+CALL(insert_middle, RETURN(mp_list_insert(list, 700, a_text())))
+CALL(insert_number, RETURN(mp_list_insert(list, 700, mp_int(1))))
+CALL(list_set, RETURN(mp_list_set(list, 700, a_text())))
+CALL(list_set_plain, RETURN(mp_list_set(list, 700, mp_int(1))))
+CALL(extend, RETURN(mp_list_extend(list, other_list)))
+CALL(extend_values, mp_value value = a_text(); RETURN(mp_list_extend_values(list, &value, 1)))
+CALL(slice, mp_list *made; RETURN(mp_list_slice(list, 1, MP_END, 2, &made)))
+CALL(set_slice, RETURN(mp_list_set_slice(list, 100, 105, 1, other_list)))
+CALL(set_slice_smaller, RETURN(mp_list_set_slice(list, 100, 1200, 1, other_list)))
+CALL(set_slice_step, RETURN(mp_list_set_slice(list, 100, 180, 2, other_list)))
+CALL(set_slice_end, RETURN(mp_list_set_slice(list, 1995, MP_END, 1, other_list)))
+CALL(set_slice_front, RETURN(mp_list_set_slice(list, 0, 0, 1, other_list)))
+CALL(delete_front, RETURN(mp_list_delete(list, 0)))
+CALL(delete_middle, RETURN(mp_list_delete(list, 999)))
+CALL(list_pop, mp_value value; int error = mp_list_pop(list, 500, &value); if (error == 0) mp_value_free(&value);
+     return error;)
+CALL(list_remove, RETURN(mp_list_remove(list, mp_str(text_of(600)))))
+CALL(delete_slice, RETURN(mp_list_delete_slice(list, 3, 1700, 1)))
+CALL(delete_slice_step, RETURN(mp_list_delete_slice(list, 1, MP_END, 3)))
+CALL(list_clear, RETURN(mp_list_clear(list)))
+CALL(list_free, RETURN(mp_list_free(list)))
+CALL(reverse, RETURN(mp_list_reverse(list)))
+CALL(sort, RETURN(mp_list_sort(list, NULL, NULL, true)))
+CALL(list_copy, mp_list *made; RETURN(mp_list_copy(list, &made)))
+CALL(concat, mp_list *made; RETURN(mp_list_concat(list, other_list, &made)))
+CALL(repeat, mp_list *made; RETURN(mp_list_repeat(list, 2, &made)))
+CALL(make_dict, mp_dict *made; RETURN(mp_manager_dict(manager, &made)))
+CALL(make_list, mp_list *made; RETURN(mp_manager_list(manager, &made)))
+CALL(alloc, void *made; RETURN(mp_manager_alloc(manager, 100, &made)))
+CALL(free_memory, RETURN(mp_memory_free(memory)))
+
+static const struct call {
+    const char *name;
+    int (*call)(void);
+    bool works;
+} calls[] = {
+    {"set a new key", set_new, false},
+    {"set", set_replace, false},
+    {"set a number", set_plain, true},
+    {"set a dict", set_dict, true},
+    {"setdefault", setdefault, false},
+    {"add", add, true},
+    {"add to a new key", add_new, false},
+    {"compare and swap", swap, false},
+    {"apply", apply, false},
+    {"remove", dict_remove, true},
+    {"delete", dict_delete, true},
+    {"pop", dict_pop, true},
+    {"popitem", dict_popitem, true},
+    {"clear", dict_clear, true},
+    {"free", dict_free, true},
+    {"move", move, false},
+    {"move over another", move_over_another, true},
+    {"update", update, false},
+    {"copy", dict_copy, false},
+    {"keys", keys, false},
+    {"values", values, false},
+    {"items", items, false},
+    {"transfer", transfer, true},
+    {"append", append, false},
+    {"insert in front", insert_front, false},
+    {"insert", insert_middle, false},
+    {"insert a number", insert_number, false},
+    {"list set", list_set, false},
+    {"list set a number", list_set_plain, true},
+    {"extend", extend, false},
+    {"extend with values", extend_values, false},
+    {"slice", slice, false},
+    {"set slice", set_slice, false},
+    {"set slice to less", set_slice_smaller, false},
+    {"set slice with a step", set_slice_step, false},
+    {"set slice at the end", set_slice_end, false},
+    {"set slice in front", set_slice_front, false},
+    {"list delete in front", delete_front, true},
+    {"list delete", delete_middle, true},
+    {"list pop", list_pop, true},
+    {"list remove", list_remove, true},
+    {"delete slice", delete_slice, true},
+    {"delete slice with a step", delete_slice_step, true},
+    {"list clear", list_clear, true},
+    {"list free", list_free, true},
+    {"reverse", reverse, true},
+    {"sort", sort, false},
+    {"list copy", list_copy, false},
+    {"concat", concat, false},
+    {"repeat", repeat, false},
+    {"make a dict", make_dict, false},
+    {"make a list", make_list, false},
+    {"alloc", alloc, false},
+    {"free memory", free_memory, true},
+};
+
+static char *content_of_all(void)
+{
+    char *text[4], *all;
+
+    MUST(mp_dict_json(dict, &text[0]));
+    MUST(mp_list_json(list, &text[1]));
+    MUST(mp_dict_json(other_dict, &text[2]));
+    MUST(mp_list_json(other_list, &text[3]));
+    if (asprintf(&all, "%s\n%s\n%s\n%s\n", text[0], text[1], text[2], text[3]) < 0)
+        _exit(2);
+    for (int i = 0; i < 4; i++)
+        free(text[i]);
+    return all;
+}
+
+static void run_call(const void *argument)
+{
+    const struct call *call = argument;
+
+    fill_with_all();
+    char *before = content_of_all();
+    int error = call->call();
+    expect(error == 0 || (error == MP_ENOMEM && !call->works), call->name, mp_strerror(error), error, 0);
+    if (error == MP_ENOMEM) {
+        char *after = content_of_all();
+
+        expect(strcmp(before, after) == 0, call->name, "the content is another after an error", 0, 0);
+        free(after);
+    }
+    free(before);
+    MUST(mp_manager_check(manager));
+}
+
+static void each_call_works_or_changes_nothing(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < LENGTH(calls); i++) {
+        int code = in_a_process(make_limited, run_call, &calls[i]);
+
+        if (code != 0)
+            fail_msg("%s: %d", calls[i].name, code);
+    }
+}
+
+static void the_same_in_a_full_file_system(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < LENGTH(calls); i++) {
+        int code = in_a_process(make_in_small_file_system, run_call, &calls[i]);
+
+        if (code == SKIPPED)
+            skip();
+        if (code != 0)
+            fail_msg("%s: %d", calls[i].name, code);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_removed_fits_again),       cmocka_unit_test(the_same_where_the_file_system_is_full),
+        cmocka_unit_test(what_a_part_has_freed_can_be_used), cmocka_unit_test(each_call_works_or_changes_nothing),
+        cmocka_unit_test(the_same_in_a_full_file_system),
+    };
+
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+}

@@ -1,0 +1,498 @@
+/* Each way a process can end, while it does nothing with named objects, holds locks, or has a thread at work in a dict: whoever has
+ * them open too goes on at once, and is told of locks that were held. After the last one nothing is left; what ends badly leaves
+ * names, which are in nobody's way. */
+#include <errno.h>
+#include <mp.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "support.h"
+
+#define LOCKS 3
+#define SOON 10 /* seconds: what never comes takes longer */
+
+/* All named objects of a test. */
+static struct {
+    char text[64], path[120];
+} names[1 + LOCKS];
+static mp_manager *manager;
+static mp_dict *root;
+static mp_lock *lock[LOCKS];
+
+static void name_objects(void)
+{
+    static int number;
+
+    number++;
+    for (int i = 0; i <= LOCKS; i++) {
+        snprintf(names[i].text, sizeof names[i].text, "test-ends-%d-%d-%d", number, i, (int)getpid());
+        snprintf(names[i].path, sizeof names[i].path, "/dev/shm/libmp-%lu-%.63s", (unsigned long)geteuid(),
+                 names[i].text);
+    }
+}
+
+static bool make_all(void)
+{
+    bool made;
+
+    if (mp_manager_open_or_create(&manager, names[0].text, NULL, &made) != 0 || mp_manager_root(manager, &root) != 0)
+        return false;
+    for (int i = 0; i < LOCKS; i++) {
+        if (mp_lock_open(&lock[i], names[1 + i].text, NULL) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* ---- what it is doing ---- */
+
+static atomic_int steps;
+static atomic_bool stop;
+
+static void *change_for_ever(void *arg)
+{
+    char key[32];
+    (void)arg;
+
+    for (int i = 0; !atomic_load(&stop); i++) {
+        snprintf(key, sizeof key, "key %d", i % 500);
+        if (i % 1000 < 500)
+            mp_dict_set_str(root, key, "a value that needs a block of its own");
+        else
+            mp_dict_delete(root, key);
+        atomic_fetch_add(&steps, 1);
+    }
+    return NULL;
+}
+
+static void *hold_for_ever(void *arg)
+{
+    mp_lock_acquire(lock[0], MP_FOREVER);
+    atomic_fetch_add(&steps, 1000);
+    while (!atomic_load(&stop))
+        usleep(1000);
+    return arg;
+}
+
+static void start(void *(*function)(void *))
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, function, NULL) != 0)
+        abort();
+    while (atomic_load(&steps) < 1000)
+        usleep(100);
+}
+
+static void idle(void)
+{
+}
+
+static void hold_one(void)
+{
+    if (mp_lock_acquire(lock[0], 5) != 0)
+        _exit(99);
+}
+
+static void hold_all(void)
+{
+    for (int i = 0; i < LOCKS; i++) {
+        if (mp_lock_acquire(lock[i], 5) != 0)
+            _exit(99);
+    }
+}
+
+static void change_beside(void)
+{
+    start(change_for_ever);
+}
+
+static void hold_and_change_beside(void)
+{
+    hold_all();
+    start(change_for_ever);
+}
+
+static void hold_beside(void)
+{
+    start(hold_for_ever);
+}
+
+static const struct {
+    const char *name;
+    void (*enter)(void);
+    int held;
+    bool by_another; /* thread than the one that ends the process */
+} states[] = {
+    {"idle", idle, 0, false},
+    {"holding a lock", hold_one, 1, false},
+    {"holding several", hold_all, LOCKS, false},
+    {"another thread inside a dict", change_beside, 0, false},
+    {"both", hold_and_change_beside, LOCKS, false},
+    {"another thread holding a lock", hold_beside, 1, true},
+};
+
+/* ---- how it ends ---- */
+
+static void by_exit(void)
+{
+    exit(0);
+}
+
+static void by_underscore_exit(void)
+{
+    _exit(0);
+}
+
+static void by_kill(void)
+{
+    raise(SIGKILL);
+}
+
+static void by_abort(void)
+{
+    abort();
+}
+
+static void by_exec(void)
+{
+    execl("/bin/true", "true", (char *)NULL);
+    _exit(98);
+}
+
+static void *call_exit(void *arg)
+{
+    (void)arg;
+    exit(0);
+}
+
+static void by_exit_of_a_thread(void)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, call_exit, NULL) != 0)
+        abort();
+    for (;;)
+        pause();
+}
+
+static void by_thread_exit(void)
+{
+    atomic_store(&stop, true);
+    pthread_exit(NULL);
+}
+
+static void exit_now(int number)
+{
+    (void)number;
+    exit(0);
+}
+
+static void by_exit_in_a_handler(void)
+{
+    signal(SIGALRM, exit_now);
+    ualarm(2000, 0);
+    for (int i = 0;; i++) {
+        mp_manager *other;
+
+        if (mp_manager_create(&other, NULL) == 0)
+            mp_manager_free(other);
+    }
+}
+
+/* The end of the process that it runs in: a child of the one that has the objects. */
+static void by_return(void)
+{
+}
+
+enum { ITSELF, FORKED, STARTED };
+
+static const struct {
+    const char *name;
+    void (*end)(void);
+    int process; /* which */
+    bool normal;
+    bool in_another_thread; /* than the one that holds locks */
+    int status;
+} ways[] = {
+    {"exit", by_exit, ITSELF, true, false, 0},
+    {"_exit", by_underscore_exit, ITSELF, false, false, 0},
+    {"SIGKILL", by_kill, ITSELF, false, false, SIGKILL},
+    {"abort", by_abort, ITSELF, false, false, SIGABRT},
+    {"exec", by_exec, ITSELF, false, false, 0},
+    {"exit of another thread", by_exit_of_a_thread, ITSELF, true, true, 0},
+    {"pthread_exit of main", by_thread_exit, ITSELF, true, false, 0},
+    {"exit in a signal handler", by_exit_in_a_handler, ITSELF, true, false, 0},
+    {"exit of a forked child", by_exit, FORKED, true, false, 0},
+    {"_exit of a forked child", by_underscore_exit, FORKED, true, false, 0},
+    {"return of a process's function", by_return, STARTED, true, false, 0},
+    {"exit of a process's function", by_exit, STARTED, true, false, 0},
+};
+
+struct end {
+    size_t state, way;
+};
+
+static int be_and_end(void *arg)
+{
+    const struct end *end = arg;
+
+    states[end->state].enter();
+    ways[end->way].end();
+    return 0;
+}
+
+static _Noreturn void live(struct end *end)
+{
+    alarm(60); /* instead of a hang */
+    if (!make_all())
+        _exit(97);
+    if (ways[end->way].process == ITSELF) {
+        be_and_end(end);
+        _exit(96);
+    }
+    if (ways[end->way].process == FORKED) {
+        int status;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+            be_and_end(end);
+            _exit(96);
+        }
+        if (waitpid(pid, &status, 0) != pid || status != 0)
+            _exit(95);
+    } else {
+        mp_process *process;
+        int code;
+
+        if (mp_process_start(&process, be_and_end, end, NULL) != 0 || mp_process_join(process, 50) != 0 ||
+            mp_process_exitcode(process, &code) != 0 || code != 0 || mp_process_free(process) != 0)
+            _exit(94);
+    }
+    exit(0);
+}
+
+static void run(struct end *end)
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        live(end);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFSIGNALED(status) ? WTERMSIG(status) != ways[end->way].status : status != ways[end->way].status)
+        fail_msg("%s, %s: status %x", ways[end->way].name, states[end->state].name, (unsigned)status);
+}
+
+/* ---- who looks ---- */
+
+static void free_all(void)
+{
+    for (int i = 0; i < LOCKS; i++)
+        assert_int_equal(mp_lock_free(lock[i]), 0);
+    assert_int_equal(mp_manager_free(manager), 0);
+    for (int i = 0; i <= LOCKS; i++)
+        assert_int_not_equal(access(names[i].path, F_OK), 0);
+}
+
+static void expect_use(const struct end *end, int held)
+{
+    double begin = now();
+
+    for (int i = 0; i < LOCKS; i++) {
+        int error = mp_lock_acquire(lock[i], SOON);
+
+        if (error != (i < held ? MP_EOWNERDEAD : 0))
+            fail_msg("%s, %s: lock %d: %s", ways[end->way].name, states[end->state].name, i, mp_strerror(error));
+        assert_int_equal(mp_lock_release(lock[i]), 0);
+    }
+    assert_int_equal(mp_dict_set_str(root, "mine", "a value that needs a block of its own"), 0);
+    assert_int_equal(mp_dict_clear(root), 0);
+    assert_int_equal(mp_manager_check(manager), 0);
+    assert_true(now() - begin < SOON);
+}
+
+static void others_go_on(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < sizeof states / sizeof *states; s++) {
+        for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+            struct end end = {s, w};
+
+            /* The one that ends opens the objects itself, under these names. */
+            name_objects();
+            assert_true(make_all());
+            run(&end);
+            expect_use(&end, states[s].held);
+            free_all();
+        }
+    }
+}
+
+static void the_last_one_leaves_nothing_in_the_way(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < sizeof states / sizeof *states; s++) {
+        for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+            struct end end = {s, w};
+
+            name_objects();
+            run(&end);
+            /* A forked child's end is followed by that of the process itself, which holds nothing. */
+            bool others_hold =
+                states[s].held > 0 && ways[w].process == ITSELF && (states[s].by_another || ways[w].in_another_thread);
+            for (int i = 0; i <= LOCKS; i++) {
+                if (ways[w].normal && (i == 0 || !others_hold) && access(names[i].path, F_OK) == 0)
+                    fail_msg("%s, %s: name %d is left", ways[w].name, states[s].name, i);
+            }
+            assert_true(make_all());
+            expect_use(&end, 0);
+            free_all();
+        }
+    }
+}
+
+/* A lock that a thread of an ending process still holds is nobody else's, however long the end takes. */
+static int told[2];
+
+static void slow_end(void)
+{
+    char byte;
+
+    if (read(told[0], &byte, 1) != 1)
+        abort();
+}
+
+static void a_lock_is_held_until_its_holder_is_gone(void **state)
+{
+    int status;
+    (void)state;
+
+    name_objects();
+    assert_int_equal(pipe(told), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(60);
+        atexit(slow_end); /* the library's own handler was registered later, and so runs before */
+        if (!make_all())
+            _exit(97);
+        hold_beside();
+        exit(0);
+    }
+    /* Once the manager's name is gone, the library has done what it does at the end. */
+    double end = now() + SOON;
+    while (access(names[1].path, F_OK) != 0 && now() < end)
+        usleep(1000);
+    while (access(names[0].path, F_OK) == 0 && now() < end)
+        usleep(1000);
+    assert_int_equal(mp_lock_open(&lock[0], names[1].text, NULL), 0);
+    assert_int_equal(mp_lock_acquire(lock[0], 0.05), MP_ETIMEOUT);
+    assert_int_equal(write(told[1], "x", 1), 1);
+    assert_int_equal(mp_lock_acquire(lock[0], SOON), MP_EOWNERDEAD);
+    assert_int_equal(mp_lock_release(lock[0]), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(mp_lock_free(lock[0]), 0);
+    assert_int_not_equal(access(names[1].path, F_OK), 0);
+    close(told[0]);
+    close(told[1]);
+}
+
+/* ---- coming back, and who comes first ---- */
+
+static void a_server_comes_back(void **state)
+{
+    mp_manager *old, *new;
+    mp_dict *old_root;
+    int64_t value;
+    bool made = false;
+    (void)state;
+
+    name_objects();
+    assert_int_equal(mp_manager_create(&old, &(mp_manager_options){.name = names[0].text}), 0);
+    assert_int_equal(mp_manager_root(old, &old_root), 0);
+    assert_int_equal(mp_dict_set_int(old_root, "x", 1), 0);
+    assert_int_equal(mp_manager_create(&new, &(mp_manager_options){.name = names[0].text}), MP_EEXIST);
+    assert_int_equal(mp_manager_unlink(names[0].text), 0);
+    assert_int_equal(mp_manager_unlink(names[0].text), MP_ENOENT);
+    assert_int_equal(mp_manager_open_or_create(&new, names[0].text, &(mp_manager_options){.limit = 1 << 20}, &made), 0);
+    assert_true(made);
+    mp_manager_info info;
+    assert_int_equal(mp_manager_get_info(new, &info), 0);
+    assert_int_equal(info.limit, 1 << 20);
+    assert_int_equal(mp_dict_get_int(old_root, "x", &value), 0);
+    assert_int_equal(mp_manager_free(old), 0);
+    assert_int_equal(access(names[0].path, F_OK), 0); /* the new one's */
+    assert_int_equal(mp_manager_open_or_create(&old, names[0].text, NULL, &made), 0);
+    assert_false(made);
+    assert_int_equal(mp_manager_free(old), 0);
+    assert_int_equal(mp_manager_free(new), 0);
+    assert_int_not_equal(access(names[0].path, F_OK), 0);
+}
+
+static int open_many_times(void *arg)
+{
+    int begun = *(const int *)arg, kept = 0;
+    char byte;
+
+    while (read(begun, &byte, 1) < 0 && errno == EINTR)
+        ;
+    for (int i = 0; i < 300; i++) {
+        mp_manager *mine;
+        mp_dict *dict;
+        int64_t sum;
+        bool made;
+
+        if (mp_manager_open_or_create(&mine, names[0].text, NULL, &made) != 0 || mp_manager_root(mine, &dict) != 0 ||
+            mp_dict_add_int(dict, "users", 1, &sum) != 0)
+            return 1;
+        kept += made && sum < 1;
+        if (mp_dict_add_int(dict, "users", -1, NULL) != 0 || mp_manager_free(mine) != 0)
+            return 2;
+    }
+    return kept == 0 ? 0 : 3;
+}
+
+static void opening_or_making_is_no_race(void **state)
+{
+    mp_process *process[4];
+    int begun[2], code;
+    (void)state;
+
+    name_objects();
+    assert_int_equal(pipe(begun), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(mp_process_start(&process[i], open_many_times, &begun[0], NULL), 0);
+    assert_int_equal(write(begun[1], "xxxx", 4), 4);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(mp_process_join(process[i], 60), 0);
+        assert_int_equal(mp_process_exitcode(process[i], &code), 0);
+        assert_int_equal(code, 0);
+        assert_int_equal(mp_process_free(process[i]), 0);
+    }
+    close(begun[0]);
+    close(begun[1]);
+    assert_int_not_equal(access(names[0].path, F_OK), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(others_go_on),
+        cmocka_unit_test(the_last_one_leaves_nothing_in_the_way),
+        cmocka_unit_test(a_lock_is_held_until_its_holder_is_gone),
+        cmocka_unit_test(a_server_comes_back),
+        cmocka_unit_test(opening_or_making_is_no_race),
+    };
+
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+}
