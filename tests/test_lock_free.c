@@ -185,9 +185,11 @@ static pid_t start(const struct call *call, bool opens)
     if (opens && mp_lock_open(&used, name, NULL) != 0)
         _exit(1);
     int error = use_until_gone(call, used);
-    if (error == 0 &&
-        mp_lock_free(used) == MP_EBUSY) /* held by another of those: then this process leaves by its end */
-        _exit(0);
+    /* Others still may hold it. The handle that was inherited has a share in the name, too. */
+    while (error == 0 && mp_lock_free(used) == MP_EBUSY)
+        usleep(100);
+    while (opens && mp_lock_free(lock) == MP_EBUSY)
+        usleep(100);
     _exit(error == 0 ? 0 : -error);
 }
 
