@@ -17,7 +17,11 @@
  * - Times are seconds (double) on the monotonic clock: MP_FOREVER waits without limit, 0 or less does not wait. A NaN is
  *   MP_EINVAL. Signals that arrive never shorten a wait.
  * - Every function may be called from several threads at once. None is async-signal-safe, except mp_strerror() for the
- *   codes below and the plain constructors of mp_value. None is a cancellation point.
+ *   codes below and the plain constructors of mp_value. None is a cancellation point, nor is what functions of the user's do inside
+ *   one, nor is printing to a stream: a thread that is cancelled meanwhile ends at a cancellation point after the call. None may be
+ *   called while PTHREAD_CANCEL_ASYNCHRONOUS is set.
+ * - All stands on the kernel's robust futexes, which tell that an owner died. Where they are refused (sandboxes without
+ *   set_robust_list(), qemu-user), managers, locks and pools are neither made nor opened: MP_ESYSTEM.
  * - "Blocks" says what a function may wait for. Functions on a manager's containers wait for each other's short
  *   critical sections only; those are not mentioned each time.
  * - The library installs no signal handler, starts no thread, prints nothing that it was not asked to print, and never
@@ -194,8 +198,8 @@ MP_API int mp_manager_create(mp_manager **manager, const mp_manager_options *opt
  * Damage deeper inside is not looked for. Who cannot trust those who had the manager open calls mp_manager_check() first:
  * a heap that it finds sound can be used in every way. To use one that is damaged inside without that is undefined.
  *
- * Programs that share a named manager or lock must be in one PID namespace: its mutexes name their holders. They must use the same
- * C library (MP_EVERSION).
+ * Programs that share a manager must be in one PID namespace: its mutexes name their holders. (Locks tell them apart, see there.)
+ * They must use the same C library (MP_EVERSION).
  * Errors: MP_EINVAL, MP_ENAME, MP_ENOENT (none, or only a stale one, which is removed), MP_EKIND (also: a file that is not the
  * library's, which stays), MP_EACCESS, MP_EVERSION, MP_ECORRUPT, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM (as above).
  * Python: SyncManager.connect(). */
@@ -547,7 +551,13 @@ MP_API int mp_list_iter_free(mp_list_iter *iter);
 /* ---------------------------------------------------------------------------------------------------------- lock
  *
  * A mutual-exclusion lock between processes and threads. It is owned by the thread that took it, and knows when that
- * one dies: the next to take it gets MP_EOWNERDEAD, holds the lock, and should look whether what it guards is whole.
+ * one dies, in whatever way, exit and exec included: the next to take it gets MP_EOWNERDEAD, holds the lock, and should look whether
+ * what it guards is whole. A thread may hold any number of locks. Of those beyond the 2 000 it took last the kernel does not tell;
+ * that they are free is found out by who wants them, at once or within some 50 ms, where /proc is mounted and kill() is not refused.
+ * Processes of several PID namespaces may share a lock; but to one that wants it while a thread with its own number, of another
+ * namespace, holds it, it comes up to 2 ms late, and must not be killed in the very instant of asking; and of locks that the kernel
+ * does not tell of, only those of its own namespace are found.
+ * A handle whose memory this process does not have (made in another process, or freed here) is MP_EINVAL.
  */
 typedef struct mp_lock mp_lock;
 
@@ -562,8 +572,11 @@ MP_API int mp_lock_create(mp_lock **lock, const mp_lock_options *options);
 /* Opens a named lock, making it if there is none. options is reserved and must be NULL. Errors: as above, and
  * MP_EVERSION, MP_ECORRUPT. Python: none. */
 MP_API int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *options);
-/* Releases the handle; for an anonymous lock, the lock. A lock that is held is MP_EBUSY and stays as it is. The last to
- * free a named lock removes its name. Never blocks. Errors: MP_EBUSY, MP_EINVAL. Python: del. */
+/* Releases the handle; for an anonymous lock, the lock. A lock that is held is MP_EBUSY and stays as it is; waiting for it does not
+ * keep it. Other threads and, of an anonymous lock, processes may be inside calls on it, or wait for it: they get MP_EINVAL (or have
+ * got the lock before, and this call MP_EBUSY). The last to free a named lock removes its name; other processes keep theirs.
+ * Blocks: no; for a named lock that threads of this process wait for, until they have left, some 50 ms. Errors: MP_EBUSY, MP_EINVAL.
+ * Python: del. */
 MP_API int mp_lock_free(mp_lock *lock);
 /* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Blocks and errors: as
  * mp_manager_unlink(). */
@@ -577,8 +590,8 @@ MP_API int mp_lock_unlink(const char *name);
  * has waited for less may get it in any order: nothing is handed over, and no time is lost with that, unless somebody has
  * waited so long. Who does not take the free lock in its turn, as it was killed or stopped or does not get a CPU, keeps the others
  * waiting for some 5 ms (50 ms if all of them have waited for long); then those who wait are given their turns anew, in any order.
- * Errors: MP_EOWNERDEAD (the caller HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK, MP_EINVAL. Python: lock.acquire(block,
- * timeout). */
+ * Errors: MP_EOWNERDEAD (the caller HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK, MP_EINVAL (also: it was freed meanwhile). Python:
+ * lock.acquire(block, timeout). */
 MP_API int mp_lock_acquire(mp_lock *lock, double timeout);
 /* Gives the lock back. Errors: MP_ENOTOWNER, MP_EINVAL. Python: lock.release(). */
 MP_API int mp_lock_release(mp_lock *lock);

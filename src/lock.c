@@ -171,6 +171,46 @@ static bool revive(pthread_mutex_t *mutex)
     return revive_if(mutex, true);
 }
 
+static bool is_closing(const pthread_mutex_t *mutex)
+{
+    return lock_place_is_closing((const char *)mutex - offsetof(struct object, mutex));
+}
+
+static const struct turns_watch watch = {revive, is_closing};
+
+/* ---- giving back ---- */
+
+/* All but the usual case. `number` is what pthread_mutex_unlock() said: a child of _Fork() or clone() takes itself for its parent's
+ * thread. */
+__attribute__((noinline, cold)) static int release_later(mp_lock *lock, int number)
+{
+    struct object *object = object_of(lock);
+
+    if (number != 0)
+        put(&object->holder, holder_own.mark);
+    else if (!object_is(lock, OBJECT_LOCK))
+        return MP_EINVAL;
+    return number != 0 ? mutex_error(number) : MP_ENOTOWNER;
+}
+
+/* Gives it up if this thread holds it, and leaves `mark` there. */
+static inline int release(mp_lock *lock, uint64_t mark)
+{
+    struct object *object = object_of(lock);
+
+    if (!object_is_at_once(lock, OBJECT_LOCK) || get(&object->holder) != holder_own.mark)
+        return release_later(lock, 0);
+    put(&object->holder, mark);
+    int number = pthread_mutex_unlock(&object->mutex);
+    return __builtin_expect(number == 0, 1) ? 0 : release_later(lock, number);
+}
+
+/* The lock was taken, and nobody was told of what error says. */
+static void give_back(mp_lock *lock, int error)
+{
+    release(lock, error == MP_EOWNERDEAD ? HOLDER_SUSPECT : 0);
+}
+
 /* ---- taking ---- */
 
 /* The mutex was taken, or not, for that reason; 0 and MP_EOWNERDEAD: it was. `version` was the object's when the call began: if it
@@ -200,7 +240,7 @@ static bool wait_for_namesake(const struct object *object, int64_t deadline)
     struct timespec pause = {.tv_nsec = 50000};
 
     while (robust_mutex_is_mine(&object->mutex)) {
-        if (clock_now() >= deadline)
+        if (clock_now() >= deadline || is_closing(&object->mutex))
             return false;
         CANCELLING_FORBIDDEN;
         nanosleep(&pause, NULL);
@@ -218,7 +258,7 @@ static bool is_mine(const struct object *object)
 static int wait_for_it(struct object *object, int64_t deadline)
 {
     for (;;) {
-        int error = turns_lock(&object->turns, &object->mutex, deadline, revive);
+        int error = turns_lock(&object->turns, &object->mutex, deadline, &watch);
 
         if (error != MP_EDEADLK || is_mine(object))
             return error;
@@ -275,6 +315,11 @@ __attribute__((noinline)) static int acquire_elsewhere(mp_lock *lock, double tim
     if (place == LOCK_PLACE_NONE)
         return MP_EINVAL;
     int error = acquire(lock, timeout);
+    if ((error == 0 || error == MP_EOWNERDEAD) && place == LOCK_PLACE_ENTERED &&
+        lock_place_is_closing(object_of(lock))) {
+        give_back(lock, error);
+        error = MP_EINVAL;
+    }
     lock_place_leave(place);
     return error;
 }
@@ -282,33 +327,6 @@ __attribute__((noinline)) static int acquire_elsewhere(mp_lock *lock, double tim
 int mp_lock_acquire(mp_lock *lock, double timeout)
 {
     return lock_place_stays(object_of(lock)) ? acquire(lock, timeout) : acquire_elsewhere(lock, timeout);
-}
-
-/* ---- giving back ---- */
-
-/* All but the usual case. `number` is what pthread_mutex_unlock() said: a child of _Fork() or clone() takes itself for its parent's
- * thread. */
-__attribute__((noinline, cold)) static int release_later(mp_lock *lock, int number)
-{
-    struct object *object = object_of(lock);
-
-    if (number != 0)
-        put(&object->holder, holder_own.mark);
-    else if (!object_is(lock, OBJECT_LOCK))
-        return MP_EINVAL;
-    return number != 0 ? mutex_error(number) : MP_ENOTOWNER;
-}
-
-/* Gives it up if this thread holds it, and leaves `mark` there. */
-static inline int release(mp_lock *lock, uint64_t mark)
-{
-    struct object *object = object_of(lock);
-
-    if (!object_is_at_once(lock, OBJECT_LOCK) || get(&object->holder) != holder_own.mark)
-        return release_later(lock, 0);
-    put(&object->holder, mark);
-    int number = pthread_mutex_unlock(&object->mutex);
-    return __builtin_expect(number == 0, 1) ? 0 : release_later(lock, number);
 }
 
 __attribute__((noinline)) static int release_elsewhere(mp_lock *lock, uint64_t mark)
@@ -334,29 +352,27 @@ int mp_lock_release(mp_lock *lock)
 
 /* ---- freeing ---- */
 
-/* Takes the mutex, whosever turn it is: nobody holds it. */
-static int take_to_free(struct object *object)
-{
-    int number = pthread_mutex_trylock(&object->mutex);
-
-    if (number == EBUSY && revive_if(&object->mutex, true))
-        number = pthread_mutex_trylock(&object->mutex);
-    return number == EBUSY || number == EDEADLK ? MP_EBUSY : mutex_error(number);
-}
-
-/* It dies while this thread holds its mutex, so nobody can have taken it who would then not be let give it back. Who waits for it
- * gets the mutex afterwards, sees that the lock is gone, and gives it up. It can be buried only without the mutex. */
-static int free_anonymous(mp_lock *lock)
+/* Takes the lock, whosever turn it is, if nobody holds it. */
+static int take_to_free(mp_lock *lock)
 {
     struct object *object = object_of(lock);
 
     if (!object_is(lock, OBJECT_LOCK))
         return MP_EINVAL;
     uint64_t version = get(&object->version);
-    int error = take_to_free(object);
-    if (error != 0 && error != MP_EOWNERDEAD)
-        return error;
-    error = acquired(lock, version, error);
+    int number = pthread_mutex_trylock(&object->mutex);
+    if (number == EBUSY && revive(&object->mutex))
+        number = pthread_mutex_trylock(&object->mutex);
+    return number == EBUSY || number == EDEADLK ? MP_EBUSY : acquired(lock, version, mutex_error(number));
+}
+
+/* It dies while this thread holds it, so nobody can have taken it who would then not be let give it back. Who waits for it gets the
+ * mutex afterwards, sees that the lock is gone, and gives it up. It can be buried only without the mutex. */
+static int free_anonymous(mp_lock *lock)
+{
+    struct object *object = object_of(lock);
+    int error = take_to_free(lock);
+
     if (error != 0 && error != MP_EOWNERDEAD)
         return error;
     error = object_free(lock, OBJECT_LOCK);
@@ -366,27 +382,22 @@ static int free_anonymous(mp_lock *lock)
     return error;
 }
 
-static bool is_held(const void *lock)
-{
-    struct object *object = (struct object *)(uintptr_t)lock;
-    pid_t thread;
-
-    return robust_mutex_held(&object->mutex, &thread) && !revive_if(&object->mutex, true);
-}
-
 int mp_lock_free(mp_lock *lock)
 {
     if (lock == NULL)
         return 0;
     CANCELLING_FORBIDDEN;
     enum lock_place place = lock_place_enter(object_of(lock));
-    if (place == LOCK_PLACE_STAYS)
-        return free_anonymous(lock);
-    if (place == LOCK_PLACE_NONE)
-        return MP_EINVAL;
-    bool live = object_is(lock, OBJECT_LOCK);
     lock_place_leave(place);
-    return live ? lock_place_close(object_of(lock), is_held) : MP_EINVAL;
+    switch (place) {
+    case LOCK_PLACE_STAYS:
+        return free_anonymous(lock);
+    case LOCK_PLACE_ENTERED:
+        return lock_place_close(object_of(lock), lock, take_to_free, give_back);
+    case LOCK_PLACE_NONE:
+        break;
+    }
+    return MP_EINVAL;
 }
 
 /* ---- with ---- */

@@ -2,12 +2,9 @@
 
 #include <mp.h>
 #include <pthread.h>
-#include <sched.h>
-
-#include "platform.h"
+#include <time.h>
 
 #define LISTED 16
-#define CLOSE_PATIENCE_NS INT64_C(2000000)
 
 static struct heap nothing; /* of size 0: no address is in it */
 struct heap *_Atomic lock_place_last = &nothing;
@@ -16,6 +13,7 @@ struct heap *_Atomic lock_place_last = &nothing;
 static struct heap *_Atomic listed[LISTED];
 static atomic_int listed_count;
 
+_Atomic(const void *) lock_place_closing;
 _Atomic(const void *) lock_place_noted[1 << LOCK_PLACE_NOTES_LOG]; /* changed under the mutex */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -81,33 +79,34 @@ enum lock_place lock_place_enter_later(const void *lock)
     return place;
 }
 
-/* Those inside mostly are for less than a microsecond; but they may wait for the lock. */
-static bool is_left_by_all(const void *lock)
+/* Those inside mostly are for less than a microsecond; who waits for the lock looks now and then whether it is closing. Nobody comes
+ * in: the note is gone, and who looks the lock up waits for the mutex. */
+static void wait_until_left(const void *lock)
 {
-    int64_t deadline = clock_now() + CLOSE_PATIENCE_NS;
+    struct timespec pause = {.tv_nsec = 20000};
 
     while (visitors_are_at(lock)) {
-        if (clock_now() >= deadline)
-            return false;
-        sched_yield();
+        nanosleep(&pause, NULL);
+        if (pause.tv_nsec < 1000000)
+            pause.tv_nsec *= 2;
     }
-    return true;
 }
 
-int lock_place_close(const void *lock, bool (*is_held)(const void *lock))
+int lock_place_close(const void *lock, mp_lock *handle, int (*take)(mp_lock *handle),
+                     void (*give)(mp_lock *handle, int error))
 {
-    int error = MP_EBUSY;
-
     pthread_mutex_lock(&mutex);
     struct heap *heap = heap_of(lock);
-    if (heap == NULL || !is_named(lock, heap)) {
-        error = MP_EINVAL;
-    } else if (!is_held(lock)) {
+    int error = heap != NULL && is_named(lock, heap) ? take(handle) : MP_EINVAL;
+    if (error == 0 || error == MP_EOWNERDEAD) {
         const void *expected = lock;
 
+        atomic_store(&lock_place_closing, lock);
+        give(handle, error);
         atomic_compare_exchange_strong(lock_place_note(lock), &expected, NULL);
-        if (is_left_by_all(lock) && !is_held(lock))
-            error = heap_close(heap);
+        wait_until_left(lock);
+        error = heap_close(heap);
+        atomic_store(&lock_place_closing, NULL);
     }
     pthread_mutex_unlock(&mutex);
     return error;
@@ -116,5 +115,6 @@ int lock_place_close(const void *lock, bool (*is_held)(const void *lock))
 void lock_place_after_fork(void)
 {
     pthread_mutex_init(&mutex, NULL);
+    atomic_store(&lock_place_closing, NULL);
     visitors_after_fork();
 }

@@ -6,6 +6,7 @@
 #ifndef LOCK_PLACE_H
 #define LOCK_PLACE_H
 
+#include <mp.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -64,9 +65,18 @@ static inline void lock_place_leave(enum lock_place place)
         visitor_leave_lock();
 }
 
-/* Takes a named lock's memory away. MP_EBUSY: another thread is inside, or it is held; MP_EINVAL: it is no named lock of this
- * process. Between looking and doing nobody enters. */
-int lock_place_close(const void *lock, bool (*is_held)(const void *lock));
+/* The lock whose memory is about to go; NULL: none is. Whoever has taken it sees that, and gives it back. */
+extern _Atomic(const void *) lock_place_closing;
+static inline bool lock_place_is_closing(const void *lock)
+{
+    return __builtin_expect(atomic_load_explicit(&lock_place_closing, memory_order_relaxed) == lock, 0);
+}
+
+/* Takes a named lock's memory away, when all have left who are inside. `lock` is its place, `take` takes it, so that no thread of this process
+ * holds it: 0, MP_EOWNERDEAD, or an error, which is returned; `give` gives it back, and gets what take() said. MP_EINVAL: it is no
+ * named lock of this process. */
+int lock_place_close(const void *lock, mp_lock *handle, int (*take)(mp_lock *handle),
+                     void (*give)(mp_lock *handle, int error));
 void lock_place_after_fork(void);
 
 #endif

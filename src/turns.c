@@ -187,7 +187,7 @@ struct wait {
     struct turns *turns;
     pthread_mutex_t *mutex;
     int64_t begin, deadline;
-    bool (*revive)(pthread_mutex_t *mutex);
+    const struct turns_watch *watch;
 };
 
 static int64_t pause_after(const struct wait *wait, int64_t now)
@@ -228,7 +228,7 @@ static int take(const struct wait *wait, int64_t end)
 {
     int error = mutex_lock_until(wait->mutex, end);
 
-    if (error == MP_ETIMEOUT && wait->revive(wait->mutex))
+    if (error == MP_ETIMEOUT && wait->watch->revive(wait->mutex))
         error = mutex_lock_until(wait->mutex, end);
     return error;
 }
@@ -267,9 +267,10 @@ static int with_ticket(const struct wait *wait, uint32_t ticket)
 
         if (!is_valid(turns, ticket, served))
             return MP_ETIMEOUT;
-        if (now >= wait->deadline) {
+        bool closing = wait->watch->is_closing(wait->mutex);
+        if (closing || now >= wait->deadline) {
             give_ticket_up(turns, ticket);
-            return MP_ETIMEOUT;
+            return closing ? MP_EINVAL : MP_ETIMEOUT;
         }
         if (served == ticket) {
             int error = in_turn(wait, ticket);
@@ -284,14 +285,16 @@ static int with_ticket(const struct wait *wait, uint32_t ticket)
     }
 }
 
-int turns_lock(struct turns *turns, pthread_mutex_t *mutex, int64_t deadline, bool (*revive)(pthread_mutex_t *mutex))
+int turns_lock(struct turns *turns, pthread_mutex_t *mutex, int64_t deadline, const struct turns_watch *watch)
 {
     int64_t now = clock_now();
-    struct wait wait = {turns, mutex, now, deadline, revive};
+    struct wait wait = {turns, mutex, now, deadline, watch};
     uint32_t ticket;
 
     int error = compete(&wait, earlier(deadline, now + TURN_AFTER_NS));
     while (error == MP_ETIMEOUT && (now = clock_now()) < deadline) {
+        if (watch->is_closing(mutex))
+            return MP_EINVAL;
         if (take_ticket(turns, &ticket))
             error = with_ticket(&wait, ticket);
         else

@@ -37,9 +37,16 @@ static inline bool turns_wanted(const struct turns *turns)
            atomic_load_explicit(&turns->taken, memory_order_relaxed);
 }
 
+/* What is asked again and again while a wait lasts. */
+struct turns_watch {
+    /* Whether the mutex's holder has died without the kernel having noted it, and the mutex now is one whose owner died. */
+    bool (*revive)(pthread_mutex_t *mutex);
+    /* Whether the wait is to end, with MP_EINVAL: the lock is taken away. */
+    bool (*is_closing)(const pthread_mutex_t *mutex);
+};
+
 /* Takes the mutex in its turn. As mutex_lock_until(), but: a deadline that is past takes it only if it is free and nobody's turn.
- * For a thread that does not hold it, when it was not free, or turns_wanted(). `revive` is called again and again while the wait
- * lasts, in case the kernel has forgotten a holder that died: whether it has made the mutex one whose owner died. */
-int turns_lock(struct turns *turns, pthread_mutex_t *mutex, int64_t deadline, bool (*revive)(pthread_mutex_t *mutex));
+ * For a thread that does not hold it, when it was not free, or turns_wanted(). */
+int turns_lock(struct turns *turns, pthread_mutex_t *mutex, int64_t deadline, const struct turns_watch *watch);
 
 #endif

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -131,6 +132,16 @@ static const struct end {
 
 /* ---- owners and waiters ---- */
 
+/* Nobody outlives a test that has failed. */
+static pid_t fork_bound(void)
+{
+    pid_t pid = fork();
+
+    if (pid == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return pid;
+}
+
 static bool is_set(void *arg)
 {
     return *(volatile int *)arg != 0;
@@ -165,7 +176,7 @@ static pid_t start_owner(const struct end *end, int count)
 {
     struct owner owner = {end, count};
     pthread_t thread;
-    pid_t pid = fork();
+    pid_t pid = fork_bound();
 
     if (pid != 0) {
         assert_true(wait_for(&shared->held));
@@ -184,7 +195,7 @@ static pid_t start_owner(const struct end *end, int count)
 /* A process that waits for the first lock. */
 static pid_t start_waiter(void)
 {
-    pid_t pid = fork();
+    pid_t pid = fork_bound();
 
     if (pid != 0) {
         assert_true(wait_for(&shared->begun));
@@ -423,7 +434,7 @@ static void a_number_that_serves_another(void **state)
     pthread_join(thread, NULL);
     assert_int_not_equal(note[0], 0);
     usleep(50000); /* a child begins some ticks later */
-    pid_t child = fork();
+    pid_t child = fork_bound();
     if (child == 0)
         runs_on(NULL);
     uint64_t low = UINT64_C(0x7ff) << 52; /* see holder.c */
@@ -479,13 +490,13 @@ static const int cannot = 77;
 /* The first process of a namespace of its own: there is one of its number in each. */
 static pid_t start_first(int (*role)(void))
 {
-    pid_t outer = fork();
+    pid_t outer = fork_bound();
 
     if (outer != 0)
         return outer;
     if (unshare(CLONE_NEWPID) != 0)
         _exit(cannot);
-    pid_t inner = fork();
+    pid_t inner = fork_bound();
     if (inner == 0)
         _exit(getpid() == 1 ? role() : 99);
     int status = 0;
