@@ -28,6 +28,9 @@ static void refuses_to_read(mp_dict *dict)
     REFUSES(mp_dict_get_str(dict, "s", out.text, sizeof out.text, &out.size), MP_EINVAL);
     REFUSES(mp_dict_get_bytes(dict, "s", out.text, sizeof out.text, &out.size), MP_EINVAL);
     REFUSES(mp_dict_get_dict(dict, "a", &out.dict), MP_EINVAL);
+    REFUSES(mp_dict_hold_dict(dict, "a", &out.dict), MP_EINVAL);
+    REFUSES(mp_dict_hold_list(dict, "a", &out.list), MP_EINVAL);
+    REFUSES(mp_dict_hold(dict), MP_EINVAL);
     REFUSES(mp_dict_get_list(dict, "a", &out.list), MP_EINVAL);
     REFUSES(mp_dict_get(dict, mp_str("a"), &out.value), MP_EINVAL);
     REFUSES(mp_dict_get_default(dict, mp_str("b"), mp_int(1), &out.value), MP_EINVAL);
@@ -134,6 +137,8 @@ static void null_pointers(void **state)
     REFUSES(mp_dict_get_str(dict, "s", NULL, 10, &out.size), MP_EINVAL);
     REFUSES(mp_dict_get_bytes(dict, "s", NULL, 10, &out.size), MP_EINVAL);
     REFUSES(mp_dict_get_dict(dict, "a", NULL), MP_EINVAL);
+    REFUSES(mp_dict_hold_dict(dict, "a", NULL), MP_EINVAL);
+    REFUSES(mp_dict_hold_list(dict, "a", NULL), MP_EINVAL);
     REFUSES(mp_dict_get_list(dict, "a", NULL), MP_EINVAL);
     REFUSES(mp_dict_get(dict, mp_str("a"), NULL), MP_EINVAL);
     REFUSES(mp_dict_get_default(dict, mp_str("a"), mp_int(1), NULL), MP_EINVAL);
@@ -176,6 +181,8 @@ static void null_keys(void **state)
     REFUSES(mp_dict_get_str(dict, NULL, out.text, sizeof out.text, &out.size), MP_EINVAL);
     REFUSES(mp_dict_get_bytes(dict, NULL, out.text, sizeof out.text, &out.size), MP_EINVAL);
     REFUSES(mp_dict_get_dict(dict, NULL, &out.dict), MP_EINVAL);
+    REFUSES(mp_dict_hold_dict(dict, NULL, &out.dict), MP_EINVAL);
+    REFUSES(mp_dict_hold_list(dict, NULL, &out.list), MP_EINVAL);
     REFUSES(mp_dict_get_list(dict, NULL, &out.list), MP_EINVAL);
     REFUSES(mp_dict_delete(dict, NULL), MP_EINVAL);
     REFUSES(mp_dict_has(dict, NULL, &out.flag), MP_EINVAL);
@@ -324,6 +331,7 @@ static void answers_that_are_errors(void **state)
     REFUSES(mp_dict_get_str(dict, "a", out.text, sizeof out.text, &out.size), MP_ETYPE);
     REFUSES(mp_dict_get_bytes(dict, "s", out.text, sizeof out.text, &out.size), MP_ETYPE);
     REFUSES(mp_dict_get_dict(dict, "a", &out.dict), MP_ETYPE);
+    REFUSES(mp_dict_hold_dict(dict, "a", &out.dict), MP_ETYPE);
     REFUSES(mp_dict_get_list(dict, "a", &out.list), MP_ETYPE);
     REFUSES(mp_dict_get_int(dict, "new", &out.integer), MP_EKEY);
     REFUSES(mp_dict_get(dict, mp_str("new"), &out.value), MP_EKEY);

@@ -18,6 +18,9 @@ static void refuses_to_read(mp_list *list)
     REFUSES(mp_list_get_str(list, 1, out.text, sizeof out.text, &out.size), MP_EINVAL);
     REFUSES(mp_list_get_bytes(list, 1, out.text, sizeof out.text, &out.size), MP_EINVAL);
     REFUSES(mp_list_get_dict(list, 0, &out.dict), MP_EINVAL);
+    REFUSES(mp_list_hold_dict(list, 0, &out.dict), MP_EINVAL);
+    REFUSES(mp_list_hold_list(list, 0, &out.list), MP_EINVAL);
+    REFUSES(mp_list_hold(list), MP_EINVAL);
     REFUSES(mp_list_get_list(list, 0, &out.list), MP_EINVAL);
     REFUSES(mp_list_get(list, 0, &out.value), MP_EINVAL);
     REFUSES(mp_list_index(list, mp_int(1), &out.size), MP_EINVAL);
@@ -133,6 +136,8 @@ static void null_pointers(void **state)
     REFUSES(mp_list_get_str(list, 1, NULL, 10, &out.size), MP_EINVAL);
     REFUSES(mp_list_get_bytes(list, 1, NULL, 10, &out.size), MP_EINVAL);
     REFUSES(mp_list_get_dict(list, 0, NULL), MP_EINVAL);
+    REFUSES(mp_list_hold_dict(list, 0, NULL), MP_EINVAL);
+    REFUSES(mp_list_hold_list(list, 0, NULL), MP_EINVAL);
     REFUSES(mp_list_get_list(list, 0, NULL), MP_EINVAL);
     REFUSES(mp_list_get(list, 0, NULL), MP_EINVAL);
     REFUSES(mp_list_index(list, mp_int(1), NULL), MP_EINVAL);
@@ -284,6 +289,8 @@ static void refuses_index(int64_t index)
     REFUSES(mp_list_get_str(list, index, out.text, sizeof out.text, &out.size), MP_EINDEX);
     REFUSES(mp_list_get_bytes(list, index, out.text, sizeof out.text, &out.size), MP_EINDEX);
     REFUSES(mp_list_get_dict(list, index, &out.dict), MP_EINDEX);
+    REFUSES(mp_list_hold_dict(list, index, &out.dict), MP_EINDEX);
+    REFUSES(mp_list_hold_list(list, index, &out.list), MP_EINDEX);
     REFUSES(mp_list_get_list(list, index, &out.list), MP_EINDEX);
     REFUSES(mp_list_get(list, index, &out.value), MP_EINDEX);
     REFUSES(mp_list_set_int(list, index, 2), MP_EINDEX);
@@ -317,6 +324,7 @@ static void answers_that_are_errors(void **state)
     REFUSES(mp_list_get_str(list, 0, out.text, sizeof out.text, &out.size), MP_ETYPE);
     REFUSES(mp_list_get_bytes(list, 1, out.text, sizeof out.text, &out.size), MP_ETYPE);
     REFUSES(mp_list_get_dict(list, 0, &out.dict), MP_ETYPE);
+    REFUSES(mp_list_hold_dict(list, 0, &out.dict), MP_ETYPE);
     REFUSES(mp_list_get_list(list, 0, &out.list), MP_ETYPE);
     REFUSES(mp_list_get_str(list, 1, out.text, 4, NULL), MP_ETOOSMALL);
     REFUSES(mp_list_get_str(list, 1, NULL, 0, NULL), MP_ETOOSMALL);

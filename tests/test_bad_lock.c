@@ -22,6 +22,8 @@ static void refuses_lock(void *handle)
     if (handle != NULL)
         REFUSES(mp_lock_free(handle), MP_EINVAL);
     HOLDS(mp_lock_guard_enter(handle).lock == NULL);
+    int status = 0;
+    HOLDS(mp_lock_guard_enter_status(handle, &status).lock == NULL && status == MP_EINVAL);
     mp_lock_guard_leave(&guard);
     HOLDS(guard.lock == NULL);
     MP_WITH_LOCK (handle) {
