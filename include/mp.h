@@ -590,8 +590,8 @@ MP_API int mp_lock_unlink(const char *name);
  * has waited for less may get it in any order: nothing is handed over, and no time is lost with that, unless somebody has
  * waited so long. Who does not take the free lock in its turn, as it was killed or stopped or does not get a CPU, keeps the others
  * waiting for some 5 ms (50 ms if all of them have waited for long); then those who wait are given their turns anew, in any order.
- * Errors: MP_EOWNERDEAD (the caller HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK, MP_EINVAL (also: it was freed meanwhile). Python:
- * lock.acquire(block, timeout). */
+ * Errors: MP_EOWNERDEAD (the caller HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK, MP_EINVAL (also: it was freed meanwhile),
+ * MP_ENOMEM (a thread's first call on a named lock). Python: lock.acquire(block, timeout). */
 MP_API int mp_lock_acquire(mp_lock *lock, double timeout);
 /* Gives the lock back. Errors: MP_ENOTOWNER, MP_EINVAL. Python: lock.release(). */
 MP_API int mp_lock_release(mp_lock *lock);

@@ -762,7 +762,8 @@ void heap_close_reopened(const struct heap *heap, int fd)
 
     pthread_mutex_lock(&heaps_mutex);
     struct open_heap *open = find(heap);
-    if (fd >= 0 && open != NULL && fstat(fd, &file) == 0 && is_file_of(&file, open))
+    /* When the system does not tell, it most likely is. */
+    if (fd >= 0 && open != NULL && (fstat(fd, &file) == 0 ? is_file_of(&file, open) : errno != EBADF))
         close(fd);
     pthread_mutex_unlock(&heaps_mutex);
     allow_cancelling(state);

@@ -313,7 +313,7 @@ __attribute__((noinline)) static int acquire_elsewhere(mp_lock *lock, double tim
     enum lock_place place = lock_place_enter_other(object_of(lock));
 
     if (place == LOCK_PLACE_NONE)
-        return MP_EINVAL;
+        return visitor_own == NULL ? MP_ENOMEM : MP_EINVAL;
     int error = acquire(lock, timeout);
     if ((error == 0 || error == MP_EOWNERDEAD) && place == LOCK_PLACE_ENTERED &&
         lock_place_is_closing(object_of(lock))) {
@@ -334,7 +334,7 @@ __attribute__((noinline)) static int release_elsewhere(mp_lock *lock, uint64_t m
     enum lock_place place = lock_place_enter_other(object_of(lock));
 
     if (place == LOCK_PLACE_NONE)
-        return MP_EINVAL;
+        return visitor_own == NULL ? MP_ENOMEM : MP_EINVAL;
     int error = release(lock, mark);
     lock_place_leave(place);
     return error;

@@ -367,8 +367,10 @@ static void drop_leash(const mp_pool *pool)
 {
     struct stat file;
 
-    if (pool->leash >= 0 && fstat(pool->leash, &file) == 0 && file.st_dev == pool->leash_device &&
-        file.st_ino == pool->leash_inode)
+    /* When the system does not tell, it most likely still is. */
+    if (pool->leash >= 0 &&
+        (fstat(pool->leash, &file) != 0 ? errno != EBADF
+                                        : file.st_dev == pool->leash_device && file.st_ino == pool->leash_inode))
         close(pool->leash);
 }
 

@@ -180,7 +180,10 @@ static void close_descriptor(struct descriptor *descriptor)
     if (descriptor->fd < 0)
         return;
     int state = forbid_cancelling();
-    if (fstat(descriptor->fd, &file) == 0 && file.st_dev == descriptor->device && file.st_ino == descriptor->inode)
+    /* When the system does not tell, or did not when it was opened, it most likely is. */
+    if (fstat(descriptor->fd, &file) != 0
+            ? errno != EBADF
+            : descriptor->inode == 0 || (file.st_dev == descriptor->device && file.st_ino == descriptor->inode))
         close(descriptor->fd);
     allow_cancelling(state);
     descriptor->fd = -1;

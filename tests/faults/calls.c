@@ -62,11 +62,14 @@ const struct call calls[] = {
     {"unlink", SYS_unlink, 0, NULL, {ENOMEM}},
 #endif
     {"unlinkat", SYS_unlinkat, 0, NULL, {ENOMEM}},
+    {"fstatfs", SYS_fstatfs, 0, NULL, {ENOMEM}},
+    {"process_vm_readv", SYS_process_vm_readv, 0, NULL, {ENOMEM}},
     {"flock", SYS_flock, 0, NULL, {EINTR, ENOLCK}},
     {"pread64", SYS_pread64, 0, NULL, {EINTR, EIO, ENOMEM}},
     {"read", SYS_read, 0, NULL, {EINTR, EAGAIN, EIO}},
     {"write", SYS_write, 0, NULL, {EINTR}},
     {"fcntl", SYS_fcntl, 0, needs_memory, {ENOMEM}},
+    {"socketpair", SYS_socketpair, 0, NULL, {EMFILE, ENFILE, ENOMEM}},
     {"pipe2", SYS_pipe2, 0, NULL, {EMFILE, ENFILE}},
     {"eventfd2", SYS_eventfd2, 0, NULL, {EMFILE, ENFILE, ENOMEM}},
     {"signalfd4", SYS_signalfd4, 0, NULL, {EMFILE, ENFILE, ENOMEM}},
@@ -96,15 +99,30 @@ const int call_count = sizeof calls / sizeof *calls;
 bool call_cannot_fail(long number)
 {
     static const long never[] = {
-        SYS_getpid,       SYS_getppid,         SYS_gettid,          SYS_getuid,       SYS_geteuid,
-        SYS_exit,         SYS_exit_group,      SYS_lseek,           SYS_rt_sigaction, SYS_rt_sigprocmask,
-        SYS_rt_sigreturn, SYS_restart_syscall, SYS_set_robust_list, SYS_prctl, /* naming the process, its parent's death */
-        SYS_kill,                    /* of a child not yet reaped, or of itself */
-        SYS_tgkill,                  /* the scenario's raise() */
-        SYS_sched_yield,  SYS_ioctl, /* stdio asks whether it writes to a terminal */
+        SYS_getpid,
+        SYS_getppid,
+        SYS_gettid,
+        SYS_getuid,
+        SYS_geteuid,
+        SYS_exit,
+        SYS_exit_group,
+        SYS_lseek,
+        SYS_rt_sigaction,
+        SYS_rt_sigprocmask,
+        SYS_rt_sigreturn,
+        SYS_restart_syscall,
+        SYS_set_robust_list,
+        SYS_prctl,  /* naming the process, its parent's death */
+        SYS_kill,   /* of a child not yet reaped, or of itself */
+        SYS_tgkill, /* the scenario's raise() */
+        SYS_sched_yield,
+        SYS_ioctl, /* stdio asks whether it writes to a terminal */
 #ifdef SYS_pause
         SYS_pause,
 #endif
+        SYS_get_robust_list,
+        SYS_setpgid, /* of a child that was just forked */
+        SYS_membarrier,
         SYS_clone3, /* the scenario's threads */
 #ifdef SYS_rseq
         SYS_rseq,

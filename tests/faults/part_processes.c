@@ -96,7 +96,7 @@ static void *hold(void *arg)
 {
     struct timespec time = {.tv_nsec = 1000000};
 
-    TRY(mp_lock_acquire(shared.lock, MP_FOREVER), NOTHING);
+    TRY(mp_lock_acquire(shared.lock, MP_FOREVER), NOMEM);
     atomic_store((atomic_int *)arg, 1);
     while (atomic_load((atomic_int *)arg) != 2)
         nanosleep(&time, NULL);
