@@ -219,8 +219,10 @@ static int acquired(mp_lock *lock, uint64_t version, int error)
 {
     struct object *object = object_of(lock);
 
-    if (error == MP_EOWNERDEAD)
+    if (error == MP_EOWNERDEAD) {
+        heap_settle(object_heap(object)); /* it may have died as it freed the lock */
         mutex_repaired(&object->mutex);
+    }
     if (error != 0 && error != MP_EOWNERDEAD)
         return error;
     if (!object_is(lock, OBJECT_LOCK) || get(&object->version) != version) {
