@@ -43,6 +43,9 @@ void *handle_take(struct spare_handles *spare, size_t size)
     if (handle != NULL) {
         handle->magic = handle->tag = 0;
         atomic_init(&handle->next, NULL);
+        handle->older = atomic_load(&spare->newest);
+        while (!atomic_compare_exchange_weak(&spare->newest, &handle->older, handle))
+            ;
     }
     return handle;
 }

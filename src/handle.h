@@ -16,6 +16,7 @@ struct handle {
     uint64_t magic;                /* 0 while it is not live */
     uint64_t tag;                  /* the bits of the handle that are not its address: the generation */
     _Atomic(struct handle *) next; /* in the list of spare ones */
+    struct handle *older;          /* made before this one: plain addresses, which leak checkers can follow */
 };
 
 /* Handles of one size that are in no use. Needs no lock, so a fork finds it in order at any time. */

@@ -549,8 +549,9 @@ static bool check_holds(struct heap *heap, uint64_t at, uint64_t *most, bool (*m
     uint64_t previous = 0;
 
     for (uint64_t hold = get(&holder_at(heap, at)->holds); hold != 0; hold = get(&hold_at(heap, hold)->next)) {
-        if ((*most)-- == 0 || !mark(context, hold | REF_BLOCK) || get(&hold_at(heap, hold)->holder) != at ||
-            get(&hold_at(heap, hold)->previous) != previous || !mark(context, get(&hold_at(heap, hold)->ref)))
+        if ((*most)-- == 0 || (hold & REF_MASK) != 0 || !mark(context, hold | REF_BLOCK) ||
+            get(&hold_at(heap, hold)->holder) != at || get(&hold_at(heap, hold)->previous) != previous ||
+            !mark(context, get(&hold_at(heap, hold)->ref)))
             return false;
         previous = hold;
     }
@@ -562,8 +563,9 @@ bool hold_check(struct heap *heap, uint64_t most, bool (*mark)(void *context, ui
     if (!mark(context, get(&heap->holding)))
         return false;
     for (uint64_t at = get(&heap->holders); at != 0; at = get(&holder_at(heap, at)->next)) {
-        if (most-- == 0 || !mark(context, at | REF_BLOCK) || !mark(context, get(&holder_at(heap, at)->reserve)) ||
-            !mark(context, get(&holder_at(heap, at)->trash)) || !check_holds(heap, at, &most, mark, context))
+        if (most-- == 0 || (at & REF_MASK) != 0 || !mark(context, at | REF_BLOCK) ||
+            !mark(context, get(&holder_at(heap, at)->reserve)) || !mark(context, get(&holder_at(heap, at)->trash)) ||
+            !check_holds(heap, at, &most, mark, context))
             return false;
     }
     return true;
