@@ -21,6 +21,7 @@ struct handle {
 
 /* Handles of one size that are in no use. Needs no lock, so a fork finds it in order at any time. */
 struct spare_handles {
+    _Atomic(struct handle *) newest; /* of all that were ever made */
     _Atomic uint64_t
         first; /* the address of the first, and a count of all changes where a handle has its generation (ABA) */
 };
