@@ -293,6 +293,8 @@ MP_API int mp_manager_check(mp_manager *manager);
  * A handle that mp_dict_get_dict(), mp_dict_get_list() and their like give, and one inside a value that an iterator, mp_dict_apply()
  * or mp_list_sort() gives, is borrowed: it holds nothing and needs no free. Once the container has ended, a borrowed handle is
  * MP_EINVAL for good: it never leads to another container.
+ * Holding a container and giving a hold up changes the manager's memory: they wait for a process that is inside its allocator,
+ * also when that is stopped there. Borrowing does not.
  * A hold dies with its process, as a descriptor does, but not before the processes that were forked from it since: these have
  * inherited its handles. What held nothing else is given back to the manager some time after that, at the latest when memory
  * runs out, the manager is checked, or its sizes are asked for.
