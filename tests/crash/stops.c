@@ -276,17 +276,26 @@ static void read_list(mp_list *list)
     mp_list_iter_free(iter);
 }
 
-/* Each looks into two containers, which change one after the other: so what it says is a part of its own. */
+/* Each looks into two containers, which change one after the other: so any answer is right, in time. */
 static void compare(void)
 {
-    bool equal = false, found = false;
+    bool answer = false;
 
-    CALL(dict_equal, mp_dict_equal(scene.dict, scene.other, &equal));
-    fprintf(answers, "%d\n\f", dict_equal == 0 && equal);
-    CALL(list_equal, mp_list_equal(scene.list, scene.more, &equal));
-    fprintf(answers, "%d\n\f", list_equal == 0 && equal);
-    CALL(contains_list, mp_list_contains(scene.list, mp_list_value(scene.more), &found));
-    fprintf(answers, "%d\n", contains_list == 0 && found);
+    begin();
+    int error = mp_dict_equal(scene.dict, scene.other, &answer);
+    report_duration("mp_dict_equal", now() - begun);
+    if (error == 0 || error == MP_EINVAL) {
+        begin();
+        error = mp_list_equal(scene.list, scene.more, &answer);
+        report_duration("mp_list_equal", now() - begun);
+    }
+    if (error == 0 || error == MP_EINVAL) {
+        begin();
+        error = mp_list_contains(scene.list, mp_list_value(scene.more), &answer);
+        report_duration("mp_list_contains", now() - begun);
+    }
+    if (error != 0 && error != MP_EINVAL)
+        report_problem("what compares two containers says %s", mp_strerror(error));
 }
 
 void read_containers(void)
@@ -303,7 +312,6 @@ void read_containers(void)
     read_list(scene.list);
     fputc('\f', answers);
     read_list(scene.more);
-    fputc('\f', answers);
     compare();
     fclose(answers);
     report_state(text);
