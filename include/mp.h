@@ -171,7 +171,7 @@ MP_API int mp_value_equal(const mp_value *a, const mp_value *b, bool *equal);
  * Keys that are not strings are written as strings. Each container is written as it is at one moment, and none is
  * locked while the stream is written to. mp_value_print() writes all or nothing, without a line feed, and does not
  * flush; it blocks as the stream does. mp_value_json() stores a string that the caller releases with free(). Errors:
- * MP_ENOMEM, MP_EDEPTH, MP_EDEADLK, MP_ECORRUPT, MP_ESYSTEM (also: the stream reported an error). Python:
+ * MP_ENOMEM, MP_EDEPTH, MP_EDEADLK, MP_ECORRUPT, MP_ESYSTEM (also: the stream reports an error, or has before). Python:
  * json.dumps(). */
 MP_API int mp_value_print(const mp_value *value, FILE *stream);
 MP_API int mp_value_json(const mp_value *value, char **text);
@@ -240,9 +240,9 @@ MP_API int mp_manager_unlink(const char *name);
  * MP_EBUSY (called by a function that mp_dict_apply() or mp_list_sort() runs for it). Python: Manager.shutdown(), for
  * this process.
  *
- * The end of a process gives up what it has open. After a normal end (exit, return from main, the end of a child's
- * function) of the last process that has it, the name is gone. After any other end, the name is stale: also that of a
- * named lock which another thread held at a normal end. */
+ * The end of a process gives up what it has open. When the last process that has a named object ends normally (exit,
+ * return from main, the end of a child's function), the name goes too; but not that of a lock which another of its
+ * threads holds. Then, and after any other end (a signal, _exit(), exec), the name is stale. */
 MP_API int mp_manager_free(mp_manager *manager);
 
 /* Makes an empty dict or list in the manager. The calling process holds it, until mp_dict_free() or mp_list_free().
@@ -800,7 +800,8 @@ MP_API mp_process *mp_process_parent(void);
  * map, after each chunk).
  *
  * Order: tasks begin in the order in which they were submitted, those of several threads in the order of their calls,
- * as workers become free; they end in any order. A task that is run again, as its worker died, begins at any time
+ * as workers become free; they end in any order. Tasks of less than a microsecond or so a worker takes several at a
+ * time: neighbours may then begin in another order. A task that is run again, as its worker died, begins at any time
  * between others.
  *
  * Signals: tasks, and programs that they start, have the dispositions and the signal mask that the program had when the
@@ -929,9 +930,10 @@ MP_API int mp_pool_keeper(mp_pool *pool, pid_t *pid);
 /* Waits for the task and copies its result. `size` must be at least the result's (for a map: all of them); larger is
  * fine. Those of a map may be stored as they come when the timeout is MP_FOREVER; else nothing is before the end. A map
  * whose items have failed stores the results of the others all the same. May be called several times, from several
- * threads. Blocks: for `timeout` seconds at the most. Returns 0, the task's failure code (above 0), or as
- * mp_pool_apply(), and: MP_ETIMEOUT (a later call may succeed), MP_ETOOSMALL (mp_result_size() tells). Python:
- * result.get(timeout). */
+ * threads. Blocks: for `timeout` seconds at the most. Returns 0, the task's failure code (above 0, or one of the
+ * library's that it returned), MP_EDIED - ..., MP_EINITIALIZER, MP_ETERMINATED, MP_EBROKEN, MP_EVALUE, or: MP_ETIMEOUT
+ * (a later call may succeed), MP_ETOOSMALL (mp_result_size() tells).
+ * Python: result.get(timeout). */
 MP_API int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout);
 /* Waits only. Blocks: for `timeout` seconds at the most. Errors: MP_ETIMEOUT. Python: result.wait(timeout). */
 MP_API int mp_result_wait(mp_result *result, double timeout);
