@@ -22,7 +22,7 @@
 static mp_manager *manager;
 static mp_dict *dict, *inner;
 static mp_list *list;
-static size_t used; /* while dict and list are empty */
+static size_t used; /* blocks, while dict and list are empty */
 static pid_t keeper;
 
 static struct heap *heap(void)
@@ -30,16 +30,19 @@ static struct heap *heap(void)
     return (struct heap *)manager;
 }
 
-/* Without the places of objects that wait to be used again. */
+/* Blocks in use, without the places of objects that wait to be used again. (Bytes in use differ by what blocks are too large.) */
 static size_t used_now(void)
 {
     mp_manager_info info;
-    size_t spare = 0;
+    uint64_t blocks = 0;
 
-    assert_int_equal(mp_manager_get_info(manager, &info), 0);
+    assert_int_equal(mp_manager_get_info(manager, &info), 0); /* has a look at what the dead have left */
+    assert_int_equal(heap_lock(heap()), 0);
+    assert_int_equal(heap_check(heap(), NULL, &blocks), 0);
     for (uint64_t at = heap()->spare; at != 0; at = ((struct object *)heap_at(heap(), at))->next)
-        spare += heap_block_size(heap(), ((struct object *)heap_at(heap(), at))->block) + 8;
-    return info.used - spare;
+        blocks--;
+    heap_unlock(heap());
+    return blocks;
 }
 
 /* dict and list both show the dict "inner", {"mark": 7}, of which this process has given its own hold up. */
