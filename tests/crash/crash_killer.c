@@ -34,8 +34,8 @@
 #define DEFAULT_RECOVERIES 6
 #define SKIPPED 77
 
-static const struct family *const families[] = {&dict_family,  &list_family,   &heap_family, &lock_family,
-                                                &named_family, &memory_family, &pool_family};
+static const struct family *const families[] = {&dict_family, &list_family,  &hold_family,   &heap_family,
+                                                &lock_family, &named_family, &memory_family, &pool_family};
 #define FAMILIES (sizeof families / sizeof *families)
 
 extern char __executable_start[], etext[]; /* the linker's: where the program's code lies */
