@@ -61,6 +61,10 @@ struct heap {
     _Atomic uint64_t subclasses[HEAP_CLASSES];
     _Atomic uint64_t first_free[HEAP_CLASSES][HEAP_SUBCLASSES];
 
+    /* Not guarded by the mutex: see checking.h. */
+    _Alignas(64) pthread_mutex_t checking;  /* held by who checks the heap */
+    _Atomic uint64_t checker, checker_mark; /* its thread's number, 0: none, and mark */
+
     /* Not guarded by the mutex: see pin.c. */
     _Alignas(64) _Atomic uint64_t pinned; /* how often a place has been claimed */
     _Atomic uint64_t unpinned;            /* so often it had been when none was in use; guarded by the mutex */

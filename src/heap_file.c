@@ -311,7 +311,9 @@ static int initialise(struct heap *heap, enum heap_kind kind, uint64_t length)
     heap->checksum = heap_header_checksum(heap);
     heap_format(heap);
     int error = mutex_supported();
-    return error != 0 ? error : mutex_init(&heap->mutex);
+    if (error == 0)
+        error = mutex_init(&heap->mutex);
+    return error == 0 ? mutex_init(&heap->checking) : error;
 }
 
 static int create(struct heap **heap, enum heap_kind kind, struct heap_name *name, int fd, uint64_t length, bool shrink)

@@ -103,6 +103,7 @@ static inline uint64_t memory_place(uint64_t block)
     return (block + MEMORY_HEADER + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
 }
 
+#define OBJECT_CHECKED (UINT64_C(1) << 63)
 #define OBJECT_PENDING 4
 #define OBJECT_ROOTS 2
 
@@ -142,7 +143,8 @@ struct object {
         _Atomic uint64_t held;   /* which stripes the holder of the mutex holds */
         _Atomic uint64_t holder; /* a lock's: the holder's mark, HOLDER_SUSPECT, or 0: see holder.h */
     };
-    _Atomic uint64_t met;     /* how often somebody who would only put a word had to wait for the mutex */
+    /* How often somebody who would only put a word had to wait for the mutex; and OBJECT_CHECKED: a checker holds that. */
+    _Atomic uint64_t met;
     _Atomic uint64_t stripes; /* owns their block; 0: none yet */
     _Atomic uint64_t pending[OBJECT_PENDING];
     struct undo undo;
