@@ -21,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include "pool.h"
 #include "refuse.h"
 #include "support.h"
 
@@ -489,6 +490,28 @@ static void end_in_the_middle(void)
     }
 }
 
+static bool worker_is_dead(void *arg)
+{
+    (void)arg;
+    return has_ended(shared->pids[0]);
+}
+
+static bool keeper_sleeps(void *arg)
+{
+    (void)arg;
+    return process_sleeps(shared->pids[WORKERS]);
+}
+
+/* What a handler that interrupts a submission finds, while a worker's end has the keeper wait for the heap. */
+static void exit_with_the_heap_locked(void)
+{
+    REQUIRE(pthread_mutex_lock(&pool->mutex) == 0 && heap_lock(pool->shared.heap) == 0);
+    kill(shared->pids[0], SIGKILL);
+    REQUIRE(wait_until(worker_is_dead, NULL, 30) && wait_until(keeper_sleeps, NULL, 30));
+    alarm(3); /* far less than exit() waits for a keeper that does not end */
+    exit(0);
+}
+
 static void free_it(void)
 {
     REQUIRE(mp_pool_free(pool) == 0);
@@ -529,6 +552,7 @@ static const struct end {
 } ends[] = {
     {"exit", end_by_exit, false},
     {"exit in a signal handler", end_in_the_middle, false},
+    {"exit with the heap locked", exit_with_the_heap_locked, true},
     {"_exit", end_at_once, false},
     {"SIGKILL", end_by_kill, false},
     {"abort", end_by_abort, false},
