@@ -555,7 +555,8 @@ MP_API int mp_list_iter_free(mp_list_iter *iter);
  * A mutual-exclusion lock between processes and threads. It is owned by the thread that took it, and knows when that
  * one dies, in whatever way, exit and exec included: the next to take it gets MP_EOWNERDEAD, holds the lock, and should look whether
  * what it guards is whole. A thread may hold any number of locks. Of those beyond the 2 000 it took last the kernel does not tell;
- * that they are free is found out by who wants them, at once or within some 50 ms, where /proc is mounted and kill() is not refused.
+ * that they are free is found out by who wants them, at once or within some 50 ms (300 ms when their holder has executed another
+ * program), where /proc is mounted and kill() is not refused.
  * Processes of several PID namespaces may share a lock; but to one that wants it while a thread with its own number, of another
  * namespace, holds it, it comes up to 2 ms late, and must not be killed in the very instant of asking; and of locks that the kernel
  * does not tell of, only those of its own namespace are found.
