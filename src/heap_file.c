@@ -478,17 +478,26 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
 
 /* ---- closing ---- */
 
-/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. Nothing is laid over all of it
- * first, in one step that cannot fail half-way; and without any access: a program that has all its future memory locked would have
- * pages made for it otherwise. Where there are too many mappings to lay another over this one, or it would be too much locked memory,
- * this one goes first. False: no addresses could be kept. */
-static bool take_mapping_away(struct open_heap *open)
+/* Lays zeros that can be read over the start of a mapping, in one step: another thread may just look there whether a handle is stale.
+ * They are made elsewhere, and without any access: a program that has all its future memory locked would have pages made for it
+ * otherwise. False: there are too many mappings, or it would be too much memory or locked memory. */
+static bool lay_zeros_over(void *start, uint64_t size, int flags)
 {
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    uint64_t size = atomic_load(&open->heap->size), most = retired_bytes();
+    void *zeros = mmap(NULL, size, PROT_NONE, flags, -1, 0);
 
-    size = size < open->length ? (size + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE : open->length;
-    open->kept = size < most ? size : most / HEAP_PAGE * HEAP_PAGE;
+    if (zeros == MAP_FAILED)
+        return false;
+    if (mprotect(zeros, size, PROT_READ) == 0 &&
+        mremap(zeros, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, start) != MAP_FAILED)
+        return true;
+    munmap(zeros, size);
+    return false;
+}
+
+/* The same for all of the mapping, in steps. Nothing is laid over it first, in one step that cannot fail half-way. Where not even that
+ * can be, the mapping goes first. False: no addresses could be kept. */
+static bool lay_zeros_in_steps(struct open_heap *open, int flags)
+{
     if (mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED, -1, 0) == MAP_FAILED) {
         munmap(open->heap, open->length);
         void *address = mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
@@ -498,10 +507,23 @@ static bool take_mapping_away(struct open_heap *open)
             return false;
         }
     }
-    if (open->kept < open->length && munmap((char *)open->heap + open->kept, open->length - open->kept) != 0)
-        open->kept = open->length;
     if (open->kept > 0 && mprotect(open->heap, open->kept, PROT_READ) != 0)
         mmap(open->heap, open->kept, PROT_READ, flags | MAP_FIXED, -1, 0);
+    return true;
+}
+
+/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. False: none could be kept. */
+static bool take_mapping_away(struct open_heap *open)
+{
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    uint64_t size = atomic_load(&open->heap->size), most = retired_bytes();
+
+    size = size < open->length ? (size + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE : open->length;
+    open->kept = size < most ? size : most / HEAP_PAGE * HEAP_PAGE;
+    if ((open->kept == 0 || !lay_zeros_over(open->heap, open->kept, flags)) && !lay_zeros_in_steps(open, flags))
+        return false;
+    if (open->kept < open->length && munmap((char *)open->heap + open->kept, open->length - open->kept) != 0)
+        open->kept = open->length;
     return open->kept > 0;
 }
 
