@@ -20,6 +20,7 @@
  *   codes below and the plain constructors of mp_value. None is a cancellation point, nor is what functions of the user's do inside
  *   one, nor is printing to a stream: a thread that is cancelled meanwhile ends at a cancellation point after the call. None may be
  *   called while PTHREAD_CANCEL_ASYNCHRONOUS is set.
+ * - A thread's stack of 16 KiB is enough for each of them, and 32 KiB for printing and JSON of what is nested deep.
  * - All stands on the kernel's robust futexes, which tell that an owner died. Where they are refused (sandboxes without
  *   set_robust_list(), qemu-user), managers, locks and pools are neither made nor opened: MP_ESYSTEM.
  * - "Blocks" says what a function may wait for. Functions on a manager's containers wait for each other's short
