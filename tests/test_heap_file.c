@@ -585,7 +585,7 @@ static void closing_leaves_no_gap(void **state)
     mp_dict *root;
     (void)state;
 
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 150; i++) {
         assert_int_equal(mp_manager_create(&manager, NULL), 0);
         assert_int_equal(mp_manager_root(manager, &root), 0);
         closing = root;
