@@ -483,6 +483,7 @@ static void take_signals(void)
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
     if (setpgid(0, 0) == 0)
         atomic_store(&self.pool->grouped, 1);
+    atomic_store(&self.pool->first, getpid() == 1 ? 1 : 0);
 }
 
 void keeper_run(struct pool *pool, const sigset_t *caller_mask, const struct keeper_watch *watch)

@@ -772,6 +772,38 @@ static void no_zombies_are_left_to_a_subreaper(void **state)
         assert_int_equal(in_child(be_a_subreaper, &ways[i]), 0);
 }
 
+/* ---- keepers that are the first process of a PID namespace ---- */
+
+static int stay_as_daemon(void *arg)
+{
+    (void)arg;
+    return stay(NULL, NULL);
+}
+
+/* The namespace does not end before the daemon has ended and is reaped. */
+static void be_in_a_new_namespace(const void *arg)
+{
+    const mp_process_options options = {.daemon = MP_DAEMON_YES};
+    mp_process *daemon;
+
+    if (unshare(CLONE_NEWPID) != 0)
+        return; /* not permitted */
+    make(NULL);
+    works();
+    REQUIRE(mp_process_start(&daemon, stay_as_daemon, NULL, &options) == 0);
+    REQUIRE(flag_reaches(1));
+    (*(void (*const *)(void))arg)();
+}
+
+static void a_namespace_ends_with_its_keeper(void **state)
+{
+    void (*const ways[])(void) = {kill_keeper, stop_keeper, free_it, close_and_join, terminate_it, end_by_exit};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        assert_int_equal(in_child(be_in_a_new_namespace, &ways[i]), 0);
+}
+
 /* ---- calls refused for good ---- */
 
 #ifndef SYS_pidfd_open
@@ -934,6 +966,7 @@ int main(void)
         cmocka_unit_test(privileges_are_no_obstacle_to_the_end),
         cmocka_unit_test(a_signal_to_the_group_is_the_callers),
         cmocka_unit_test(no_zombies_are_left_to_a_subreaper),
+        cmocka_unit_test(a_namespace_ends_with_its_keeper),
         cmocka_unit_test(what_is_refused_is_done_without),
         cmocka_unit_test(a_child_of_clone_harms_no_pool),
         cmocka_unit_test(no_descriptor_is_a_standard_one),
