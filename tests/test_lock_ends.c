@@ -88,6 +88,45 @@ static void *ends_by_abort(void *arg)
     abort();
 }
 
+static void *ends_by_quick_exit(void *arg)
+{
+    (void)arg;
+    quick_exit(3);
+}
+
+static void *ends_by_fault(void *arg)
+{
+    (void)arg;
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+    return NULL;
+}
+
+static void exit_now(int number)
+{
+    (void)number;
+    exit(3);
+}
+
+static void *ends_in_a_handler(void *arg)
+{
+    (void)arg;
+    signal(SIGUSR1, exit_now);
+    raise(SIGUSR1);
+    return NULL;
+}
+
+/* While the thread that holds locks goes on. */
+static void *ends_by_exit_elsewhere(void *arg)
+{
+    pthread_t other;
+    (void)arg;
+
+    if (pthread_create(&other, NULL, ends_by_exit, NULL) == 0)
+        pthread_join(other, NULL);
+    _exit(1);
+}
+
 static void *ends_by_exec(void *arg)
 {
     (void)arg;
@@ -127,6 +166,10 @@ static const struct end {
     {"SIGTERM", ends_by_term, false},
     {"abort", ends_by_abort, false},
     {"exec", ends_by_exec, false},
+    {"quick_exit", ends_by_quick_exit, false},
+    {"SIGSEGV", ends_by_fault, false},
+    {"exit in a signal handler", ends_in_a_handler, false},
+    {"exit of another thread", ends_by_exit_elsewhere, false},
 };
 #define ENDS (sizeof ends / sizeof *ends)
 

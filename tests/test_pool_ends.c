@@ -456,6 +456,30 @@ static void end_by_abort(void)
     abort();
 }
 
+static void end_by_term(void)
+{
+    raise(SIGTERM);
+}
+
+static void end_by_quick_exit(void)
+{
+    quick_exit(0);
+}
+
+static void *call_exit(void *arg)
+{
+    (void)arg;
+    exit(0);
+}
+
+static void end_by_exit_of_a_thread(void)
+{
+    pthread_t thread;
+
+    REQUIRE(pthread_create(&thread, NULL, call_exit, NULL) == 0);
+    pthread_join(thread, NULL);
+}
+
 static void end_by_exec(void)
 {
     execl("/bin/true", "true", (char *)NULL);
@@ -557,6 +581,9 @@ static const struct end {
     {"_exit", end_at_once, false},
     {"SIGKILL", end_by_kill, false},
     {"abort", end_by_abort, false},
+    {"SIGTERM", end_by_term, false},
+    {"quick_exit", end_by_quick_exit, false},
+    {"exit of another thread", end_by_exit_of_a_thread, false},
     {"exec", end_by_exec, false},
     {"pthread_exit", end_by_thread, false},
     {"free", free_it, false},
