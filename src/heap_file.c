@@ -51,6 +51,7 @@ struct open_heap {
     uint64_t kept;   /* of a closed one: bytes that still are */
     uint64_t serial; /* counts all heaps ever opened */
     int fd;
+    int parents_fd; /* what it was when this process was forked */
     dev_t device;
     ino_t inode;
     struct heap_name name;
@@ -230,6 +231,10 @@ static void after_fork(void)
 {
     pthread_mutex_init(&heaps_mutex, NULL);
     atomic_store(&heaps_holder, NULL);
+    for (struct open_heap *open = heaps; open != NULL; open = open->next) {
+        if (open->parents_fd != open->fd) /* to write costs a page */
+            open->parents_fd = open->fd;
+    }
 }
 
 static struct open_heap *open_heap_new(int fd)
@@ -242,7 +247,7 @@ static struct open_heap *open_heap_new(int fd)
         free(open);
         return NULL;
     }
-    open->fd = fd;
+    open->fd = open->parents_fd = fd;
     open->device = file.st_dev;
     open->inode = file.st_ino;
     return open;
@@ -685,11 +690,11 @@ static int open_of_process(pid_t process, int number, dev_t device, ino_t inode)
     return -1;
 }
 
-/* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under that number: a
- * worker's does; or the file has a name. Under heaps_mutex. */
+/* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under the number
+ * it had then: a worker's does; or the file has a name. Under heaps_mutex. */
 static bool reopen(struct open_heap *open)
 {
-    int fd = open_of_process(getppid(), open->fd, open->device, open->inode);
+    int fd = open_of_process(getppid(), open->parents_fd, open->device, open->inode);
 
     if (fd < 0)
         fd = heap_name_reopen(&open->name);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -595,22 +596,45 @@ static const struct end {
 
 enum { ENDS = sizeof ends / sizeof *ends };
 
+static bool to_another_group(void)
+{
+    return setgid(NOBODY) == 0;
+}
+
+static bool to_another_user(void)
+{
+    return setgid(NOBODY) == 0 && setuid(NOBODY) == 0;
+}
+
+static bool for_a_while(void)
+{
+    return setegid(NOBODY) == 0 && seteuid(NOBODY) == 0;
+}
+
+static const struct change {
+    const char *name;
+    bool (*make)(void);
+} changes[] = {
+    {"user", to_another_user},
+    {"group", to_another_group},
+    {"effective user", for_a_while},
+};
+
+enum { CHANGES = sizeof changes / sizeof *changes };
+
+static const struct change *change;
+static bool changed; /* this process has */
+
 static void drop_privileges(void)
 {
-    REQUIRE(setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
+    REQUIRE(changed || (changed = change->make()));
 }
 
 static int drop_in_initializer(void *arg)
 {
     (void)arg;
-    return setgid(NOBODY) != 0 || setuid(NOBODY) != 0;
-}
-
-static int drop_in_task(const void *arg, void *result)
-{
-    (void)arg;
-    (void)result;
-    return setuid(NOBODY) != 0 && getuid() != NOBODY;
+    drop_privileges();
+    return 0;
 }
 
 /* Stays until all have come, so that each worker has had one. */
@@ -619,7 +643,8 @@ static int drop_and_meet(const void *arg, void *result)
     (void)arg;
     (void)result;
     shared->flag++;
-    return drop_in_task(NULL, NULL) == 0 && flag_reaches(WORKERS) ? 0 : 1;
+    drop_privileges();
+    return flag_reaches(WORKERS) ? 0 : 1;
 }
 
 enum moment { NEVER, BEFORE, IN_INITIALIZER, IN_TASK, AFTER, MOMENTS };
@@ -627,6 +652,7 @@ static const char *const moments[MOMENTS] = {"never", "before", "in the initiali
 
 struct life {
     enum moment drops;
+    const struct change *change;
     bool busy;
     const struct end *end;
 };
@@ -647,6 +673,7 @@ static void live(const void *arg)
     const struct life *life = arg;
     mp_pool_options options = {.initializer = life->drops == IN_INITIALIZER ? drop_in_initializer : NULL};
 
+    change = life->change;
     if (life->drops == BEFORE)
         drop_privileges();
     make(&options);
@@ -671,7 +698,7 @@ static void expect_nothing_outlives(const struct life *life)
     }
     if (!gone || (WIFEXITED(status) && WEXITSTATUS(status) != 0) ||
         (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM))
-        fail_msg("%s, privileges dropped %s, %s: status %d, %s", life->end->name, moments[life->drops],
+        fail_msg("%s, %s changed %s, %s: status %d, %s", life->end->name, life->change->name, moments[life->drops],
                  life->busy ? "busy" : "idle", status, gone ? "all gone" : "some are left");
 }
 
@@ -680,7 +707,7 @@ static void nothing_outlives_its_caller_however_that_ends(void **state)
     (void)state;
     for (int busy = 0; busy < 2; busy++) {
         for (int i = 0; i < ENDS; i++)
-            expect_nothing_outlives(&(struct life){NEVER, busy != 0, &ends[i]});
+            expect_nothing_outlives(&(struct life){NEVER, &changes[0], busy != 0, &ends[i]});
     }
 }
 
@@ -690,9 +717,11 @@ static void privileges_are_no_obstacle_to_the_end(void **state)
     if (geteuid() != 0)
         skip();
     for (int drops = BEFORE; drops < MOMENTS; drops++) {
-        for (int i = 0; i < ENDS; i++) {
-            for (int busy = 0; busy < 2 && !(drops == AFTER && ends[i].needs_privilege); busy++)
-                expect_nothing_outlives(&(struct life){(enum moment)drops, busy != 0, &ends[i]});
+        for (int i = 0; i < ENDS * CHANGES; i++) {
+            const struct end *end = &ends[i % ENDS];
+
+            for (int busy = 0; busy < 2 && !(drops == AFTER && end->needs_privilege); busy++)
+                expect_nothing_outlives(&(struct life){(enum moment)drops, &changes[i / ENDS], busy != 0, end});
         }
     }
 }
@@ -982,6 +1011,82 @@ static void no_descriptor_is_a_standard_one(void **state)
         assert_int_equal(in_child(live_without_standard, &closed), 0);
 }
 
+enum { OWN = 40 };
+
+static bool open_own(int own[OWN], int first)
+{
+    for (int fd = first; fd < 256; fd++)
+        close(fd);
+    for (int i = 0; i < OWN; i++) {
+        own[i] = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+        if (own[i] < 0 || write(own[i], "own", 3) != 3)
+            return false;
+    }
+    return true;
+}
+
+static bool own_are_whole(const int own[OWN])
+{
+    char text[4];
+
+    for (int i = 0; i < OWN; i++) {
+        struct stat file;
+
+        if (pread(own[i], text, 3, 0) != 3 || memcmp(text, "own", 3) != 0 || fstat(own[i], &file) != 0 ||
+            file.st_size != 3)
+            return false;
+    }
+    return true;
+}
+
+/* What needs memory that is yet to be had comes afterwards. */
+static int reuse_in_a_task(const void *arg, void *result)
+{
+    int own[OWN];
+
+    (void)result;
+    if (!open_own(own, *(const int *)arg))
+        return 1;
+    int error = mp_task_return(large, sizeof large);
+    return error == 0 && own_are_whole(own) ? 0 : 2;
+}
+
+struct reuse {
+    int first; /* descriptor that is closed */
+    void (*end)(void);
+};
+
+static void reuse_descriptors(const void *arg)
+{
+    const struct reuse *reuse = arg;
+    static char result[sizeof large];
+    int own[OWN];
+
+    make(NULL);
+    for (int i = 0; i < 4 * WORKERS; i++)
+        REQUIRE(mp_pool_apply(pool, reuse_in_a_task, &reuse->first, sizeof reuse->first, result, sizeof result) == 0);
+    fflush(NULL);
+    REQUIRE(open_own(own, reuse->first));
+    works();
+    reuse->end();
+    REQUIRE(own_are_whole(own));
+    make(NULL);
+    works();
+    free_it();
+    REQUIRE(own_are_whole(own));
+}
+
+static void no_file_of_the_programs_is_closed(void **state)
+{
+    void (*const ways[])(void) = {kill_keeper, stop_keeper, free_it, close_and_join, end_by_exit};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        assert_int_equal(in_child(reuse_descriptors, &(struct reuse){3, ways[i]}), 0);
+        assert_int_equal(in_child(reuse_descriptors, &(struct reuse){0, ways[i]}), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -997,6 +1102,7 @@ int main(void)
         cmocka_unit_test(what_is_refused_is_done_without),
         cmocka_unit_test(a_child_of_clone_harms_no_pool),
         cmocka_unit_test(no_descriptor_is_a_standard_one),
+        cmocka_unit_test(no_file_of_the_programs_is_closed),
     };
 
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
