@@ -20,6 +20,7 @@
  * - Threads: every function may be called from several threads at once. None is a cancellation point, nor is what
  *   functions of the user's do inside one, nor is printing to a stream: a thread that is cancelled meanwhile ends at a
  *   cancellation point after the call. None may be called while PTHREAD_CANCEL_ASYNCHRONOUS is set.
+ *   A thread's stack of 16 KiB is enough for each of them, and 32 KiB for printing and JSON of what is nested deep.
  * - Signal handlers: none is async-signal-safe, except mp_version(), mp_died(), mp_strerror() for the codes of the enum
  *   below, and the constructors of mp_value. But a handler may call exit() or _exit(), whichever function it has
  *   interrupted; and fork() as well where that is one on processes, if the child does not return from the handler.
@@ -622,8 +623,8 @@ MP_API int mp_list_iter_free(mp_list_iter *iter);
  * should look whether what it guards is whole.
  *
  * A thread may hold any number of locks. When it dies, the kernel tells of the 2 000 or so that it took last. That the
- * others are free is found out by those who want them, at once or within some 50 ms, where /proc is mounted and kill()
- * is not refused.
+ * others are free is found out by those who want them, at once or within some 50 ms (300 ms where the thread's process
+ * now executes another program), where /proc is mounted and kill() is not refused.
  *
  * Processes of several PID namespaces may share a lock, with three limits. Where the holder and the one who wants the
  * lock are threads of the same number in two namespaces, the latter gets it up to 2 ms late, and must not be killed in

@@ -51,6 +51,7 @@ struct open_heap {
     uint64_t kept;   /* of a closed one: bytes that still are */
     uint64_t serial; /* counts all heaps ever opened */
     int fd;
+    int parents_fd; /* what it was when this process was forked */
     dev_t device;
     ino_t inode;
     struct heap_name name;
@@ -230,6 +231,10 @@ static void after_fork(void)
 {
     pthread_mutex_init(&heaps_mutex, NULL);
     atomic_store(&heaps_holder, NULL);
+    for (struct open_heap *open = heaps; open != NULL; open = open->next) {
+        if (open->parents_fd != open->fd) /* to write costs a page */
+            open->parents_fd = open->fd;
+    }
 }
 
 static struct open_heap *open_heap_new(int fd)
@@ -242,7 +247,7 @@ static struct open_heap *open_heap_new(int fd)
         free(open);
         return NULL;
     }
-    open->fd = fd;
+    open->fd = open->parents_fd = fd;
     open->device = file.st_dev;
     open->inode = file.st_ino;
     return open;
@@ -480,17 +485,26 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
 
 /* ---- closing ---- */
 
-/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. Nothing is laid over all of it
- * first, in one step that cannot fail half-way; and without any access: a program that has all its future memory locked would have
- * pages made for it otherwise. Where there are too many mappings to lay another over this one, or it would be too much locked memory,
- * this one goes first. False: no addresses could be kept. */
-static bool take_mapping_away(struct open_heap *open)
+/* Lays zeros that can be read over the start of a mapping, in one step: another thread may just look there whether a handle is stale.
+ * They are made elsewhere, and without any access: a program that has all its future memory locked would have pages made for it
+ * otherwise. False: there are too many mappings, or it would be too much memory or locked memory. */
+static bool lay_zeros_over(void *start, uint64_t size, int flags)
 {
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    uint64_t size = atomic_load(&open->heap->size), most = retired_bytes();
+    void *zeros = mmap(NULL, size, PROT_NONE, flags, -1, 0);
 
-    size = size < open->length ? (size + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE : open->length;
-    open->kept = size < most ? size : most / HEAP_PAGE * HEAP_PAGE;
+    if (zeros == MAP_FAILED)
+        return false;
+    if (mprotect(zeros, size, PROT_READ) == 0 &&
+        mremap(zeros, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, start) != MAP_FAILED)
+        return true;
+    munmap(zeros, size);
+    return false;
+}
+
+/* The same for all of the mapping, in steps. Nothing is laid over it first, in one step that cannot fail half-way. Where not even that
+ * can be, the mapping goes first. False: no addresses could be kept. */
+static bool lay_zeros_in_steps(struct open_heap *open, int flags)
+{
     if (mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED, -1, 0) == MAP_FAILED) {
         munmap(open->heap, open->length);
         void *address = mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
@@ -500,10 +514,23 @@ static bool take_mapping_away(struct open_heap *open)
             return false;
         }
     }
-    if (open->kept < open->length && munmap((char *)open->heap + open->kept, open->length - open->kept) != 0)
-        open->kept = open->length;
     if (open->kept > 0 && mprotect(open->heap, open->kept, PROT_READ) != 0)
         mmap(open->heap, open->kept, PROT_READ, flags | MAP_FIXED, -1, 0);
+    return true;
+}
+
+/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. False: none could be kept. */
+static bool take_mapping_away(struct open_heap *open)
+{
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    uint64_t size = atomic_load(&open->heap->size), most = retired_bytes();
+
+    size = size < open->length ? (size + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE : open->length;
+    open->kept = size < most ? size : most / HEAP_PAGE * HEAP_PAGE;
+    if ((open->kept == 0 || !lay_zeros_over(open->heap, open->kept, flags)) && !lay_zeros_in_steps(open, flags))
+        return false;
+    if (open->kept < open->length && munmap((char *)open->heap + open->kept, open->length - open->kept) != 0)
+        open->kept = open->length;
     return open->kept > 0;
 }
 
@@ -665,11 +692,11 @@ static int open_of_process(pid_t process, int number, dev_t device, ino_t inode)
     return -1;
 }
 
-/* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under that number: a
- * worker's does; or the file has a name. Under heaps_mutex. */
+/* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under the number
+ * it had then: a worker's does; or the file has a name. Under heaps_mutex. */
 static bool reopen(struct open_heap *open)
 {
-    int fd = open_of_process(getppid(), open->fd, open->device, open->inode);
+    int fd = open_of_process(getppid(), open->parents_fd, open->device, open->inode);
 
     if (fd < 0)
         fd = heap_name_reopen(&open->name);

@@ -163,7 +163,7 @@ static bool revive_if(pthread_mutex_t *mutex, bool thorough)
     pid_t thread;
 
     return robust_mutex_held(mutex, &thread) && (word & ROBUST_THREAD) == (uint32_t)thread &&
-           holder_is_dead((uint32_t)thread, mark, thorough) && robust_mutex_owner_died(mutex, word);
+           holder_is_dead((uint32_t)thread, mark, mutex, thorough) && robust_mutex_owner_died(mutex, word);
 }
 
 static bool revive(pthread_mutex_t *mutex)

@@ -175,11 +175,21 @@ static bool keeper_is_gone(mp_pool *pool)
     return found != 0;
 }
 
+/* The first process of a PID namespace does not end before all others there are reaped, this process's children too. */
+static bool is_first_process(mp_pool *pool)
+{
+    return atomic_load(&pool->shared.first) != 0;
+}
+
 bool pool_look_after_keeper(mp_pool *pool)
 {
+    size_t children;
+
     pthread_mutex_lock(&pool->mutex);
     bool gone = keeper_is_gone(pool);
     pthread_mutex_unlock(&pool->mutex);
+    if (!gone && is_first_process(pool))
+        mp_process_children(NULL, 0, &children);
     return gone;
 }
 
@@ -215,7 +225,7 @@ static bool poll_for_keeper(mp_pool *pool, int pidfd, int64_t deadline)
 
         if (left <= 0)
             return false;
-        if (set.fd < 0 && left > BLIND_LOOK_MS)
+        if ((set.fd < 0 || is_first_process(pool)) && left > BLIND_LOOK_MS)
             left = BLIND_LOOK_MS;
         if (poll(&set, 1, (int)left) > 0) /* a debugger may keep it from being reaped, or it has been already */
             pidfd = -1;

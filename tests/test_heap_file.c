@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <mp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -565,6 +566,39 @@ static void with_all_memory_locked(const void *arg)
     MUST(page_table_kilobytes() < 8 * 1024);
 }
 
+static _Atomic(mp_dict *) closing;
+static _Atomic unsigned looks;
+
+static void *look_at_closing(void *arg)
+{
+    size_t length;
+
+    for (mp_dict *handle; (handle = closing) != NULL; looks++)
+        mp_list_length((mp_list *)handle, &length); /* it is no list: so no more is looked at than whether it is one */
+    return arg;
+}
+
+/* A thread may look at a handle at any moment. */
+static void closing_leaves_no_gap(void **state)
+{
+    pthread_t thread;
+    mp_dict *root;
+    (void)state;
+
+    for (int i = 0; i < 150; i++) {
+        assert_int_equal(mp_manager_create(&manager, NULL), 0);
+        assert_int_equal(mp_manager_root(manager, &root), 0);
+        closing = root;
+        if (i == 0)
+            assert_int_equal(pthread_create(&thread, NULL, look_at_closing, NULL), 0);
+        assert_int_equal(mp_manager_free(manager), 0);
+        for (unsigned before = looks; looks - before < 2;) /* so that it never has a handle of long ago */
+            sched_yield();
+    }
+    closing = NULL;
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 static void locked_memory(void **state)
 {
     (void)state;
@@ -588,6 +622,7 @@ int main(void)
         cmocka_unit_test(addresses_come_back),
         cmocka_unit_test(many_managers_at_once),
         cmocka_unit_test(handles_into_closed_managers_are_errors),
+        cmocka_unit_test(closing_leaves_no_gap),
         cmocka_unit_test(locked_memory),
     };
 
