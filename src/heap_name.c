@@ -137,11 +137,12 @@ static int leads_to(const char *path, const struct stat *file)
     return is_same(&now, file) ? 0 : TRY_AGAIN;
 }
 
+/* Of a file that was looked at: it is this user's, so what forbids it is the directory, the file system or a sandbox. */
 static int remove_name(const char *path)
 {
     if (unlink(path) == 0 || errno == ENOENT)
         return 0;
-    return errno == EPERM ? MP_EACCESS : error_of(errno);
+    return errno == EACCES || errno == EPERM ? MP_ESYSTEM : error_of(errno);
 }
 
 /* Whether the file begins as a heap does, of whichever version, and of which kind it is. 0, MP_EKIND, or another error. */
@@ -210,19 +211,23 @@ static int take_share(int fd, const char *path, const struct stat *file)
     return error == 0 ? leads_to(path, file) : error;
 }
 
-/* Opens what a name leads to, and locks it with one of the two functions above. A lock that stands in the way is one of those that
- * are held for a moment, or somebody means ill. The descriptor, or an error. */
+/* Opens what a name leads to, and locks it with one of the two functions above, if it is a heap: not even for a moment is a lock
+ * held on what is not. A lock that stands in the way is one of those that are held for a moment, or somebody means ill. The
+ * descriptor, or an error. */
 static int open_locked(const char *path, struct stat *file, int (*lock)(int, const char *, const struct stat *))
 {
     const struct timespec pause = {.tv_nsec = 1000000};
     int64_t deadline = clock_now() + PATIENCE_NS;
+    uint32_t kind;
 
     do {
         int fd = open_file(path, O_RDONLY, file);
         int error = fd;
 
         if (fd > TRY_AGAIN) {
-            error = lock(fd, path, file);
+            error = look_inside(fd, &kind);
+            if (error == 0)
+                error = lock(fd, path, file);
             if (error == 0)
                 return fd;
             int number = errno;
