@@ -159,7 +159,7 @@ static int look_inside(int fd, uint32_t *kind)
         got = pread(fd, &start, sizeof start, 0);
     } while (got < 0 && errno == EINTR);
     if (got < 0)
-        return error_of(errno);
+        return errno == ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
     *kind = start.kind;
     return got >= (ssize_t)sizeof start.magic && start.magic == HEAP_MAGIC ? 0 : MP_EKIND;
 }
@@ -178,14 +178,11 @@ static int try_flock(int fd, int operation)
     return 0;
 }
 
-/* Removes the name of a file that is locked alone: nobody has it open. MP_ENOENT: done. */
-static int remove_stale(int fd, const char *path, const struct stat *file)
+/* Removes the name of a heap that is locked alone: nobody has it open. MP_ENOENT: done. */
+static int remove_stale(const char *path, const struct stat *file)
 {
-    uint32_t kind;
-    int error = look_inside(fd, &kind);
+    int error = leads_to(path, file);
 
-    if (error == 0)
-        error = leads_to(path, file);
     if (error == 0)
         error = remove_name(path);
     return error == 0 ? MP_ENOENT : error;
@@ -198,7 +195,7 @@ static int lock_file(int fd, const char *path, const struct stat *file)
     int error = try_flock(fd, LOCK_EX);
 
     if (error == 0)
-        return remove_stale(fd, path, file);
+        return remove_stale(path, file);
     if (error == TRY_AGAIN)
         error = try_flock(fd, LOCK_SH);
     return error == 0 ? leads_to(path, file) : error;
@@ -241,12 +238,14 @@ static int open_locked(const char *path, struct stat *file, int (*lock)(int, con
     return MP_EAGAIN;
 }
 
-/* The share that goes with the descriptor's lock; takes the descriptor over. NULL: no memory. */
+/* The share that goes with the descriptor's lock; takes the descriptor over. NULL: errno says why. */
 static void *keep_share(int fd)
 {
     void *share = mmap(NULL, HEAP_PAGE, PROT_NONE, MAP_SHARED, fd, 0);
+    int number = errno;
 
     close(fd);
+    errno = number;
     return share == MAP_FAILED ? NULL : share;
 }
 
@@ -387,7 +386,7 @@ static int create_temporary(struct heap_name *name)
             name->share = keep_share(second);
             if (name->share != NULL)
                 return fd;
-            error = MP_ENOMEM;
+            error = mapping_error(errno);
         } else if (second > TRY_AGAIN) {
             close(second);
         }
@@ -487,8 +486,10 @@ static int open_for_heap(struct heap_name *name, int locked, const struct stat *
     }
     name->share = keep_share(locked);
     if (name->share == NULL) {
+        int number = errno;
         close(fd);
-        return MP_ENOMEM;
+        errno = number;
+        return mapping_error(number);
     }
     name->device = file->st_dev;
     name->inode = file->st_ino;
@@ -546,10 +547,10 @@ static bool remove_if_unused(const struct heap_name *name)
     if (error == 0)
         error = try_flock(fd, LOCK_EX);
     if (error == 0)
-        error = remove_stale(fd, name->path, &file);
+        error = remove_stale(name->path, &file);
     close(fd);
-    /* TRY_AGAIN: somebody else's by now, or still in use. MP_EKIND: it was none of ours, and could not be opened. */
-    return error == MP_ENOENT || error == TRY_AGAIN || error == MP_EKIND;
+    /* TRY_AGAIN: somebody else's by now, or still in use. */
+    return error == MP_ENOENT || error == TRY_AGAIN;
 }
 
 /* The open file that the share belongs to, and so the lock, may be shared with the process that this one was forked from, or with
