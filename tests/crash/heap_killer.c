@@ -211,8 +211,9 @@ static bool run_sibling(void (*function)(void))
 }
 
 struct states {
-    char *text[3];
+    char *text[3]; /* the first is that of before */
     size_t count;
+    bool of_readers; /* what readers say, not what the checker finds */
 };
 
 /* The length of a part of a state, up to the form feed that ends it, or all. */
@@ -221,15 +222,39 @@ static size_t part_length(const char *text)
     return strcspn(text, "\f") + (strchr(text, '\f') != NULL);
 }
 
-/* Whether a part is that of one of the states: part number `part` of theirs. */
+/* Part number `part` of a state. */
+static const char *part_of(const struct states *states, size_t state, size_t part)
+{
+    const char *known = states->text[state];
+
+    for (size_t skipped = 0; skipped < part; skipped++)
+        known += part_length(known);
+    return known;
+}
+
+/* Whether a text begins as one part and ends as another, and nothing is between. */
+static bool goes_over(const char *text, const char *from, const char *to)
+{
+    size_t length = part_length(text), from_length = part_length(from), to_length = part_length(to);
+    size_t begin = 0, end = 0;
+
+    while (begin < length && begin < from_length && text[begin] == from[begin])
+        begin++;
+    while (end < length && end < to_length && text[length - 1 - end] == to[to_length - 1 - end])
+        end++;
+    return begin + end >= length;
+}
+
+/* Whether a part is that of one of the states: part number `part` of theirs. Readers may also go over from that of before to a later
+ * one: they bury what they find dead. */
 static bool part_is_known(const struct states *states, const char *text, size_t part)
 {
     for (size_t i = 0; i < states->count; i++) {
-        const char *known = states->text[i];
+        const char *known = part_of(states, i, part);
 
-        for (size_t skipped = 0; skipped < part; skipped++)
-            known += part_length(known);
         if (part_length(known) == part_length(text) && memcmp(known, text, part_length(text)) == 0)
+            return true;
+        if (states->of_readers && goes_over(text, part_of(states, 0, part), known))
             return true;
     }
     return false;
@@ -560,7 +585,7 @@ static void learn_state(const struct operation *operation, void (*function)(void
 
 static void explore(const struct operation *operation, const struct plan *plan, struct tally *tally)
 {
-    struct states states = {.count = 0};
+    struct states states = {.count = 0, .of_readers = plan->stop};
     struct walk victim = {.function = operation->operate, .image = &field.base};
 
     note_edges();
