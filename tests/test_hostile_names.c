@@ -103,13 +103,13 @@ static struct image lock_image(void)
     return image;
 }
 
-/* The file, of `size` bytes of the image, with a user. */
+/* The file, of `size` bytes of the image, with a user before it looks like a heap: other programs remove stale ones. */
 static void put_file(const struct image *image, size_t size)
 {
     held = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     assert_true(held >= 0);
-    assert_int_equal(write(held, image->bytes, size), size);
     assert_int_equal(flock(held, LOCK_SH), 0);
+    assert_int_equal(write(held, image->bytes, size), size);
 }
 
 static void put_bytes(const void *bytes, size_t size, size_t at)
@@ -607,8 +607,10 @@ static void a_stale_file_makes_way(void **state)
             put_file(&image, sizes[i]);
             close(held);
             held = -1;
-            assert_int_equal(calls[k].call(), calls[k].stale);
-            if (calls[k].stale == MP_EKIND)
+            int error = calls[k].call();
+            /* Or another program, a test that runs beside this one, was the first to come across it. */
+            assert_true(error == calls[k].stale || error == MP_ENOENT);
+            if (error == MP_EKIND)
                 assert_int_equal(unlink(path), 0);
             assert_int_not_equal(access(path, F_OK), 0);
         }
