@@ -274,10 +274,12 @@ static int map_heap(int fd, struct heap_name *name, uint64_t length, bool shrink
             return 0;
         }
     }
+    int error = mapping_error(errno), number = errno;
     free(open);
     heap_name_free(name);
     close(fd);
-    return MP_ENOMEM;
+    errno = number;
+    return error;
 }
 
 /* ---- making ---- */

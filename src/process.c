@@ -373,6 +373,7 @@ struct patience {
     int64_t deadline;
     int64_t pause;
     bool readable; /* the pidfd was */
+    bool asked;    /* for a pidfd: where it is refused, it is so again and again */
 };
 
 static struct timespec until(int64_t deadline, int64_t most)
@@ -417,7 +418,8 @@ static void sleep_once(struct mp_process *process, struct patience *patience)
     int found = 0; /* 1: it has ended and is not reaped, for certain */
 
     process->waiters++;
-    if (patience->deadline != DEADLINE_NEVER && process->pidfd.fd < 0) {
+    if (patience->deadline != DEADLINE_NEVER && process->pidfd.fd < 0 && !patience->asked) {
+        patience->asked = true;
         process->pidfd = descriptor_of(pidfd_of(process->pid));
         note_descriptors(process);
     }

@@ -318,6 +318,12 @@ static const struct {
     {"madvise", SYS_madvise, 0, 0, false},
     {"fchmod", SYS_fchmod, 0, 0, false},
     {"prlimit64", SYS_prlimit64, 0, 0, false},
+    {"pread64", SYS_pread64, 0, 0, false},
+    {"mprotect", SYS_mprotect, 0, 0, false},
+    {"munmap", SYS_munmap, 0, 0, false},
+    {"fstatfs", SYS_fstatfs, 0, 0, false},
+    {"lseek", SYS_lseek, 0, 0, false},
+    {"process_vm_readv", SYS_process_vm_readv, 0, 0, false},
 };
 #define CALLS (sizeof calls / sizeof *calls)
 #define NO_CALL ((int)CALLS)
@@ -388,6 +394,32 @@ static void refused_pairs(void **state)
     (void)state;
     refuse_with(0);
     refuse_with(5);
+}
+
+/* No shared mapping can be had: private ones, which the C library needs, can. */
+static void without_shared_mappings(const void *arg)
+{
+    const int error = *(const int *)arg;
+
+    MUST(refuse_call_with(SYS_mmap, 3, MAP_SHARED | MAP_PRIVATE, MAP_SHARED, error) == 0);
+    for (size_t i = 0; i < OBJECTS; i++) {
+        int descriptors = count_descriptors();
+
+        errno = 0;
+        MUST(objects[i].make() == MP_ESYSTEM && errno == error);
+        MUST(count_descriptors() == descriptors && access(path, F_OK) != 0);
+    }
+}
+
+static void no_mapping_is_an_error_that_says_so(void **state)
+{
+    const int errors[] = {ENOSYS, EPERM};
+    (void)state;
+
+    for (int e = 0; e < 2; e++) {
+        new_name();
+        in_child(without_shared_mappings, &errors[e], "no shared mappings");
+    }
 }
 
 /* No way to any memory file at all. */
@@ -617,6 +649,7 @@ int main(void)
         cmocka_unit_test(moving_up),
         cmocka_unit_test(refused_calls),
         cmocka_unit_test(refused_pairs),
+        cmocka_unit_test(no_mapping_is_an_error_that_says_so),
         cmocka_unit_test(no_file_is_an_error_that_says_so),
         cmocka_unit_test(random_bytes_come_from_somewhere),
         cmocka_unit_test(addresses_come_back),
