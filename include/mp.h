@@ -10,9 +10,10 @@
  * - A NULL pointer where one is needed, a handle that is none (freed, closed, never made), an option that does not exist,
  *   and a string or bytes of more than 2^40 bytes give MP_EINVAL. The handle of a dict, list, lock or iterator that has
  *   ended is an error for good, also when its place serves another by then; any other freed handle is known as such until
- *   its memory serves a new one of the same kind. An address that cannot be read at all cannot be checked. What belongs to another process
- *   gives MP_EFOREIGN: a Process and a Pool belong to the process that made them; managers, dicts, lists and locks are
- *   shared with every process forked after they were made.
+ *   its memory serves a new one of the same kind. What belongs to another process gives MP_EFOREIGN: a Process and a Pool
+ *   belong to the process that made them; managers, dicts, lists and locks are shared with every process forked after they
+ *   were made. In a task of a pool a handle is MP_EINVAL that leads to memory which the worker does not have, as that of a
+ *   manager which is younger than the pool. Elsewhere an address that cannot be read at all cannot be checked.
  * - Strings and memory given to a function are copied; the caller keeps its own. Options are copied as well.
  * - Times are seconds (double) on the monotonic clock: MP_FOREVER waits without limit, 0 or less does not wait. A NaN is
  *   MP_EINVAL. Signals that arrive never shorten a wait.
