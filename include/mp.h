@@ -704,7 +704,9 @@ MP_API mp_process *mp_process_parent(void);
 /* At a normal end of the program (return from main, exit, the last thread's end), in this order: pools are terminated, daemons
  * get SIGTERM (and SIGKILL a second later; at once those that may not be sent SIGTERM), children that are not daemons are
  * waited for. A signal handler of the program's may call exit() or fork() whichever of the functions on processes it interrupts.
- * A child that the program makes past the C library's fork handlers (_Fork(), clone(), vfork()) ends nothing of its parent's. */
+ * A child that the program makes past the C library's fork handlers (_Fork(), clone(), vfork()) ends nothing of its parent's. In one
+ * of clone(), which the C library takes for its parent's thread, no manager, lock or pool is made or opened: MP_ESYSTEM; those
+ * inherited can be used, but what it holds when it is killed nobody is told of. */
 
 /* ---------------------------------------------------------------------------------------------------------- pool
  *

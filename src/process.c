@@ -541,7 +541,9 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void initialise(void)
 {
     lifecycle_register(LIFECYCLE_PROCESS, at_end, after_fork);
+    uint64_t signals = signals_set(SIGNALS_ALL); /* as in lifecycle.c */
     pthread_atfork(before_fork, fork_done, fork_done);
+    signals_set(signals);
     self.pid = lifecycle_pid();
     for (size_t i = FEW; i-- > 0;)
         put_spare(&few[i]);
