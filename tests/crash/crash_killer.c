@@ -224,7 +224,7 @@ int main(int argc, char **argv)
 
             if (fnmatch(pattern, operation->name, 0) != 0 ||
                 (plan.stop && families[i] != &dict_family && families[i] != &list_family) ||
-                (plan.reuse && !reuses(families[i])) || (plan.dirty && families[i] == &pool_family))
+                (plan.reuse && !reuses(families[i])))
                 continue;
             run(families[i], operation, &plan, &total);
             operations++;
