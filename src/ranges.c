@@ -1,7 +1,8 @@
-/* The heaps' ranges are in an array sorted by their addresses, which is searched without a lock: a search may come from an exit handler
- * that has interrupted a change. There are two arrays. A change is made in the one that is not looked at, which is then made the one
- * that is, by a store to `current`. So a search meets an array that does not change, unless two changes come in between: then
- * `current`, which also counts, is another, and the search begins anew. */
+/* The heaps' ranges are in an array sorted by their addresses, which is searched without a lock: a search may come
+ * from an exit handler that has interrupted a change. There are two arrays. A change is made in the one that is not
+ * looked at, which is then made the one that is, by a store to `current`. So a search meets an array that does not
+ * change, unless two changes come in between: then `current`, which also counts, is another, and the search begins
+ * anew. */
 #include "ranges.h"
 
 #include <stdlib.h>
@@ -15,8 +16,8 @@ struct owned_range {
     struct owned_range *spare;
 };
 
-/* Memory that was outgrown is kept: somebody may still be looking at it. Each is at least twice as large as the one before, so all
- * together are less than twice the last. */
+/* Memory that was outgrown is kept: somebody may still be looking at it. Each is at least twice as large as the one
+ * before, so all together are less than twice the last. */
 struct memory {
     struct memory *outgrown;
     size_t room;

@@ -1,9 +1,10 @@
 /* Where this process has heaps: so that a handle is known to lead into one before the memory there is touched.
  *
- * Handles of containers and pools are addresses. What a task is given may be one of a heap that is younger than its worker: there may
- * be nothing at that address, or the end of a file. So in a worker, and in what it forks, each such address is compared with the bounds
- * of the heaps that the process has open. Most calls go where the call before went, which is looked at first.
- * Elsewhere all addresses but NULL are taken as known: handles are handed on to those who have inherited the heap. */
+ * Handles of containers and pools are addresses. What a task is given may be one of a heap that is younger than its
+ * worker: there may be nothing at that address, or the end of a file. So in a worker, and in what it forks, each
+ * such address is compared with the bounds of the heaps that the process has open. Most calls go where the call
+ * before went, which is looked at first. Elsewhere all addresses but NULL are taken as known: handles are handed on
+ * to those who have inherited the heap. */
 #ifndef RANGES_H
 #define RANGES_H
 
@@ -52,7 +53,8 @@ static inline bool range_known(const void *address)
 /* From now on only what lies in this process's heaps is known. */
 void ranges_begin(void);
 
-/* A heap is open from now on, or no longer: before its memory goes. Called by one thread at a time. False: no memory. */
+/* A heap is open from now on, or no longer: before its memory goes. Called by one thread at a time. False: no
+ * memory. */
 bool range_add(const struct heap *heap);
 void range_remove(const struct heap *heap);
 

@@ -1,9 +1,9 @@
 /* Signal handlers that fork or exit wherever a call of the library holds a mutex, and children of which nobody is told.
  *
- * pthread_mutex_lock() and pthread_mutex_trylock() are this program's here: after the n-th mutex that a call takes they send the
- * thread a signal, whose handler does what programs do in handlers though POSIX leaves it undefined. Where the call has signals
- * blocked, it comes as soon as they are not. So every place in every call is met where the handler's thread holds a mutex that a
- * fork handler or an exit handler might wait for. */
+ * pthread_mutex_lock() and pthread_mutex_trylock() are this program's here: after the n-th mutex that a call takes
+ * they send the thread a signal, whose handler does what programs do in handlers though POSIX leaves it undefined.
+ * Where the call has signals blocked, it comes as soon as they are not. So every place in every call is met where
+ * the handler's thread holds a mutex that a fork handler or an exit handler might wait for. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -525,7 +525,8 @@ static bool is_among(const char *call, const char *const *names)
     return *names != NULL;
 }
 
-/* What a child gets: what is its parent's alone is refused, and where the kernel does not tell of its end it makes nothing. */
+/* What a child gets: what is its parent's alone is refused, and where the kernel does not tell of its end it makes
+ * nothing. */
 static int for_strangers(size_t call, size_t raw)
 {
     static const char *const refused[] = {"mp_process_exitcode",
