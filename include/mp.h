@@ -11,7 +11,8 @@
  *   made), to an option that does not exist, and to a string or bytes of more than 2^40 bytes. It is not repeated for
  *   each function. The handle of a dict, list, lock or iterator that has ended is an error for good, also when its
  *   memory serves another. Any other freed handle is known as such until its memory serves a new one of the same kind.
- *   An address that cannot be read at all cannot be checked.
+ *   In a task of a pool, a handle that leads to memory which the worker does not have, as that of a manager younger
+ *   than the pool, is MP_EINVAL. Elsewhere an address that cannot be read at all cannot be checked.
  * - What belongs to another process gives MP_EFOREIGN: a Process, a Pool and its results belong to the process that
  *   made them. Managers, dicts, lists and locks are shared with every process forked after they were made.
  * - Strings and memory given to a function are copied; the caller keeps its own. Options are copied as well.
@@ -791,7 +792,9 @@ MP_API mp_process *mp_process_parent(void);
 /* At a normal end of the program (return from main, exit, the last thread's end), in this order: pools are terminated,
  * daemons get SIGTERM (and SIGKILL a second later; at once those that may not be sent SIGTERM), children that are not
  * daemons are waited for. A child that the program makes past the C library's fork handlers (_Fork(), clone(), vfork())
- * ends nothing of its parent's. */
+ * ends nothing of its parent's. In one of clone(), which the C library takes for its parent's thread, no manager, lock
+ * or pool is made or opened: MP_ESYSTEM. Those inherited can be used, but nobody is told of what it holds when it is
+ * killed. */
 
 /* ---------------------------------------------------------------------------------------------------------- pool
  *

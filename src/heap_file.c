@@ -25,11 +25,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cancelling.h"
 #include "heap_name.h"
 #include "lifecycle.h"
 #include "mutex.h"
 #include "object.h"
 #include "platform.h"
+#include "ranges.h"
 
 #define VERSION 8
 #define LARGEST (UINT64_C(1) << 36)
@@ -75,20 +77,6 @@ static void unlock_heaps(void)
 {
     atomic_store_explicit(&heaps_holder, NULL, memory_order_relaxed);
     pthread_mutex_unlock(&heaps_mutex);
-}
-
-/* What opens and closes files could otherwise end a cancelled thread in the middle. */
-static int forbid_cancelling(void)
-{
-    int state;
-
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    return state;
-}
-
-static void allow_cancelling(int state)
-{
-    pthread_setcancelstate(state, NULL);
 }
 
 static struct open_heap *find(const struct heap *heap)
@@ -263,6 +251,10 @@ static int map_heap(int fd, struct heap_name *name, uint64_t length, bool shrink
         open->heap = map_somewhere(fd, &length, shrink);
         open->length = length;
         open->name = *name;
+        if (open->heap != NULL && !range_add(open->heap)) {
+            munmap(open->heap, length);
+            open->heap = NULL;
+        }
         if (open->heap != NULL) {
             open->serial = ++opened;
             open->next = heaps;
@@ -352,12 +344,12 @@ static int create_limited(struct heap **heap, enum heap_kind kind, const char *t
 {
     struct heap_name name = {.path = NULL};
     uint64_t length = limit == 0 || limit > LARGEST ? LARGEST : (limit + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     int fd = text != NULL ? heap_name_create(&name, text) : memory_file();
 
     if (fd >= 0)
         fd = create(heap, kind, &name, fd, length > SMALLEST ? length : SMALLEST, shrink);
-    allow_cancelling(state);
+    cancelling_allow(state);
     return fd;
 }
 
@@ -381,9 +373,9 @@ int heap_publish(struct heap *heap)
         return MP_EINVAL;
     if (open->name.path == NULL)
         return 0;
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     int error = heap_name_publish(&open->name, open->fd, (enum heap_kind)heap->kind);
-    allow_cancelling(state);
+    cancelling_allow(state);
     return error;
 }
 
@@ -478,10 +470,10 @@ static int open_named(struct heap **heap, enum heap_kind kind, const char *text)
 
 int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     int error = open_named(heap, kind, name);
 
-    allow_cancelling(state);
+    cancelling_allow(state);
     return error;
 }
 
@@ -542,6 +534,7 @@ static void retire(struct open_heap *_Atomic *link)
     struct open_heap *open = *link;
 
     *link = open->next;
+    range_remove(open->heap);
     bool kept = take_mapping_away(open);
     close_if_ours(open); /* first: leaving the name needs a descriptor, and there may be no other */
     open->fd = -1;
@@ -557,7 +550,7 @@ static void retire(struct open_heap *_Atomic *link)
 
 int heap_close(struct heap *heap)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
 
     lock_heaps();
     struct open_heap *_Atomic *link = &heaps;
@@ -571,7 +564,7 @@ int heap_close(struct heap *heap)
     void (*function)(uint64_t) = atomic_load(&when_closed);
     if (found && function != NULL)
         function(serial);
-    allow_cancelling(state);
+    cancelling_allow(state);
     return found ? 0 : MP_EINVAL;
 }
 
@@ -624,10 +617,10 @@ static void leave_names_at_end(void)
 
 int heap_unlink(enum heap_kind kind, const char *name)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     int error = heap_name_unlink(name, kind);
 
-    allow_cancelling(state);
+    cancelling_allow(state);
     return error;
 }
 
@@ -748,11 +741,11 @@ static int descriptor_of(const struct heap *heap)
 
 int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     int fd = descriptor_of(heap);
     int error = fd < 0 ? fd : memory_file_reserve(fd, from, to);
 
-    allow_cancelling(state);
+    cancelling_allow(state);
     return error;
 }
 
@@ -765,30 +758,30 @@ bool heap_file_holes_are_safe(const struct heap *heap)
 
 void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     int fd = descriptor_of(heap);
 
     if (fd >= 0)
         memory_file_punch(fd, from, to);
-    allow_cancelling(state);
+    cancelling_allow(state);
 }
 
 int heap_reopen(const struct heap *heap)
 {
-    int state = forbid_cancelling(), fd = descriptor_of(heap);
+    int state = cancelling_forbid(), fd = descriptor_of(heap);
     char path[64];
 
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     while (fd >= 0 && (fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK)) < 0 && errno == EINTR)
         fd = 0;
     fd = descriptor_move_up(fd);
-    allow_cancelling(state);
+    cancelling_allow(state);
     return fd < 0 ? -1 : fd;
 }
 
 void heap_close_reopened(const struct heap *heap, int fd)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     struct stat file;
 
     pthread_mutex_lock(&heaps_mutex);
@@ -797,7 +790,7 @@ void heap_close_reopened(const struct heap *heap, int fd)
     if (fd >= 0 && open != NULL && (fstat(fd, &file) == 0 ? is_file_of(&file, open) : errno != EBADF))
         close(fd);
     pthread_mutex_unlock(&heaps_mutex);
-    allow_cancelling(state);
+    cancelling_allow(state);
 }
 
 bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked)

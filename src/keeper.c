@@ -35,6 +35,7 @@
 #include "map.h"
 #include "platform.h"
 #include "process.h"
+#include "ranges.h"
 
 #define RETRY_FORK_NS INT64_C(100000000)
 /* How often to look whether the caller lives: with all hints, and without. */
@@ -121,6 +122,7 @@ static _Noreturn void become_worker(uint32_t index)
     close_end(&self.watch.leash[0]);
     close_end(&self.watch.caller);
     guests_enter_worker();
+    ranges_begin();
     sigaction(SIGCHLD, &self.caller_child, NULL);
     pthread_sigmask(SIG_SETMASK, &self.caller_mask, NULL);
     process_enter_worker(index + 1, name);

@@ -6,9 +6,12 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "callback.h"
+#include "cancelling.h"
 #include "platform.h"
 
 #define LOOK_NS INT64_C(50000000)
+#define NAMESAKE_NS INT64_C(1000000000)
 
 static atomic_bool supported;
 
@@ -127,11 +130,36 @@ static int spin(pthread_mutex_t *mutex)
     return number;
 }
 
+static void nap(void)
+{
+    const struct timespec pause = {.tv_nsec = 50000};
+    CANCELLING_FORBIDDEN;
+
+    nanosleep(&pause, NULL);
+}
+
+/* A thread of a child that was made by a bare clone() has the number of the one that made it, for the C library: what either holds,
+ * the other is told it holds itself. A thread comes to ask for what it does hold only inside functions of the user's, or in a signal
+ * handler that has interrupted it: the latter is told after a while. */
 int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number)
 {
-    if (number == EBUSY)
-        number = spin(mutex);
-    return mutex_error(number == EBUSY ? sleep_until_locked(mutex, deadline) : number);
+    int64_t give_up = 0;
+
+    for (;;) {
+        if (number == EBUSY)
+            number = spin(mutex);
+        if (number == EBUSY)
+            number = sleep_until_locked(mutex, deadline);
+        if (number != EDEADLK || callback_anywhere())
+            return mutex_error(number);
+        int64_t now = clock_now();
+        if (give_up == 0)
+            give_up = now + NAMESAKE_NS;
+        if (now >= give_up || now >= deadline)
+            return now >= give_up ? MP_EDEADLK : MP_ETIMEOUT;
+        nap();
+        number = pthread_mutex_trylock(mutex);
+    }
 }
 
 void mutex_repaired(pthread_mutex_t *mutex)

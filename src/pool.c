@@ -16,6 +16,7 @@
 #include "platform.h"
 #include "pool.h"
 #include "process.h"
+#include "ranges.h"
 
 #define START_LOOK_NS INT64_C(10000000)
 /* A keeper that has not moved for so long when it should end was stopped: it is continued, and in the end killed. */
@@ -39,7 +40,7 @@ static pthread_mutex_t pools_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 int pool_enter(const mp_pool *pool)
 {
-    if (pool == NULL || (uintptr_t)pool % (2 * CACHE_LINE) != 0)
+    if (!range_known(pool) || (uintptr_t)pool % (2 * CACHE_LINE) != 0)
         return MP_EINVAL;
     if (!visitor_enter(pool))
         return MP_ENOMEM;
