@@ -24,7 +24,7 @@ static void put(_Atomic uint64_t *word, uint64_t value)
 /* Whose holder is about to give it up. */
 static int wait_for(pthread_mutex_t *stripe, int number)
 {
-    int error = mutex_lock_later(stripe, DEADLINE_NEVER, number);
+    int error = mutex_lock_looking(stripe, number);
 
     if (error == MP_EOWNERDEAD) {
         mutex_repaired(stripe);
