@@ -4,7 +4,8 @@
  *   2. Each follows the words from the object that it wants: that object's holder waits for another, and so on.
  *   3. If that leads to an object that the thread itself holds, it would close a circle.
  *
- * The words are followed through all heaps that this process has open. A circle that leads through another heap is not found.
+ * The words are followed through all heaps that this process has open. A circle that leads through another heap is not
+ * found.
  *
  * The store of step 1 and the loads of step 2 are sequentially consistent (Dekker pairing): of the threads of a circle the last
  * one to store sees all the others. A holder that died leaves its word behind; so a thread that has found a circle tries for the
@@ -135,7 +136,7 @@ static bool look_in(const struct heap *heap, void *context)
     return object != NULL;
 }
 
-/* The name of what the holder of the object waits for, in any heap that this process has open. 0: nothing, or it is not known. */
+/* The name of what the object's holder waits for, in any heap that this process has open. 0: nothing, or not known. */
 static uint64_t waits_of(const struct object *wanted, uint64_t name)
 {
     struct search search = {.name = name};

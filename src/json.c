@@ -11,7 +11,8 @@
 
 struct writer {
     FILE *stream;
-    const void *path[MP_MAX_DEPTH]; /* handles of the containers we are in: one of them may end, and its place serve another */
+    /* Handles of the containers we are in. The outermost may end meanwhile, and its place serve another. */
+    const void *path[MP_MAX_DEPTH];
     int depth;
 };
 

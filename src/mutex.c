@@ -135,8 +135,8 @@ int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number)
     return mutex_error(number == EBUSY ? sleep_until_locked(mutex, deadline) : number);
 }
 
-/* The kernel gives away what a thread holds when it ends. But one that is not its process's first and executes another program takes
- * the first one's number before the kernel looks at what it holds, and nothing is found there that bears this number. */
+/* The kernel gives away what a thread holds when it ends. But a thread that is not its process's first and executes another
+ * program gets the first one's number before the kernel looks: it finds nothing there that bears this number. */
 void mutex_look_for_holder(pthread_mutex_t *mutex)
 {
     uint32_t word = robust_mutex_word(mutex);

@@ -32,8 +32,8 @@ static inline int mutex_lock(pthread_mutex_t *mutex)
 {
     return mutex_lock_until(mutex, DEADLINE_NEVER);
 }
-/* Of a mutex that threads of one PID namespace share: marks it as a dead owner's when its holder is gone and the kernel has not said
- * so. For who has waited for a while. */
+/* Of a mutex that threads of one PID namespace share: marks it as a dead owner's when its holder is gone and the kernel
+ * has not said so. For who has waited for a while. */
 void mutex_look_for_holder(pthread_mutex_t *mutex);
 /* mutex_lock_later() without a deadline, and with such looks. */
 int mutex_lock_looking(pthread_mutex_t *mutex, int number);

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Writes, from mp.h, a line EVERY_CALL(NAME, KIND, HOW, EXPRESSION) for each way in which a dict or list gets into a public function:
-# KIND is DICT or LIST, HOW is HANDLE (an argument of its own), VALUE (in an mp_value that is stored or looked for) or KEY. In the
-# expression STALE stands for the handle; all other arguments are valid. A type of argument that is not known here is an error:
-# so no function is missing.
+# Writes, from mp.h, a line EVERY_CALL(NAME, KIND, HOW, EXPRESSION) for each way in which a dict or list gets into a
+# public function: KIND is DICT or LIST, HOW is HANDLE (an argument of its own), VALUE (in an mp_value that is stored or looked
+# for) or KEY. In the expression STALE stands for the handle; all other arguments are valid. A type of argument that is
+# not known here is an error: so no function is missing.
 set -eu
-tr '\n' ' ' <"$1" | sed 's|/\*[^*]*\*\+\([^/*][^*]*\*\+\)*/| |g' | grep -o 'MP_API [^;(]*([^;]*);' | grep -v '^MP_API __attribute__' |
-    sed 's/^MP_API //; s/  */ /g' | awk '
+tr '\n' ' ' <"$1" | sed 's|/\*[^*]*\*\+\([^/*][^*]*\*\+\)*/| |g' |
+    grep -o 'MP_API [^;(]*([^;]*);' | grep -v '^MP_API __attribute__' | sed 's/^MP_API //; s/  */ /g' | awk '
 # What is given for an argument that is no container. Empty: not known.
 function plain(type, name) {
     if (type == "mp_dict *") return "live_dict"
@@ -54,14 +54,22 @@ function emit(kind, how, at, text,    i, list) {
         type[i] = argument[i]; sub(/[a-z_0-9]+$/, "", type[i]); sub(/ $/, "", type[i])
         names[i] = called
         given[i] = plain(type[i], called)
-        if (given[i] == "") { print "mp.h: " name "(): argument \"" argument[i] "\" is not known" > "/dev/stderr"; exit 1 }
+        if (given[i] == "") {
+            print "mp.h: " name "(): argument \"" argument[i] "\" is not known" > "/dev/stderr"
+            exit 1
+        }
     }
     for (i = 1; i <= count; i++) {
         if (type[i] == "mp_dict *") emit("DICT", "HANDLE", i, "(mp_dict *)STALE")
         if (type[i] == "mp_list *") emit("LIST", "HANDLE", i, "(mp_list *)STALE")
         if (type[i] != "mp_value" && type[i] != "const mp_value *") continue
         how = names[i] == "key" || names[i] == "keys" || names[i] == "from" || names[i] == "to" ? "KEY" : "VALUE"
-        emit("DICT", how, i, type[i] == "mp_value" ? "mp_dict_value((mp_dict *)STALE)" : "\\&(mp_value){.type = MP_DICT, .as.dict = (mp_dict *)STALE}")
-        emit("LIST", how, i, type[i] == "mp_value" ? "mp_list_value((mp_list *)STALE)" : "\\&(mp_value){.type = MP_LIST, .as.list = (mp_list *)STALE}")
+        if (type[i] == "mp_value") {
+            emit("DICT", how, i, "mp_dict_value((mp_dict *)STALE)")
+            emit("LIST", how, i, "mp_list_value((mp_list *)STALE)")
+        } else {
+            emit("DICT", how, i, "\\&(mp_value){.type = MP_DICT, .as.dict = (mp_dict *)STALE}")
+            emit("LIST", how, i, "\\&(mp_value){.type = MP_LIST, .as.list = (mp_list *)STALE}")
+        }
     }
 }'

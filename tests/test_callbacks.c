@@ -1,8 +1,9 @@
-/* Functions of the user's inside mp_dict_apply() and mp_list_sort(): processes and threads that would wait for each other in a circle,
- * all ways to leave such a function, how deep they go, and that nobody who gives memory back waits for who is inside.
+/* Functions of the user's inside mp_dict_apply() and mp_list_sort(): processes and threads that would wait for each
+ * other in a circle, all ways to leave such a function, how deep they go, and that nobody who gives memory back waits
+ * for who is inside.
  *
- * A new call that touches a container joins by a line of DICT_TOUCHES or LIST_TOUCHES, a new way to run a function under a container's
- * mutex by a line of `places`, a new way to leave one by a line of `ways`. */
+ * A new call that touches a container joins by a line of DICT_TOUCHES or LIST_TOUCHES, a new way to run a function
+ * under a container's mutex by a line of `places`, a new way to leave one by a line of `ways`. */
 #include <mp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -20,6 +21,8 @@
 
 #include <cmocka.h>
 
+#include "object.h"
+#include "stripes.h"
 #include "support.h"
 #ifdef HAVE_CXX
 #include "throwing.h"
@@ -444,6 +447,25 @@ static void no_circle_of_threads_hangs(void **state)
 {
     (void)state;
     each_circle(run_in_threads, false);
+}
+
+static void stripe(void *handle, uint64_t kind)
+{
+    assert_int_equal(object_lock_alone(handle, kind), 0);
+    stripes_make(object_of(handle));
+    object_unlock(object_of(handle));
+    assert_int_equal(object_of(handle)->striped, 1);
+}
+
+/* As they become where several processes put words at the same time. */
+static void no_circle_of_striped_containers_hangs(void **state)
+{
+    (void)state;
+    for (int i = 0; i < MOST; i++) {
+        stripe(dicts[0][i], OBJECT_DICT);
+        stripe(lists[0][i], OBJECT_LIST);
+    }
+    each_circle(run_in_processes, false);
 }
 
 static void no_circle_through_several_managers_hangs(void **state)
@@ -901,8 +923,8 @@ static void an_exception_leaves_all_as_it_was(void **state)
 
 /* ---- giving memory back waits for nobody ---- */
 
-/* A is inside a function for a container that somebody removes meanwhile, so that it is dead and its memory is to be given back. Who does
- * something else, with other containers, must not wait for A. */
+/* A is inside a function for a container that somebody removes meanwhile, so that it is dead and its memory is to
+ * be given back. Who does something else, with other containers, must not wait for A. */
 static mp_dict *parent;
 static const struct place *where;
 static struct target removed, unrelated;
@@ -927,7 +949,8 @@ static int be_inside(void *arg)
     return 0;
 }
 
-/* Those that hold what A will want, in any way: A is told from inside them, and they give memory back before they let go. */
+/* Those that hold what A will want, in any way: A is told from inside them, and they give memory back before they
+ * let go. */
 static int tell_and_drop(void *arg)
 {
     mp_list *list;
@@ -1136,6 +1159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(no_circle_of_processes_hangs, make, drop),
         cmocka_unit_test_setup_teardown(no_circle_of_threads_hangs, make, drop),
+        cmocka_unit_test_setup_teardown(no_circle_of_striped_containers_hangs, make, drop),
         cmocka_unit_test_setup_teardown(no_circle_through_several_managers_hangs, make, drop),
         cmocka_unit_test_setup_teardown(no_circle_of_threads_through_several_managers_hangs, make, drop),
         cmocka_unit_test_setup_teardown(no_long_circle_hangs, make, drop),

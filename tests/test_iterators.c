@@ -1,5 +1,6 @@
-/* Iterators, over what changes meanwhile: what they hand out is in the container at that moment. Each change joins by a line of
- * DICT_CHANGES or LIST_CHANGES; a model of a few lines says what comes next. An argument: how many walks beside random changes. */
+/* Iterators, over what changes meanwhile: what they hand out is in the container at that moment. Each change joins
+ * by a line of DICT_CHANGES or LIST_CHANGES; a model of a few lines says what comes next. An argument: how many
+ * walks beside random changes. */
 #include <mp.h>
 #include <pthread.h>
 #include <sched.h>

@@ -1,8 +1,8 @@
-/* Who holds a container, and until when: what processes held that have ended in any way, what children inherit, handles whose place
- * was used again, holds given up once too often, by others, and in any order.
+/* Who holds a container, and until when: what processes held that have ended in any way, what children inherit,
+ * handles whose place was used again, holds given up once too often, by others, and in any order.
  *
- * A new call that gives a hold joins by a line of HOLDS, a new way for a process to end by a line of `ends`, a new call that takes
- * a dict or list by itself: every_call.sh reads them from mp.h. With sanitizers a place's
+ * A new call that gives a hold joins by a line of HOLDS, a new way for a process to end by a line of `ends`, a new
+ * call that takes a dict or list by itself: every_call.sh reads them from mp.h. With sanitizers a place's
  * generations are used up if an argument says "long". */
 #include <fcntl.h>
 #include <mp.h>

@@ -1,9 +1,9 @@
-/* Whose container is it? Each call that looks into containers, beside processes that keep replacing what is nested there and are
- * killed at it. There are several parents; all that is nested in one, two deep, bears the number of that one. So an answer
- * that comes from another container, which has got the place of one that was replaced, is seen.
+/* Whose container is it? Each call that looks into containers, beside processes that keep replacing what is nested
+ * there and are killed at it. There are several parents; all that is nested in one, two deep, bears the number of that
+ * one. So an answer that comes from another container, which has got the place of one that was replaced, is seen.
  *
- * A new call joins by a line of DICT_LOOKS or LIST_LOOKS, a new way to replace by a line of `ways`, a new kind of container by a
- * line of `kinds`. An argument says how many times as much is to be done. */
+ * A new call joins by a line of DICT_LOOKS or LIST_LOOKS, a new way to replace by a line of `ways`, a new kind of
+ * container by a line of `kinds`. An argument says how many times as much is to be done. */
 #include <mp.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -794,8 +794,10 @@ static mp_value first_borrowed(const struct asked *asked)
     LOOK(use_dict, if (answered(a, mp_dict_get_dict(a->dict, "d", &d), true)) use_dict(a, d)) \
     LOOK(use_list, if (answered(a, mp_dict_get_list(a->dict, "l", &l), true)) use_list(a, l)) \
     LOOK(setdefault, look_and_free(a, mp_dict_setdefault(a->dict, mp_str("of"), mp_int(a->number), &v), &v)) \
-    LOOK(has, if (answered(a, mp_dict_has(a->dict, "d", &b), true) && a->strict && !b) fault("has", 0); else answers++) \
-    LOOK(contains, if (answered(a, mp_dict_contains(a->dict, mp_str("l"), &b), true) && a->strict && !b) fault("in", 0); \
+    LOOK(has, if (answered(a, mp_dict_has(a->dict, "d", &b), true) && a->strict && !b) fault("has", 0); else \
+         answers++) \
+    LOOK(contains, if (answered(a, mp_dict_contains(a->dict, mp_str("l"), &b), true) && a->strict && !b) fault("in", \
+         0); \
          else answers++) \
     LOOK(length, if (answered(a, mp_dict_length(a->dict, &n), true) && a->strict && n != SLOTS) \
          fault("length", (int64_t)n); else answers++) \
@@ -813,7 +815,8 @@ static mp_value first_borrowed(const struct asked *asked)
     LOOK(setdefault_elsewhere, v = first_borrowed(a); if (v.type != MP_NONE) \
          look_stored(a, mp_dict_setdefault(scratch_dict, mp_str("d"), v, &w), &w); \
          mp_dict_pop(scratch_dict, mp_str("d"), NULL)) \
-    LOOK(apply, e = mp_dict_apply(a->dict, mp_str("of"), see_number, (void *)(uintptr_t)a); if (e != 1) answered(a, e, true)) \
+    LOOK(apply, e = mp_dict_apply(a->dict, mp_str("of"), see_number, (void *)(uintptr_t)a); if (e != 1) answered(a, \
+         e, true)) \
     LOOK(equal, look_equal(a, mp_dict_equal(a->dict, a->model_dict, &b), &b, true)) \
     LOOK(equal_reversed, look_equal(a, mp_dict_equal(a->model_dict, a->dict, &b), &b, true)) \
     LOOK(equal_other, look_equal(a, mp_dict_equal(a->dict, a->other_model_dict, &b), &b, false)) \
@@ -828,7 +831,8 @@ static mp_value first_borrowed(const struct asked *asked)
     CHANGE(popitem, look_and_free(a, mp_dict_popitem(a->dict, NULL, &v), &v)) \
     CHANGE(move, answered(a, mp_dict_move(a->dict, mp_str("d"), mp_str("x")), true); \
          look_and_free(a, mp_dict_pop(a->dict, mp_str("x"), &v), &v)) \
-    CHANGE(clear, if (i++ % 64 == 0) answered(a, mp_dict_clear(a->dict), true); look_dict(a, mp_dict_copy(a->dict, &d), &d))
+    CHANGE(clear, if (i++ % 64 == 0) answered(a, mp_dict_clear(a->dict), true); look_dict(a, mp_dict_copy(a->dict, \
+         &d), &d))
 
 #define LIST_LOOKS(LOOK, CHANGE) \
     LOOK(get, look_and_free(a, mp_list_get(a->list, i++ % 2 + 1, &v), &v)) \
@@ -854,12 +858,14 @@ static mp_value first_borrowed(const struct asked *asked)
     LOOK(append_elsewhere, v = first_borrowed(a); if (v.type != MP_NONE && \
          answered(a, mp_list_append(scratch_list, v), false)) look_and_free(a, mp_list_pop(scratch_list, -1, &v), &v)) \
     LOOK(insert_elsewhere, v = first_borrowed(a); if (v.type != MP_NONE && \
-         answered(a, mp_list_insert(scratch_list, 0, v), false)) look_and_free(a, mp_list_pop(scratch_list, 0, &v), &v)) \
+         answered(a, mp_list_insert(scratch_list, 0, v), false)) look_and_free(a, mp_list_pop(scratch_list, 0, &v), \
+         &v)) \
     LOOK(extend_values_elsewhere, v = first_borrowed(a); if (v.type != MP_NONE && \
          answered(a, mp_list_extend_values(scratch_list, &v, 1), false)) \
          look_and_free(a, mp_list_pop(scratch_list, -1, &v), &v)) \
     LOOK(index_other, if (answered(a, mp_list_get_dict(a->other_model_list, DICT, &d), true)) { \
-         e = mp_list_index(a->list, mp_dict_value(d), &n); if (e != MP_EVALUE) fault("index of another's", e); else answers += LARGE; }) \
+         e = mp_list_index(a->list, mp_dict_value(d), &n); if (e != MP_EVALUE) fault("index of another's", e); else \
+         answers += LARGE; }) \
     LOOK(count_other, if (answered(a, mp_list_get_list(a->other_model_list, LIST, &l), true) && \
          answered(a, mp_list_count(a->list, mp_list_value(l), &n), true)) \
          { if (n != 0) fault("counts another's", (int64_t)n); else answers += LARGE; }) \
@@ -871,7 +877,8 @@ static mp_value first_borrowed(const struct asked *asked)
          { e = mp_list_contains(a->other_model_list, mp_dict_value(d), &b); \
          if (answered(a, e, false)) look_equal(a, 0, &b, false); }) \
     LOOK(remove_other, if (answered(a, mp_list_get_dict(a->other_model_list, DICT, &d), true)) { \
-         e = mp_list_remove(a->list, mp_dict_value(d)); if (e != MP_EVALUE) fault("removes another's", e); else answers += LARGE; }) \
+         e = mp_list_remove(a->list, mp_dict_value(d)); if (e != MP_EVALUE) fault("removes another's", e); else \
+         answers += LARGE; }) \
     LOOK(equal, look_equal(a, mp_list_equal(a->list, a->model_list, &b), &b, true)) \
     LOOK(equal_reversed, look_equal(a, mp_list_equal(a->model_list, a->list, &b), &b, true)) \
     LOOK(equal_other, look_equal(a, mp_list_equal(a->list, a->other_model_list, &b), &b, false)) \
@@ -882,11 +889,13 @@ static mp_value first_borrowed(const struct asked *asked)
     CHANGE(pop, look_and_free(a, mp_list_pop(a->list, i++ % 2, &v), &v)) \
     CHANGE(pop_last, look_and_free(a, mp_list_pop(a->list, -1, &v), &v)) \
     CHANGE(delete, answered(a, mp_list_delete(a->list, 1), true); look_list(a, mp_list_copy(a->list, &l), &l)) \
-    CHANGE(delete_slice, answered(a, mp_list_delete_slice(a->list, 1, 2, 1), true); look_list(a, mp_list_copy(a->list, &l), &l)) \
+    CHANGE(delete_slice, answered(a, mp_list_delete_slice(a->list, 1, 2, 1), true); look_list(a, \
+         mp_list_copy(a->list, &l), &l)) \
     CHANGE(remove, if (answered(a, mp_list_get_dict(a->model_list, DICT, &d), true)) { \
          e = mp_list_remove(a->list, mp_dict_value(d)); if (e != MP_EVALUE) answered(a, e, true); } answers++) \
     CHANGE(reverse, answered(a, mp_list_reverse(a->list), true); look_list(a, mp_list_copy(a->list, &l), &l)) \
-    CHANGE(clear, if (i++ % 64 == 0) answered(a, mp_list_clear(a->list), true); look_list(a, mp_list_copy(a->list, &l), &l))
+    CHANGE(clear, if (i++ % 64 == 0) answered(a, mp_list_clear(a->list), true); look_list(a, mp_list_copy(a->list, \
+         &l), &l))
 /* clang-format on */
 
 #define DEFINE(prefix, name, ...) \
