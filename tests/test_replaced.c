@@ -624,7 +624,8 @@ static void use_dict(const struct asked *outer, mp_dict *dict)
     int64_t number = 0;
     int error;
 
-    if (answered(asked, mp_dict_add_int(dict, "of", 0, &number), false) && asked->strict)
+    /* Where a number may be missing, this would put another there. */
+    if (asked->strict && answered(asked, mp_dict_add_int(dict, "of", 0, &number), false))
         look_number(asked, number);
     error = mp_dict_apply(dict, mp_str("of"), see_number, (void *)(uintptr_t)asked);
     if (error != 1)
