@@ -56,7 +56,12 @@ int mutex_error(int number)
     }
 }
 
-#ifdef __GLIBC__
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define KNOWS_NO_CLOCKLOCK
+#endif
+#endif
+#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__) && !defined(KNOWS_NO_CLOCKLOCK)
 #define HAS_CLOCKLOCK __GLIBC_PREREQ(2, 30)
 #else
 #define HAS_CLOCKLOCK 0
@@ -70,8 +75,8 @@ static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
     return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &time);
 }
 #else
-/* Without pthread_mutex_clocklock() only the real-time clock is offered, which may be set while we wait: so in short steps,
- * each measured on the monotonic clock. */
+/* Without pthread_mutex_clocklock(), which ThreadSanitizer does not know, only the real-time clock is offered, which may
+ * be set while we wait: so in short steps, each measured on the monotonic clock. */
 static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
 {
     const int64_t step = 50000000;

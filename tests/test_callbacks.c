@@ -739,6 +739,11 @@ static int start_inside(mp_value *value)
     return error != 0 ? error : return_zero(value);
 }
 
+static int run_program(mp_value *value)
+{
+    return system("true") == 0 ? return_zero(value) : -2000;
+}
+
 /* What a call says when its function is left so; and whether it then has stored what the function made. */
 enum { NOTHING = -5000 }; /* it does not come back */
 static const struct way {
@@ -756,11 +761,12 @@ static const struct way {
     {"exec", execute, NOTHING, false},
     {"fork", fork_inside, 0, true},
     {"starts a process", start_inside, 0, true},
+    {"runs a program", run_program, 0, true},
 };
 
 /* How the calls are nested: in which of them the function is left. */
 static const struct way *way;
-static bool in_list, nested;
+static bool in_list, nested, in_main;
 
 static int apply_left(mp_value *value, bool present, void *arg)
 {
@@ -825,9 +831,13 @@ static int leave_in_thread(void *arg)
     pthread_t thread;
 
     (void)arg;
-    if (pthread_create(&thread, NULL, run_left, NULL) != 0)
-        return 9;
-    pthread_join(thread, NULL);
+    if (in_main) {
+        run_left(NULL);
+    } else {
+        if (pthread_create(&thread, NULL, run_left, NULL) != 0)
+            return 9;
+        pthread_join(thread, NULL);
+    }
     return mp_dict_set_int(dicts[0][0], "after", 1) | mp_list_append_int(lists[0][0], 4) |
            mp_dict_set_int(dicts[0][1], "after", 1);
 }
@@ -871,7 +881,7 @@ static void look_afterwards(void)
 
 static void leave_once(void)
 {
-    bool comes_back = way->code != NOTHING || way->leave == end_thread;
+    bool comes_back = way->code != NOTHING || (way->leave == end_thread && !in_main);
 
     make_circle(2, 0, 0, false);
     circle.target[1] = target_of(0, 2);
@@ -885,8 +895,9 @@ static void a_function_may_be_left_in_any_way(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT(ways); i++) {
-        for (int variant = 0; variant < 4; variant++) {
+        for (int variant = 0; variant < 8; variant++) {
             way = &ways[i];
+            in_main = variant & 4;
             in_list = variant & 1;
             nested = variant & 2;
             leave_once();
