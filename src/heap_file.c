@@ -634,6 +634,16 @@ int heap_check_handle(const struct heap *heap, enum heap_kind kind)
     return known && heap->kind == (uint32_t)kind ? 0 : MP_EINVAL;
 }
 
+void heap_each_open(heap_visitor *visit, void *context)
+{
+    bool found = false;
+
+    lock_heaps();
+    for (const struct open_heap *open = heaps; open != NULL && !found; open = open->next)
+        found = visit(open->heap, context);
+    unlock_heaps();
+}
+
 struct heap *heap_find(const void *address, enum heap_kind kind, struct heap_file *file)
 {
     struct heap *heap = NULL;
