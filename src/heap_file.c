@@ -478,31 +478,59 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
 
 /* ---- closing ---- */
 
-/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. Nothing is laid over all of it
- * first, in one step that cannot fail half-way; and without any access: a program that has all its future memory locked would have
- * pages made for it otherwise. Where there are too many mappings to lay another over this one, or it would be too much locked memory,
- * this one goes first. False: no addresses could be kept. */
+/* Moves readable zeros over so many bytes of a heap. They are made elsewhere: so another thread that looks at a stale
+ * handle meanwhile finds the heap or zeros, and nothing else. At first they are without access: a program that has all
+ * its future memory locked would have pages made for them otherwise. */
+static bool move_zeros_over(void *place, uint64_t size)
+{
+    void *zeros = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (zeros == MAP_FAILED)
+        return false;
+    if (mprotect(zeros, size, PROT_READ) == 0 &&
+        mremap(zeros, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place) == place)
+        return true;
+    munmap(zeros, size);
+    return false;
+}
+
+/* The same after the heap's mapping has gone: for where there are too many mappings for one more, or it would be too
+ * much locked memory. Something else may have got the addresses meanwhile. */
+static bool put_zeros_at(void *place, uint64_t size)
+{
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+    void *zeros = mmap(place, size, PROT_NONE, flags, -1, 0);
+
+    if (zeros == place && mprotect(zeros, size, PROT_READ) == 0)
+        return true;
+    if (zeros != MAP_FAILED)
+        munmap(zeros, size);
+    return false;
+}
+
+/* False: it could not be unmapped. A mapping without access was laid over it instead. */
+static bool drop_mapping(void *place, uint64_t size)
+{
+    if (munmap(place, size) == 0)
+        return true;
+    mmap(place, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    return false;
+}
+
+/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. False: none could
+ * be kept. */
 static bool take_mapping_away(struct open_heap *open)
 {
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     uint64_t size = atomic_load(&open->heap->size), most = retired_bytes();
 
     size = size < open->length ? (size + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE : open->length;
     open->kept = size < most ? size : most / HEAP_PAGE * HEAP_PAGE;
-    if (mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED, -1, 0) == MAP_FAILED) {
-        munmap(open->heap, open->length);
-        void *address = mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
-        if (address != open->heap) {
-            if (address != MAP_FAILED)
-                munmap(address, open->length);
-            return false;
-        }
+    if (open->kept > 0 && move_zeros_over(open->heap, open->kept)) {
+        if (open->kept < open->length && !drop_mapping((char *)open->heap + open->kept, open->length - open->kept))
+            open->kept = open->length;
+        return true;
     }
-    if (open->kept < open->length && munmap((char *)open->heap + open->kept, open->length - open->kept) != 0)
-        open->kept = open->length;
-    if (open->kept > 0 && mprotect(open->heap, open->kept, PROT_READ) != 0)
-        mmap(open->heap, open->kept, PROT_READ, flags | MAP_FIXED, -1, 0);
-    return open->kept > 0;
+    return drop_mapping(open->heap, open->length) && open->kept > 0 && put_zeros_at(open->heap, open->kept);
 }
 
 /* Takes a heap out of the list of open ones, and the mapping away. Under heaps_mutex. */
