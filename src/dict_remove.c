@@ -128,5 +128,5 @@ int mp_dict_clear(mp_dict *handle)
 
 int mp_dict_free(mp_dict *dict)
 {
-    return dict == NULL ? 0 : hold_give(dict, OBJECT_DICT, true);
+    return dict == NULL ? 0 : hold_give_any(dict, OBJECT_DICT);
 }

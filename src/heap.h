@@ -17,6 +17,13 @@ enum heap_kind { HEAP_MANAGER = 1, HEAP_LOCK = 2, HEAP_POOL = 3 };
 #define HEAP_CLASSES 40
 #define HEAP_SUBCLASSES 16
 
+/* Places for pins (pin.h). */
+#define HEAP_PINS 256
+struct heap_pin {
+    _Atomic uint64_t owner;  /* who has claimed it (struct owner, owner.h); 0: it is free */
+    _Atomic uint64_t object; /* the offset of the object that is pinned, or PIN_ALL; 0: none yet, or none any more */
+};
+
 struct heap {
     /* Written once, before anybody else can see the heap. */
     uint64_t magic;
@@ -41,15 +48,23 @@ struct heap {
     _Atomic uint64_t objects; /* chain of all objects ever made (object.h) */
     _Atomic uint64_t spare;   /* chain of objects free for reuse */
     _Atomic uint64_t dead;    /* chain of objects whose content is still to be released */
+    _Atomic uint64_t limbo;   /* chain of objects that nobody has a share in, but that are pinned (pin.h) */
     _Atomic uint64_t carving; /* owns the block that the next object is made of; 0 unless its maker died over it */
     _Atomic uint64_t holders; /* chain of the processes that hold objects (hold.h) */
+    _Atomic uint64_t
+        looked; /* so many of that chain have been looked at, whether they are dead, in this round; a hint */
     _Atomic uint64_t holding; /* owns the block that the next holder is made of; 0 unless its maker died over it */
-    _Atomic uint64_t holders_made;
+    _Atomic uint64_t owners;  /* how many processes have begun to hold objects; not guarded */
     _Atomic uint64_t grown;   /* how often the heap has grown: a reason to look for holders that died */
     _Atomic uint64_t stripes; /* chain of stripes that no object has (stripes.h) */
     _Atomic uint64_t classes; /* bit per class with a free block */
     _Atomic uint64_t subclasses[HEAP_CLASSES];
     _Atomic uint64_t first_free[HEAP_CLASSES][HEAP_SUBCLASSES];
+
+    /* Not guarded by the mutex: see pin.c. */
+    _Alignas(64) _Atomic uint64_t pinned; /* how often a place has been claimed */
+    _Atomic uint64_t unpinned;            /* so often it had been when none was in use; guarded by the mutex */
+    struct heap_pin pin[HEAP_PINS];
 };
 
 static inline void *heap_at(const struct heap *heap, uint64_t offset)

@@ -31,7 +31,7 @@
 #include "object.h"
 #include "platform.h"
 
-#define VERSION 7
+#define VERSION 8
 #define LARGEST (UINT64_C(1) << 36)
 #define SMALLEST (2 * HEAP_FIRST_SIZE)
 #define ON_VALGRIND (UINT64_C(1) << 26)

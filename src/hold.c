@@ -2,53 +2,34 @@
  * share in an object, counted as those of containers are. All of it changes under the heap's mutex, with its undo log: so a
  * process that dies anywhere leaves it whole, and a holder's holds can be given back one by one, by any process, at any time.
  *
- * WHO IS DEAD. Handles are inherited by fork. So what a process holds is given back when it, and every process forked from it
- * since it first held anything, has died, closed the manager, or replaced itself by exec. The kernel knows when that is: a
- * holder locks a byte of the heap's file through an open file description of its own, which forks share. A holder is dead when
+ * WITHOUT THE MUTEX. Readers wait for nobody, and reading a container takes a hold. So whoever does not get the heap's mutex
+ * within PATIENCE_NS, as its holder is stopped,
+ *   - pins what it would hold (pin.h),
+ *   - notes in its own memory what it would give up (struct owed),
+ * and does the rest as soon as it gets the mutex for any hold: settle().
  *
- *   - its byte is not locked, and
- *   - no process of its pid has the heap mapped: a program may close all its descriptors, the lock with them, and go on.
- *
- * A holder that could not lock its byte (no descriptor left, no /proc) is never taken for dead: its holds end with the heap.
- *
- * WHEN IT IS LOOKED FOR. When a process begins to hold, when the heap has grown since the last look, when memory has run out, when
- * the heap is checked or asked about. Each look has an end: at most LOOKS holders. */
+ * THE DEAD (owner.h) are looked for when a process begins to hold, when the heap has grown since the last look, when memory has
+ * run out, when the heap is checked or asked about. Each look has an end: at most LOOKS holders, the next ones of the chain. */
 #include "hold.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "lifecycle.h"
+#include "owner.h"
+#include "pin.h"
 #include "platform.h"
 
+#define PATIENCE_NS INT64_C(200000)
+/* So long nobody tries again to wait for it. */
+#define STUCK_NS INT64_C(5000000)
 #define LOOKS 64
-/* The bytes that holders lock begin far behind all that a heap can hold. */
-#define LOCKED_BYTES (UINT64_C(1) << 40)
 
-enum holder_state {
-    HOLDER_NEW,      /* about to lock its byte */
-    HOLDER_LOCKED,   /* the byte is locked as long as one of its family lives */
-    HOLDER_UNLOCKED, /* the byte could not be locked */
-    HOLDER_DEAD      /* its holds are being given back */
+/* A hold to be given up: one in that object; or, with `kind` 0, the hold of a table, at that offset. */
+struct owed {
+    struct owed *next;
+    uint64_t kind;
+    const void *handle;
+    uint64_t hold;
 };
-
-/* What this process knows of its own record in a heap; and what it was born with, of the records of those it was forked from:
- * their locks, which it holds with them. */
-struct own {
-    struct own *next;
-    struct heap *heap;
-    uint64_t heap_seed; /* another heap may be mapped at the same addresses */
-    pid_t process;
-    struct holder *holder;
-    int fd;
-    uint64_t grown; /* heap.grown at the last look */
-};
-
-static pthread_mutex_t own_mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct own *owns;
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -70,16 +51,11 @@ static struct hold *hold_at(const struct heap *heap, uint64_t offset)
     return heap_at(heap, offset);
 }
 
-static void after_fork(void)
-{
-    pthread_mutex_init(&own_mutex, NULL);
-}
+/* ---- holders and holds, under heap_lock() ---- */
 
-/* ---- this process's record ---- */
-
-/* Under heap_lock(). */
-static int make_holder(struct heap *heap, struct holder **result)
+static int make_holder(struct owner *owner)
 {
+    struct heap *heap = owner->heap;
     int error = get(&heap->holding) == 0 ? heap_alloc_locked(heap, sizeof(struct holder), &heap->holding) : 0;
 
     if (error != 0) {
@@ -90,113 +66,18 @@ static int make_holder(struct heap *heap, struct holder **result)
     uint64_t offset = get(&heap->holding);
     struct holder *holder = holder_at(heap, offset);
     put(&holder->next, get(&heap->holders));
-    put(&holder->serial, get(&heap->holders_made));
-    put(&holder->process, (uint64_t)getpid());
-    put(&holder->state, HOLDER_NEW);
+    put(&holder->mark, owner->mark);
+    put(&holder->dead, 0);
     put(&holder->holds, 0);
     put(&holder->reserve, 0);
     put(&holder->trash, 0);
     undo_order();
-    heap_set(heap, &heap->holders_made, get(&heap->holders_made) + 1);
     heap_set(heap, &heap->holders, offset);
     heap_set(heap, &heap->holding, 0);
     heap_commit(heap);
-    *result = holder;
+    atomic_store(&owner->holder, holder);
     return 0;
 }
-
-/* Locks the holder's byte for as long as the description is open. The descriptor, or -1. */
-static int lock_byte(struct heap *heap, struct holder *holder)
-{
-    struct flock lock = {
-        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)(LOCKED_BYTES + get(&holder->serial)), .l_len = 1};
-    int fd = heap_reopen(heap);
-
-    if (fd >= 0 && fcntl(fd, F_OFD_SETLK, &lock) != 0) {
-        heap_close_reopened(heap, fd);
-        fd = -1;
-    }
-    put(&holder->state, fd >= 0 ? HOLDER_LOCKED : HOLDER_UNLOCKED);
-    return fd;
-}
-
-/* Under own_mutex. */
-static int begin(struct heap *heap, struct own **result)
-{
-    struct own *own = malloc(sizeof *own);
-    int error = own == NULL ? MP_ENOMEM : heap_lock(heap);
-
-    if (error == 0) {
-        error = make_holder(heap, &own->holder);
-        heap_unlock(heap);
-    }
-    if (error != 0) {
-        free(own);
-        return error;
-    }
-    own->fd = lock_byte(heap, own->holder);
-    own->heap = heap;
-    own->heap_seed = heap->seed[0];
-    own->process = getpid();
-    own->grown = get(&heap->grown);
-    own->next = owns;
-    owns = own;
-    *result = own;
-    return 0;
-}
-
-/* Under own_mutex. */
-static struct own *find_own(const struct heap *heap)
-{
-    struct own *own = owns;
-
-    while (own != NULL && (own->heap != heap || own->heap_seed != heap->seed[0] || own->process != lifecycle_pid()))
-        own = own->next;
-    return own;
-}
-
-int hold_begin(struct heap *heap, struct holder **holder)
-{
-    struct own *own;
-    bool look = false, is_new = false;
-    int error = 0;
-
-    pthread_mutex_lock(&own_mutex);
-    own = find_own(heap);
-    is_new = own == NULL;
-    if (is_new) {
-        lifecycle_register(LIFECYCLE_HOLD, NULL, after_fork);
-        error = begin(heap, &own);
-    }
-    if (error == 0) {
-        look = is_new || own->grown != get(&heap->grown);
-        own->grown = get(&heap->grown);
-        *holder = own->holder;
-    }
-    pthread_mutex_unlock(&own_mutex);
-    if (look)
-        hold_look(heap);
-    return error;
-}
-
-void hold_leave(struct heap *heap)
-{
-    pthread_mutex_lock(&own_mutex);
-    for (struct own **link = &owns; *link != NULL;) {
-        struct own *own = *link;
-
-        if (own->heap != heap || own->heap_seed != heap->seed[0]) {
-            link = &own->next;
-            continue;
-        }
-        *link = own->next;
-        heap_close_reopened(heap, own->fd);
-        free(own);
-    }
-    pthread_mutex_unlock(&own_mutex);
-}
-
-/* ---- holds ---- */
 
 int hold_ready(struct heap *heap, struct holder *holder)
 {
@@ -239,6 +120,19 @@ void hold_enter(struct heap *heap, struct holder *holder, struct object *object)
     heap_set(heap, &object->refs, get(&object->refs) + 1);
 }
 
+/* A change of its own: a hold in an object that is alive. MP_ENOMEM. */
+static int add_hold(struct heap *heap, struct holder *holder, struct object *object)
+{
+    int error = hold_ready(heap, holder);
+
+    if (error != 0)
+        return error;
+    hold_enter(heap, holder, object);
+    heap_commit(heap);
+    hold_ready(heap, holder); /* if there is no memory for it, another time */
+    return 0;
+}
+
 /* Within a change: the hold leaves its holder's chain. Its block becomes the reserve, or is in the trash: to be freed after the
  * commit. */
 static void unlink_hold(struct heap *heap, struct hold *hold)
@@ -252,13 +146,13 @@ static void unlink_hold(struct heap *heap, struct hold *hold)
     heap_set(heap, get(&holder->reserve) == 0 ? &holder->reserve : &holder->trash, heap_offset(heap, hold));
 }
 
-/* Under heap_lock(), with nothing to commit: the trash of a holder is freed. Also before it is filled again. */
+/* With nothing to commit: the trash of a holder is freed. Also before it is filled again. */
 static void empty_trash(struct heap *heap, struct holder *holder)
 {
     heap_free_locked(heap, &holder->trash);
 }
 
-/* Under heap_lock(): gives up the hold that *link, in its object's chain, leads to. */
+/* Gives up the hold that *link, in its object's chain, leads to. */
 static void end_hold(struct heap *heap, struct object *object, _Atomic uint64_t *link)
 {
     struct hold *hold = hold_at(heap, get(link));
@@ -272,31 +166,6 @@ static void end_hold(struct heap *heap, struct object *object, _Atomic uint64_t 
     empty_trash(heap, holder);
 }
 
-int hold_take(const void *handle, uint64_t kind)
-{
-    if (!object_is(handle, kind))
-        return MP_EINVAL;
-    struct object *object = object_of(handle);
-    struct heap *heap = object_heap(object);
-    struct holder *holder;
-    int error = hold_begin(heap, &holder);
-
-    if (error == 0)
-        error = heap_lock(heap);
-    if (error != 0)
-        return error;
-    error = hold_ready(heap, holder);
-    if (error == 0 && get(&object->magic) != object_magic(handle, kind))
-        error = MP_EINVAL;
-    if (error == 0) {
-        hold_enter(heap, holder, object);
-        heap_commit(heap);
-        hold_ready(heap, holder); /* if there is no memory for it, another time */
-    }
-    heap_unlock(heap);
-    return error;
-}
-
 /* Where the object's chain leads to a hold of the holder's, of any holder when that is NULL. Points to 0: nowhere. */
 static _Atomic uint64_t *find_hold(const struct heap *heap, struct object *object, const struct holder *holder)
 {
@@ -307,92 +176,21 @@ static _Atomic uint64_t *find_hold(const struct heap *heap, struct object *objec
     return link;
 }
 
-static struct holder *own_holder(const struct heap *heap)
+/* Gives up one of the holder's holds in the object that the handle leads to, or with NULL one of anybody's. False: none. */
+static bool end_one(struct heap *heap, const struct holder *holder, const void *handle, uint64_t kind)
 {
-    pthread_mutex_lock(&own_mutex);
-    struct own *own = find_own(heap);
-    pthread_mutex_unlock(&own_mutex);
-    return own != NULL ? own->holder : NULL;
-}
-
-int hold_give(const void *handle, uint64_t kind, bool any)
-{
-    if (!object_is(handle, kind))
-        return MP_EINVAL;
     struct object *object = object_of(handle);
-    struct heap *heap = object_heap(object);
-    const struct holder *holder = own_holder(heap);
-    int error = heap_lock(heap);
 
-    if (error != 0)
-        return error;
-    error = MP_EINVAL;
-    if (get(&object->magic) == object_magic(handle, kind)) {
-        _Atomic uint64_t *link = holder != NULL ? find_hold(heap, object, holder) : NULL;
-
-        if ((link == NULL || get(link) == 0) && any)
-            link = find_hold(heap, object, NULL);
-        if (link != NULL && get(link) != 0) {
-            end_hold(heap, object, link);
-            error = 0;
-        }
-    }
-    heap_unlock(heap);
-    if (error == 0)
-        object_bury_dead(heap);
-    return error;
+    if (get(&object->magic) != object_magic(handle, kind))
+        return false;
+    _Atomic uint64_t *link = find_hold(heap, object, holder);
+    if (get(link) == 0)
+        return false;
+    end_hold(heap, object, link);
+    return true;
 }
 
-/* ---- snapshots ---- */
-
-/* A hold whose ref is the table as soon as that is whole: all zeros, so that it owns nothing yet. */
-int hold_table_new(struct heap *heap, uint64_t count, uint64_t *result)
-{
-    struct holder *holder;
-    int error = hold_begin(heap, &holder);
-
-    if (error == 0)
-        error = heap_lock(heap);
-    if (error != 0)
-        return error;
-    error = hold_ready(heap, holder);
-    if (error == 0) {
-        struct hold *hold = link_hold(heap, holder);
-
-        heap_commit(heap);
-        *result = heap_offset(heap, hold);
-    }
-    heap_unlock(heap);
-    if (error != 0)
-        return error;
-    struct hold *hold = hold_at(heap, *result);
-    error = heap_alloc(heap, (count + 1) * 8, &hold->ref);
-    if (error != 0) {
-        hold_table_free(heap, *result);
-        return error;
-    }
-    put(heap_at(heap, get(&hold->ref)), 0);
-    undo_order();
-    put(&hold->ref, get(&hold->ref) | REF_TABLE);
-    return 0;
-}
-
-void hold_table_add(struct heap *heap, uint64_t hold, struct object *object)
-{
-    if (heap_lock(heap) != 0)
-        return;
-    _Atomic uint64_t *table = heap_at(heap, get(&hold_at(heap, hold)->ref) & ~REF_MASK);
-    uint64_t count = get(&table[0]);
-
-    put(&table[count + 1], object->self | REF_OBJECT);
-    undo_order();
-    heap_set(heap, &table[0], count + 1);
-    heap_set(heap, &object->refs, get(&object->refs) + 1);
-    heap_commit(heap);
-    heap_unlock(heap);
-}
-
-/* Under heap_lock(), one step: true: there is more to be done. */
+/* One step of ending a table's hold. True: there is more to be done. */
 static bool end_table_step(struct heap *heap, struct hold *hold)
 {
     struct holder *holder = holder_at(heap, get(&hold->holder));
@@ -415,52 +213,408 @@ static bool end_table_step(struct heap *heap, struct hold *hold)
     return false;
 }
 
-void hold_table_free(struct heap *heap, uint64_t hold)
-{
-    bool more = true;
+/* ---- what could not be done without the mutex ---- */
 
-    while (more && heap_lock(heap) == 0) {
-        more = end_table_step(heap, hold_at(heap, hold));
+/* Each pin becomes a hold. Another thread may take its pin back meanwhile: then the hold is too much. */
+static void write_down_pins(struct owner *owner, struct holder *holder)
+{
+    struct heap *heap = owner->heap;
+    uint64_t offset;
+
+    for (int place = 0; pin_next(heap, owner->mark, &place, &offset); place++) {
+        struct object *object = heap_at(heap, offset);
+
+        if (add_hold(heap, holder, object) != 0)
+            return;
+        if (pin_end_one(heap, owner->mark, offset))
+            atomic_fetch_sub(&owner->pins, 1);
+        else
+            end_hold(heap, object, find_hold(heap, object, holder));
+    }
+}
+
+static void pay_owed(struct owner *owner, const struct holder *holder)
+{
+    struct owed *owed = atomic_exchange(&owner->owed, NULL);
+
+    while (owed != NULL) {
+        struct owed *next = owed->next;
+
+        if (owed->kind != 0)
+            end_one(owner->heap, holder, owed->handle, owed->kind);
+        else
+            while (end_table_step(owner->heap, hold_at(owner->heap, owed->hold)))
+                ;
+        free(owed);
+        owed = next;
+    }
+}
+
+static void settle(struct owner *owner, struct holder *holder)
+{
+    if (atomic_load(&owner->pins) > 0)
+        write_down_pins(owner, holder);
+    if (atomic_load(&owner->owed) != NULL)
+        pay_owed(owner, holder);
+}
+
+/* MP_ETIMEOUT: the heap's mutex was not to be had for a while, now or a moment ago. */
+static int lock_soon(struct owner *owner)
+{
+    int error = heap_lock_until(owner->heap, 0);
+
+    if (error != MP_ETIMEOUT || clock_now() < atomic_load(&owner->stuck_until))
+        return error;
+    error = heap_lock_until(owner->heap, clock_now() + PATIENCE_NS);
+    if (error == MP_ETIMEOUT)
+        atomic_store(&owner->stuck_until, clock_now() + STUCK_NS);
+    return error;
+}
+
+/* heap_lock(), for a process that may have something to settle. */
+static int lock(struct owner *owner, bool patiently, struct holder **holder)
+{
+    int error = patiently ? heap_lock(owner->heap) : lock_soon(owner);
+
+    if (error != 0)
+        return error;
+    if (atomic_load(&owner->holder) == NULL) {
+        error = make_holder(owner);
+        if (error != 0) {
+            heap_unlock(owner->heap);
+            return error;
+        }
+    }
+    *holder = atomic_load(&owner->holder);
+    settle(owner, *holder);
+    return 0;
+}
+
+/* After a hold was given up, or a pin. */
+static void bury(struct heap *heap)
+{
+    if ((get(&heap->dead) | get(&heap->limbo)) != 0)
+        object_bury_dead(heap);
+}
+
+/* ---- for handles ---- */
+
+/* This process as an owner; now and then it looks for the dead. */
+static int begin(struct heap *heap, struct owner **owner)
+{
+    int error = owner_begin(heap, owner);
+
+    if (error == 0 && atomic_load(&(*owner)->grown) != get(&heap->grown)) {
+        atomic_store(&(*owner)->grown, get(&heap->grown));
+        hold_look(heap);
+    }
+    return error;
+}
+
+int hold_lock(struct heap *heap, struct holder **holder)
+{
+    struct owner *owner;
+    int error = begin(heap, &owner);
+
+    return error == 0 ? lock(owner, true, holder) : error;
+}
+
+/* The caller sees the object alive after it has published the pin: see pin.h. MP_EINVAL: it is not; MP_ETIMEOUT: no place. */
+static int pin_handle(struct owner *owner, const void *handle, uint64_t kind)
+{
+    struct object *object = object_of(handle);
+    int place = pin_begin(owner->heap, owner->mark, object->self);
+
+    if (place < 0)
+        return MP_ETIMEOUT;
+    if (get(&object->magic) != object_magic(handle, kind) || (get(&object->refs) | get(&object->kept)) == 0) {
+        pin_end(owner->heap, place);
+        return MP_EINVAL;
+    }
+    atomic_fetch_add(&owner->pins, 1);
+    pin_confirm(owner->heap, place);
+    return 0;
+}
+
+static int take_locked(struct heap *heap, struct holder *holder, const void *handle, uint64_t kind)
+{
+    struct object *object = object_of(handle);
+
+    return get(&object->magic) == object_magic(handle, kind) ? add_hold(heap, holder, object) : MP_EINVAL;
+}
+
+static int take(struct owner *owner, const void *handle, uint64_t kind, bool patiently)
+{
+    struct holder *holder;
+    int error = lock(owner, patiently, &holder);
+
+    if (error == 0) {
+        error = take_locked(owner->heap, holder, handle, kind);
+        heap_unlock(owner->heap);
+        if (get(&owner->heap->limbo) != 0)
+            object_bury_dead(owner->heap);
+    }
+    return error;
+}
+
+int hold_take(const void *handle, uint64_t kind)
+{
+    if (!object_is(handle, kind))
+        return MP_EINVAL;
+    struct heap *heap = object_heap(object_of(handle));
+    struct owner *owner;
+    int error = begin(heap, &owner);
+
+    if (error != 0)
+        return error;
+    error = take(owner, handle, kind, false);
+    if (error != MP_ETIMEOUT && error != MP_ENOMEM)
+        return error;
+    /* Reading needs no memory either. */
+    int pinned = pin_handle(owner, handle, kind);
+    if (pinned != MP_ETIMEOUT)
+        return pinned;
+    return error == MP_ETIMEOUT ? take(owner, handle, kind, true) : error;
+}
+
+static bool owe(struct owner *owner, const void *handle, uint64_t kind, uint64_t hold)
+{
+    struct owed *owed = malloc(sizeof *owed);
+
+    if (owed == NULL)
+        return false;
+    *owed = (struct owed){atomic_load(&owner->owed), kind, handle, hold};
+    while (!atomic_compare_exchange_weak(&owner->owed, &owed->next, owed))
+        ;
+    return true;
+}
+
+/* Ends a pin of this process's in the object, if it has one: that is a hold as good as any. */
+static bool unpin(struct owner *owner, const struct object *object)
+{
+    if (atomic_load(&owner->pins) == 0 || !pin_end_one(owner->heap, owner->mark, object->self))
+        return false;
+    atomic_fetch_sub(&owner->pins, 1);
+    return true;
+}
+
+/* One of the owner's holds in the object that the handle leads to. */
+static int give(struct owner *owner, const void *handle, uint64_t kind, bool patiently)
+{
+    struct holder *holder;
+
+    if (unpin(owner, object_of(handle)))
+        return 0;
+    int error = lock(owner, patiently, &holder);
+    if (error == MP_ETIMEOUT && owe(owner, handle, kind, 0))
+        return 0;
+    if (error == MP_ETIMEOUT)
+        error = lock(owner, true, &holder);
+    if (error != 0)
+        return error;
+    error = end_one(owner->heap, holder, handle, kind) ? 0 : MP_EINVAL;
+    heap_unlock(owner->heap);
+    return error;
+}
+
+int hold_give(const void *handle, uint64_t kind)
+{
+    struct owner *owner = object_is(handle, kind) ? owner_find(object_heap(object_of(handle))) : NULL;
+    int error = owner != NULL ? give(owner, handle, kind, false) : MP_EINVAL;
+
+    if (error == 0)
+        bury(owner->heap);
+    return error;
+}
+
+static int give_anybodys(struct heap *heap, const void *handle, uint64_t kind)
+{
+    int error = heap_lock(heap);
+
+    if (error == 0) {
+        error = end_one(heap, NULL, handle, kind) ? 0 : MP_EINVAL;
         heap_unlock(heap);
     }
-    object_bury_dead(heap);
+    return error;
+}
+
+int hold_give_any(const void *handle, uint64_t kind)
+{
+    if (!object_is(handle, kind))
+        return MP_EINVAL;
+    struct heap *heap = object_heap(object_of(handle));
+    struct owner *owner = owner_find(heap);
+    int error = owner != NULL ? give(owner, handle, kind, true) : MP_EINVAL;
+
+    if (error == MP_EINVAL)
+        error = give_anybodys(heap, handle, kind);
+    if (error == 0)
+        bury(heap);
+    return error;
+}
+
+static void settle_and_leave(struct owner *owner)
+{
+    struct holder *holder;
+
+    if ((atomic_load(&owner->pins) > 0 || atomic_load(&owner->owed) != NULL) && lock(owner, false, &holder) == 0)
+        heap_unlock(owner->heap);
+}
+
+void hold_leave(struct heap *heap)
+{
+    owner_leave(heap, settle_and_leave);
+}
+
+/* ---- snapshots ---- */
+
+/* Under heap_lock(): a hold whose ref is the table, with nothing in it yet. */
+static int make_table(struct heap *heap, struct holder *holder, uint64_t count, struct hold_table *table)
+{
+    int error = hold_ready(heap, holder);
+
+    if (error != 0)
+        return error;
+    struct hold *hold = link_hold(heap, holder);
+    heap_commit(heap);
+    error = heap_alloc_locked(heap, (count + 1) * 8, &hold->ref);
+    if (error != 0) {
+        undo_roll_back(&heap->undo, (char *)heap, get(&heap->size));
+        end_table_step(heap, hold);
+        return error;
+    }
+    heap_commit(heap);
+    put(heap_at(heap, get(&hold->ref)), 0);
+    undo_order();
+    put(&hold->ref, get(&hold->ref) | REF_TABLE);
+    table->hold = heap_offset(heap, hold);
+    return 0;
+}
+
+static int begin_table(struct owner *owner, uint64_t count, bool patiently, struct hold_table *table)
+{
+    struct holder *holder;
+    int error = lock(owner, patiently, &holder);
+
+    if (error == 0) {
+        error = make_table(owner->heap, holder, count, table);
+        heap_unlock(owner->heap);
+    }
+    return error;
+}
+
+int hold_table_pin(struct heap *heap, struct hold_table *table)
+{
+    struct owner *owner;
+    int error = begin(heap, &owner);
+
+    *table = (struct hold_table){heap, 0, -1};
+    if (error == 0)
+        table->place = pin_begin(heap, owner->mark, PIN_ALL);
+    return error == 0 && table->place < 0 ? MP_ETIMEOUT : error;
+}
+
+int hold_table_begin(struct heap *heap, uint64_t count, struct hold_table *table)
+{
+    struct owner *owner;
+    int error = begin(heap, &owner);
+
+    *table = (struct hold_table){heap, 0, -1};
+    if (error == 0)
+        error = begin_table(owner, count, false, table);
+    if ((error == MP_ETIMEOUT || error == MP_ENOMEM) && hold_table_pin(heap, table) == 0)
+        return 0;
+    return error == MP_ETIMEOUT ? begin_table(owner, count, true, table) : error;
+}
+
+/* Under heap_lock(). */
+static void add_share(struct heap *heap, const struct hold_table *table, struct object *object)
+{
+    _Atomic uint64_t *word = heap_at(heap, get(&hold_at(heap, table->hold)->ref) & ~REF_MASK);
+    uint64_t count = get(&word[0]);
+
+    put(&word[count + 1], object->self | REF_OBJECT);
+    undo_order();
+    heap_set(heap, &word[0], count + 1);
+    heap_set(heap, &object->refs, get(&object->refs) + 1);
+    heap_commit(heap);
+}
+
+void hold_table_add(struct hold_table *table, struct object *object)
+{
+    struct heap *heap = table->heap;
+    struct owner *owner = owner_find(heap);
+
+    if (table->place >= 0 || owner == NULL)
+        return;
+    int error = lock_soon(owner);
+    if (error == MP_ETIMEOUT) {
+        table->place = pin_begin(heap, owner->mark, PIN_ALL);
+        error = table->place < 0 ? heap_lock(heap) : error;
+    }
+    if (error != 0)
+        return;
+    add_share(heap, table, object);
+    heap_unlock(heap);
+}
+
+void hold_table_end(struct hold_table *table)
+{
+    if (table->hold == 0 && table->place < 0)
+        return;
+    struct heap *heap = table->heap;
+    struct owner *owner = owner_find(heap);
+    bool more = table->hold != 0 && owner != NULL;
+
+    if (table->place >= 0)
+        pin_end(heap, table->place);
+    while (more) {
+        int error = lock_soon(owner);
+
+        if (error == MP_ETIMEOUT && owe(owner, NULL, 0, table->hold))
+            break;
+        if (error == MP_ETIMEOUT)
+            error = heap_lock(heap);
+        if (error != 0)
+            break;
+        more = end_table_step(heap, hold_at(heap, table->hold));
+        heap_unlock(heap);
+    }
+    *table = (struct hold_table){heap, 0, -1};
+    bury(heap);
 }
 
 /* ---- the dead ---- */
 
+/* An owner that may be dead: it has a holder at that offset, or, with offset 0, that place for a pin. */
 struct suspect {
-    uint64_t offset, serial;
-    pid_t process;
-    uint64_t state;
+    uint64_t offset, mark;
+    int place;
+    bool buried; /* somebody has already found it dead */
 };
 
+/* The next holders of the chain, of which heap.looked counts those that were looked at; and all pins. */
 static size_t list_suspects(struct heap *heap, struct suspect *suspect)
 {
     size_t count = 0;
 
-    if (heap_lock(heap) != 0)
+    if (heap_lock_until(heap, clock_now() + PATIENCE_NS) != 0)
         return 0;
-    for (uint64_t at = get(&heap->holders); at != 0 && count < LOOKS; at = get(&holder_at(heap, at)->next)) {
+    uint64_t at = get(&heap->holders), looked = get(&heap->looked);
+    for (uint64_t i = 0; at != 0 && i < looked; i++)
+        at = get(&holder_at(heap, at)->next);
+    for (; at != 0 && count < LOOKS; at = get(&holder_at(heap, at)->next)) {
         const struct holder *holder = holder_at(heap, at);
 
-        suspect[count++] =
-            (struct suspect){at, get(&holder->serial), (pid_t)get(&holder->process), get(&holder->state)};
+        suspect[count++] = (struct suspect){at, get(&holder->mark), -1, get(&holder->dead) != 0};
+    }
+    put(&heap->looked, at != 0 ? looked + count : 0);
+    for (int place = 0; place < HEAP_PINS && get(&heap->pinned) != get(&heap->unpinned); place++) {
+        if (pin_owner(heap, place) != 0)
+            suspect[count++] = (struct suspect){0, pin_owner(heap, place), place, false};
     }
     heap_unlock(heap);
     return count;
-}
-
-static bool is_dead(const struct heap *heap, const struct suspect *suspect)
-{
-    bool locked = false;
-
-    if (suspect->state == HOLDER_DEAD)
-        return true;
-    if (suspect->state == HOLDER_UNLOCKED || suspect->process == getpid())
-        return false;
-    if (!heap_byte_locked(heap, LOCKED_BYTES + suspect->serial, &locked) || locked)
-        return false;
-    return !thread_shares(suspect->process, heap);
 }
 
 /* Under heap_lock(): takes a holder that holds nothing out of the chain, and frees its block. */
@@ -470,7 +624,7 @@ static void end_holder(struct heap *heap, struct holder *holder)
 
     empty_trash(heap, holder);
     heap_free_locked(heap, &holder->reserve);
-    heap_free_locked(heap, &heap->holding); /* of one who died as he made a holder */
+    heap_free_locked(heap, &heap->holding); /* of one that died as it made a holder */
     while (get(link) != heap_offset(heap, holder))
         link = &holder_at(heap, get(link))->next;
     heap_set(heap, link, get(&holder->next));
@@ -502,7 +656,7 @@ static bool bury_step(struct heap *heap, struct holder *holder)
 static struct holder *find_holder(struct heap *heap, const struct suspect *suspect)
 {
     for (uint64_t at = get(&heap->holders); at != 0; at = get(&holder_at(heap, at)->next)) {
-        if (at == suspect->offset && get(&holder_at(heap, at)->serial) == suspect->serial)
+        if (at == suspect->offset && get(&holder_at(heap, at)->mark) == suspect->mark)
             return holder_at(heap, at);
     }
     return NULL;
@@ -512,32 +666,62 @@ static void bury_holder(struct heap *heap, const struct suspect *suspect)
 {
     bool more = true;
 
-    while (more && heap_lock(heap) == 0) {
+    while (more && heap_lock_until(heap, clock_now() + PATIENCE_NS) == 0) {
         struct holder *holder = find_holder(heap, suspect);
 
         more = holder != NULL;
         if (more) {
-            put(&holder->state, HOLDER_DEAD);
+            put(&holder->dead, 1);
             more = bury_step(heap, holder);
         }
         heap_unlock(heap);
     }
 }
 
-bool hold_look(struct heap *heap)
+static void bury_pin(struct heap *heap, const struct suspect *suspect)
 {
-    struct suspect suspect[LOOKS];
+    if (heap_lock_until(heap, clock_now() + PATIENCE_NS) != 0)
+        return;
+    pin_drop(heap, suspect->place, suspect->mark);
+    heap_unlock(heap);
+}
+
+/* *again: there are holders in the chain that were not looked at. */
+static bool look(struct heap *heap, bool *again)
+{
+    struct suspect suspect[LOOKS + HEAP_PINS];
     size_t count = list_suspects(heap, suspect);
     bool found = false;
 
+    *again = count > 0 && get(&heap->looked) != 0;
     for (size_t i = 0; i < count; i++) {
-        if (!is_dead(heap, &suspect[i]))
+        if (!suspect[i].buried && !owner_is_dead(heap, suspect[i].mark))
             continue;
-        bury_holder(heap, &suspect[i]);
+        if (suspect[i].offset != 0)
+            bury_holder(heap, &suspect[i]);
+        else
+            bury_pin(heap, &suspect[i]);
         found = true;
     }
-    if (found)
-        object_bury_dead(heap);
+    bury(heap);
+    return found;
+}
+
+bool hold_look(struct heap *heap)
+{
+    bool again;
+
+    return look(heap, &again);
+}
+
+bool hold_look_at_all(struct heap *heap)
+{
+    bool again = true, found = false;
+
+    atomic_store(&heap->looked, 0);
+    /* As many rounds as there were holders, should others look at the same time. */
+    for (uint64_t rounds = get(&heap->owners) / LOOKS + 2; again && rounds > 0; rounds--)
+        found = look(heap, &again) || found;
     return found;
 }
 

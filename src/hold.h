@@ -1,7 +1,8 @@
 /* Holds: what processes hold of dicts and lists, so that these live. mp_manager_dict(), a value that comes out of a container, a
  * copy: each is one hold, which is given up once, by whatever process has the handle. See hold.c.
  *
- * What a process holds is written down in the heap, under the heap's mutex: so it can be given back when the process has died. */
+ * What a process holds is written down in the heap: so it can be given back when the process has died. Nothing here waits for
+ * a process that keeps the heap's mutex, where it does not say so. */
 #ifndef HOLD_H
 #define HOLD_H
 
@@ -12,9 +13,8 @@
 /* One process's record in a heap. */
 struct holder {
     _Atomic uint64_t next;    /* in heap.holders */
-    _Atomic uint64_t serial;  /* counts the holders of the heap; names the byte of the file that is locked */
-    _Atomic uint64_t process; /* its pid */
-    _Atomic uint64_t state;   /* enum holder_state */
+    _Atomic uint64_t mark;    /* of its owner (owner.h) */
+    _Atomic uint64_t dead;    /* 1: its holds are being given back */
     _Atomic uint64_t holds;   /* chain of its holds */
     _Atomic uint64_t reserve; /* owns the block of the next hold: so one can be had in a full heap; 0: none */
     _Atomic uint64_t trash;   /* owns a block that is being freed */
@@ -29,23 +29,35 @@ struct hold {
 
 /* ---- for handles ---- */
 
-/* This process holds the object once more. 0, MP_EINVAL (no live handle of that kind), MP_ENOMEM, MP_EAGAIN. */
+/* This process holds the object once more. 0, MP_EINVAL (no live handle of that kind), MP_ENOMEM. Waits for the heap's mutex only
+ * where no place for a pin is free. */
 int hold_take(const void *handle, uint64_t kind);
-/* Gives up one of this process's holds in the object; if it has none and `any`, one of another process's. MP_EINVAL: none. */
-int hold_give(const void *handle, uint64_t kind, bool any);
+/* Gives up one of this process's holds in the object. MP_EINVAL: it has none. */
+int hold_give(const void *handle, uint64_t kind);
+/* The same; if this process has none, one of another process's. Waits for the heap's mutex. */
+int hold_give_any(const void *handle, uint64_t kind);
 
 /* ---- for snapshots ---- */
 
-/* Makes a hold with room for shares in `count` objects; its offset goes to *hold. */
-int hold_table_new(struct heap *heap, uint64_t count, uint64_t *hold);
+/* Holds many objects at once: by a table of shares, or by a pin of all objects there are. */
+struct hold_table {
+    struct heap *heap;
+    uint64_t hold; /* whose ref is the table; 0: none */
+    int place;     /* of the pin; -1: none */
+};
+
+/* A table for shares in `count` objects. MP_ENOMEM. */
+int hold_table_begin(struct heap *heap, uint64_t count, struct hold_table *table);
+/* Every object that is alive stays so. MP_ETIMEOUT: no place for a pin is free. */
+int hold_table_pin(struct heap *heap, struct hold_table *table);
 /* Adds a share in an object that cannot end meanwhile. */
-void hold_table_add(struct heap *heap, uint64_t hold, struct object *object);
-void hold_table_free(struct heap *heap, uint64_t hold);
+void hold_table_add(struct hold_table *table, struct object *object);
+void hold_table_end(struct hold_table *table);
 
 /* ---- for object.c: a new object is born with a hold ---- */
 
-/* This process's record in the heap, made if there is none. MP_ENOMEM. */
-int hold_begin(struct heap *heap, struct holder **holder);
+/* heap_lock(), with nothing to commit, and this process's record in the heap. MP_ENOMEM: not locked. Waits. */
+int hold_lock(struct heap *heap, struct holder **holder);
 /* Under heap_lock(), as the first words of a change, which it commits: there is a block for the next hold. */
 int hold_ready(struct heap *heap, struct holder *holder);
 /* Within a change, after that: a hold in the object. */
@@ -53,8 +65,9 @@ void hold_enter(struct heap *heap, struct holder *holder, struct object *object)
 
 /* ---- when processes end ---- */
 
-/* Gives back what dead processes held. True: there was something. */
+/* Looks for dead owners, at so many records as one look may take or at all, and gives back what they held. True: there was something. */
 bool hold_look(struct heap *heap);
+bool hold_look_at_all(struct heap *heap);
 /* This process closes the heap. What it holds is given back when all that were forked from it have done so, too. */
 void hold_leave(struct heap *heap);
 

@@ -42,10 +42,8 @@ static int read_at_through(const struct reading *reading, int64_t index, reader 
     object_read_words(reading, &list->word[LIST_START], LIST_WORDS, &shape.start);
     if (!list_find_index(index, shape.length, &at))
         return MP_EINDEX;
-    uint64_t place = segments_read_place(reading, list_shape_position(&shape, at), sizeof(struct cell));
-    if (place == 0)
+    if (!list_read_element(reading, &shape, at, cell))
         return MP_ECORRUPT;
-    object_read_words(reading, heap_at(heap, place), 2, cell);
     struct words words = {cell[0], cell[1]};
     return read(heap, &words, out);
 }
@@ -761,5 +759,5 @@ int mp_list_clear(mp_list *handle)
 
 int mp_list_free(mp_list *list)
 {
-    return list == NULL ? 0 : hold_give(list, OBJECT_LIST, true);
+    return list == NULL ? 0 : hold_give_any(list, OBJECT_LIST);
 }

@@ -70,6 +70,16 @@ uint64_t list_position_beyond(const struct object *list, uint64_t at)
     return shape.start + list_beyond(&shape, at);
 }
 
+bool list_read_element(const struct reading *reading, const struct list_shape *shape, uint64_t at, uint64_t *words)
+{
+    uint64_t place = segments_read_place(reading, list_shape_position(shape, at), sizeof(struct cell));
+
+    if (place == 0)
+        return false;
+    object_read_words(reading, heap_at(object_heap(reading->object), place), sizeof(struct cell) / 8, words);
+    return true;
+}
+
 /* Part of a change, in a list that is settled: there is a gap of that size before that index. At either end it is none.
  * */
 static void set_gap(struct object *list, uint64_t at, uint64_t size, uint64_t length)

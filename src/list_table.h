@@ -86,6 +86,9 @@ static inline uint64_t list_shape_position(const struct list_shape *shape, uint6
     return shape->start + (at >= shape->gap - 1 ? list_beyond(shape, at) : at);
 }
 
+/* For a reading: the two words of the element at that index, which is less than the length. False: there are none in the heap. */
+bool list_read_element(const struct reading *reading, const struct list_shape *shape, uint64_t at, uint64_t *words);
+
 /* The position that an index leads to; one that is the list's length: the next one's. */
 static inline __attribute__((always_inline)) uint64_t list_position(const struct object *list, uint64_t at)
 {

@@ -20,7 +20,7 @@ static int make_root(struct heap *heap)
 
     if (error != 0)
         return error;
-    atomic_store(&root->handle, 0);
+    atomic_store(&root->kept, KEPT_NOT);
     atomic_store(&root->refs, 1);
     atomic_store(&heap->root, root->self);
     return 0;
@@ -150,7 +150,7 @@ int mp_manager_get_info(mp_manager *manager, mp_manager_info *info)
     int error = info == NULL ? MP_EINVAL : heap_check_handle(heap_of(manager), HEAP_MANAGER);
 
     if (error == 0) {
-        hold_look(heap_of(manager));
+        hold_look_at_all(heap_of(manager));
         info->size = atomic_load(&heap_of(manager)->size);
         info->used = atomic_load(&heap_of(manager)->used);
         info->limit = heap_of(manager)->limit;
@@ -169,6 +169,6 @@ int mp_manager_check(mp_manager *manager)
         return error;
     error = object_check_heap(heap_of(manager), NULL);
     if (error == 0) /* now that the chains of holders are known to be sound */
-        hold_look(heap_of(manager));
+        hold_look_at_all(heap_of(manager));
     return error;
 }

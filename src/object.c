@@ -16,6 +16,7 @@
 #include "callback.h"
 #include "hold.h"
 #include "cancelling.h"
+#include "pin.h"
 #include "stripes.h"
 
 /* So often a reader looks for an even version before it reads through the log; so often it reads in vain, as others keep writing,
@@ -23,6 +24,8 @@
 #define READ_SPINS 16
 #define READ_TRIES 64
 #define READ_PATIENCE_NS INT64_C(200000)
+/* So many that are pinned one by one may lie in limbo before others. */
+#define LOOK_AT_LIMBO (4 * HEAP_PINS)
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -81,10 +84,10 @@ static void begin_life(struct heap *heap, struct object *object, uint64_t kind)
 }
 
 /* Shares that a new object is born with: one of *slot, where that is given; one of a hold; or its handle. */
-static int create(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, struct holder *holder,
-                  struct object **result)
+static int create(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, bool held, struct object **result)
 {
-    int error = heap_lock(heap);
+    struct holder *holder = NULL;
+    int error = held ? hold_lock(heap, &holder) : heap_lock(heap);
 
     if (error != 0)
         return error;
@@ -97,7 +100,7 @@ static int create(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, stru
         return error;
     }
     put(&object->refs, slot != NULL);
-    put(&object->handle, slot == NULL && holder == NULL);
+    put(&object->kept, slot == NULL && !held ? KEPT_HANDLE : KEPT_NOT);
     put(&object->holds, 0);
     if (slot != NULL)
         heap_set(heap, slot, object->self | REF_OBJECT);
@@ -114,23 +117,20 @@ static int create(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, stru
 
 int object_create(struct heap *heap, uint64_t kind, struct object **object)
 {
-    return create(heap, kind, NULL, NULL, object);
+    return create(heap, kind, NULL, false, object);
 }
 
 int object_create_in(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, struct object **object)
 {
-    return create(heap, kind, slot, NULL, object);
+    return create(heap, kind, slot, false, object);
 }
 
 int object_create_held(struct heap *heap, uint64_t kind, struct object **object)
 {
-    struct holder *holder;
-    int error = hold_begin(heap, &holder);
+    int error = create(heap, kind, NULL, true, object);
 
-    if (error == 0)
-        error = create(heap, kind, NULL, holder, object);
-    if (error == MP_ENOMEM && hold_look(heap)) /* what the dead held may be enough */
-        error = create(heap, kind, NULL, holder, object);
+    if (error == MP_ENOMEM && hold_look_at_all(heap)) /* what the dead held may be enough */
+        error = create(heap, kind, NULL, true, object);
     return error;
 }
 
@@ -160,10 +160,27 @@ static void set_kind(struct heap *heap, struct object *object, uint64_t kind)
     heap_set(heap, &object->magic, kind | (get(&object->magic) & OBJECT_TAG));
 }
 
+static bool is_container(const struct object *object)
+{
+    return object_kind(object) == OBJECT_DICT || object_kind(object) == OBJECT_LIST;
+}
+
+static void enter_limbo(struct heap *heap, struct object *object)
+{
+    heap_set(heap, &object->kept, KEPT_LIMBO);
+    heap_set(heap, &object->next, get(&heap->limbo));
+    heap_set(heap, &heap->limbo, object->self);
+}
+
+/* The caller has stored the last 0 in refs or in kept: what pin_is_set() finds is ordered behind that (pin.h). */
 static void die_if_unheld(struct heap *heap, struct object *object)
 {
-    if (get(&object->refs) != 0 || get(&object->handle) != 0)
+    if (get(&object->refs) != 0 || get(&object->kept) != KEPT_NOT)
         return;
+    if (is_container(object) && pin_is_set(heap, object->self)) {
+        enter_limbo(heap, object);
+        return;
+    }
     set_kind(heap, object, OBJECT_DEAD);
     heap_set(heap, &object->next, get(&heap->dead));
     heap_set(heap, &heap->dead, object->self);
@@ -171,7 +188,12 @@ static void die_if_unheld(struct heap *heap, struct object *object)
 
 void object_lose_share(struct heap *heap, struct object *object)
 {
-    heap_set(heap, &object->refs, get(&object->refs) - 1);
+    uint64_t refs = get(&object->refs) - 1;
+
+    /* One that is known to be pinned is in limbo first: at no moment do refs and kept say that it is not alive. */
+    if (refs == 0 && get(&object->kept) == KEPT_NOT && is_container(object) && pin_is_set(heap, object->self))
+        enter_limbo(heap, object);
+    heap_set(heap, &object->refs, refs);
     die_if_unheld(heap, object);
 }
 
@@ -187,6 +209,31 @@ static void release_share(struct heap *heap, _Atomic uint64_t *ref)
 }
 
 /* ---- burying ---- */
+
+/* Under heap_lock(), with nothing to commit: whether what *link leads to stays in limbo. */
+static bool stays_in_limbo(struct heap *heap, _Atomic uint64_t *link)
+{
+    struct object *object = object_at(heap, get(link));
+
+    if (get(&object->refs) == 0 && pin_is_set(heap, object->self))
+        return true;
+    heap_set(heap, link, get(&object->next));
+    heap_set(heap, &object->kept, KEPT_NOT);
+    die_if_unheld(heap, object);
+    heap_commit(heap);
+    return false;
+}
+
+/* Under heap_lock(): those in limbo that are pinned no more die; those that somebody has a share in again leave it. */
+static void look_at_limbo(struct heap *heap)
+{
+    _Atomic uint64_t *link = &heap->limbo;
+
+    for (int looks = 0; get(link) != 0 && looks < LOOK_AT_LIMBO; looks++) {
+        if (stays_in_limbo(heap, link))
+            link = &object_at(heap, get(link))->next;
+    }
+}
 
 /* Under heap_lock(): takes a dead object out of heap.dead, where those that died while it was buried lie before it. */
 static void unlink_dead(struct heap *heap, struct object *object)
@@ -282,8 +329,9 @@ static struct object *take_dead(struct heap *heap, int *error)
     struct object *found = NULL;
     int looks = 0;
 
-    if (heap_lock(heap) != 0)
+    if (heap_lock_until(heap, clock_now() + READ_PATIENCE_NS) != 0)
         return NULL;
+    look_at_limbo(heap);
     for (uint64_t at = get(&heap->dead); at != 0 && found == NULL && looks < LOOK_AT_MOST; looks++) {
         struct object *object = object_at(heap, at);
 
@@ -301,7 +349,7 @@ void object_bury_dead(struct heap *heap)
     struct object *object, *last = NULL;
     int error;
 
-    while (get(&heap->dead) != 0 && (object = take_dead(heap, &error)) != NULL) {
+    while ((get(&heap->dead) | get(&heap->limbo)) != 0 && (object = take_dead(heap, &error)) != NULL) {
         if (error == MP_EOWNERDEAD && object_repair(object) != 0)
             return;
         bury(heap, object);
@@ -322,11 +370,11 @@ int object_free(const void *handle, uint64_t kind)
     int error = heap_lock(heap);
     if (error != 0)
         return error;
-    if (get(&object->magic) != object_magic(handle, kind) || get(&object->handle) == 0) {
+    if (get(&object->magic) != object_magic(handle, kind) || get(&object->kept) == 0) {
         heap_unlock(heap);
         return MP_EINVAL;
     }
-    heap_set(heap, &object->handle, 0);
+    heap_set(heap, &object->kept, 0);
     die_if_unheld(heap, object);
     heap_commit(heap);
     heap_unlock(heap);
@@ -390,6 +438,18 @@ int object_lock_to_read(struct object *object, uint64_t magic)
         number = error == 0 ? 0 : EOWNERDEAD;
     }
     return object_lock_alone_later(object, magic, number);
+}
+
+int object_lock_all_to_read(struct object *object, uint64_t magic)
+{
+    int error = object_lock_to_read(object, magic);
+
+    if (error == 0) {
+        error = stripes_hold_all_until(object, clock_now() + READ_PATIENCE_NS);
+        if (error != 0)
+            mutex_unlock(&object->mutex);
+    }
+    return error;
 }
 
 void object_read_words(const struct reading *reading, const _Atomic uint64_t *first, size_t count, uint64_t *words)

@@ -13,6 +13,7 @@
  * operation that needs blocks first takes them into the object's pending refs, then moves them to their place: with
  * object_set(), so that pending ref and place change together. What it replaces moves to a pending ref in the same way, and
  * is released after the commit. So whatever is found pending after a death, once the undo log is rolled back, is released.
+ * An object with no share left dies in the same step, unless it is pinned (pin.h): then it lives on in heap.limbo.
  *
  * READING WITHOUT THE MUTEX. `version` is odd while words change that do not make sense one by one. A reader notes an even
  * version, reads with relaxed atomic loads, bounds every offset and length before using it, and believes what it read if
@@ -105,6 +106,12 @@ static inline uint64_t memory_place(uint64_t block)
 #define OBJECT_PENDING 4
 #define OBJECT_ROOTS 2
 
+enum kept {
+    KEPT_NOT,
+    KEPT_HANDLE, /* a lock or memory that has not been freed */
+    KEPT_LIMBO   /* in heap.limbo: it was pinned when the last share was given up */
+};
+
 struct object {
     /* What readers without the mutex look at. */
     _Atomic uint64_t magic;
@@ -123,10 +130,10 @@ struct object {
 
     /* Guarded by the heap's mutex. magic is changed under that one as well. */
     _Atomic uint64_t refs;     /* refs of kind REF_OBJECT to it */
-    _Atomic uint64_t handle;   /* a lock's, or memory's: 1: it has not been freed */
+    _Atomic uint64_t kept;     /* enum kept: why it lives though nobody may have a share */
     _Atomic uint64_t holds;    /* chain of the holds of processes in a dict or list (hold.h); each is one of refs */
     _Atomic uint64_t next_all; /* in heap.objects */
-    _Atomic uint64_t next;     /* in heap.spare or heap.dead */
+    _Atomic uint64_t next;     /* in heap.spare, heap.dead or heap.limbo */
     uint64_t block;            /* the block it lies in; written once */
 
     pthread_mutex_t mutex;  /* guards the content and what follows */
@@ -227,7 +234,7 @@ int object_create_held(struct heap *heap, uint64_t kind, struct object **object)
 int object_retain(const void *handle, uint64_t kind, _Atomic uint64_t *slot);
 /* Gives up the handle that object_create() made. MP_EINVAL when it was given up before. */
 int object_free(const void *handle, uint64_t kind);
-/* Within a change of the heap's: one share less in an object; the last one less and it is dead. */
+/* Within a change of the heap's: one share less in an object; the last one less and it is dead, or in heap.limbo. */
 void object_lose_share(struct heap *heap, struct object *object);
 
 /* ---- locking ---- */
@@ -276,8 +283,9 @@ bool object_take_back(struct object *object);
 void object_finish_repair(struct object *object);
 /* list_gap.c: in a list whose owner died goes on with what it has begun. The mutex is held, and no stripe. */
 void list_repair(struct object *list);
-/* Releases the content of dead objects. Waits for none of them: an object that somebody still is inside is left to that one, who
- * calls this at its unlocking. */
+/* Releases the content of dead objects, and of those in heap.limbo that are pinned no more. Waits for nobody: an object that somebody
+ * still is inside is left to that process, which calls this when it unlocks it; and all are left to others while the heap's mutex is
+ * not to be had. */
 void object_bury_dead(struct heap *heap);
 /* Gives up the stripes that are held, too. */
 void object_unlock_striped(struct object *object);
@@ -369,6 +377,8 @@ static inline bool object_reading_valid(const struct reading *reading)
 }
 /* As object_lock_alone(), but waits only for a moment: MP_ETIMEOUT. To be followed by mutex_unlock(). */
 int object_lock_to_read(struct object *object, uint64_t magic);
+/* As object_lock(), but waits only for a moment: MP_ETIMEOUT. */
+int object_lock_all_to_read(struct object *object, uint64_t magic);
 
 /* Releases what *ref owns, whatever kind it is, and stores 0 there. Can be interrupted by death at any point and done
  * again. Under the mutex of the object the ref lies in. */

@@ -27,13 +27,13 @@ struct offsets {
 struct check {
     struct heap *heap;
     int64_t deadline;
-    struct offsets objects;   /* all of them, ascending */
-    struct offsets inherited; /* those we hold from owners that died */
-    struct offsets shares;    /* objects, once for each REF_OBJECT */
-    struct offsets holds;     /* the blocks of holders and holds */
-    uint64_t *starts;         /* a bit for each block in use that no ref has owned yet */
-    uint64_t unowned;         /* how many these are */
-    uint64_t dead, spare;     /* objects of these kinds */
+    struct offsets objects;      /* all of them, ascending */
+    struct offsets inherited;    /* those we hold from owners that died */
+    struct offsets shares;       /* objects, once for each REF_OBJECT */
+    struct offsets holds;        /* the blocks of holders and holds */
+    uint64_t *starts;            /* a bit for each block in use that no ref has owned yet */
+    uint64_t unowned;            /* how many these are */
+    uint64_t dead, spare, limbo; /* objects of these kinds; and in limbo */
     bool corrupt;
 };
 
@@ -245,10 +245,11 @@ static bool kind_is_sound(struct check *check, const struct object *object)
     switch (object_kind(object)) {
     case OBJECT_DICT:
     case OBJECT_LIST:
-        return get(&object->handle) == 0;
+        check->limbo += get(&object->kept) == KEPT_LIMBO;
+        return get(&object->kept) == KEPT_NOT || get(&object->kept) == KEPT_LIMBO;
     case OBJECT_LOCK:
     case OBJECT_MEMORY:
-        return get(&object->handle) <= 1 && get(&object->holds) == 0;
+        return get(&object->kept) <= KEPT_HANDLE && get(&object->holds) == 0;
     case OBJECT_SPENT:
         return is_blank(check, object);
     case OBJECT_DEAD:
@@ -299,20 +300,47 @@ static bool holds_match(struct check *check)
 
         if (gone ? shares != 0 : shares != get(&object->refs))
             return false;
-        if (!gone && shares == 0 && get(&object->handle) == 0)
+        if (!gone && shares == 0 && get(&object->kept) == KEPT_NOT)
             return false;
     }
     return true;
 }
 
-/* Whether a chain holds just so many objects, all of this kind. */
-static bool chain_is_sound(const struct check *check, uint64_t at, uint64_t kind, uint64_t count)
+static bool is_in_limbo(const struct object *object)
+{
+    uint64_t kind = object_kind(object);
+
+    return (kind == OBJECT_DICT || kind == OBJECT_LIST) && get(&object->kept) == KEPT_LIMBO;
+}
+
+static bool is_dead(const struct object *object)
+{
+    return object_kind(object) == OBJECT_DEAD;
+}
+
+static bool is_spare(const struct object *object)
+{
+    return object_kind(object) == OBJECT_SPARE;
+}
+
+/* Whether a chain holds just so many objects, all of which belong there. */
+static bool chain_is_sound(const struct check *check, uint64_t at, bool (*belongs)(const struct object *object),
+                           uint64_t count)
 {
     for (; at != 0; at = get(&object_at(check, at)->next)) {
-        if (count-- == 0 || times_in(&check->objects, at) == 0 || object_kind(object_at(check, at)) != kind)
+        if (count-- == 0 || times_in(&check->objects, at) == 0 || !belongs(object_at(check, at)))
             return false;
     }
     return count == 0;
+}
+
+static bool chains_are_sound(const struct check *check)
+{
+    const struct heap *heap = check->heap;
+
+    return chain_is_sound(check, get(&heap->dead), is_dead, check->dead) &&
+           chain_is_sound(check, get(&heap->spare), is_spare, check->spare) &&
+           chain_is_sound(check, get(&heap->limbo), is_in_limbo, check->limbo);
 }
 
 /* A ref that a holder or a hold has: a block of holds is noted, to be told from nonsense afterwards. */
@@ -410,9 +438,8 @@ static int check_locked(struct check *check, void (*extra)(struct heap *, object
         extra(heap, mark, check);
     if (check->shares.failed)
         return MP_ENOMEM;
-    return !check->corrupt && check->unowned == 0 && holds_match(check) &&
-                   chain_is_sound(check, get(&heap->dead), OBJECT_DEAD, check->dead) &&
-                   chain_is_sound(check, get(&heap->spare), OBJECT_SPARE, check->spare) && contents_are_sound(check)
+    return !check->corrupt && check->unowned == 0 && holds_match(check) && chains_are_sound(check) &&
+                   contents_are_sound(check)
                ? 0
                : MP_ECORRUPT;
 }

@@ -6,6 +6,7 @@
 
 #include <mp.h>
 
+#include "hold.h"
 #include "object.h"
 
 struct snapshot_item {
@@ -17,10 +18,10 @@ struct snapshot {
     size_t count;
     struct snapshot_item *item; /* each owns its memory */
     struct heap *heap;
-    uint64_t hold; /* has a share in each container that is shown; 0: there is none */
+    struct hold_table holds; /* of the containers that are shown */
 };
 
-/* Of a dict (in order of insertion) or a list. MP_EINVAL, MP_ENOMEM, MP_EDEADLK. */
+/* Of a dict (in order of insertion) or a list. Does not wait for a writer that is stopped. MP_EINVAL, MP_ENOMEM, MP_EDEADLK. */
 int snapshot_take(const void *handle, uint64_t kind, struct snapshot *snapshot);
 /* The same by one who holds the object's mutex. */
 int snapshot_take_locked(struct object *object, struct snapshot *snapshot);

@@ -22,9 +22,9 @@ static void put(_Atomic uint64_t *word, uint64_t value)
 }
 
 /* Whose holder is about to give it up. */
-static int wait_for(pthread_mutex_t *stripe, int number)
+static int wait_for(pthread_mutex_t *stripe, int64_t deadline, int number)
 {
-    int error = mutex_lock_later(stripe, DEADLINE_NEVER, number);
+    int error = mutex_lock_later(stripe, deadline, number);
 
     if (error == MP_EOWNERDEAD) {
         mutex_repaired(stripe);
@@ -38,14 +38,14 @@ int stripe_lock_later(pthread_mutex_t *stripe, int number)
     /* Its holder may be inside a function of the user's, and wait for this thread: the object's mutex tells. */
     if (number == EBUSY && callback_anywhere())
         return MP_EDEADLK;
-    return wait_for(stripe, number);
+    return wait_for(stripe, DEADLINE_NEVER, number);
 }
 
-static int lock(pthread_mutex_t *stripe)
+static int lock_until(pthread_mutex_t *stripe, int64_t deadline)
 {
     int number = pthread_mutex_trylock(stripe);
 
-    return number == 0 ? 0 : wait_for(stripe, number);
+    return number == 0 ? 0 : wait_for(stripe, deadline, number);
 }
 
 /* Those that some other object has had. False: there are none. */
@@ -107,12 +107,12 @@ int stripes_lock_mutex_later(struct object *object, uint64_t magic, int number)
     return error;
 }
 
-int stripes_hold_all(struct object *object)
+int stripes_hold_all_until(struct object *object, int64_t deadline)
 {
     if (get(&object->striped) == 0 || get(&object->held) == HELD_ALL)
         return 0;
     for (int i = 0; i < STRIPES; i++) {
-        int error = lock(&stripes_of(object)->stripe[i].mutex);
+        int error = lock_until(&stripes_of(object)->stripe[i].mutex, deadline);
 
         while (error != 0 && i-- > 0)
             mutex_unlock(&stripes_of(object)->stripe[i].mutex);
@@ -121,6 +121,11 @@ int stripes_hold_all(struct object *object)
     }
     put(&object->held, HELD_ALL);
     return 0;
+}
+
+int stripes_hold_all(struct object *object)
+{
+    return stripes_hold_all_until(object, DEADLINE_NEVER);
 }
 
 bool stripes_try_hold_all(struct object *object)
@@ -148,7 +153,7 @@ int stripes_hold_one(struct object *object, uint64_t hash)
     if (get(&object->striped) == 0 || get(&object->held) == HELD_ALL)
         return 0;
     pthread_mutex_t *stripe = stripe_of(object, hash);
-    int error = lock(stripe);
+    int error = lock_until(stripe, DEADLINE_NEVER);
     /* Who dies here leaves the stripe to the next as one of a dead owner; the next holder of the mutex forgets what `held`
      * says. */
     if (error == 0)

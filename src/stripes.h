@@ -93,6 +93,8 @@ void stripes_make(struct object *object);
 /* Takes all stripes, or that of a key, until object_unlock(). An object that is not striped, or all of whose stripes are
  * held, needs none. 0, MP_ECORRUPT. */
 int stripes_hold_all(struct object *object);
+/* The same with a deadline, and MP_ETIMEOUT. */
+int stripes_hold_all_until(struct object *object, int64_t deadline);
 /* All, if nobody holds any. */
 bool stripes_try_hold_all(struct object *object);
 int stripes_hold_one(struct object *object, uint64_t hash);

@@ -83,7 +83,7 @@ void mp_value_free(mp_value *value)
     if (value->type != MP_DICT && value->type != MP_LIST)
         free(value->owned);
     else if (value->owned != NULL)
-        hold_give(value->owned, value_kind(value), false);
+        hold_give(value->owned, value_kind(value));
     *value = mp_none();
 }
 

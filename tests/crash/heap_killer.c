@@ -211,8 +211,10 @@ static bool run_sibling(void (*function)(void))
 }
 
 struct states {
-    char *text[3];
+    char *text[3]; /* the first is that of before */
     size_t count;
+    bool
+        changing; /* readers may go over from the first to another one: the one that they look at is dead, and they bury what it left */
 };
 
 /* The length of a part of a state, up to the form feed that ends it, or all. */
@@ -221,15 +223,38 @@ static size_t part_length(const char *text)
     return strcspn(text, "\f") + (strchr(text, '\f') != NULL);
 }
 
+/* Part number `part` of a state. */
+static const char *part_of(const struct states *states, size_t state, size_t part)
+{
+    const char *known = states->text[state];
+
+    for (size_t skipped = 0; skipped < part; skipped++)
+        known += part_length(known);
+    return known;
+}
+
+/* Whether a text begins as one part and ends as another, and nothing is between. */
+static bool goes_over(const char *text, const char *from, const char *to)
+{
+    size_t length = part_length(text), from_length = part_length(from), to_length = part_length(to);
+    size_t begin = 0, end = 0;
+
+    while (begin < length && begin < from_length && text[begin] == from[begin])
+        begin++;
+    while (end < length && end < to_length && text[length - 1 - end] == to[to_length - 1 - end])
+        end++;
+    return begin + end >= length;
+}
+
 /* Whether a part is that of one of the states: part number `part` of theirs. */
 static bool part_is_known(const struct states *states, const char *text, size_t part)
 {
     for (size_t i = 0; i < states->count; i++) {
-        const char *known = states->text[i];
+        const char *known = part_of(states, i, part);
 
-        for (size_t skipped = 0; skipped < part; skipped++)
-            known += part_length(known);
         if (part_length(known) == part_length(text) && memcmp(known, text, part_length(text)) == 0)
+            return true;
+        if (states->changing && goes_over(text, part_of(states, 0, part), known))
             return true;
     }
     return false;
@@ -330,7 +355,9 @@ static void read_beside(const struct operation *operation, const struct walk *fo
     struct walk walk = stop_at(found, point, tally);
 
     for (int dead = 0; dead < 2; dead++) {
-        const char *problem = find(field.scene->read, states);
+        struct states now = *states;
+        now.changing = dead;
+        const char *problem = find(field.scene->read, &now);
 
         if (problem != NULL)
             failed(tally, operation, point, -1, found->trace.point[point].pc, problem);

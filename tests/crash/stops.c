@@ -1,4 +1,4 @@
-/* What readers find while a writer is stopped: every reading call of dicts and lists that takes no mutex, in a process of its own.
+/* What readers find while a writer is stopped: every reading call of dicts and lists, in a process of its own.
  * Each has to answer within a deadline, and all that look into one container with its state of before the writer's operation, or all
  * with that of after it. */
 #include <stdio.h>
@@ -160,6 +160,18 @@ static void read_many(mp_dict *dict)
         say_and_free(get_many, &values[i]);
 }
 
+static void read_whole_dict(mp_dict *dict)
+{
+    char *text = NULL;
+    bool equal = false;
+
+    CALL(dict_json, mp_dict_json(dict, &text));
+    fprintf(answers, "%s\n", dict_json == 0 ? text : "");
+    free(text);
+    CALL(dict_equal, mp_dict_equal(dict, dict == scene.dict ? scene.other : scene.dict, &equal));
+    fprintf(answers, "%d\n", dict_equal == 0 && equal);
+}
+
 static void read_dict(mp_dict *dict)
 {
     mp_dict_iter *iter = NULL;
@@ -176,6 +188,7 @@ static void read_dict(mp_dict *dict)
     for (size_t i = 0; i < COUNT(numbers); i++)
         read_value(dict, mp_int(numbers[i]));
     read_many(dict);
+    read_whole_dict(dict);
     CALL(create, mp_dict_iter_create(&iter, dict));
     (void)create;
     do {
@@ -223,6 +236,28 @@ static void read_element(mp_list *list, int64_t index)
     }
 }
 
+static void read_whole_list(mp_list *list)
+{
+    const mp_value wanted[] = {mp_int(3), mp_str("missing"), mp_list_value(scene.more)};
+    char *text = NULL;
+    bool found = false;
+    size_t at = 0, times = 0;
+
+    CALL(list_json, mp_list_json(list, &text));
+    fprintf(answers, "%s\n", list_json == 0 ? text : "");
+    free(text);
+    CALL(list_equal, mp_list_equal(list, list == scene.list ? scene.more : scene.list, &found));
+    fprintf(answers, "%d\n", list_equal == 0 && found);
+    for (size_t i = 0; i < COUNT(wanted); i++) {
+        CALL(list_contains, mp_list_contains(list, wanted[i], &found));
+        fprintf(answers, "%d\n", list_contains == 0 && found);
+        CALL(list_index, mp_list_index(list, wanted[i], &at));
+        fprintf(answers, "%zu\n", list_index == 0 ? at : 0);
+        CALL(list_count, mp_list_count(list, wanted[i], &times));
+        fprintf(answers, "%zu\n", list_count == 0 ? times : 0);
+    }
+}
+
 static void read_list(mp_list *list)
 {
     mp_list_iter *iter = NULL;
@@ -234,6 +269,7 @@ static void read_list(mp_list *list)
     fprintf(answers, "%zu\n", list_length == 0 ? length : 0);
     for (int64_t index = -4; index < 8; index++)
         read_element(list, index);
+    read_whole_list(list);
     CALL(create, mp_list_iter_create(&iter, list));
     (void)create;
     do {

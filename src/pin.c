@@ -1,0 +1,101 @@
+/* The places are words in the heap's header. A process claims a place by a compare-and-swap of its owner, so nothing has to be
+ * repaired after a death: the place stays claimed by an owner that is dead, until hold_look() drops it.
+ *
+ * Nobody looks at the places in the usual case. heap.pinned counts the claims. heap.unpinned is its value when somebody last began to
+ * look at all places and then found none claimed. While the two are equal, no place is in use.
+ * Invariant: a place is claimed before its claim is counted. So whoever has read the count sees the place. */
+#include "pin.h"
+
+/* Set in a place until the pin is confirmed. Offsets of objects are even. */
+#define UNCONFIRMED UINT64_C(1)
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+int pin_begin(struct heap *heap, uint64_t owner, uint64_t object)
+{
+    /* Different owners begin at different places, so that they seldom meet. */
+    for (uint64_t i = 0; i < HEAP_PINS; i++) {
+        int place = (int)((i + owner % 61) % HEAP_PINS);
+        struct heap_pin *pin = &heap->pin[place];
+        uint64_t free = 0;
+
+        if (get(&pin->owner) != 0 || !atomic_compare_exchange_strong(&pin->owner, &free, owner))
+            continue;
+        atomic_store(&pin->object, object | UNCONFIRMED);
+        atomic_fetch_add(&heap->pinned, 1);
+        atomic_thread_fence(memory_order_seq_cst);
+        return place;
+    }
+    return -1;
+}
+
+void pin_confirm(struct heap *heap, int place)
+{
+    atomic_fetch_and(&heap->pin[place].object, ~UNCONFIRMED);
+}
+
+void pin_end(struct heap *heap, int place)
+{
+    atomic_store(&heap->pin[place].object, 0);
+    atomic_store(&heap->pin[place].owner, 0);
+}
+
+bool pin_end_one(struct heap *heap, uint64_t owner, uint64_t object)
+{
+    for (int i = 0; i < HEAP_PINS; i++) {
+        struct heap_pin *pin = &heap->pin[i];
+        uint64_t expected = object;
+
+        if (get(&pin->owner) == owner && atomic_compare_exchange_strong(&pin->object, &expected, 0)) {
+            atomic_store(&pin->owner, 0);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool pin_next(const struct heap *heap, uint64_t owner, int *place, uint64_t *object)
+{
+    for (; *place < HEAP_PINS; ++*place) {
+        const struct heap_pin *pin = &heap->pin[*place];
+
+        *object = atomic_load(&pin->object);
+        if (get(&pin->owner) == owner && *object != 0 && (*object & UNCONFIRMED) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool pin_is_set(struct heap *heap, uint64_t object)
+{
+    bool used = false;
+
+    atomic_thread_fence(memory_order_seq_cst);
+    uint64_t claims = atomic_load(&heap->pinned);
+    if (claims == get(&heap->unpinned))
+        return false;
+    for (int i = 0; i < HEAP_PINS; i++) {
+        uint64_t found = atomic_load(&heap->pin[i].object);
+
+        if ((found & ~UNCONFIRMED) == object || found == PIN_ALL)
+            return true;
+        used = used || atomic_load(&heap->pin[i].owner) != 0;
+    }
+    if (!used)
+        atomic_store(&heap->unpinned, claims);
+    return false;
+}
+
+uint64_t pin_owner(const struct heap *heap, int place)
+{
+    return get(&heap->pin[place].owner);
+}
+
+void pin_drop(struct heap *heap, int place, uint64_t owner)
+{
+    if (get(&heap->pin[place].owner) == owner)
+        pin_end(heap, place);
+}
