@@ -1,5 +1,5 @@
-/* word_count [FOLDER]: counts the words of all files below a folder. A pool over the files, the totals in a shared dict.
- * A word is a run of letters from A to Z, in lower case. */
+/* word_count [FOLDER]: counts the words of all files below a folder, by a pool over the files, with the totals in a
+ * shared dict. A word is a run of letters from A to Z, in lower case. */
 #include <mp.h>
 #include <ctype.h>
 #include <ftw.h>

@@ -7,25 +7,28 @@
  * - A function returns 0 on success or a negative MP_E... code; mp_strerror() explains any of them. A positive value is
  *   a failure code that a task of the caller's own returned. On an error, out-parameters are left as they were.
  * - What is made comes back through the first argument and is released with the matching ..._free(), which takes NULL.
- * - A NULL pointer where one is needed, a handle that is none (freed, closed, never made), an option that does not exist,
- *   and a string or bytes of more than 2^40 bytes give MP_EINVAL. The handle of a dict, list, lock or iterator that has
- *   ended is an error for good, also when its place serves another by then; any other freed handle is known as such until
- *   its memory serves a new one of the same kind. An address that cannot be read at all cannot be checked. What belongs to another process
- *   gives MP_EFOREIGN: a Process and a Pool belong to the process that made them; managers, dicts, lists and locks are
- *   shared with every process forked after they were made.
+ * - MP_EINVAL is the answer to a NULL pointer where one is needed, to a handle that is not live (freed, closed, never
+ *   made), to an option that does not exist, and to a string or bytes of more than 2^40 bytes. It is not repeated for
+ *   each function. The handle of a dict, list, lock or iterator that has ended is an error for good, also when its
+ *   memory serves another. Any other freed handle is known as such until its memory serves a new one of the same kind.
+ *   An address that cannot be read at all cannot be checked.
+ * - What belongs to another process gives MP_EFOREIGN: a Process, a Pool and its results belong to the process that
+ *   made them. Managers, dicts, lists and locks are shared with every process forked after they were made.
  * - Strings and memory given to a function are copied; the caller keeps its own. Options are copied as well.
- * - Times are seconds (double) on the monotonic clock: MP_FOREVER waits without limit, 0 or less does not wait. A NaN is
- *   MP_EINVAL. Signals that arrive never shorten a wait.
- * - Every function may be called from several threads at once. None is async-signal-safe, except mp_strerror() for the
- *   codes below and the plain constructors of mp_value. None is a cancellation point, nor is what functions of the user's do inside
- *   one, nor is printing to a stream: a thread that is cancelled meanwhile ends at a cancellation point after the call. None may be
- *   called while PTHREAD_CANCEL_ASYNCHRONOUS is set.
+ * - Times are seconds (double) on the monotonic clock: MP_FOREVER waits without limit, 0 or less does not wait. A NaN
+ *   is MP_EINVAL. Signals that arrive never shorten a wait.
+ * - Threads: every function may be called from several threads at once. None is a cancellation point, nor is what
+ *   functions of the user's do inside one, nor is printing to a stream: a thread that is cancelled meanwhile ends at a
+ *   cancellation point after the call. None may be called while PTHREAD_CANCEL_ASYNCHRONOUS is set.
+ * - Signal handlers: none is async-signal-safe, except mp_version(), mp_died(), mp_strerror() for the codes of the enum
+ *   below, and the constructors of mp_value. But a handler may call exit() or _exit(), whichever function it has
+ *   interrupted; and fork() as well where that is one on processes, if the child does not return from the handler.
  * - All stands on the kernel's robust futexes, which tell that an owner died. Where they are refused (sandboxes without
  *   set_robust_list(), qemu-user), managers, locks and pools are neither made nor opened: MP_ESYSTEM.
  * - "Blocks" says what a function may wait for. Functions on a manager's containers wait for each other's short
  *   critical sections only; those are not mentioned each time.
- * - The library installs no signal handler, starts no thread, prints nothing that it was not asked to print, and never
- *   ends the calling process.
+ * - The library installs no signal handler in the calling process, starts no thread, prints nothing that it was not
+ *   asked to print, and never ends the calling process. Its descriptors are close-on-exec, and none is ever 0, 1 or 2.
  */
 #ifndef MP_H
 #define MP_H
@@ -50,7 +53,7 @@ extern "C" {
 #define MP_API
 #endif
 
-/* The version of the library that is linked, "major.minor.patch". Python: none. */
+/* The version of the library that is linked, "major.minor.patch": a constant. Never blocks. Python: none. */
 MP_API const char *mp_version(void);
 
 /* ------------------------------------------------------------------------------------------------------- errors */
@@ -63,15 +66,15 @@ enum {
     MP_ETYPE = -4,     /* a value of another type (Python: TypeError) */
     MP_EKEY = -5,      /* no such key (Python: KeyError) */
     MP_EINDEX = -6,    /* no such index (Python: IndexError) */
-    MP_EVALUE = -7,    /* no such value (Python: ValueError) */
-    MP_EOVERFLOW = -8, /* the result does not fit: an integer past 64 bits, sizes that multiply past SIZE_MAX */
-    MP_ETOOSMALL = -9, /* the buffer given is too small; nothing was lost, the size needed was stored */
+    MP_EVALUE = -7,    /* no such value, or not a possible one (Python: ValueError) */
+    MP_EOVERFLOW = -8, /* the result does not fit: an integer past 64 bits, sizes that multiply past all limits */
+    MP_ETOOSMALL = -9, /* the buffer given is too small; nothing was lost, and the size needed can be known */
     MP_ESTOP = -10,    /* an iteration has ended (Python: StopIteration) */
     MP_ECHANGED = -11, /* compare-and-swap: the value was not the expected one */
     MP_EOWNERDEAD = -12,   /* the lock was taken, and its last owner died holding it: the caller HOLDS the lock */
-    MP_EDEADLK = -13,      /* the calling thread holds the lock already */
+    MP_EDEADLK = -13,      /* the calling thread holds the lock already; or see mp_dict_apply() */
     MP_ENOTOWNER = -14,    /* the calling thread does not hold the lock */
-    MP_EBUSY = -15,        /* in use: the process still runs, the object still has waiters */
+    MP_EBUSY = -15,        /* in use: the process still runs, the lock is held, the pool is open */
     MP_ENOTREADY = -16,    /* the result is not there yet */
     MP_ECLOSED = -17,      /* the pool was closed or terminated: no new tasks */
     MP_ETERMINATED = -18,  /* the pool was terminated before the task had finished */
@@ -80,23 +83,23 @@ enum {
     MP_EFOREIGN = -21,     /* belongs to another process, or to another manager */
     MP_EEXIST = -22,       /* the name is taken (Python: FileExistsError) */
     MP_ENOENT = -23,       /* there is no object of that name (Python: FileNotFoundError) */
-    MP_ENAME = -24,        /* not a valid name: 1 to 200 characters, no slash, not "." or ".." */
+    MP_ENAME = -24,        /* not a valid name: 1 to 200 bytes, no slash, not "." or ".." */
     MP_EKIND = -25,        /* the named object is of another kind, or not the library's at all */
     MP_EACCESS = -26,      /* the named object belongs to another user, or others may write it */
-    MP_EVERSION = -27,     /* the named object was made by another version or another kind of machine */
+    MP_EVERSION = -27,     /* the named object was made by another version, C library or kind of machine */
     MP_ECORRUPT = -28,     /* the shared memory does not add up */
     MP_EAGAIN = -29,       /* the system refused a new process or descriptor (a limit); may succeed later */
-    MP_ESYSTEM = -30,      /* the system lacks something needed; errno says more */
-    MP_EDEPTH = -31,       /* containers nested more than MP_MAX_DEPTH deep */
+    MP_ESYSTEM = -30,      /* the system lacks something needed, or refuses it; errno says more */
+    MP_EDEPTH = -31,       /* containers nested more than MP_MAX_DEPTH deep; or too many functions inside each other */
     MP_EDIED = -1000       /* a worker died in the task: MP_EDIED - s: by signal s; MP_EDIED - 100 - c: exit code c */
 };
 
 /* The deepest nesting that printing and comparing follow. */
 #define MP_MAX_DEPTH 200
 
-/* What `code` means, in one line of English without a full stop. Never NULL. For the codes of MP_EDIED the text names
- * the signal or exit code and lies in a buffer of the calling thread, valid until its next call. Never blocks.
- * Python: the text of an exception. */
+/* What `code` means, in one line of English without a full stop. Never NULL. For a code of the enum above it is a
+ * constant; for others (those of MP_EDIED, a task's own) it lies in a buffer of the calling thread, valid until its
+ * next call. Never blocks. Python: the text of an exception. */
 MP_API const char *mp_strerror(int code);
 
 /* True when `code` says that a worker died in a task. Stores how, as a process's exit code is given (the code, or minus
@@ -136,11 +139,12 @@ typedef struct mp_value {
         mp_dict *dict;
         mp_list *list;
     } as;
-    void *owned; /* private: memory that mp_value_free() releases */
+    void *owned; /* private: what mp_value_free() releases */
 } mp_value;
 
 /* Constructors. Plain functions: they check nothing, allocate nothing and keep the pointer they are given. mp_strn()
- * takes a length in bytes, so the string may hold anything; mp_str(NULL) makes a value that every function refuses. */
+ * and mp_bytes() take a length in bytes, so the string may hold anything; mp_str(NULL) makes a value that every
+ * function refuses. Never block. */
 MP_API mp_value mp_none(void);
 MP_API mp_value mp_bool(bool value);
 MP_API mp_value mp_int(int64_t value);
@@ -151,107 +155,123 @@ MP_API mp_value mp_bytes(const void *data, size_t size);
 MP_API mp_value mp_dict_value(mp_dict *dict);
 MP_API mp_value mp_list_value(mp_list *list);
 
-/* Releases what a value from the library owns and makes it none: the memory of a string, the hold on a container (see "dict").
- * NULL and values of the caller's own are fine. */
+/* Releases what a value from the library owns and makes it none: the memory of a string, the hold on a container (see
+ * "dict"). NULL and values of the caller's own are fine. In a forked child it releases the child's copy of a string;
+ * holds are the parent's, and stay. Python: del. */
 MP_API void mp_value_free(mp_value *value);
 
-/* Compares as Python's == does (1, 1.0 and true are equal; containers by content). Stores the answer in *equal.
- * Errors: MP_EINVAL, MP_EDEPTH, MP_ENOMEM. */
+/* Compares as Python's == does (1, 1.0 and true are equal; containers by content, each as it is at one moment). Stores
+ * the answer in *equal. Errors: MP_EDEPTH, MP_ENOMEM, MP_EDEADLK, MP_ESYSTEM, MP_ECORRUPT (the last three for
+ * containers: see "dict"). Python: a == b. */
 MP_API int mp_value_equal(const mp_value *a, const mp_value *b, bool *equal);
 
-/* Writes a value as JSON, the same in every locale: strings escaped, floats in the fewest digits that read back equal, as
- * Python's repr() has them (but infinities as 1e999, NaN as null), bytes as a string of the characters U+0000 to
- * U+00FF, nested containers inside, one that contains itself as "...". Keys that are not strings are written as
- * strings. mp_value_json() stores a string that the caller releases with free(). Errors: MP_EINVAL, MP_ENOMEM,
- * MP_EDEPTH, MP_ESYSTEM (the stream reported an error). Python: json.dumps(). */
+/* Writes a value as JSON, the same in every locale: strings escaped, floats in the fewest digits that read back equal,
+ * as Python's repr() has them (but infinities as 1e999, NaN as null), bytes as a string of the characters U+0000 to
+ * U+00FF, nested containers inside, one that contains itself as "...". What is no UTF-8 in a string becomes U+FFFD.
+ * Keys that are not strings are written as strings. Each container is written as it is at one moment, and none is
+ * locked while the stream is written to. mp_value_print() writes all or nothing, without a line feed, and does not
+ * flush; it blocks as the stream does. mp_value_json() stores a string that the caller releases with free(). Errors:
+ * MP_ENOMEM, MP_EDEPTH, MP_EDEADLK, MP_ECORRUPT, MP_ESYSTEM (also: the stream reports an error, or has before). Python:
+ * json.dumps(). */
 MP_API int mp_value_print(const mp_value *value, FILE *stream);
 MP_API int mp_value_json(const mp_value *value, char **text);
 
 /* ------------------------------------------------------------------------------------------------------- manager */
 
 typedef struct mp_manager_options {
-    const char *name; /* NULL: anonymous, gone with its last process. Else: other programs of the same user open it */
-    size_t limit; /* the most bytes its heap may grow to, from 64 KiB to 64 GiB: what is outside counts as the nearer
-                         of these. 0: 64 GiB, or as much as the system maps; under RLIMIT_AS, at most a quarter of what that leaves;
-                         under valgrind, 64 MiB, as its leak check looks at all that might be used */
+    /* NULL: anonymous, gone with the last process that has it. Else: other programs of the same user open it by this
+     * name. */
+    const char *name;
+    /* The most bytes its heap may grow to, from 64 KiB to 64 GiB: what is outside counts as the nearer of these. 0: 64
+     * GiB, or as much as the system maps; under RLIMIT_AS, at most a quarter of what that leaves; under valgrind, 64
+     * MiB, as its leak check looks at all that might be used. */
+    size_t limit;
 } mp_manager_options;
 
-/* Makes a manager: a shared heap that grows as needed, with one dict in it already (mp_manager_root()).
- * A named one is refused with MP_EEXIST while somebody has one of that name open; a stale one that no live process
- * holds is replaced. A file under the name that is not the library's is MP_EKIND, and stays as it is. `options` may be NULL.
+/* Makes a manager: a shared heap that grows as needed, with one dict in it already (mp_manager_root()). *manager is
+ * released with mp_manager_free(), by each process that has it. `options` may be NULL.
  *
- * Named objects of this user that nobody has open any more, as their processes were killed or left by _exit() or exec, are removed
- * whenever one makes or opens a named object, whatever its name: a bounded number at a time.
+ * A named one is refused with MP_EEXIST while a process has one of that name open. A stale name, which no live process
+ * has open, is replaced. A file under the name that is not the library's is MP_EKIND, and stays as it is. Whenever a
+ * named object is made or opened, stale names of this user are removed, whatever they are: a bounded number at a time.
  *
- * Errors: MP_EINVAL, MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN (descriptors; or somebody keeps the file under
- * the name locked for himself: that is waited for, for 2 seconds), MP_ESYSTEM (also: a stale name cannot be removed, as it is a
- * mount point, say).
+ * Blocks: an anonymous one, no. A named one: while another process keeps the file under the name locked, for a few
+ * seconds at the most (then MP_EAGAIN). Errors: MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN (also:
+ * no descriptors), MP_ESYSTEM (also: a stale name cannot be removed, as it is a mount point, say).
  * Python: Manager(). */
 MP_API int mp_manager_create(mp_manager **manager, const mp_manager_options *options);
 
-/* Opens a named manager that another program (or this one) has open. Its containers are reached from
- * mp_manager_root(); their addresses differ from process to process. options is reserved and must be NULL.
+/* Opens a named manager that another program (or this one) has open. Its containers are reached from mp_manager_root();
+ * their addresses differ from process to process. `options` is reserved and must be NULL. *manager is released with
+ * mp_manager_free().
  *
- * Damaged memory: whatever the file holds, opening it is an error or succeeds; it never crashes, and waits for nobody but whoever
- * has the file locked for himself, as above. It proves
- * what costs little, however large the heap is: owner, mode, kind, version, header, sizes, and the root with its mutex.
- * Damage deeper inside is not looked for. Who cannot trust those who had the manager open calls mp_manager_check() first:
- * a heap that it finds sound can be used in every way. To use one that is damaged inside without that is undefined.
+ * Damaged memory: whatever the file holds, opening it succeeds or is an error, and never crashes. Opening proves what
+ * costs little, however large the heap is: owner, mode, kind, version, header, sizes, and the root with its mutex.
+ * Damage deeper inside is not looked for. A program that cannot trust those who had the manager open calls
+ * mp_manager_check() first: a heap that it finds sound can be used in every way. To use one that is damaged inside
+ * without that is undefined.
  *
- * Programs that share a manager must be in one PID namespace: its mutexes name their holders. (Locks tell them apart, see there.)
- * They must use the same C library (MP_EVERSION).
- * Errors: MP_EINVAL, MP_ENAME, MP_ENOENT (none, or only a stale one, which is removed), MP_EKIND (also: a file that is not the
- * library's, which stays), MP_EACCESS, MP_EVERSION, MP_ECORRUPT, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM (as above).
- * Python: SyncManager.connect(). */
+ * Programs that share a manager must be in one PID namespace, as its mutexes name their holders. (Named locks tell
+ * namespaces apart.) They must use the same C library (else MP_EVERSION). Blocks: as mp_manager_create() of a named
+ * one. Errors: MP_ENAME, MP_ENOENT (none, or only a stale one, whose name is removed), MP_EKIND (also: a file that is
+ * not the library's, which stays), MP_EACCESS, MP_EVERSION, MP_ECORRUPT, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python:
+ * SyncManager.connect(). */
 MP_API int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_options *options);
 
-/* Opens the manager of that name, or makes it if there is none: of several programs that call this at once, one makes it and the
- * others open that. Stores in *made, which may be NULL, whether it was made by this call; its root is empty then, and is for others to
- * see from the beginning. `options` may be NULL; its name must be. *manager is released with mp_manager_free().
- * Blocks: as mp_manager_open(). Errors: those of mp_manager_create() and mp_manager_open(), without MP_EEXIST and MP_ENOENT.
- * Python: none. */
+/* Opens the manager of that name, or makes it if there is none: of several programs that call this at once, one makes
+ * it and the others open that. Stores in *made, which may be NULL, whether this call made it: then its root is empty,
+ * and others can see it from the beginning. `options` may be NULL; its name must be. *manager is released with
+ * mp_manager_free(). Blocks: as mp_manager_open(); and while others keep making and freeing managers of that name, for
+ * some 5 seconds at the most (then MP_EAGAIN). Errors: those of mp_manager_create() and mp_manager_open(), without
+ * MP_EEXIST and MP_ENOENT. Python: none. */
 MP_API int mp_manager_open_or_create(mp_manager **manager, const char *name, const mp_manager_options *options,
                                      bool *made);
 
-/* Removes the name now. Those who have the manager open keep it; the next create makes another: so a server that has died can come
- * back while clients still have its manager open. Blocks: as mp_manager_open(). Errors: MP_EINVAL, MP_ENAME, MP_ENOENT, MP_EKIND,
- * MP_EACCESS, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python: SharedMemory.unlink(). */
+/* Removes the name now. Processes that have the manager open keep it, and the next create makes another: so a server
+ * that has died comes back by unlink and create, while clients still have the old manager open. Blocks: as
+ * mp_manager_open(). Errors: MP_ENAME, MP_ENOENT, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python:
+ * SharedMemory.unlink(). */
 MP_API int mp_manager_unlink(const char *name);
 
-/* Closes the manager in this process: every handle into it is an error from now on, until 16 other managers or pools were closed
- * after it (fewer where RLIMIT_AS is set); then its addresses may be another's, or nobody's. Other processes keep theirs; the
- * last one out removes the memory, and the name if it has one. No other thread may be inside a call on it. Blocks: no.
- * Errors: MP_EINVAL, MP_EBUSY (called by a function that mp_dict_apply() or mp_list_sort() runs for it).
- * Python: Manager.shutdown(), for this process.
+/* Closes the manager in this process. Other processes keep theirs; the last one to close it removes the memory, and the
+ * name if it has one. What this process holds in it is given up as if it had died. No other thread may be inside a call
+ * on it. From now on every handle into it is an error in this process, until 16 other managers or pools were closed
+ * after it (fewer where RLIMIT_AS is set); then its addresses may be another's, or nobody's. Blocks: no. Errors:
+ * MP_EBUSY (called by a function that mp_dict_apply() or mp_list_sort() runs for it). Python: Manager.shutdown(), for
+ * this process.
  *
- * The end of a process gives up what it has open. At a normal end (exit, return from main, the end of a child's function) the
- * last one out removes the name. After any other end, and when another thread held a named lock, the name is stale. */
+ * The end of a process gives up what it has open. When the last process that has a named object ends normally (exit,
+ * return from main, the end of a child's function), the name goes too; but not that of a lock which another of its
+ * threads holds. Then, and after any other end (a signal, _exit(), exec), the name is stale. */
 MP_API int mp_manager_free(mp_manager *manager);
 
-/* Makes an empty dict or list in the manager. Errors: MP_EINVAL, MP_ENOMEM. Python: Manager().dict(), .list(). */
+/* Makes an empty dict or list in the manager. The calling process holds it, until mp_dict_free() or mp_list_free().
+ * Errors: MP_ENOMEM, MP_ESYSTEM, MP_ECORRUPT. Python: Manager().dict(), .list(). */
 MP_API int mp_manager_dict(mp_manager *manager, mp_dict **dict);
 MP_API int mp_manager_list(mp_manager *manager, mp_list **list);
 
-/* The dict that each manager is born with: where programs that open it by name find each other. Never free it.
- * Errors: MP_EINVAL. Python: none. */
+/* Stores the dict that each manager is born with: where programs that open it by name find each other. It is borrowed,
+ * and lives as long as the manager: to free it is MP_EINVAL. Never blocks. Errors: none besides. Python: none. */
 MP_API int mp_manager_root(mp_manager *manager, mp_dict **dict);
 
-/* Takes `size` bytes of plain memory in the manager's heap: zeroed, aligned to 64, shared with every process that has the
- * manager, at the same address in all that were forked after the manager was made or opened. mp_pool_map() uses arguments and
- * results that lie there in place, without copying. It costs about a kilobyte besides, so it is meant for large pieces. It
- * lives until mp_memory_free(), or as long as its manager. What processes write there at the same time is theirs to order.
- * *memory is released with mp_memory_free(). Errors: MP_EINVAL, MP_ENOMEM. Python: multiprocessing.RawArray(). */
+/* Takes `size` bytes of plain memory in the manager's heap: zeroed, aligned to 64, shared with every process that has
+ * the manager, at the same address in all that were forked after the manager was made or opened. mp_pool_map() uses
+ * arguments and results that lie there in place, without copying. It costs about a kilobyte besides, so it is meant for
+ * large pieces. It lives until mp_memory_free(), or as long as its manager; nobody holds it, so a death does not free
+ * it. The library orders nothing that processes do there: they need atomics or a lock. *memory is released with
+ * mp_memory_free(), once, by any process. Errors: MP_ENOMEM, MP_ESYSTEM, MP_ECORRUPT. Python:
+ * multiprocessing.RawArray(). */
 MP_API int mp_manager_alloc(mp_manager *manager, size_t size, void **memory);
 /* Gives it back, for all processes. NULL is fine. Errors: MP_EINVAL: not an address that mp_manager_alloc() gave, of a
- * manager that this process has, and that is still in use. Python: none. */
+ * manager that this process has, and that is still in use; MP_ECORRUPT. Python: none. */
 MP_API int mp_memory_free(void *memory);
 /* Stores the size it was asked for with, in bytes. Errors: MP_EINVAL (as above). Python: len(array). */
 MP_API int mp_memory_size(const void *memory, size_t *size);
-/* Stores a number that names the memory in all processes: programs that open a manager by name have it at different addresses,
- * and find it by the number, which a dict can hold. Errors: MP_EINVAL (as above). Python: none. */
+/* Stores a number that names the memory in all processes: programs that open a manager by name have it at different
+ * addresses, and find it by the number, which a dict can hold. Errors: MP_EINVAL (as above). Python: none. */
 MP_API int mp_memory_ref(const void *memory, int64_t *ref);
-/* Stores the address in this process of memory so named. It is borrowed. Errors: MP_EINVAL (also: there is none of that
- * number). Python: none. */
+/* Stores the address in this process of the memory that has this number. It is borrowed. Errors: MP_EINVAL (also: there
+ * is none of that number). Python: none. */
 MP_API int mp_manager_memory(mp_manager *manager, int64_t ref, void **memory);
 
 typedef struct mp_manager_info {
@@ -260,15 +280,18 @@ typedef struct mp_manager_info {
     size_t limit; /* bytes it may grow to */
 } mp_manager_info;
 
-/* Stores the sizes above. Errors: MP_EINVAL. Python: none. */
+/* Stores the sizes above, after giving back what dead processes held. `size` never shrinks; but where much of the heap
+ * is free, the pages of large free pieces go back to the system. In a file system with a limit of its own (/dev/shm,
+ * where named managers lie) only strings and bytes of 1 MiB and more go back before the manager ends. Errors: none
+ * besides MP_EINVAL. Python: none. */
 MP_API int mp_manager_get_info(mp_manager *manager, mp_manager_info *info);
 
-/* Walks the whole heap and proves that it is sound: every byte belongs to exactly one owner, every container is whole, every
- * key is found where it should be. Slow, for tests and for distrust: it stops all others while it looks. It believes nothing
- * it has not checked: whatever the memory holds, it neither crashes nor hangs (as long as nobody damages it meanwhile).
- * Blocks: for 30 seconds at the most. Errors: MP_EINVAL, MP_ENOMEM, MP_ECORRUPT, MP_EDEADLK (from inside a function that
- * mp_dict_apply() or mp_list_sort() has called), MP_ETIMEOUT (a process that uses the heap kept a container to itself all the
- * time: it is stopped). Python: none. */
+/* Walks the whole heap and proves that it is sound: every byte belongs to exactly one owner, every container is whole,
+ * every key is found where it should be. Slow, for tests and for distrust: it stops all others while it looks. It
+ * believes nothing it has not checked: whatever the memory holds, it neither crashes nor hangs (as long as nobody
+ * damages it meanwhile). Blocks: for 30 seconds at the most. Errors: MP_ENOMEM, MP_ECORRUPT, MP_EDEADLK (from inside a
+ * function that mp_dict_apply() or mp_list_sort() has called), MP_ETIMEOUT (a process that uses the heap kept a
+ * container to itself all the time: it is stopped). Python: none. */
 MP_API int mp_manager_check(mp_manager *manager);
 
 /* ---------------------------------------------------------------------------------------------------------- dict
@@ -277,44 +300,57 @@ MP_API int mp_manager_check(mp_manager *manager);
  * type, in order of insertion. Each call is atomic: another process sees it whole or not at all, also when the caller
  * is killed inside.
  *
- * Looking up, has and contains, get_many, the length, and iteration take no lock and wait for no writer, whether it is slow,
- * stopped or dead: beside a change that is not over they find the dict as it was before. Only where others change it faster
- * than it can be read do they ask for its lock, a moment at a time. What looks at the dict as a whole waits for who is changing
- * it, as those who write do: items, keys, values, copy, equality, JSON, printing, and update for the dict it takes from.
+ * Readers wait for no writer, whether it is slow, stopped or dead. Readers are the calls that change nothing and make
+ * no container: looking up, has and contains, get_many, the length, iteration, index, count, equality, JSON, printing,
+ * and mp_value_free(). Beside a change that is not over they find the dict as it was before. The first five take no
+ * lock. The others look at the dict as a whole, and copy it first, under its lock; where the lock is not to be had in
+ * a fifth of a millisecond they copy without it. What makes a new container of a dict (copy, keys, values, items)
+ * waits as writers do.
  *
- * WHO FREES WHAT. A dict or list stored in another is shared, not copied. It lives as long as it is stored somewhere or somebody
- * holds it. Each of these gives the caller one hold:
+ * WHO FREES WHAT. A dict or list stored in another is shared, not copied. It lives as long as it is stored somewhere or
+ * somebody holds it. Each of these gives the calling process one hold:
  *   - mp_manager_dict(), mp_manager_list(), and what makes a new container of others (copy, keys, slice, concat, ...);
  *   - mp_dict_hold(), mp_dict_hold_dict() and the like;
  *   - an mp_value that comes out of a container (get, pop, setdefault, ...) and is a dict or list.
- * Each hold is given up once: by mp_dict_free() or mp_list_free(), by whatever process has the handle; the hold of an mp_value by
- * mp_value_free() or by mp_dict_free() of the handle in it, not both. So a producer frees a list that it has put into another
- * when it likes, and the consumer frees what it pops.
- * A handle that mp_dict_get_dict(), mp_dict_get_list() and their like give, and one inside a value that an iterator, mp_dict_apply()
- * or mp_list_sort() gives, is borrowed: it holds nothing and needs no free. Once the container has ended, a borrowed handle is
- * MP_EINVAL for good: it never leads to another container.
- * Holding a container and giving a hold up changes the manager's memory: they wait for a process that is inside its allocator,
- * also when that is stopped there. Borrowing does not.
- * A hold dies with its process, as a descriptor does, but not before the processes that were forked from it since: these have
- * inherited its handles. What held nothing else is given back to the manager some time after that, at the latest when memory
- * runs out, the manager is checked, or its sizes are asked for.
- * Containers that hold each other in a ring live until their manager ends. A container of another manager cannot be stored
- * (MP_EFOREIGN).
+ * Each hold is given up once: by mp_dict_free() or mp_list_free(), by whatever process has the handle; the hold of an
+ * mp_value by mp_value_free() or by mp_dict_free() of the handle in it, not both. So a producer frees a list that it
+ * has put into another when it likes, and the consumer frees what it pops.
+ *
+ * A handle that mp_dict_get_dict(), mp_dict_get_list() and their like give, and one inside a value that an iterator,
+ * mp_dict_apply() or mp_list_sort() gives, is borrowed: it holds nothing and needs no free. Once the container has
+ * ended, a borrowed handle is MP_EINVAL for good: it never leads to another container.
+ *
+ * Reading a container writes a hold down in the manager's memory. Where a process is stopped inside the manager's
+ * allocator, that is done later, and the container lives meanwhile all the same. 256 containers that are held by
+ * readers can be waiting for that at a time, in one manager; the reader of a further one waits for the stopped
+ * process.
+ *
+ * A hold dies with its process, as a descriptor does, but not before the processes that were forked from it since:
+ * these have inherited its handles. What held nothing else is given back to the manager some time after that, at the
+ * latest when memory runs out, the manager is checked, or its sizes are asked for.
+ *
+ * Containers that hold each other in a ring live until their manager ends. A container of another manager cannot be
+ * stored (MP_EFOREIGN).
  *
  * Taking entries out needs no memory of the heap, and what it frees is used for the next ones, also in a full heap.
  *
- * Errors of all of these: MP_EINVAL. Of those that store: MP_ENOMEM (the dict is as it was), MP_EFOREIGN, and MP_ESYSTEM
- * where the program has closed the library's own descriptor and the heap would have to grow. Of those that take an
- * mp_value as key: MP_ETYPE for a dict or list.
+ * ERRORS. Any function on a dict may return MP_EINVAL, and MP_ECORRUPT where the memory does not add up; neither is
+ * repeated below. Where one of these stands for several, it means:
+ *   - "store errors": MP_ENOMEM (the dict is as it was), MP_EFOREIGN, MP_EDEADLK, and MP_ESYSTEM where the heap would
+ *     have to grow and the program has closed the library's own descriptor;
+ *   - "hold errors", of functions that hand out a hold: MP_ENOMEM and MP_ESYSTEM, as above;
+ *   - MP_EDEADLK, of a function that changes the dict or looks at it as a whole: see mp_dict_apply();
+ *   - MP_ETYPE, of a function that takes an mp_value as key: it is a dict or list.
  */
 
-/* Gives up one hold on the dict: the calling process's, or, if that has none, another's, as of a handle that was passed along.
- * Errors: MP_EINVAL (also: nobody holds it). Python: del. */
+/* Gives up one hold on the dict: the calling process's, or, if that has none, another's, as of a handle that was passed
+ * along. NULL is fine. Errors: MP_EINVAL (also: nobody holds it). Python: del. */
 MP_API int mp_dict_free(mp_dict *dict);
-/* Holds the dict once more, until mp_dict_free(). Errors: MP_EINVAL, MP_ENOMEM. Python: another name for it. */
+/* Holds the dict once more, until mp_dict_free(). Errors: hold errors. Python: another name for it. */
 MP_API int mp_dict_hold(mp_dict *dict);
 
-/* Short forms: keys are NUL-terminated strings. Python: d[key] = value. */
+/* Short forms: keys are NUL-terminated strings, so is `text`; `size` is in bytes. Errors: store errors.
+ * Python: d[key] = value. */
 MP_API int mp_dict_set_none(mp_dict *dict, const char *key);
 MP_API int mp_dict_set_bool(mp_dict *dict, const char *key, bool value);
 MP_API int mp_dict_set_int(mp_dict *dict, const char *key, int64_t value);
@@ -324,11 +360,11 @@ MP_API int mp_dict_set_bytes(mp_dict *dict, const char *key, const void *data, s
 MP_API int mp_dict_set_dict(mp_dict *dict, const char *key, mp_dict *value);
 MP_API int mp_dict_set_list(mp_dict *dict, const char *key, mp_list *value);
 
-/* Short forms of d[key]. Errors: MP_EKEY, MP_ETYPE (a value of another type; _float takes an int as well).
- * _str and _bytes copy into `buffer` of `size` bytes and store the length (without the NUL that ends a string) in
- * *length, which may be NULL; a buffer too small (a string needs its length + 1) is MP_ETOOSMALL and *length is stored,
- * the buffer untouched, as after every other error; MP_ENOMEM (private memory, for more than 512 bytes). buffer may be NULL when
- * size is 0. */
+/* Short forms of d[key]. Errors: MP_EKEY, MP_ETYPE (a value of another type; _float takes an int as well). _str and
+ * _bytes copy into `buffer` of `size` bytes and store the length (without the NUL that ends a string) in *length, which
+ * may be NULL; a buffer too small (a string needs its length + 1) is MP_ETOOSMALL and *length is stored, the buffer
+ * untouched, as after every other error; MP_ENOMEM (private memory, for more than 512 bytes). buffer may be NULL when
+ * size is 0. _dict and _list give a borrowed handle. */
 MP_API int mp_dict_get_bool(mp_dict *dict, const char *key, bool *value);
 MP_API int mp_dict_get_int(mp_dict *dict, const char *key, int64_t *value);
 MP_API int mp_dict_get_float(mp_dict *dict, const char *key, double *value);
@@ -336,104 +372,121 @@ MP_API int mp_dict_get_str(mp_dict *dict, const char *key, char *buffer, size_t 
 MP_API int mp_dict_get_bytes(mp_dict *dict, const char *key, void *buffer, size_t size, size_t *length);
 MP_API int mp_dict_get_dict(mp_dict *dict, const char *key, mp_dict **value);
 MP_API int mp_dict_get_list(mp_dict *dict, const char *key, mp_list **value);
-/* The same as _get_dict and _get_list, but the handle holds the container: it lives until mp_dict_free() or mp_list_free(), whatever
- * becomes of its place. Errors: as above, and MP_ENOMEM. Python: d[key]. */
+/* The same as _get_dict and _get_list, but the handle holds the container: it lives until mp_dict_free() or
+ * mp_list_free(), whatever becomes of its place. Errors: MP_EKEY, MP_ETYPE, hold errors. Python: d[key]. */
 MP_API int mp_dict_hold_dict(mp_dict *dict, const char *key, mp_dict **value);
 MP_API int mp_dict_hold_list(mp_dict *dict, const char *key, mp_list **value);
 
-/* Removes a key. Errors: MP_EKEY. Python: del d[key]. */
+/* Removes a key. Errors: MP_EKEY, MP_EDEADLK. Python: del d[key]. */
 MP_API int mp_dict_delete(mp_dict *dict, const char *key);
 
-/* Stores whether the key is there in *found. Python: key in d. */
+/* Stores whether the key is there in *found. Errors: none besides. Python: key in d. */
 MP_API int mp_dict_has(mp_dict *dict, const char *key, bool *found);
 
 /* Adds delta to the integer under key, atomically; a missing key counts as 0. Stores the new value in *now, which may
- * be NULL. Errors: MP_ETYPE (not an int), MP_EOVERFLOW (nothing changed). Python: d[key] += delta, under a lock. */
+ * be NULL. Errors: MP_ETYPE (not an int), MP_EOVERFLOW (nothing changed), store errors.
+ * Python: d[key] += delta, under a lock. */
 MP_API int mp_dict_add_int(mp_dict *dict, const char *key, int64_t delta, int64_t *now);
 
 /* Moves `amount` from the integer under `from` to the one under `to` (missing keys count as 0), both or neither.
- * Errors: MP_ETYPE, MP_EOVERFLOW. Python: none in one step. */
+ * Errors: MP_ETYPE, MP_EOVERFLOW, store errors. Python: none in one step. */
 MP_API int mp_dict_transfer_int(mp_dict *dict, const char *from, const char *to, int64_t amount);
 
-/* General forms, with keys of any type. Values that come out own their memory: mp_value_free(). */
-/* Python: d[key] = value. */
+/* General forms, with keys of any type. Values that come out own their memory, or hold their container:
+ * mp_value_free(). */
+/* Errors: MP_ETYPE, store errors. Python: d[key] = value. */
 MP_API int mp_dict_set(mp_dict *dict, mp_value key, mp_value value);
-/* Python: d[key]. Errors: MP_EKEY, MP_ENOMEM. */
+/* Errors: MP_EKEY, MP_ETYPE, hold errors (MP_ENOMEM of strings and bytes too). Python: d[key]. */
 MP_API int mp_dict_get(mp_dict *dict, mp_value key, mp_value *value);
-/* Python: d.get(key, fallback). *value is a copy of its own also when it is the fallback. A fallback that is no value is
- * MP_EINVAL, whether it is needed or not. Errors: MP_ENOMEM. */
+/* *value is a copy of its own also when it is the fallback, and is to be freed. A fallback that is no valid value is
+ * MP_EINVAL, whether it is needed or not. Errors: as mp_dict_get(), without MP_EKEY. Python: d.get(key, fallback). */
 MP_API int mp_dict_get_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
-/* Python: d.setdefault(key, fallback). value may be NULL. */
+/* Stores the fallback if the key is missing; *value, which may be NULL, is a copy of what is there then. Errors:
+ * MP_ETYPE, store errors, hold errors. Python: d.setdefault(key, fallback). */
 MP_API int mp_dict_setdefault(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
-/* Python: del d[key]. Errors: MP_EKEY. */
+/* Errors: MP_EKEY, MP_ETYPE, MP_EDEADLK. Python: del d[key]. */
 MP_API int mp_dict_remove(mp_dict *dict, mp_value key);
-/* Python: d.pop(key). value may be NULL. Errors: MP_EKEY. */
+/* value may be NULL. After an error the entry is still there. Errors: MP_EKEY, MP_ETYPE, MP_EDEADLK, hold errors
+ * (MP_ENOMEM of strings and bytes too). Python: d.pop(key). */
 MP_API int mp_dict_pop(mp_dict *dict, mp_value key, mp_value *value);
-/* Python: d.pop(key, fallback). The fallback as with mp_dict_get_default(). Errors: MP_ENOMEM. */
+/* The fallback as with mp_dict_get_default(). Errors: as mp_dict_pop(), without MP_EKEY. Python: d.pop(key,
+ * fallback). */
 MP_API int mp_dict_pop_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
-/* Python: d.popitem(): removes the newest entry. key and value may be NULL. Errors: MP_EKEY (empty). */
+/* Removes the newest entry. key and value may be NULL. Errors: MP_EKEY (empty), MP_EDEADLK, MP_ENOMEM, hold errors.
+ * Python: d.popitem(). */
 MP_API int mp_dict_popitem(mp_dict *dict, mp_value *key, mp_value *value);
-/* Python: key in d. */
+/* Errors: MP_ETYPE. Python: key in d. */
 MP_API int mp_dict_contains(mp_dict *dict, mp_value key, bool *found);
-/* Adds as mp_dict_add_int() does, with a key of any type. */
+/* Adds as mp_dict_add_int() does, with a key of any type, and has its errors. Python: d[key] += delta, under a lock. */
 MP_API int mp_dict_add(mp_dict *dict, mp_value key, int64_t delta, int64_t *now);
-/* Stores `desired` if the value under key equals `expected` (as == does; containers by identity).
- * Errors: MP_EKEY, MP_ECHANGED. Python: none in one step. */
+/* Stores `desired` if the value under key equals `expected` (as == does; containers by identity). Errors: MP_EKEY,
+ * MP_ECHANGED, MP_ETYPE, store errors. Python: none in one step. */
 MP_API int mp_dict_compare_and_swap(mp_dict *dict, mp_value key, mp_value expected, mp_value desired);
-/* Moves the value under `from` to `to`, in one step. If `to` is there, its entry keeps its place and its key (1 stays 1 when
- * `to` is 1.0), and the value takes the place of its own, which is released. If `to` is not there, or equals `from`, the
- * entry becomes the newest, with `to` as its key. Waits for other processes that change the dict. Errors: MP_EINVAL,
- * MP_ETYPE (a container as key), MP_EKEY (`from` is not there), MP_ENOMEM, MP_EDEADLK (inside mp_dict_apply() of the
- * same dict): the dict is as it was. Python: d[to] = d.pop(from). */
+/* Moves the value under `from` to `to`, in one step. If `to` is there, its entry keeps its place and its key (1 stays 1
+ * when `to` is 1.0), and the value takes the place of its own, which is released. If `to` is not there, or equals
+ * `from`, the entry becomes the newest, with `to` as its key. After an error the dict is as it was. Errors: MP_EKEY
+ * (`from` is not there), MP_ETYPE, store errors. Python: d[to] = d.pop(from). */
 MP_API int mp_dict_move(mp_dict *dict, mp_value from, mp_value to);
 
-/* Applies a function to the value under key while nobody else can change the dict. It gets the value (none with
- * present == false when the key is missing) and may put another one in its place, which must stay valid until
- * mp_dict_apply() returns. It returns 0 to store *value, or anything else to leave the dict as it was, which
- * mp_dict_apply() then returns. What changes the same dict or looks at it as a whole is MP_EDEADLK inside (reading one
- * key is not, and sees it as it was). So is what would wait for a dict or list whose holder, inside such a function too, waits
- * for this one. The function should be short: others wait for it. If the process is killed inside, or the function left by
- * an exception of C++ or the end of its thread, the dict is as it was; leaving it by longjmp() is undefined. A child forked
- * inside gets MP_EFOREIGN when it returns. Errors: MP_EDEPTH (more than 32 such functions inside each other), MP_EDEADLK,
- * MP_EFOREIGN, MP_ENOMEM. Python: with lock: d[key] = f(d[key]). */
+/* Applies a function to the value under key while nobody else can change the dict. It gets the value (none with present
+ * == false when the key is missing) and may put another one in its place, which must stay valid until mp_dict_apply()
+ * returns. It returns 0 to store *value, or anything else to leave the dict as it was, which mp_dict_apply() then
+ * returns. The function should be short: others wait for it.
+ *
+ * Inside, reading single keys of the same dict is allowed, and finds it as it was; changing it, or looking at it as a
+ * whole, is MP_EDEADLK. So is a call that would wait for a dict or list whose holder, inside such a function as well,
+ * waits for this one.
+ *
+ * If the process is killed inside, or the function is left by an exception of C++ or the end of its thread, the dict is
+ * as it was; leaving it by longjmp() is undefined. A child forked inside gets MP_EFOREIGN when the function returns in
+ * it. A thread cannot be cancelled inside. Blocks: while others change the dict; and as long as the function does.
+ * Errors: MP_ETYPE (a container as key), MP_EDEPTH (more than 32 such functions inside each other), store errors, and
+ * what the function returns. Python: with lock: d[key] = f(d[key]). */
 typedef int mp_dict_function(mp_value *value, bool present, void *arg);
 MP_API int mp_dict_apply(mp_dict *dict, mp_value key, mp_dict_function *function, void *arg);
 
-/* Many keys at once: several times as fast as one by one in a large dict, as the waits for memory overlap. For `count` keys,
- * which no container is, and as many values; both may be NULL when count is 0. */
-/* values[i] becomes that of keys[i], or none where there is no such key; how many there were goes to *found, which may be
- * NULL. Each is read for itself, as by mp_dict_get(), not all at one moment. On an error, all `count` values are none.
- * Errors: MP_ETYPE, MP_ENOMEM. Python: [d.get(key) for key in keys]. */
+/* Many keys at once: several times as fast as one by one in a large dict, as the waits for memory overlap. `count` is
+ * the number of keys, none of which is a container, and of values; both arrays may be NULL when it is 0. */
+/* values[i] becomes that of keys[i], or none where there is no such key; how many there were goes to *found, which may
+ * be NULL. Each is read for itself, as by mp_dict_get(), not all at one moment. After an error about a key or a value,
+ * all `count` values are none. Errors: MP_ETYPE, hold errors (MP_ENOMEM of strings and bytes too). Python: [d.get(key)
+ * for key in keys]. */
 MP_API int mp_dict_get_many(mp_dict *dict, const mp_value *keys, mp_value *values, size_t count, size_t *found);
 /* Sets one key after the other, each as by mp_dict_set(). How many were set goes to *done, which may be NULL; after an
- * error, too: those before the key or value that caused it. Who wants all or none takes mp_dict_update(). Errors: MP_ETYPE,
- * MP_EFOREIGN, MP_EDEADLK, MP_ENOMEM. Python: for key, value in zip(keys, values): d[key] = value. */
+ * error, too: those before the key or value that caused it. For all or none there is mp_dict_update(). Errors:
+ * MP_ETYPE, store errors. Python: for key, value in zip(keys, values): d[key] = value. */
 MP_API int mp_dict_set_many(mp_dict *dict, const mp_value *keys, const mp_value *values, size_t count, size_t *done);
 
-/* Never in the middle of a change, also when who made it has died there. Python: len(d). */
+/* The number of entries, never in the middle of a change, also when who made it has died there. Errors: none besides.
+ * Python: len(d). */
 MP_API int mp_dict_length(mp_dict *dict, size_t *length);
-/* Python: d.clear(). */
+/* Errors: MP_EDEADLK. Python: d.clear(). */
 MP_API int mp_dict_clear(mp_dict *dict);
-/* A new dict of the same manager with the same entries, as they were at one moment. Python: d.copy(). */
+/* A new dict of the same manager with the same entries, as they were at one moment. The caller holds it. Errors: store
+ * errors. Python: d.copy(). */
 MP_API int mp_dict_copy(mp_dict *dict, mp_dict **copy);
-/* Takes over all entries of another dict, as they were at one moment, in one step. Python: d.update(other). */
+/* Takes over all entries of another dict, as they were at one moment, in one step: all or none. Errors: store errors.
+ * Python: d.update(other). */
 MP_API int mp_dict_update(mp_dict *dict, mp_dict *other);
-/* Python: a == b. Errors: MP_EDEPTH, MP_ENOMEM. */
+/* As mp_value_equal(), and with its errors. The dicts may be of different managers. Python: a == b. */
 MP_API int mp_dict_equal(mp_dict *a, mp_dict *b, bool *equal);
-/* New lists of the same manager, as things were at one moment. items makes lists of two. Python: list(d.keys()), ... */
+/* New lists of the same manager, as things were at one moment; items makes a list of lists of two. The caller holds the
+ * new list. Errors: store errors. Python: list(d.keys()), list(d.values()), list(d.items()). */
 MP_API int mp_dict_keys(mp_dict *dict, mp_list **keys);
 MP_API int mp_dict_values(mp_dict *dict, mp_list **values);
 MP_API int mp_dict_items(mp_dict *dict, mp_list **items);
-/* As mp_value_print() and mp_value_json() do. Python: print(d). */
+/* As mp_value_print() and mp_value_json() do, and with their errors. Python: print(d), json.dumps(d). */
 MP_API int mp_dict_print(mp_dict *dict, FILE *stream);
 MP_API int mp_dict_json(mp_dict *dict, char **text);
 
 /* Iteration in order of insertion, while others may change the dict: each entry that stays is met once, none twice;
  * what is added after the start is not met. The iterator belongs to the calling process; one thread at a time uses it.
- * key and value, either of which may be NULL, are borrowed: valid until the next call on the iterator, and not to be
- * freed. mp_dict_next() Errors: MP_EINVAL (also when the dict has ended), MP_ESTOP (the end), MP_ENOMEM (the next call goes on
- * where this one could not). What is handed out is in the dict at the moment of the call; a container is held until the next.
- * Python: for key, value in d.items(). */
+ * It does not hold the dict. key and value, either of which may be NULL, are borrowed: valid until the next call on the
+ * iterator, and not to be freed. What is handed out is in the dict at the moment of the call; a container is held until
+ * the next.
+ * mp_dict_iter_create(): *iter is released with mp_dict_iter_free(). Errors: MP_ENOMEM.
+ * mp_dict_next(): Errors: MP_EINVAL (also when the dict has ended), MP_ESTOP (the end), hold errors (the next call goes
+ * on where this one could not; MP_ENOMEM of strings and bytes too). Python: for key, value in d.items(). */
 typedef struct mp_dict_iter mp_dict_iter;
 MP_API int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict);
 MP_API int mp_dict_next(mp_dict_iter *iter, mp_value *key, mp_value *value);
@@ -441,9 +494,10 @@ MP_API int mp_dict_iter_free(mp_dict_iter *iter);
 
 /* ---------------------------------------------------------------------------------------------------------- list
  *
- * What is said of dicts above holds for lists. Indices are as Python's: negative ones count from the end. Both ends are cheap, so a
- * list is a deque as well: append, insert and pop there take no longer in a long list, in its middle they do. A few
- * elements are deleted at an end by one slice, and put behind the last, as cheaply as one by one.
+ * What is said of dicts above holds for lists, of errors too. Indices are as Python's: negative ones count from the
+ * end. Both ends are cheap, so a list is a deque as well: append, insert and pop there take no longer in a long list;
+ * in its middle they do. A few elements at an end are deleted by one slice, or appended by one extend, as cheaply as
+ * one by one.
  */
 
 /* Where a slice ends that goes to the end (or, as start with a negative step, begins there). Python: None. */
@@ -454,7 +508,8 @@ MP_API int mp_dict_iter_free(mp_dict_iter *iter);
 MP_API int mp_list_free(mp_list *list);
 MP_API int mp_list_hold(mp_list *list);
 
-/* Short forms. Python: l.append(x), l[i] = x, l[i]. Errors: MP_EINDEX, MP_ETYPE; see the dict's. */
+/* Short forms. Errors: of append and set, store errors; of set and get, MP_EINDEX; of get, MP_ETYPE. For the rest see
+ * the dict's. Python: l.append(x), l[i] = x, l[i]. */
 MP_API int mp_list_append_none(mp_list *list);
 MP_API int mp_list_append_bool(mp_list *list, bool value);
 MP_API int mp_list_append_int(mp_list *list, int64_t value);
@@ -473,78 +528,88 @@ MP_API int mp_list_get_str(mp_list *list, int64_t index, char *buffer, size_t si
 MP_API int mp_list_get_bytes(mp_list *list, int64_t index, void *buffer, size_t size, size_t *length);
 MP_API int mp_list_get_dict(mp_list *list, int64_t index, mp_dict **value);
 MP_API int mp_list_get_list(mp_list *list, int64_t index, mp_list **value);
-/* As mp_dict_hold_dict() and mp_dict_hold_list(). Errors: MP_EINDEX, MP_ETYPE, MP_ENOMEM. Python: l[i]. */
+/* As mp_dict_hold_dict() and mp_dict_hold_list(). Errors: MP_EINDEX, MP_ETYPE, hold errors. Python: l[i]. */
 MP_API int mp_list_hold_dict(mp_list *list, int64_t index, mp_dict **value);
 MP_API int mp_list_hold_list(mp_list *list, int64_t index, mp_list **value);
-/* Adds delta to the integer at index, atomically; the new value in *now, which may be NULL.
- * Errors: MP_EINDEX, MP_ETYPE, MP_EOVERFLOW. Python: l[i] += delta, under a lock. */
+/* Adds delta to the integer at index, atomically; the new value goes to *now, which may be NULL. Errors: MP_EINDEX,
+ * MP_ETYPE, MP_EOVERFLOW (nothing changed), MP_EDEADLK. Python: l[i] += delta, under a lock. */
 MP_API int mp_list_add_int(mp_list *list, int64_t index, int64_t delta, int64_t *now);
 
-/* General forms. Values that come out own their memory: mp_value_free(). */
-/* Python: l.append(x). */
+/* General forms. Values that come out own their memory, or hold their container: mp_value_free(). */
+/* Errors: store errors. Python: l.append(x). */
 MP_API int mp_list_append(mp_list *list, mp_value value);
-/* Python: l.insert(i, x). An index past either end means that end. Needs memory for the value, at the most
- * for 1024 elements, and 16 bytes for each 1024 that the list has. */
+/* An index past either end means that end. Needs memory for the value, at the most for 1024 elements, and 16 bytes for
+ * each 1024 that the list has. Errors: store errors. Python: l.insert(i, x). */
 MP_API int mp_list_insert(mp_list *list, int64_t index, mp_value value);
-/* Python: l[i]. Errors: MP_EINDEX. */
+/* Errors: MP_EINDEX, hold errors (MP_ENOMEM of strings and bytes too). Python: l[i]. */
 MP_API int mp_list_get(mp_list *list, int64_t index, mp_value *value);
-/* Python: l[i] = x. Errors: MP_EINDEX. */
+/* Errors: MP_EINDEX, store errors. Python: l[i] = x. */
 MP_API int mp_list_set(mp_list *list, int64_t index, mp_value value);
-/* Stores `desired` if the value at index equals `expected`. Errors: MP_EINDEX, MP_ECHANGED. */
+/* Stores `desired` if the value at index equals `expected` (as == does; containers by identity). Errors: MP_EINDEX,
+ * MP_ECHANGED, store errors. Python: none in one step. */
 MP_API int mp_list_compare_and_swap(mp_list *list, int64_t index, mp_value expected, mp_value desired);
-/* Python: del l[i]. Errors: MP_EINDEX. */
+/* Errors: MP_EINDEX, MP_EDEADLK. Python: del l[i]. */
 MP_API int mp_list_delete(mp_list *list, int64_t index);
-/* Python: l.pop(i); -1 for the last. value may be NULL. A container popped out of its last place comes with its handle,
- * which the caller frees. Errors: MP_EINDEX. */
+/* Index -1 for the last. value may be NULL. After an error the element is still there. Errors: MP_EINDEX, MP_EDEADLK,
+ * hold errors (MP_ENOMEM of strings and bytes too). Python: l.pop(i). */
 MP_API int mp_list_pop(mp_list *list, int64_t index, mp_value *value);
-/* Python: l.remove(x): the first that equals. Errors: MP_EVALUE (none does), MP_EDEPTH. */
+/* Removes the first that equals (==). It is looked for without a lock; if the list changes meanwhile, the search begins
+ * anew. Errors: MP_EVALUE (none does), MP_EDEPTH, MP_ENOMEM, MP_ESYSTEM, MP_EDEADLK. Python: l.remove(x). */
 MP_API int mp_list_remove(mp_list *list, mp_value value);
-/* Python: l.index(x). Errors: MP_EVALUE, MP_EDEPTH. */
+/* These look at the list as it is at one moment, from a copy. Errors: MP_EDEPTH, MP_ENOMEM, MP_ESYSTEM, MP_EDEADLK; of
+ * index also MP_EVALUE (none does). Python: l.index(x), l.count(x), x in l. */
 MP_API int mp_list_index(mp_list *list, mp_value value, size_t *index);
-/* Python: l.count(x). */
 MP_API int mp_list_count(mp_list *list, mp_value value, size_t *count);
-/* Python: x in l. */
 MP_API int mp_list_contains(mp_list *list, mp_value value, bool *found);
-/* Python: len(l). */
+/* The number of elements, as mp_dict_length(). Errors: none besides. Python: len(l). */
 MP_API int mp_list_length(mp_list *list, size_t *length);
-/* Python: l.clear(). */
+/* Errors: MP_EDEADLK. Python: l.clear(). */
 MP_API int mp_list_clear(mp_list *list);
-/* Python: l.extend(other). `other` may be the list itself. */
+/* All or none. `other` may be the list itself. Errors: store errors. Python: l.extend(other). */
 MP_API int mp_list_extend(mp_list *list, mp_list *other);
-/* Python: l.extend([...]): `count` values of the caller's, all or none. values may be NULL when count is 0.
- * Errors: MP_EOVERFLOW (more than memory has addresses for), MP_ENOMEM. */
+/* Appends `count` values of the caller's, all or none. values may be NULL when count is 0. Errors: MP_EOVERFLOW (more
+ * than memory has addresses for), store errors. Python: l.extend([...]). */
 MP_API int mp_list_extend_values(mp_list *list, const mp_value *values, size_t count);
-/* Python: l[start:stop:step] as a new list. step may not be 0 (MP_EVALUE). MP_BEGIN and MP_END stand for Python's
- * omitted bounds: for a negative step, start at MP_END and stop at MP_BEGIN. */
+/* A new list of the same manager, which the caller holds. MP_BEGIN and MP_END stand for Python's omitted bounds: for a
+ * negative step, start at MP_END and stop at MP_BEGIN. Errors: MP_EVALUE (step is 0), store errors.
+ * Python: l[start:stop:step]. */
 MP_API int mp_list_slice(mp_list *list, int64_t start, int64_t stop, int64_t step, mp_list **slice);
-/* Python: l[start:stop:step] = other. With a step other than 1 the lengths must be equal (MP_EVALUE). */
+/* With a step other than 1 the lengths must be equal. After an error the list is as it was. Errors: MP_EVALUE (they are
+ * not equal, or step is 0), store errors. Python: l[start:stop:step] = other. */
 MP_API int mp_list_set_slice(mp_list *list, int64_t start, int64_t stop, int64_t step, mp_list *other);
-/* Needs no memory of the heap. Python: del l[start:stop:step]. */
+/* Needs no memory of the heap. Errors: MP_EVALUE (step is 0), MP_EDEADLK. Python: del l[start:stop:step]. */
 MP_API int mp_list_delete_slice(mp_list *list, int64_t start, int64_t stop, int64_t step);
-/* Needs no memory. Python: l.reverse(). */
+/* Needs no memory. Errors: MP_EDEADLK. Python: l.reverse(). */
 MP_API int mp_list_reverse(mp_list *list);
 /* Sorts in place, stably, ascending (descending when `reverse`, equal ones still in their old order). `compare` gets
- * two borrowed values and returns less than, equal to or more than 0. What changes the same list or looks at it as a whole is
- * MP_EDEADLK inside; for this, and for other ways to leave it than returning, see mp_dict_apply(). Errors: MP_ETYPE, MP_ENOMEM,
- * MP_EDEPTH, MP_EFOREIGN.
- * NULL: by value as Python orders numbers, strings and bytes; values of types without an order are MP_ETYPE and the
- * list is as it was. Python: l.sort(key=functools.cmp_to_key(compare), reverse=reverse). */
+ * two borrowed values and returns less than, equal to or more than 0. NULL for it: by value as Python orders numbers,
+ * strings and bytes; values of types without an order are MP_ETYPE. After an error the list is as it was. What
+ * `compare` may do, and how it may be left: see mp_dict_apply(). Errors: MP_ETYPE, MP_ENOMEM, MP_ESYSTEM, MP_EDEADLK,
+ * MP_EDEPTH, MP_EFOREIGN (in a child forked inside `compare`). Python: l.sort(key=functools.cmp_to_key(compare),
+ * reverse=reverse). */
 typedef int mp_compare(const mp_value *a, const mp_value *b, void *arg);
 MP_API int mp_list_sort(mp_list *list, mp_compare *compare, void *arg, bool reverse);
-/* Python: l.copy(). */
+/* A new list of the same manager, as it was at one moment, which the caller holds. Errors: store errors. Python:
+ * l.copy(). */
 MP_API int mp_list_copy(mp_list *list, mp_list **copy);
-/* Python: a + b, as a new list of a's manager. */
+/* A new list of a's manager, which the caller holds. Errors: store errors (MP_EFOREIGN: b holds a container of another
+ * manager). Python: a + b. */
 MP_API int mp_list_concat(mp_list *a, mp_list *b, mp_list **sum);
-/* Python: l * times, as a new list; less than 1 gives an empty one. Errors: MP_EOVERFLOW, MP_ENOMEM. */
+/* A new list of the same manager, which the caller holds; `times` less than 1 gives an empty one. Errors: MP_EOVERFLOW,
+ * store errors. Python: l * times. */
 MP_API int mp_list_repeat(mp_list *list, int64_t times, mp_list **product);
-/* Python: a == b. Errors: MP_EDEPTH, MP_ENOMEM. */
+/* As mp_dict_equal(). Python: a == b. */
 MP_API int mp_list_equal(mp_list *a, mp_list *b, bool *equal);
-/* Python: print(l). */
+/* As mp_dict_print() and mp_dict_json(). Python: print(l), json.dumps(l). */
 MP_API int mp_list_print(mp_list *list, FILE *stream);
 MP_API int mp_list_json(mp_list *list, char **text);
 
-/* Iteration by index, as Python's: sees what is at each index when it gets there. value is borrowed until the next call.
- * A container is held until then. Once it has met the end, an iterator stays there. mp_list_next() Errors: MP_ESTOP, MP_ENOMEM. Python: for x in l. */
+/* Iteration by index, as Python's: sees what is at each index when it gets there. Once it has met the end, an iterator
+ * stays there. It belongs to the calling process; one thread at a time uses it. It does not hold the list. value is
+ * borrowed: valid until the next call on the iterator, and not to be freed; a container is held until then.
+ * mp_list_iter_create(): *iter is released with mp_list_iter_free(). Errors: MP_ENOMEM.
+ * mp_list_next(): Errors: MP_EINVAL (also when the list has ended), MP_ESTOP (the end), hold errors (MP_ENOMEM of
+ * strings and bytes too). Python: for x in l. */
 typedef struct mp_list_iter mp_list_iter;
 MP_API int mp_list_iter_create(mp_list_iter **iter, mp_list *list);
 MP_API int mp_list_next(mp_list_iter *iter, mp_value *value);
@@ -553,13 +618,21 @@ MP_API int mp_list_iter_free(mp_list_iter *iter);
 /* ---------------------------------------------------------------------------------------------------------- lock
  *
  * A mutual-exclusion lock between processes and threads. It is owned by the thread that took it, and knows when that
- * one dies, in whatever way, exit and exec included: the next to take it gets MP_EOWNERDEAD, holds the lock, and should look whether
- * what it guards is whole. A thread may hold any number of locks. Of those beyond the 2 000 it took last the kernel does not tell;
- * that they are free is found out by who wants them, at once or within some 50 ms, where /proc is mounted and kill() is not refused.
- * Processes of several PID namespaces may share a lock; but to one that wants it while a thread with its own number, of another
- * namespace, holds it, it comes up to 2 ms late, and must not be killed in the very instant of asking; and of locks that the kernel
- * does not tell of, only those of its own namespace are found.
- * A handle whose memory this process does not have (made in another process, or freed here) is MP_EINVAL.
+ * thread dies, in whatever way, exit and exec included: the next to take it gets MP_EOWNERDEAD, holds the lock, and
+ * should look whether what it guards is whole.
+ *
+ * A thread may hold any number of locks. When it dies, the kernel tells of the 2 000 or so that it took last. That the
+ * others are free is found out by those who want them, at once or within some 50 ms, where /proc is mounted and kill()
+ * is not refused.
+ *
+ * Processes of several PID namespaces may share a lock, with three limits. Where the holder and the one who wants the
+ * lock are threads of the same number in two namespaces, the latter gets it up to 2 ms late, and must not be killed in
+ * the instant in which it asks. And of the locks that the kernel does not tell of, only those held in one's own
+ * namespace are found to be free.
+ *
+ * A handle whose memory this process does not have (made in another process after the fork, or freed here) is
+ * MP_EINVAL. Every function on a lock may return MP_ECORRUPT where its memory does not add up; that is not repeated
+ * below.
  */
 typedef struct mp_lock mp_lock;
 
@@ -567,47 +640,56 @@ typedef struct mp_lock_options {
     const char *name; /* NULL: shared with the processes forked after it was made. Else: a named one */
 } mp_lock_options;
 
-/* Makes a lock. A named one is refused with MP_EEXIST while a live process has one of that name open.
- * Errors: MP_EINVAL, MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM.
- * Python: multiprocessing.Lock(). */
+/* Makes a lock. `options` may be NULL. *lock is released with mp_lock_free(): an anonymous one once, by any process
+ * that has it; a named one by each process that has it. A name is treated as mp_manager_create() treats it. A process
+ * can make about a million anonymous locks. Blocks: an anonymous one, no; a named one as mp_manager_create(). Errors:
+ * MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python: multiprocessing.Lock(). */
 MP_API int mp_lock_create(mp_lock **lock, const mp_lock_options *options);
-/* Opens a named lock, making it if there is none. options is reserved and must be NULL. Errors: as above, and
- * MP_EVERSION, MP_ECORRUPT. Python: none. */
+/* Opens a named lock, making it if there is none. `options` is reserved and must be NULL. Each open gives a handle of
+ * its own. Blocks: as mp_manager_open(). Errors: as mp_lock_create(), without MP_EEXIST; MP_EVERSION. Python: none. */
 MP_API int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *options);
-/* Releases the handle; for an anonymous lock, the lock. A lock that is held is MP_EBUSY and stays as it is; waiting for it does not
- * keep it. Other threads and, of an anonymous lock, processes may be inside calls on it, or wait for it: they get MP_EINVAL (or have
- * got the lock before, and this call MP_EBUSY). The last to free a named lock removes its name; other processes keep theirs.
- * Blocks: no; for a named lock that threads of this process wait for, until they have left, some 50 ms. Errors: MP_EBUSY, MP_EINVAL.
- * Python: del. */
+/* Releases the handle; for an anonymous lock, the lock, in all processes. A lock that is held is MP_EBUSY and stays as
+ * it is; that somebody waits for it does not keep it. Other threads and, of an anonymous lock, other processes may be
+ * inside calls on it, or wait for it: these fail with MP_EINVAL (or have taken the lock first, and this call is
+ * MP_EBUSY). The last process to free a named lock removes its name; others keep theirs. Blocks: no; for a named lock
+ * that threads of this process wait for, until they have left, some 50 ms. Errors: MP_EBUSY. Python: del. */
 MP_API int mp_lock_free(mp_lock *lock);
-/* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Blocks and errors: as
- * mp_manager_unlink(). */
+/* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Blocks and errors:
+ * as mp_manager_unlink(). Python: none. */
 MP_API int mp_lock_unlink(const char *name);
 
-/* Takes the lock, waiting for `timeout` seconds at the most. Blocks: until it is free. With a timeout of 0 or less it does not
- * block, and takes the lock only if it is free and not about to be handed over, as follows.
- * The wait is bounded: who has waited for a millisecond gets the lock before all who call after that, those who only try
- * included. Of several who have waited so long the first to have done so comes first (of more than 64, the others wait to be
- * among them). So from then on it waits for those before it, each as long as that one holds the lock, and for nobody twice. Who
- * has waited for less may get it in any order: nothing is handed over, and no time is lost with that, unless somebody has
- * waited so long. Who does not take the free lock in its turn, as it was killed or stopped or does not get a CPU, keeps the others
- * waiting for some 5 ms (50 ms if all of them have waited for long); then those who wait are given their turns anew, in any order.
- * Errors: MP_EOWNERDEAD (the caller HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK, MP_EINVAL (also: it was freed meanwhile),
- * MP_ENOMEM (a thread's first call on a named lock). Python: lock.acquire(block, timeout). */
+/* Takes the lock, waiting for `timeout` seconds at the most. Blocks: until it is free. With a timeout of 0 or less it
+ * does not block, and takes the lock only if it is free and nobody's turn.
+ *
+ * The wait is bounded. A thread that has waited for a millisecond gets a turn: it gets the lock before all who call
+ * after that, those who only try included. Turns come in the order in which threads have waited so long (of more than
+ * 64, the others wait to be among them). So from then on a thread waits for those before it, each as long as that one
+ * holds the lock, and for none of them twice. Threads that have waited for less get the lock in any order: nothing is
+ * handed over, and no time is lost with that, unless one has waited so long. If a thread does not take the free lock in
+ * its turn, as it was killed or stopped or does not get a CPU, the others wait for some 5 ms (50 ms if all of them have
+ * waited for long); then those who wait are given their turns anew, in any order. Errors: MP_EOWNERDEAD (the caller
+ * HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK (this thread holds it), MP_EINVAL (also: it was freed meanwhile), MP_ENOMEM
+ * (a thread's first call on a named lock). Python: lock.acquire(block, timeout). */
 MP_API int mp_lock_acquire(mp_lock *lock, double timeout);
-/* Gives the lock back. Errors: MP_ENOTOWNER, MP_EINVAL. Python: lock.release(). */
+/* Gives the lock back. Never blocks. Errors: MP_ENOTOWNER, MP_ENOMEM (a thread's first call on a named lock). Python:
+ * lock.release(). */
 MP_API int mp_lock_release(mp_lock *lock);
 
 /* MP_WITH_LOCK(lock) { ... }: runs the block with the lock held, and releases it however the block is left: at its end,
- * by break or continue, and with gcc and clang also by return or goto. When the lock cannot be taken (not a live lock, held by this
- * thread already) the block does not run. A lock whose owner died is taken like any other, and the news is not lost: the next
- * mp_lock_acquire() or MP_WITH_LOCK_STATUS() gets MP_EOWNERDEAD, however often MP_WITH_LOCK has taken the lock meanwhile.
- * MP_WITH_LOCK_STATUS(lock, &status) { ... }: the same, and stores in the int `status` what mp_lock_acquire() said: 0; MP_EOWNERDEAD
- * (the block runs); or an error (it does not run). A NULL for &status is as a lock that cannot be taken. Python: with lock: */
+ * by break or continue, and with gcc and clang also by return or goto. When the lock cannot be taken (not a live lock,
+ * held by this thread already) the block does not run. A lock whose owner died is taken like any other, and the news is
+ * not lost: the next mp_lock_acquire() or MP_WITH_LOCK_STATUS() gets MP_EOWNERDEAD, however often MP_WITH_LOCK has
+ * taken the lock meanwhile.
+ *
+ * MP_WITH_LOCK_STATUS(lock, &status) { ... }: the same, and stores in the int `status` what mp_lock_acquire() said: 0;
+ * MP_EOWNERDEAD (the block runs); or an error (it does not run). If &status is NULL, the block does not run. Blocks: as
+ * mp_lock_acquire() with MP_FOREVER. Python: with lock: */
 typedef struct mp_lock_guard {
     mp_lock *lock; /* NULL: not taken */
     int untold;    /* the last owner died, and nobody has been told */
 } mp_lock_guard;
+/* What the macros are made of: the first two take the lock, the third releases what they took; a second time, or of
+ * NULL, it does nothing. */
 MP_API mp_lock_guard mp_lock_guard_enter(mp_lock *lock);
 MP_API mp_lock_guard mp_lock_guard_enter_status(mp_lock *lock, int *status);
 MP_API void mp_lock_guard_leave(mp_lock_guard *guard);
@@ -638,72 +720,77 @@ typedef enum mp_daemon {
 } mp_daemon;
 
 typedef struct mp_process_options {
-    const char *name; /* NULL: "Process-1", and for children of children "Process-1:1" */
+    const char *name; /* 1 to 200 bytes. NULL: "Process-1", and for children of children "Process-1:1" */
     mp_daemon daemon;
 } mp_process_options;
 
-/* Starts a process that runs function(arg) in a copy of the caller's memory, and ends with what it returns. stdout and
- * stderr are flushed before the fork and at the child's end; other streams the function opened it must close itself.
- * What other threads print meanwhile is printed once, by the calling process. The child leaves with _exit: the caller's
- * atexit handlers do not run in it. `options` may be NULL.
+/* Starts a process that runs function(arg) in a copy of the caller's memory, and ends with what it returns. It is a
+ * fork: the child has the caller's memory as it was, its descriptors, signal dispositions and mask, and of its threads
+ * only the calling one. stdout and stderr are flushed before the fork and at the child's end; other streams that the
+ * function writes to it must flush itself. What other threads print meanwhile is printed once, by the calling process.
+ * The child leaves with _exit: the caller's atexit handlers do not run in it. `options` may be NULL. *process is
+ * released with mp_process_free(), once it has ended.
  *
- * A daemon ends with its parent process, also when that is killed or executes another program, whichever thread started it
- * and whichever threads have ended; and also when the daemon has executed another program, has closed descriptors, or has
- * become another user's. (In a user namespace, where root is not the machine's root, a daemon that has become another user's
- * stays when its parent is killed.) It costs its parent two close-on-exec descriptors, itself none. A parent that closes these
- * kills the daemon. A child that the parent makes past the C library's fork handlers (_Fork(), clone()) has them open as well:
- * the daemon then ends with the last of both. When descriptors have run out or the system refuses them, a daemon of the main
- * thread ends with that thread, and stays if it becomes another user's; a daemon of another thread is MP_EAGAIN or MP_ESYSTEM.
+ * A daemon ends with its parent process, also when that is killed or executes another program, whichever thread started
+ * it and whichever threads have ended; and also when the daemon has executed another program, has closed descriptors,
+ * or has become another user's. (In a user namespace, where root is not the machine's root, a daemon that has become
+ * another user's stays when its parent is killed.) It costs its parent two close-on-exec descriptors, itself none. A
+ * parent that closes these kills the daemon. A child that the parent makes past the C library's fork handlers (_Fork(),
+ * clone()) has them open as well: the daemon then ends with the last of both. When descriptors have run out or the
+ * system refuses them, a daemon of the main thread ends with that thread, and stays if it becomes another user's; a
+ * daemon of another thread is MP_EAGAIN or MP_ESYSTEM.
  *
- * Blocks: while the caller's output is flushed; for 50 ms at the most for another thread that prints.
- * Errors: MP_EINVAL, MP_ENAME (longer than 200 characters or empty), MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM; nothing is left
- * behind then. Python: Process(target=function, args=(arg,)).start(). */
+ * Blocks: while the caller's output is flushed; for 50 ms at the most for another thread that prints. Errors:
+ * MP_EINVAL, MP_ENAME (a name that is too long or empty), MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM; nothing is left behind
+ * then. Python: Process(target=function, args=(arg,)).start(). */
 MP_API int mp_process_start(mp_process **process, mp_process_function *function, void *arg,
                             const mp_process_options *options);
 
-/* Waits for the process to end. Blocks: for `timeout` seconds at the most. More than once is fine.
- * Errors: MP_ETIMEOUT, MP_EFOREIGN (not a child of the calling process; itself), MP_EINVAL. Python: p.join(timeout). */
+/* Waits for the process to end. Blocks: for `timeout` seconds at the most. More than once is fine, from several threads
+ * too. Errors: MP_ETIMEOUT, MP_EFOREIGN (not a child of the calling process; itself). Python: p.join(timeout). */
 MP_API int mp_process_join(mp_process *process, double timeout);
 
-/* Releases the handle. NULL is fine. Never blocks. Errors: MP_EBUSY (it still runs: nothing changes), MP_EFOREIGN, MP_EINVAL.
+/* Releases the handle. NULL is fine. Never blocks. Errors: MP_EBUSY (it still runs: nothing changes), MP_EFOREIGN.
  * Python: p.close(). */
 MP_API int mp_process_free(mp_process *process);
 
-/* Stores whether it still runs, and reaps it when it does not. For mp_process_parent() as well. Never blocks. Errors:
- * MP_EFOREIGN, MP_EINVAL. Python: p.is_alive(). */
+/* Stores whether it still runs, and reaps it when it does not. For mp_process_current() and mp_process_parent() as
+ * well. Never blocks. Errors: MP_EFOREIGN. Python: p.is_alive(). */
 MP_API int mp_process_is_alive(mp_process *process, bool *alive);
 
 /* Stores the exit code: what the function returned, minus the signal that killed it, MP_EXITCODE_NONE while it runs, or
- * MP_EXITCODE_UNKNOWN. Never blocks. Errors: MP_EFOREIGN, MP_EINVAL. Python: p.exitcode. */
+ * MP_EXITCODE_UNKNOWN. Never blocks. Errors: MP_EFOREIGN. Python: p.exitcode. */
 MP_API int mp_process_exitcode(mp_process *process, int *exitcode);
 
-/* Send SIGTERM, SIGKILL, SIGINT. Harmless when it has ended: the signal never reaches another process that has its pid by
- * then. Never block. Errors: MP_EFOREIGN, MP_EINVAL, MP_ESYSTEM (not permitted, as either has become another user's;
+/* Send SIGTERM, SIGKILL, SIGINT. Harmless when it has ended: the signal never reaches another process that has its pid
+ * by then. Never block. Errors: MP_EFOREIGN, MP_ESYSTEM (not permitted, as either has become another user's;
  * mp_process_kill() kills a daemon all the same). Python: p.terminate(), .kill(), .interrupt(). */
 MP_API int mp_process_terminate(mp_process *process);
 MP_API int mp_process_kill(mp_process *process);
 MP_API int mp_process_interrupt(mp_process *process);
 
-/* The pid, the name (valid while the handle is; never NULL, "" for a handle that is none), whether it is a daemon.
- * Errors: MP_EINVAL. Python: p.pid, p.name, p.daemon. */
+/* The pid, the name (valid while the handle is; never NULL, "" for a handle that is not live), whether it is a daemon.
+ * Of any process whose handle this one has, inherited ones too. Never block. Errors: none besides. Python: p.pid,
+ * p.name, p.daemon. */
 MP_API int mp_process_pid(mp_process *process, pid_t *pid);
 MP_API const char *mp_process_name(mp_process *process);
 MP_API int mp_process_is_daemon(mp_process *process, bool *daemon);
 
-/* Stores up to `capacity` handles of the calling process's live children, oldest first, and their whole number in
- * *count; reaps the others. processes may be NULL when capacity is 0. The handles are those that mp_process_start() gave.
- * Errors: MP_EINVAL. Python: active_children(). */
+/* Stores up to `capacity` handles of the calling process's live children, oldest first, and the number of all in
+ * *count; reaps the others. processes may be NULL when capacity is 0. The handles are those that mp_process_start()
+ * gave. Never blocks. Errors: none besides. Python: active_children(). */
 MP_API int mp_process_children(mp_process **processes, size_t capacity, size_t *count);
 
 /* The calling process ("MainProcess" in a program's first), and the one that started it: NULL in the main process and
- * in a process that the library did not start. Never freed. Python: current_process(), parent_process(). */
+ * in a process that the library did not start. Never freed. Never block.
+ * Python: current_process(), parent_process(). */
 MP_API mp_process *mp_process_current(void);
 MP_API mp_process *mp_process_parent(void);
 
-/* At a normal end of the program (return from main, exit, the last thread's end), in this order: pools are terminated, daemons
- * get SIGTERM (and SIGKILL a second later; at once those that may not be sent SIGTERM), children that are not daemons are
- * waited for. A signal handler of the program's may call exit() or fork() whichever of the functions on processes it interrupts.
- * A child that the program makes past the C library's fork handlers (_Fork(), clone(), vfork()) ends nothing of its parent's. */
+/* At a normal end of the program (return from main, exit, the last thread's end), in this order: pools are terminated,
+ * daemons get SIGTERM (and SIGKILL a second later; at once those that may not be sent SIGTERM), children that are not
+ * daemons are waited for. A child that the program makes past the C library's fork handlers (_Fork(), clone(), vfork())
+ * ends nothing of its parent's. */
 
 /* ---------------------------------------------------------------------------------------------------------- pool
  *
@@ -711,30 +798,43 @@ MP_API mp_process *mp_process_parent(void);
  * small keeper process starts the workers and replaces those that die. The function must be one that the program had
  * when the pool was made.
  *
- * Order: tasks begin in the order in which they were submitted, those of several threads in the order of their calls, as workers
- * become free; they end as they end. What is run again because its worker died, comes in between.
+ * What a task finds: every worker, replacements too, is a copy of the process as it was when the pool was made: its
+ * memory, descriptors, environment, directory, user, and the stack of the thread that made it, whose size is the
+ * task's. Later changes reach neither side, but in shared memory. stdout and stderr are flushed after each task (of a
+ * map, after each chunk).
  *
- * Signals: tasks, and programs that they start, have the dispositions and the signal mask that the program had when the pool was
- * made. Keeper and workers have a process group of their own: so what a terminal (SIGINT, SIGQUIT, SIGTSTP, SIGHUP), or a kill()
- * to the caller's group, sends does not reach them, and a program that handles it can have its tasks finished. The price: for a
- * terminal they are in the background, so a task that reads from it, or changes its settings, is stopped (SIGTTIN, SIGTTOU); and
- * stopping the caller stops no task. A service manager that signals each process, and not the group, reaches the workers as well:
- * handle or ignore the signal before the pool is made, or have it signal the main process first. The keeper blocks all signals.
+ * Order: tasks begin in the order in which they were submitted, those of several threads in the order of their calls,
+ * as workers become free; they end in any order. Tasks of less than a microsecond or so a worker takes several at a
+ * time: neighbours may then begin in another order. A task that is run again, as its worker died, begins at any time
+ * between others.
  *
- * Privileges: a caller that gives its own up keeps its pool, as does one in which a task or the initializer does so; all of them
- * end as they should. If the keeper may not kill a worker (it was made with fewer privileges), that one ends with its task.
+ * Signals: tasks, and programs that they start, have the dispositions and the signal mask that the program had when the
+ * pool was made. Keeper and workers have a process group of their own: so what a terminal (SIGINT, SIGQUIT, SIGTSTP,
+ * SIGHUP), or a kill() to the caller's group, sends does not reach them, and a program that handles it can have its
+ * tasks finished. This has a price: for a terminal they are in the background, so a task that reads from it, or changes
+ * its settings, is stopped (SIGTTIN, SIGTTOU); and stopping the caller (Ctrl-Z) stops no task. A service manager that
+ * sends a signal to each process, and not to the group, reaches the workers as well: install the handler before the
+ * pool is made, so that workers have it, too; or have the manager signal the main process first. The keeper blocks all
+ * signals.
  *
- * Threads: a pool or a result may be freed while other threads are inside calls on it: those fail with MP_ETERMINATED, MP_ECLOSED or
- * MP_EINVAL, and the call that frees waits until they have left. After it has returned, its address must not be used any more.
+ * Privileges: a caller that gives its own up keeps its pool, as does one in which a task or the initializer does so;
+ * all of them end as they should. If the keeper may not kill a worker (it was made with fewer privileges), that worker
+ * ends with its task.
+ *
+ * Threads: a pool or a result may be freed while other threads are inside calls on it: those fail with MP_ETERMINATED,
+ * MP_ECLOSED or MP_EINVAL, and the call that frees waits until they have left. After it has returned, its address must
+ * not be used any more. Every call on a pool or a result may return MP_EFOREIGN (another process made it), and
+ * MP_ENOMEM if it is a thread's first; neither is repeated below.
  */
 typedef struct mp_pool mp_pool;
 typedef struct mp_result mp_result;
 
-/* A task. `arg` points to a copy of the bytes given (NULL when their size is 0), `result` to as many zeroed bytes as were
- * asked for (NULL when 0); both are aligned to 16, in a map as in an array that begins so: each item where the size is a multiple
- * of 16, else the first one. Returns 0, or a code above 0 that tells its failure (Python's exception) and comes back from
- * mp_pool_apply() or mp_result_get(). A task that ends with `return mp_...()` may return a code of the library's, MP_EINVAL to
- * MP_EDEPTH: it comes back as it is, and looks as if the pool had said so; any other negative value counts as MP_EVALUE. */
+/* A task. `arg` points to a copy of the bytes given (NULL when their size is 0), `result` to as many zeroed bytes as
+ * were asked for (NULL when 0); both are aligned to 16, in a map as in an array that begins so: each item where the
+ * size is a multiple of 16, else the first one. Returns 0, or a code above 0 that tells its failure (Python's
+ * exception) and comes back from mp_pool_apply() or mp_result_get(). A task that ends with `return mp_...()` may return
+ * a code of the library's, MP_EINVAL to MP_EDEPTH: it comes back as it is, and looks as if the pool had said so; any
+ * other negative value counts as MP_EVALUE. */
 typedef int mp_task_function(const void *arg, void *result);
 
 typedef struct mp_pool_options {
@@ -744,30 +844,31 @@ typedef struct mp_pool_options {
     int retries;                   /* how often a task is run again whose worker died; 0: never */
 } mp_pool_options;
 
-/* Starts a pool of `workers` processes; 0: mp_usable_cpu_count(). At the most MP_POOL_MAX_WORKERS. `options` may be NULL.
- * Blocks: until the workers are started (not for their initializers). Errors: MP_EINVAL, MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM (errno
- * says more: a call that is refused, for instance); nothing is left behind then. Python: Pool(workers, initializer, initargs, maxtasksperchild). */
+/* Starts a pool of `workers` processes; 0: mp_usable_cpu_count(). At the most MP_POOL_MAX_WORKERS. `options` may be
+ * NULL. *pool is released with mp_pool_free(). Blocks: until the workers are started (not for their initializers).
+ * Errors: MP_EAGAIN, MP_ENOMEM, MP_EBROKEN (the keeper was killed meanwhile), MP_ESYSTEM (errno says more: a call that
+ * is refused, for instance); nothing is left behind then.
+ * Python: Pool(workers, initializer, initargs, maxtasksperchild). */
 #define MP_POOL_MAX_WORKERS 1024
 MP_API int mp_pool_create(mp_pool **pool, int workers, const mp_pool_options *options);
 
 /* Runs one task and waits for it. `result` takes result_size bytes; both may be NULL and 0, as may arg and arg_size.
  * Returns 0, the task's own failure code (above 0), or: MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER, MP_ETERMINATED,
- * MP_EDIED - ..., MP_EFOREIGN, MP_EINVAL, MP_ENOMEM, MP_EVALUE, MP_ETOOSMALL (mp_task_return() gave more than fits).
- * Blocks: until the task has ended. Python: pool.apply(). */
+ * MP_EDIED - ..., MP_ENOMEM, MP_ESYSTEM, MP_EVALUE, MP_ETOOSMALL (mp_task_return() gave more than fits). Blocks: until
+ * the task has ended. Python: pool.apply(). */
 MP_API int mp_pool_apply(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size, void *result,
                          size_t result_size);
 
-/* Queues one task and returns at once. `*result` is a handle to be freed with mp_result_free(); NULL for `result`: fire
- * and forget. Errors: MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER, MP_EFOREIGN, MP_EINVAL, MP_ENOMEM.
+/* Queues one task and returns at once. `*result` is a handle to be freed with mp_result_free(); NULL for `result`:
+ * nobody hears of the task's end. Blocks: no. Errors: MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER, MP_ENOMEM, MP_ESYSTEM.
  * Python: pool.apply_async(). */
 MP_API int mp_pool_apply_async(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size,
                                size_t result_size, mp_result **result);
 
 typedef struct mp_map_options {
-    size_t
-        chunk_size; /* items that a worker takes at a time. 0: many at first, fewer and fewer towards the end, so that
-                          all workers end together; with max_tasks_per_child items / (4 * workers), rounded up. More
-                          than there are: all */
+    /* Items that a worker takes at a time. 0: many at first, fewer and fewer towards the end, so that all workers end
+     * together; with max_tasks_per_child items / (4 * workers), rounded up. More than there are: all. */
+    size_t chunk_size;
     int *status; /* NULL, or room for a code for each item: 0, its failure code, or MP_E...; mp_pool_map_with() only */
     void *results; /* NULL, or where the results go, see "In place"; mp_pool_map_async() only */
 } mp_map_options;
@@ -775,68 +876,72 @@ typedef struct mp_map_options {
 /* Runs function over `count` items of arg_size bytes each, that lie one behind the other at `args`, and stores their
  * results (result_size bytes each) one behind the other at `results`. Every item is run, whatever becomes of others;
  * the return value is the failure of the first (lowest) item that failed, or an error as of mp_pool_apply(). Results of
- * failed items are zeroed. An item whose worker died fails alone: the rest of its chunk is run by another worker.
- * Tasks may begin before all arguments are copied, and results are stored while others still run: so where tasks share that
- * memory with this process, they must neither change `args` nor look at `results`.
- * Errors besides: MP_EOVERFLOW. Blocks: until all are done. Python: pool.map().
+ * failed items are zeroed. An item whose worker died fails alone: the rest of its chunk is run by another worker. Tasks
+ * may begin before all arguments are copied, and results are stored while others still run: so where tasks share that
+ * memory with this process, they must neither change `args` nor look at `results`. Errors besides: MP_EOVERFLOW (more
+ * than 2^40 items or bytes of each, or 2^44 bytes in all). Blocks: until all are done. Python: pool.map().
  *
- * In place: what lies in memory of mp_manager_alloc() and begins at a multiple of 16 is not copied: tasks read their arguments
- * there, or write their results there. All else is as it is with copies; but nobody else may write there until the map has ended,
- * and results can be seen before. `results` may be `args` (or overlap it): then the arguments are copied, so that an item whose
- * worker died can be run again. Tasks must not free that manager.
+ * In place: what lies in memory of mp_manager_alloc() and begins at a multiple of 16 is not copied: tasks read their
+ * arguments there, or write their results there. All else is as it is with copies; but nobody else may write there
+ * until the map has ended, and results can be seen before. `results` may be `args` (or overlap it): then the arguments
+ * are copied, so that an item whose worker died can be run again. Tasks must not free that manager.
  *
- * A manager that was not open in this process when the pool was made is mapped by the pool's processes when a map first uses it,
- * perhaps at another address, and its memory only: handles of its containers mean nothing there. They let go of it when this
- * process frees the manager and the last map that uses it is freed; a worker that is in a task, after that. They have up to 16 at a
- * time, those used last. A worker that lacks what it takes to map one (descriptors; or it has changed its user) is replaced. What
- * cannot be mapped is copied: where the system does not let processes look at each other through /proc, which
- * prctl(PR_SET_DUMPABLE, 0) also forbids, or when maps that have not ended use 16 others. */
+ * A manager that was not open in this process when the pool was made is mapped by the pool's processes when a map first
+ * uses it, perhaps at another address, and its memory only: handles of its containers mean nothing there. They let go
+ * of it when this process frees the manager and the last map that uses it is freed; a worker that is in a task, after
+ * that. They have up to 16 at a time, those used last. A worker that lacks what it takes to map one (descriptors; or it
+ * has changed its user) is replaced. What cannot be mapped is copied: where the system does not let processes look at
+ * each other through /proc, which prctl(PR_SET_DUMPABLE, 0) also forbids, or when maps that have not ended use 16
+ * others. */
 MP_API int mp_pool_map(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
                        size_t result_size, size_t count);
 MP_API int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
                             size_t result_size, size_t count, const mp_map_options *options);
-/* The same without waiting: mp_result_get() delivers count * result_size bytes. options->status must be NULL; each
- * item's status is had from mp_result_status(). options may be NULL. args are copied, unless options->results is given: then
- * results go there, and that must be memory of mp_manager_alloc() that begins at a multiple of 16 (else MP_EINVAL); args can be
- * used in place as well, and must stay as they are until the map has ended; mp_result_get() with NULL for the buffer copies
- * nothing (with another, it may be MP_EINVAL once this process has closed the manager). Where a younger manager had to be copied
- * from, results are there once the map was waited for, or found to have ended, or its handle was freed after its end.
- * Python: pool.map_async(). */
+/* The same without waiting: *result is to be freed with mp_result_free(); mp_result_get() delivers count * result_size
+ * bytes, and mp_result_status() each item's status. options may be NULL; options->status must be NULL. args are copied
+ * before it returns, unless options->results is given: then results go there, and that must be memory of
+ * mp_manager_alloc() that begins at a multiple of 16 (else MP_EINVAL); args can be used in place as well, and must stay
+ * as they are until the map has ended; mp_result_get() with NULL for the buffer copies nothing (with another, it may be
+ * MP_EINVAL once this process has closed the manager). Where a manager younger than the pool had to be copied from,
+ * results are there once the map was waited for, or found to have ended, or its handle was freed after its end. Blocks:
+ * no. Errors: as mp_pool_apply_async(), and MP_EOVERFLOW. Python: pool.map_async(). */
 MP_API int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size,
                              size_t result_size, size_t count, const mp_map_options *options, mp_result **result);
 
-/* Refuses new tasks from now on; those submitted are finished, then the workers end. More than once is fine.
- * Errors: MP_EFOREIGN, MP_EINVAL. Python: pool.close(). */
+/* Refuses new tasks from now on; those submitted are finished, then the workers end. More than once is fine. Blocks:
+ * no. Errors: none besides. Python: pool.close(). */
 MP_API int mp_pool_close(mp_pool *pool);
 /* Stops the workers at once; what has not finished fails with MP_ETERMINATED. Blocks: until they are gone (well under a
- * second). Errors: MP_EFOREIGN, MP_EINVAL, MP_ESYSTEM (somebody has stopped the keeper, and this process may neither continue nor
- * kill it). Python: pool.terminate(). */
+ * second). Errors: MP_ESYSTEM (somebody has stopped the keeper, and this process may neither continue nor kill it).
+ * Python: pool.terminate(). */
 MP_API int mp_pool_terminate(mp_pool *pool);
-/* Waits until every worker has ended. Before mp_pool_close() or mp_pool_terminate() it is MP_EBUSY. Blocks: until all
- * tasks are done. Errors: MP_EBUSY, MP_EBROKEN (the keeper died first), MP_EFOREIGN, MP_EINVAL. Python: pool.join(). */
+/* Waits until every worker has ended. Blocks: until all tasks are done. Errors: MP_EBUSY (before mp_pool_close() or
+ * mp_pool_terminate()), MP_EBROKEN (the keeper died first). Python: pool.join(). */
 MP_API int mp_pool_join(mp_pool *pool);
-/* Terminates the pool if it still runs and releases it with all its results, whose handles are errors from now on. Blocks: until the
- * workers are gone, and other threads have left their calls on it.
- * Errors: MP_EFOREIGN, MP_EINVAL. Python: del pool, or the end of `with Pool() as pool:`. */
+/* Terminates the pool if it still runs and releases it with all its results, whose handles are errors from now on. NULL
+ * is fine. Blocks: until the workers are gone, and other threads have left their calls on it. Errors: none besides.
+ * Python: del pool, or the end of `with Pool() as pool:`. */
 MP_API int mp_pool_free(mp_pool *pool);
 
-/* The number of workers the pool was made with. Never blocks. Errors: MP_EINVAL, MP_EFOREIGN. Python: pool._processes. */
+/* The number of workers the pool was made with. Never blocks. Errors: none besides. Python: pool._processes. */
 MP_API int mp_pool_size(mp_pool *pool, int *workers);
-/* The pids of the live workers, as mp_process_children() gives children, and of the keeper. After unshare(CLONE_NEWPID)
- * those of the workers are as the keeper sees them, in the new namespace. Errors: MP_EINVAL, MP_EFOREIGN. Python: [p.pid for p in pool._pool]. */
+/* Stores up to `capacity` pids of the live workers, and the number of all in *count; pids may be NULL when capacity is
+ * 0; and the pid of the keeper. After unshare(CLONE_NEWPID) those of the workers are as the keeper sees them, in the
+ * new namespace. Never block. Errors: none besides. Python: [p.pid for p in pool._pool]. */
 MP_API int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *count);
 MP_API int mp_pool_keeper(mp_pool *pool, pid_t *pid);
 
 /* Waits for the task and copies its result. `size` must be at least the result's (for a map: all of them); larger is
- * fine. Those of a map may be stored as they come when the timeout is MP_FOREVER; else nothing is before the end.
- * May be called several times, from several threads. Returns 0, the task's failure code (above 0), or as
- * mp_pool_apply(), and: MP_ETIMEOUT (a later call may succeed), MP_ETOOSMALL (mp_result_size() tells).
+ * fine. Those of a map may be stored as they come when the timeout is MP_FOREVER; else nothing is before the end. A map
+ * whose items have failed stores the results of the others all the same. May be called several times, from several
+ * threads. Blocks: for `timeout` seconds at the most. Returns 0, the task's failure code (above 0, or one of the
+ * library's that it returned), MP_EDIED - ..., MP_EINITIALIZER, MP_ETERMINATED, MP_EBROKEN, MP_EVALUE, or: MP_ETIMEOUT
+ * (a later call may succeed), MP_ETOOSMALL (mp_result_size() tells).
  * Python: result.get(timeout). */
 MP_API int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout);
-/* Waits only. Errors: MP_ETIMEOUT, MP_EFOREIGN, MP_EINVAL. Python: result.wait(timeout). */
+/* Waits only. Blocks: for `timeout` seconds at the most. Errors: MP_ETIMEOUT. Python: result.wait(timeout). */
 MP_API int mp_result_wait(mp_result *result, double timeout);
-/* Stores whether it has ended. Never blocks. Errors of this and all below: MP_EFOREIGN, MP_EINVAL.
- * Python: result.ready(). */
+/* Stores whether it has ended. Never blocks. Errors: none besides. Python: result.ready(). */
 MP_API int mp_result_ready(mp_result *result, bool *ready);
 /* Stores whether it ended without failure. Errors: MP_ENOTREADY. Never blocks. Python: result.successful(). */
 MP_API int mp_result_successful(mp_result *result, bool *successful);
@@ -845,14 +950,15 @@ MP_API int mp_result_size(mp_result *result, size_t *size);
 /* Stores the status of item `index` of a map (a task has one item, 0). Errors: MP_ENOTREADY, MP_EINDEX. Never blocks.
  * Python: none. */
 MP_API int mp_result_status(mp_result *result, size_t index, int *status);
-/* Releases the handle. A task that has not ended goes on without anybody to hear of it. Blocks: until other threads, for which it is
- * MP_EINVAL now, have left their calls on it. Errors: MP_EFOREIGN, MP_EINVAL. Python: del result. */
+/* Releases the handle. NULL is fine. A task that has not ended goes on, and nobody hears of its end. Blocks: until
+ * other threads, for which it is MP_EINVAL now, have left their calls on it. Errors: none besides.
+ * Python: del result. */
 MP_API int mp_result_free(mp_result *result);
 
-/* Inside a task of mp_pool_apply() or mp_pool_apply_async(): hands over a result whose size only the task knows, instead
- * of the bytes at `result`. The last call that succeeds counts. Fetch it with mp_result_size() and mp_result_get(). Never
- * blocks. Errors: MP_EINVAL (not inside such a task), MP_EFOREIGN (in a process that the task has forked), MP_ENOMEM.
- * Python: return. */
+/* Inside a task of mp_pool_apply() or mp_pool_apply_async(): hands over a result whose size only the task knows,
+ * instead of the bytes at `result`. The last call that succeeds counts. Fetch it with mp_result_size() and
+ * mp_result_get(). Never blocks. Errors: MP_EINVAL (not inside such a task), MP_EFOREIGN (in a process that the task
+ * has forked), MP_ENOMEM, MP_ESYSTEM. Python: return. */
 MP_API int mp_task_return(const void *data, size_t size);
 
 #ifdef __cplusplus

@@ -398,46 +398,51 @@ bool object_is_after_all(const struct object *object, uint64_t magic)
     return now == magic;
 }
 
-static int lock_mutex(struct object *object, uint64_t magic, int number)
+/* Under the object's mutex: whether its magic is that one when nothing is left half done in the heap. 0, MP_EINVAL, MP_ETIMEOUT. */
+static int check_magic(struct object *object, uint64_t magic, int64_t deadline)
 {
-    int error = number == 0 ? 0 : callback_lock(object, number);
+    struct heap *heap = object_heap(object);
 
+    if (get(&object->magic) == magic)
+        return 0;
+    int error = heap_lock_until(heap, deadline);
+    if (error == MP_ETIMEOUT)
+        return error;
+    if (error == 0)
+        heap_unlock(heap);
+    return get(&object->magic) == magic ? 0 : MP_EINVAL;
+}
+
+/* `error` is what taking the mutex has led to. */
+static int finish_lock(struct object *object, uint64_t magic, int error, int64_t deadline)
+{
     if (error == MP_EOWNERDEAD)
         error = object_repair(object);
     if (error != 0)
         return error;
-    if (get(&object->magic) != magic) {
-        heap_settle(object_heap(object));
-        if (get(&object->magic) != magic) {
-            mutex_unlock(&object->mutex);
-            return MP_EINVAL;
-        }
+    error = check_magic(object, magic, deadline);
+    if (error != 0) {
+        mutex_unlock(&object->mutex);
+        return error;
     }
+    put(&object->held, 0); /* whatever a dead holder held, we hold nothing */
     return 0;
 }
 
 int object_lock_alone_later(struct object *object, uint64_t magic, int number)
 {
-    int error = lock_mutex(object, magic, number);
+    int error = number == 0 ? 0 : callback_lock(object, number);
 
-    if (error != 0)
-        return error;
-    put(&object->held, 0); /* whatever a dead holder held, we hold nothing */
-    return 0;
+    return finish_lock(object, magic, error, DEADLINE_NEVER);
 }
 
 int object_lock_to_read(struct object *object, uint64_t magic)
 {
     int number = pthread_mutex_trylock(&object->mutex);
+    int64_t deadline = clock_now() + READ_PATIENCE_NS;
+    int error = number == 0 ? 0 : mutex_lock_later(&object->mutex, deadline, number);
 
-    if (number != 0 && number != EOWNERDEAD) {
-        int error = mutex_lock_later(&object->mutex, clock_now() + READ_PATIENCE_NS, number);
-
-        if (error != 0 && error != MP_EOWNERDEAD)
-            return error;
-        number = error == 0 ? 0 : EOWNERDEAD;
-    }
-    return object_lock_alone_later(object, magic, number);
+    return finish_lock(object, magic, error, deadline);
 }
 
 int object_lock_all_to_read(struct object *object, uint64_t magic)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fails, naming them, when BEHAVIOURS.md names tests that are not there.
+# Fails, naming them, when BEHAVIOURS.md names tests that are not there, or its numbers are not 1, 2, 3 and so on.
 set -eu
 tests=$(cd "$(dirname "$0")" && pwd)
 
@@ -23,3 +23,6 @@ missing=$(echo "$list" | while read -r program name; do
     grep -qw "$name" $files || echo "$program: $name"
 done)
 [ -z "$missing" ] || { echo "no such test:"; echo "$missing"; exit 1; } >&2
+
+awk '/^[0-9]+\. / && $1 + 0 != ++count { print "number " $1 " stands where " count " should"; wrong = 1; exit }
+     END { exit wrong || count < 84 }' "$tests/BEHAVIOURS.md" >&2

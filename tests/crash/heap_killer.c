@@ -213,8 +213,7 @@ static bool run_sibling(void (*function)(void))
 struct states {
     char *text[3]; /* the first is that of before */
     size_t count;
-    bool
-        changing; /* readers may go over from the first to another one: the one that they look at is dead, and they bury what it left */
+    bool of_readers; /* what readers say, not what the checker finds */
 };
 
 /* The length of a part of a state, up to the form feed that ends it, or all. */
@@ -246,7 +245,8 @@ static bool goes_over(const char *text, const char *from, const char *to)
     return begin + end >= length;
 }
 
-/* Whether a part is that of one of the states: part number `part` of theirs. */
+/* Whether a part is that of one of the states: part number `part` of theirs. Readers may also go over from that of before to a later
+ * one: they bury what they find dead. */
 static bool part_is_known(const struct states *states, const char *text, size_t part)
 {
     for (size_t i = 0; i < states->count; i++) {
@@ -254,7 +254,7 @@ static bool part_is_known(const struct states *states, const char *text, size_t 
 
         if (part_length(known) == part_length(text) && memcmp(known, text, part_length(text)) == 0)
             return true;
-        if (states->changing && goes_over(text, part_of(states, 0, part), known))
+        if (states->of_readers && goes_over(text, part_of(states, 0, part), known))
             return true;
     }
     return false;
@@ -355,9 +355,7 @@ static void read_beside(const struct operation *operation, const struct walk *fo
     struct walk walk = stop_at(found, point, tally);
 
     for (int dead = 0; dead < 2; dead++) {
-        struct states now = *states;
-        now.changing = dead;
-        const char *problem = find(field.scene->read, &now);
+        const char *problem = find(field.scene->read, states);
 
         if (problem != NULL)
             failed(tally, operation, point, -1, found->trace.point[point].pc, problem);
@@ -587,7 +585,7 @@ static void learn_state(const struct operation *operation, void (*function)(void
 
 static void explore(const struct operation *operation, const struct plan *plan, struct tally *tally)
 {
-    struct states states = {.count = 0};
+    struct states states = {.count = 0, .of_readers = plan->stop};
     struct walk victim = {.function = operation->operate, .image = &field.base};
 
     note_edges();

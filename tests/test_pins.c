@@ -1,0 +1,641 @@
+/* Readers of containers while another process is stopped that has the heap's mutex (src/pin.h): each call answers, what it shows
+ * lives until it is given up, and all comes back in the end. */
+#include <mp.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "object.h"
+#include "owner.h"
+#include "pin.h"
+#include "support.h"
+
+#define PATIENCE 60 /* seconds: then SIGALRM ends the test */
+
+static mp_manager *manager;
+static mp_dict *dict, *inner;
+static mp_list *list;
+static size_t used; /* blocks, while dict and list are empty */
+static pid_t keeper;
+
+static struct heap *heap(void)
+{
+    return (struct heap *)manager;
+}
+
+/* Blocks in use, without the places of objects that wait to be used again. (Bytes in use differ by what blocks are too large.) */
+static size_t used_now(void)
+{
+    mp_manager_info info;
+    uint64_t blocks = 0;
+
+    assert_int_equal(mp_manager_get_info(manager, &info), 0); /* has a look at what the dead have left */
+    assert_int_equal(heap_lock(heap()), 0);
+    assert_int_equal(heap_check(heap(), NULL, &blocks), 0);
+    for (uint64_t at = heap()->spare; at != 0; at = ((struct object *)heap_at(heap(), at))->next)
+        blocks--;
+    heap_unlock(heap());
+    return blocks;
+}
+
+/* dict and list both show the dict "inner", {"mark": 7}, of which this process has given its own hold up. */
+static void fill(void)
+{
+    mp_dict *made;
+
+    assert_int_equal(mp_manager_dict(manager, &made), 0);
+    assert_int_equal(mp_dict_set_int(made, "mark", 7), 0);
+    assert_int_equal(mp_dict_set_dict(dict, "inner", made), 0);
+    assert_int_equal(mp_list_append_dict(list, made), 0);
+    assert_int_equal(mp_dict_free(made), 0);
+    assert_int_equal(mp_dict_get_dict(dict, "inner", &inner), 0);
+}
+
+static void empty(void)
+{
+    assert_int_equal(mp_dict_clear(dict), 0);
+    assert_int_equal(mp_list_clear(list), 0);
+}
+
+static int make(void **state)
+{
+    (void)state;
+    alarm(PATIENCE);
+    keeper = 0;
+    if (mp_manager_create(&manager, NULL) != 0 || mp_manager_dict(manager, &dict) != 0 ||
+        mp_manager_list(manager, &list) != 0)
+        return -1;
+    fill();
+    empty();
+    used = used_now();
+    fill();
+    return 0;
+}
+
+static void let_go(int signal_number)
+{
+    int status;
+
+    kill(keeper, signal_number);
+    assert_int_equal(waitpid(keeper, &status, 0), keeper);
+    keeper = 0;
+}
+
+/* All has come back, and the heap is sound. */
+static int drop(void **state)
+{
+    (void)state;
+    if (keeper != 0)
+        let_go(SIGKILL);
+    empty();
+    assert_int_equal(mp_manager_check(manager), 0);
+    assert_int_equal(used_now(), used);
+    alarm(0);
+    return mp_manager_free(manager);
+}
+
+/* A process takes the heap's mutex, and is stopped. When it goes on, it gives the mutex up and ends. */
+static void keep_mutex(void)
+{
+    int status;
+
+    keeper = fork();
+    if (keeper == 0) {
+        alarm(PATIENCE);
+        heap_lock(heap());
+        raise(SIGSTOP);
+        heap_unlock(heap());
+        _exit(0);
+    }
+    assert_int_equal(waitpid(keeper, &status, WUNTRACED), keeper);
+    assert_true(WIFSTOPPED(status));
+}
+
+/* Another process runs it to its end. Its code. */
+static int elsewhere(int (*function)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        alarm(PATIENCE);
+        _exit(function());
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static int remove_inner(void)
+{
+    return mp_dict_clear(dict) != 0 || mp_list_clear(list) != 0 || mp_manager_check(manager) != 0;
+}
+
+/* ---- each way to read a container ---- */
+
+/* Reads "inner" and looks into it; 0: all is right. What is held is given up by give_up(). */
+struct way {
+    const char *name;
+    int (*read)(void);
+};
+
+static mp_value value;
+static mp_dict_iter *dict_iter;
+static mp_list_iter *list_iter;
+static mp_dict *held;
+
+static int look(mp_dict *found)
+{
+    int64_t mark = 0;
+    int error = mp_dict_get_int(found, "mark", &mark);
+
+    return error == 0 && mark != 7 ? MP_ECORRUPT : error;
+}
+
+static int give_up(void)
+{
+    int error = held != NULL ? mp_dict_free(held) : 0;
+
+    mp_value_free(&value);
+    mp_dict_iter_free(dict_iter);
+    mp_list_iter_free(list_iter);
+    dict_iter = NULL;
+    list_iter = NULL;
+    held = NULL;
+    return error;
+}
+
+static int by_dict_get(void)
+{
+    int error = mp_dict_get(dict, mp_str("inner"), &value);
+
+    return error == 0 ? look(value.as.dict) : error;
+}
+
+static int by_dict_get_default(void)
+{
+    int error = mp_dict_get_default(dict, mp_str("inner"), mp_none(), &value);
+
+    return error == 0 ? look(value.as.dict) : error;
+}
+
+static int by_dict_get_many(void)
+{
+    mp_value key = mp_str("inner");
+    size_t found = 0;
+    int error = mp_dict_get_many(dict, &key, &value, 1, &found);
+
+    return error == 0 ? look(value.as.dict) : error;
+}
+
+static int by_list_get(void)
+{
+    int error = mp_list_get(list, -1, &value);
+
+    return error == 0 ? look(value.as.dict) : error;
+}
+
+static int by_dict_next(void)
+{
+    mp_value key, seen = mp_none();
+    int error = mp_dict_iter_create(&dict_iter, dict);
+
+    if (error == 0)
+        error = mp_dict_next(dict_iter, &key, &seen);
+    return error == 0 ? look(seen.as.dict) : error;
+}
+
+static int by_list_next(void)
+{
+    mp_value seen = mp_none();
+    int error = mp_list_iter_create(&list_iter, list);
+
+    if (error == 0)
+        error = mp_list_next(list_iter, &seen);
+    return error == 0 ? look(seen.as.dict) : error;
+}
+
+static int by_json(void)
+{
+    char *text = NULL;
+    int error = mp_dict_json(dict, &text);
+
+    if (error == 0 && strcmp(text, "{\"inner\": {\"mark\": 7}}") != 0)
+        error = MP_ECORRUPT;
+    free(text);
+    return error;
+}
+
+static int by_contains(void)
+{
+    bool found = false;
+    int error = mp_list_contains(list, mp_dict_value(inner), &found);
+
+    return error == 0 && !found ? MP_ECORRUPT : error;
+}
+
+static int by_equal(void)
+{
+    bool equal = true;
+    int error = mp_dict_equal(dict, inner, &equal);
+
+    return error == 0 && equal ? MP_ECORRUPT : error;
+}
+
+/* Those that leave something held. */
+static const struct way ways[] = {
+    {"mp_dict_get", by_dict_get},           {"mp_dict_get_default", by_dict_get_default},
+    {"mp_dict_get_many", by_dict_get_many}, {"mp_list_get", by_list_get},
+    {"mp_dict_next", by_dict_next},         {"mp_list_next", by_list_next},
+};
+/* Those that do not. */
+static const struct way others[] = {
+    {"mp_dict_json", by_json}, {"mp_list_contains", by_contains}, {"mp_dict_equal", by_equal}};
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static void each_answers(void **state)
+{
+    (void)state;
+    keep_mutex();
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        assert_int_equal(ways[i].read(), 0);
+        assert_int_equal(give_up(), 0);
+    }
+    for (size_t i = 0; i < COUNT(others); i++)
+        assert_int_equal(others[i].read(), 0);
+}
+
+static const struct way *way; /* that the other process goes */
+
+static int read_once(void)
+{
+    return way->read() != 0 || give_up() != 0;
+}
+
+static int read_and_die(void)
+{
+    if (way->read() == 0)
+        kill(getpid(), SIGKILL);
+    return 1;
+}
+
+static void each_answers_in_a_process_that_holds_nothing(void **state)
+{
+    (void)state;
+    keep_mutex();
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        way = &ways[i];
+        assert_int_equal(elsewhere(read_once), 0);
+    }
+}
+
+/* ---- what it shows lives ---- */
+
+enum { AT_ONCE, CONVERTED, BESIDE_ANOTHER, GIVEN_UP_WITHOUT_MUTEX };
+
+/* Read without the mutex; removed by another process; given up in one way or another. */
+static void lives(const struct way *how, int way_out)
+{
+    keep_mutex();
+    assert_int_equal(how->read(), 0);
+    let_go(SIGCONT);
+    assert_int_equal(elsewhere(remove_inner), 0);
+    assert_int_equal(look(inner), 0);
+    assert_int_equal(mp_manager_check(manager), 0);
+    if (way_out == CONVERTED) {
+        mp_dict *more;
+
+        assert_int_equal(mp_manager_dict(manager, &more), 0);
+        assert_int_equal(mp_dict_free(more), 0);
+        assert_int_equal(look(inner), 0);
+        assert_int_equal(mp_manager_check(manager), 0);
+    }
+    if (way_out == BESIDE_ANOTHER) {
+        assert_int_equal(mp_dict_hold(inner), 0);
+        held = inner;
+    }
+    if (way_out == GIVEN_UP_WITHOUT_MUTEX)
+        keep_mutex();
+    assert_int_equal(give_up(), 0);
+    if (way_out == GIVEN_UP_WITHOUT_MUTEX)
+        let_go(SIGCONT);
+    used_now(); /* has a look at what is left */
+    assert_int_equal(look(inner), MP_EINVAL);
+    assert_int_equal(used_now(), used);
+    fill();
+}
+
+static void what_is_read_lives_until_it_is_given_up(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        for (int way_out = AT_ONCE; way_out <= GIVEN_UP_WITHOUT_MUTEX; way_out++)
+            lives(&ways[i], way_out);
+    }
+}
+
+/* A borrowed handle can be held, too, twice; and given up twice, whoever has turned the pins into holds meanwhile. */
+static void holding_twice(void **state)
+{
+    (void)state;
+    keep_mutex();
+    assert_int_equal(mp_dict_hold(inner), 0);
+    assert_int_equal(mp_dict_hold(inner), 0);
+    let_go(SIGCONT);
+    assert_int_equal(elsewhere(remove_inner), 0);
+    keep_mutex();
+    assert_int_equal(mp_dict_hold(inner), 0); /* one that is in limbo */
+    let_go(SIGCONT);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(look(inner), 0);
+        assert_int_equal(mp_dict_free(inner), 0);
+    }
+    assert_int_equal(mp_dict_free(inner), MP_EINVAL);
+}
+
+/* What was held before is given up while the mutex is kept: later, but certainly. */
+static void given_up_later(void **state)
+{
+    (void)state;
+    assert_int_equal(by_dict_get(), 0);
+    keep_mutex();
+    mp_value_free(&value);
+    let_go(SIGCONT);
+    empty();
+    assert_int_equal(mp_dict_hold(dict), 0); /* any hold that gets the mutex */
+    assert_int_equal(mp_dict_free(dict), 0);
+    assert_int_equal(look(inner), MP_EINVAL);
+    assert_int_equal(used_now(), used);
+}
+
+/* A handle that is stale is one without the mutex, too. */
+static void stale_handles(void **state)
+{
+    (void)state;
+    empty();
+    keep_mutex();
+    assert_int_equal(mp_dict_hold(inner), MP_EINVAL);
+    assert_int_equal(by_dict_get(), MP_EKEY);
+    mp_value_free(&value);
+}
+
+/* ---- readers that die ---- */
+
+static int hold_and_owe(void)
+{
+    if (by_dict_get() != 0)
+        return 1;
+    keep_mutex();
+    mp_value_free(&value); /* to be done later */
+    kill(keeper, SIGKILL);
+    waitpid(keeper, NULL, 0); /* it has this process's descriptors, and so its lock */
+    kill(getpid(), SIGKILL);
+    return 1;
+}
+
+static void die(int (*function)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        alarm(PATIENCE);
+        _exit(function());
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void what_the_killed_had_read_comes_back(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        keep_mutex();
+        way = &ways[i];
+        die(read_and_die);
+        let_go(i % 2 == 0 ? SIGCONT : SIGKILL);
+        empty();
+        assert_int_equal(used_now(), used);
+        assert_int_equal(look(inner), MP_EINVAL);
+        fill();
+    }
+    die(hold_and_owe);
+    empty();
+    assert_int_equal(used_now(), used);
+    fill();
+}
+
+/* A child that was forked with what its parent had read keeps it when the parent is killed. */
+static int go[2], answer[2];
+
+/* Tells its pid, and what it finds once it is told to look. */
+static void look_later(void)
+{
+    pid_t own = getpid();
+    char byte;
+
+    close(go[1]);
+    if (write(answer[1], &own, sizeof own) != sizeof own || read(go[0], &byte, 1) != 0)
+        _exit(1);
+    byte = (char)-look(inner);
+    if (write(answer[1], &byte, 1) == 1)
+        _exit(0);
+}
+
+static int read_fork_and_die(void)
+{
+    if (by_dict_get() != 0)
+        return 1;
+    if (fork() == 0)
+        look_later();
+    kill(getpid(), SIGKILL);
+    return 1;
+}
+
+static bool is_gone(void *pid)
+{
+    return process_gone(*(pid_t *)pid);
+}
+
+static void inherited_by_fork(void **state)
+{
+    pid_t child;
+    char byte = 1;
+
+    (void)state;
+    assert_int_equal(pipe(go), 0);
+    assert_int_equal(pipe(answer), 0);
+    keep_mutex();
+    die(read_fork_and_die);
+    let_go(SIGCONT);
+    assert_int_equal(read(answer[0], &child, sizeof child), sizeof child);
+    assert_int_equal(elsewhere(remove_inner), 0);
+    used_now(); /* has a look at what is left */
+    close(go[1]);
+    assert_int_equal(read(answer[0], &byte, 1), 1);
+    assert_int_equal(byte, 0);
+    assert_true(wait_until(is_gone, &child, 10));
+    assert_int_equal(used_now(), used);
+    fill();
+    close(go[0]);
+    close(answer[0]);
+    close(answer[1]);
+}
+
+/* ---- the places ---- */
+
+static void pin_all_places(void)
+{
+    for (int i = 0; i < HEAP_PINS; i++)
+        assert_int_equal(mp_dict_hold(inner), 0);
+}
+
+static int hold_once_more(void)
+{
+    return mp_dict_hold(inner);
+}
+
+/* With no place free, a reader waits for the mutex, and gets it. */
+static void places_are_used_up(void **state)
+{
+    int status;
+
+    (void)state;
+    keep_mutex();
+    pin_all_places();
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(PATIENCE);
+        _exit(hold_once_more());
+    }
+    while (!process_sleeps(pid))
+        ;
+    let_go(SIGCONT);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(mp_dict_hold(inner), 0); /* all become holds */
+    for (int i = 0; i <= HEAP_PINS; i++)
+        assert_int_equal(mp_dict_free(inner), 0);
+}
+
+/* Nothing in the heap dies while all of it is pinned; and all does afterwards. */
+static void everything_is_pinned(void **state)
+{
+    struct owner *owner;
+
+    (void)state;
+    assert_int_equal(owner_begin(heap(), &owner), 0);
+    int place = pin_begin(heap(), owner->mark, PIN_ALL);
+    assert_true(place >= 0);
+    for (int i = 0; i < 3000; i++) {
+        empty();
+        assert_int_equal(look(inner), 0);
+        fill();
+    }
+    assert_int_equal(mp_manager_check(manager), 0);
+    pin_end(heap(), place);
+}
+
+/* ---- all at once ---- */
+
+enum { THREADS = 3, ROUNDS = 3000 };
+
+static void *read_all_the_time(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        mp_value mine;
+        int error = i % 2 ? mp_dict_get(dict, mp_str("inner"), &mine) : mp_list_get(list, 0, &mine);
+
+        if (error == 0 && look(mine.as.dict) != 0)
+            return dict;
+        if (error == 0)
+            mp_value_free(&mine);
+        else if (error != MP_EKEY && error != MP_EINDEX)
+            return dict;
+    }
+    return NULL;
+}
+
+/* Takes the mutex for a while, again and again. */
+static void keep_again_and_again(void)
+{
+    for (;;) {
+        int64_t until = clock_now() + 1000000;
+
+        heap_lock(heap());
+        while (clock_now() < until)
+            ;
+        heap_unlock(heap());
+    }
+}
+
+static void replace_all_the_time(void)
+{
+    for (;;) {
+        mp_dict *made;
+
+        if (mp_manager_dict(manager, &made) == 0) {
+            mp_dict_set_int(made, "mark", 7);
+            mp_dict_set_dict(dict, "inner", made);
+            mp_list_set(list, 0, mp_dict_value(made));
+            mp_dict_free(made);
+        }
+    }
+}
+
+static pid_t start(void (*function)(void))
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        alarm(PATIENCE);
+        function();
+    }
+    return pid;
+}
+
+static void pins_become_holds_beside_replacements(void **state)
+{
+    pthread_t thread[THREADS];
+    void *problem;
+
+    (void)state;
+    pid_t keeps = start(keep_again_and_again), replaces = start(replace_all_the_time);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, read_all_the_time, NULL), 0);
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(thread[i], &problem), 0);
+        assert_null(problem);
+    }
+    kill(keeps, SIGKILL);
+    kill(replaces, SIGKILL);
+    assert_int_equal(waitpid(keeps, NULL, 0), keeps);
+    assert_int_equal(waitpid(replaces, NULL, 0), replaces);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(each_answers),
+                                       TEST(each_answers_in_a_process_that_holds_nothing),
+                                       TEST(what_is_read_lives_until_it_is_given_up),
+                                       TEST(holding_twice),
+                                       TEST(given_up_later),
+                                       TEST(stale_handles),
+                                       TEST(what_the_killed_had_read_comes_back),
+                                       TEST(inherited_by_fork),
+                                       TEST(places_are_used_up),
+                                       TEST(everything_is_pinned),
+                                       TEST(pins_become_holds_beside_replacements)};
+
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+}
