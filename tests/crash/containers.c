@@ -240,6 +240,14 @@ static void need(int error, const char *what)
         report_problem("%s: %s", what, mp_strerror(error));
 }
 
+static mp_dict *root(void)
+{
+    mp_dict *dict = NULL;
+
+    need(mp_manager_root(scene.manager, &dict), "mp_manager_root");
+    return dict;
+}
+
 static void come_and_go(void)
 {
     mp_dict *dict;
@@ -263,6 +271,11 @@ static void reuse(pid_t victim)
     kept->word = (uint32_t)victim;
     need(mp_manager_dict(scene.manager, &kept->dict), "mp_manager_dict");
     need(mp_manager_list(scene.manager, &kept->list), "mp_manager_list");
+    /* They live longer than this process. */
+    need(mp_dict_set_dict(root(), "dict", kept->dict), "mp_dict_set_dict");
+    need(mp_dict_set_list(root(), "list", kept->list), "mp_dict_set_list");
+    need(mp_dict_free(kept->dict), "mp_dict_free");
+    need(mp_list_free(kept->list), "mp_list_free");
     come_and_go();
     for (size_t i = 0; i < SIZES * EACH; i++) {
         mp_value value = mp_bytes(pattern(kept->word), sizes[i / EACH]);
@@ -294,8 +307,7 @@ static void take_away(void)
         expect_pattern(error, &value, sizes[i / EACH]);
     }
     check("before it is taken away");
-    need(mp_dict_free(kept->dict), "mp_dict_free");
-    need(mp_list_free(kept->list), "mp_list_free");
+    need(mp_dict_clear(root()), "mp_dict_clear");
 }
 
 const struct scene containers_scene = {create, destroy, recover, inspect, read_containers, reuse, take_away};

@@ -34,8 +34,8 @@
 #define DEFAULT_RECOVERIES 6
 #define SKIPPED 77
 
-static const struct family *const families[] = {&dict_family,  &list_family,   &heap_family, &lock_family,
-                                                &named_family, &memory_family, &pool_family};
+static const struct family *const families[] = {&dict_family, &list_family,  &hold_family,   &heap_family,
+                                                &lock_family, &named_family, &memory_family, &pool_family};
 #define FAMILIES (sizeof families / sizeof *families)
 
 extern char __executable_start[], etext[]; /* the linker's: where the program's code lies */
@@ -195,10 +195,16 @@ static void parse(char **argument, struct plan *plan, const char **pattern)
     }
 }
 
+/* Whose scene is that of containers. */
+static bool has_containers(const struct family *family)
+{
+    return family == &dict_family || family == &list_family || family == &hold_family;
+}
+
 /* Whether others can use again what a process of that family leaves. */
 static bool reuses(const struct family *family)
 {
-    return family == &dict_family || family == &list_family || family == &memory_family;
+    return has_containers(family) || family == &memory_family;
 }
 
 int main(int argc, char **argv)
@@ -222,8 +228,7 @@ int main(int argc, char **argv)
         for (size_t k = 0; k < families[i]->count; k++) {
             const struct operation *operation = &families[i]->operation[k];
 
-            if (fnmatch(pattern, operation->name, 0) != 0 ||
-                (plan.stop && families[i] != &dict_family && families[i] != &list_family) ||
+            if (fnmatch(pattern, operation->name, 0) != 0 || (plan.stop && !has_containers(families[i])) ||
                 (plan.reuse && !reuses(families[i])) || (plan.dirty && families[i] == &pool_family))
                 continue;
             run(families[i], operation, &plan, &total);

@@ -39,7 +39,8 @@ struct family {
     void (*run)(const struct operation *operation, const struct plan *plan, struct tally *tally);
 };
 
-extern const struct family dict_family, list_family, heap_family, lock_family, named_family, memory_family, pool_family;
+extern const struct family dict_family, list_family, hold_family, heap_family, lock_family, named_family, memory_family,
+    pool_family;
 
 /* Which of `total` to take when at most `most` are wanted: number i of the choice. Evenly spread, first and last
  * included. */

@@ -1,0 +1,140 @@
+/* How processes hold containers while they die: by holds, by pins, by what snapshots have. dict["c"] and list[-1] are the dict
+ * `other`, that nobody else holds. */
+#include "containers.h"
+#include "hold.h"
+#include "owner.h"
+#include "pin.h"
+
+static struct heap *heap(void)
+{
+    return (struct heap *)scene.manager;
+}
+
+static void run(const struct operation *operation, const struct plan *plan, struct tally *tally)
+{
+    heap_killer_run(&containers_scene, operation, plan, tally);
+}
+
+/* ---- what is there before ---- */
+
+static void shared(void)
+{
+    MUST(mp_dict_set_str(scene.other, "text", text_of(100)));
+    MUST(mp_dict_set_dict(scene.dict, "c", scene.other));
+    MUST(mp_list_append_dict(scene.list, scene.other));
+    MUST(mp_dict_free(scene.other));
+}
+
+static void in_the_dict(void)
+{
+    shared();
+    MUST(mp_list_delete(scene.list, -1));
+}
+
+/* ---- what is done ---- */
+
+/* As hold_take() does where the heap's mutex is not to be had. */
+static void pin_other(void)
+{
+    struct owner *owner;
+
+    MUST(owner_begin(heap(), &owner));
+    int place = pin_begin(heap(), owner->mark, object_of(scene.other)->self);
+    MUST(place < 0 ? MP_ETIMEOUT : 0);
+    atomic_fetch_add(&owner->pins, 1);
+    pin_confirm(heap(), place);
+}
+
+static void drop_other(void)
+{
+    MUST(mp_dict_delete(scene.dict, "c"));
+}
+
+static void take(void)
+{
+    MUST(mp_dict_hold(scene.other));
+}
+
+static void take_and_give(void)
+{
+    mp_value value;
+
+    MUST(mp_dict_get(scene.dict, mp_str("c"), &value));
+    mp_value_free(&value);
+}
+
+static void take_drop_give(void)
+{
+    take();
+    drop_other();
+    MUST(mp_dict_free(scene.other));
+}
+
+static void pin(void)
+{
+    pin_other();
+    MUST(mp_dict_free(scene.other));
+}
+
+static void settle(void)
+{
+    pin_other();
+    pin_other();
+    MUST(mp_dict_hold(scene.dict));
+    MUST(mp_dict_free(scene.dict));
+}
+
+static void pin_drop_give(void)
+{
+    pin_other();
+    drop_other();
+    MUST(mp_dict_free(scene.other));
+}
+
+static void pin_drop_settle(void)
+{
+    pin_other();
+    drop_other();
+    take();
+    MUST(mp_dict_free(scene.other));
+    MUST(mp_dict_free(scene.other));
+}
+
+static void pin_drop_store(void)
+{
+    pin_other();
+    drop_other();
+    MUST(mp_list_append_dict(scene.list, scene.other));
+    MUST(mp_dict_free(scene.other));
+}
+
+static void pin_all(void)
+{
+    struct hold_table table;
+
+    MUST(hold_table_pin(heap(), &table));
+    drop_other();
+    hold_table_end(&table);
+}
+
+static void snapshot(void)
+{
+    bool found = false;
+
+    MUST(mp_list_contains(scene.list, mp_str("not there"), &found));
+}
+
+static const struct operation operations[] = {
+    {"hold.take", shared, take, NULL, NULL},
+    {"hold.take_and_give", shared, take_and_give, NULL, NULL},
+    {"hold.take_drop_give", in_the_dict, take_drop_give, NULL, NULL},
+    {"hold.pin", shared, pin, NULL, NULL},
+    {"hold.settle", shared, settle, NULL, NULL},
+    {"hold.pin_drop_give", in_the_dict, pin_drop_give, NULL, NULL},
+    {"hold.pin_drop_settle", in_the_dict, pin_drop_settle, NULL, NULL},
+    {"hold.pin_drop_store", in_the_dict, pin_drop_store, drop_other, NULL},
+    {"hold.pin_all", in_the_dict, pin_all, NULL, NULL},
+    {"hold.snapshot", shared, snapshot, NULL, NULL},
+};
+
+const struct family hold_family = {operations, sizeof operations / sizeof *operations, run};
