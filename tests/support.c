@@ -59,11 +59,10 @@ int count_shared_files(void)
     return count_names("/dev/shm", prefix, pid);
 }
 
-/* The parent of a process, from the fourth field of its stat file; -1: it is gone. */
-static pid_t parent_of(const char *pid)
+pid_t parent_of(const char *pid)
 {
     char path[300], line[512];
-    int parent = -1;
+    int parent = -1; /* the fourth field */
     FILE *file;
 
     snprintf(path, sizeof path, "/proc/%s/stat", pid);

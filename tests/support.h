@@ -10,6 +10,8 @@ double now(void);
 /* Waits until cond(arg) is true; false when it still is not after so many seconds. */
 bool wait_until(bool (*cond)(void *), void *arg, double seconds);
 int count_descriptors(void);
+/* Of the process of that number in /proc; -1: it is gone. */
+pid_t parent_of(const char *pid);
 /* Live and zombie children of this process. */
 int count_children(void);
 /* libmp's named objects of this user whose names hold this process's pid: others may be those of tests beside. */

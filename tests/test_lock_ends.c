@@ -23,6 +23,7 @@
 #include "holder.h"
 #include "object.h"
 #include "platform.h"
+#include "sanitizers.h"
 #include "support.h"
 
 enum { MOST = 5000 };
@@ -227,7 +228,7 @@ static pid_t start_owner(const struct end *end, int count)
     }
     if (!end->of_thread) {
         own(&owner);
-    } else if (pthread_create(&thread, NULL, own, &owner) == 0) {
+    } else if (create_cancellable(&thread, own, &owner) == 0) {
         pthread_join(thread, NULL);
         for (;;)
             pause();

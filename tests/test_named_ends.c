@@ -15,7 +15,10 @@
 
 #include <cmocka.h>
 
+#include "sanitizers.h"
 #include "support.h"
+
+LEAKS_OF(LEAKS_OF_CMOCKA)
 
 #define LOCKS 3
 #define SOON 10 /* seconds: what never comes takes longer */

@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "pool.h"
+#include "sanitizers.h"
 #include "support.h"
 
 enum { WORKERS = 3, MANY = 64, OTHERS = 60 };
@@ -272,18 +273,6 @@ static int fills_memory(const void *arg, void *result)
     return 3;
 }
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if defined(SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#undef SANITIZED
-#define SANITIZED 1 /* handles memory and crashes its own way */
-#else
-#define SANITIZED 0
-#endif
-
 struct hostility {
     mp_task_function *function;
     int outcome;
@@ -308,7 +297,8 @@ enum { HOSTILITIES = sizeof hostilities / sizeof *hostilities };
 
 static bool is_possible(const struct hostility *hostility)
 {
-    return !SANITIZED || (hostility->function != overruns_its_stack && hostility->function != fills_memory);
+    /* Sanitizers handle memory, and crash, in their own ways. */
+    return !(ASAN || TSAN) || (hostility->function != overruns_its_stack && hostility->function != fills_memory);
 }
 
 /* The child that one task leaves behind. Somebody else reaps it. */

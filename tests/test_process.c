@@ -26,6 +26,7 @@
 
 #include <cmocka.h>
 
+#include "sanitizers.h"
 #include "support.h"
 
 #define PATIENCE 30.0
@@ -1472,7 +1473,7 @@ static void join_is_no_cancellation_point(void **state)
     void *result;
 
     (void)state;
-    assert_int_equal(pthread_create(&thread, NULL, join_and_tell, process), 0);
+    assert_int_equal(create_cancellable(&thread, join_and_tell, process), 0);
     assert_true(wait_for(&shared->ready));
     assert_int_equal(pthread_cancel(thread), 0);
     assert_int_equal(mp_process_join(process, 0.05), MP_ETIMEOUT);

@@ -28,17 +28,13 @@
 #include <cmocka.h>
 
 #include "refuse.h"
+#include "sanitizers.h"
 #include "support.h"
 
 #define PATIENCE 30.0
 #define COUNT(table) (sizeof(table) / sizeof *(table))
 #define PROGRAM "/proc/self/exe"
 #define NOBODY 65534
-#ifdef __SANITIZE_THREAD__
-#define TSAN true /* it has a thread of its own, which outlives all others, and does not stand a fork in a handler */
-#else
-#define TSAN false
-#endif
 
 static struct shared {
     atomic_int go;        /* a child that waits may end */
@@ -497,7 +493,7 @@ static void nobody_is_left_whatever_the_end(void **state)
             char way[8], situation[8];
 
             if (TSAN && ways[i].threads_stay)
-                continue;
+                continue; /* TSan has a thread of its own, which outlives all others */
             /* Threads that go on for ever are no end. */
             if (ways[i].threads_stay && (situations[j].set == is_starting || situations[j].set == is_joining))
                 continue;
@@ -590,7 +586,7 @@ static void fork_in_a_handler_goes_on(void **state)
 {
     (void)state;
     if (TSAN)
-        skip();
+        skip(); /* it does not stand that */
     assert_plays("fork_in_handler", NULL, NULL);
 }
 
@@ -1190,7 +1186,7 @@ static void play_cancelled(void)
         void *result;
         size_t count;
 
-        CHECK(pthread_create(&thread, NULL, call_with_cancellation_pending, &i) == 0);
+        CHECK(create_cancellable(&thread, call_with_cancellation_pending, &i) == 0);
         CHECK(pthread_join(thread, &result) == 0 && result == &i);
         CHECK(atomic_load(&shared->lines) == (int)i + 1);
         CHECK(mp_process_children(NULL, 0, &count) == 0); /* nothing is left locked */

@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "sanitizers.h"
 #include "support.h"
 
 static mp_manager *manager;
@@ -167,7 +168,7 @@ static void begin_run(const struct call *call, bool before, pthread_t *thread)
     memset(&run, 0, sizeof run);
     run.call = call;
     run.before = before;
-    assert_int_equal(pthread_create(thread, NULL, be_cancelled, NULL), 0);
+    assert_int_equal(create_cancellable(thread, be_cancelled, NULL), 0);
 }
 
 static void end_run(pthread_t thread)

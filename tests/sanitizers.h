@@ -1,0 +1,96 @@
+/* What tests do otherwise when they are built with a sanitizer, and what they do for it. */
+#ifndef SANITIZERS_H
+#define SANITIZERS_H
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ASAN 1
+#endif
+#if __has_feature(thread_sanitizer)
+#define TSAN 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) && !defined(ASAN)
+#define ASAN 1
+#endif
+#if defined(__SANITIZE_THREAD__) && !defined(TSAN)
+#define TSAN 1
+#endif
+#ifndef ASAN
+#define ASAN 0
+#endif
+#ifndef TSAN
+#define TSAN 0
+#endif
+
+#if ASAN
+#include <sanitizer/asan_interface.h>
+
+/* ASan marks what lies between the variables of a frame, and the frame takes its marks away when it returns. One that is unwound
+ * because its thread was cancelled does not; whatever uses that part of the stack next is reported. A compiler knows where
+ * pthread_exit() and longjmp() are called, and ASan takes the marks away there by itself. */
+struct cancellable {
+    void *(*function)(void *);
+    void *arg, *stack;
+    size_t size;
+};
+
+static inline void cancellable_take_marks_away(void *arg)
+{
+    const struct cancellable *thread = arg;
+
+    __asan_unpoison_memory_region(thread->stack, thread->size);
+}
+
+/* The outermost frame of such a thread. It looks for its stack before there are marks on it. */
+static inline void *cancellable_run(void *arg)
+{
+    struct cancellable thread = *(struct cancellable *)arg;
+    pthread_attr_t attributes;
+    void *result;
+
+    free(arg);
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0 ||
+        pthread_attr_getstack(&attributes, &thread.stack, &thread.size) != 0)
+        abort();
+    pthread_attr_destroy(&attributes);
+    pthread_cleanup_push(cancellable_take_marks_away, &thread);
+    result = thread.function(thread.arg);
+    pthread_cleanup_pop(0);
+    return result;
+}
+#endif
+
+/* In the place of pthread_create(), for a thread that may be cancelled. */
+static inline int create_cancellable(pthread_t *thread, void *(*function)(void *), void *arg)
+{
+#if ASAN
+    struct cancellable *start = malloc(sizeof *start);
+
+    if (start == NULL)
+        abort();
+    *start = (struct cancellable){.function = function, .arg = arg};
+    return pthread_create(thread, NULL, cancellable_run, start);
+#else
+    return pthread_create(thread, NULL, function, arg);
+#endif
+}
+
+/* For LeakSanitizer, in a test whose main thread ends before its process: only that thread's stack led to what cmocka has allocated
+ * for the run. Outside of all functions. */
+#if ASAN
+#define LEAKS_OF(functions) \
+    const char *__lsan_default_suppressions(void); \
+    const char *__lsan_default_suppressions(void) \
+    { \
+        return functions; \
+    }
+#else
+#define LEAKS_OF(functions)
+#endif
+#define LEAKS_OF_CMOCKA "leak:_cmocka_run_group_tests\n"
+
+#endif
