@@ -171,7 +171,8 @@ static bool copy_entry(mp_dict_iter *iter, const struct reading *reading)
         return true;
     }
     /* Past a change, one entry after the other: nothing is remembered of where they lie. */
-    if (iter->position >= find_position(iter, reading) || !dict_read_entry(reading, iter->position, &copy))
+    uint64_t used = find_position(iter, reading);
+    if (iter->position >= used || !dict_read_entry(reading, iter->position, &copy))
         return false;
     copy_words(&iter->item, &copy);
     return true;

@@ -310,6 +310,38 @@ static int die_holding_all(void *arg)
     return 1;
 }
 
+/* What is left of the dict moved to its beginning, and then somebody stands in the middle of a change. */
+static void an_iterator_finds_its_place_past_a_change(void **state)
+{
+    enum { ALL = 100, GIVEN = 90 };
+    mp_dict_iter *iter;
+    mp_value key;
+    (void)state;
+
+    assert_int_equal(mp_dict_clear(dict), 0);
+    for (int i = 0; i < ALL; i++)
+        assert_int_equal(mp_dict_set(dict, mp_int(i), mp_int(i)), 0);
+    assert_int_equal(mp_dict_iter_create(&iter, dict), 0);
+    for (int i = 0; i < GIVEN; i++)
+        assert_int_equal(mp_dict_next(iter, &key, NULL), 0);
+    for (int i = 0; i < GIVEN; i++)
+        assert_int_equal(mp_dict_remove(dict, mp_int(i)), 0);
+    uint64_t epoch = dict_word(object(), DICT_EPOCH);
+    for (int i = ALL; dict_word(object(), DICT_EPOCH) == epoch; i++)
+        assert_int_equal(mp_dict_set(dict, mp_int(i), mp_int(i)), 0);
+    assert_true(dict_word(object(), DICT_USED) < GIVEN);
+    assert_int_equal(object_lock(dict, OBJECT_DICT), 0);
+    object_begin(object());
+    for (int i = GIVEN; i < ALL; i++) {
+        assert_int_equal(mp_dict_next(iter, &key, NULL), 0);
+        assert_int_equal(key.as.integer, i);
+    }
+    assert_int_equal(mp_dict_next(iter, &key, NULL), MP_ESTOP);
+    object_commit(object());
+    object_unlock(object());
+    assert_int_equal(mp_dict_iter_free(iter), 0);
+}
+
 static void a_change_half_done_is_taken_back_first(void **state)
 {
     mp_process *process;
@@ -399,6 +431,7 @@ int main(void)
         TEST(clearing_comes_after),
         TEST(inside_a_function_it_is_still_a_deadlock),
         TEST(the_stripe_of_a_dead_holder_is_taken),
+        TEST(an_iterator_finds_its_place_past_a_change),
         TEST(a_change_half_done_is_taken_back_first),
         TEST(the_next_dict_in_its_place_has_none),
         TEST(nothing_is_lost_while_stripes_come),
