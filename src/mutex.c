@@ -90,6 +90,8 @@ static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
         int error;
 
         clock_gettime(CLOCK_REALTIME, &time);
+        if (left < 0) /* past: nanoseconds below 0 would be no time */
+            left = 0;
         int64_t end = time.tv_nsec + (left < step ? left : step);
         time.tv_sec += end / 1000000000;
         time.tv_nsec = end % 1000000000;
