@@ -31,7 +31,7 @@ static bool give_away(const struct heap *heap, pthread_mutex_t *mutex)
 {
     uint32_t word = robust_mutex_word(mutex);
 
-    return is_checkers(heap, mutex) && holder_is_dead(word & ROBUST_THREAD, get(&heap->checker_mark), true) &&
+    return is_checkers(heap, mutex) && holder_is_dead(word & ROBUST_THREAD, get(&heap->checker_mark), mutex, true) &&
            robust_mutex_owner_died(mutex, word);
 }
 

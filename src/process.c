@@ -677,7 +677,7 @@ static void tie_to_parent(pid_t parent)
         close_descriptor(&own_leash[i]);
     /* The leash alone would do, if no other child that was made without fork handlers had it open, too. */
     if (!tied || !parent_lives(parent))
-        kill(getpid(), SIGKILL);
+        raise(SIGKILL);
 }
 
 static _Noreturn void run_child(const struct mp_process *process, mp_process_function *function, void *arg,
