@@ -440,6 +440,52 @@ int heap_alloc_value(struct heap *heap, uint64_t size, word *slot)
     return alloc_flagged(heap, size, slot, size >= HEAP_READ_FROM_FILE ? FLAG_VALUE : 0);
 }
 
+/* ---- extending ---- */
+
+/* Bytes of a free block without holes that begins there; grown, if it is the heap's last and less than `needed`. */
+static uint64_t free_behind(struct heap *heap, uint64_t block, uint64_t needed)
+{
+    uint64_t header = get(header_of(heap, block)), size = header & FLAG_FREE ? header & ~FLAGS : 0;
+
+    if (size < needed && block + size == get(&heap->size) && grow(heap, needed) == 0) {
+        header = get(header_of(heap, block));
+        size = header & ~FLAGS;
+    }
+    return size >= needed && (header & FLAG_PUNCHED) == 0 ? size : 0;
+}
+
+/* A block takes `more` bytes of the free block behind it, which has `whole`. */
+static void take_behind(struct heap *heap, uint64_t block, uint64_t more, uint64_t whole)
+{
+    uint64_t next = block + size_of(heap, block);
+
+    list_remove(heap, next);
+    if (whole - more >= MIN_BLOCK) {
+        put_rest(heap, next, more, whole, next + whole);
+    } else {
+        word *after = header_of(heap, next + whole);
+
+        more = whole;
+        heap_set(heap, after, get(after) & ~FLAG_PREVIOUS_FREE);
+    }
+    heap_set(heap, header_of(heap, block), get(header_of(heap, block)) + more);
+    heap_set(heap, &heap->used, get(&heap->used) + more);
+}
+
+bool heap_extend(struct heap *heap, const word *slot, uint64_t request)
+{
+    uint64_t block = get(slot) & ~FLAGS, size = block_size_for(request);
+
+    if (size == 0 || heap_lock(heap) != 0)
+        return false;
+    uint64_t old = size_of(heap, block), whole = size > old ? free_behind(heap, block + old, size - old) : 0;
+    if (whole != 0)
+        take_behind(heap, block, size - old, whole);
+    heap_commit(heap);
+    heap_unlock(heap);
+    return whole != 0 || size <= old;
+}
+
 /* ---- giving back ---- */
 
 /* Whether so much is free that some of it is to be given back. */

@@ -145,6 +145,9 @@ void heap_free_locked(struct heap *heap, _Atomic uint64_t *slot);
  * reads it without the mutex of what owns it must read it from the file (value.c). */
 #define HEAP_READ_FROM_FILE (UINT64_C(64) * 1024)
 int heap_alloc_value(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
+/* Makes the block that *slot owns large enough for `size` bytes, where it is. False: what lies behind it is in use. What is in the block
+ * stays; what comes to it has undefined contents. */
+bool heap_extend(struct heap *heap, const _Atomic uint64_t *slot, uint64_t size);
 /* Frees the block that *slot owns and stores 0 there, in the same instant. A slot that holds 0 is fine. Low four bits of
  * the slot are not part of the offset (see object.h). */
 void heap_free(struct heap *heap, _Atomic uint64_t *slot);

@@ -727,29 +727,29 @@ bool hold_look_at_all(struct heap *heap)
 
 /* ---- the checker ---- */
 
-/* The holds of one holder: linked both ways, each its own. */
-static bool check_holds(struct heap *heap, uint64_t at, uint64_t *most, bool (*mark)(void *, uint64_t), void *context)
+/* The holds of one holder: linked both ways, each its own. The ref of a hold may be a table that is not whole yet: a plain block. */
+static bool check_holds(struct heap *heap, uint64_t at, uint64_t *most, hold_marker *mark, void *context)
 {
     uint64_t previous = 0;
 
     for (uint64_t hold = get(&holder_at(heap, at)->holds); hold != 0; hold = get(&hold_at(heap, hold)->next)) {
-        if ((*most)-- == 0 || (hold & REF_MASK) != 0 || !mark(context, hold | REF_BLOCK) ||
+        if ((*most)-- == 0 || (hold & REF_MASK) != 0 || !mark(context, hold, true) ||
             get(&hold_at(heap, hold)->holder) != at || get(&hold_at(heap, hold)->previous) != previous ||
-            !mark(context, get(&hold_at(heap, hold)->ref)))
+            !mark(context, get(&hold_at(heap, hold)->ref), false))
             return false;
         previous = hold;
     }
     return true;
 }
 
-bool hold_check(struct heap *heap, uint64_t most, bool (*mark)(void *context, uint64_t ref), void *context)
+bool hold_check(struct heap *heap, uint64_t most, hold_marker *mark, void *context)
 {
-    if (!mark(context, get(&heap->holding)))
+    if (!mark(context, get(&heap->holding), false))
         return false;
     for (uint64_t at = get(&heap->holders); at != 0; at = get(&holder_at(heap, at)->next)) {
-        if (most-- == 0 || (at & REF_MASK) != 0 || !mark(context, at | REF_BLOCK) ||
-            !mark(context, get(&holder_at(heap, at)->reserve)) || !mark(context, get(&holder_at(heap, at)->trash)) ||
-            !check_holds(heap, at, &most, mark, context))
+        if (most-- == 0 || (at & REF_MASK) != 0 || !mark(context, at, true) ||
+            !mark(context, get(&holder_at(heap, at)->reserve), false) ||
+            !mark(context, get(&holder_at(heap, at)->trash), false) || !check_holds(heap, at, &most, mark, context))
             return false;
     }
     return true;

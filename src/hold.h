@@ -73,7 +73,8 @@ void hold_leave(struct heap *heap);
 
 /* ---- for the checker ---- */
 
-/* Names the blocks and refs that holders own; `table`: the refs in it are shares. False: the chains do not add up. */
-bool hold_check(struct heap *heap, uint64_t most, bool (*mark)(void *context, uint64_t ref), void *context);
+/* Names what holders own: the blocks of holders and holds (`record`), and the refs in them. False: the chains do not add up. */
+typedef bool hold_marker(void *context, uint64_t ref, bool record);
+bool hold_check(struct heap *heap, uint64_t most, hold_marker *mark, void *context);
 
 #endif

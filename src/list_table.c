@@ -176,6 +176,10 @@ static int add_room(struct object *list, uint64_t count)
 {
     int error = 0;
 
+    /* An only segment that grows where it is leaves no hole: so a heap that was emptied holds as much again. */
+    if (segments_capacity(list) < SEGMENT &&
+        segments_extend(list, REF_CELLS, list_position(list, list_length_of(list)) + count))
+        return 0;
     if (segments_capacity(list) < SEGMENT)
         return move_cells(list, room_for(list_length_of(list) + count), false);
     while (error == 0 && !has_room(list, count))

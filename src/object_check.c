@@ -344,15 +344,15 @@ static bool chains_are_sound(const struct check *check)
            chain_is_sound(check, get(&heap->limbo), is_in_limbo, check->limbo);
 }
 
-/* A ref that a holder or a hold has: a block of holds is noted, to be told from nonsense afterwards. */
-static bool mark_hold(void *context, uint64_t ref)
+/* What a holder or a hold owns: the records are noted, to be told from nonsense afterwards. */
+static bool mark_hold(void *context, uint64_t ref, bool record)
 {
     struct check *check = context;
 
     mark_at(check, ref, IN_OBJECT);
-    if (!check->corrupt && ref != 0 && (ref & REF_MASK) == REF_BLOCK) {
+    if (!check->corrupt && record) {
         add(&check->holds, ref);
-        return heap_block_size(check->heap, ref) >= sizeof(struct hold) && !check->holds.failed;
+        return ref != 0 && heap_block_size(check->heap, ref) >= sizeof(struct hold) && !check->holds.failed;
     }
     return !check->corrupt;
 }

@@ -43,9 +43,14 @@ uint64_t segments_capacity(const struct object *object)
     return count == 1 ? get(block_at(object, get(&table[1]))) : count * SEGMENT;
 }
 
+static uint64_t segment_size(enum ref_kind kind, uint64_t count)
+{
+    return 16 + count * (kind == REF_ENTRIES ? sizeof(struct entry) : sizeof(struct cell));
+}
+
 int segment_new(struct heap *heap, enum ref_kind kind, uint64_t count, _Atomic uint64_t *slot)
 {
-    uint64_t size = 16 + count * (kind == REF_ENTRIES ? sizeof(struct entry) : sizeof(struct cell));
+    uint64_t size = segment_size(kind, count);
     int error = heap_alloc(heap, size, slot);
 
     if (error != 0)
@@ -56,9 +61,36 @@ int segment_new(struct heap *heap, enum ref_kind kind, uint64_t count, _Atomic u
     return 0;
 }
 
+/* Positions that an only segment has which is to hold so many. */
+static uint64_t room_for(uint64_t count)
+{
+    uint64_t room = FIRST_SEGMENT;
+
+    while (room < count && room < SEGMENT)
+        room *= 2;
+    return room;
+}
+
+bool segments_extend(struct object *object, enum ref_kind kind, uint64_t count)
+{
+    if (get(&object->root[0]) == 0)
+        return false;
+    _Atomic uint64_t *table = block_at(object, get(&object->root[0])), *segment = block_at(object, get(&table[1]));
+    uint64_t old = get(&segment[0]), room = room_for(count);
+
+    if (get(&table[0]) != 1 || room <= old || room < count ||
+        !heap_extend(object_heap(object), &table[1], segment_size(kind, room)))
+        return false;
+    memset((char *)segment + segment_size(kind, old), 0, segment_size(kind, room) - segment_size(kind, old));
+    object_begin(object);
+    object_set(object, &segment[0], room);
+    object_commit(object);
+    return true;
+}
+
 int segments_new(struct object *object, enum ref_kind kind, uint64_t count, _Atomic uint64_t *slot)
 {
-    uint64_t segments = (count + SEGMENT - 1) / SEGMENT, room = FIRST_SEGMENT;
+    uint64_t segments = (count + SEGMENT - 1) / SEGMENT, room = room_for(count);
 
     if (segments == 0)
         segments = 1;
@@ -69,8 +101,6 @@ int segments_new(struct object *object, enum ref_kind kind, uint64_t count, _Ato
     put(&table[0], segments);
     undo_order();
     put(slot, get(slot) | REF_SHELL);
-    while (room < count && room < SEGMENT)
-        room *= 2;
     for (uint64_t i = 1; error == 0 && i <= segments; i++) {
         error = segment_new(object_heap(object), kind, room, &table[i]);
         if (error == 0)

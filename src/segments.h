@@ -41,6 +41,9 @@ int segment_new(struct heap *heap, enum ref_kind kind, uint64_t count, _Atomic u
 /* Makes segments with at least `count` positions, in a directory that *slot, a pending ref, owns as a REF_SHELL. MP_ENOMEM: *slot
  * may own a part of it; release it. */
 int segments_new(struct object *object, enum ref_kind kind, uint64_t count, _Atomic uint64_t *slot);
+/* Gives an only segment at least `count` positions, where it is. False: it has them, or there is no room behind it, or they are more
+ * than a segment has. A change of its own. */
+bool segments_extend(struct object *object, enum ref_kind kind, uint64_t count);
 /* Puts a new segment into the directory as number `at`, where none is: in a gap, or behind the last. The directory has room for
  * it. *pending, an empty pending ref, is used for it and empty again afterwards. A change of its own. */
 int segments_add(struct object *object, enum ref_kind kind, uint64_t at, _Atomic uint64_t *pending);

@@ -10,12 +10,12 @@
 #include "hold.h"
 #include "key.h"
 #include "list_table.h"
+#include "stripes.h"
 #include "value.h"
 
-/* So often a snapshot is read without the mutex before the mutex is tried again; and so often before words that others put
- * meanwhile are taken as they are. */
+/* So often a snapshot is read without the mutex before the mutex is tried again; and so long it is waited for stripes. */
 #define MOST_TRIES 64
-#define LEAST_TRIES 32
+#define PATIENCE_NS INT64_C(200000)
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -183,9 +183,9 @@ static int try_cells(struct attempt *attempt)
     return error;
 }
 
-/* What is read is of one moment if the reading counts, but for single words that are put without a change (stripes.h): so all words
- * have to be the same twice. Where others put words all the time, they are taken as they are after LEAST_TRIES. False: it did not
- * count in MOST_TRIES. */
+/* What is read is of one moment if the reading counts, but for single words that are put without a change, by who holds their stripe
+ * (stripes.h). The caller holds all stripes but those of processes that are stopped; so it is of one moment as soon as all words are
+ * the same twice. False: that was not so in MOST_TRIES. */
 static bool read_without(const void *handle, uint64_t kind, struct snapshot *snapshot, int *error)
 {
     struct attempt attempt = {.reading.object = object_of(handle), .snapshot = snapshot};
@@ -200,7 +200,7 @@ static bool read_without(const void *handle, uint64_t kind, struct snapshot *sna
         attempt.sum = 1;
         *error = kind == OBJECT_DICT ? try_entries(&attempt) : try_cells(&attempt);
         bool counts = object_reading_valid(&attempt.reading);
-        if (counts && (*error != 0 || attempt.sum == before || tries > LEAST_TRIES))
+        if (counts && (*error != 0 || attempt.sum == before))
             return true;
         before = counts ? attempt.sum : 0;
         free_items(snapshot);
@@ -218,8 +218,10 @@ static int take_without(const void *handle, uint64_t kind, struct snapshot *snap
     int error = hold_table_pin(snapshot->heap, &snapshot->holds);
     if (error != 0)
         return error;
+    struct stripes_taken stripes = stripes_take_free(object_of(handle), clock_now() + PATIENCE_NS);
     if (!read_without(handle, kind, snapshot, &error))
         error = MP_ETIMEOUT;
+    stripes_give_back(&stripes);
     if (error != 0)
         snapshot_free(snapshot);
     return error;

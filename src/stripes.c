@@ -129,6 +129,29 @@ int stripes_hold_all(struct object *object)
     return stripes_hold_all_until(object, DEADLINE_NEVER);
 }
 
+struct stripes_taken stripes_take_free(const struct object *object, int64_t deadline)
+{
+    uint64_t block = atomic_load_explicit(&object->stripes, memory_order_acquire);
+    struct stripes_taken taken = {.stripes = NULL, .taken = 0};
+
+    if (atomic_load_explicit(&object->striped, memory_order_acquire) == 0 || block == 0)
+        return taken;
+    taken.stripes = stripes_at(object_heap(object), block);
+    for (unsigned i = 0; i < STRIPES; i++) {
+        if (lock_until(&taken.stripes->stripe[i].mutex, deadline) == 0)
+            taken.taken |= 1U << i;
+    }
+    return taken;
+}
+
+void stripes_give_back(const struct stripes_taken *stripes)
+{
+    for (unsigned i = 0; i < STRIPES; i++) {
+        if (stripes->taken >> i & 1)
+            mutex_unlock(&stripes->stripes->stripe[i].mutex);
+    }
+}
+
 bool stripes_try_hold_all(struct object *object)
 {
     if (get(&object->striped) == 0)

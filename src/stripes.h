@@ -95,6 +95,13 @@ void stripes_make(struct object *object);
 int stripes_hold_all(struct object *object);
 /* The same with a deadline, and MP_ETIMEOUT. */
 int stripes_hold_all_until(struct object *object, int64_t deadline);
+/* For who only reads and does not hold the mutex: those that are to be had until then. Whoever holds one of the others may put words. */
+struct stripes_taken {
+    struct stripes *stripes; /* NULL: the object is not striped */
+    unsigned taken;          /* a bit for each */
+};
+struct stripes_taken stripes_take_free(const struct object *object, int64_t deadline);
+void stripes_give_back(const struct stripes_taken *stripes);
 /* All, if nobody holds any. */
 bool stripes_try_hold_all(struct object *object);
 int stripes_hold_one(struct object *object, uint64_t hash);

@@ -513,8 +513,18 @@ static void copies_are_of_one_moment(void **state)
     waits_for_the_stripe_of(0, copy_and_look);
     waits_for_the_stripe_of(0, concat_and_look);
     waits_for_the_stripe_of(0, repeat_and_look);
-    waits_for_the_stripe_of(0, extend_and_look);
-    waits_for_the_stripe_of(0, search);
+}
+
+/* Who only reads waits for nobody who puts a word, and finds the one before. */
+static void readers_do_not_wait_for_who_puts(void **state)
+{
+    (void)state;
+    stripe();
+    assert_int_equal(mp_list_set_int(list, 0, 99), 0);
+    assert_int_equal(pthread_mutex_lock(stripe_for(0)), 0);
+    assert_int_equal(code_of(extend_and_look), 0);
+    assert_int_equal(code_of(search), 0);
+    assert_int_equal(pthread_mutex_unlock(stripe_for(0)), 0);
 }
 
 static void what_is_popped_is_the_last_value(void **state)
@@ -553,10 +563,26 @@ static void popping_before_comes_after(void **state)
     waits_for_the_stripe_of(INTEGERS / 2, pop_first);
 }
 
+/* Something comes to lie behind the list's only segment, which then cannot grow where it is. */
+static void put_something_behind(void)
+{
+    const struct heap *heap = object_heap(object());
+    const _Atomic uint64_t *table = heap_at(heap, list_get(&object()->root[0]) & ~REF_MASK);
+    uint64_t segment = list_get(&table[1]) & ~REF_MASK;
+    const _Atomic uint64_t *header = heap_at(heap, segment + heap_block_size(heap, segment)); /* of the next block */
+    mp_list *things;
+
+    assert_int_equal(mp_manager_list(manager, &things), 0);
+    while (list_get(header) & 1) /* it is free */
+        assert_int_equal(mp_list_append_str(things, "a string that does not lie in its cell"), 0);
+}
+
 static void what_is_moved_keeps_its_last_value(void **state)
 {
     (void)state;
+    put_something_behind();
     waits_for_the_stripe_of(0, append_until_moved);
+    put_something_behind();
     waits_for_the_stripe_of(0, extend_until_moved);
     waits_for_the_stripe_of(0, delete_slice);
     waits_for_the_stripe_of(0, set_slice);
@@ -954,6 +980,7 @@ int main(void)
         TEST(the_last_is_the_last_when_it_is_put),
         TEST(a_change_is_seen_when_it_is_whole),
         TEST(copies_are_of_one_moment),
+        TEST(readers_do_not_wait_for_who_puts),
         TEST(what_is_popped_is_the_last_value),
         TEST(what_is_popped_from_the_end_is_the_last_value),
         TEST(what_is_popped_from_the_middle_is_the_last_value),

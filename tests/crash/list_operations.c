@@ -28,6 +28,13 @@ static void eight(void)
     MUST(mp_list_append_bool(scene.list, true));
 }
 
+/* The same, with something else behind its segment: it cannot grow where it is. */
+static void eight_beside(void)
+{
+    eight();
+    MUST(mp_list_append_str(scene.more, text_of(100)));
+}
+
 static void with_more(void)
 {
     some();
@@ -440,6 +447,7 @@ static const struct operation operations[] = {
     {"list.append_itself", some, append_itself, NULL, NULL},
     {"list.append_large", some, append_large, NULL, NULL},
     {"list.append_grow", eight, append_str, NULL, NULL},
+    {"list.append_grow_beside", eight_beside, append_str, NULL, NULL},
     {"list.append_segment", full_segment, append_str, NULL, NULL},
     {"list.append_directory", full_directory, append_str, NULL, NULL},
     {"list.append_directory_with_gap", full_directory_with_gap, append_str, NULL, NULL},
