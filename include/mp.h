@@ -11,7 +11,8 @@
  *   made), to an option that does not exist, and to a string or bytes of more than 2^40 bytes. It is not repeated for
  *   each function. The handle of a dict, list, lock or iterator that has ended is an error for good, also when its
  *   memory serves another. Any other freed handle is known as such until its memory serves a new one of the same kind.
- *   An address that cannot be read at all cannot be checked.
+ *   In a task of a pool, a handle that leads to memory which the worker does not have, as that of a manager younger
+ *   than the pool, is MP_EINVAL. Elsewhere an address that cannot be read at all cannot be checked.
  * - What belongs to another process gives MP_EFOREIGN: a Process, a Pool and its results belong to the process that
  *   made them. Managers, dicts, lists and locks are shared with every process forked after they were made.
  * - Strings and memory given to a function are copied; the caller keeps its own. Options are copied as well.
@@ -20,6 +21,7 @@
  * - Threads: every function may be called from several threads at once. None is a cancellation point, nor is what
  *   functions of the user's do inside one, nor is printing to a stream: a thread that is cancelled meanwhile ends at a
  *   cancellation point after the call. None may be called while PTHREAD_CANCEL_ASYNCHRONOUS is set.
+ *   A thread's stack of 16 KiB is enough for each of them, and 32 KiB for printing and JSON of what is nested deep.
  * - Signal handlers: none is async-signal-safe, except mp_version(), mp_died(), mp_strerror() for the codes of the enum
  *   below, and the constructors of mp_value. But a handler may call exit() or _exit(), whichever function it has
  *   interrupted; and fork() as well where that is one on processes, if the child does not return from the handler.
@@ -622,8 +624,8 @@ MP_API int mp_list_iter_free(mp_list_iter *iter);
  * should look whether what it guards is whole.
  *
  * A thread may hold any number of locks. When it dies, the kernel tells of the 2 000 or so that it took last. That the
- * others are free is found out by those who want them, at once or within some 50 ms, where /proc is mounted and kill()
- * is not refused.
+ * others are free is found out by those who want them, at once or within some 50 ms (300 ms where the thread's process
+ * now executes another program), where /proc is mounted and kill() is not refused.
  *
  * Processes of several PID namespaces may share a lock, with three limits. Where the holder and the one who wants the
  * lock are threads of the same number in two namespaces, the latter gets it up to 2 ms late, and must not be killed in
@@ -790,7 +792,9 @@ MP_API mp_process *mp_process_parent(void);
 /* At a normal end of the program (return from main, exit, the last thread's end), in this order: pools are terminated,
  * daemons get SIGTERM (and SIGKILL a second later; at once those that may not be sent SIGTERM), children that are not
  * daemons are waited for. A child that the program makes past the C library's fork handlers (_Fork(), clone(), vfork())
- * ends nothing of its parent's. */
+ * ends nothing of its parent's. In one of clone(), which the C library takes for its parent's thread, no manager, lock
+ * or pool is made or opened: MP_ESYSTEM. Those inherited can be used, but nobody is told of what it holds when it is
+ * killed. */
 
 /* ---------------------------------------------------------------------------------------------------------- pool
  *

@@ -4,6 +4,9 @@
  *   2. Each follows the words from the object that it wants: that object's holder waits for another, and so on.
  *   3. If that leads to an object that the thread itself holds, it would close a circle.
  *
+ * The words are followed through all heaps that this process has open. A circle that leads through another heap is not
+ * found.
+ *
  * The store of step 1 and the loads of step 2 are sequentially consistent (Dekker pairing): of the threads of a circle the last
  * one to store sees all the others. A holder that died leaves its word behind; so a thread that has found a circle tries for the
  * mutex once more, and gets it from the dead one.
@@ -19,7 +22,8 @@
 #include "lifecycle.h"
 
 #define DEPTH 32
-#define STEPS 64
+/* A circle of more threads than that is not found. One that others are in ends here. */
+#define STEPS 100000
 #define LOOK_NS INT64_C(20000000)
 #define OFFSET_BITS 36
 
@@ -117,20 +121,35 @@ static struct object *named_in(const struct heap *heap, uint64_t name)
     return heap_at(heap, offset);
 }
 
-/* The object of that name, if it lies in a heap that this thread is in, or wants to be in. NULL: another. */
-static struct object *named(const struct object *wanted, uint64_t name)
-{
-    struct object *found = named_in(object_heap(wanted), name);
+struct search {
+    uint64_t name;
+    uint64_t waits; /* what the holder of the object of that name waits for */
+};
 
-    for (int i = 0; found == NULL && i < inside.depth; i++)
-        found = named_in(object_heap(inside.frame[i].object), name);
-    return found;
+static bool look_in(const struct heap *heap, void *context)
+{
+    struct search *search = context;
+    const struct object *object = named_in(heap, search->name);
+
+    if (object != NULL)
+        search->waits = atomic_load(&object->waits);
+    return object != NULL;
 }
 
-static bool is_mine(const struct object *object)
+/* The name of what the object's holder waits for, in any heap that this process has open. 0: nothing, or not known. */
+static uint64_t waits_of(const struct object *wanted, uint64_t name)
+{
+    struct search search = {.name = name};
+
+    if (!look_in(object_heap(wanted), &search))
+        heap_each_open(look_in, &search);
+    return search.waits;
+}
+
+static bool is_mine(uint64_t name)
 {
     for (int i = 0; i < inside.depth; i++) {
-        if (inside.frame[i].object == object)
+        if (name_of(inside.frame[i].object) == name)
             return true;
     }
     return false;
@@ -138,13 +157,12 @@ static bool is_mine(const struct object *object)
 
 static bool closes_circle(const struct object *wanted)
 {
-    const struct object *object = wanted;
+    uint64_t name = name_of(wanted);
 
-    for (int steps = 0; object != NULL && steps < STEPS; steps++) {
-        if (is_mine(object))
+    for (int steps = 0; name != 0 && steps < STEPS; steps++) {
+        if (is_mine(name))
             return true;
-        uint64_t name = atomic_load(&object->waits);
-        object = name == 0 ? NULL : named(wanted, name);
+        name = waits_of(wanted, name);
     }
     return false;
 }
@@ -165,6 +183,8 @@ static int lock_inside(struct object *object)
         error = mutex_lock_until(&object->mutex, circle ? clock_now() : clock_now() + LOOK_NS);
         if (error == MP_ETIMEOUT && circle)
             error = MP_EDEADLK;
+        else if (error == MP_ETIMEOUT)
+            mutex_look_for_holder(&object->mutex);
     } while (error == MP_ETIMEOUT);
     say(0);
     return error;
@@ -175,6 +195,6 @@ __attribute__((noinline)) int callback_lock(struct object *object, int number)
     if (inside.depth > 0)
         drop_left(here());
     if (inside.depth == 0)
-        return mutex_lock_later(&object->mutex, DEADLINE_NEVER, number);
+        return mutex_lock_looking(&object->mutex, number);
     return number == EBUSY ? lock_inside(object) : mutex_error(number);
 }

@@ -25,10 +25,16 @@
 
 #define LATELY_NS INT64_C(1000000000)
 
+/* Room for paths, which a thread's stack may not have. */
+struct paths {
+    char top[PATH_MAX], point[PATH_MAX], mount[PATH_MAX], folder[PATH_MAX], file[PATH_MAX + 64];
+};
+
 /* One hierarchy as /proc/self/cgroup names it. */
 struct hierarchy {
     bool unified; /* version 2 */
     char *group;
+    struct paths *paths;
 };
 
 static int smaller(int a, int b)
@@ -62,49 +68,52 @@ static int quota_cpus(long long quota, long long period)
     return cpus < INT_MAX ? (int)cpus : INT_MAX;
 }
 
-static bool read_number(const char *folder, const char *name, long long *number)
+static bool read_in_folder(struct paths *paths, const char *name, char *text, size_t size)
 {
-    char path[PATH_MAX + 64], text[64];
-    char *end;
+    snprintf(paths->file, sizeof paths->file, "%s/%s", paths->folder, name);
+    return read_text(paths->file, text, size);
+}
 
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    if (!read_text(path, text, sizeof text))
+static bool read_number(struct paths *paths, const char *name, long long *number)
+{
+    char text[64], *end;
+
+    if (!read_in_folder(paths, name, text, sizeof text))
         return false;
     *number = strtoll(text, &end, 10);
     return end != text;
 }
 
-/* What one group allows. */
-static int group_cpus(const char *folder, bool unified)
+/* What the group in paths->folder allows. */
+static int group_cpus(struct paths *paths, bool unified)
 {
-    char path[PATH_MAX + 64], text[64];
+    char text[64];
     long long quota, period;
 
     if (!unified) {
-        bool known =
-            read_number(folder, "cpu.cfs_quota_us", &quota) && read_number(folder, "cpu.cfs_period_us", &period);
+        bool known = read_number(paths, "cpu.cfs_quota_us", &quota) && read_number(paths, "cpu.cfs_period_us", &period);
 
         return known ? quota_cpus(quota, period) : INT_MAX;
     }
-    snprintf(path, sizeof path, "%s/cpu.max", folder);
-    if (!read_text(path, text, sizeof text) || sscanf(text, "%lld %lld", &quota, &period) != 2)
+    if (!read_in_folder(paths, "cpu.max", text, sizeof text) || sscanf(text, "%lld %lld", &quota, &period) != 2)
         return INT_MAX; /* also "max 100000" */
     return quota_cpus(quota, period);
 }
 
-/* What a group below a mount point and all groups above it allow. */
-static int chain_cpus(const char *mount, const char *group, bool unified)
+/* What a group below the mount point in paths->mount and all groups above it allow. */
+static int chain_cpus(struct paths *paths, const char *group, bool unified)
 {
-    char folder[PATH_MAX];
-    size_t shortest = strlen(mount);
+    size_t shortest = strlen(paths->mount), length = strlen(group);
     int cpus = INT_MAX;
 
-    if (snprintf(folder, sizeof folder, "%s%s", mount, group) >= (int)sizeof folder)
+    if (shortest + length >= sizeof paths->folder)
         return INT_MAX;
+    memcpy(paths->folder, paths->mount, shortest);
+    memcpy(paths->folder + shortest, group, length + 1);
     for (;;) {
-        cpus = smaller(cpus, group_cpus(folder, unified));
-        char *slash = strrchr(folder, '/');
-        if (slash == NULL || slash < folder + shortest)
+        cpus = smaller(cpus, group_cpus(paths, unified));
+        char *slash = strrchr(paths->folder, '/');
+        if (slash == NULL || slash < paths->folder + shortest)
             return cpus;
         *slash = '\0';
     }
@@ -144,18 +153,19 @@ static const char *below(const char *group, const char *top)
  * it. */
 static int mount_cpus(const char *line, const struct hierarchy *hierarchy, const char *root)
 {
-    char top[PATH_MAX], point[PATH_MAX], type[32], options[512], mount[PATH_MAX];
+    struct paths *paths = hierarchy->paths;
+    char type[32], options[512];
     const char *rest = strstr(line, " - ");
 
     /* The widths are PATH_MAX - 1 and so on. */
-    if (rest == NULL || sscanf(line, "%*s %*s %*s %4095s %4095s", top, point) != 2 ||
+    if (rest == NULL || sscanf(line, "%*s %*s %*s %4095s %4095s", paths->top, paths->point) != 2 ||
         sscanf(rest, " - %31s %*s %511s", type, options) != 2)
         return INT_MAX;
     if (hierarchy->unified ? strcmp(type, "cgroup2") != 0 : strcmp(type, "cgroup") != 0 || !has_word(options, "cpu"))
         return INT_MAX;
-    if (snprintf(mount, sizeof mount, "%s%s", root, point) >= (int)sizeof mount)
+    if (snprintf(paths->mount, sizeof paths->mount, "%s%s", root, paths->point) >= (int)sizeof paths->mount)
         return INT_MAX;
-    return chain_cpus(mount, below(hierarchy->group, top), hierarchy->unified);
+    return chain_cpus(paths, below(hierarchy->group, paths->top), hierarchy->unified);
 }
 
 /* A file's lines, each ended by a NUL. */
@@ -163,15 +173,14 @@ struct lines {
     char *first, *end; /* NULL: cannot be read */
 };
 
-static struct lines read_lines(const char *folder, const char *name)
+static struct lines read_lines(struct paths *paths, const char *folder, const char *name)
 {
     CANCELLING_FORBIDDEN;
-    char path[PATH_MAX];
     struct lines lines = {NULL, NULL};
     size_t size = 0;
 
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "re");
+    snprintf(paths->file, sizeof paths->file, "%s/%s", folder, name);
+    FILE *file = fopen(paths->file, "re");
     if (file == NULL)
         return lines;
     ssize_t length = getdelim(&lines.first, &size, '\0', file); /* there is no NUL in it */
@@ -210,10 +219,13 @@ static bool parse_group(char *line, struct hierarchy *hierarchy)
 
 int cgroup_cpus(const char *proc, const char *root)
 {
-    struct lines groups = read_lines(proc, "cgroup"), mounts = read_lines(proc, "mountinfo");
-    struct hierarchy hierarchy;
+    struct hierarchy hierarchy = {.paths = malloc(sizeof *hierarchy.paths)};
     int cpus = INT_MAX;
 
+    if (hierarchy.paths == NULL)
+        return INT_MAX;
+    struct lines groups = read_lines(hierarchy.paths, proc, "cgroup");
+    struct lines mounts = read_lines(hierarchy.paths, proc, "mountinfo");
     for (char *line = groups.first, *next; line < groups.end; line = next) {
         next = line + strlen(line) + 1;
         if (parse_group(line, &hierarchy))
@@ -221,6 +233,7 @@ int cgroup_cpus(const char *proc, const char *root)
     }
     free(groups.first);
     free(mounts.first);
+    free(hierarchy.paths);
     return cpus;
 }
 

@@ -38,7 +38,7 @@ static struct spare_handles spare;
 
 static mp_dict_iter *iter_of(mp_dict_iter *handle)
 {
-    return handle_of(handle, ITER_MAGIC);
+    return handle_of(&spare, handle, ITER_MAGIC);
 }
 
 int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)

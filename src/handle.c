@@ -28,6 +28,15 @@ static uint64_t word_after(uint64_t word, const struct handle *first)
     return (uint64_t)(uintptr_t)first | tag_of(number_of(word) + 1);
 }
 
+bool handle_is_made(const struct spare_handles *spare, const struct handle *handle)
+{
+    const struct handle *made = atomic_load(&spare->newest);
+
+    while (made != NULL && made != handle)
+        made = made->older;
+    return made != NULL;
+}
+
 void *handle_take(struct spare_handles *spare, size_t size)
 {
     uint64_t word = atomic_load(&spare->first);

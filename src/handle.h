@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ranges.h"
+
 /* How such a handle begins. */
 struct handle {
     uint64_t magic;                /* 0 while it is not live */
@@ -28,12 +30,17 @@ struct spare_handles {
 
 #define HANDLE_TAG UINT64_C(0xffff00000000000f)
 
-/* The memory of a live handle; NULL: it is none. */
-static inline void *handle_of(const void *handle, uint64_t magic)
+/* Whether memory of a handle is there: of one that this process has made, or inherited. */
+__attribute__((cold)) bool handle_is_made(const struct spare_handles *spare, const struct handle *handle);
+
+/* The memory of a live handle; NULL: it is none. In the worker of a pool it may be a younger one, of memory that is not there. */
+static inline void *handle_of(const struct spare_handles *spare, const void *handle, uint64_t magic)
 {
     struct handle *found = (struct handle *)((uintptr_t)handle & ~HANDLE_TAG);
 
-    return found != NULL && found->magic == magic && found->tag == ((uintptr_t)handle & HANDLE_TAG) ? found : NULL;
+    if (__builtin_expect(!range_is_taken_as_known(found), 0) && !handle_is_made(spare, found))
+        return NULL;
+    return found->magic == magic && found->tag == ((uintptr_t)handle & HANDLE_TAG) ? found : NULL;
 }
 /* Memory of `size` bytes for a handle that is not live yet; what follows its beginning is undefined. NULL: no memory. */
 void *handle_take(struct spare_handles *spare, size_t size);

@@ -61,6 +61,10 @@ struct heap {
     _Atomic uint64_t subclasses[HEAP_CLASSES];
     _Atomic uint64_t first_free[HEAP_CLASSES][HEAP_SUBCLASSES];
 
+    /* Not guarded by the mutex: see checking.h. */
+    _Alignas(64) pthread_mutex_t checking;  /* held by who checks the heap */
+    _Atomic uint64_t checker, checker_mark; /* its thread's number, 0: none, and mark */
+
     /* Not guarded by the mutex: see pin.c. */
     _Alignas(64) _Atomic uint64_t pinned; /* how often a place has been claimed */
     _Atomic uint64_t unpinned;            /* so often it had been when none was in use; guarded by the mutex */
@@ -118,6 +122,10 @@ struct heap *heap_find(const void *address, enum heap_kind kind, struct heap_fil
 void *heap_borrow(pid_t process, const struct heap_file *file, void *near, int *fd);
 /* Has the function called after each heap_close() in this process, without any lock held. There is one for all. */
 void heap_when_closed(void (*function)(uint64_t serial));
+/* Calls visit() with each heap that this process has open, none of which is closed meanwhile, until it returns true. It
+ * must not open or close heaps. */
+typedef bool heap_visitor(const struct heap *heap, void *context);
+void heap_each_open(heap_visitor *visit, void *context);
 /* 0, or MP_EINVAL when it is not the start of a heap of that kind that this process has open. */
 int heap_check_handle(const struct heap *heap, enum heap_kind kind);
 /* Opens the heap's file once more: a description of its own, close-on-exec. -1: it cannot be had. */

@@ -25,11 +25,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cancelling.h"
 #include "heap_name.h"
 #include "lifecycle.h"
 #include "mutex.h"
 #include "object.h"
 #include "platform.h"
+#include "ranges.h"
 
 #define VERSION 8
 #define LARGEST (UINT64_C(1) << 36)
@@ -51,6 +53,7 @@ struct open_heap {
     uint64_t kept;   /* of a closed one: bytes that still are */
     uint64_t serial; /* counts all heaps ever opened */
     int fd;
+    int parents_fd; /* what it was when this process was forked */
     dev_t device;
     ino_t inode;
     struct heap_name name;
@@ -74,20 +77,6 @@ static void unlock_heaps(void)
 {
     atomic_store_explicit(&heaps_holder, NULL, memory_order_relaxed);
     pthread_mutex_unlock(&heaps_mutex);
-}
-
-/* What opens and closes files could otherwise end a cancelled thread in the middle. */
-static int forbid_cancelling(void)
-{
-    int state;
-
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    return state;
-}
-
-static void allow_cancelling(int state)
-{
-    pthread_setcancelstate(state, NULL);
 }
 
 static struct open_heap *find(const struct heap *heap)
@@ -230,6 +219,10 @@ static void after_fork(void)
 {
     pthread_mutex_init(&heaps_mutex, NULL);
     atomic_store(&heaps_holder, NULL);
+    for (struct open_heap *open = heaps; open != NULL; open = open->next) {
+        if (open->parents_fd != open->fd) /* to write costs a page */
+            open->parents_fd = open->fd;
+    }
 }
 
 static struct open_heap *open_heap_new(int fd)
@@ -242,7 +235,7 @@ static struct open_heap *open_heap_new(int fd)
         free(open);
         return NULL;
     }
-    open->fd = fd;
+    open->fd = open->parents_fd = fd;
     open->device = file.st_dev;
     open->inode = file.st_ino;
     return open;
@@ -258,6 +251,10 @@ static int map_heap(int fd, struct heap_name *name, uint64_t length, bool shrink
         open->heap = map_somewhere(fd, &length, shrink);
         open->length = length;
         open->name = *name;
+        if (open->heap != NULL && !range_add(open->heap)) {
+            munmap(open->heap, length);
+            open->heap = NULL;
+        }
         if (open->heap != NULL) {
             open->serial = ++opened;
             open->next = heaps;
@@ -269,10 +266,12 @@ static int map_heap(int fd, struct heap_name *name, uint64_t length, bool shrink
             return 0;
         }
     }
+    int error = mapping_error(errno), number = errno;
     free(open);
     heap_name_free(name);
     close(fd);
-    return MP_ENOMEM;
+    errno = number;
+    return error;
 }
 
 /* ---- making ---- */
@@ -311,7 +310,9 @@ static int initialise(struct heap *heap, enum heap_kind kind, uint64_t length)
     heap->checksum = heap_header_checksum(heap);
     heap_format(heap);
     int error = mutex_supported();
-    return error != 0 ? error : mutex_init(&heap->mutex);
+    if (error == 0)
+        error = mutex_init(&heap->mutex);
+    return error == 0 ? mutex_init(&heap->checking) : error;
 }
 
 static int create(struct heap **heap, enum heap_kind kind, struct heap_name *name, int fd, uint64_t length, bool shrink)
@@ -343,12 +344,12 @@ static int create_limited(struct heap **heap, enum heap_kind kind, const char *t
 {
     struct heap_name name = {.path = NULL};
     uint64_t length = limit == 0 || limit > LARGEST ? LARGEST : (limit + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     int fd = text != NULL ? heap_name_create(&name, text) : memory_file();
 
     if (fd >= 0)
         fd = create(heap, kind, &name, fd, length > SMALLEST ? length : SMALLEST, shrink);
-    allow_cancelling(state);
+    cancelling_allow(state);
     return fd;
 }
 
@@ -372,9 +373,9 @@ int heap_publish(struct heap *heap)
         return MP_EINVAL;
     if (open->name.path == NULL)
         return 0;
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     int error = heap_name_publish(&open->name, open->fd, (enum heap_kind)heap->kind);
-    allow_cancelling(state);
+    cancelling_allow(state);
     return error;
 }
 
@@ -469,68 +470,62 @@ static int open_named(struct heap **heap, enum heap_kind kind, const char *text)
 
 int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     int error = open_named(heap, kind, name);
 
-    allow_cancelling(state);
+    cancelling_allow(state);
     return error;
 }
 
 /* ---- closing ---- */
 
-/* Moves readable zeros over so many bytes of a heap. They are made elsewhere: so another thread that looks at a stale
- * handle meanwhile finds the heap or zeros, and nothing else. At first they are without access: a program that has all
- * its future memory locked would have pages made for them otherwise. */
-static bool move_zeros_over(void *place, uint64_t size)
+/* Lays zeros that can be read over the start of a mapping, in one step: another thread may just look there whether a handle is stale.
+ * They are made elsewhere, and without any access: a program that has all its future memory locked would have pages made for it
+ * otherwise. False: there are too many mappings, or it would be too much memory or locked memory. */
+static bool lay_zeros_over(void *start, uint64_t size, int flags)
 {
-    void *zeros = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *zeros = mmap(NULL, size, PROT_NONE, flags, -1, 0);
 
     if (zeros == MAP_FAILED)
         return false;
     if (mprotect(zeros, size, PROT_READ) == 0 &&
-        mremap(zeros, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, place) == place)
+        mremap(zeros, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, start) != MAP_FAILED)
         return true;
     munmap(zeros, size);
     return false;
 }
 
-/* The same after the heap's mapping has gone: for where there are too many mappings for one more, or it would be too
- * much locked memory. Something else may have got the addresses meanwhile. */
-static bool put_zeros_at(void *place, uint64_t size)
+/* The same for all of the mapping, in steps. Nothing is laid over it first, in one step that cannot fail half-way. Where not even that
+ * can be, the mapping goes first. False: no addresses could be kept. */
+static bool lay_zeros_in_steps(struct open_heap *open, int flags)
 {
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
-    void *zeros = mmap(place, size, PROT_NONE, flags, -1, 0);
-
-    if (zeros == place && mprotect(zeros, size, PROT_READ) == 0)
-        return true;
-    if (zeros != MAP_FAILED)
-        munmap(zeros, size);
-    return false;
+    if (mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED, -1, 0) == MAP_FAILED) {
+        munmap(open->heap, open->length);
+        void *address = mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+        if (address != open->heap) {
+            if (address != MAP_FAILED)
+                munmap(address, open->length);
+            return false;
+        }
+    }
+    if (open->kept > 0 && mprotect(open->heap, open->kept, PROT_READ) != 0)
+        mmap(open->heap, open->kept, PROT_READ, flags | MAP_FIXED, -1, 0);
+    return true;
 }
 
-/* False: it could not be unmapped. A mapping without access was laid over it instead. */
-static bool drop_mapping(void *place, uint64_t size)
-{
-    if (munmap(place, size) == 0)
-        return true;
-    mmap(place, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    return false;
-}
-
-/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. False: none could
- * be kept. */
+/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. False: none could be kept. */
 static bool take_mapping_away(struct open_heap *open)
 {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     uint64_t size = atomic_load(&open->heap->size), most = retired_bytes();
 
     size = size < open->length ? (size + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE : open->length;
     open->kept = size < most ? size : most / HEAP_PAGE * HEAP_PAGE;
-    if (open->kept > 0 && move_zeros_over(open->heap, open->kept)) {
-        if (open->kept < open->length && !drop_mapping((char *)open->heap + open->kept, open->length - open->kept))
-            open->kept = open->length;
-        return true;
-    }
-    return drop_mapping(open->heap, open->length) && open->kept > 0 && put_zeros_at(open->heap, open->kept);
+    if ((open->kept == 0 || !lay_zeros_over(open->heap, open->kept, flags)) && !lay_zeros_in_steps(open, flags))
+        return false;
+    if (open->kept < open->length && munmap((char *)open->heap + open->kept, open->length - open->kept) != 0)
+        open->kept = open->length;
+    return open->kept > 0;
 }
 
 /* Takes a heap out of the list of open ones, and the mapping away. Under heaps_mutex. */
@@ -539,6 +534,7 @@ static void retire(struct open_heap *_Atomic *link)
     struct open_heap *open = *link;
 
     *link = open->next;
+    range_remove(open->heap);
     bool kept = take_mapping_away(open);
     close_if_ours(open); /* first: leaving the name needs a descriptor, and there may be no other */
     open->fd = -1;
@@ -554,7 +550,7 @@ static void retire(struct open_heap *_Atomic *link)
 
 int heap_close(struct heap *heap)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
 
     lock_heaps();
     struct open_heap *_Atomic *link = &heaps;
@@ -568,7 +564,7 @@ int heap_close(struct heap *heap)
     void (*function)(uint64_t) = atomic_load(&when_closed);
     if (found && function != NULL)
         function(serial);
-    allow_cancelling(state);
+    cancelling_allow(state);
     return found ? 0 : MP_EINVAL;
 }
 
@@ -621,10 +617,10 @@ static void leave_names_at_end(void)
 
 int heap_unlink(enum heap_kind kind, const char *name)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     int error = heap_name_unlink(name, kind);
 
-    allow_cancelling(state);
+    cancelling_allow(state);
     return error;
 }
 
@@ -636,6 +632,16 @@ int heap_check_handle(const struct heap *heap, enum heap_kind kind)
     bool known = find(heap) != NULL;
     unlock_heaps();
     return known && heap->kind == (uint32_t)kind ? 0 : MP_EINVAL;
+}
+
+void heap_each_open(heap_visitor *visit, void *context)
+{
+    bool found = false;
+
+    lock_heaps();
+    for (const struct open_heap *open = heaps; open != NULL && !found; open = open->next)
+        found = visit(open->heap, context);
+    unlock_heaps();
 }
 
 struct heap *heap_find(const void *address, enum heap_kind kind, struct heap_file *file)
@@ -691,11 +697,11 @@ static int open_of_process(pid_t process, int number, dev_t device, ino_t inode)
     return -1;
 }
 
-/* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under that number: a
- * worker's does; or the file has a name. Under heaps_mutex. */
+/* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under the number
+ * it had then: a worker's does; or the file has a name. Under heaps_mutex. */
 static bool reopen(struct open_heap *open)
 {
-    int fd = open_of_process(getppid(), open->fd, open->device, open->inode);
+    int fd = open_of_process(getppid(), open->parents_fd, open->device, open->inode);
 
     if (fd < 0)
         fd = heap_name_reopen(&open->name);
@@ -745,11 +751,11 @@ static int descriptor_of(const struct heap *heap)
 
 int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     int fd = descriptor_of(heap);
     int error = fd < 0 ? fd : memory_file_reserve(fd, from, to);
 
-    allow_cancelling(state);
+    cancelling_allow(state);
     return error;
 }
 
@@ -762,30 +768,30 @@ bool heap_file_holes_are_safe(const struct heap *heap)
 
 void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     int fd = descriptor_of(heap);
 
     if (fd >= 0)
         memory_file_punch(fd, from, to);
-    allow_cancelling(state);
+    cancelling_allow(state);
 }
 
 int heap_reopen(const struct heap *heap)
 {
-    int state = forbid_cancelling(), fd = descriptor_of(heap);
+    int state = cancelling_forbid(), fd = descriptor_of(heap);
     char path[64];
 
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     while (fd >= 0 && (fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK)) < 0 && errno == EINTR)
         fd = 0;
     fd = descriptor_move_up(fd);
-    allow_cancelling(state);
+    cancelling_allow(state);
     return fd < 0 ? -1 : fd;
 }
 
 void heap_close_reopened(const struct heap *heap, int fd)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     struct stat file;
 
     pthread_mutex_lock(&heaps_mutex);
@@ -794,7 +800,7 @@ void heap_close_reopened(const struct heap *heap, int fd)
     if (fd >= 0 && open != NULL && (fstat(fd, &file) == 0 ? is_file_of(&file, open) : errno != EBADF))
         close(fd);
     pthread_mutex_unlock(&heaps_mutex);
-    allow_cancelling(state);
+    cancelling_allow(state);
 }
 
 bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked)

@@ -137,11 +137,12 @@ static int leads_to(const char *path, const struct stat *file)
     return is_same(&now, file) ? 0 : TRY_AGAIN;
 }
 
+/* Of a file that was looked at: it is this user's, so what forbids it is the directory, the file system or a sandbox. */
 static int remove_name(const char *path)
 {
     if (unlink(path) == 0 || errno == ENOENT)
         return 0;
-    return errno == EPERM ? MP_EACCESS : error_of(errno);
+    return errno == EACCES || errno == EPERM ? MP_ESYSTEM : error_of(errno);
 }
 
 /* Whether the file begins as a heap does, of whichever version, and of which kind it is. 0, MP_EKIND, or another error. */
@@ -158,7 +159,7 @@ static int look_inside(int fd, uint32_t *kind)
         got = pread(fd, &start, sizeof start, 0);
     } while (got < 0 && errno == EINTR);
     if (got < 0)
-        return error_of(errno);
+        return errno == ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
     *kind = start.kind;
     return got >= (ssize_t)sizeof start.magic && start.magic == HEAP_MAGIC ? 0 : MP_EKIND;
 }
@@ -177,14 +178,11 @@ static int try_flock(int fd, int operation)
     return 0;
 }
 
-/* Removes the name of a file that is locked alone: nobody has it open. MP_ENOENT: done. */
-static int remove_stale(int fd, const char *path, const struct stat *file)
+/* Removes the name of a heap that is locked alone: nobody has it open. MP_ENOENT: done. */
+static int remove_stale(const char *path, const struct stat *file)
 {
-    uint32_t kind;
-    int error = look_inside(fd, &kind);
+    int error = leads_to(path, file);
 
-    if (error == 0)
-        error = leads_to(path, file);
     if (error == 0)
         error = remove_name(path);
     return error == 0 ? MP_ENOENT : error;
@@ -197,7 +195,7 @@ static int lock_file(int fd, const char *path, const struct stat *file)
     int error = try_flock(fd, LOCK_EX);
 
     if (error == 0)
-        return remove_stale(fd, path, file);
+        return remove_stale(path, file);
     if (error == TRY_AGAIN)
         error = try_flock(fd, LOCK_SH);
     return error == 0 ? leads_to(path, file) : error;
@@ -210,19 +208,23 @@ static int take_share(int fd, const char *path, const struct stat *file)
     return error == 0 ? leads_to(path, file) : error;
 }
 
-/* Opens what a name leads to, and locks it with one of the two functions above. A lock that stands in the way is one of those that
- * are held for a moment, or somebody means ill. The descriptor, or an error. */
+/* Opens what a name leads to, and locks it with one of the two functions above, if it is a heap: not even for a moment is a lock
+ * held on what is not. A lock that stands in the way is one of those that are held for a moment, or somebody means ill. The
+ * descriptor, or an error. */
 static int open_locked(const char *path, struct stat *file, int (*lock)(int, const char *, const struct stat *))
 {
     const struct timespec pause = {.tv_nsec = 1000000};
     int64_t deadline = clock_now() + PATIENCE_NS;
+    uint32_t kind;
 
     do {
         int fd = open_file(path, O_RDONLY, file);
         int error = fd;
 
         if (fd > TRY_AGAIN) {
-            error = lock(fd, path, file);
+            error = look_inside(fd, &kind);
+            if (error == 0)
+                error = lock(fd, path, file);
             if (error == 0)
                 return fd;
             int number = errno;
@@ -236,12 +238,14 @@ static int open_locked(const char *path, struct stat *file, int (*lock)(int, con
     return MP_EAGAIN;
 }
 
-/* The share that goes with the descriptor's lock; takes the descriptor over. NULL: no memory. */
+/* The share that goes with the descriptor's lock; takes the descriptor over. NULL: errno says why. */
 static void *keep_share(int fd)
 {
     void *share = mmap(NULL, HEAP_PAGE, PROT_NONE, MAP_SHARED, fd, 0);
+    int number = errno;
 
     close(fd);
+    errno = number;
     return share == MAP_FAILED ? NULL : share;
 }
 
@@ -382,7 +386,7 @@ static int create_temporary(struct heap_name *name)
             name->share = keep_share(second);
             if (name->share != NULL)
                 return fd;
-            error = MP_ENOMEM;
+            error = mapping_error(errno);
         } else if (second > TRY_AGAIN) {
             close(second);
         }
@@ -482,8 +486,10 @@ static int open_for_heap(struct heap_name *name, int locked, const struct stat *
     }
     name->share = keep_share(locked);
     if (name->share == NULL) {
+        int number = errno;
         close(fd);
-        return MP_ENOMEM;
+        errno = number;
+        return mapping_error(number);
     }
     name->device = file->st_dev;
     name->inode = file->st_ino;
@@ -541,10 +547,10 @@ static bool remove_if_unused(const struct heap_name *name)
     if (error == 0)
         error = try_flock(fd, LOCK_EX);
     if (error == 0)
-        error = remove_stale(fd, name->path, &file);
+        error = remove_stale(name->path, &file);
     close(fd);
-    /* TRY_AGAIN: somebody else's by now, or still in use. MP_EKIND: it was none of ours, and could not be opened. */
-    return error == MP_ENOENT || error == TRY_AGAIN || error == MP_EKIND;
+    /* TRY_AGAIN: somebody else's by now, or still in use. */
+    return error == MP_ENOENT || error == TRY_AGAIN;
 }
 
 /* The open file that the share belongs to, and so the lock, may be shared with the process that this one was forked from, or with

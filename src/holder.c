@@ -13,12 +13,13 @@
 #define MARK_MADE (UINT64_C(1) << 63)
 
 #define THOROUGH_NS INT64_C(1000000)
+#define MAPPINGS_NS INT64_C(250000000)
 
 _Thread_local struct holder holder_own FOUND_AT_ONCE = {HOLDER_UNKNOWN, 0};
 
 /* The one found dead last: it is asked for again for each lock that it held. Never a mark that serves another later. */
 static _Thread_local struct holder found_dead;
-static _Thread_local int64_t thorough_last;
+static _Thread_local int64_t thorough_last, mappings_last;
 
 static uint64_t bits(uint64_t value, int count)
 {
@@ -80,8 +81,16 @@ void holder_after_fork(void)
     holder_own = found_dead = (struct holder){HOLDER_UNKNOWN, 0};
 }
 
-/* Whether there is another thread of that number today, or what is left of one that nobody has waited for. */
-static bool is_gone_or_another(uint32_t thread, uint64_t mark)
+static bool is_another_program(uint32_t thread, const void *memory, int64_t now)
+{
+    if (now - mappings_last < MAPPINGS_NS)
+        return false;
+    mappings_last = now;
+    return !thread_shares((pid_t)thread, memory);
+}
+
+/* Whether there is another thread of that number today, or what is left of one that nobody has waited for, or another program. */
+static bool is_gone_or_another(uint32_t thread, uint64_t mark, const void *memory, int64_t now)
 {
     uint64_t began;
     bool ended;
@@ -89,10 +98,10 @@ static bool is_gone_or_another(uint32_t thread, uint64_t mark)
     /* All anew: the process may have entered another time namespace, where times of beginnings are counted differently. */
     if (own_space() != space_of(mark) || !process_table_is_own() || !thread_began((pid_t)thread, &began, &ended))
         return false;
-    return ended || bits(began, MARK_TIME) > time_of(mark) + 1;
+    return ended || bits(began, MARK_TIME) > time_of(mark) + 1 || is_another_program(thread, memory, now);
 }
 
-bool holder_is_dead(uint32_t thread, uint64_t mark, bool thorough)
+bool holder_is_dead(uint32_t thread, uint64_t mark, const void *memory, bool thorough)
 {
     if (thread == 0 || (mark & MARK_MADE) == 0 || thread_of(mark) != bits(thread, MARK_THREAD))
         return false;
@@ -107,7 +116,7 @@ bool holder_is_dead(uint32_t thread, uint64_t mark, bool thorough)
         if (now - thorough_last < THOROUGH_NS)
             return false;
         thorough_last = now;
-        dead = is_gone_or_another(thread, mark);
+        dead = is_gone_or_another(thread, mark, memory, now);
     }
     if (dead)
         found_dead = (struct holder){mark, thread};

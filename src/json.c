@@ -11,7 +11,8 @@
 
 struct writer {
     FILE *stream;
-    const struct object *path[MP_MAX_DEPTH]; /* the containers we are in */
+    /* Handles of the containers we are in. The outermost may end meanwhile, and its place serve another. */
+    const void *path[MP_MAX_DEPTH];
     int depth;
 };
 
@@ -74,10 +75,10 @@ static void write_string(struct writer *writer, const unsigned char *byte, size_
     fputc('"', writer->stream);
 }
 
-static bool enter(struct writer *writer, const struct object *object, int *error)
+static bool enter(struct writer *writer, const void *handle, int *error)
 {
     for (int i = 0; i < writer->depth; i++) {
-        if (writer->path[i] == object) {
+        if (writer->path[i] == handle) {
             write_text(writer, "\"...\"");
             return false;
         }
@@ -86,7 +87,7 @@ static bool enter(struct writer *writer, const struct object *object, int *error
         *error = MP_EDEPTH;
         return false;
     }
-    writer->path[writer->depth++] = object;
+    writer->path[writer->depth++] = handle;
     return true;
 }
 
@@ -106,7 +107,7 @@ static int write_container(struct writer *writer, const mp_value *value)
     struct snapshot snapshot;
     int error = 0;
 
-    if (!enter(writer, object_of(value->as.dict), &error))
+    if (!enter(writer, value->as.dict, &error))
         return error;
     error = snapshot_take(value->as.dict, value_kind(value), &snapshot);
     if (error != 0)

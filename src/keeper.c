@@ -35,6 +35,7 @@
 #include "map.h"
 #include "platform.h"
 #include "process.h"
+#include "ranges.h"
 
 #define RETRY_FORK_NS INT64_C(100000000)
 /* How often to look whether the caller lives: with all hints, and without. */
@@ -121,6 +122,7 @@ static _Noreturn void become_worker(uint32_t index)
     close_end(&self.watch.leash[0]);
     close_end(&self.watch.caller);
     guests_enter_worker();
+    ranges_begin();
     sigaction(SIGCHLD, &self.caller_child, NULL);
     pthread_sigmask(SIG_SETMASK, &self.caller_mask, NULL);
     process_enter_worker(index + 1, name);
@@ -198,6 +200,13 @@ static void kill_workers(void)
     }
 }
 
+static _Noreturn void leave(void)
+{
+    kill_workers();
+    atomic_store(&self.pool->orderly, 1);
+    _exit(0);
+}
+
 /* ---- after a death ---- */
 
 static int error_of(int status)
@@ -265,6 +274,41 @@ static bool initializer_failed(uint32_t phase, int status)
            ++self.failed_starts > self.pool->workers + MAX_FAILED_STARTS;
 }
 
+static bool hung_up(int fd)
+{
+    struct pollfd set = {.fd = fd, .events = POLLIN};
+
+    return fd >= 0 && poll(&set, 1, 0) > 0;
+}
+
+static bool caller_is_gone(void)
+{
+    if (self.watch.caller >= 0)
+        return hung_up(self.watch.caller);
+    if (getppid() != self.parent)
+        return true;
+    /* From another PID namespace, and without pidfds, nothing else tells. */
+    return self.parent == 0 && hung_up(self.watch.leash[0]);
+}
+
+static bool pool_is_over(void)
+{
+    return atomic_load(&self.pool->state) == POOL_TERMINATED || caller_is_gone();
+}
+
+/* A caller whose signal handler called exit() keeps the heap to itself for good: so who waits for it looks for the pool's end. */
+static void settle_heap(struct heap *heap)
+{
+    int error;
+
+    while ((error = heap_lock_until(heap, clock_now() + LOOK_OFTEN_NS)) == MP_ETIMEOUT) {
+        if (pool_is_over())
+            leave();
+    }
+    if (error == 0)
+        heap_unlock(heap);
+}
+
 static void bury_worker(uint32_t index, int status)
 {
     struct pool *pool = self.pool;
@@ -272,7 +316,7 @@ static void bury_worker(uint32_t index, int status)
     uint32_t phase = atomic_load(&worker->phase);
 
     self.live--;
-    heap_settle(pool->heap); /* before anybody looks at the task's blocks */
+    settle_heap(pool->heap); /* before anybody looks at the task's blocks */
     settle_task(worker, index, error_of(status));
     heap_free(pool->heap, &worker->staging);
     heap_free(pool->heap, &worker->spare);
@@ -323,13 +367,6 @@ static void reap(void)
 
 /* ---- the loop ---- */
 
-static _Noreturn void leave(void)
-{
-    kill_workers();
-    atomic_store(&self.pool->orderly, 1);
-    _exit(0);
-}
-
 /* Closed: workers leave as they find nothing to do. When all have, something may have been queued again meanwhile. */
 static bool is_finished(void)
 {
@@ -347,23 +384,6 @@ static bool replacements_wanted(uint32_t state)
     if (wanted && self.live == 0)
         atomic_store(&self.pool->rescan, 1); /* nobody is left to look into anybody's batch */
     return wanted;
-}
-
-static bool hung_up(int fd)
-{
-    struct pollfd set = {.fd = fd, .events = POLLIN};
-
-    return fd >= 0 && poll(&set, 1, 0) > 0;
-}
-
-static bool caller_is_gone(void)
-{
-    if (self.watch.caller >= 0)
-        return hung_up(self.watch.caller);
-    if (getppid() != self.parent)
-        return true;
-    /* From another PID namespace, and without pidfds, nothing else tells. */
-    return self.parent == 0 && hung_up(self.watch.leash[0]);
 }
 
 /* Until when to sleep. When the pipe has hung up and the caller lives, the program has closed it. */
@@ -384,7 +404,7 @@ static void keep(void)
         /* Before the look: what comes later ends the sleep. */
         uint32_t seen = atomic_load(&pool->calls);
 
-        if (caller_is_gone())
+        if (pool_is_over())
             leave();
         guests_keep(pool); /* before a worker is replaced by one that is to have them */
         reap();
@@ -465,6 +485,7 @@ static void take_signals(void)
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
     if (setpgid(0, 0) == 0)
         atomic_store(&self.pool->grouped, 1);
+    atomic_store(&self.pool->first, getpid() == 1 ? 1 : 0);
 }
 
 void keeper_run(struct pool *pool, const sigset_t *caller_mask, const struct keeper_watch *watch)

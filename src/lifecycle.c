@@ -48,13 +48,17 @@ static void after_fork(void)
     put_modules_right();
 }
 
+/* A signal handler that came while the C library holds its lists of handlers could neither fork nor exit. */
 static void start(void)
 {
+    uint64_t signals = signals_set(SIGNALS_ALL);
+
     own_pid = memory_wiped_by_fork();
     store_own_pid(getpid());
     atomic_store(&known_pid, getpid());
     pthread_atfork(NULL, NULL, after_fork);
     atexit(lifecycle_end);
+    signals_set(signals);
 }
 
 void lifecycle_register(enum lifecycle_order order, void (*at_end)(void), void (*after)(void))

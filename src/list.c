@@ -540,7 +540,7 @@ static inline int add_to(struct cell *cell, int64_t delta, int64_t *sum)
 static __attribute__((noinline)) int add_slowly(mp_list *list, int64_t index, int64_t delta, int64_t *now)
 {
     struct cell *cell;
-    int64_t sum;
+    int64_t sum = 0;
     int error = lock_cell(list, index, NULL, &cell);
 
     if (error != 0)

@@ -23,7 +23,7 @@ static struct spare_handles spare;
 
 static mp_list_iter *iter_of(mp_list_iter *handle)
 {
-    return handle_of(handle, ITER_MAGIC);
+    return handle_of(&spare, handle, ITER_MAGIC);
 }
 
 int mp_list_iter_create(mp_list_iter **iter, mp_list *list)

@@ -163,7 +163,7 @@ static bool revive_if(pthread_mutex_t *mutex, bool thorough)
     pid_t thread;
 
     return robust_mutex_held(mutex, &thread) && (word & ROBUST_THREAD) == (uint32_t)thread &&
-           holder_is_dead((uint32_t)thread, mark, thorough) && robust_mutex_owner_died(mutex, word);
+           holder_is_dead((uint32_t)thread, mark, mutex, thorough) && robust_mutex_owner_died(mutex, word);
 }
 
 static bool revive(pthread_mutex_t *mutex)
@@ -188,7 +188,7 @@ __attribute__((noinline, cold)) static int release_later(mp_lock *lock, int numb
 
     if (number != 0)
         put(&object->holder, holder_own.mark);
-    else if (!object_is(lock, OBJECT_LOCK))
+    else if (!object_is_there(lock, OBJECT_LOCK))
         return MP_EINVAL;
     return number != 0 ? mutex_error(number) : MP_ENOTOWNER;
 }
@@ -225,7 +225,7 @@ static int acquired(mp_lock *lock, uint64_t version, int error)
     }
     if (error != 0 && error != MP_EOWNERDEAD)
         return error;
-    if (!object_is(lock, OBJECT_LOCK) || get(&object->version) != version) {
+    if (!object_is_there(lock, OBJECT_LOCK) || get(&object->version) != version) {
         mutex_unlock(&object->mutex);
         return MP_EINVAL;
     }
@@ -297,7 +297,7 @@ static inline int acquire(mp_lock *lock, double timeout)
 {
     struct object *object = object_of(lock);
 
-    if (!object_is(lock, OBJECT_LOCK) || isnan(timeout))
+    if (!object_is_there(lock, OBJECT_LOCK) || isnan(timeout))
         return MP_EINVAL;
     if (turns_wanted(&object->turns))
         return acquire_later(lock, timeout, NOT_TRIED);
@@ -359,7 +359,7 @@ static int take_to_free(mp_lock *lock)
 {
     struct object *object = object_of(lock);
 
-    if (!object_is(lock, OBJECT_LOCK))
+    if (!object_is_there(lock, OBJECT_LOCK))
         return MP_EINVAL;
     uint64_t version = get(&object->version);
     int number = pthread_mutex_trylock(&object->mutex);

@@ -3,12 +3,16 @@
 #include <errno.h>
 #include <features.h>
 #include <mp.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 
+#include "callback.h"
+#include "cancelling.h"
 #include "platform.h"
 
 #define LOOK_NS INT64_C(50000000)
+#define NAMESAKE_NS INT64_C(1000000000)
 
 static atomic_bool supported;
 
@@ -55,7 +59,12 @@ int mutex_error(int number)
     }
 }
 
-#ifdef __GLIBC__
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define KNOWS_NO_CLOCKLOCK
+#endif
+#endif
+#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__) && !defined(KNOWS_NO_CLOCKLOCK)
 #define HAS_CLOCKLOCK __GLIBC_PREREQ(2, 30)
 #else
 #define HAS_CLOCKLOCK 0
@@ -69,8 +78,8 @@ static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
     return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &time);
 }
 #else
-/* Without pthread_mutex_clocklock() only the real-time clock is offered, which may be set while we wait: so in short steps,
- * each measured on the monotonic clock. */
+/* Without pthread_mutex_clocklock(), which ThreadSanitizer does not know, only the real-time clock is offered, which may
+ * be set while we wait: so in short steps, each measured on the monotonic clock. */
 static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
 {
     const int64_t step = 50000000;
@@ -81,6 +90,8 @@ static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
         int error;
 
         clock_gettime(CLOCK_REALTIME, &time);
+        if (left < 0) /* past: nanoseconds below 0 would be no time */
+            left = 0;
         int64_t end = time.tv_nsec + (left < step ? left : step);
         time.tv_sec += end / 1000000000;
         time.tv_nsec = end % 1000000000;
@@ -127,11 +138,58 @@ static int spin(pthread_mutex_t *mutex)
     return number;
 }
 
+static void nap(void)
+{
+    const struct timespec pause = {.tv_nsec = 50000};
+    CANCELLING_FORBIDDEN;
+
+    nanosleep(&pause, NULL);
+}
+
+/* A thread of a child that was made by a bare clone() has the number of the one that made it, for the C library: what either holds,
+ * the other is told it holds itself. A thread comes to ask for what it does hold only inside functions of the user's, or in a signal
+ * handler that has interrupted it: the latter is told after a while. */
 int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number)
 {
-    if (number == EBUSY)
-        number = spin(mutex);
-    return mutex_error(number == EBUSY ? sleep_until_locked(mutex, deadline) : number);
+    int64_t give_up = 0;
+
+    for (;;) {
+        if (number == EBUSY)
+            number = spin(mutex);
+        if (number == EBUSY)
+            number = sleep_until_locked(mutex, deadline);
+        if (number != EDEADLK || callback_anywhere())
+            return mutex_error(number);
+        int64_t now = clock_now();
+        if (give_up == 0)
+            give_up = now + NAMESAKE_NS;
+        if (now >= give_up || now >= deadline)
+            return now >= give_up ? MP_EDEADLK : MP_ETIMEOUT;
+        nap();
+        number = pthread_mutex_trylock(mutex);
+    }
+}
+
+/* The kernel gives away what a thread holds when it ends. But a thread that is not its process's first and executes another
+ * program gets the first one's number before the kernel looks: it finds nothing there that bears this number. */
+void mutex_look_for_holder(pthread_mutex_t *mutex)
+{
+    uint32_t word = robust_mutex_word(mutex);
+    pid_t thread = (pid_t)(word & ROBUST_THREAD), holder;
+
+    if (thread != 0 && robust_mutex_held(mutex, &holder) && holder == thread && kill(thread, 0) != 0 && errno == ESRCH)
+        robust_mutex_owner_died(mutex, word);
+}
+
+int mutex_lock_looking(pthread_mutex_t *mutex, int number)
+{
+    int error = mutex_lock_later(mutex, clock_now() + LOOK_NS, number);
+
+    while (error == MP_ETIMEOUT) {
+        mutex_look_for_holder(mutex);
+        error = mutex_lock_until(mutex, clock_now() + LOOK_NS);
+    }
+    return error;
 }
 
 void mutex_repaired(pthread_mutex_t *mutex)

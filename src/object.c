@@ -16,6 +16,7 @@
 #include "callback.h"
 #include "hold.h"
 #include "cancelling.h"
+#include "checking.h"
 #include "pin.h"
 #include "stripes.h"
 
@@ -24,6 +25,8 @@
 #define READ_SPINS 16
 #define READ_TRIES 64
 #define READ_PATIENCE_NS INT64_C(200000)
+/* So often who waits for a checker asks whether it is dead. */
+#define CHECKER_LOOK_NS INT64_C(2000000)
 /* So many that are pinned one by one may lie in limbo before others. */
 #define LOOK_AT_LIMBO (4 * HEAP_PINS)
 
@@ -280,6 +283,7 @@ void object_finish_repair(struct object *object)
 int object_repair(struct object *object)
 {
     put(&object->waits, 0);
+    put(&object->met, get(&object->met) & ~OBJECT_CHECKED);
     heap_settle(object_heap(object));
     if (!object_take_back(object)) {
         mutex_unlock(&object->mutex); /* not repaired: nobody gets it any more */
@@ -429,9 +433,28 @@ static int finish_lock(struct object *object, uint64_t magic, int error, int64_t
     return 0;
 }
 
+/* While a checker has the mutex. MP_ETIMEOUT: it has it no more, but somebody else may. */
+static int wait_for_checker(struct object *object)
+{
+    int error = MP_ETIMEOUT;
+
+    while (error == MP_ETIMEOUT && checking_holds(object)) {
+        checking_forgot(object);
+        error = mutex_lock_until(&object->mutex, clock_now() + CHECKER_LOOK_NS);
+    }
+    return error;
+}
+
+static int wait_for_mutex(struct object *object, int number)
+{
+    int error = number == EBUSY && checking_holds(object) ? wait_for_checker(object) : MP_ETIMEOUT;
+
+    return error == MP_ETIMEOUT ? callback_lock(object, number) : error;
+}
+
 int object_lock_alone_later(struct object *object, uint64_t magic, int number)
 {
-    int error = number == 0 ? 0 : callback_lock(object, number);
+    int error = number == 0 ? 0 : wait_for_mutex(object, number);
 
     return finish_lock(object, magic, error, DEADLINE_NEVER);
 }
@@ -536,7 +559,7 @@ int object_root(struct heap *heap, uint64_t kind, struct object **root)
     *root = object_at(heap, offset);
     if (object_kind(*root) == OBJECT_DEAD)
         heap_settle(heap);
-    return object_kind(*root) == kind && (*root)->self == offset && mutex_check(&(*root)->mutex) == 0 ? 0 : MP_ECORRUPT;
+    return object_kind(*root) == kind && (*root)->self == offset && checking_look(*root) == 0 ? 0 : MP_ECORRUPT;
 }
 
 /* ---- releasing ---- */

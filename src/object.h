@@ -35,6 +35,7 @@
 #include "delay.h"
 #include "heap.h"
 #include "mutex.h"
+#include "ranges.h"
 #include "turns.h"
 
 /* What an object is: the bits of `magic` outside OBJECT_TAG. */
@@ -103,6 +104,7 @@ static inline uint64_t memory_place(uint64_t block)
     return (block + MEMORY_HEADER + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
 }
 
+#define OBJECT_CHECKED (UINT64_C(1) << 63)
 #define OBJECT_PENDING 4
 #define OBJECT_ROOTS 2
 
@@ -142,7 +144,8 @@ struct object {
         _Atomic uint64_t held;   /* which stripes the holder of the mutex holds */
         _Atomic uint64_t holder; /* a lock's: the holder's mark, HOLDER_SUSPECT, or 0: see holder.h */
     };
-    _Atomic uint64_t met;     /* how often somebody who would only put a word had to wait for the mutex */
+    /* How often somebody who would only put a word had to wait for the mutex; and OBJECT_CHECKED: a checker holds that. */
+    _Atomic uint64_t met;
     _Atomic uint64_t stripes; /* owns their block; 0: none yet */
     _Atomic uint64_t pending[OBJECT_PENDING];
     struct undo undo;
@@ -203,23 +206,25 @@ static inline void *object_handle(const struct object *object)
  * may have died before that stood. */
 __attribute__((cold)) bool object_is_after_all(const struct object *object, uint64_t magic);
 
-/* True when it is the handle of a live object of that kind, as far as the object's own words can tell. */
-static inline bool object_is(const void *handle, uint64_t kind)
+/* True when it is the handle of a live object of that kind, as far as the object's own words can tell. The address is known to lie
+ * in a heap of this process. */
+static inline bool object_is_there(const void *handle, uint64_t kind)
 {
     const struct object *object = object_of(handle);
-
-    if (__builtin_expect(object == NULL, 0))
-        return false;
     uint64_t now = atomic_load_explicit(&object->magic, memory_order_acquire);
+
     return __builtin_expect(now == object_magic(handle, kind), 1) ||
            (now == object_magic(handle, OBJECT_DEAD) && object_is_after_all(object, object_magic(handle, kind)));
 }
-/* The same without a call in it. False: ask object_is(). */
+/* The same of any address. */
+static inline bool object_is(const void *handle, uint64_t kind)
+{
+    return range_known(object_of(handle)) && object_is_there(handle, kind);
+}
+/* As object_is_there(), without a call in it. False: ask that one. */
 static inline bool object_is_at_once(const void *handle, uint64_t kind)
 {
-    const struct object *object = object_of(handle);
-
-    return object != NULL && atomic_load_explicit(&object->magic, memory_order_acquire) == object_magic(handle, kind);
+    return atomic_load_explicit(&object_of(handle)->magic, memory_order_acquire) == object_magic(handle, kind);
 }
 
 /* ---- life ---- */

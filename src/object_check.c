@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "checking.h"
 #include "content_check.h"
 #include "hold.h"
 #include "cancelling.h"
@@ -454,8 +455,9 @@ static int collect_objects(struct check *check)
     check->objects.count = 0;
     for (uint64_t at = get(&check->heap->objects); at != 0; at = get(&object_at(check, at)->next_all)) {
         if (at % 64 != 0 || at < sizeof(struct heap) || at > size - sizeof(struct object) ||
-            object_at(check, at)->self != at || check->objects.count > size / sizeof(struct object) ||
-            mutex_check(&object_at(check, at)->mutex) != 0)
+            object_at(check, at)->self != at || check->objects.count > size / sizeof(struct object))
+            return MP_ECORRUPT;
+        if (checking_look(object_at(check, at)) != 0)
             return MP_ECORRUPT;
         add(&check->objects, at);
         if (check->objects.failed)
@@ -486,11 +488,12 @@ static int lock_heap(struct check *check)
     return error;
 }
 
+/* The last one taken first: see checking.c. */
 static void unlock_objects(struct check *check, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (!is_inherited(check, check->objects.item[i]))
-            mutex_unlock(&object_at(check, check->objects.item[i])->mutex);
+    while (count-- > 0) {
+        if (!is_inherited(check, check->objects.item[count]))
+            checking_unlock(object_at(check, check->objects.item[count]));
     }
 }
 
@@ -520,8 +523,9 @@ static int lock_objects(struct check *check)
 
         if (is_inherited(check, offset))
             continue;
-        int error = mutex_lock_until(&object_at(check, offset)->mutex, clock_now() + 1000000);
+        int error = checking_lock(object_at(check, offset), clock_now() + 1000000);
         if (error == MP_EOWNERDEAD) {
+            checking_inherit(object_at(check, offset));
             inherit(check, offset);
         } else if (error != 0) {
             unlock_objects(check, i);
@@ -540,8 +544,10 @@ static int try_to_lock_all(struct check *check)
     uint64_t first = get(&check->heap->objects);
     error = collect_objects(check);
     heap_unlock(check->heap);
-    if (error == 0)
+    if (error == 0) {
+        checking_say(check->heap);
         error = lock_objects(check);
+    }
     if (error != 0)
         return error;
     error = lock_heap(check);
@@ -622,23 +628,36 @@ static void settle_inherited(struct check *check, int error)
             object_finish_repair(object);
         else if (error != MP_ECORRUPT && object_repair(object) != 0)
             continue;
-        mutex_unlock(&object->mutex);
+        checking_unlock(object);
     }
+}
+
+static int check_all(struct check *check, void (*extra)(struct heap *heap, object_marker *mark, void *context))
+{
+    int error = lock_all(check);
+
+    if (error == 0) {
+        error = take_all_back(check);
+        if (error == 0)
+            error = check_locked(check, extra);
+        heap_unlock(check->heap);
+        unlock_objects(check, check->objects.count);
+    }
+    settle_inherited(check, error);
+    return error;
 }
 
 int object_check_heap(struct heap *heap, void (*extra)(struct heap *heap, object_marker *mark, void *context))
 {
     struct check check = {.heap = heap, .deadline = clock_now() + PATIENCE};
-    int error = lock_all(&check);
+    int error = heap_check_header(heap);
 
-    if (error == 0) {
-        error = take_all_back(&check);
-        if (error == 0)
-            error = check_locked(&check, extra);
-        heap_unlock(heap);
-        unlock_objects(&check, check.objects.count);
-    }
-    settle_inherited(&check, error);
+    if (error == 0)
+        error = checking_begin(heap, check.deadline);
+    if (error != 0)
+        return error;
+    error = check_all(&check, extra);
+    checking_end(heap);
     free(check.starts);
     free(check.objects.item);
     free(check.inherited.item);

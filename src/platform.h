@@ -62,6 +62,8 @@ int memory_file_temporary(char path[MEMORY_PATH]);
 int memory_file_rename(const char *from, const char *to);
 /* How many bytes of addresses RLIMIT_AS leaves this process; UINT64_MAX: there is no such limit. */
 uint64_t addresses_left(void);
+/* What the errno of a mapping that failed means: MP_ENOMEM, or MP_ESYSTEM where the system refuses it. */
+int mapping_error(int number);
 /* Whether the process runs under valgrind, whose leak check looks at every mapped page, those past the end of a file included. */
 bool on_valgrind(void);
 /* Makes bytes [from, to) of the file exist, reserved for good, so that touching them can never fail. When it cannot,
@@ -114,7 +116,8 @@ int robust_mutex_type(const pthread_mutex_t *mutex);
 bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread);
 /* Whether the word names the calling thread; so may it where a thread of another PID namespace, of the same number, holds it. */
 bool robust_mutex_is_mine(const pthread_mutex_t *mutex);
-/* Whether the system gives away what a thread holds when it ends: it can be told not to (sandboxes), and emulators do not. */
+/* Whether the system gives away what a thread holds when it ends: it can be told not to (sandboxes), and emulators do not. False:
+ * errno says why. */
 bool robust_mutexes_work(void);
 /* What the kernel does with a mutex whose holder has ended: the next to lock it is told EOWNERDEAD. False: the word is no more what
  * the caller has seen. */

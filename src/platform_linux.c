@@ -165,6 +165,7 @@ bool robust_mutex_is_mine(const pthread_mutex_t *mutex)
 /* A length that is none is refused as such, wherever the call is let through. */
 static bool robust_lists_are_taken(void)
 {
+    errno = ENOSYS;
     return syscall(SYS_set_robust_list, NULL, (size_t)0) != 0 && errno == EINVAL;
 }
 
@@ -195,10 +196,12 @@ static bool robust_list_is_known(void)
 bool robust_mutexes_work(void)
 {
     int number = errno;
-    bool work = robust_lists_are_taken() && robust_list_is_known();
 
-    errno = number;
-    return work;
+    if (!robust_lists_are_taken()) /* errno says why */
+        return false;
+    bool known = robust_list_is_known();
+    errno = known ? number : ENOSYS;
+    return known;
 }
 
 bool robust_mutex_owner_died(pthread_mutex_t *mutex, uint32_t word)
@@ -264,6 +267,11 @@ bool thread_shares(pid_t thread, const void *address)
         return false;
     snprintf(path, sizeof path, "/proc/%d/maps", (int)thread);
     return find_mapping("/proc/self/maps", address, &file) != 1 || find_mapping(path, NULL, &file) != 0;
+}
+
+static bool is_refusal(int number)
+{
+    return number == ENOSYS || number == EPERM || number == EACCES || number == EOPNOTSUPP;
 }
 
 /* ---- memory files ---- */
@@ -422,6 +430,11 @@ int memory_file_rename(const char *from, const char *to)
 
 /* ---- addresses ---- */
 
+int mapping_error(int number)
+{
+    return is_refusal(number) ? MP_ESYSTEM : MP_ENOMEM;
+}
+
 uint64_t addresses_left(void)
 {
     struct rlimit limit;
@@ -509,11 +522,6 @@ static int fill_holes(int fd, uint64_t from, uint64_t to)
     if (end <= file.st_size)
         return 0;
     return fill(fd, (off_t)from > file.st_size ? (off_t)from : file.st_size, end);
-}
-
-static bool is_refusal(int number)
-{
-    return number == ENOSYS || number == EPERM || number == EACCES || number == EOPNOTSUPP;
 }
 
 /* In steps, as a signal makes a whole call start over: a large one might never get through under a steady timer. */

@@ -16,6 +16,7 @@
 #include "platform.h"
 #include "pool.h"
 #include "process.h"
+#include "ranges.h"
 
 #define START_LOOK_NS INT64_C(10000000)
 /* A keeper that has not moved for so long when it should end was stopped: it is continued, and in the end killed. */
@@ -39,7 +40,7 @@ static pthread_mutex_t pools_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 int pool_enter(const mp_pool *pool)
 {
-    if (pool == NULL || (uintptr_t)pool % (2 * CACHE_LINE) != 0)
+    if (!range_known(pool) || (uintptr_t)pool % (2 * CACHE_LINE) != 0)
         return MP_EINVAL;
     if (!visitor_enter(pool))
         return MP_ENOMEM;
@@ -175,11 +176,21 @@ static bool keeper_is_gone(mp_pool *pool)
     return found != 0;
 }
 
+/* The first process of a PID namespace does not end before all others there are reaped, this process's children too. */
+static bool is_first_process(mp_pool *pool)
+{
+    return atomic_load(&pool->shared.first) != 0;
+}
+
 bool pool_look_after_keeper(mp_pool *pool)
 {
+    size_t children;
+
     pthread_mutex_lock(&pool->mutex);
     bool gone = keeper_is_gone(pool);
     pthread_mutex_unlock(&pool->mutex);
+    if (!gone && is_first_process(pool))
+        mp_process_children(NULL, 0, &children);
     return gone;
 }
 
@@ -215,7 +226,7 @@ static bool poll_for_keeper(mp_pool *pool, int pidfd, int64_t deadline)
 
         if (left <= 0)
             return false;
-        if (set.fd < 0 && left > BLIND_LOOK_MS)
+        if ((set.fd < 0 || is_first_process(pool)) && left > BLIND_LOOK_MS)
             left = BLIND_LOOK_MS;
         if (poll(&set, 1, (int)left) > 0) /* a debugger may keep it from being reaped, or it has been already */
             pidfd = -1;

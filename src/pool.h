@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "cancelling.h"
 #include "dispatch.h"
 #include "visitors.h"
 
@@ -45,18 +46,6 @@ int pool_enter(const mp_pool *pool);
 static inline void pool_leave(void)
 {
     visitor_leave();
-}
-/* No function is a cancellation point: what calls one stands between these two. */
-static inline int cancelling_forbid(void)
-{
-    int state;
-
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    return state;
-}
-static inline void cancelling_allow(int state)
-{
-    pthread_setcancelstate(state, NULL);
 }
 /* Whether the keeper has ended: if so, all has been failed that will not be done any more. */
 bool pool_look_after_keeper(mp_pool *pool);

@@ -56,8 +56,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cancelling.h"
 #include "lifecycle.h"
 #include "platform.h"
+#include "ranges.h"
 
 #define MAGIC UINT64_C(0x6d705f70726f6331)
 #define NAME_LENGTH 200
@@ -95,8 +97,9 @@ struct mp_process {
     bool leashed;
     int exitcode;
     const char *name;
-    const char *identity; /* "2:1": the second child's first child */
-    char *memory;         /* of name and identity, where `room` does not suffice, else NULL */
+    const char *identity;           /* "2:1": the second child's first child */
+    struct mp_process *made_before; /* all whose memory malloc() gave */
+    char *memory;                   /* of name and identity, where `room` does not suffice, else NULL */
     char room[ROOM];
 };
 
@@ -109,6 +112,7 @@ static struct mp_process *holders; /* of descriptors, which a forked child has t
 static uint64_t generation;        /* how many forks this process is away from the first */
 static struct mp_process few[FEW]; /* near the mutex: in a page that a fork costs anyway */
 static struct mp_process *spare;
+static struct mp_process *newest_made;
 static struct mp_process *unfreed; /* ended at this process's end */
 
 static struct mp_process self = {.magic = MAGIC, .name = "MainProcess", .identity = ""};
@@ -142,22 +146,6 @@ static void unlock(void)
     signals_set(before);
 }
 
-/* No function here is a cancellation point, and none may be left half done. So whatever is one, and is called by us, stands
- * between these two; only there, as they write to the thread's own memory, which costs a page when there has just been a
- * fork. */
-static int forbid_cancelling(void)
-{
-    int state;
-
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    return state;
-}
-
-static void allow_cancelling(int state)
-{
-    pthread_setcancelstate(state, NULL);
-}
-
 /* ---- descriptors and memory of handles ---- */
 
 /* Takes note of what was just opened, or of nothing when fd is negative. */
@@ -179,13 +167,13 @@ static void close_descriptor(struct descriptor *descriptor)
 
     if (descriptor->fd < 0)
         return;
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     /* When the system does not tell, or did not when it was opened, it most likely is. */
     if (fstat(descriptor->fd, &file) != 0
             ? errno != EBADF
             : descriptor->inode == 0 || (file.st_dev == descriptor->device && file.st_ino == descriptor->inode))
         close(descriptor->fd);
-    allow_cancelling(state);
+    cancelling_allow(state);
     descriptor->fd = -1;
 }
 
@@ -233,6 +221,20 @@ static void put_spare(struct mp_process *process)
     spare = process;
 }
 
+static struct mp_process *make_handle(void)
+{
+    struct mp_process *process = malloc(sizeof *process);
+
+    if (process == NULL)
+        return NULL;
+    process->magic = 0;
+    lock();
+    process->made_before = newest_made;
+    newest_made = process;
+    unlock();
+    return process;
+}
+
 static struct mp_process *take_spare(void)
 {
     struct mp_process *process;
@@ -243,7 +245,7 @@ static struct mp_process *take_spare(void)
         spare = process->next;
     unlock();
     if (process == NULL)
-        return malloc(sizeof *process);
+        return make_handle();
     free(process->memory);
     return process;
 }
@@ -339,9 +341,9 @@ static bool is_believed(struct mp_process *process)
 
     if (now - process->believed < BELIEF)
         return true;
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     bool same = process_began_by(process->pid, process->started);
-    allow_cancelling(state);
+    cancelling_allow(state);
     if (same)
         process->believed = now;
     return same;
@@ -373,6 +375,7 @@ struct patience {
     int64_t deadline;
     int64_t pause;
     bool readable; /* the pidfd was */
+    bool asked;    /* for a pidfd: where it is refused, it is so again and again */
 };
 
 static struct timespec until(int64_t deadline, int64_t most)
@@ -405,10 +408,10 @@ static void wait_a_while(int pidfd, struct patience *patience)
 
 static void wait_without_cancelling(int pidfd, struct patience *patience)
 {
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
 
     wait_a_while(pidfd, patience);
-    allow_cancelling(state);
+    cancelling_allow(state);
 }
 
 /* Under the mutex, which is let go meanwhile; the pid is believed. */
@@ -417,7 +420,8 @@ static void sleep_once(struct mp_process *process, struct patience *patience)
     int found = 0; /* 1: it has ended and is not reaped, for certain */
 
     process->waiters++;
-    if (patience->deadline != DEADLINE_NEVER && process->pidfd.fd < 0) {
+    if (patience->deadline != DEADLINE_NEVER && process->pidfd.fd < 0 && !patience->asked) {
+        patience->asked = true;
         process->pidfd = descriptor_of(pidfd_of(process->pid));
         note_descriptors(process);
     }
@@ -539,7 +543,9 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void initialise(void)
 {
     lifecycle_register(LIFECYCLE_PROCESS, at_end, after_fork);
+    uint64_t signals = signals_set(SIGNALS_ALL); /* as in lifecycle.c */
     pthread_atfork(before_fork, fork_done, fork_done);
+    signals_set(signals);
     self.pid = lifecycle_pid();
     for (size_t i = FEW; i-- > 0;)
         put_spare(&few[i]);
@@ -567,12 +573,12 @@ static void flush(FILE *stream)
 {
     if (stream_is_empty(stream))
         return;
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     if (lock_stream(stream)) {
         fflush(stream);
         funlockfile(stream);
     }
-    allow_cancelling(state);
+    cancelling_allow(state);
 }
 
 void process_flush(void)
@@ -595,10 +601,10 @@ _Noreturn void process_leave(int code)
     lifecycle_end();
     if (stream_is_empty(stdout) && stream_is_empty(stderr))
         _exit(code);
-    int state = forbid_cancelling();
+    int state = cancelling_forbid();
     fflush(stdout);
     fflush(stderr);
-    allow_cancelling(state);
+    cancelling_allow(state);
     _exit(code);
 }
 
@@ -671,7 +677,7 @@ static void tie_to_parent(pid_t parent)
         close_descriptor(&own_leash[i]);
     /* The leash alone would do, if no other child that was made without fork handlers had it open, too. */
     if (!tied || !parent_lives(parent))
-        kill(getpid(), SIGKILL);
+        raise(SIGKILL);
 }
 
 static _Noreturn void run_child(const struct mp_process *process, mp_process_function *function, void *arg,
@@ -773,7 +779,8 @@ static int prepare(struct mp_process **result, const mp_process_options *options
 
     if (process == NULL)
         return MP_ENOMEM;
-    *process = (struct mp_process){.generation = generation, .exitcode = MP_EXITCODE_NONE};
+    *process = (struct mp_process){
+        .generation = generation, .exitcode = MP_EXITCODE_NONE, .made_before = process->made_before};
     process->pidfd.fd = process->leash[0].fd = process->leash[1].fd = -1;
     process->daemon = daemon == MP_DAEMON_INHERIT ? self.daemon : daemon == MP_DAEMON_YES;
     int error = set_names(process, options != NULL ? options->name : NULL, number);
@@ -870,9 +877,27 @@ int mp_process_start(mp_process **process, mp_process_function *function, void *
 
 /* ---- handles ---- */
 
+/* In the worker of a pool it may be a younger one, of memory that is not there. Under the mutex. */
+static bool is_there(const mp_process *process)
+{
+    const struct mp_process *other = newest_made;
+
+    if (range_is_taken_as_known(process) || process == &self || process == &creator)
+        return true;
+    for (size_t i = 0; i < FEW; i++) {
+        if (process == &few[i])
+            return true;
+    }
+    while (other != NULL && other != process)
+        other = other->made_before;
+    return other != NULL;
+}
+
+/* Under the mutex. */
 static bool is_live(const mp_process *process)
 {
-    return process != NULL && ((uintptr_t)process & (_Alignof(mp_process) - 1)) == 0 && process->magic == MAGIC;
+    return process != NULL && ((uintptr_t)process & (_Alignof(mp_process) - 1)) == 0 && is_there(process) &&
+           process->magic == MAGIC;
 }
 
 /* Takes the mutex if the handle is that of a child of this process. */

@@ -9,6 +9,7 @@
 #include "map.h"
 #include "platform.h"
 #include "pool.h"
+#include "ranges.h"
 
 /* Looks so long for a result before it sleeps, which is about as long as it takes to sleep and be woken. */
 #define SPIN_NS 60000
@@ -34,7 +35,7 @@ static bool is_live(const mp_result *result)
 /* 0: the result is live and its pool as well, and their memory stays so until pool_leave(). MP_EINVAL, MP_EFOREIGN, MP_ENOMEM. */
 static int result_enter(const mp_result *result)
 {
-    if (result == NULL || (uintptr_t)result % CACHE_LINE != 0 || !is_live(result))
+    if (!range_known(result) || (uintptr_t)result % CACHE_LINE != 0 || !is_live(result))
         return MP_EINVAL;
     int error = pool_enter(result->pool);
     if (error != 0)

@@ -24,7 +24,8 @@ static void put(_Atomic uint64_t *word, uint64_t value)
 /* Whose holder is about to give it up. */
 static int wait_for(pthread_mutex_t *stripe, int64_t deadline, int number)
 {
-    int error = mutex_lock_later(stripe, deadline, number);
+    int error =
+        deadline == DEADLINE_NEVER ? mutex_lock_looking(stripe, number) : mutex_lock_later(stripe, deadline, number);
 
     if (error == MP_EOWNERDEAD) {
         mutex_repaired(stripe);

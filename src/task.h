@@ -169,6 +169,7 @@ struct pool {
     _Atomic uint32_t calls;   /* futex that the keeper sleeps on: counts what it is to look at */
     _Atomic uint32_t ending;  /* counts the keeper's steps when it ends the workers */
     _Atomic uint32_t grouped; /* 1: keeper and workers have a process group of their own */
+    _Atomic uint32_t first;   /* 1: the keeper is the first process of a PID namespace */
     _Atomic uint32_t started; /* futex: 1 once all workers are forked; 2: could not be, see start_error */
     _Atomic int32_t start_error;
     /* 1: the keeper has ended as it should. A caller that ignores SIGCHLD never hears of its exit code. */

@@ -121,9 +121,8 @@ int value_copy(const mp_value *from, mp_value *to)
 /* ---- bytes in the heap ---- */
 
 /* Pages of a large block that is free are given back to the system (heap.c), also while somebody copies from it who does not hold
- * the mutex: then the system has to find a page for whoever touches them, and kills him if it has none. So what is large is
- * copied by the system itself, which says that it could not. */
-#define LARGE ((size_t)64 * 1024)
+ * the mutex: then the system has to find a page for whoever touches them, and kills him if it has none. So what may become a hole
+ * is copied by the system itself, which says that it could not. */
 
 /* By the file under the heap, where a hole reads as zeros. False: this process has it no more. */
 static bool copy_from_file(const struct heap *heap, uint64_t offset, char *to, size_t size)
@@ -173,7 +172,8 @@ static void copy_out(const struct heap *heap, uint64_t offset, void *to, size_t 
     const _Atomic uint64_t *from = heap_at(heap, offset);
     unsigned char *byte = to;
 
-    if (size > LARGE && (copy_large((const char *)from, to, size) || copy_from_file(heap, offset, to, size)))
+    if (size >= HEAP_READ_FROM_FILE &&
+        (copy_large((const char *)from, to, size) || copy_from_file(heap, offset, to, size)))
         return;
 #ifdef COPY_BY_VECTORS
     for (; size >= 32; size -= 32, byte += 32, from += 4) {

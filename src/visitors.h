@@ -27,6 +27,15 @@ extern atomic_bool visitors_fence; /* the system has no membarrier() */
 /* A record for this thread. NULL: no memory. */
 struct visitor *visitor_make(void);
 
+/* Between what this thread has noted and its look whether that still is live. */
+static inline void visitors_order(const atomic_bool *fence)
+{
+    if (atomic_load_explicit(fence, memory_order_relaxed))
+        atomic_thread_fence(memory_order_seq_cst);
+    else
+        atomic_signal_fence(memory_order_seq_cst);
+}
+
 /* Notes that this thread uses that from now on, before it looks whether it is live. False: no memory. */
 static inline bool visitor_enter(const void *pool)
 {
@@ -37,10 +46,7 @@ static inline bool visitor_enter(const void *pool)
     if (own->depth++ > 0)
         return true;
     atomic_store_explicit(&own->pool, pool, memory_order_relaxed);
-    if (atomic_load_explicit(&visitors_several, memory_order_relaxed))
-        atomic_thread_fence(memory_order_seq_cst);
-    else
-        atomic_signal_fence(memory_order_seq_cst);
+    visitors_order(&visitors_several);
     return true;
 }
 
@@ -48,10 +54,7 @@ static inline bool visitor_enter(const void *pool)
 static inline void visitor_enter_result(const void *result)
 {
     atomic_store_explicit(&visitor_own->result, result, memory_order_relaxed);
-    if (atomic_load_explicit(&visitors_several, memory_order_relaxed))
-        atomic_thread_fence(memory_order_seq_cst);
-    else
-        atomic_signal_fence(memory_order_seq_cst);
+    visitors_order(&visitors_several);
 }
 
 static inline void visitor_leave(void)
@@ -73,10 +76,7 @@ static inline bool visitor_enter_lock(const void *lock)
     if (own == NULL)
         return false;
     atomic_store_explicit(&own->lock, lock, memory_order_relaxed);
-    if (atomic_load_explicit(&visitors_fence, memory_order_relaxed))
-        atomic_thread_fence(memory_order_seq_cst);
-    else
-        atomic_signal_fence(memory_order_seq_cst);
+    visitors_order(&visitors_fence);
     return true;
 }
 

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -92,6 +93,9 @@ static void *dead[KINDS];       /* freed */
 static mp_dict *dict_of_closed; /* of the closed manager dead[MANAGER] */
 static mp_list *list_of_closed;
 static mp_result *result_of_freed; /* of the freed pool dead[POOL] */
+static pid_t opener;
+static mp_pool *older_pool; /* made after `stock`, and before `younger` */
+static struct stock younger;
 
 static int wait_for_signal(void *arg)
 {
@@ -173,6 +177,34 @@ static void make_dead(void)
     assert_int_equal(mp_result_free(dead[RESULT] = result), 0);
 }
 
+static void swap_stocks(void)
+{
+    struct stock other = stock;
+
+    stock = younger;
+    younger = other;
+}
+
+/* Of each kind one that lies where the pool's processes have nothing: an anonymous lock would lie where the others do. Blocks that
+ * are freed later see to it that private memory does, too. */
+static void make_younger(void)
+{
+    enum { FILLERS = 20000, FILLER = 320 };
+    static void *fillers[FILLERS];
+    char name[64];
+
+    for (int i = 0; i < FILLERS; i++)
+        fillers[i] = malloc(FILLER);
+    swap_stocks();
+    open_live();
+    assert_int_equal(mp_lock_free(stock.lock), 0);
+    snprintf(name, sizeof name, "younger-%d", (int)getpid());
+    assert_int_equal(mp_lock_create(&stock.lock, &(mp_lock_options){name}), 0);
+    swap_stocks();
+    for (int i = 0; i < FILLERS; i++)
+        free(fillers[i]);
+}
+
 int open_stock(void **state)
 {
     mp_lock *lock;
@@ -181,12 +213,15 @@ int open_stock(void **state)
     assert_int_equal(mp_lock_create(&lock, NULL), 0);
     assert_int_equal(mp_lock_free(lock), 0);
     leak_check_begin(state);
+    opener = getpid();
     open_live();
+    assert_int_equal(mp_pool_create(&older_pool, 1, NULL), 0);
+    make_younger();
     make_dead();
     return 0;
 }
 
-int close_stock(void **state)
+static void close_live(void)
 {
     assert_int_equal(mp_manager_check(stock.manager), 0);
     assert_int_equal(mp_result_free(stock.result), 0);
@@ -199,6 +234,14 @@ int close_stock(void **state)
     assert_int_equal(mp_list_iter_free(stock.list_iter), 0);
     assert_int_equal(mp_manager_free(stock.manager), 0);
     assert_int_equal(mp_manager_free(stock.other), 0);
+}
+
+int close_stock(void **state)
+{
+    close_live();
+    swap_stocks();
+    close_live();
+    assert_int_equal(mp_pool_free(older_pool), 0);
     return leak_check_end(state);
 }
 
@@ -213,6 +256,37 @@ static void visit_named(void (*visit)(void *handle), const void *handle, const c
     context = text;
     visit((void *)(uintptr_t)handle);
     context = "";
+}
+
+/* ---- what the worker of a pool is given that is younger than it ---- */
+
+struct visits {
+    void (*visit)(void *handle);
+    void *younger[KINDS];
+};
+
+static int visit_younger(const void *arg, void *result)
+{
+    const struct visits *visits = arg;
+
+    signal(SIGSEGV, SIG_DFL); /* cmocka's handler would go on with the next test, here */
+    signal(SIGBUS, SIG_DFL);
+    begin_refusals(NULL);
+    for (int i = 0; i < KINDS; i++)
+        visit_named(visits->visit, visits->younger[i], names[i], "that is younger than the worker");
+    *(int *)result = failures;
+    return 0;
+}
+
+static void each_younger_handle(void (*visit)(void *handle))
+{
+    const struct visits visits = {visit,
+                                  {younger.manager, younger.dict, younger.list, younger.dict_iter, younger.list_iter,
+                                   younger.lock, younger.process, younger.pool, younger.result}};
+    int failed = -1;
+
+    HOLDS(mp_pool_apply(older_pool, visit_younger, &visits, sizeof visits, &failed, sizeof failed) == 0);
+    HOLDS(failed == 0);
 }
 
 void each_bad_handle(enum kind kind, void (*visit)(void *handle))
@@ -238,4 +312,6 @@ void each_bad_handle(enum kind kind, void (*visit)(void *handle))
     visit_named(visit, result_of_freed, "result", "of a freed pool");
     visit_named(visit, zeros, "zeroed memory", "on a page");
     visit_named(visit, zeros + 64, "zeroed memory", "on a cache line");
+    if (getpid() == opener) /* a child cannot use that pool */
+        each_younger_handle(visit);
 }

@@ -65,7 +65,8 @@ int close_stock(void **state);
 enum kind { MANAGER, DICT, LIST, DICT_ITER, LIST_ITER, LOCK, PROCESS, POOL, RESULT, KINDS };
 
 /* Calls visit() with each address that is no live handle of that kind, NULL excepted: live ones of other kinds, freed ones,
- * those of closed managers and freed pools, misaligned ones, zeroed memory, the inside of live ones. */
+ * those of closed managers and freed pools, misaligned ones, zeroed memory, the inside of live ones; and, in the worker of a pool,
+ * live ones that are younger than it. */
 void each_bad_handle(enum kind kind, void (*visit)(void *handle));
 
 #endif

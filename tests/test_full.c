@@ -32,6 +32,7 @@ static void must(int error, const char *call, int line)
     _exit(1);
 }
 
+static char heap_name[40];
 static mp_manager *manager;
 static mp_dict *dict;
 static mp_list *list, *nothing;
@@ -419,7 +420,7 @@ static void make_limited(void)
 static void make_in_small_file_system(void)
 {
     small_file_system(LIMIT);
-    MUST(mp_manager_create(&manager, &(mp_manager_options){.name = "test-full"}));
+    MUST(mp_manager_create(&manager, &(mp_manager_options){.name = heap_name}));
 }
 
 /* Runs a function in a process of its own, whose exit code it returns. */
@@ -541,8 +542,34 @@ static void what_a_part_has_freed_can_be_used(void **state)
 /* ---- each call ---- */
 
 static mp_dict *other_dict;
-static mp_list *other_list;
+static mp_list *other_list, *mixed; /* mixed: something of each type */
 static void *memory;
+
+/* Something of each type: in the dict under its name, in the mixed list in this order. */
+enum { AT_BOOL, AT_INT, AT_FLOAT, AT_BYTES, AT_DICT, AT_LIST };
+
+static void fill_with_each_type(void)
+{
+    mp_dict *inner;
+    mp_list *inner_list;
+
+    MUST(mp_manager_list(manager, &mixed));
+    MUST(mp_manager_dict(manager, &inner));
+    MUST(mp_manager_list(manager, &inner_list));
+    MUST(mp_dict_set_bool(dict, "bool", true));
+    MUST(mp_dict_set_float(dict, "float", 0.5));
+    MUST(mp_dict_set_bytes(dict, "bytes", "some bytes, more than eight", 27));
+    MUST(mp_dict_set_dict(dict, "dict", inner));
+    MUST(mp_dict_set_list(dict, "list", inner_list));
+    MUST(mp_list_append_bool(mixed, true));
+    MUST(mp_list_append_int(mixed, 7));
+    MUST(mp_list_append_float(mixed, 0.5));
+    MUST(mp_list_append_bytes(mixed, "some bytes, more than eight", 27));
+    MUST(mp_list_append_dict(mixed, inner));
+    MUST(mp_list_append_list(mixed, inner_list));
+    MUST(mp_dict_free(inner));
+    MUST(mp_list_free(inner_list));
+}
 
 /* A heap with something of each kind in which not even a short string has place. */
 static void fill_with_all(void)
@@ -566,6 +593,7 @@ static void fill_with_all(void)
     MUST(mp_dict_set_str(dict, "text", text_of(1)));
     MUST(mp_dict_set_int(dict, "one", 1));
     MUST(mp_dict_set_int(dict, "two", 1));
+    fill_with_each_type();
     for (size_t size = 100000; size > 8; size = size * 3 / 4) {
         char *bytes = calloc(1, size);
 
@@ -656,6 +684,250 @@ CALL(make_list, mp_list *made; RETURN(mp_manager_list(manager, &made)))
 CALL(alloc, void *made; RETURN(mp_manager_alloc(manager, 100, &made)))
 CALL(free_memory, RETURN(mp_memory_free(memory)))
 
+#define WRONG (-100)
+
+static int printed(int (*print)(FILE *))
+{
+    FILE *stream = fopen("/dev/null", "w");
+    int error = stream == NULL ? WRONG : print(stream);
+
+    if (stream != NULL)
+        fclose(stream);
+    return error;
+}
+
+static int print_dict(FILE *stream)
+{
+    return mp_dict_print(dict, stream);
+}
+
+static int print_list(FILE *stream)
+{
+    return mp_list_print(list, stream);
+}
+
+static int print_value(FILE *stream)
+{
+    mp_value value = mp_dict_value(dict);
+
+    return mp_value_print(&value, stream);
+}
+
+/* All but the containers, which need memory to be held. */
+static int iterate_dict(void)
+{
+    mp_dict_iter *iter;
+    mp_value key, value;
+    int error = mp_dict_iter_create(&iter, dict);
+
+    for (int i = 0; error == 0 && i < 2000; i++) {
+        error = mp_dict_next(iter, &key, &value);
+        if (error == 0 && (key.as.integer != i || value.as.integer != i))
+            error = WRONG;
+    }
+    return error == 0 ? mp_dict_iter_free(iter) : error;
+}
+
+static int iterate_list(void)
+{
+    mp_list_iter *iter;
+    mp_value value;
+    int error = mp_list_iter_create(&iter, list);
+
+    for (int i = 0; error == 0 && i < 2000; i++) {
+        error = mp_list_next(iter, &value);
+        if (error == 0 && strcmp(value.as.str, text_of(i)) != 0)
+            error = WRONG;
+    }
+    return error == 0 ? mp_list_iter_free(iter) : error;
+}
+
+/* As often as there is room. */
+static int append_until_full(int (*append_one)(void))
+{
+    int error = 0;
+
+    for (int i = 0; error == 0 && i < 5000; i++)
+        error = append_one();
+    return error == MP_ENOMEM ? 0 : error;
+}
+
+static int append_a_none(void)
+{
+    return mp_list_append_none(list);
+}
+
+static int append_a_bool(void)
+{
+    return mp_list_append_bool(list, true);
+}
+
+static int append_a_float(void)
+{
+    return mp_list_append_float(list, 0.5);
+}
+
+static int append_a_dict(void)
+{
+    return mp_list_append_dict(list, other_dict);
+}
+
+static int append_a_list(void)
+{
+    return mp_list_append_list(list, other_list);
+}
+
+static int backwards(const mp_value *a, const mp_value *b, void *arg)
+{
+    (void)arg;
+    return a->type != b->type  ? (a->type < b->type) - (a->type > b->type)
+           : a->type == MP_STR ? strcmp(b->as.str, a->as.str)
+                               : 0;
+}
+
+CALL(has, bool found; int error = mp_dict_has(dict, "text", &found); return error == 0 && !found ? WRONG : error;)
+CALL(contains, bool found; int error = mp_dict_contains(dict, mp_int(7), &found);
+     return error == 0 && !found ? WRONG : error;)
+CALL(get_bool, bool value; int error = mp_dict_get_bool(dict, "bool", &value);
+     return error == 0 && !value ? WRONG : error;)
+CALL(get_int, int64_t value; int error = mp_dict_get_int(dict, "one", &value);
+     return error == 0 && value != 1 ? WRONG : error;)
+CALL(get_float, double value; int error = mp_dict_get_float(dict, "float", &value);
+     return error == 0 && value != 0.5 ? WRONG : error;)
+CALL(get_str, char text[400]; int error = mp_dict_get_str(dict, "text", text, sizeof text, NULL);
+     return error == 0 && strcmp(text, text_of(1)) != 0 ? WRONG : error;)
+CALL(get_bytes, char bytes[40]; size_t size; int error = mp_dict_get_bytes(dict, "bytes", bytes, sizeof bytes, &size);
+     return error == 0 && size != 27 ? WRONG : error;)
+CALL(get_dict, mp_dict *value; size_t length; int error = mp_dict_get_dict(dict, "dict", &value);
+     return error != 0 ? error : mp_dict_length(value, &length);)
+CALL(get_list, mp_list *value; size_t length; int error = mp_dict_get_list(dict, "list", &value);
+     return error != 0 ? error : mp_list_length(value, &length);)
+CALL(dict_get, mp_value value; int error = mp_dict_get(dict, mp_int(7), &value);
+     return error == 0 && !is_value(value, 7) ? WRONG : error;)
+CALL(get_default, mp_value value; int error = mp_dict_get_default(dict, mp_int(-7), mp_int(8), &value);
+     return error == 0 && !is_value(value, 8) ? WRONG : error;)
+CALL(get_container, mp_value value; int error = mp_dict_get(dict, mp_str("dict"), &value);
+     if (error == 0) mp_value_free(&value); return error;)
+CALL(get_many, mp_value key[2] = {mp_int(7), mp_int(-7)}, value[2]; size_t found;
+     int error = mp_dict_get_many(dict, key, value, 2, &found);
+     return error == 0 && (found != 1 || !is_value(value[0], 7)) ? WRONG : error;)
+CALL(dict_len, size_t length; return mp_dict_length(dict, &length);)
+CALL(dict_equal, bool equal; int error = mp_dict_equal(dict, dict, &equal);
+     return error == 0 && !equal ? WRONG : error;)
+CALL(dict_print, RETURN(printed(print_dict)))
+CALL(dict_iterate, RETURN(iterate_dict()))
+CALL(dict_hold, int error = mp_dict_hold(dict); return error == 0 ? mp_dict_free(dict) : error;)
+CALL(hold_dict, mp_dict *value; int error = mp_dict_hold_dict(dict, "dict", &value);
+     return error == 0 ? mp_dict_free(value) : error;)
+CALL(hold_list, mp_list *value; int error = mp_dict_hold_list(dict, "list", &value);
+     return error == 0 ? mp_list_free(value) : error;)
+CALL(set_none, RETURN(mp_dict_set_none(dict, "one")))
+CALL(set_bool, RETURN(mp_dict_set_bool(dict, "one", true)))
+CALL(set_float, RETURN(mp_dict_set_float(dict, "one", 0.25)))
+CALL(set_short_bytes, RETURN(mp_dict_set_bytes(dict, "one", "few", 3)))
+CALL(set_bytes, char bytes[300] = ""; return mp_dict_set_bytes(dict, "one", bytes, sizeof bytes);)
+CALL(set_dict_short, RETURN(mp_dict_set_dict(dict, "one", other_dict)))
+CALL(set_list_short, RETURN(mp_dict_set_list(dict, "one", list)))
+CALL(set_many, mp_value key[2] = {mp_int(7), mp_int(8)}, value[2] = {mp_int(1), mp_int(2)};
+     return mp_dict_set_many(dict, key, value, 2, NULL);)
+CALL(set_many_new, mp_value key[2] = {mp_int(-7), mp_int(-8)}, value[2] = {a_text(), a_text()}; size_t done = 7;
+     int error = mp_dict_set_many(dict, key, value, 2, &done); return error == MP_ENOMEM && done != 0 ? WRONG : error;)
+CALL(add_int, RETURN(mp_dict_add_int(dict, "one", 5, NULL)))
+CALL(pop_default, mp_value value; int error = mp_dict_pop_default(dict, mp_int(9), mp_none(), &value);
+     return error == 0 && !is_value(value, 9) ? WRONG : error;)
+CALL(transfer_new, RETURN(mp_dict_transfer_int(dict, "one", "a key that nobody has used before, and so long", 1)))
+CALL(swap_plain, RETURN(mp_dict_compare_and_swap(dict, mp_int(1), mp_int(1), mp_int(2))))
+CALL(move_same, RETURN(mp_dict_move(dict, mp_int(3), mp_int(3))))
+CALL(list_at, mp_value value; int error = mp_list_get(list, 7, &value);
+     return error == 0 && !is_value(value, 7) ? WRONG : error;)
+CALL(list_get_container, mp_value value; int error = mp_list_get(mixed, AT_DICT, &value);
+     if (error == 0) mp_value_free(&value); return error;)
+CALL(list_get_bool, bool value; int error = mp_list_get_bool(mixed, AT_BOOL, &value);
+     return error == 0 && !value ? WRONG : error;)
+CALL(list_get_int, int64_t value; int error = mp_list_get_int(mixed, AT_INT, &value);
+     return error == 0 && value != 7 ? WRONG : error;)
+CALL(list_get_float, double value; int error = mp_list_get_float(mixed, AT_FLOAT, &value);
+     return error == 0 && value != 0.5 ? WRONG : error;)
+CALL(list_get_str, char text[400]; int error = mp_list_get_str(list, 9, text, sizeof text, NULL);
+     return error == 0 && strcmp(text, text_of(9)) != 0 ? WRONG : error;)
+CALL(list_get_bytes, char bytes[40]; size_t size;
+     int error = mp_list_get_bytes(mixed, AT_BYTES, bytes, sizeof bytes, &size);
+     return error == 0 && size != 27 ? WRONG : error;)
+CALL(list_get_dict, mp_dict *value; size_t length; int error = mp_list_get_dict(mixed, AT_DICT, &value);
+     return error != 0 ? error : mp_dict_length(value, &length);)
+CALL(list_get_list, mp_list *value; size_t length; int error = mp_list_get_list(mixed, AT_LIST, &value);
+     return error != 0 ? error : mp_list_length(value, &length);)
+CALL(list_hold, int error = mp_list_hold(list); return error == 0 ? mp_list_free(list) : error;)
+CALL(list_hold_dict, mp_dict *value; int error = mp_list_hold_dict(mixed, AT_DICT, &value);
+     return error == 0 ? mp_dict_free(value) : error;)
+CALL(list_hold_list, mp_list *value; int error = mp_list_hold_list(mixed, AT_LIST, &value);
+     return error == 0 ? mp_list_free(value) : error;)
+CALL(list_index, size_t index; int error = mp_list_index(list, mp_str(text_of(1000)), &index);
+     return error == 0 && index != 1000 ? WRONG : error;)
+CALL(list_count, size_t count; int error = mp_list_count(mixed, mp_int(7), &count);
+     return error == 0 && count != 1 ? WRONG : error;)
+CALL(list_contains, bool found; int error = mp_list_contains(mixed, mp_float(7.0), &found);
+     return error == 0 && !found ? WRONG : error;)
+CALL(list_len, size_t length; return mp_list_length(list, &length);)
+CALL(list_equal, bool equal; int error = mp_list_equal(list, list, &equal);
+     return error == 0 && !equal ? WRONG : error;)
+CALL(list_print, RETURN(printed(print_list)))
+CALL(list_iterate, RETURN(iterate_list()))
+CALL(list_add_int, RETURN(mp_list_add_int(mixed, AT_INT, 5, NULL)))
+CALL(list_swap, RETURN(mp_list_compare_and_swap(mixed, AT_INT, mp_int(7), a_text())))
+CALL(list_swap_plain, RETURN(mp_list_compare_and_swap(mixed, AT_INT, mp_int(7), mp_int(8))))
+CALL(list_set_int, RETURN(mp_list_set_int(list, 5, 1)))
+CALL(list_set_float, RETURN(mp_list_set_float(list, 5, 0.5)))
+CALL(list_set_str, RETURN(mp_list_set_str(list, 5, a_text().as.str)))
+CALL(append_none, RETURN(append_until_full(append_a_none)))
+CALL(append_bool, RETURN(append_until_full(append_a_bool)))
+CALL(append_float, RETURN(append_until_full(append_a_float)))
+CALL(append_bytes, char bytes[300] = ""; return mp_list_append_bytes(list, bytes, sizeof bytes);)
+CALL(append_dict, RETURN(append_until_full(append_a_dict)))
+CALL(append_list, RETURN(append_until_full(append_a_list)))
+CALL(extend_self, RETURN(mp_list_extend(list, list)))
+CALL(sort_compare, RETURN(mp_list_sort(list, backwards, NULL, false)))
+CALL(root, mp_dict *root; return mp_manager_root(manager, &root);)
+CALL(sizes, mp_manager_info info; return mp_manager_get_info(manager, &info);)
+CALL(memory_size, size_t size; int error = mp_memory_size(memory, &size);
+     return error == 0 && size != 1000 ? WRONG : error;)
+CALL(memory_ref, int64_t ref; void *found; int error = mp_memory_ref(memory, &ref);
+     if (error == 0) error = mp_manager_memory(manager, ref, &found);
+     return error == 0 && found != memory ? WRONG : error;)
+CALL(value_equal, mp_value a = mp_dict_value(dict), b = mp_dict_value(dict); bool equal;
+     int error = mp_value_equal(&a, &b, &equal); return error == 0 && !equal ? WRONG : error;)
+CALL(value_json, mp_value value = mp_list_value(list); char *text; int error = mp_value_json(&value, &text);
+     if (error == 0) free(text); return error;)
+CALL(value_print, RETURN(printed(print_value)))
+
+/* Where this heap has no name, there is none of it. */
+static int unless_there_is_none(int error)
+{
+    return error == MP_ENOENT ? 0 : error;
+}
+
+static int open_again(void)
+{
+    mp_manager *other;
+    mp_dict *root;
+    int error = mp_manager_open(&other, heap_name, NULL);
+
+    if (error != 0)
+        return unless_there_is_none(error);
+    error = mp_manager_root(other, &root);
+    return error == 0 ? mp_manager_free(other) : error;
+}
+
+static int open_or_make(void)
+{
+    mp_manager *other;
+    int error = mp_manager_open_or_create(&other, heap_name, NULL, NULL);
+
+    return error == 0 ? mp_manager_free(other) : error;
+}
+
+CALL(unlink_name, RETURN(unless_there_is_none(mp_manager_unlink(heap_name))))
+
 static const struct call {
     const char *name;
     int (*call)(void);
@@ -715,19 +987,97 @@ static const struct call {
     {"make a list", make_list, false},
     {"alloc", alloc, false},
     {"free memory", free_memory, true},
+    {"has", has, true},
+    {"contains", contains, true},
+    {"get a bool", get_bool, true},
+    {"get a number", get_int, true},
+    {"get a float", get_float, true},
+    {"get a text", get_str, true},
+    {"get bytes", get_bytes, true},
+    {"borrow a dict", get_dict, true},
+    {"borrow a list", get_list, true},
+    {"get", dict_get, true},
+    {"get_default", get_default, true},
+    {"get a container", get_container, false},
+    {"get many", get_many, true},
+    {"length", dict_len, true},
+    {"equal", dict_equal, true},
+    {"print", dict_print, true},
+    {"iterate", dict_iterate, true},
+    {"hold", dict_hold, false},
+    {"hold a dict", hold_dict, false},
+    {"hold a list", hold_list, false},
+    {"set none", set_none, true},
+    {"set a bool", set_bool, true},
+    {"set a float", set_float, true},
+    {"set few bytes", set_short_bytes, true},
+    {"set bytes", set_bytes, false},
+    {"set a dict under a text", set_dict_short, true},
+    {"set a list under a text", set_list_short, true},
+    {"set many", set_many, true},
+    {"set many new ones", set_many_new, false},
+    {"add to a text key", add_int, true},
+    {"pop_default", pop_default, true},
+    {"transfer to a new key", transfer_new, false},
+    {"compare and swap a number", swap_plain, true},
+    {"move onto itself", move_same, false},
+    {"list get", list_at, true},
+    {"list get a container", list_get_container, false},
+    {"list get a bool", list_get_bool, true},
+    {"list get a number", list_get_int, true},
+    {"list get a float", list_get_float, true},
+    {"list get a text", list_get_str, true},
+    {"list get bytes", list_get_bytes, true},
+    {"list borrow a dict", list_get_dict, true},
+    {"list borrow a list", list_get_list, true},
+    {"list hold", list_hold, false},
+    {"list hold a dict", list_hold_dict, false},
+    {"list hold a list", list_hold_list, false},
+    {"list index", list_index, true},
+    {"list count", list_count, true},
+    {"list contains", list_contains, true},
+    {"list length", list_len, true},
+    {"list equal", list_equal, true},
+    {"list print", list_print, true},
+    {"list iterate", list_iterate, true},
+    {"list add", list_add_int, true},
+    {"list compare and swap", list_swap, false},
+    {"list compare and swap a number", list_swap_plain, true},
+    {"list set an int", list_set_int, true},
+    {"list set a float", list_set_float, true},
+    {"list set a text", list_set_str, false},
+    {"append none", append_none, true},
+    {"append bools", append_bool, true},
+    {"append floats", append_float, true},
+    {"append bytes", append_bytes, false},
+    {"append dicts", append_dict, true},
+    {"append lists", append_list, true},
+    {"extend with itself", extend_self, false},
+    {"sort with a function", sort_compare, false},
+    {"root", root, true},
+    {"sizes", sizes, true},
+    {"memory size", memory_size, true},
+    {"memory by number", memory_ref, true},
+    {"equal values", value_equal, true},
+    {"JSON of a value", value_json, true},
+    {"open", open_again, true},
+    {"open or make", open_or_make, true},
+    {"unlink", unlink_name, true},
+    {"print a value", value_print, true},
 };
 
 static char *content_of_all(void)
 {
-    char *text[4], *all;
+    char *text[5], *all;
 
     MUST(mp_dict_json(dict, &text[0]));
     MUST(mp_list_json(list, &text[1]));
     MUST(mp_dict_json(other_dict, &text[2]));
     MUST(mp_list_json(other_list, &text[3]));
-    if (asprintf(&all, "%s\n%s\n%s\n%s\n", text[0], text[1], text[2], text[3]) < 0)
+    MUST(mp_list_json(mixed, &text[4]));
+    if (asprintf(&all, "%s\n%s\n%s\n%s\n%s\n", text[0], text[1], text[2], text[3], text[4]) < 0)
         _exit(2);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         free(text[i]);
     return all;
 }
@@ -782,5 +1132,6 @@ int main(void)
         cmocka_unit_test(the_same_in_a_full_file_system),
     };
 
+    snprintf(heap_name, sizeof heap_name, "test-full-%d", (int)getpid());
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

@@ -322,6 +322,12 @@ static const struct {
     {"mremap", SYS_mremap, 0, 0, false},
     {"fchmod", SYS_fchmod, 0, 0, false},
     {"prlimit64", SYS_prlimit64, 0, 0, false},
+    {"pread64", SYS_pread64, 0, 0, false},
+    {"mprotect", SYS_mprotect, 0, 0, false},
+    {"munmap", SYS_munmap, 0, 0, false},
+    {"fstatfs", SYS_fstatfs, 0, 0, false},
+    {"lseek", SYS_lseek, 0, 0, false},
+    {"process_vm_readv", SYS_process_vm_readv, 0, 0, false},
 };
 #define CALLS (sizeof calls / sizeof *calls)
 #define NO_CALL ((int)CALLS)
@@ -392,6 +398,32 @@ static void refused_pairs(void **state)
     (void)state;
     refuse_with(0);
     refuse_with(5);
+}
+
+/* No shared mapping can be had: private ones, which the C library needs, can. */
+static void without_shared_mappings(const void *arg)
+{
+    const int error = *(const int *)arg;
+
+    MUST(refuse_call_with(SYS_mmap, 3, MAP_SHARED | MAP_PRIVATE, MAP_SHARED, error) == 0);
+    for (size_t i = 0; i < OBJECTS; i++) {
+        int descriptors = count_descriptors();
+
+        errno = 0;
+        MUST(objects[i].make() == MP_ESYSTEM && errno == error);
+        MUST(count_descriptors() == descriptors && access(path, F_OK) != 0);
+    }
+}
+
+static void no_mapping_is_an_error_that_says_so(void **state)
+{
+    const int errors[] = {ENOSYS, EPERM};
+    (void)state;
+
+    for (int e = 0; e < 2; e++) {
+        new_name();
+        in_child(without_shared_mappings, &errors[e], "no shared mappings");
+    }
 }
 
 /* No way to any memory file at all. */
@@ -542,55 +574,6 @@ static void handles_into_closed_managers_are_errors(void **state)
     in_child(handles_of_the_last_closed, NULL, "stale handles");
 }
 
-/* ---- threads ---- */
-
-enum { HEAPS = 1000 };
-
-static _Atomic(const _Atomic uint64_t *) looked_at;
-static atomic_int found_gone;
-
-/* Looks at each heap until it is gone, as a call with a stale handle does. */
-static void *look_at_heaps(void *arg)
-{
-    for (int i = 0; i < HEAPS; i++) {
-        const _Atomic uint64_t *heap;
-
-        while ((heap = atomic_exchange(&looked_at, NULL)) == NULL)
-            sched_yield();
-        while (atomic_load(heap) != 0)
-            ;
-        atomic_store(&found_gone, i + 1);
-    }
-    return arg;
-}
-
-static void close_under_a_thread(const void *arg)
-{
-    pthread_t thread;
-    (void)arg;
-
-    MUST(pthread_create(&thread, NULL, look_at_heaps, NULL) == 0);
-    for (int i = 0; i < HEAPS; i++) {
-        struct heap *heap;
-
-        MUST(heap_create(&heap, HEAP_POOL, NULL, 0) == 0);
-        atomic_store(&looked_at, (const _Atomic uint64_t *)(void *)heap);
-        while (atomic_load(&looked_at) != NULL)
-            sched_yield();
-        MUST(heap_close(heap) == 0);
-        while (atomic_load(&found_gone) <= i)
-            sched_yield();
-    }
-    MUST(pthread_join(thread, NULL) == 0);
-}
-
-static void a_stale_handle_is_looked_at_while_its_heap_is_closed(void **state)
-{
-    (void)state;
-    new_name();
-    in_child(close_under_a_thread, NULL, "closed under a thread");
-}
-
 /* ---- locked memory ---- */
 
 static long page_table_kilobytes(void)
@@ -623,6 +606,39 @@ static void with_all_memory_locked(const void *arg)
     MUST(page_table_kilobytes() < 8 * 1024);
 }
 
+static _Atomic(mp_dict *) closing;
+static _Atomic unsigned looks;
+
+static void *look_at_closing(void *arg)
+{
+    size_t length;
+
+    for (mp_dict *handle; (handle = closing) != NULL; looks++)
+        mp_list_length((mp_list *)handle, &length); /* it is no list: so no more is looked at than whether it is one */
+    return arg;
+}
+
+/* A thread may look at a handle at any moment. */
+static void closing_leaves_no_gap(void **state)
+{
+    pthread_t thread;
+    mp_dict *root;
+    (void)state;
+
+    for (int i = 0; i < 150; i++) {
+        assert_int_equal(mp_manager_create(&manager, NULL), 0);
+        assert_int_equal(mp_manager_root(manager, &root), 0);
+        closing = root;
+        if (i == 0)
+            assert_int_equal(pthread_create(&thread, NULL, look_at_closing, NULL), 0);
+        assert_int_equal(mp_manager_free(manager), 0);
+        for (unsigned before = looks; looks - before < 2;) /* so that it never has a handle of long ago */
+            sched_yield();
+    }
+    closing = NULL;
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 static void locked_memory(void **state)
 {
     (void)state;
@@ -641,12 +657,13 @@ int main(void)
         cmocka_unit_test(moving_up),
         cmocka_unit_test(refused_calls),
         cmocka_unit_test(refused_pairs),
+        cmocka_unit_test(no_mapping_is_an_error_that_says_so),
         cmocka_unit_test(no_file_is_an_error_that_says_so),
         cmocka_unit_test(random_bytes_come_from_somewhere),
         cmocka_unit_test(addresses_come_back),
         cmocka_unit_test(many_managers_at_once),
         cmocka_unit_test(handles_into_closed_managers_are_errors),
-        cmocka_unit_test(a_stale_handle_is_looked_at_while_its_heap_is_closed),
+        cmocka_unit_test(closing_leaves_no_gap),
         cmocka_unit_test(locked_memory),
     };
 

@@ -89,6 +89,45 @@ static void *ends_by_abort(void *arg)
     abort();
 }
 
+static void *ends_by_quick_exit(void *arg)
+{
+    (void)arg;
+    quick_exit(3);
+}
+
+static void *ends_by_fault(void *arg)
+{
+    (void)arg;
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+    return NULL;
+}
+
+static void exit_now(int number)
+{
+    (void)number;
+    exit(3);
+}
+
+static void *ends_in_a_handler(void *arg)
+{
+    (void)arg;
+    signal(SIGUSR1, exit_now);
+    raise(SIGUSR1);
+    return NULL;
+}
+
+/* While the thread that holds locks goes on. */
+static void *ends_by_exit_elsewhere(void *arg)
+{
+    pthread_t other;
+    (void)arg;
+
+    if (pthread_create(&other, NULL, ends_by_exit, NULL) == 0)
+        pthread_join(other, NULL);
+    _exit(1);
+}
+
 static void *ends_by_exec(void *arg)
 {
     (void)arg;
@@ -128,6 +167,10 @@ static const struct end {
     {"SIGTERM", ends_by_term, false},
     {"abort", ends_by_abort, false},
     {"exec", ends_by_exec, false},
+    {"quick_exit", ends_by_quick_exit, false},
+    {"SIGSEGV", ends_by_fault, false},
+    {"exit in a signal handler", ends_in_a_handler, false},
+    {"exit of another thread", ends_by_exit_elsewhere, false},
 };
 #define ENDS (sizeof ends / sizeof *ends)
 
@@ -313,7 +356,7 @@ static bool has_ended(void *arg)
 
 static void wait_for_end(const struct end *end, pid_t owner)
 {
-    if (!end->of_thread)
+    if (!end->of_thread && end->function != ends_by_exec)
         assert_true(wait_until(has_ended, &owner, 60));
     else
         assert_true(wait_until(is_set, (void *)(uintptr_t)&shared->ended, 60));
@@ -343,7 +386,8 @@ static void many(const struct end *end, int count, bool tries)
     reap(owner);
 }
 
-/* Once by a thread whose process goes on, once by a process that nobody has waited for yet, whose number so is still its own. */
+/* By a thread whose process goes on, by a process that nobody has waited for yet, whose number so is still its own, and by one that
+ * goes on as another program. */
 static void of_many_locks(void **state)
 {
     static const int counts[] = {1, 2000, 2049, MOST};
@@ -352,9 +396,11 @@ static void of_many_locks(void **state)
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         many(&ends[0], counts[i], i % 2 == 0);
         many(&ends[6], counts[i], i % 2 != 0);
+        many(&ends[9], counts[i], i % 2 == 0);
     }
     many(&ends[0], MOST, true);
     many(&ends[6], MOST, true);
+    many(&ends[9], MOST, true);
 }
 
 /* Those that the kernel has forgotten can be freed. */

@@ -166,6 +166,16 @@ static void by_abort(void)
     abort();
 }
 
+static void by_term(void)
+{
+    raise(SIGTERM);
+}
+
+static void by_quick_exit(void)
+{
+    quick_exit(0);
+}
+
 static void by_exec(void)
 {
     execl("/bin/true", "true", (char *)NULL);
@@ -217,7 +227,7 @@ static void by_return(void)
 {
 }
 
-enum { ITSELF, FORKED, STARTED };
+enum { ITSELF, FORKED, STARTED, WORKER };
 
 static const struct {
     const char *name;
@@ -231,6 +241,8 @@ static const struct {
     {"_exit", by_underscore_exit, ITSELF, false, false, 0},
     {"SIGKILL", by_kill, ITSELF, false, false, SIGKILL},
     {"abort", by_abort, ITSELF, false, false, SIGABRT},
+    {"SIGTERM", by_term, ITSELF, false, false, SIGTERM},
+    {"quick_exit", by_quick_exit, ITSELF, false, false, 0},
     {"exec", by_exec, ITSELF, false, false, 0},
     {"exit of another thread", by_exit_of_a_thread, ITSELF, true, true, 0},
     {"pthread_exit of main", by_thread_exit, ITSELF, true, false, 0},
@@ -239,6 +251,9 @@ static const struct {
     {"_exit of a forked child", by_underscore_exit, FORKED, true, false, 0},
     {"return of a process's function", by_return, STARTED, true, false, 0},
     {"exit of a process's function", by_exit, STARTED, true, false, 0},
+    {"a worker that is replaced", by_return, WORKER, true, false, 0},
+    {"exit of a worker", by_exit, WORKER, true, false, 0},
+    {"SIGKILL of a worker", by_kill, WORKER, true, false, 0},
 };
 
 struct end {
@@ -252,6 +267,27 @@ static int be_and_end(void *arg)
     states[end->state].enter();
     ways[end->way].end();
     return 0;
+}
+
+static int be_and_end_in_a_task(const void *arg, void *result)
+{
+    struct end end = *(const struct end *)arg;
+
+    (void)result;
+    return be_and_end(&end);
+}
+
+/* Each task is a worker's last. */
+static bool end_as_worker(const struct end *end)
+{
+    const mp_pool_options options = {.max_tasks_per_child = 1};
+    mp_pool *pool;
+
+    if (mp_pool_create(&pool, 1, &options) != 0)
+        return false;
+    int error = mp_pool_apply(pool, be_and_end_in_a_task, end, sizeof *end, NULL, 0);
+    return (error == 0 || mp_died(error, NULL)) && mp_pool_close(pool) == 0 && mp_pool_join(pool) == 0 &&
+           mp_pool_free(pool) == 0;
 }
 
 static _Noreturn void live(struct end *end)
@@ -273,6 +309,9 @@ static _Noreturn void live(struct end *end)
         }
         if (waitpid(pid, &status, 0) != pid || status != 0)
             _exit(95);
+    } else if (ways[end->way].process == WORKER) {
+        if (!end_as_worker(end))
+            _exit(93);
     } else {
         mp_process *process;
         int code;

@@ -1,12 +1,18 @@
-/* Whose container it is: what is sent arrives whole, a value holds what it names, a borrowed handle never leads to another container,
- * and what a process held is given back when it dies. Tables: a way to send, a call that hands out, a thing that is held is one line.
+/* Who holds a container, and until when: what processes held that have ended in any way, what children inherit,
+ * handles whose place was used again, holds given up once too often, by others, and in any order.
  *
- * That nothing leaks is seen by doing everything many times: all of that takes less memory than one container for each time. */
+ * A new call that gives a hold joins by a line of HOLDS, a new way for a process to end by a line of `ends`, a new
+ * call that takes a dict or list by itself: every_call.sh reads them from mp.h. With sanitizers a place's
+ * generations are used up if an argument says "long". */
+#include <fcntl.h>
 #include <mp.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,660 +22,1144 @@
 
 #include <cmocka.h>
 
+#include "object.h"
 #include "support.h"
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-#define PATIENCE 30.0
-#define TIMES 100
-#define SLACK ((size_t)TIMES * 256) /* a container alone is more than twice that */
-
-/* In children there is no cmocka. */
-#define MUST(call) must((call), #call, __LINE__)
+enum { SECONDS = 60 };
 
 static mp_manager *manager;
-static mp_dict *dict;
-static mp_list *list;
+static mp_dict *outer_dict; /* {"d": {"n": 1}, "l": [1]}, and the newest is "d" or "l" */
+static mp_list *outer_list; /* [{"n": 1}, [1]] */
+static bool long_run;
 
-static void must(int error, const char *call, int line)
+static struct shared {
+    _Atomic int ready, go, done;
+    _Atomic int code;
+    _Atomic(void *) handle;
+} * shared;
+
+/* A sanitizer's build does less of what is only repeated. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+static bool reached(_Atomic int *word, int number)
 {
+    double end = now() + SECONDS;
+
+    while (atomic_load(word) < number) {
+        if (now() > end)
+            return false;
+        sched_yield();
+    }
+    return true;
+}
+
+static int make_dict(mp_dict **dict)
+{
+    int error = mp_manager_dict(manager, dict);
+
+    return error != 0 ? error : mp_dict_set_int(*dict, "n", 1);
+}
+
+static int make_list(mp_list **list)
+{
+    int error = mp_manager_list(manager, list);
+
+    return error != 0 ? error : mp_list_append_int(*list, 1);
+}
+
+/* What is nested, held by nobody. */
+static int fill(void)
+{
+    mp_dict *dict;
+    mp_list *list;
+    int error = make_dict(&dict);
+
     if (error == 0)
-        return;
-    fprintf(stderr, "%d: %s: %s\n", line, call, mp_strerror(error));
-    abort();
+        error = make_list(&list);
+    if (error == 0)
+        error = mp_dict_set_dict(outer_dict, "d", dict);
+    if (error == 0)
+        error = mp_dict_set_list(outer_dict, "l", list);
+    if (error == 0)
+        error = mp_list_append_dict(outer_list, dict);
+    if (error == 0)
+        error = mp_list_append_list(outer_list, list);
+    return error != 0 ? error : mp_dict_free(dict) | mp_list_free(list);
+}
+
+static int empty(void)
+{
+    return mp_dict_clear(outer_dict) | mp_list_clear(outer_list);
+}
+
+static struct heap *heap(void)
+{
+    return object_heap(object_of(outer_dict));
+}
+
+/* Live dicts and lists of the manager, after what the dead held was given back. */
+static int count_objects(void)
+{
+    mp_manager_info info;
+    int count = 0;
+
+    assert_int_equal(mp_manager_get_info(manager, &info), 0);
+    for (uint64_t at = atomic_load(&heap()->objects); at != 0;) {
+        const struct object *object = heap_at(heap(), at);
+
+        count += object_kind(object) == OBJECT_DICT || object_kind(object) == OBJECT_LIST;
+        at = atomic_load(&object->next_all);
+    }
+    return count;
+}
+
+/* Blocks of the heap that are in use. */
+static uint64_t count_blocks(void)
+{
+    mp_manager_info info;
+    uint64_t count = 0;
+
+    assert_int_equal(mp_manager_get_info(manager, &info), 0);
+    assert_int_equal(heap_lock(heap()), 0);
+    assert_int_equal(heap_check(heap(), NULL, &count), 0);
+    heap_unlock(heap());
+    return count;
 }
 
 static int make(void **state)
 {
     (void)state;
-    MUST(mp_manager_create(&manager, NULL));
-    MUST(mp_manager_dict(manager, &dict));
-    MUST(mp_manager_list(manager, &list));
-    return 0;
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return shared == MAP_FAILED || mp_manager_create(&manager, NULL) != 0 ||
+           mp_manager_dict(manager, &outer_dict) != 0 || mp_manager_list(manager, &outer_list) != 0;
 }
 
 static int drop(void **state)
 {
     (void)state;
-    MUST(mp_manager_check(manager));
-    MUST(mp_manager_free(manager));
+    munmap(shared, sizeof *shared);
+    return mp_manager_check(manager) != 0 || mp_manager_free(manager) != 0;
+}
+
+static void begin_shared(void)
+{
+    shared->ready = shared->go = shared->done = shared->code = 0;
+    shared->handle = NULL;
+}
+
+/* ---- calls that give a hold ---- */
+
+struct held {
+    mp_dict *dict;
+    mp_list *list;
+    mp_value value, key, many[2];
+    mp_dict_iter *dict_iter;
+    mp_list_iter *list_iter;
+};
+
+/* clang-format off */
+#define HOLDS(HOLD) \
+    HOLD(manager_dict, make_dict(&h->dict)) \
+    HOLD(manager_list, make_list(&h->list)) \
+    HOLD(dict_hold, (mp_dict_get_dict(outer_dict, "d", &h->dict), mp_dict_hold(h->dict))) \
+    HOLD(list_hold, (mp_dict_get_list(outer_dict, "l", &h->list), mp_list_hold(h->list))) \
+    HOLD(dict_hold_dict, mp_dict_hold_dict(outer_dict, "d", &h->dict)) \
+    HOLD(dict_hold_list, mp_dict_hold_list(outer_dict, "l", &h->list)) \
+    HOLD(list_hold_dict, mp_list_hold_dict(outer_list, 0, &h->dict)) \
+    HOLD(list_hold_list, mp_list_hold_list(outer_list, 1, &h->list)) \
+    HOLD(get_dict, mp_dict_get(outer_dict, mp_str("d"), &h->value)) \
+    HOLD(get_list, mp_dict_get(outer_dict, mp_str("l"), &h->value)) \
+    HOLD(get_default, mp_dict_get_default(outer_dict, mp_str("d"), mp_none(), &h->value)) \
+    HOLD(get_default_fallback, (mp_dict_get_dict(outer_dict, "d", &h->dict), \
+         mp_dict_get_default(outer_dict, mp_str("x"), mp_dict_value(h->dict), &h->value))) \
+    HOLD(setdefault, mp_dict_setdefault(outer_dict, mp_str("d"), mp_none(), &h->value)) \
+    HOLD(setdefault_fallback, (mp_dict_get_list(outer_dict, "l", &h->list), \
+         mp_dict_setdefault(outer_dict, mp_str("x"), mp_list_value(h->list), &h->value))) \
+    HOLD(get_many, mp_dict_get_many(outer_dict, (const mp_value[]){mp_str("d"), mp_str("l")}, h->many, 2, NULL)) \
+    HOLD(pop, mp_dict_pop(outer_dict, mp_str("d"), &h->value)) \
+    HOLD(pop_default, mp_dict_pop_default(outer_dict, mp_str("l"), mp_none(), &h->value)) \
+    HOLD(popitem, mp_dict_popitem(outer_dict, &h->key, &h->value)) \
+    HOLD(list_get, mp_list_get(outer_list, 0, &h->value)) \
+    HOLD(list_pop, mp_list_pop(outer_list, 0, &h->value)) \
+    HOLD(list_pop_last, mp_list_pop(outer_list, -1, &h->value)) \
+    HOLD(copy, mp_dict_copy(outer_dict, &h->dict)) \
+    HOLD(keys, mp_dict_keys(outer_dict, &h->list)) \
+    HOLD(values, mp_dict_values(outer_dict, &h->list)) \
+    HOLD(items, mp_dict_items(outer_dict, &h->list)) \
+    HOLD(list_copy, mp_list_copy(outer_list, &h->list)) \
+    HOLD(slice, mp_list_slice(outer_list, 0, 1, 1, &h->list)) \
+    HOLD(concat, mp_list_concat(outer_list, outer_list, &h->list)) \
+    HOLD(repeat, mp_list_repeat(outer_list, 3, &h->list)) \
+    HOLD(dict_iter, (mp_dict_iter_create(&h->dict_iter, outer_dict), mp_dict_next(h->dict_iter, NULL, &h->value))) \
+    HOLD(list_iter, (mp_list_iter_create(&h->list_iter, outer_list), mp_list_next(h->list_iter, &h->value))) \
+    HOLD(many_times, hold_often(h))
+/* clang-format on */
+
+static int hold_often(struct held *h)
+{
+    int error = 0;
+
+    for (int i = 0; error == 0 && i < 500; i++)
+        error = mp_dict_get(outer_dict, mp_str(i % 2 ? "d" : "l"), &h->value);
+    return error;
+}
+
+#define DEFINE_HOLD(name, expression) \
+    static int hold_##name(struct held *h) \
+    { \
+        return expression; \
+    }
+HOLDS(DEFINE_HOLD)
+#define NAME_HOLD(name, expression) {#name, hold_##name},
+static const struct holding {
+    const char *name;
+    int (*hold)(struct held *held);
+} holdings[] = {HOLDS(NAME_HOLD)};
+enum { HOLDINGS = sizeof holdings / sizeof holdings[0] };
+
+/* ---- what processes held that have ended ---- */
+
+static void return_zero(void)
+{
+}
+
+static void call_exit(void)
+{
+    exit(0);
+}
+
+static void call_exit_at_once(void)
+{
+    _exit(0);
+}
+
+static void kill_oneself(void)
+{
+    raise(SIGKILL);
+}
+
+static void crash(void)
+{
+    signal(SIGABRT, SIG_DFL);
+    abort();
+}
+
+static void execute(void)
+{
+    execlp("true", "true", NULL);
+    _exit(1);
+}
+
+static void close_manager(void)
+{
+    if (mp_manager_free(manager) != 0)
+        _exit(1);
+}
+
+static void close_descriptors_first(void)
+{
+    for (int fd = 3; fd < 256; fd++)
+        close(fd);
+}
+
+static void *end_thread(void *arg)
+{
+    (void)arg;
+    pthread_exit(NULL);
+}
+
+static void end_main_thread(void)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, end_thread, NULL) == 0)
+        pthread_exit(NULL);
+}
+
+static const struct end {
+    const char *name;
+    void (*end)(void);
+} ends[] = {
+    {"killed", kill_oneself},
+    {"return", return_zero},
+    {"exit()", call_exit},
+    {"_exit()", call_exit_at_once},
+    {"abort()", crash},
+    {"exec", execute},
+    {"closes the manager", close_manager},
+    {"closes all descriptors", close_descriptors_first},
+    {"ends its threads", end_main_thread},
+};
+enum { ENDS = sizeof ends / sizeof ends[0] };
+
+static const struct holding *holding;
+static const struct end *end;
+
+static int hold_and_end(void *arg)
+{
+    struct held held = {.dict = NULL};
+    int error = holding->hold(&held);
+
+    (void)arg;
+    atomic_store(&shared->code, error == 0 ? 1 : error);
+    end->end();
     return 0;
 }
 
-/* What is in use, when what the dead held has been given back. */
-static size_t used(void)
+static void run_to_end(mp_process_function *function)
 {
-    mp_manager_info info;
+    mp_process *process;
 
-    MUST(mp_manager_get_info(manager, &info));
-    return info.used;
+    assert_int_equal(mp_process_start(&process, function, NULL, NULL), 0);
+    assert_int_equal(mp_process_join(process, SECONDS), 0);
+    assert_int_equal(mp_process_free(process), 0);
 }
 
-/* A container with an integer and a long string in it. */
-static mp_value new_container(mp_type type)
+static void what_the_dead_held_is_given_back(void **state)
 {
-    static const char text[] = "longer than what fits into a cell";
-    mp_dict *inner_dict;
-    mp_list *inner_list;
+    int objects = count_objects();
+    uint64_t before = 0;
+    (void)state;
 
-    if (type == MP_DICT) {
-        MUST(mp_manager_dict(manager, &inner_dict));
-        MUST(mp_dict_set_int(inner_dict, "id", 7));
-        MUST(mp_dict_set_str(inner_dict, "text", text));
-        return mp_dict_value(inner_dict);
+    for (int i = 0; i < HOLDINGS * ENDS * 2; i++) {
+        holding = &holdings[i / 2 / ENDS];
+        end = &ends[i / 2 % ENDS];
+        begin_shared();
+        assert_int_equal(fill(), 0);
+        run_to_end(hold_and_end);
+        if (shared->code != 1)
+            fail_msg("%s: %s", holding->name, mp_strerror(shared->code));
+        assert_int_equal(empty(), 0);
+        int left = count_objects() - objects;
+        if (left != 0)
+            fail_msg("%s, %s: %d objects are left", holding->name, end->name, left);
+        if (i % 2 == 0)
+            before = count_blocks(); /* what the first time has made serves the second */
+        else if (count_blocks() != before)
+            fail_msg("%s, %s: %d blocks are left", holding->name, end->name, (int)(count_blocks() - before));
     }
-    MUST(mp_manager_list(manager, &inner_list));
-    MUST(mp_list_append_int(inner_list, 7));
-    MUST(mp_list_append_str(inner_list, text));
-    return mp_list_value(inner_list);
+    assert_int_equal(mp_manager_check(manager), 0);
 }
 
-static int free_container(const mp_value *value)
+/* Killed anywhere: in the middle of what takes and gives up holds, too. */
+static int hold_for_ever(void *arg)
 {
+    (void)arg;
+    for (int i = 0;; i++) {
+        struct held held = {.dict = NULL};
+        bool equal;
+        char *text;
+
+        if (fill() != 0 || holdings[i % HOLDINGS].hold(&held) != 0)
+            _exit(1);
+        if (mp_dict_json(outer_dict, &text) == 0)
+            free(text);
+        mp_dict_equal(outer_dict, outer_dict, &equal);
+        mp_list_contains(outer_list, mp_dict_value(outer_dict), &equal);
+        if (empty() != 0)
+            _exit(1);
+        atomic_fetch_add(&shared->ready, 1);
+    }
+}
+
+static void killed_anywhere(void **state)
+{
+    enum { ROUNDS = 60 };
+    int objects = count_objects();
+    (void)state;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        mp_process *process;
+
+        begin_shared();
+        assert_int_equal(mp_process_start(&process, hold_for_ever, NULL, NULL), 0);
+        assert_true(reached(&shared->ready, 1 + round));
+        assert_int_equal(mp_process_kill(process), 0);
+        assert_int_equal(mp_process_join(process, SECONDS), 0);
+        assert_int_equal(mp_process_free(process), 0);
+        assert_int_equal(empty(), 0);
+        assert_int_equal(count_objects(), objects);
+        assert_int_equal(mp_manager_check(manager), 0);
+    }
+}
+
+/* ---- who goes on ---- */
+
+static int64_t number_in(const struct held *held)
+{
+    int64_t number = -1;
+    mp_value value = held->value;
+
+    if (value.type == MP_DICT || (value.type == MP_NONE && held->dict != NULL))
+        mp_dict_get_int(value.type == MP_DICT ? value.as.dict : held->dict, "n", &number);
+    else
+        mp_list_get_int(value.type == MP_LIST ? value.as.list : held->list, 0, &number);
+    return number;
+}
+
+static struct held inherited;
+
+/* Of the killed process: it has inherited what that one held. */
+static void outlive(void)
+{
+    atomic_fetch_add(&shared->ready, 1);
+    if (!reached(&shared->go, 1) || number_in(&inherited) != 1)
+        _exit(1);
+    atomic_store(&shared->done, 1);
+    _exit(reached(&shared->go, 2) && number_in(&inherited) == 1 ? 0 : 1);
+}
+
+static int hold_and_leave_heir(void *arg)
+{
+    (void)arg;
+    if (mp_dict_pop(outer_dict, mp_str("d"), &inherited.value) != 0)
+        return 1;
+    if (fork() == 0) {
+        if (fork() == 0) /* and of that one, which ends at once */
+            outlive();
+        _exit(0);
+    }
+    for (;;)
+        pause();
+}
+
+static void a_child_keeps_what_its_dead_parent_held(void **state)
+{
+    int objects = count_objects();
+    mp_process *process;
+    (void)state;
+
+    begin_shared();
+    assert_int_equal(fill(), 0);
+    assert_int_equal(mp_process_start(&process, hold_and_leave_heir, NULL, NULL), 0);
+    assert_true(reached(&shared->ready, 1));
+    assert_int_equal(mp_process_kill(process), 0);
+    assert_int_equal(mp_process_join(process, SECONDS), 0);
+    assert_int_equal(empty(), 0);
+    assert_int_equal(count_objects(), objects + 1);
+    assert_int_equal(mp_manager_check(manager), 0);
+    atomic_store(&shared->go, 1);
+    assert_true(reached(&shared->done, 1));
+    assert_int_equal(count_objects(), objects + 1);
+    atomic_store(&shared->go, 2);
+    double limit = now() + SECONDS; /* nobody may wait for it, as its parents are gone */
+    while (count_objects() != objects && now() < limit)
+        sched_yield();
+    assert_int_equal(count_objects(), objects);
+    assert_int_equal(mp_process_free(process), 0);
+}
+
+static int close_all_and_go_on(void *arg)
+{
+    (void)arg;
+    if (mp_dict_pop(outer_dict, mp_str("d"), &inherited.value) != 0)
+        return 1;
+    for (int fd = 0; fd < 256; fd++)
+        close(fd);
+    atomic_fetch_add(&shared->ready, 1);
+    if (!reached(&shared->go, 1))
+        return 2;
+    return number_in(&inherited) == 1 ? 0 : 3;
+}
+
+static void who_closes_all_descriptors_keeps_what_it_holds(void **state)
+{
+    int objects = count_objects(), code;
+    mp_process *process;
+    (void)state;
+
+    begin_shared();
+    assert_int_equal(fill(), 0);
+    assert_int_equal(mp_process_start(&process, close_all_and_go_on, NULL, NULL), 0);
+    assert_true(reached(&shared->ready, 1));
+    assert_int_equal(empty(), 0);
+    for (int i = 0; i < 20; i++) { /* others look for the dead, and use what is free */
+        assert_int_equal(count_objects(), objects + 1);
+        assert_int_equal(mp_manager_check(manager), 0);
+        assert_int_equal(fill() | empty(), 0);
+    }
+    atomic_store(&shared->go, 1);
+    assert_int_equal(mp_process_join(process, SECONDS), 0);
+    assert_int_equal(mp_process_exitcode(process, &code), 0);
+    assert_int_equal(code, 0);
+    assert_int_equal(count_objects(), objects);
+    assert_int_equal(mp_process_free(process), 0);
+}
+
+static int from_program[2], to_program[2];
+
+static int hold_and_become_another(void *arg)
+{
+    (void)arg;
+    if (mp_dict_pop(outer_dict, mp_str("l"), &inherited.value) != 0)
+        return 1;
+    dup2(to_program[0], 0);
+    dup2(from_program[1], 1);
+    for (int i = 0; i < 2; i++) {
+        close(to_program[i]);
+        close(from_program[i]);
+    }
+    execlp("cat", "cat", NULL);
+    return 1;
+}
+
+static void a_program_that_another_takes_the_place_of_holds_nothing(void **state)
+{
+    int objects = count_objects();
+    mp_process *process;
+    char byte = 'x';
+    (void)state;
+
+    assert_int_equal(fill(), 0);
+    assert_int_equal(pipe(from_program) | pipe(to_program), 0);
+    assert_int_equal(mp_process_start(&process, hold_and_become_another, NULL, NULL), 0);
+    assert_int_equal(write(to_program[1], &byte, 1), 1);
+    assert_int_equal(read(from_program[0], &byte, 1), 1); /* the other program answers */
+    assert_int_equal(empty(), 0);
+    assert_int_equal(count_objects(), objects);
+    for (int i = 0; i < 2; i++) {
+        close(to_program[i]);
+        close(from_program[i]);
+    }
+    assert_int_equal(mp_process_join(process, SECONDS), 0);
+    assert_int_equal(mp_process_free(process), 0);
+}
+
+static void *hold_in_thread(void *arg)
+{
+    struct held *held = arg;
+
+    return mp_dict_pop(outer_dict, mp_str("d"), &held->value) == 0 ? held : NULL;
+}
+
+static void a_thread_that_ends_gives_nothing_up(void **state)
+{
+    struct held held = {.dict = NULL};
+    int objects = count_objects();
+    pthread_t thread;
+    void *result;
+    (void)state;
+
+    assert_int_equal(fill(), 0);
+    assert_int_equal(pthread_create(&thread, NULL, hold_in_thread, &held), 0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_ptr_equal(result, &held);
+    assert_int_equal(empty(), 0);
+    assert_int_equal(count_objects(), objects + 1);
+    assert_int_equal(number_in(&held), 1);
+    mp_value_free(&held.value);
+    assert_int_equal(count_objects(), objects);
+}
+
+/* ---- handles whose place was used again ---- */
+
+static int unused_function(mp_value *value, bool present, void *arg)
+{
+    (void)value;
+    (void)present;
+    (void)arg;
+    return 0;
+}
+
+static mp_dict *live_dict;
+static mp_list *live_list;
+static mp_value live_key, live_value;
+static FILE *sink;
+static mp_dict *out_dict;
+static mp_list *out_list;
+static mp_dict_iter *out_dict_iter;
+static mp_list_iter *out_list_iter;
+static mp_value out_value;
+static char out_bytes[64], *out_text;
+static bool out_bool;
+static int64_t out_integer;
+static double out_real;
+static size_t out_size;
+
+enum { OF_DICT, OF_LIST };
+enum { AS_HANDLE, AS_VALUE, AS_KEY };
+#define DICT OF_DICT
+#define LIST OF_LIST
+#define HANDLE AS_HANDLE
+#define VALUE AS_VALUE
+#define KEY AS_KEY
+#define STALE stale
+struct every {
+    const char *name;
+    int kind, how;
+};
+
+/* Several lines may be of one function: so they are told apart by their numbers. */
+#define EVERY_CALL(name, kind, how, expression) \
+    case __LINE__: \
+        *call = (struct every){#expression, kind, how}; \
+        return run ? (expression) : 0;
+static int every_call(int line, bool run, void *stale, struct every *call)
+{
+    switch (line) {
+#include "every_call.inc"
+    default:
+        return -3000;
+    }
+}
+#undef DICT
+#undef LIST
+
+/* Each call with a handle of a dict and one of a list that have ended. */
+static void refuse_all(void *stale_dict, void *stale_list, const char *when)
+{
+    int calls = 0;
+
+    for (int line = 1; line < 1000; line++) {
+        struct every call = {.name = NULL};
+
+        every_call(line, false, NULL, &call);
+        if (call.name == NULL)
+            continue;
+        int code = every_call(line, true, call.kind == OF_DICT ? stale_dict : stale_list, &call);
+        if (code != (call.how == AS_KEY ? MP_ETYPE : MP_EINVAL))
+            fail_msg("%s, %s: %s", call.name, when, mp_strerror(code));
+        calls++;
+    }
+    assert_true(calls > 150);
+}
+
+enum { YOUNGER = 16 };
+
+/* Containers that are made until they lie in both places: dicts and lists in turn. How many of the places they got. */
+struct younger {
+    mp_value value[YOUNGER];
+    int places;
+};
+
+static void make_younger(struct younger *younger, const void *first, const void *second, bool lists)
+{
+    younger->places = 0;
+    for (int i = 0; i < YOUNGER; i++) {
+        mp_dict *dict;
+        mp_list *list;
+
+        if ((i + lists) % 2 == 0) {
+            assert_int_equal(mp_manager_dict(manager, &dict) | mp_dict_set_int(dict, "a", 1), 0);
+            younger->value[i] = mp_dict_value(dict);
+        } else {
+            assert_int_equal(mp_manager_list(manager, &list) | mp_list_append_int(list, 1), 0);
+            younger->value[i] = mp_list_value(list);
+        }
+        const struct object *object = object_of(younger->value[i].as.dict);
+        younger->places += object == object_of(first) || object == object_of(second);
+    }
+}
+
+static void free_younger(struct younger *younger)
+{
+    for (int i = 0; i < YOUNGER; i++) {
+        const mp_value *value = &younger->value[i];
+        char *text;
+
+        assert_int_equal(mp_value_json(value, &text), 0);
+        assert_string_equal(text, value->type == MP_DICT ? "{\"a\": 1}" : "[1]");
+        free(text);
+        assert_int_equal(value->type == MP_DICT ? mp_dict_free(value->as.dict) : mp_list_free(value->as.list), 0);
+    }
+}
+
+static mp_value make_one(bool list)
+{
+    mp_dict *dict = NULL;
+    mp_list *made = NULL;
+
+    assert_int_equal(list ? mp_manager_list(manager, &made) : mp_manager_dict(manager, &dict), 0);
+    return list ? mp_list_value(made) : mp_dict_value(dict);
+}
+
+static void free_one(const mp_value *value)
+{
+    assert_int_equal(value->type == MP_DICT ? mp_dict_free(value->as.dict) : mp_list_free(value->as.list), 0);
+}
+
+/* Makes and drops containers in one place, `count` times. False: the place is not used any more. */
+static bool use_again(const void *place, int64_t count)
+{
+    mp_value kept[YOUNGER];
+    int others = 0;
+    int64_t i = 0;
+
+    for (; others < YOUNGER; others++) { /* those whose turn is before */
+        kept[others] = make_one(false);
+        if (object_of(kept[others].as.dict) == object_of(place)) {
+            free_one(&kept[others]);
+            break;
+        }
+    }
+    for (; others < YOUNGER && i < count; i++) {
+        mp_value one = make_one(i % 2);
+        bool again = object_of(one.as.dict) == object_of(place);
+
+        free_one(&one);
+        if (!again)
+            break;
+    }
+    for (int j = 0; j < others; j++)
+        free_one(&kept[j]);
+    return others < YOUNGER && i == count;
+}
+
+static void stale_handles_are_errors_for_good(void **state)
+{
+    static const int64_t often[] = {0, 1, 2, 63, 1024, 65536, INT64_C(1) << 20, (INT64_C(1) << 22) + 8};
+    size_t last = sizeof often / sizeof often[0] - (SANITIZED && !long_run ? 2U : 0U);
+    mp_dict *stale_dict;
+    mp_list *stale_list;
+    (void)state;
+
+    sink = fopen("/dev/null", "w");
+    assert_non_null(sink);
+    assert_int_equal(mp_manager_dict(manager, &live_dict) | mp_manager_list(manager, &live_list), 0);
+    live_key = mp_str("a");
+    live_value = mp_int(1);
+    assert_int_equal(mp_manager_dict(manager, &stale_dict) | mp_manager_list(manager, &stale_list), 0);
+    assert_int_equal(mp_dict_free(stale_dict) | mp_list_free(stale_list), 0);
+    for (size_t i = 0; i < last; i++) {
+        bool spent = often[i] > INT64_C(1) << 22;
+        struct younger younger;
+        char when[64];
+
+        snprintf(when, sizeof when, "after %lld uses of the place", (long long)often[i]);
+        assert_int_equal(use_again(stale_dict, often[i]), !spent);
+        assert_int_equal(use_again(stale_list, often[i]), !spent);
+        for (int lists = 0; lists < 2; lists++) {
+            make_younger(&younger, stale_dict, stale_list, lists);
+            assert_int_equal(younger.places, spent ? 0 : 2);
+            refuse_all(stale_dict, stale_list, when);
+            free_younger(&younger);
+        }
+    }
+    assert_int_equal(mp_dict_free(live_dict) | mp_list_free(live_list), 0);
+    fclose(sink);
+}
+
+/* ---- given up once too often, by others, in any order ---- */
+
+static void no_hold_is_given_up_twice(void **state)
+{
+    struct held held = {.dict = NULL};
+    int objects = count_objects();
+    mp_value twin;
+    (void)state;
+
+    assert_int_equal(fill(), 0);
+    /* A container that lies somewhere lives on; but nobody holds it any more. */
+    assert_int_equal(mp_dict_hold_dict(outer_dict, "d", &held.dict), 0);
+    assert_int_equal(mp_dict_free(held.dict), 0);
+    assert_int_equal(mp_dict_free(held.dict), MP_EINVAL);
+    assert_int_equal(number_in(&held), 1);
+    /* Two holds, two frees. */
+    assert_int_equal(mp_dict_hold(held.dict) | mp_dict_hold(held.dict), 0);
+    assert_int_equal(empty(), 0);
+    assert_int_equal(mp_dict_free(held.dict), 0);
+    assert_int_equal(number_in(&held), 1);
+    assert_int_equal(mp_dict_free(held.dict), 0);
+    assert_int_equal(mp_dict_free(held.dict), MP_EINVAL);
+    /* A value is none after its free, and its twin leads to nothing. */
+    assert_int_equal(fill(), 0);
+    assert_int_equal(mp_list_pop(outer_list, 0, &held.value), 0);
+    twin = held.value;
+    mp_value_free(&held.value);
+    assert_int_equal(held.value.type, MP_NONE);
+    mp_value_free(&held.value);
+    mp_value_free(&twin);
+    assert_int_equal(empty(), 0);
+    assert_int_equal(count_objects(), objects);
+    /* Nor is it another's by then. */
+    assert_int_equal(fill(), 0);
+    assert_int_equal(mp_dict_pop(outer_dict, mp_str("d"), &held.value), 0);
+    twin = held.value;
+    assert_int_equal(empty(), 0);
+    mp_value_free(&held.value);
+    assert_int_equal(make_dict(&held.dict), 0);
+    mp_value_free(&twin);
+    assert_int_equal(number_in(&(struct held){.dict = held.dict}), 1);
+    assert_int_equal(mp_dict_free(held.dict), 0);
+    assert_int_equal(count_objects(), objects);
+}
+
+static int free_the_value(void *arg)
+{
+    mp_value value = *(mp_value *)arg;
+
+    mp_value_free(&value);
+    return value.type != MP_NONE;
+}
+
+static int free_the_handle(void *arg)
+{
+    const mp_value *value = arg;
+
     return value->type == MP_DICT ? mp_dict_free(value->as.dict) : mp_list_free(value->as.list);
 }
 
-/* 0: it is whole. */
-static int look(const mp_value *value)
-{
-    int64_t id = 0;
-    char text[64];
-    int error =
-        value->type == MP_DICT ? mp_dict_get_int(value->as.dict, "id", &id) : mp_list_get_int(value->as.list, 0, &id);
-
-    if (error == 0)
-        error = value->type == MP_DICT ? mp_dict_get_str(value->as.dict, "text", text, sizeof text, NULL)
-                                       : mp_list_get_str(value->as.list, 1, text, sizeof text, NULL);
-    return error != 0 || id == 7 ? error : MP_ECORRUPT;
-}
-
-/* Runs a function in a child, which must return 0. */
-static void in_child(mp_process_function *function, void *arg)
+static int end_of(mp_process_function *function, void *arg)
 {
     mp_process *process;
-    int exitcode;
+    int code;
 
     assert_int_equal(mp_process_start(&process, function, arg, NULL), 0);
-    assert_int_equal(mp_process_join(process, PATIENCE), 0);
-    assert_int_equal(mp_process_exitcode(process, &exitcode), 0);
+    assert_int_equal(mp_process_join(process, SECONDS), 0);
+    assert_int_equal(mp_process_exitcode(process, &code), 0);
     assert_int_equal(mp_process_free(process), 0);
-    assert_int_equal(exitcode, 0);
+    return code;
 }
 
-/* ---- sending ---- */
-
-static int put_into_list(const mp_value *value)
+static void a_value_gives_up_ones_own_hold_only(void **state)
 {
-    return mp_list_append(list, *value);
-}
-
-static int take_from_list(mp_value *value)
-{
-    return mp_list_pop(list, 0, value);
-}
-
-static int insert_into_list(const mp_value *value)
-{
-    return mp_list_insert(list, 0, *value);
-}
-
-static int take_last_of_list(mp_value *value)
-{
-    return mp_list_pop(list, -1, value);
-}
-
-static int put_many_into_list(const mp_value *value)
-{
-    return mp_list_extend_values(list, value, 1);
-}
-
-static int put_into_dict(const mp_value *value)
-{
-    return mp_dict_set(dict, mp_str("sent"), *value);
-}
-
-static int take_from_dict(mp_value *value)
-{
-    return mp_dict_pop(dict, mp_str("sent"), value);
-}
-
-static int take_newest_of_dict(mp_value *value)
-{
-    return mp_dict_popitem(dict, NULL, value);
-}
-
-static int take_or_default(mp_value *value)
-{
-    return mp_dict_pop_default(dict, mp_str("sent"), mp_none(), value);
-}
-
-static const struct way {
-    const char *name;
-    int (*put)(const mp_value *value);
-    int (*take)(mp_value *value);
-} ways[] = {
-    {"append, pop the first", put_into_list, take_from_list},
-    {"insert, pop the last", insert_into_list, take_last_of_list},
-    {"extend, pop the first", put_many_into_list, take_from_list},
-    {"set, pop", put_into_dict, take_from_dict},
-    {"set, popitem", put_into_dict, take_newest_of_dict},
-    {"set, pop or default", put_into_dict, take_or_default},
-};
-
-struct sending {
-    const struct way *way;
-    mp_type type;
-    bool free_first; /* the sender frees before the other side takes */
-};
-
-static int send_one(void *arg)
-{
-    const struct sending *sending = arg;
-    mp_value value = new_container(sending->type);
-
-    MUST(sending->way->put(&value));
-    if (sending->free_first)
-        MUST(free_container(&value));
-    return 0;
-}
-
-/* The sender is another process, which has ended by the time it is taken; or this one, which frees its own after that. */
-static void send_and_take(struct sending *sending)
-{
-    mp_value own = mp_none(), taken;
-
-    if (sending->free_first) {
-        in_child(send_one, sending);
-    } else {
-        own = new_container(sending->type);
-        assert_int_equal(sending->way->put(&own), 0);
-    }
-    assert_int_equal(sending->way->take(&taken), 0);
-    assert_int_equal(taken.type, sending->type);
-    assert_int_equal(look(&taken), 0);
-    if (!sending->free_first)
-        assert_int_equal(free_container(&own), 0);
-    assert_int_equal(look(&taken), 0);
-    mp_value stale = taken;
-    mp_value_free(&taken);
-    assert_int_equal(look(&stale), MP_EINVAL);
-    assert_int_equal(free_container(&stale), MP_EINVAL);
-}
-
-static void what_is_sent_arrives_whole(void **state)
-{
+    int objects = count_objects();
     (void)state;
 
-    for (size_t i = 0; i < COUNT(ways) * 4; i++) {
-        struct sending sending = {&ways[i / 4], i & 1 ? MP_DICT : MP_LIST, (i & 2) != 0};
+    for (int list = 0; list < 2; list++) {
+        struct held held = {.dict = NULL};
 
-        send_and_take(&sending);
-        size_t before = used();
-        for (int k = 0; k < TIMES; k++)
-            send_and_take(&sending);
-        if (used() > before + SLACK)
-            fail_msg("%s: memory has been lost", sending.way->name);
+        assert_int_equal(fill(), 0);
+        assert_int_equal(mp_dict_pop(outer_dict, mp_str(list ? "l" : "d"), &held.value), 0);
+        assert_int_equal(empty(), 0);
+        assert_int_equal(end_of(free_the_value, &held.value), 0);
+        assert_int_equal(number_in(&held), 1);
+        assert_int_equal(count_objects(), objects + 1);
+        /* Who is handed a handle may give up its hold in the other's place. */
+        assert_int_equal(end_of(free_the_handle, &held.value), 0);
+        assert_int_equal(number_in(&held), -1);
+        assert_int_equal(count_objects(), objects);
+        mp_value_free(&held.value);
     }
 }
 
-/* ---- values that are handed out ---- */
-
-static int by_dict_get(mp_value *value)
+/* One's own hold first, then another's. */
+static int hold_and_free(void *arg)
 {
-    return mp_dict_get(dict, mp_str("x"), value);
+    mp_dict *dict = arg;
+
+    if (mp_dict_hold(dict) != 0 || mp_dict_free(dict) != 0)
+        return 1;
+    atomic_store(&shared->ready, 1);
+    return reached(&shared->go, 1) ? 0 : 2;
 }
 
-static int by_dict_get_default(mp_value *value)
+static void ones_own_hold_goes_first(void **state)
 {
-    return mp_dict_get_default(dict, mp_str("x"), mp_none(), value);
-}
-
-static int by_setdefault(mp_value *value)
-{
-    return mp_dict_setdefault(dict, mp_str("x"), mp_none(), value);
-}
-
-static int by_get_many(mp_value *value)
-{
-    const mp_value key = mp_str("x");
-
-    return mp_dict_get_many(dict, &key, value, 1, NULL);
-}
-
-static int by_dict_pop(mp_value *value)
-{
-    return mp_dict_pop(dict, mp_str("x"), value);
-}
-
-static int by_list_get(mp_value *value)
-{
-    return mp_list_get(list, 0, value);
-}
-
-static int by_list_pop(mp_value *value)
-{
-    return mp_list_pop(list, 0, value);
-}
-
-/* The holding counterparts of the borrowing calls: what they give is made a value that is freed as one. */
-static int by_dict_hold(mp_value *value)
-{
-    mp_dict *inner_dict;
-    mp_list *inner_list;
-    int error = mp_dict_hold_dict(dict, "x", &inner_dict);
-
-    if (error == 0)
-        *value = mp_dict_value(inner_dict);
-    if (error == MP_ETYPE) {
-        error = mp_dict_hold_list(dict, "x", &inner_list);
-        *value = mp_list_value(inner_list);
-    }
-    return error;
-}
-
-static int by_list_hold(mp_value *value)
-{
-    mp_dict *inner_dict;
-    mp_list *inner_list;
-    int error = mp_list_hold_dict(list, 0, &inner_dict);
-
-    if (error == 0)
-        *value = mp_dict_value(inner_dict);
-    if (error == MP_ETYPE) {
-        error = mp_list_hold_list(list, 0, &inner_list);
-        *value = mp_list_value(inner_list);
-    }
-    return error;
-}
-
-static const struct giver {
-    const char *name;
-    int (*give)(mp_value *value);
-    bool by_handle; /* freed by mp_dict_free() or mp_list_free() */
-} givers[] = {
-    {"mp_dict_get", by_dict_get, false},          {"mp_dict_get_default", by_dict_get_default, false},
-    {"mp_dict_setdefault", by_setdefault, false}, {"mp_dict_get_many", by_get_many, false},
-    {"mp_dict_pop", by_dict_pop, false},          {"mp_list_get", by_list_get, false},
-    {"mp_list_pop", by_list_pop, false},          {"mp_dict_hold_dict", by_dict_hold, true},
-    {"mp_list_hold_dict", by_list_hold, true},
-};
-
-/* In both, so that it goes away only when both are emptied. */
-static void store(mp_type type)
-{
-    mp_value value = new_container(type);
-
-    assert_int_equal(mp_dict_set(dict, mp_str("x"), value), 0);
-    assert_int_equal(mp_list_append(list, value), 0);
-    assert_int_equal(free_container(&value), 0);
-}
-
-static void empty(void)
-{
-    assert_int_equal(mp_dict_clear(dict), 0);
-    assert_int_equal(mp_list_clear(list), 0);
-}
-
-static void get_and_free(const struct giver *giver, mp_type type)
-{
-    mp_value value;
-
-    store(type);
-    assert_int_equal(giver->give(&value), 0);
-    empty();
-    assert_int_equal(look(&value), 0);
-    mp_value stale = value;
-    if (giver->by_handle)
-        assert_int_equal(free_container(&value), 0);
-    else
-        mp_value_free(&value);
-    assert_int_equal(look(&stale), MP_EINVAL);
-}
-
-static void a_value_holds_what_it_names(void **state)
-{
+    mp_process *process;
+    mp_dict *dict;
+    int64_t number;
     (void)state;
 
-    for (size_t i = 0; i < COUNT(givers) * 2; i++) {
-        mp_type type = i & 1 ? MP_DICT : MP_LIST;
+    begin_shared();
+    assert_int_equal(make_dict(&dict), 0);
+    assert_int_equal(mp_process_start(&process, hold_and_free, dict, NULL), 0);
+    assert_true(reached(&shared->ready, 1));
+    assert_int_equal(mp_dict_get_int(dict, "n", &number), 0);
+    atomic_store(&shared->go, 1);
+    assert_int_equal(mp_process_join(process, SECONDS), 0);
+    assert_int_equal(mp_process_free(process), 0);
+    assert_int_equal(mp_dict_free(dict), 0);
+    assert_int_equal(mp_dict_free(dict), MP_EINVAL);
+}
 
-        get_and_free(&givers[i / 2], type);
-        size_t before = used();
-        for (int k = 0; k < TIMES; k++)
-            get_and_free(&givers[i / 2], type);
-        if (used() > before + SLACK)
-            fail_msg("%s: memory has been lost", givers[i / 2].name);
+/* A producer makes, stores and frees; a consumer pops, reads and frees: in every order in which that can be. */
+enum step { STORE, PRODUCER_FREE, POP, READ, CONSUMER_FREE, STEPS };
+
+static bool list_inside, into_list, free_by_handle;
+static void *produced;
+static struct held consumed;
+
+static int do_step(enum step step)
+{
+    switch (step) {
+    case STORE: {
+        int error = list_inside ? make_list((mp_list **)&produced) : make_dict((mp_dict **)&produced);
+        mp_value value = list_inside ? mp_list_value(produced) : mp_dict_value(produced);
+
+        if (error != 0)
+            return error;
+        return into_list ? mp_list_append(outer_list, value) : mp_dict_set(outer_dict, mp_int(1), value);
+    }
+    case PRODUCER_FREE:
+        return list_inside ? mp_list_free(produced) : mp_dict_free(produced);
+    case POP:
+        return into_list ? mp_list_pop(outer_list, 0, &consumed.value)
+                         : mp_dict_pop(outer_dict, mp_int(1), &consumed.value);
+    case READ:
+        return number_in(&consumed) == 1 ? 0 : -2000;
+    case CONSUMER_FREE:
+        if (free_by_handle)
+            return free_the_handle(&consumed.value);
+        mp_value_free(&consumed.value);
+        return 0;
+    default:
+        return -2000;
     }
 }
 
-static void a_handle_held_twice_is_freed_twice(void **state)
+/* Does the steps that are the producer's, when it is their turn. */
+static int produce(void *arg)
 {
-    (void)state;
+    const enum step *order = arg;
 
-    for (int i = 0; i < 2; i++) {
-        mp_value value = new_container(i == 0 ? MP_DICT : MP_LIST);
-
-        assert_int_equal(i == 0 ? mp_dict_hold(value.as.dict) : mp_list_hold(value.as.list), 0);
-        assert_int_equal(free_container(&value), 0);
-        assert_int_equal(look(&value), 0);
-        assert_int_equal(free_container(&value), 0);
-        assert_int_equal(free_container(&value), MP_EINVAL);
-    }
-}
-
-/* What an iterator shows lives until its next step, also when it was removed. */
-static void an_iterator_holds_what_it_shows(void **state)
-{
-    mp_dict_iter *dict_iter;
-    mp_list_iter *list_iter;
-    mp_value from_dict, from_list;
-    (void)state;
-
-    store(MP_DICT);
-    assert_int_equal(mp_dict_iter_create(&dict_iter, dict), 0);
-    assert_int_equal(mp_list_iter_create(&list_iter, list), 0);
-    assert_int_equal(mp_dict_next(dict_iter, NULL, &from_dict), 0);
-    assert_int_equal(mp_list_next(list_iter, &from_list), 0);
-    empty();
-    assert_int_equal(look(&from_dict), 0);
-    assert_int_equal(mp_dict_next(dict_iter, NULL, NULL), MP_ESTOP);
-    assert_int_equal(look(&from_list), 0);
-    assert_int_equal(mp_list_iter_free(list_iter), 0);
-    assert_int_equal(look(&from_list), MP_EINVAL);
-    assert_int_equal(mp_dict_iter_free(dict_iter), 0);
-}
-
-/* ---- borrowed handles ---- */
-
-static void a_stale_handle_never_leads_elsewhere(void **state)
-{
-    const int times = 100000; /* each is a container in the place of the one before */
-    mp_dict *borrowed, *fresh;
-    int64_t id;
-    (void)state;
-
-    store(MP_DICT);
-    assert_int_equal(mp_dict_get_dict(dict, "x", &borrowed), 0);
-    empty();
-    for (int i = 0; i < times; i++) {
-        assert_int_equal(mp_manager_dict(manager, &fresh), 0);
-        assert_int_equal(mp_dict_set_int(fresh, "id", i), 0);
-        assert_int_equal(mp_dict_get_int(borrowed, "id", &id), MP_EINVAL);
-        assert_int_equal(mp_dict_set_int(borrowed, "id", 1), MP_EINVAL);
-        assert_int_equal(mp_dict_free(borrowed), MP_EINVAL);
-        assert_int_equal(mp_dict_free(fresh), 0);
-    }
-}
-
-/* Replaces the dict under "x", and makes others in between, all of which are none of it. */
-static int replace_all_the_time(void *arg)
-{
-    _Atomic int *stop = arg;
-
-    for (int i = 1; atomic_load(stop) == 0; i++) {
-        mp_dict *unrelated, *next;
-
-        MUST(mp_manager_dict(manager, &unrelated));
-        MUST(mp_dict_set_int(unrelated, "id", -1));
-        MUST(mp_manager_dict(manager, &next));
-        MUST(mp_dict_set_int(next, "id", i));
-        MUST(mp_dict_set_dict(dict, "x", next));
-        MUST(mp_dict_free(next));
-        MUST(mp_dict_free(unrelated));
-    }
-    return 0;
-}
-
-static int read_borrowed(int64_t *id)
-{
-    mp_dict *inner;
-
-    MUST(mp_dict_get_dict(dict, "x", &inner));
-    return mp_dict_get_int(inner, "id", id);
-}
-
-static int read_held(int64_t *id)
-{
-    mp_dict *inner;
-
-    MUST(mp_dict_hold_dict(dict, "x", &inner));
-    MUST(mp_dict_get_int(inner, "id", id));
-    MUST(mp_dict_free(inner));
-    return 0;
-}
-
-static int read_value(int64_t *id)
-{
-    mp_value value;
-
-    MUST(mp_dict_get(dict, mp_str("x"), &value));
-    MUST(mp_dict_get_int(value.as.dict, "id", id));
-    mp_value_free(&value);
-    return 0;
-}
-
-static const struct reading {
-    const char *name;
-    int (*read)(int64_t *id);
-    bool may_be_gone;
-} readings[] = {
-    {"borrowed", read_borrowed, true},
-    {"held", read_held, false},
-    {"a value", read_value, false},
-};
-
-/* One is replaced by the next: so numbers never fall. */
-static void what_is_replaced_is_the_old_or_the_new_one(void **state)
-{
-    _Atomic int *stop = mmap(NULL, sizeof *stop, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    mp_process *writer;
-    mp_dict *first;
-    (void)state;
-
-    assert_ptr_not_equal(stop, MAP_FAILED);
-    for (size_t i = 0; i < COUNT(readings); i++) {
-        int64_t last = 0, id = 0;
-
-        assert_int_equal(mp_manager_dict(manager, &first), 0);
-        assert_int_equal(mp_dict_set_int(first, "id", 0), 0);
-        assert_int_equal(mp_dict_set_dict(dict, "x", first), 0);
-        assert_int_equal(mp_dict_free(first), 0);
-        atomic_store(stop, 0);
-        assert_int_equal(mp_process_start(&writer, replace_all_the_time, stop, NULL), 0);
-        double end = now() + PATIENCE;
-        for (int reads = 0; (reads < 20000 || last < 100) && now() < end; reads++) {
-            int error = readings[i].read(&id);
-
-            if (error == MP_EINVAL && readings[i].may_be_gone)
-                continue;
-            assert_int_equal(error, 0);
-            if (id < last)
-                fail_msg("%s: %lld after %lld", readings[i].name, (long long)id, (long long)last);
-            last = id;
+    for (int i = 0; i < STEPS; i++) {
+        if (!reached(&shared->go, i + 1))
+            return 1;
+        if (order[i] == STORE || order[i] == PRODUCER_FREE) {
+            atomic_store(&shared->code, do_step(order[i]));
+            atomic_store(&shared->done, i + 1);
         }
-        atomic_store(stop, 1);
-        assert_int_equal(mp_process_join(writer, PATIENCE), 0);
-        assert_int_equal(mp_process_free(writer), 0);
-        assert_true(last >= 100);
     }
-    munmap(stop, sizeof *stop);
-}
-
-/* ---- processes that die ---- */
-
-static void hold_new(void)
-{
-    new_container(MP_DICT);
-    new_container(MP_LIST);
-}
-
-static void hold_values(void)
-{
-    mp_value value;
-
-    for (size_t i = 0; i < COUNT(givers); i++) {
-        store(MP_DICT);
-        MUST(givers[i].give(&value));
-        empty();
-    }
-}
-
-static void hold_by_iterators(void)
-{
-    mp_dict_iter *dict_iter;
-    mp_list_iter *list_iter;
-    mp_value value;
-
-    store(MP_LIST);
-    MUST(mp_dict_iter_create(&dict_iter, dict));
-    MUST(mp_list_iter_create(&list_iter, list));
-    MUST(mp_dict_next(dict_iter, NULL, &value));
-    MUST(mp_list_next(list_iter, &value));
-    empty();
-}
-
-static void hold_derived(void)
-{
-    mp_dict *copy;
-    mp_list *lists[5];
-
-    store(MP_DICT);
-    MUST(mp_dict_copy(dict, &copy));
-    MUST(mp_dict_items(dict, &lists[0]));
-    MUST(mp_dict_values(dict, &lists[1]));
-    MUST(mp_list_copy(list, &lists[2]));
-    MUST(mp_list_slice(list, 0, 1, 1, &lists[3]));
-    MUST(mp_list_repeat(list, 3, &lists[4]));
-    empty();
-}
-
-static const struct holding {
-    const char *name;
-    void (*hold)(void);
-} holdings[] = {
-    {"made and not stored", hold_new},
-    {"values", hold_values},
-    {"what iterators show", hold_by_iterators},
-    {"copies and slices", hold_derived},
-};
-
-static int hold_and_die(void *arg)
-{
-    ((const struct holding *)arg)->hold();
-    kill(getpid(), SIGKILL);
     return 0;
 }
 
-static void let_one_die(const struct holding *holding)
+static void run_order(const enum step *order, bool two_processes)
 {
     mp_process *process;
-    int exitcode;
 
-    assert_int_equal(mp_process_start(&process, hold_and_die, (void *)(uintptr_t)holding, NULL), 0);
-    assert_int_equal(mp_process_join(process, PATIENCE), 0);
-    assert_int_equal(mp_process_exitcode(process, &exitcode), 0);
-    assert_int_equal(exitcode, -SIGKILL);
-    assert_int_equal(mp_process_free(process), 0);
+    begin_shared();
+    consumed = (struct held){.dict = NULL};
+    if (two_processes)
+        assert_int_equal(mp_process_start(&process, produce, (void *)(uintptr_t)order, NULL), 0);
+    for (int i = 0; i < STEPS; i++) {
+        bool others = two_processes && (order[i] == STORE || order[i] == PRODUCER_FREE);
+        int error = 0;
+
+        atomic_store(&shared->go, i + 1);
+        if (others)
+            assert_true(reached(&shared->done, i + 1));
+        else
+            error = do_step(order[i]);
+        if (others)
+            error = shared->code;
+        if (error != 0)
+            fail_msg("step %d of %d%d%d%d%d: %s", i, order[0], order[1], order[2], order[3], order[4],
+                     mp_strerror(error));
+    }
+    if (two_processes) {
+        assert_int_equal(mp_process_join(process, SECONDS), 0);
+        assert_int_equal(mp_process_free(process), 0);
+    }
 }
 
-static void what_a_killed_process_held_is_given_back(void **state)
+static void producer_and_consumer_free_in_any_order(void **state)
 {
+    int objects = count_objects();
     (void)state;
 
-    for (size_t i = 0; i < COUNT(holdings); i++) {
-        let_one_die(&holdings[i]);
-        size_t before = used();
-        for (int k = 0; k < TIMES; k++)
-            let_one_die(&holdings[i]);
-        if (used() > before + SLACK)
-            fail_msg("%s: memory has been lost", holdings[i].name);
+    for (int variant = 0; variant < 16; variant++) {
+        list_inside = variant & 1;
+        into_list = variant & 2;
+        free_by_handle = variant & 4;
+        for (int at = 1; at < STEPS; at++) { /* where the producer's free is, among the others */
+            enum step order[STEPS] = {STORE, POP, READ, CONSUMER_FREE, CONSUMER_FREE};
+
+            memmove(&order[at + 1], &order[at], (size_t)(STEPS - 1 - at) * sizeof order[0]);
+            order[at] = PRODUCER_FREE;
+            run_order(order, variant & 8);
+            assert_int_equal(count_objects(), objects);
+        }
     }
+    assert_int_equal(mp_manager_check(manager), 0);
 }
 
-struct heirs {
-    _Atomic int ready, stop;
-    mp_dict *_Atomic held;
-};
+/* ---- moved from process to process ---- */
 
-/* Forks a child that goes on with the handle, and dies itself. */
-static int die_before_the_child(void *arg)
+enum { MESSAGES = 3000, RELAYS = 2 };
+static mp_list *channels[RELAYS + 1];
+
+static int send_all(void *arg)
 {
-    struct heirs *heirs = arg;
-    mp_value value = new_container(MP_DICT);
+    (void)arg;
+    for (int i = 0; i < MESSAGES; i++) {
+        mp_list *list;
 
-    pid_t pid = fork();
-    if (pid == 0) {
-        atomic_store(&heirs->held, value.as.dict);
-        atomic_store(&heirs->ready, 1);
-        while (atomic_load(&heirs->stop) == 0)
-            usleep(1000);
-        _exit(look(&value) == 0 ? 0 : 1);
+        if (mp_manager_list(manager, &list) != 0 || mp_list_append_int(list, i) != 0 ||
+            mp_list_append_str(list, "a string that has a block of its own") != 0 ||
+            mp_list_append_list(channels[0], list) != 0 || mp_list_free(list) != 0)
+            return 1;
     }
-    while (atomic_load(&heirs->ready) == 0)
-        usleep(1000);
-    kill(getpid(), SIGKILL);
     return 0;
 }
 
-static bool is_gone(void *arg)
+static int receive(int channel, mp_value *value)
 {
-    mp_value value = mp_dict_value(arg);
+    double limit = now() + SECONDS;
+    int error;
 
-    used();
-    return look(&value) == MP_EINVAL;
+    while ((error = mp_list_pop(channels[channel], 0, value)) == MP_EINDEX && now() < limit)
+        sched_yield();
+    return error;
 }
 
-static void a_hold_lives_with_those_who_inherited_it(void **state)
+static int relay(void *arg)
 {
-    struct heirs *heirs = mmap(NULL, sizeof *heirs, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    mp_process *process;
+    int channel = *(int *)arg;
+
+    for (int i = 0; i < MESSAGES; i++) {
+        mp_value value;
+
+        if (receive(channel, &value) != 0 || mp_list_append(channels[channel + 1], value) != 0)
+            return 1;
+        mp_value_free(&value);
+    }
+    return 0;
+}
+
+static void messages_go_through_lists_whole(void **state)
+{
+    int objects = count_objects(), numbers[RELAYS] = {0, 1}, code;
+    mp_process *process[RELAYS + 1];
     (void)state;
 
-    assert_ptr_not_equal(heirs, MAP_FAILED);
-    assert_int_equal(mp_process_start(&process, die_before_the_child, heirs, NULL), 0);
-    assert_int_equal(mp_process_join(process, PATIENCE), 0);
-    assert_int_equal(mp_process_free(process), 0);
-    used();
-    mp_value value = mp_dict_value(atomic_load(&heirs->held));
-    assert_int_equal(look(&value), 0);
-    atomic_store(&heirs->stop, 1);
-    assert_true(wait_until(is_gone, value.as.dict, PATIENCE));
-    munmap(heirs, sizeof *heirs);
+    for (int i = 0; i <= RELAYS; i++)
+        assert_int_equal(mp_manager_list(manager, &channels[i]), 0);
+    assert_int_equal(mp_process_start(&process[RELAYS], send_all, NULL, NULL), 0);
+    for (int i = 0; i < RELAYS; i++)
+        assert_int_equal(mp_process_start(&process[i], relay, &numbers[i], NULL), 0);
+    for (int i = 0; i < MESSAGES; i++) {
+        mp_value value;
+        int64_t number;
+        char text[64];
+
+        assert_int_equal(receive(RELAYS, &value), 0);
+        assert_int_equal(mp_list_get_int(value.as.list, 0, &number), 0);
+        assert_int_equal(number, i);
+        assert_int_equal(mp_list_get_str(value.as.list, 1, text, sizeof text, NULL), 0);
+        assert_string_equal(text, "a string that has a block of its own");
+        mp_value_free(&value);
+    }
+    for (int i = 0; i <= RELAYS; i++) {
+        assert_int_equal(mp_process_join(process[i], SECONDS), 0);
+        assert_int_equal(mp_process_exitcode(process[i], &code), 0);
+        assert_int_equal(code, 0);
+        assert_int_equal(mp_process_free(process[i]), 0);
+        assert_int_equal(mp_list_free(channels[i]), 0);
+    }
+    assert_int_equal(count_objects(), objects);
+    assert_int_equal(mp_manager_check(manager), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
+/* ---- snapshots ---- */
 
-int main(void)
+/* What holds the content of others goes on to do so when these are emptied and their places used again. */
+static void snapshots_hold_what_they_show(void **state)
+{
+    int objects = count_objects();
+    (void)state;
+
+    for (int i = 0; i < HOLDINGS; i++) {
+        struct held held = {.dict = NULL};
+        mp_dict *younger[20];
+        char *before, *after;
+
+        assert_int_equal(fill(), 0);
+        assert_int_equal(holdings[i].hold(&held), 0);
+        mp_value value = held.value.type == MP_DICT || held.value.type == MP_LIST ? held.value
+                         : held.many[0].type == MP_DICT                           ? held.many[0]
+                         : held.dict != NULL                                      ? mp_dict_value(held.dict)
+                                                                                  : mp_list_value(held.list);
+        assert_int_equal(mp_value_json(&value, &before), 0);
+        assert_int_equal(empty(), 0);
+        for (int j = 0; j < 20; j++) {
+            assert_int_equal(mp_manager_dict(manager, &younger[j]), 0);
+            assert_int_equal(mp_dict_set_int(younger[j], "younger", 99), 0);
+        }
+        assert_int_equal(mp_value_json(&value, &after), 0);
+        if (strcmp(before, after) != 0)
+            fail_msg("%s: %s became %s", holdings[i].name, before, after);
+        free(before);
+        free(after);
+        for (int j = 0; j < 20; j++)
+            assert_int_equal(mp_dict_free(younger[j]), 0);
+        mp_dict_iter_free(held.dict_iter);
+        mp_list_iter_free(held.list_iter);
+        if (held.dict_iter == NULL && held.list_iter == NULL)
+            mp_value_free(&held.value);
+        mp_value_free(&held.many[0]);
+        mp_value_free(&held.many[1]);
+        mp_value_free(&held.key);
+        if (held.dict != NULL)
+            mp_dict_free(held.dict);
+        if (held.list != NULL)
+            mp_list_free(held.list);
+        if (strcmp(holdings[i].name, "many_times") != 0 && count_objects() != objects)
+            fail_msg("%s: %d objects are left", holdings[i].name, count_objects() - objects);
+        objects = count_objects();
+    }
+}
+
+/* ---- rings ---- */
+
+static void rings_live_until_they_are_opened(void **state)
+{
+    int objects = count_objects();
+    mp_list *list;
+    mp_dict *dict;
+    bool equal;
+    char *text;
+    (void)state;
+
+    for (int opened = 1; opened >= 0; opened--) {
+        assert_int_equal(mp_manager_dict(manager, &dict) | mp_manager_list(manager, &list), 0);
+        assert_int_equal(mp_dict_set_list(dict, "l", list) | mp_list_append_dict(list, dict), 0);
+        assert_int_equal(mp_list_append_list(list, list), 0);
+        assert_int_equal(mp_dict_json(dict, &text), 0);
+        assert_string_equal(text, "{\"l\": [\"...\", \"...\"]}");
+        free(text);
+        assert_int_equal(mp_dict_equal(dict, dict, &equal), 0);
+        assert_true(equal);
+        if (opened)
+            assert_int_equal(mp_list_clear(list), 0);
+        assert_int_equal(mp_dict_free(dict) | mp_list_free(list), 0);
+        assert_int_equal(count_objects(), objects + (opened ? 0 : 2));
+        assert_int_equal(mp_manager_check(manager), 0);
+    }
+}
+
+static void rings_of_the_same_shape_are_too_deep_to_compare(void **state)
+{
+    mp_list *lists[2];
+    bool equal;
+    (void)state;
+
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(mp_manager_list(manager, &lists[i]) | mp_list_append_list(lists[i], lists[i]), 0);
+    assert_int_equal(mp_list_equal(lists[0], lists[1], &equal), MP_EDEPTH); /* Python: RecursionError */
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(mp_list_clear(lists[i]) | mp_list_free(lists[i]), 0);
+}
+
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        TEST(what_is_sent_arrives_whole),
-        TEST(a_value_holds_what_it_names),
-        TEST(a_handle_held_twice_is_freed_twice),
-        TEST(an_iterator_holds_what_it_shows),
-        TEST(a_stale_handle_never_leads_elsewhere),
-        TEST(what_is_replaced_is_the_old_or_the_new_one),
-        TEST(what_a_killed_process_held_is_given_back),
-        TEST(a_hold_lives_with_those_who_inherited_it),
+        cmocka_unit_test_setup_teardown(what_the_dead_held_is_given_back, make, drop),
+        cmocka_unit_test_setup_teardown(killed_anywhere, make, drop),
+        cmocka_unit_test_setup_teardown(a_child_keeps_what_its_dead_parent_held, make, drop),
+        cmocka_unit_test_setup_teardown(who_closes_all_descriptors_keeps_what_it_holds, make, drop),
+        cmocka_unit_test_setup_teardown(a_program_that_another_takes_the_place_of_holds_nothing, make, drop),
+        cmocka_unit_test_setup_teardown(a_thread_that_ends_gives_nothing_up, make, drop),
+        cmocka_unit_test_setup_teardown(stale_handles_are_errors_for_good, make, drop),
+        cmocka_unit_test_setup_teardown(no_hold_is_given_up_twice, make, drop),
+        cmocka_unit_test_setup_teardown(a_value_gives_up_ones_own_hold_only, make, drop),
+        cmocka_unit_test_setup_teardown(ones_own_hold_goes_first, make, drop),
+        cmocka_unit_test_setup_teardown(producer_and_consumer_free_in_any_order, make, drop),
+        cmocka_unit_test_setup_teardown(messages_go_through_lists_whole, make, drop),
+        cmocka_unit_test_setup_teardown(snapshots_hold_what_they_show, make, drop),
+        cmocka_unit_test_setup_teardown(rings_live_until_they_are_opened, make, drop),
+        cmocka_unit_test_setup_teardown(rings_of_the_same_shape_are_too_deep_to_compare, make, drop),
     };
 
+    long_run = argc > 1 && strcmp(argv[1], "long") == 0;
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

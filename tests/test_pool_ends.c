@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -21,6 +22,7 @@
 
 #include <cmocka.h>
 
+#include "pool.h"
 #include "refuse.h"
 #include "sanitizers.h"
 #include "support.h"
@@ -423,6 +425,7 @@ static void on_a_small_stack(const void *arg)
     pthread_t thread;
     (void)arg;
 
+    usleep(1100000); /* until quotas that an earlier test has read are too old, and are read again */
     REQUIRE(pthread_attr_init(&attributes) == 0);
     REQUIRE(pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN) == 0);
     REQUIRE(pthread_create(&thread, &attributes, make_and_use, NULL) == 0);
@@ -457,6 +460,30 @@ static void end_by_abort(void)
     abort();
 }
 
+static void end_by_term(void)
+{
+    raise(SIGTERM);
+}
+
+static void end_by_quick_exit(void)
+{
+    quick_exit(0);
+}
+
+static void *call_exit(void *arg)
+{
+    (void)arg;
+    exit(0);
+}
+
+static void end_by_exit_of_a_thread(void)
+{
+    pthread_t thread;
+
+    REQUIRE(pthread_create(&thread, NULL, call_exit, NULL) == 0);
+    pthread_join(thread, NULL);
+}
+
 static void end_by_exec(void)
 {
     execl("/bin/true", "true", (char *)NULL);
@@ -487,6 +514,28 @@ static void end_in_the_middle(void)
             REQUIRE(mp_result_get(result, &y, sizeof y, MP_FOREVER) == 0);
         REQUIRE(mp_result_free(result) == 0);
     }
+}
+
+static bool worker_is_dead(void *arg)
+{
+    (void)arg;
+    return has_ended(shared->pids[0]);
+}
+
+static bool keeper_sleeps(void *arg)
+{
+    (void)arg;
+    return process_sleeps(shared->pids[WORKERS]);
+}
+
+/* What a handler that interrupts a submission finds, while a worker's end has the keeper wait for the heap. */
+static void exit_with_the_heap_locked(void)
+{
+    REQUIRE(pthread_mutex_lock(&pool->mutex) == 0 && heap_lock(pool->shared.heap) == 0);
+    kill(shared->pids[0], SIGKILL);
+    REQUIRE(wait_until(worker_is_dead, NULL, 30) && wait_until(keeper_sleeps, NULL, 30));
+    alarm(3); /* far less than exit() waits for a keeper that does not end */
+    exit(0);
 }
 
 static void free_it(void)
@@ -529,9 +578,13 @@ static const struct end {
 } ends[] = {
     {"exit", end_by_exit, false},
     {"exit in a signal handler", end_in_the_middle, false},
+    {"exit with the heap locked", exit_with_the_heap_locked, true},
     {"_exit", end_at_once, false},
     {"SIGKILL", end_by_kill, false},
     {"abort", end_by_abort, false},
+    {"SIGTERM", end_by_term, false},
+    {"quick_exit", end_by_quick_exit, false},
+    {"exit of another thread", end_by_exit_of_a_thread, false},
     {"exec", end_by_exec, false},
     {"pthread_exit", end_by_thread, false},
     {"free", free_it, false},
@@ -543,22 +596,45 @@ static const struct end {
 
 enum { ENDS = sizeof ends / sizeof *ends };
 
+static bool to_another_group(void)
+{
+    return setgid(NOBODY) == 0;
+}
+
+static bool to_another_user(void)
+{
+    return setgid(NOBODY) == 0 && setuid(NOBODY) == 0;
+}
+
+static bool for_a_while(void)
+{
+    return setegid(NOBODY) == 0 && seteuid(NOBODY) == 0;
+}
+
+static const struct change {
+    const char *name;
+    bool (*make)(void);
+} changes[] = {
+    {"user", to_another_user},
+    {"group", to_another_group},
+    {"effective user", for_a_while},
+};
+
+enum { CHANGES = sizeof changes / sizeof *changes };
+
+static const struct change *change;
+static bool changed; /* this process has */
+
 static void drop_privileges(void)
 {
-    REQUIRE(setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
+    REQUIRE(changed || (changed = change->make()));
 }
 
 static int drop_in_initializer(void *arg)
 {
     (void)arg;
-    return setgid(NOBODY) != 0 || setuid(NOBODY) != 0;
-}
-
-static int drop_in_task(const void *arg, void *result)
-{
-    (void)arg;
-    (void)result;
-    return setuid(NOBODY) != 0 && getuid() != NOBODY;
+    drop_privileges();
+    return 0;
 }
 
 /* Stays until all have come, so that each worker has had one. */
@@ -567,7 +643,8 @@ static int drop_and_meet(const void *arg, void *result)
     (void)arg;
     (void)result;
     shared->flag++;
-    return drop_in_task(NULL, NULL) == 0 && flag_reaches(WORKERS) ? 0 : 1;
+    drop_privileges();
+    return flag_reaches(WORKERS) ? 0 : 1;
 }
 
 enum moment { NEVER, BEFORE, IN_INITIALIZER, IN_TASK, AFTER, MOMENTS };
@@ -575,6 +652,7 @@ static const char *const moments[MOMENTS] = {"never", "before", "in the initiali
 
 struct life {
     enum moment drops;
+    const struct change *change;
     bool busy;
     const struct end *end;
 };
@@ -595,6 +673,7 @@ static void live(const void *arg)
     const struct life *life = arg;
     mp_pool_options options = {.initializer = life->drops == IN_INITIALIZER ? drop_in_initializer : NULL};
 
+    change = life->change;
     if (life->drops == BEFORE)
         drop_privileges();
     make(&options);
@@ -615,11 +694,13 @@ static void expect_nothing_outlives(const struct life *life)
     int status = in_child(live, life);
     bool gone = wait_until(all_ended, NULL, 8);
 
-    for (int i = 0; i <= WORKERS && !gone; i++)
-        kill(shared->pids[i], SIGKILL);
+    for (int i = 0; i <= WORKERS && !gone; i++) {
+        if (shared->pids[i] > 0)
+            kill(shared->pids[i], SIGKILL);
+    }
     if (!gone || (WIFEXITED(status) && WEXITSTATUS(status) != 0) ||
         (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM))
-        fail_msg("%s, privileges dropped %s, %s: status %d, %s", life->end->name, moments[life->drops],
+        fail_msg("%s, %s changed %s, %s: status %d, %s", life->end->name, life->change->name, moments[life->drops],
                  life->busy ? "busy" : "idle", status, gone ? "all gone" : "some are left");
 }
 
@@ -628,7 +709,7 @@ static void nothing_outlives_its_caller_however_that_ends(void **state)
     (void)state;
     for (int busy = 0; busy < 2; busy++) {
         for (int i = 0; i < ENDS; i++)
-            expect_nothing_outlives(&(struct life){NEVER, busy != 0, &ends[i]});
+            expect_nothing_outlives(&(struct life){NEVER, &changes[0], busy != 0, &ends[i]});
     }
 }
 
@@ -638,9 +719,11 @@ static void privileges_are_no_obstacle_to_the_end(void **state)
     if (geteuid() != 0)
         skip();
     for (int drops = BEFORE; drops < MOMENTS; drops++) {
-        for (int i = 0; i < ENDS; i++) {
-            for (int busy = 0; busy < 2 && !(drops == AFTER && ends[i].needs_privilege); busy++)
-                expect_nothing_outlives(&(struct life){(enum moment)drops, busy != 0, &ends[i]});
+        for (int i = 0; i < ENDS * CHANGES; i++) {
+            const struct end *end = &ends[i % ENDS];
+
+            for (int busy = 0; busy < 2 && !(drops == AFTER && end->needs_privilege); busy++)
+                expect_nothing_outlives(&(struct life){(enum moment)drops, &changes[i / ENDS], busy != 0, end});
         }
     }
 }
@@ -745,6 +828,38 @@ static void no_zombies_are_left_to_a_subreaper(void **state)
 
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         assert_int_equal(in_child(be_a_subreaper, &ways[i]), 0);
+}
+
+/* ---- keepers that are the first process of a PID namespace ---- */
+
+static int stay_as_daemon(void *arg)
+{
+    (void)arg;
+    return stay(NULL, NULL);
+}
+
+/* The namespace does not end before the daemon has ended and is reaped. */
+static void be_in_a_new_namespace(const void *arg)
+{
+    const mp_process_options options = {.daemon = MP_DAEMON_YES};
+    mp_process *daemon;
+
+    if (unshare(CLONE_NEWPID) != 0)
+        return; /* not permitted */
+    make(NULL);
+    works();
+    REQUIRE(mp_process_start(&daemon, stay_as_daemon, NULL, &options) == 0);
+    REQUIRE(flag_reaches(1));
+    (*(void (*const *)(void))arg)();
+}
+
+static void a_namespace_ends_with_its_keeper(void **state)
+{
+    void (*const ways[])(void) = {kill_keeper, stop_keeper, free_it, close_and_join, terminate_it, end_by_exit};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        assert_int_equal(in_child(be_in_a_new_namespace, &ways[i]), 0);
 }
 
 /* ---- calls refused for good ---- */
@@ -898,6 +1013,82 @@ static void no_descriptor_is_a_standard_one(void **state)
         assert_int_equal(in_child(live_without_standard, &closed), 0);
 }
 
+enum { OWN = 40 };
+
+static bool open_own(int own[OWN], int first)
+{
+    for (int fd = first; fd < 256; fd++)
+        close(fd);
+    for (int i = 0; i < OWN; i++) {
+        own[i] = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+        if (own[i] < 0 || write(own[i], "own", 3) != 3)
+            return false;
+    }
+    return true;
+}
+
+static bool own_are_whole(const int own[OWN])
+{
+    char text[4];
+
+    for (int i = 0; i < OWN; i++) {
+        struct stat file;
+
+        if (pread(own[i], text, 3, 0) != 3 || memcmp(text, "own", 3) != 0 || fstat(own[i], &file) != 0 ||
+            file.st_size != 3)
+            return false;
+    }
+    return true;
+}
+
+/* What needs memory that is yet to be had comes afterwards. */
+static int reuse_in_a_task(const void *arg, void *result)
+{
+    int own[OWN];
+
+    (void)result;
+    if (!open_own(own, *(const int *)arg))
+        return 1;
+    int error = mp_task_return(large, sizeof large);
+    return error == 0 && own_are_whole(own) ? 0 : 2;
+}
+
+struct reuse {
+    int first; /* descriptor that is closed */
+    void (*end)(void);
+};
+
+static void reuse_descriptors(const void *arg)
+{
+    const struct reuse *reuse = arg;
+    static char result[sizeof large];
+    int own[OWN];
+
+    make(NULL);
+    for (int i = 0; i < 4 * WORKERS; i++)
+        REQUIRE(mp_pool_apply(pool, reuse_in_a_task, &reuse->first, sizeof reuse->first, result, sizeof result) == 0);
+    fflush(NULL);
+    REQUIRE(open_own(own, reuse->first));
+    works();
+    reuse->end();
+    REQUIRE(own_are_whole(own));
+    make(NULL);
+    works();
+    free_it();
+    REQUIRE(own_are_whole(own));
+}
+
+static void no_file_of_the_programs_is_closed(void **state)
+{
+    void (*const ways[])(void) = {kill_keeper, stop_keeper, free_it, close_and_join, end_by_exit};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        assert_int_equal(in_child(reuse_descriptors, &(struct reuse){3, ways[i]}), 0);
+        assert_int_equal(in_child(reuse_descriptors, &(struct reuse){0, ways[i]}), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -909,9 +1100,11 @@ int main(void)
         cmocka_unit_test(privileges_are_no_obstacle_to_the_end),
         cmocka_unit_test(a_signal_to_the_group_is_the_callers),
         cmocka_unit_test(no_zombies_are_left_to_a_subreaper),
+        cmocka_unit_test(a_namespace_ends_with_its_keeper),
         cmocka_unit_test(what_is_refused_is_done_without),
         cmocka_unit_test(a_child_of_clone_harms_no_pool),
         cmocka_unit_test(no_descriptor_is_a_standard_one),
+        cmocka_unit_test(no_file_of_the_programs_is_closed),
     };
 
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

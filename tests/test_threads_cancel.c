@@ -1,7 +1,8 @@
 /* No call is a cancellation point: a thread that was cancelled before a call, or is while it waits inside one, comes back from it with
  * what the call is to give, and ends at the next cancellation point of its own. Nothing of the library stays locked, and nothing leaks.
- * A call joins by a line of CALLS or WAITS. (The pool's: test_pool_ends.c.) */
+ * And each call does with the smallest stack that a thread can have. A call joins by a line of CALLS or WAITS. (The pool's: test_pool_ends.c.) */
 #include <fcntl.h>
+#include <limits.h>
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -284,6 +285,38 @@ static void cancelled_inside(void **state)
     }
 }
 
+/* ---- stacks ---- */
+
+static void *call_once(void *arg)
+{
+    const struct call *call = arg;
+
+    run.error = call->function();
+    return NULL;
+}
+
+static void on_the_smallest_stack(void **state)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    (void)state;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* they take more of it than the calls do */
+#endif
+    assert_int_equal(pthread_attr_init(&attributes), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN), 0);
+    for (size_t i = 0; i < COUNT(calls); i++) {
+        struct call call = calls[i];
+
+        assert_int_equal(pthread_create(&thread, &attributes, call_once, &call), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        if (run.error != 0)
+            fail_msg("%s: error %d", call.name, run.error);
+    }
+    pthread_attr_destroy(&attributes);
+}
+
 static int open_all(void **state)
 {
     mp_manager_options options = {.name = name};
@@ -316,7 +349,8 @@ static int close_all(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(cancelled_before), cmocka_unit_test(cancelled_inside)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(cancelled_before), cmocka_unit_test(cancelled_inside),
+                                       cmocka_unit_test(on_the_smallest_stack)};
 
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

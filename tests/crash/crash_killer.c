@@ -229,7 +229,7 @@ int main(int argc, char **argv)
             const struct operation *operation = &families[i]->operation[k];
 
             if (fnmatch(pattern, operation->name, 0) != 0 || (plan.stop && !has_containers(families[i])) ||
-                (plan.reuse && !reuses(families[i])) || (plan.dirty && families[i] == &pool_family))
+                (plan.reuse && !reuses(families[i])))
                 continue;
             run(families[i], operation, &plan, &total);
             operations++;

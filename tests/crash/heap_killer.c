@@ -612,10 +612,8 @@ static void explore(const struct operation *operation, const struct plan *plan, 
 #define DIRTY_BYTES (UINT64_C(64) * 1024)
 
 /* Fills all free blocks, but for the allocator's own words. */
-static void make_dirty(void)
+static void make_dirty(struct heap *heap)
 {
-    struct heap *heap = field.heap;
-
     for (uint64_t block = (sizeof *heap + 15) / 16 * 16 + 16; block < atomic_load(&heap->size);) {
         const uint64_t *header = heap_at(heap, block - 8);
         uint64_t size = *header & ~UINT64_C(15);
@@ -626,13 +624,15 @@ static void make_dirty(void)
     }
 }
 
-/* Takes care that there is some. */
-static void make_room_for_dirt(void)
+void make_room_dirty(struct heap *heap)
 {
-    if (heap_alloc(field.heap, DIRTY_BYTES, &field.heap->carving) != 0)
+    if (heap_alloc(heap, DIRTY_BYTES, &heap->carving) != 0)
         abort();
-    heap_free(field.heap, &field.heap->carving);
-    make_dirty();
+    heap_free(heap, &heap->carving);
+    if (heap_lock(heap) != 0)
+        abort();
+    make_dirty(heap);
+    heap_unlock(heap);
 }
 
 void heap_killer_run(const struct scene *scene, const struct operation *operation, const struct plan *plan,
@@ -643,11 +643,11 @@ void heap_killer_run(const struct scene *scene, const struct operation *operatio
     close(field.fd); /* the heap's file takes that number */
     field.heap = scene->create();
     if (plan->dirty)
-        make_room_for_dirt();
+        make_room_dirty(field.heap);
     if (operation->prepare != NULL)
         operation->prepare();
     if (plan->dirty)
-        make_dirty();
+        make_dirty(field.heap);
     explore(operation, plan, tally);
     watch_free(&field.watch);
     free(field.base.bytes);

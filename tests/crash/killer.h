@@ -53,4 +53,8 @@ static inline size_t chosen(size_t i, size_t most, size_t total)
 void failed(struct tally *tally, const struct operation *operation, size_t point, long recovery, uint64_t pc,
             const char *what);
 
+struct heap;
+/* Takes care that there is free memory in the heap, and that all of it is full of 0x4a. */
+void make_room_dirty(struct heap *heap);
+
 #endif

@@ -572,6 +572,8 @@ static pid_t victim_of(void)
     }
 }
 
+static bool dirty;
+
 static _Noreturn void play(const struct operation *operation)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -580,6 +582,8 @@ static _Noreturn void play(const struct operation *operation)
     if (scene->workers > 0) {
         must(mp_pool_create(&pool, scene->workers, &scene->options), "mp_pool_create");
         expect(wait_for(all_asleep), "the workers do not come to rest");
+        if (dirty)
+            make_room_dirty(pool->shared.heap);
     }
     if (scene->before != NULL)
         scene->before();
@@ -771,6 +775,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
     if (control == NULL)
         control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     scene = operation->scene;
+    dirty = plan->dirty;
     run_once(operation, &found, SIZE_MAX);
     tally->points = found.count;
     if (control->problem[0] != 0)

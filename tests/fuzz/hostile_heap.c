@@ -248,7 +248,7 @@ static int put_file(struct image *image, const uint8_t *data, size_t length)
     }
     spare_the_living(image);
     int fd = open(image->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    /* Locked before there is anything in it: else a program beside this one could take it for stale, and remove it. */
+    /* Locked before it looks like a heap: other programs remove stale ones. */
     REQUIRE(fd >= 0 && flock(fd, LOCK_SH) == 0 && write(fd, image->changed, size) == (ssize_t)size);
     return fd;
 }

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Fails, naming them, when functions on a manager's memory are called nowhere in tests/test_full.c.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+functions=$(tr '\n' ' ' <"$root/include/mp.h" | grep -o 'MP_API [^;(]*(' | sed 's/($//; s/.*[ *]//' |
+    grep -E '^mp_(dict|list|manager|memory|value)_' | sort -u)
+[ "$(echo "$functions" | wc -l)" -gt 100 ] || { echo "mp.h: its functions were not found" >&2; exit 1; }
+missing=
+for function in $functions; do
+    grep -q "\<$function\>" "$root/tests/test_full.c" || missing="$missing $function"
+done
+[ -z "$missing" ] || { echo "not in a full heap:$missing" >&2; exit 1; }

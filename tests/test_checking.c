@@ -1,0 +1,154 @@
+/* A checker that dies while it holds the mutexes of more containers than the kernel gives away (ROBUST_LIST_LIMIT). */
+#include <mp.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "object.h"
+#include "support.h"
+
+enum { DICTS = 5000 };
+
+static mp_manager *manager;
+static mp_dict *dict[DICTS];
+
+static struct heap *heap(void)
+{
+    return (struct heap *)manager;
+}
+
+static int make(const char *name)
+{
+    const mp_manager_options options = {.name = name};
+
+    alarm(100);
+    if (mp_manager_create(&manager, name != NULL ? &options : NULL) != 0)
+        return -1;
+    for (int i = 0; i < DICTS; i++) {
+        if (mp_manager_dict(manager, &dict[i]) != 0 || mp_dict_set_int(dict[i], "key", i) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int make_anonymous(void **state)
+{
+    (void)state;
+    return make(NULL);
+}
+
+static const char *name_here(void)
+{
+    static char name[40];
+
+    snprintf(name, sizeof name, "checking-%d", (int)getpid());
+    return name;
+}
+
+static int make_named(void **state)
+{
+    (void)state;
+    return make(name_here());
+}
+
+static int drop(void **state)
+{
+    (void)state;
+    alarm(0);
+    return mp_manager_free(manager);
+}
+
+static void die(struct heap *checked, object_marker *mark, void *context)
+{
+    (void)checked;
+    (void)mark;
+    (void)context;
+    kill(getpid(), SIGKILL);
+}
+
+/* A process is killed while it holds them all. With `reap` false it is left as a zombie. */
+static pid_t kill_a_checker(bool reap)
+{
+    pid_t pid = fork();
+    siginfo_t info;
+
+    if (pid == 0) {
+        object_check_heap(heap(), die);
+        _exit(0);
+    }
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | (reap ? 0 : WNOWAIT)), 0);
+    assert_int_equal(info.si_code, CLD_KILLED);
+    return pid;
+}
+
+static void expect_all_to_work(void)
+{
+    int64_t value;
+
+    for (int i = 0; i < DICTS; i++) {
+        assert_int_equal(mp_dict_set_str(dict[i], "other", "a string"), 0);
+        assert_int_equal(mp_dict_get_int(dict[i], "key", &value), 0);
+        assert_int_equal(value, i);
+    }
+    assert_int_equal(mp_manager_check(manager), 0);
+}
+
+static void writers_go_on(void **state)
+{
+    (void)state;
+    kill_a_checker(true);
+    expect_all_to_work();
+}
+
+static void also_beside_a_zombie(void **state)
+{
+    (void)state;
+    pid_t pid = kill_a_checker(false);
+    expect_all_to_work();
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void the_next_checker_goes_on(void **state)
+{
+    (void)state;
+    kill_a_checker(true);
+    assert_int_equal(mp_manager_check(manager), 0);
+    kill_a_checker(true);
+    kill_a_checker(true);
+    expect_all_to_work();
+}
+
+/* Who opens it looks whether its memory adds up. */
+static void it_can_be_opened(void **state)
+{
+    const char *name = name_here();
+    int status;
+
+    (void)state;
+    kill_a_checker(true);
+    pid_t pid = fork();
+    if (pid == 0) {
+        mp_manager *opened;
+
+        mp_manager_free(manager);
+        _exit(mp_manager_open(&opened, name, NULL) != 0 || mp_manager_check(opened) != 0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    expect_all_to_work();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(writers_go_on, make_anonymous, drop),
+                                       cmocka_unit_test_setup_teardown(also_beside_a_zombie, make_anonymous, drop),
+                                       cmocka_unit_test_setup_teardown(the_next_checker_goes_on, make_anonymous, drop),
+                                       cmocka_unit_test_setup_teardown(it_can_be_opened, make_named, drop)};
+
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+}
