@@ -3,7 +3,7 @@
 # Usage: check_supervise.sh SUPERVISE
 set -u
 note=$(mktemp)
-trap 'rm -f "$note"' EXIT
+trap 'rm -f "$note" "$note.killed"' EXIT
 bad=0
 
 # try COMMAND STATUS LEFT: the program leaves two processes, one of them in a session of its own and a grandchild.
@@ -30,5 +30,15 @@ try "$1" 'exit 77' 77 0
 try "$1" 'kill -KILL $$' 137 0
 try "$1" 'kill -SEGV $$' 139 0
 try "$1" 'kill -TERM $PPID; sleep 300' 143 0
+# Whoever runs it is killed: the program ends with it.
+setsid sh -c '"$0" sh -c "echo \$\$ >\"\$0\"; exec sleep 300" "$1" & while ! [ -s "$1" ]; do sleep 0.1; done; kill -KILL $$' \
+    "$1" "$note.killed" 2>/dev/null
+pid=$(cat "$note.killed")
+i=0
+while kill -0 "$pid" 2>/dev/null && [ $i -lt 50 ]; do
+    sleep 0.1
+    i=$((i + 1))
+done
+[ $i -lt 50 ] || { echo "goes on without ctest"; kill -KILL "$pid"; bad=1; }
 [ "$("$1" /nonexistent 2>/dev/null; echo $?)" = 127 ] || bad=1
 exit $bad

@@ -70,6 +70,7 @@ int main(int argc, char **argv)
     if (argc < 2)
         return 2;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* when ctest is killed */
     signal(SIGINT, hand_on);
     signal(SIGTERM, hand_on);
     signal(SIGHUP, hand_on);

@@ -143,7 +143,7 @@ static const struct call waits[] = {WAITS(ENTER)};
 
 static struct {
     const struct call *call;
-    volatile int returned, error, state, tid;
+    _Atomic int returned, error, state, tid;
     bool before;
 } run;
 
