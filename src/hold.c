@@ -586,14 +586,13 @@ void hold_table_end(struct hold_table *table)
 
 /* ---- the dead ---- */
 
-/* An owner that may be dead: it has a holder at that offset, or, with offset 0, that place for a pin. */
+/* A holder whose owner may be dead. */
 struct suspect {
     uint64_t offset, mark;
-    int place;
     bool buried; /* somebody has already found it dead */
 };
 
-/* The next holders of the chain, of which heap.looked counts those that were looked at; and all pins. */
+/* The next holders of the chain, of which heap.looked counts those that were looked at. */
 static size_t list_suspects(struct heap *heap, struct suspect *suspect)
 {
     size_t count = 0;
@@ -606,13 +605,9 @@ static size_t list_suspects(struct heap *heap, struct suspect *suspect)
     for (; at != 0 && count < LOOKS; at = get(&holder_at(heap, at)->next)) {
         const struct holder *holder = holder_at(heap, at);
 
-        suspect[count++] = (struct suspect){at, get(&holder->mark), -1, get(&holder->dead) != 0};
+        suspect[count++] = (struct suspect){at, get(&holder->mark), get(&holder->dead) != 0};
     }
     put(&heap->looked, at != 0 ? looked + count : 0);
-    for (int place = 0; place < HEAP_PINS && get(&heap->pinned) != get(&heap->unpinned); place++) {
-        if (pin_owner(heap, place) != 0)
-            suspect[count++] = (struct suspect){0, pin_owner(heap, place), place, false};
-    }
     heap_unlock(heap);
     return count;
 }
@@ -678,29 +673,35 @@ static void bury_holder(struct heap *heap, const struct suspect *suspect)
     }
 }
 
-static void bury_pin(struct heap *heap, const struct suspect *suspect)
+/* True: there was a pin of a dead owner. */
+static bool bury_pins(struct heap *heap)
 {
-    if (heap_lock_until(heap, clock_now() + PATIENCE_NS) != 0)
-        return;
-    pin_drop(heap, suspect->place, suspect->mark);
-    heap_unlock(heap);
+    bool found = false;
+
+    for (int place = 0; place < HEAP_PINS && get(&heap->pinned) != get(&heap->unpinned); place++) {
+        uint64_t mark = pin_owner(heap, place);
+
+        if (mark == 0 || !owner_is_dead(heap, mark) || heap_lock_until(heap, clock_now() + PATIENCE_NS) != 0)
+            continue;
+        pin_drop(heap, place, mark);
+        heap_unlock(heap);
+        found = true;
+    }
+    return found;
 }
 
 /* *again: there are holders in the chain that were not looked at. */
 static bool look(struct heap *heap, bool *again)
 {
-    struct suspect suspect[LOOKS + HEAP_PINS];
+    struct suspect suspect[LOOKS];
     size_t count = list_suspects(heap, suspect);
-    bool found = false;
+    bool found = bury_pins(heap);
 
     *again = count > 0 && get(&heap->looked) != 0;
     for (size_t i = 0; i < count; i++) {
         if (!suspect[i].buried && !owner_is_dead(heap, suspect[i].mark))
             continue;
-        if (suspect[i].offset != 0)
-            bury_holder(heap, &suspect[i]);
-        else
-            bury_pin(heap, &suspect[i]);
+        bury_holder(heap, &suspect[i]);
         found = true;
     }
     bury(heap);

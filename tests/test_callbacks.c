@@ -345,16 +345,32 @@ static void begin_shared(void)
         shared->code[i] = -3000;
 }
 
+/* What only looks at the container waits for nobody: it closes no circle. */
+static bool only_looks(const struct touch *touch)
+{
+    static const char *const names[] = {"dict_update_from", "dict_equal",    "dict_json",  "list_index",
+                                        "list_count",       "list_contains", "list_equal", "list_json",
+                                        "list_extend_from", "list_concat_to"};
+
+    for (size_t i = 0; i < COUNT(names); i++) {
+        if (strcmp(names[i], touch->name) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void expect_deadlock(void)
 {
     int deadlocks = 0;
+    bool is_circle = true;
 
     for (int i = 0; i < circle.count; i++) {
         if (shared->code[i] != 0 && shared->code[i] != MP_EDEADLK)
             fail_msg("%s", describe_circle());
         deadlocks += shared->code[i] == MP_EDEADLK;
+        is_circle = is_circle && !only_looks(circle.touch[i]);
     }
-    if (deadlocks == 0)
+    if (deadlocks == 0 && is_circle)
         fail_msg("nobody was told:%s", describe_circle());
 }
 
