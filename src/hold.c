@@ -22,14 +22,8 @@
 /* So long nobody tries again to wait for it. */
 #define STUCK_NS INT64_C(5000000)
 #define LOOKS 64
-
-/* A hold to be given up: one in that object; or, with `kind` 0, the hold of a table, at that offset. */
-struct owed {
-    struct owed *next;
-    uint64_t kind;
-    const void *handle;
-    uint64_t hold;
-};
+/* So often who pins asks whether the object is alive, while others commit changes of the heap's. */
+#define LIVE_TRIES 64
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -319,6 +313,22 @@ int hold_lock(struct heap *heap, struct holder **holder)
     return error == 0 ? lock(owner, true, holder) : error;
 }
 
+/* After the pin was published. The shares are looked at before magic: they may be those of an object that has taken the place since,
+ * and magic tells that. An object leaves limbo in two words, so none of both counts only if nothing was committed meanwhile. */
+static bool is_alive(const struct heap *heap, const void *handle, uint64_t kind)
+{
+    const struct object *object = object_of(handle);
+    uint64_t shares, emptied;
+    int tries = 0;
+
+    do {
+        emptied = undo_emptied(&heap->undo);
+        shares = get(&object->refs) | get(&object->kept);
+        atomic_thread_fence(memory_order_acquire);
+    } while (shares == 0 && undo_emptied(&heap->undo) != emptied && ++tries < LIVE_TRIES);
+    return shares != 0 && get(&object->magic) == object_magic(handle, kind);
+}
+
 /* The caller sees the object alive after it has published the pin: see pin.h. MP_EINVAL: it is not; MP_ETIMEOUT: no place. */
 static int pin_handle(struct owner *owner, const void *handle, uint64_t kind)
 {
@@ -327,7 +337,7 @@ static int pin_handle(struct owner *owner, const void *handle, uint64_t kind)
 
     if (place < 0)
         return MP_ETIMEOUT;
-    if (get(&object->magic) != object_magic(handle, kind) || (get(&object->refs) | get(&object->kept)) == 0) {
+    if (!is_alive(owner->heap, handle, kind)) {
         pin_end(owner->heap, place);
         return MP_EINVAL;
     }
@@ -427,14 +437,18 @@ int hold_give(const void *handle, uint64_t kind)
     return error;
 }
 
+/* A pin is as good as a hold: the process that this one was forked from may have had no mutex to write it down. */
 static int give_anybodys(struct heap *heap, const void *handle, uint64_t kind)
 {
+    const struct object *object = object_of(handle);
     int error = heap_lock(heap);
 
-    if (error == 0) {
-        error = end_one(heap, NULL, handle, kind) ? 0 : MP_EINVAL;
-        heap_unlock(heap);
-    }
+    if (error != 0)
+        return error;
+    if (!end_one(heap, NULL, handle, kind) &&
+        (get(&object->magic) != object_magic(handle, kind) || !pin_end_any(heap, object->self)))
+        error = MP_EINVAL;
+    heap_unlock(heap);
     return error;
 }
 

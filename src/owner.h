@@ -18,6 +18,16 @@
 #include "heap.h"
 
 struct holder;
+/* From this bit on a mark has the owner's number. */
+#define OWNER_NUMBER_SHIFT 23
+
+/* A hold to be given up: one in that object; or, with `kind` 0, the hold of a table, at that offset. */
+struct owed {
+    struct owed *next;
+    uint64_t kind;
+    const void *handle;
+    uint64_t hold;
+};
 
 /* What this process knows of itself as an owner in a heap. It lives until the process closes the heap. */
 struct owner {

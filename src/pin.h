@@ -38,6 +38,10 @@ bool pin_next(const struct heap *heap, uint64_t owner, int *place, uint64_t *obj
 
 /* Whether anybody pins that object. What this finds is ordered behind the caller's stores. */
 bool pin_is_set(struct heap *heap, uint64_t object);
+/* Takes back a confirmed pin of anybody's in that object. False: there is none. */
+bool pin_end_any(struct heap *heap, uint64_t object);
+/* For the checker: whether the counts are such that no claim goes unseen. */
+bool pin_check(const struct heap *heap);
 /* The owner of a place; 0: none. */
 uint64_t pin_owner(const struct heap *heap, int place);
 /* Takes back the pin of an owner that is dead, if the place still is its own. */

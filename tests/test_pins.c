@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -543,6 +544,197 @@ static void everything_is_pinned(void **state)
     pin_end(heap(), place);
 }
 
+/* A place may have another owner, for the same object, a moment after who would end a pin of its own there has looked. */
+static void another_owners_pin_is_left_alone(void **state)
+{
+    uint64_t object = object_of(inner)->self;
+    const uint64_t owner[] = {UINT64_C(1) << OWNER_NUMBER_SHIFT | 1, UINT64_C(2) << OWNER_NUMBER_SHIFT | 1,
+                              UINT64_C(32) << OWNER_NUMBER_SHIFT | 1};
+    uint64_t found;
+
+    (void)state;
+    for (size_t mine = 0; mine < COUNT(owner); mine++) {
+        for (size_t seen = 0; seen < COUNT(owner); seen++) {
+            int place = pin_begin(heap(), owner[mine], object), at = 0;
+
+            pin_confirm(heap(), place);
+            heap()->pin[place].owner = owner[seen];
+            assert_int_equal(pin_next(heap(), owner[seen], &at, &found), mine == seen);
+            assert_int_equal(pin_end_one(heap(), owner[seen], object), mine == seen);
+            assert_int_equal(pin_is_set(heap(), object), mine != seen);
+            pin_end(heap(), place);
+        }
+    }
+}
+
+static int free_inner(void)
+{
+    return mp_dict_free(inner);
+}
+
+/* A child may give up what its parent has pinned, as it may what its parent holds. */
+static void a_child_gives_it_up(void **state)
+{
+    (void)state;
+    keep_mutex();
+    assert_int_equal(mp_dict_hold(inner), 0);
+    let_go(SIGCONT);
+    assert_int_equal(elsewhere(free_inner), 0);
+    assert_int_equal(mp_dict_free(inner), MP_EINVAL);
+    assert_int_equal(look(inner), 0);
+}
+
+static int hold_owe_and_close(void)
+{
+    int error = by_dict_get();
+
+    keep_mutex();
+    mp_value_free(&value); /* to be done later */
+    error = error == 0 ? mp_manager_free(manager) : error;
+    kill(keeper, SIGKILL);
+    waitpid(keeper, NULL, 0);
+    return error;
+}
+
+/* A process that closes the manager before it could give up what it held: that comes back, too. */
+static void owed_when_the_heap_is_closed(void **state)
+{
+    (void)state;
+    assert_int_equal(elsewhere(hold_owe_and_close), 0);
+    empty();
+    assert_int_equal(used_now(), used);
+    assert_int_equal(look(inner), MP_EINVAL);
+}
+
+/* ---- stopped at any instruction ---- */
+
+/* Where a process stops: after it has published a pin; after it has found that nobody pins what has no share any more. */
+static bool stop_after_pin, stop_before_death;
+
+int __real_pin_begin(struct heap *heap, uint64_t owner, uint64_t object);
+int __wrap_pin_begin(struct heap *heap, uint64_t owner, uint64_t object);
+bool __real_pin_is_set(struct heap *heap, uint64_t object);
+bool __wrap_pin_is_set(struct heap *heap, uint64_t object);
+
+int __wrap_pin_begin(struct heap *heap, uint64_t owner, uint64_t object)
+{
+    int place = __real_pin_begin(heap, owner, object);
+
+    if (stop_after_pin)
+        raise(SIGSTOP);
+    return place;
+}
+
+bool __wrap_pin_is_set(struct heap *heap, uint64_t object)
+{
+    bool set = __real_pin_is_set(heap, object);
+
+    if (stop_before_death && ((struct object *)heap_at(heap, object))->refs == 0)
+        raise(SIGSTOP);
+    return set;
+}
+
+static pid_t start_and_stop(int (*function)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        alarm(PATIENCE);
+        _exit(function());
+    }
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status) || status == 0);
+    return WIFSTOPPED(status) ? pid : 0;
+}
+
+static int end_of(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* Gives up the last share in inner, and takes its place for another dict. */
+static int replace_inner(void)
+{
+    mp_dict *made;
+
+    stop_before_death = true;
+    int error = mp_list_clear(list);
+    stop_before_death = false;
+    if (error == 0)
+        error = mp_manager_dict(manager, &made);
+    if (error == 0)
+        error = mp_dict_set_dict(dict, "another", made);
+    return error != 0 || object_of(made) != object_of(inner) || mp_dict_free(made) != 0;
+}
+
+/* 0: tracing is not allowed here; or all is right. */
+static int hold_stale_inner(void)
+{
+    stop_after_pin = true;
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+        return 0;
+    return mp_dict_hold(inner) == MP_EINVAL ? 0 : 1;
+}
+
+static int pins_now(void)
+{
+    int pins = 0;
+
+    for (int i = 0; i < HEAP_PINS; i++)
+        pins += heap()->pin[i].object != 0;
+    return pins;
+}
+
+/* One instruction. */
+static void step(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSTOPPED(status));
+}
+
+/* A reader is stopped so many instructions after it has published its pin, beside a process that gives up the last share; the place
+ * serves another dict when the reader goes on. False: it had taken its pin back before. */
+static bool hold_beside(int instructions)
+{
+    assert_int_equal(mp_dict_delete(dict, "inner"), 0);
+    keeper = start_and_stop(replace_inner);
+    assert_true(keeper != 0);
+    pid_t reads = start_and_stop(hold_stale_inner);
+    if (reads == 0)
+        skip();
+    for (int i = 0; i < instructions && pins_now() != 0; i++)
+        step(reads);
+    bool more = pins_now() != 0;
+    kill(keeper, SIGCONT);
+    assert_int_equal(end_of(keeper), 0);
+    keeper = 0;
+    assert_int_equal(ptrace(PTRACE_DETACH, reads, NULL, NULL), 0);
+    assert_int_equal(end_of(reads), 0);
+    empty();
+    assert_int_equal(used_now(), used);
+    fill();
+    return more;
+}
+
+static void a_stale_handle_pins_nothing(void **state)
+{
+    int instructions = 0;
+
+    (void)state;
+    /* Sanitizers execute thousands. */
+    while (hold_beside(instructions))
+        instructions += 1 + instructions / 100 * 10;
+    assert_true(instructions > 5);
+}
+
 /* ---- all at once ---- */
 
 enum { THREADS = 3, ROUNDS = 3000 };
@@ -635,6 +827,10 @@ int main(void)
                                        TEST(inherited_by_fork),
                                        TEST(places_are_used_up),
                                        TEST(everything_is_pinned),
+                                       TEST(another_owners_pin_is_left_alone),
+                                       TEST(a_child_gives_it_up),
+                                       TEST(owed_when_the_heap_is_closed),
+                                       TEST(a_stale_handle_pins_nothing),
                                        TEST(pins_become_holds_beside_replacements)};
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
