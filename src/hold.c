@@ -741,15 +741,38 @@ bool hold_look_at_all(struct heap *heap)
 
 /* ---- the checker ---- */
 
+typedef bool marker(void *context, uint64_t ref);
+
+/* A block of at least that size, or none, that nothing else owns. */
+static bool owns(const struct heap *heap, uint64_t ref, uint64_t size, marker *mark, void *context)
+{
+    return ref == 0 || ((ref & REF_MASK) == REF_BLOCK && mark(context, ref) && heap_block_size(heap, ref) >= size);
+}
+
+/* A share; a table of nothing but shares; or a block that would have become one, whatever it holds. */
+static bool holds_shares(const struct heap *heap, uint64_t ref, marker *mark, void *context)
+{
+    const _Atomic uint64_t *table = heap_at(heap, ref & ~REF_MASK);
+
+    if (((ref & REF_MASK) != REF_OBJECT && (ref & REF_MASK) != REF_TABLE && (ref & REF_MASK) != REF_BLOCK) ||
+        !mark(context, ref))
+        return false;
+    for (uint64_t i = (ref & REF_MASK) == REF_TABLE ? get(&table[0]) : 0; i > 0; i--) {
+        if ((get(&table[i]) & REF_MASK) != REF_OBJECT)
+            return false;
+    }
+    return true;
+}
+
 /* The holds of one holder: linked both ways, each its own. */
-static bool check_holds(struct heap *heap, uint64_t at, uint64_t *most, bool (*mark)(void *, uint64_t), void *context)
+static bool check_holds(struct heap *heap, uint64_t at, uint64_t *most, marker *mark, void *context)
 {
     uint64_t previous = 0;
 
     for (uint64_t hold = get(&holder_at(heap, at)->holds); hold != 0; hold = get(&hold_at(heap, hold)->next)) {
-        if ((*most)-- == 0 || (hold & REF_MASK) != 0 || !mark(context, hold | REF_BLOCK) ||
+        if ((*most)-- == 0 || !owns(heap, hold, sizeof(struct hold), mark, context) ||
             get(&hold_at(heap, hold)->holder) != at || get(&hold_at(heap, hold)->previous) != previous ||
-            !mark(context, get(&hold_at(heap, hold)->ref)))
+            !holds_shares(heap, get(&hold_at(heap, hold)->ref), mark, context))
             return false;
         previous = hold;
     }
@@ -758,11 +781,12 @@ static bool check_holds(struct heap *heap, uint64_t at, uint64_t *most, bool (*m
 
 bool hold_check(struct heap *heap, uint64_t most, bool (*mark)(void *context, uint64_t ref), void *context)
 {
-    if (!mark(context, get(&heap->holding)))
+    if (!pin_check(heap) || !owns(heap, get(&heap->holding), sizeof(struct holder), mark, context))
         return false;
     for (uint64_t at = get(&heap->holders); at != 0; at = get(&holder_at(heap, at)->next)) {
-        if (most-- == 0 || (at & REF_MASK) != 0 || !mark(context, at | REF_BLOCK) ||
-            !mark(context, get(&holder_at(heap, at)->reserve)) || !mark(context, get(&holder_at(heap, at)->trash)) ||
+        if (most-- == 0 || !owns(heap, at, sizeof(struct holder), mark, context) ||
+            !owns(heap, get(&holder_at(heap, at)->reserve), sizeof(struct hold), mark, context) ||
+            !owns(heap, get(&holder_at(heap, at)->trash), sizeof(struct hold), mark, context) ||
             !check_holds(heap, at, &most, mark, context))
             return false;
     }

@@ -73,7 +73,8 @@ void hold_leave(struct heap *heap);
 
 /* ---- for the checker ---- */
 
-/* Names the blocks and refs that holders own; `table`: the refs in it are shares. False: the chains do not add up. */
+/* Names the blocks and refs that holders own, none of which is followed before mark() is true. False: the chains, or what they lead
+ * to, or the counts of pins, cannot be those of holders. */
 bool hold_check(struct heap *heap, uint64_t most, bool (*mark)(void *context, uint64_t ref), void *context);
 
 #endif

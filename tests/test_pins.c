@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "hold.h"
 #include "object.h"
 #include "owner.h"
 #include "pin.h"
@@ -735,6 +736,148 @@ static void a_stale_handle_pins_nothing(void **state)
     assert_true(instructions > 5);
 }
 
+/* ---- damage ---- */
+
+static struct holder *holder(void)
+{
+    return owner_find(heap())->holder;
+}
+
+static struct hold_table table;
+
+/* A share in inner where none may be. */
+static void put_share(_Atomic uint64_t *word)
+{
+    *word = object_of(inner)->self | REF_OBJECT;
+    object_of(inner)->refs++;
+}
+
+static void reserve_is_a_share(void)
+{
+    holder()->trash = holder()->reserve;
+    put_share(&holder()->reserve);
+}
+
+static void trash_is_a_share(void)
+{
+    put_share(&holder()->trash);
+}
+
+static void holding_is_a_share(void)
+{
+    put_share(&heap()->holding);
+}
+
+static void carving_is_a_share(void)
+{
+    put_share(&heap()->carving);
+}
+
+static void carving_is_small(void)
+{
+    heap_alloc(heap(), 24, &heap()->carving);
+}
+
+static void holding_is_small(void)
+{
+    heap_alloc(heap(), 24, &heap()->holding);
+}
+
+static _Atomic uint64_t *words_of_table(void)
+{
+    return heap_at(heap(), ((struct hold *)heap_at(heap(), table.hold))->ref & ~REF_MASK);
+}
+
+static void table_has_a_block(void)
+{
+    words_of_table()[1] = 0;
+    heap_alloc(heap(), 24, &words_of_table()[1]);
+    words_of_table()[0] = 1;
+}
+
+static void table_has_nothing(void)
+{
+    words_of_table()[1] = 0;
+    words_of_table()[0] = 1;
+}
+
+/* The reserve is in the place of the first hold in dict. */
+static void chain_leads_to_reserve(void)
+{
+    struct hold *first = heap_at(heap(), object_of(dict)->holds), *reserve = heap_at(heap(), holder()->reserve);
+
+    *reserve = (struct hold){.ref = first->ref, .same = first->same};
+    object_of(dict)->holds = holder()->reserve;
+}
+
+static void claims_go_unseen(void)
+{
+    heap()->unpinned = heap()->pinned + 1;
+}
+
+static void count_of_claims_ends(void)
+{
+    heap()->pinned = UINT64_MAX;
+}
+
+static _Atomic uint64_t *ref_of_table(void)
+{
+    return &((struct hold *)heap_at(heap(), table.hold))->ref;
+}
+
+/* No damage: its maker was killed just before that. The block is as small as can be. */
+static void table_is_not_one_yet(void)
+{
+    while (heap_block_size(heap(), *ref_of_table() & ~REF_MASK) > 24)
+        hold_table_begin(heap(), 1, &table);
+    *ref_of_table() &= ~REF_MASK;
+}
+
+static const struct damage {
+    const char *name;
+    void (*make)(void);
+    int found;
+} damages[] = {
+    {"the reserve is a share", reserve_is_a_share, MP_ECORRUPT},
+    {"the trash is a share", trash_is_a_share, MP_ECORRUPT},
+    {"holding is a share", holding_is_a_share, MP_ECORRUPT},
+    {"holding is small", holding_is_small, MP_ECORRUPT},
+    {"carving is a share", carving_is_a_share, MP_ECORRUPT},
+    {"carving is small", carving_is_small, MP_ECORRUPT},
+    {"a table has a block", table_has_a_block, MP_ECORRUPT},
+    {"a table has nothing", table_has_nothing, MP_ECORRUPT},
+    {"a chain leads to the reserve", chain_leads_to_reserve, MP_ECORRUPT},
+    {"claims go unseen", claims_go_unseen, MP_ECORRUPT},
+    {"the count of claims ends", count_of_claims_ends, MP_ECORRUPT},
+    {"a table is not one yet", table_is_not_one_yet, 0},
+};
+
+/* In a heap of its own, that nobody uses any more. */
+static const struct damage *damage;
+
+static int check_damaged(void)
+{
+    if (mp_manager_create(&manager, NULL) != 0 || mp_manager_dict(manager, &dict) != 0 ||
+        mp_manager_list(manager, &list) != 0)
+        return 1;
+    fill();
+    if (hold_table_begin(heap(), 1, &table) != 0 || table.hold == 0 || mp_dict_hold(inner) != 0 ||
+        holder()->reserve == 0)
+        return 1;
+    damage->make();
+    return mp_manager_check(manager) != damage->found;
+}
+
+static void damage_is_found(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(damages); i++) {
+        damage = &damages[i];
+        if (elsewhere(check_damaged) != 0)
+            fail_msg("%s", damage->name);
+    }
+}
+
 /* ---- all at once ---- */
 
 enum { THREADS = 3, ROUNDS = 3000 };
@@ -831,6 +974,7 @@ int main(void)
                                        TEST(a_child_gives_it_up),
                                        TEST(owed_when_the_heap_is_closed),
                                        TEST(a_stale_handle_pins_nothing),
+                                       TEST(damage_is_found),
                                        TEST(pins_become_holds_beside_replacements)};
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
