@@ -12,6 +12,7 @@
  * run out, when the heap is checked or asked about. Each look has an end: at most LOOKS holders, the next ones of the chain. */
 #include "hold.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "owner.h"
@@ -338,11 +339,11 @@ static int pin_handle(struct owner *owner, const void *handle, uint64_t kind)
     if (place < 0)
         return MP_ETIMEOUT;
     if (!is_alive(owner->heap, handle, kind)) {
-        pin_end(owner->heap, place);
+        pin_end(owner->heap, place, owner->mark, object->self);
         return MP_EINVAL;
     }
     atomic_fetch_add(&owner->pins, 1);
-    pin_confirm(owner->heap, place);
+    pin_confirm(owner->heap, place, owner->mark, object->self);
     return 0;
 }
 
@@ -482,6 +483,30 @@ void hold_leave(struct heap *heap)
 
 /* ---- snapshots ---- */
 
+/* Every object is pinned by this process: in one place, however many of its snapshots need that. False: no place is free. */
+static bool pin_all(struct owner *owner, struct hold_table *table)
+{
+    pthread_mutex_lock(&owner->mutex);
+    if (owner->all_count == 0)
+        owner->all_place = pin_begin(owner->heap, owner->mark, PIN_ALL);
+    owner->all_count += owner->all_place >= 0;
+    table->pinned_by = owner->all_place >= 0 ? owner->mark : 0;
+    pthread_mutex_unlock(&owner->mutex);
+    atomic_thread_fence(memory_order_seq_cst); /* as pin_begin() does, should another thread have published the pin */
+    return table->pinned_by != 0;
+}
+
+/* A child that a signal handler has forked meanwhile has not pinned anything. */
+static void unpin_all(struct owner *owner, const struct hold_table *table)
+{
+    if (owner == NULL || table->pinned_by != owner->mark)
+        return;
+    pthread_mutex_lock(&owner->mutex);
+    if (--owner->all_count == 0)
+        pin_end(owner->heap, owner->all_place, owner->mark, PIN_ALL);
+    pthread_mutex_unlock(&owner->mutex);
+}
+
 /* Under heap_lock(): a hold whose ref is the table, with nothing in it yet. */
 static int make_table(struct heap *heap, struct holder *holder, uint64_t count, struct hold_table *table)
 {
@@ -522,10 +547,8 @@ int hold_table_pin(struct heap *heap, struct hold_table *table)
     struct owner *owner;
     int error = begin(heap, &owner);
 
-    *table = (struct hold_table){heap, 0, -1};
-    if (error == 0)
-        table->place = pin_begin(heap, owner->mark, PIN_ALL);
-    return error == 0 && table->place < 0 ? MP_ETIMEOUT : error;
+    *table = (struct hold_table){heap, 0, 0};
+    return error == 0 && !pin_all(owner, table) ? MP_ETIMEOUT : error;
 }
 
 int hold_table_begin(struct heap *heap, uint64_t count, struct hold_table *table)
@@ -533,7 +556,7 @@ int hold_table_begin(struct heap *heap, uint64_t count, struct hold_table *table
     struct owner *owner;
     int error = begin(heap, &owner);
 
-    *table = (struct hold_table){heap, 0, -1};
+    *table = (struct hold_table){heap, 0, 0};
     if (error == 0)
         error = begin_table(owner, count, false, table);
     if ((error == MP_ETIMEOUT || error == MP_ENOMEM) && hold_table_pin(heap, table) == 0)
@@ -559,13 +582,11 @@ void hold_table_add(struct hold_table *table, struct object *object)
     struct heap *heap = table->heap;
     struct owner *owner = owner_find(heap);
 
-    if (table->place >= 0 || owner == NULL)
+    if (table->pinned_by != 0 || owner == NULL)
         return;
     int error = lock_soon(owner);
-    if (error == MP_ETIMEOUT) {
-        table->place = pin_begin(heap, owner->mark, PIN_ALL);
-        error = table->place < 0 ? heap_lock(heap) : error;
-    }
+    if (error == MP_ETIMEOUT && !pin_all(owner, table))
+        error = heap_lock(heap);
     if (error != 0)
         return;
     add_share(heap, table, object);
@@ -574,14 +595,14 @@ void hold_table_add(struct hold_table *table, struct object *object)
 
 void hold_table_end(struct hold_table *table)
 {
-    if (table->hold == 0 && table->place < 0)
+    if (table->hold == 0 && table->pinned_by == 0)
         return;
     struct heap *heap = table->heap;
     struct owner *owner = owner_find(heap);
     bool more = table->hold != 0 && owner != NULL;
 
-    if (table->place >= 0)
-        pin_end(heap, table->place);
+    if (table->pinned_by != 0)
+        unpin_all(owner, table);
     while (more) {
         int error = lock_soon(owner);
 
@@ -594,7 +615,7 @@ void hold_table_end(struct hold_table *table)
         more = end_table_step(heap, hold_at(heap, table->hold));
         heap_unlock(heap);
     }
-    *table = (struct hold_table){heap, 0, -1};
+    *table = (struct hold_table){heap, 0, 0};
     bury(heap);
 }
 

@@ -42,8 +42,8 @@ int hold_give_any(const void *handle, uint64_t kind);
 /* Holds many objects at once: by a table of shares, or by a pin of all objects there are. */
 struct hold_table {
     struct heap *heap;
-    uint64_t hold; /* whose ref is the table; 0: none */
-    int place;     /* of the pin; -1: none */
+    uint64_t hold;      /* whose ref is the table; 0: none */
+    uint64_t pinned_by; /* the mark of the owner that pins all objects; 0: none */
 };
 
 /* A table for shares in `count` objects. MP_ENOMEM. */

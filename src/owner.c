@@ -56,6 +56,7 @@ static int begin(struct heap *heap, struct owner **result)
     owner->fd = lock_byte(heap, number);
     owner->mark = number << OWNER_NUMBER_SHIFT | (owner->fd >= 0 ? MARK_LOCKED : 0) | (uint64_t)owner->process;
     owner->grown = UINT64_MAX;
+    pthread_mutex_init(&owner->mutex, NULL);
     owner->next = owners;
     owners = owner;
     *result = owner;

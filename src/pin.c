@@ -47,15 +47,20 @@ int pin_begin(struct heap *heap, uint64_t owner, uint64_t object)
     return -1;
 }
 
-void pin_confirm(struct heap *heap, int place)
+void pin_confirm(struct heap *heap, int place, uint64_t owner, uint64_t object)
 {
-    atomic_fetch_and(&heap->pin[place].object, ~UNCONFIRMED);
+    uint64_t expected = word_of(owner, object) | UNCONFIRMED;
+
+    if (get(&heap->pin[place].owner) == owner)
+        atomic_compare_exchange_strong(&heap->pin[place].object, &expected, word_of(owner, object));
 }
 
-void pin_end(struct heap *heap, int place)
+void pin_end(struct heap *heap, int place, uint64_t owner, uint64_t object)
 {
-    atomic_store(&heap->pin[place].object, 0);
-    atomic_store(&heap->pin[place].owner, 0);
+    uint64_t expected = word_of(owner, object) | UNCONFIRMED;
+
+    if (get(&heap->pin[place].owner) == owner && atomic_compare_exchange_strong(&heap->pin[place].object, &expected, 0))
+        atomic_store(&heap->pin[place].owner, 0);
 }
 
 /* Who takes the word back has the place for itself. */
@@ -137,6 +142,8 @@ uint64_t pin_owner(const struct heap *heap, int place)
 
 void pin_drop(struct heap *heap, int place, uint64_t owner)
 {
-    if (get(&heap->pin[place].owner) == owner)
-        pin_end(heap, place);
+    if (get(&heap->pin[place].owner) != owner)
+        return;
+    atomic_store(&heap->pin[place].object, 0);
+    atomic_store(&heap->pin[place].owner, 0);
 }

@@ -542,7 +542,7 @@ static void everything_is_pinned(void **state)
         fill();
     }
     assert_int_equal(mp_manager_check(manager), 0);
-    pin_end(heap(), place);
+    pin_end(heap(), place, owner->mark, PIN_ALL);
 }
 
 /* A place may have another owner, for the same object, a moment after who would end a pin of its own there has looked. */
@@ -558,14 +558,66 @@ static void another_owners_pin_is_left_alone(void **state)
         for (size_t seen = 0; seen < COUNT(owner); seen++) {
             int place = pin_begin(heap(), owner[mine], object), at = 0;
 
-            pin_confirm(heap(), place);
+            pin_confirm(heap(), place, owner[mine], object);
             heap()->pin[place].owner = owner[seen];
             assert_int_equal(pin_next(heap(), owner[seen], &at, &found), mine == seen);
             assert_int_equal(pin_end_one(heap(), owner[seen], object), mine == seen);
             assert_int_equal(pin_is_set(heap(), object), mine != seen);
-            pin_end(heap(), place);
+            heap()->pin[place].owner = owner[mine];
+            pin_end(heap(), place, owner[mine], object); /* it is confirmed, or has been taken back */
+            assert_int_equal(pin_end_any(heap(), object), mine != seen);
+            assert_false(pin_is_set(heap(), object));
+            heap()->pin[place].owner = 0; /* that of another one, once more */
         }
     }
+}
+
+/* As a child does that a signal handler has forked in the middle: it goes on where its parent does. */
+static void taken_back_twice(void **state)
+{
+    const uint64_t object[] = {object_of(inner)->self, PIN_ALL};
+    const uint64_t mine = UINT64_C(1) << OWNER_NUMBER_SHIFT | 1;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(object); i++) {
+        int place = pin_begin(heap(), mine, object[i]);
+
+        pin_end(heap(), place, mine, object[i]);
+        assert_false(pin_is_set(heap(), object_of(inner)->self));
+        heap()->pin[place].owner = UINT64_C(2) << OWNER_NUMBER_SHIFT | 1;
+        heap()->pin[place].object = PIN_ALL;
+        pin_end(heap(), place, mine, object[i]);
+        pin_confirm(heap(), place, mine, object[i]);
+        assert_int_equal(heap()->pin[place].object, PIN_ALL);
+        heap()->pin[place].object = 0;
+        heap()->pin[place].owner = 0;
+    }
+}
+
+/* Each level shows two snapshots more at the same time. */
+static void as_deep_as_can_be(void **state)
+{
+    mp_dict *outer[2];
+    bool equal = false;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(mp_manager_dict(manager, &outer[i]), 0);
+        for (int depth = 2; depth < MP_MAX_DEPTH; depth++) {
+            mp_dict *next;
+
+            assert_int_equal(mp_manager_dict(manager, &next), 0);
+            assert_int_equal(mp_dict_set_dict(next, "inside", outer[i]), 0);
+            assert_int_equal(mp_dict_free(outer[i]), 0);
+            outer[i] = next;
+        }
+    }
+    keep_mutex();
+    assert_int_equal(mp_dict_equal(outer[0], outer[1], &equal), 0);
+    assert_true(equal);
+    let_go(SIGCONT);
+    assert_int_equal(mp_dict_free(outer[0]), 0);
+    assert_int_equal(mp_dict_free(outer[1]), 0);
 }
 
 static int free_inner(void)
@@ -971,6 +1023,8 @@ int main(void)
                                        TEST(places_are_used_up),
                                        TEST(everything_is_pinned),
                                        TEST(another_owners_pin_is_left_alone),
+                                       TEST(taken_back_twice),
+                                       TEST(as_deep_as_can_be),
                                        TEST(a_child_gives_it_up),
                                        TEST(owed_when_the_heap_is_closed),
                                        TEST(a_stale_handle_pins_nothing),
