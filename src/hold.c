@@ -468,7 +468,8 @@ int hold_give_any(const void *handle, uint64_t kind)
     return error;
 }
 
-static void settle_and_leave(struct owner *owner)
+/* What could not be done without the mutex, if it is to be had now. */
+static void settle_soon(struct owner *owner)
 {
     struct holder *holder;
 
@@ -478,7 +479,7 @@ static void settle_and_leave(struct owner *owner)
 
 void hold_leave(struct heap *heap)
 {
-    owner_leave(heap, settle_and_leave);
+    owner_leave(heap, settle_soon);
 }
 
 /* ---- snapshots ---- */
@@ -751,8 +752,11 @@ bool hold_look(struct heap *heap)
 
 bool hold_look_at_all(struct heap *heap)
 {
+    struct owner *owner = owner_find(heap);
     bool again = true, found = false;
 
+    if (owner != NULL)
+        settle_soon(owner);
     atomic_store(&heap->looked, 0);
     /* As many rounds as there were holders, should others look at the same time. */
     for (uint64_t rounds = get(&heap->owners) / LOOKS + 2; again && rounds > 0; rounds--)

@@ -65,7 +65,8 @@ void hold_enter(struct heap *heap, struct holder *holder, struct object *object)
 
 /* ---- when processes end ---- */
 
-/* Looks for dead owners, at so many records as one look may take or at all, and gives back what they held. True: there was something. */
+/* Looks for dead owners, at so many records as one look may take or at all, and gives back what they held. True: there was something.
+ * Before it looks at all, this process gives up what it could not without the heap's mutex. */
 bool hold_look(struct heap *heap);
 bool hold_look_at_all(struct heap *heap);
 /* This process closes the heap. What it holds is given back when all that were forked from it have done so, too. */

@@ -375,6 +375,14 @@ static void given_up_later(void **state)
     assert_int_equal(mp_dict_free(dict), 0);
     assert_int_equal(look(inner), MP_EINVAL);
     assert_int_equal(used_now(), used);
+    fill();
+    assert_int_equal(by_dict_get(), 0);
+    keep_mutex();
+    mp_value_free(&value);
+    let_go(SIGCONT);
+    empty();
+    assert_int_equal(used_now(), used); /* or somebody who asks */
+    assert_int_equal(look(inner), MP_EINVAL);
 }
 
 /* A handle that is stale is one without the mutex, too. */
