@@ -90,7 +90,7 @@ bool pin_next(const struct heap *heap, uint64_t owner, int *place, uint64_t *obj
 
         uint64_t word = atomic_load(&pin->object);
 
-        *object = word & ~TAG;
+        *object = word & ~(TAG | UNCONFIRMED);
         if (get(&pin->owner) == owner && *object != 0 && word == word_of(owner, *object))
             return true;
     }

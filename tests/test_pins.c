@@ -566,6 +566,9 @@ static void another_owners_pin_is_left_alone(void **state)
         for (size_t seen = 0; seen < COUNT(owner); seen++) {
             int place = pin_begin(heap(), owner[mine], object), at = 0;
 
+            assert_false(pin_next(heap(), owner[mine], &at, &found)); /* not before it is confirmed */
+            assert_false(pin_end_one(heap(), owner[mine], object));
+            at = 0;
             pin_confirm(heap(), place, owner[mine], object);
             heap()->pin[place].owner = owner[seen];
             assert_int_equal(pin_next(heap(), owner[seen], &at, &found), mine == seen);
