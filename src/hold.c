@@ -12,6 +12,7 @@
  * run out, when the heap is checked or asked about. Each look has an end: at most LOOKS holders, the next ones of the chain. */
 #include "hold.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "owner.h"
@@ -22,14 +23,8 @@
 /* So long nobody tries again to wait for it. */
 #define STUCK_NS INT64_C(5000000)
 #define LOOKS 64
-
-/* A hold to be given up: one in that object; or, with `kind` 0, the hold of a table, at that offset. */
-struct owed {
-    struct owed *next;
-    uint64_t kind;
-    const void *handle;
-    uint64_t hold;
-};
+/* So often who pins asks whether the object is alive, while others commit changes of the heap's. */
+#define LIVE_TRIES 64
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -319,6 +314,22 @@ int hold_lock(struct heap *heap, struct holder **holder)
     return error == 0 ? lock(owner, true, holder) : error;
 }
 
+/* After the pin was published. The shares are looked at before magic: they may be those of an object that has taken the place since,
+ * and magic tells that. An object leaves limbo in two words, so none of both counts only if nothing was committed meanwhile. */
+static bool is_alive(const struct heap *heap, const void *handle, uint64_t kind)
+{
+    const struct object *object = object_of(handle);
+    uint64_t shares, emptied;
+    int tries = 0;
+
+    do {
+        emptied = undo_emptied(&heap->undo);
+        shares = get(&object->refs) | get(&object->kept);
+        atomic_thread_fence(memory_order_acquire);
+    } while (shares == 0 && undo_emptied(&heap->undo) != emptied && ++tries < LIVE_TRIES);
+    return shares != 0 && get(&object->magic) == object_magic(handle, kind);
+}
+
 /* The caller sees the object alive after it has published the pin: see pin.h. MP_EINVAL: it is not; MP_ETIMEOUT: no place. */
 static int pin_handle(struct owner *owner, const void *handle, uint64_t kind)
 {
@@ -327,12 +338,12 @@ static int pin_handle(struct owner *owner, const void *handle, uint64_t kind)
 
     if (place < 0)
         return MP_ETIMEOUT;
-    if (get(&object->magic) != object_magic(handle, kind) || (get(&object->refs) | get(&object->kept)) == 0) {
-        pin_end(owner->heap, place);
+    if (!is_alive(owner->heap, handle, kind)) {
+        pin_end(owner->heap, place, owner->mark, object->self);
         return MP_EINVAL;
     }
     atomic_fetch_add(&owner->pins, 1);
-    pin_confirm(owner->heap, place);
+    pin_confirm(owner->heap, place, owner->mark, object->self);
     return 0;
 }
 
@@ -427,14 +438,18 @@ int hold_give(const void *handle, uint64_t kind)
     return error;
 }
 
+/* A pin is as good as a hold: the process that this one was forked from may have had no mutex to write it down. */
 static int give_anybodys(struct heap *heap, const void *handle, uint64_t kind)
 {
+    const struct object *object = object_of(handle);
     int error = heap_lock(heap);
 
-    if (error == 0) {
-        error = end_one(heap, NULL, handle, kind) ? 0 : MP_EINVAL;
-        heap_unlock(heap);
-    }
+    if (error != 0)
+        return error;
+    if (!end_one(heap, NULL, handle, kind) &&
+        (get(&object->magic) != object_magic(handle, kind) || !pin_end_any(heap, object->self)))
+        error = MP_EINVAL;
+    heap_unlock(heap);
     return error;
 }
 
@@ -453,7 +468,8 @@ int hold_give_any(const void *handle, uint64_t kind)
     return error;
 }
 
-static void settle_and_leave(struct owner *owner)
+/* What could not be done without the mutex, if it is to be had now. */
+static void settle_soon(struct owner *owner)
 {
     struct holder *holder;
 
@@ -463,10 +479,34 @@ static void settle_and_leave(struct owner *owner)
 
 void hold_leave(struct heap *heap)
 {
-    owner_leave(heap, settle_and_leave);
+    owner_leave(heap, settle_soon);
 }
 
 /* ---- snapshots ---- */
+
+/* Every object is pinned by this process: in one place, however many of its snapshots need that. False: no place is free. */
+static bool pin_all(struct owner *owner, struct hold_table *table)
+{
+    pthread_mutex_lock(&owner->mutex);
+    if (owner->all_count == 0)
+        owner->all_place = pin_begin(owner->heap, owner->mark, PIN_ALL);
+    owner->all_count += owner->all_place >= 0;
+    table->pinned_by = owner->all_place >= 0 ? owner->mark : 0;
+    pthread_mutex_unlock(&owner->mutex);
+    atomic_thread_fence(memory_order_seq_cst); /* as pin_begin() does, should another thread have published the pin */
+    return table->pinned_by != 0;
+}
+
+/* A child that a signal handler has forked meanwhile has not pinned anything. */
+static void unpin_all(struct owner *owner, const struct hold_table *table)
+{
+    if (owner == NULL || table->pinned_by != owner->mark)
+        return;
+    pthread_mutex_lock(&owner->mutex);
+    if (--owner->all_count == 0)
+        pin_end(owner->heap, owner->all_place, owner->mark, PIN_ALL);
+    pthread_mutex_unlock(&owner->mutex);
+}
 
 /* Under heap_lock(): a hold whose ref is the table, with nothing in it yet. */
 static int make_table(struct heap *heap, struct holder *holder, uint64_t count, struct hold_table *table)
@@ -508,10 +548,8 @@ int hold_table_pin(struct heap *heap, struct hold_table *table)
     struct owner *owner;
     int error = begin(heap, &owner);
 
-    *table = (struct hold_table){heap, 0, -1};
-    if (error == 0)
-        table->place = pin_begin(heap, owner->mark, PIN_ALL);
-    return error == 0 && table->place < 0 ? MP_ETIMEOUT : error;
+    *table = (struct hold_table){heap, 0, 0};
+    return error == 0 && !pin_all(owner, table) ? MP_ETIMEOUT : error;
 }
 
 int hold_table_begin(struct heap *heap, uint64_t count, struct hold_table *table)
@@ -519,7 +557,7 @@ int hold_table_begin(struct heap *heap, uint64_t count, struct hold_table *table
     struct owner *owner;
     int error = begin(heap, &owner);
 
-    *table = (struct hold_table){heap, 0, -1};
+    *table = (struct hold_table){heap, 0, 0};
     if (error == 0)
         error = begin_table(owner, count, false, table);
     if ((error == MP_ETIMEOUT || error == MP_ENOMEM) && hold_table_pin(heap, table) == 0)
@@ -545,13 +583,11 @@ void hold_table_add(struct hold_table *table, struct object *object)
     struct heap *heap = table->heap;
     struct owner *owner = owner_find(heap);
 
-    if (table->place >= 0 || owner == NULL)
+    if (table->pinned_by != 0 || owner == NULL)
         return;
     int error = lock_soon(owner);
-    if (error == MP_ETIMEOUT) {
-        table->place = pin_begin(heap, owner->mark, PIN_ALL);
-        error = table->place < 0 ? heap_lock(heap) : error;
-    }
+    if (error == MP_ETIMEOUT && !pin_all(owner, table))
+        error = heap_lock(heap);
     if (error != 0)
         return;
     add_share(heap, table, object);
@@ -560,14 +596,14 @@ void hold_table_add(struct hold_table *table, struct object *object)
 
 void hold_table_end(struct hold_table *table)
 {
-    if (table->hold == 0 && table->place < 0)
+    if (table->hold == 0 && table->pinned_by == 0)
         return;
     struct heap *heap = table->heap;
     struct owner *owner = owner_find(heap);
     bool more = table->hold != 0 && owner != NULL;
 
-    if (table->place >= 0)
-        pin_end(heap, table->place);
+    if (table->pinned_by != 0)
+        unpin_all(owner, table);
     while (more) {
         int error = lock_soon(owner);
 
@@ -580,7 +616,7 @@ void hold_table_end(struct hold_table *table)
         more = end_table_step(heap, hold_at(heap, table->hold));
         heap_unlock(heap);
     }
-    *table = (struct hold_table){heap, 0, -1};
+    *table = (struct hold_table){heap, 0, 0};
     bury(heap);
 }
 
@@ -717,8 +753,11 @@ bool hold_look(struct heap *heap)
 
 bool hold_look_at_all(struct heap *heap)
 {
+    struct owner *owner = owner_find(heap);
     bool again = true, found = false;
 
+    if (owner != NULL)
+        settle_soon(owner);
     atomic_store(&heap->looked, 0);
     /* As many rounds as there were holders, should others look at the same time. */
     for (uint64_t rounds = get(&heap->owners) / LOOKS + 2; again && rounds > 0; rounds--)
@@ -728,29 +767,53 @@ bool hold_look_at_all(struct heap *heap)
 
 /* ---- the checker ---- */
 
-/* The holds of one holder: linked both ways, each its own. The ref of a hold may be a table that is not whole yet: a plain block. */
-static bool check_holds(struct heap *heap, uint64_t at, uint64_t *most, hold_marker *mark, void *context)
+typedef bool marker(void *context, uint64_t ref);
+
+/* A block of at least that size, or none, that nothing else owns. */
+static bool owns(const struct heap *heap, uint64_t ref, uint64_t size, marker *mark, void *context)
+{
+    return ref == 0 || ((ref & REF_MASK) == REF_BLOCK && mark(context, ref) && heap_block_size(heap, ref) >= size);
+}
+
+/* A share; a table of nothing but shares; or a block that would have become one, whatever it holds. */
+static bool holds_shares(const struct heap *heap, uint64_t ref, marker *mark, void *context)
+{
+    const _Atomic uint64_t *table = heap_at(heap, ref & ~REF_MASK);
+
+    if (((ref & REF_MASK) != REF_OBJECT && (ref & REF_MASK) != REF_TABLE && (ref & REF_MASK) != REF_BLOCK) ||
+        !mark(context, ref))
+        return false;
+    for (uint64_t i = (ref & REF_MASK) == REF_TABLE ? get(&table[0]) : 0; i > 0; i--) {
+        if ((get(&table[i]) & REF_MASK) != REF_OBJECT)
+            return false;
+    }
+    return true;
+}
+
+/* The holds of one holder: linked both ways, each its own. */
+static bool check_holds(struct heap *heap, uint64_t at, uint64_t *most, marker *mark, void *context)
 {
     uint64_t previous = 0;
 
     for (uint64_t hold = get(&holder_at(heap, at)->holds); hold != 0; hold = get(&hold_at(heap, hold)->next)) {
-        if ((*most)-- == 0 || (hold & REF_MASK) != 0 || !mark(context, hold, true) ||
+        if ((*most)-- == 0 || !owns(heap, hold, sizeof(struct hold), mark, context) ||
             get(&hold_at(heap, hold)->holder) != at || get(&hold_at(heap, hold)->previous) != previous ||
-            !mark(context, get(&hold_at(heap, hold)->ref), false))
+            !holds_shares(heap, get(&hold_at(heap, hold)->ref), mark, context))
             return false;
         previous = hold;
     }
     return true;
 }
 
-bool hold_check(struct heap *heap, uint64_t most, hold_marker *mark, void *context)
+bool hold_check(struct heap *heap, uint64_t most, bool (*mark)(void *context, uint64_t ref), void *context)
 {
-    if (!mark(context, get(&heap->holding), false))
+    if (!pin_check(heap) || !owns(heap, get(&heap->holding), sizeof(struct holder), mark, context))
         return false;
     for (uint64_t at = get(&heap->holders); at != 0; at = get(&holder_at(heap, at)->next)) {
-        if (most-- == 0 || (at & REF_MASK) != 0 || !mark(context, at, true) ||
-            !mark(context, get(&holder_at(heap, at)->reserve), false) ||
-            !mark(context, get(&holder_at(heap, at)->trash), false) || !check_holds(heap, at, &most, mark, context))
+        if (most-- == 0 || !owns(heap, at, sizeof(struct holder), mark, context) ||
+            !owns(heap, get(&holder_at(heap, at)->reserve), sizeof(struct hold), mark, context) ||
+            !owns(heap, get(&holder_at(heap, at)->trash), sizeof(struct hold), mark, context) ||
+            !check_holds(heap, at, &most, mark, context))
             return false;
     }
     return true;

@@ -42,8 +42,8 @@ int hold_give_any(const void *handle, uint64_t kind);
 /* Holds many objects at once: by a table of shares, or by a pin of all objects there are. */
 struct hold_table {
     struct heap *heap;
-    uint64_t hold; /* whose ref is the table; 0: none */
-    int place;     /* of the pin; -1: none */
+    uint64_t hold;      /* whose ref is the table; 0: none */
+    uint64_t pinned_by; /* the mark of the owner that pins all objects; 0: none */
 };
 
 /* A table for shares in `count` objects. MP_ENOMEM. */
@@ -65,7 +65,8 @@ void hold_enter(struct heap *heap, struct holder *holder, struct object *object)
 
 /* ---- when processes end ---- */
 
-/* Looks for dead owners, at so many records as one look may take or at all, and gives back what they held. True: there was something. */
+/* Looks for dead owners, at so many records as one look may take or at all, and gives back what they held. True: there was something.
+ * Before it looks at all, this process gives up what it could not without the heap's mutex. */
 bool hold_look(struct heap *heap);
 bool hold_look_at_all(struct heap *heap);
 /* This process closes the heap. What it holds is given back when all that were forked from it have done so, too. */
@@ -73,8 +74,8 @@ void hold_leave(struct heap *heap);
 
 /* ---- for the checker ---- */
 
-/* Names what holders own: the blocks of holders and holds (`record`), and the refs in them. False: the chains do not add up. */
-typedef bool hold_marker(void *context, uint64_t ref, bool record);
-bool hold_check(struct heap *heap, uint64_t most, hold_marker *mark, void *context);
+/* Names the blocks and refs that holders own, none of which is followed before mark() is true. False: the chains, or what they lead
+ * to, or the counts of pins, cannot be those of holders. */
+bool hold_check(struct heap *heap, uint64_t most, bool (*mark)(void *context, uint64_t ref), void *context);
 
 #endif

@@ -340,6 +340,8 @@ static struct object *take_dead(struct heap *heap, int *error)
         struct object *object = object_at(heap, at);
 
         *error = mutex_error(pthread_mutex_trylock(&object->mutex));
+        if (*error == MP_ETIMEOUT && checking_forgot(object))
+            *error = mutex_error(pthread_mutex_trylock(&object->mutex));
         if (*error == 0 || *error == MP_EOWNERDEAD)
             found = object;
         at = get(&object->next);

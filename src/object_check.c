@@ -31,7 +31,7 @@ struct check {
     struct offsets objects;      /* all of them, ascending */
     struct offsets inherited;    /* those we hold from owners that died */
     struct offsets shares;       /* objects, once for each REF_OBJECT */
-    struct offsets holds;        /* the blocks of holders and holds */
+    struct offsets holds;        /* those in an object */
     uint64_t *starts;            /* a bit for each block in use that no ref has owned yet */
     uint64_t unowned;            /* how many these are */
     uint64_t dead, spare, limbo; /* objects of these kinds; and in limbo */
@@ -344,25 +344,39 @@ static bool chains_are_sound(const struct check *check)
            chain_is_sound(check, get(&heap->limbo), is_in_limbo, check->limbo);
 }
 
-/* What a holder or a hold owns: the records are noted, to be told from nonsense afterwards. */
-static bool mark_hold(void *context, uint64_t ref, bool record)
+/* A ref that a holder or a hold has. */
+static bool mark_hold(void *context, uint64_t ref)
 {
     struct check *check = context;
 
     mark_at(check, ref, IN_OBJECT);
-    if (!check->corrupt && record) {
-        add(&check->holds, ref);
-        return ref != 0 && heap_block_size(check->heap, ref) >= sizeof(struct hold) && !check->holds.failed;
-    }
     return !check->corrupt;
+}
+
+/* Once hold_check() has found the chains sound: all holds in objects. */
+static void collect_holds(struct check *check)
+{
+    for (uint64_t at = get(&check->heap->holders); at != 0;) {
+        const struct holder *holder = heap_at(check->heap, at);
+
+        for (uint64_t offset = get(&holder->holds); offset != 0;) {
+            const struct hold *hold = heap_at(check->heap, offset);
+
+            if ((get(&hold->ref) & REF_MASK) == REF_OBJECT)
+                add(&check->holds, offset);
+            offset = get(&hold->next);
+        }
+        at = get(&holder->next);
+    }
+    sort(&check->holds);
 }
 
 /* Each object's chain leads to holds of its own, and there are no others. */
 static bool holds_are_sound(struct check *check)
 {
-    uint64_t found = 0, there = 0;
+    uint64_t found = 0;
 
-    sort(&check->holds);
+    collect_holds(check);
     for (size_t i = 0; i < check->objects.count; i++) {
         const struct object *object = object_at(check, check->objects.item[i]);
         bool live = object_kind(object) == OBJECT_DICT || object_kind(object) == OBJECT_LIST;
@@ -376,15 +390,7 @@ static bool holds_are_sound(struct check *check)
             at = get(&hold->same);
         }
     }
-    for (uint64_t at = get(&check->heap->holders); at != 0;) {
-        const struct holder *holder = heap_at(check->heap, at);
-
-        for (uint64_t hold = get(&holder->holds); hold != 0;
-             hold = get(&((struct hold *)heap_at(check->heap, hold))->next))
-            there += (get(&((struct hold *)heap_at(check->heap, hold))->ref) & REF_MASK) == REF_OBJECT;
-        at = get(&holder->next);
-    }
-    return found == there;
+    return found == check->holds.count && !check->holds.failed;
 }
 
 static bool contents_are_sound(const struct check *check)
@@ -417,6 +423,18 @@ static void mark_spare_stripes(struct check *check)
     }
 }
 
+/* The block that the next object is made of, as object.c takes it. */
+static void mark_carving(struct check *check)
+{
+    uint64_t carving = get(&check->heap->carving);
+
+    if ((carving & REF_MASK) != REF_BLOCK)
+        check->corrupt = true;
+    mark_at(check, carving, IN_OBJECT);
+    if (carving != 0 && !check->corrupt)
+        fits(check, carving, 0, sizeof(struct object) + 63, 1);
+}
+
 static int check_locked(struct check *check, void (*extra)(struct heap *, object_marker *, void *))
 {
     struct heap *heap = check->heap;
@@ -429,7 +447,7 @@ static int check_locked(struct check *check, void (*extra)(struct heap *, object
         return error;
     for (size_t i = 0; i < check->objects.count && !check->corrupt; i++)
         mark_object(check, object_at(check, check->objects.item[i]));
-    mark(check, get(&heap->carving));
+    mark_carving(check);
     if (!hold_check(heap, get(&heap->size) / sizeof(struct hold), mark_hold, check) || !holds_are_sound(check))
         return check->holds.failed ? MP_ENOMEM : MP_ECORRUPT;
     mark_spare_stripes(check);

@@ -14,10 +14,10 @@
 /* The bytes that owners lock begin far behind all that a heap can hold. */
 #define LOCKED_BYTES (UINT64_C(1) << 40)
 
-/* A mark: the pid in the lowest bits (Linux has none of more), then whether the byte is locked, then the number. */
+/* A mark: the pid in the lowest bits (Linux has none of more), then whether the byte is locked, then from OWNER_NUMBER_SHIFT on the
+ * number. */
 #define MARK_PID ((UINT64_C(1) << 22) - 1)
 #define MARK_LOCKED (UINT64_C(1) << 22)
-#define MARK_NUMBER_SHIFT 23
 
 static pthread_mutex_t owners_mutex = PTHREAD_MUTEX_INITIALIZER;
 /* Also those that this process was born with, of the processes it was forked from: their locks, which it shares. */
@@ -54,8 +54,9 @@ static int begin(struct heap *heap, struct owner **result)
     owner->heap_seed = heap->seed[0];
     owner->process = getpid();
     owner->fd = lock_byte(heap, number);
-    owner->mark = number << MARK_NUMBER_SHIFT | (owner->fd >= 0 ? MARK_LOCKED : 0) | (uint64_t)owner->process;
+    owner->mark = number << OWNER_NUMBER_SHIFT | (owner->fd >= 0 ? MARK_LOCKED : 0) | (uint64_t)owner->process;
     owner->grown = UINT64_MAX;
+    pthread_mutex_init(&owner->mutex, NULL);
     owner->next = owners;
     owners = owner;
     *result = owner;
@@ -95,6 +96,19 @@ struct owner *owner_find(const struct heap *heap)
     return owner;
 }
 
+/* What could not be given up before the heap is closed: it comes back when the owner is found dead. */
+static void free_owed(struct owner *owner)
+{
+    struct owed *owed = atomic_load(&owner->owed);
+
+    while (owed != NULL) {
+        struct owed *next = owed->next;
+
+        free(owed);
+        owed = next;
+    }
+}
+
 void owner_leave(struct heap *heap, void (*leave)(struct owner *owner))
 {
     struct owner *own = owner_find(heap);
@@ -111,6 +125,7 @@ void owner_leave(struct heap *heap, void (*leave)(struct owner *owner))
         }
         *link = owner->next;
         heap_close_reopened(heap, owner->fd);
+        free_owed(owner);
         free(owner);
     }
     pthread_mutex_unlock(&owners_mutex);
@@ -123,7 +138,7 @@ bool owner_is_dead(const struct heap *heap, uint64_t mark)
 
     if ((mark & MARK_LOCKED) == 0 || process == getpid())
         return false;
-    if (!heap_byte_locked(heap, LOCKED_BYTES + (mark >> MARK_NUMBER_SHIFT), &locked) || locked)
+    if (!heap_byte_locked(heap, LOCKED_BYTES + (mark >> OWNER_NUMBER_SHIFT), &locked) || locked)
         return false;
     return !thread_shares(process, heap);
 }

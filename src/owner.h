@@ -11,6 +11,7 @@
 #ifndef OWNER_H
 #define OWNER_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,6 +19,16 @@
 #include "heap.h"
 
 struct holder;
+/* From this bit on a mark has the owner's number. */
+#define OWNER_NUMBER_SHIFT 23
+
+/* A hold to be given up: one in that object; or, with `kind` 0, the hold of a table, at that offset. */
+struct owed {
+    struct owed *next;
+    uint64_t kind;
+    const void *handle;
+    uint64_t hold;
+};
 
 /* What this process knows of itself as an owner in a heap. It lives until the process closes the heap. */
 struct owner {
@@ -31,6 +42,8 @@ struct owner {
     _Atomic uint64_t grown;          /* heap.grown at the last look for the dead */
     _Atomic int64_t stuck_until;     /* until then nobody waits for the heap's mutex, as it was not to be had lately */
     _Atomic int pins;                /* confirmed pins of single objects */
+    pthread_mutex_t mutex;           /* guards the next two */
+    int all_place, all_count;        /* of the pin of all objects; how many snapshots need it */
     _Atomic(struct owed *) owed;     /* holds to be given up as soon as the heap's mutex is to be had: see hold.c */
 };
 

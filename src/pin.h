@@ -26,9 +26,10 @@
 /* Publishes the object at that offset. Its place, or -1: none is free. What the caller loads afterwards is ordered behind that. */
 int pin_begin(struct heap *heap, uint64_t owner, uint64_t object);
 /* The object that was published in that place was found alive: from now on pin_next() and pin_end_one() find the pin. */
-void pin_confirm(struct heap *heap, int place);
-/* Takes back what was published in a place by the caller, and by nobody else. */
-void pin_end(struct heap *heap, int place);
+void pin_confirm(struct heap *heap, int place, uint64_t owner, uint64_t object);
+/* Takes back what was published in a place and not confirmed. Neither minds if that was done before, by a child that a signal handler
+ * has forked in between. */
+void pin_end(struct heap *heap, int place, uint64_t owner, uint64_t object);
 /* Takes back one confirmed pin of the owner's in that object. False: there is none. Threads of the owner may do so at the same time. */
 bool pin_end_one(struct heap *heap, uint64_t owner, uint64_t object);
 /* The next place from *place on with a confirmed pin of the owner's in a single object, and which one. False: there is none. */
@@ -38,6 +39,10 @@ bool pin_next(const struct heap *heap, uint64_t owner, int *place, uint64_t *obj
 
 /* Whether anybody pins that object. What this finds is ordered behind the caller's stores. */
 bool pin_is_set(struct heap *heap, uint64_t object);
+/* Takes back a confirmed pin of anybody's in that object. False: there is none. */
+bool pin_end_any(struct heap *heap, uint64_t object);
+/* For the checker: whether the counts are such that no claim goes unseen. */
+bool pin_check(const struct heap *heap);
 /* The owner of a place; 0: none. */
 uint64_t pin_owner(const struct heap *heap, int place);
 /* Takes back the pin of an owner that is dead, if the place still is its own. */

@@ -111,7 +111,7 @@ int snapshot_take_locked(struct object *object, struct snapshot *snapshot)
     bool dict = object_kind(object) == OBJECT_DICT;
 
     snapshot->heap = object_heap(object);
-    snapshot->holds = (struct hold_table){snapshot->heap, 0, -1};
+    snapshot->holds = (struct hold_table){snapshot->heap, 0, 0};
     int error = make_items(snapshot, get(&object->word[dict ? (int)DICT_LIVE : (int)LIST_LENGTH]));
     if (error != 0)
         return error;

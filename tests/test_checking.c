@@ -123,6 +123,21 @@ static void the_next_checker_goes_on(void **state)
     expect_all_to_work();
 }
 
+/* What nobody locks any more before it is given up: its content is released all the same. */
+static void all_can_be_given_up(void **state)
+{
+    mp_dict *made;
+
+    (void)state;
+    kill_a_checker(true);
+    for (int i = 0; i < DICTS; i++)
+        assert_int_equal(mp_dict_free(dict[i]), 0);
+    assert_int_equal(mp_manager_dict(manager, &made), 0);
+    assert_int_equal(mp_dict_free(made), 0);
+    assert_int_equal(heap()->dead, 0);
+    assert_int_equal(mp_manager_check(manager), 0);
+}
+
 /* Who opens it looks whether its memory adds up. */
 static void it_can_be_opened(void **state)
 {
@@ -148,6 +163,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(writers_go_on, make_anonymous, drop),
                                        cmocka_unit_test_setup_teardown(also_beside_a_zombie, make_anonymous, drop),
                                        cmocka_unit_test_setup_teardown(the_next_checker_goes_on, make_anonymous, drop),
+                                       cmocka_unit_test_setup_teardown(all_can_be_given_up, make_anonymous, drop),
                                        cmocka_unit_test_setup_teardown(it_can_be_opened, make_named, drop)};
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

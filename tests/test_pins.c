@@ -7,11 +7,13 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "hold.h"
 #include "object.h"
 #include "owner.h"
 #include "pin.h"
@@ -373,6 +375,14 @@ static void given_up_later(void **state)
     assert_int_equal(mp_dict_free(dict), 0);
     assert_int_equal(look(inner), MP_EINVAL);
     assert_int_equal(used_now(), used);
+    fill();
+    assert_int_equal(by_dict_get(), 0);
+    keep_mutex();
+    mp_value_free(&value);
+    let_go(SIGCONT);
+    empty();
+    assert_int_equal(used_now(), used); /* or somebody who asks */
+    assert_int_equal(look(inner), MP_EINVAL);
 }
 
 /* A handle that is stale is one without the mutex, too. */
@@ -540,7 +550,395 @@ static void everything_is_pinned(void **state)
         fill();
     }
     assert_int_equal(mp_manager_check(manager), 0);
-    pin_end(heap(), place);
+    pin_end(heap(), place, owner->mark, PIN_ALL);
+}
+
+/* A place may have another owner, for the same object, a moment after who would end a pin of its own there has looked. */
+static void another_owners_pin_is_left_alone(void **state)
+{
+    uint64_t object = object_of(inner)->self;
+    const uint64_t owner[] = {UINT64_C(1) << OWNER_NUMBER_SHIFT | 1, UINT64_C(2) << OWNER_NUMBER_SHIFT | 1,
+                              UINT64_C(32) << OWNER_NUMBER_SHIFT | 1};
+    uint64_t found;
+
+    (void)state;
+    for (size_t mine = 0; mine < COUNT(owner); mine++) {
+        for (size_t seen = 0; seen < COUNT(owner); seen++) {
+            int place = pin_begin(heap(), owner[mine], object), at = 0;
+
+            assert_false(pin_next(heap(), owner[mine], &at, &found)); /* not before it is confirmed */
+            assert_false(pin_end_one(heap(), owner[mine], object));
+            at = 0;
+            pin_confirm(heap(), place, owner[mine], object);
+            heap()->pin[place].owner = owner[seen];
+            assert_int_equal(pin_next(heap(), owner[seen], &at, &found), mine == seen);
+            assert_int_equal(pin_end_one(heap(), owner[seen], object), mine == seen);
+            assert_int_equal(pin_is_set(heap(), object), mine != seen);
+            heap()->pin[place].owner = owner[mine];
+            pin_end(heap(), place, owner[mine], object); /* it is confirmed, or has been taken back */
+            assert_int_equal(pin_end_any(heap(), object), mine != seen);
+            assert_false(pin_is_set(heap(), object));
+            heap()->pin[place].owner = 0; /* that of another one, once more */
+        }
+    }
+}
+
+/* As a child does that a signal handler has forked in the middle: it goes on where its parent does. */
+static void taken_back_twice(void **state)
+{
+    const uint64_t object[] = {object_of(inner)->self, PIN_ALL};
+    const uint64_t mine = UINT64_C(1) << OWNER_NUMBER_SHIFT | 1;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(object); i++) {
+        int place = pin_begin(heap(), mine, object[i]);
+
+        pin_end(heap(), place, mine, object[i]);
+        assert_false(pin_is_set(heap(), object_of(inner)->self));
+        heap()->pin[place].owner = UINT64_C(2) << OWNER_NUMBER_SHIFT | 1;
+        heap()->pin[place].object = PIN_ALL;
+        pin_end(heap(), place, mine, object[i]);
+        pin_confirm(heap(), place, mine, object[i]);
+        assert_int_equal(heap()->pin[place].object, PIN_ALL);
+        heap()->pin[place].object = 0;
+        heap()->pin[place].owner = 0;
+    }
+}
+
+/* Each level shows two snapshots more at the same time. */
+static void as_deep_as_can_be(void **state)
+{
+    mp_dict *outer[2];
+    bool equal = false;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(mp_manager_dict(manager, &outer[i]), 0);
+        for (int depth = 2; depth < MP_MAX_DEPTH; depth++) {
+            mp_dict *next;
+
+            assert_int_equal(mp_manager_dict(manager, &next), 0);
+            assert_int_equal(mp_dict_set_dict(next, "inside", outer[i]), 0);
+            assert_int_equal(mp_dict_free(outer[i]), 0);
+            outer[i] = next;
+        }
+    }
+    keep_mutex();
+    assert_int_equal(mp_dict_equal(outer[0], outer[1], &equal), 0);
+    assert_true(equal);
+    let_go(SIGCONT);
+    assert_int_equal(mp_dict_free(outer[0]), 0);
+    assert_int_equal(mp_dict_free(outer[1]), 0);
+}
+
+static int free_inner(void)
+{
+    return mp_dict_free(inner);
+}
+
+/* A child may give up what its parent has pinned, as it may what its parent holds. */
+static void a_child_gives_it_up(void **state)
+{
+    (void)state;
+    keep_mutex();
+    assert_int_equal(mp_dict_hold(inner), 0);
+    let_go(SIGCONT);
+    assert_int_equal(elsewhere(free_inner), 0);
+    assert_int_equal(mp_dict_free(inner), MP_EINVAL);
+    assert_int_equal(look(inner), 0);
+}
+
+static int hold_owe_and_close(void)
+{
+    int error = by_dict_get();
+
+    keep_mutex();
+    mp_value_free(&value); /* to be done later */
+    error = error == 0 ? mp_manager_free(manager) : error;
+    kill(keeper, SIGKILL);
+    waitpid(keeper, NULL, 0);
+    return error;
+}
+
+/* A process that closes the manager before it could give up what it held: that comes back, too. */
+static void owed_when_the_heap_is_closed(void **state)
+{
+    (void)state;
+    assert_int_equal(elsewhere(hold_owe_and_close), 0);
+    empty();
+    assert_int_equal(used_now(), used);
+    assert_int_equal(look(inner), MP_EINVAL);
+}
+
+/* ---- stopped at any instruction ---- */
+
+/* Where a process stops: after it has published a pin; after it has found that nobody pins what has no share any more. */
+static bool stop_after_pin, stop_before_death;
+
+int __real_pin_begin(struct heap *heap, uint64_t owner, uint64_t object);
+int __wrap_pin_begin(struct heap *heap, uint64_t owner, uint64_t object);
+bool __real_pin_is_set(struct heap *heap, uint64_t object);
+bool __wrap_pin_is_set(struct heap *heap, uint64_t object);
+
+int __wrap_pin_begin(struct heap *heap, uint64_t owner, uint64_t object)
+{
+    int place = __real_pin_begin(heap, owner, object);
+
+    if (stop_after_pin)
+        raise(SIGSTOP);
+    return place;
+}
+
+bool __wrap_pin_is_set(struct heap *heap, uint64_t object)
+{
+    bool set = __real_pin_is_set(heap, object);
+
+    if (stop_before_death && ((struct object *)heap_at(heap, object))->refs == 0)
+        raise(SIGSTOP);
+    return set;
+}
+
+static pid_t start_and_stop(int (*function)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        alarm(PATIENCE);
+        _exit(function());
+    }
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status) || status == 0);
+    return WIFSTOPPED(status) ? pid : 0;
+}
+
+static int end_of(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* Gives up the last share in inner, and takes its place for another dict. */
+static int replace_inner(void)
+{
+    mp_dict *made;
+
+    stop_before_death = true;
+    int error = mp_list_clear(list);
+    stop_before_death = false;
+    if (error == 0)
+        error = mp_manager_dict(manager, &made);
+    if (error == 0)
+        error = mp_dict_set_dict(dict, "another", made);
+    return error != 0 || object_of(made) != object_of(inner) || mp_dict_free(made) != 0;
+}
+
+/* 0: tracing is not allowed here; or all is right. */
+static int hold_stale_inner(void)
+{
+    stop_after_pin = true;
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+        return 0;
+    return mp_dict_hold(inner) == MP_EINVAL ? 0 : 1;
+}
+
+static int pins_now(void)
+{
+    int pins = 0;
+
+    for (int i = 0; i < HEAP_PINS; i++)
+        pins += heap()->pin[i].object != 0;
+    return pins;
+}
+
+/* One instruction. */
+static void step(pid_t pid)
+{
+    int status;
+
+    assert_int_equal(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSTOPPED(status));
+}
+
+/* A reader is stopped so many instructions after it has published its pin, beside a process that gives up the last share; the place
+ * serves another dict when the reader goes on. False: it had taken its pin back before. */
+static bool hold_beside(int instructions)
+{
+    assert_int_equal(mp_dict_delete(dict, "inner"), 0);
+    keeper = start_and_stop(replace_inner);
+    assert_true(keeper != 0);
+    pid_t reads = start_and_stop(hold_stale_inner);
+    if (reads == 0)
+        skip();
+    for (int i = 0; i < instructions && pins_now() != 0; i++)
+        step(reads);
+    bool more = pins_now() != 0;
+    kill(keeper, SIGCONT);
+    assert_int_equal(end_of(keeper), 0);
+    keeper = 0;
+    assert_int_equal(ptrace(PTRACE_DETACH, reads, NULL, NULL), 0);
+    assert_int_equal(end_of(reads), 0);
+    empty();
+    assert_int_equal(used_now(), used);
+    fill();
+    return more;
+}
+
+static void a_stale_handle_pins_nothing(void **state)
+{
+    int instructions = 0;
+
+    (void)state;
+    /* Sanitizers execute thousands. */
+    while (hold_beside(instructions))
+        instructions += 1 + instructions / 100 * 10;
+    assert_true(instructions > 5);
+}
+
+/* ---- damage ---- */
+
+static struct holder *holder(void)
+{
+    return owner_find(heap())->holder;
+}
+
+static struct hold_table table;
+
+/* A share in inner where none may be. */
+static void put_share(_Atomic uint64_t *word)
+{
+    *word = object_of(inner)->self | REF_OBJECT;
+    object_of(inner)->refs++;
+}
+
+static void reserve_is_a_share(void)
+{
+    holder()->trash = holder()->reserve;
+    put_share(&holder()->reserve);
+}
+
+static void trash_is_a_share(void)
+{
+    put_share(&holder()->trash);
+}
+
+static void holding_is_a_share(void)
+{
+    put_share(&heap()->holding);
+}
+
+static void carving_is_a_share(void)
+{
+    put_share(&heap()->carving);
+}
+
+static void carving_is_small(void)
+{
+    heap_alloc(heap(), 24, &heap()->carving);
+}
+
+static void holding_is_small(void)
+{
+    heap_alloc(heap(), 24, &heap()->holding);
+}
+
+static _Atomic uint64_t *words_of_table(void)
+{
+    return heap_at(heap(), ((struct hold *)heap_at(heap(), table.hold))->ref & ~REF_MASK);
+}
+
+static void table_has_a_block(void)
+{
+    words_of_table()[1] = 0;
+    heap_alloc(heap(), 24, &words_of_table()[1]);
+    words_of_table()[0] = 1;
+}
+
+static void table_has_nothing(void)
+{
+    words_of_table()[1] = 0;
+    words_of_table()[0] = 1;
+}
+
+/* The reserve is in the place of the first hold in dict. */
+static void chain_leads_to_reserve(void)
+{
+    struct hold *first = heap_at(heap(), object_of(dict)->holds), *reserve = heap_at(heap(), holder()->reserve);
+
+    *reserve = (struct hold){.ref = first->ref, .same = first->same};
+    object_of(dict)->holds = holder()->reserve;
+}
+
+static void claims_go_unseen(void)
+{
+    heap()->unpinned = heap()->pinned + 1;
+}
+
+static void count_of_claims_ends(void)
+{
+    heap()->pinned = UINT64_MAX;
+}
+
+static _Atomic uint64_t *ref_of_table(void)
+{
+    return &((struct hold *)heap_at(heap(), table.hold))->ref;
+}
+
+/* No damage: its maker was killed just before that. The block is as small as can be. */
+static void table_is_not_one_yet(void)
+{
+    while (heap_block_size(heap(), *ref_of_table() & ~REF_MASK) > 24)
+        hold_table_begin(heap(), 1, &table);
+    *ref_of_table() &= ~REF_MASK;
+}
+
+static const struct damage {
+    const char *name;
+    void (*make)(void);
+    int found;
+} damages[] = {
+    {"the reserve is a share", reserve_is_a_share, MP_ECORRUPT},
+    {"the trash is a share", trash_is_a_share, MP_ECORRUPT},
+    {"holding is a share", holding_is_a_share, MP_ECORRUPT},
+    {"holding is small", holding_is_small, MP_ECORRUPT},
+    {"carving is a share", carving_is_a_share, MP_ECORRUPT},
+    {"carving is small", carving_is_small, MP_ECORRUPT},
+    {"a table has a block", table_has_a_block, MP_ECORRUPT},
+    {"a table has nothing", table_has_nothing, MP_ECORRUPT},
+    {"a chain leads to the reserve", chain_leads_to_reserve, MP_ECORRUPT},
+    {"claims go unseen", claims_go_unseen, MP_ECORRUPT},
+    {"the count of claims ends", count_of_claims_ends, MP_ECORRUPT},
+    {"a table is not one yet", table_is_not_one_yet, 0},
+};
+
+/* In a heap of its own, that nobody uses any more. */
+static const struct damage *damage;
+
+static int check_damaged(void)
+{
+    if (mp_manager_create(&manager, NULL) != 0 || mp_manager_dict(manager, &dict) != 0 ||
+        mp_manager_list(manager, &list) != 0)
+        return 1;
+    fill();
+    if (hold_table_begin(heap(), 1, &table) != 0 || table.hold == 0 || mp_dict_hold(inner) != 0 ||
+        holder()->reserve == 0)
+        return 1;
+    damage->make();
+    return mp_manager_check(manager) != damage->found;
+}
+
+static void damage_is_found(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(damages); i++) {
+        damage = &damages[i];
+        if (elsewhere(check_damaged) != 0)
+            fail_msg("%s", damage->name);
+    }
 }
 
 /* ---- all at once ---- */
@@ -635,6 +1033,13 @@ int main(void)
                                        TEST(inherited_by_fork),
                                        TEST(places_are_used_up),
                                        TEST(everything_is_pinned),
+                                       TEST(another_owners_pin_is_left_alone),
+                                       TEST(taken_back_twice),
+                                       TEST(as_deep_as_can_be),
+                                       TEST(a_child_gives_it_up),
+                                       TEST(owed_when_the_heap_is_closed),
+                                       TEST(a_stale_handle_pins_nothing),
+                                       TEST(damage_is_found),
                                        TEST(pins_become_holds_beside_replacements)};
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

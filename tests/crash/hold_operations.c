@@ -42,7 +42,7 @@ static void pin_other(void)
     int place = pin_begin(heap(), owner->mark, object_of(scene.other)->self);
     MUST(place < 0 ? MP_ETIMEOUT : 0);
     atomic_fetch_add(&owner->pins, 1);
-    pin_confirm(heap(), place);
+    pin_confirm(heap(), place, owner->mark, object_of(scene.other)->self);
 }
 
 static void drop_other(void)
