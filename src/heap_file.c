@@ -392,29 +392,34 @@ static ssize_t read_start(int fd, void *buffer, size_t size)
     return got >= 0 ? got : MP_ESYSTEM;
 }
 
-/* What the first words of a file say: only enough to map it. */
+/* What the first words of a file say, `got` bytes of them: only enough to map it. */
+static int look_at_header(const struct heap *header, ssize_t got, enum heap_kind kind, uint64_t *length)
+{
+    if (got < (ssize_t)sizeof header->magic || header->magic != HEAP_MAGIC)
+        return MP_EKIND; /* somebody else's file */
+    if (got != (ssize_t)offsetof(struct heap, mutex))
+        return MP_ECORRUPT;
+    if (header->version != VERSION || header->layout != layout())
+        return MP_EVERSION;
+    if (header->checksum != heap_header_checksum(header))
+        return MP_ECORRUPT;
+    if (header->kind != (uint32_t)kind)
+        return MP_EKIND;
+    *length = header->limit;
+    return *length >= 2 * HEAP_FIRST_SIZE && *length <= LARGEST && *length % HEAP_PAGE == 0 ? 0 : MP_ECORRUPT;
+}
+
 static int read_header(int fd, enum heap_kind kind, uint64_t *length)
 {
-    union {
-        struct heap heap;
-        char bytes[offsetof(struct heap, mutex)];
-    } header;
-    ssize_t got = read_start(fd, header.bytes, sizeof header.bytes);
+    /* More than a thread's stack may have room for. */
+    struct heap *header = malloc(sizeof *header);
 
-    if (got < 0)
-        return (int)got;
-    if (got < (ssize_t)sizeof header.heap.magic || header.heap.magic != HEAP_MAGIC)
-        return MP_EKIND; /* somebody else's file */
-    if (got != (ssize_t)sizeof header.bytes)
-        return MP_ECORRUPT;
-    if (header.heap.version != VERSION || header.heap.layout != layout())
-        return MP_EVERSION;
-    if (header.heap.checksum != heap_header_checksum(&header.heap))
-        return MP_ECORRUPT;
-    if (header.heap.kind != (uint32_t)kind)
-        return MP_EKIND;
-    *length = header.heap.limit;
-    return *length >= 2 * HEAP_FIRST_SIZE && *length <= LARGEST && *length % HEAP_PAGE == 0 ? 0 : MP_ECORRUPT;
+    if (header == NULL)
+        return MP_ENOMEM;
+    ssize_t got = read_start(fd, header, offsetof(struct heap, mutex));
+    int error = got < 0 ? (int)got : look_at_header(header, got, kind, length);
+    free(header);
+    return error;
 }
 
 /* The file is at least as long as the heap says, always: it is extended first. */
