@@ -23,10 +23,13 @@
 
 #include "object.h"
 #include "stripes.h"
+#include "sanitizers.h"
 #include "support.h"
 #ifdef HAVE_CXX
 #include "throwing.h"
 #endif
+
+LEAKS_OF(LEAKS_OF_CMOCKA)
 
 enum { MOST = 3, LONGEST = 100, SECONDS = 60, DEPTH = 32 };
 
