@@ -7,12 +7,13 @@
  * The words are followed through all heaps that this process has open. A circle that leads through another heap is not
  * found.
  *
- * The store of step 1 and the loads of step 2 are sequentially consistent (Dekker pairing): of the threads of a circle the last
- * one to store sees all the others. A holder that died leaves its word behind; so a thread that has found a circle tries for the
- * mutex once more, and gets it from the dead one.
+ * The store of step 1 and the loads of step 2 are sequentially consistent (Dekker pairing): of the threads of a circle
+ * the last one to store sees all the others. A holder that died leaves its word behind; so a thread that has found a
+ * circle tries for the mutex once more, and gets it from the dead one.
  *
- * LEFT BY longjmp(). Nothing runs when a stack is cut off. The frame's address tells it later: a frame that lies below the stack
- * pointer of a later call of the same thread is no more. What it held is given up then, the object unchanged. */
+ * LEFT BY longjmp(). Nothing runs when a stack is cut off. The frame's address tells it later: a frame that lies below
+ * the stack pointer of a later call of the same thread is no more. What it held is given up then, the object
+ * unchanged. */
 #include "callback.h"
 
 #include <errno.h>
@@ -44,7 +45,8 @@ static uintptr_t here(void)
     return (uintptr_t)__builtin_frame_address(0);
 }
 
-/* Frames of the process that this one was forked from count for nothing here; what was left by longjmp() is given up. */
+/* Frames of the process that this one was forked from count for nothing here; what was left by longjmp() is given
+ * up. */
 static void drop_left(uintptr_t stack)
 {
     while (inside.depth > 0) {

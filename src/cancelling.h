@@ -1,5 +1,6 @@
-/* No function of the library is a cancellation point: what may call one stands between these. A thread that was cancelled meanwhile
- * ends at its next cancellation point of its own. Functions of the user's that run inside a call are called between them too. */
+/* No function of the library is a cancellation point: what may call one stands between these. A thread that was
+ * cancelled meanwhile ends at its next cancellation point of its own. Functions of the user's that run inside a call
+ * are called between them too. */
 #ifndef CANCELLING_H
 #define CANCELLING_H
 

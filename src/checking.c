@@ -1,7 +1,8 @@
-/* Crash order of a checker, for each object: 1. takes the mutex, 2. notes that; and later 3. takes the note back, 4. gives the mutex up.
- * Killed between 1 and 2, or 3 and 4, it has a mutex that no note tells of. That one was taken last of all that it holds, so the
- * kernel gives it away: robust lists begin with the mutex that was taken last.
- * Invariant: an object with a note has the mutex of a checker, alive or dead; nobody else gets it before the note is taken back. */
+/* Crash order of a checker, for each object: 1. takes the mutex, 2. notes that; and later 3. takes the note back, 4.
+ * gives the mutex up. Killed between 1 and 2, or 3 and 4, it has a mutex that no note tells of. That one was taken last
+ * of all that it holds, so the kernel gives it away: robust lists begin with the mutex that was taken last.
+ * Invariant: an object with a note has the mutex of a checker, alive or dead; nobody else gets it before the note is
+ * taken back. */
 #include "checking.h"
 
 #include <mp.h>
@@ -60,8 +61,8 @@ void checking_unlock(struct object *object)
     mutex_unlock(&object->mutex);
 }
 
-/* Before mutex_check(), which takes a mutex that names nobody for damage. Whether the checker is dead is asked thoroughly once in a
- * millisecond only (holder.h). */
+/* Before mutex_check(), which takes a mutex that names nobody for damage. Whether the checker is dead is asked
+ * thoroughly once in a millisecond only (holder.h). */
 static void give_away_certainly(const struct heap *heap, pthread_mutex_t *mutex)
 {
     const struct timespec pause = {.tv_nsec = 1000000};

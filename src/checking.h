@@ -1,7 +1,7 @@
-/* Who checks a heap. The checker (object_check.c) holds the mutex of every object at once. Of a thread that dies the kernel gives
- * away 2 048 robust mutexes at the most (ROBUST_LIST_LIMIT); the others still name the dead thread. So the checker writes its mark
- * (holder.h) into the heap first, and notes in each object that it holds its mutex. Whoever meets such an object asks whether the
- * checker is dead, and then gives the mutex away as the kernel would have. */
+/* Who checks a heap. The checker (object_check.c) holds the mutex of every object at once. Of a thread that dies the
+ * kernel gives away 2 048 robust mutexes at the most (ROBUST_LIST_LIMIT); the others still name the dead thread. So the
+ * checker writes its mark (holder.h) into the heap first, and notes in each object that it holds its mutex. Whoever
+ * meets such an object asks whether the checker is dead, and then gives the mutex away as the kernel would have. */
 #ifndef CHECKING_H
 #define CHECKING_H
 

@@ -1,5 +1,5 @@
-/* The second half of the checker. object_check.c has found that all blocks and refs add up; what follows looks at what they
- * mean: counts, lengths, order and hashes, all that a writer trusts because it holds the mutex. */
+/* The second half of the checker. object_check.c has found that all blocks and refs add up; what follows looks at what
+ * they mean: counts, lengths, order and hashes, all that a writer trusts because it holds the mutex. */
 #include "content_check.h"
 
 #include <string.h>
@@ -82,8 +82,8 @@ static bool key_is_sound(const struct object *dict, const struct entry *entry)
 
 /* ---- segments ---- */
 
-/* A directory of segments of that kind: all of SEGMENT items, except that an only one may be smaller. `missing`: so many of the
- * first may be missing. */
+/* A directory of segments of that kind: all of SEGMENT items, except that an only one may be smaller. `missing`: so
+ * many of the first may be missing. */
 static bool segments_are_sound(const struct object *object, enum ref_kind kind, uint64_t missing)
 {
     uint64_t directory = get(&object->root[0]);

@@ -2,11 +2,12 @@
  *
  * The quota of a control group binds all groups below it, so the smallest on the way from the process's own group up to
  * where the hierarchy is mounted counts. /proc/self/cgroup tells the group in each hierarchy ("0::/a/b" for version 2,
- * "4:cpu,cpuacct:/a/b" for version 1, both on hybrid systems), /proc/self/mountinfo where the hierarchy is to be seen, and
- * from which of its groups on (in a container often not its root). Whatever cannot be read or understood limits nothing.
+ * "4:cpu,cpuacct:/a/b" for version 1, both on hybrid systems), /proc/self/mountinfo where the hierarchy is to be seen,
+ * and from which of its groups on (in a container often not its root). Whatever cannot be read or understood limits
+ * nothing.
  *
- * All is read afresh each time, as affinity and quota may change; the one exception is for those who do not need to know
- * exactly. */
+ * All is read afresh each time, as affinity and quota may change; the one exception is for those who do not need to
+ * know exactly. */
 #include "cpu.h"
 
 #include <errno.h>

@@ -28,9 +28,9 @@ static __attribute__((noinline)) int get_words_slowly(mp_dict *dict, const char 
     return error != 0 ? error : dict_read(dict, &key, read_words, words, NULL);
 }
 
-/* What nearly always happens: the key is short, and nobody changes the dict. False: something else did. Written out, and
- * without a call: while a processor waits for memory it goes on as far as its window of instructions reaches, and so, if
- * they are few, it begins the next search before this one is through. */
+/* What nearly always happens: the key is short, and nobody changes the dict. False: something else did. Written out,
+ * and without a call: while a processor waits for memory it goes on as far as its window of instructions reaches, and
+ * so, if they are few, it begins the next search before this one is through. */
 static inline __attribute__((always_inline)) bool get_words_at_once(const mp_dict *handle, const char *text,
                                                                     size_t size, struct words *words, int *error)
 {
@@ -309,7 +309,8 @@ static __attribute__((noinline)) int set_plain_looked(mp_dict *dict, const struc
     return set_looked(dict, key, look, &value);
 }
 
-/* A value that is one word, and nothing else, often takes the place of one of its kind. Short, as get_words_at_once() is. */
+/* A value that is one word, and nothing else, often takes the place of one of its kind. Short, as get_words_at_once()
+ * is. */
 static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, const char *text, mp_type type,
                                                            uint64_t body)
 {

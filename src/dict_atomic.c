@@ -160,7 +160,8 @@ int mp_dict_transfer_int(mp_dict *handle, const char *from, const char *to, int6
     return error;
 }
 
-/* Inserts, and stores a copy of the value in *copy unless that is NULL: made first, as nothing may fail after the insertion. */
+/* Inserts, and stores a copy of the value in *copy unless that is NULL: made first, as nothing may fail after the
+ * insertion. */
 static int insert_and_copy(struct object *dict, const struct key *key, const mp_value *value, mp_value *copy)
 {
     mp_value made = mp_none();
@@ -234,8 +235,8 @@ int mp_dict_compare_and_swap(mp_dict *handle, mp_value key_value, mp_value expec
     return error;
 }
 
-/* The value's words go from one entry to the other; what was there goes to pending ref 0. Between equal keys the other entry is
- * a new one, too: as in Python the entry becomes the newest, and its key is `to`. */
+/* The value's words go from one entry to the other; what was there goes to pending ref 0. Between equal keys the other
+ * entry is a new one, too: as in Python the entry becomes the newest, and its key is `to`. */
 static int move(struct object *dict, const struct key *from, const struct key *to)
 {
     struct heap *heap = object_heap(dict);

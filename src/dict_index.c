@@ -1,5 +1,5 @@
-/* Crash safety: pages are built aside, owned by pending refs 2 and 3, and put into place by one change under the undo log
- * (object.h), which also makes pending ref 3 the owner of what they replace. */
+/* Crash safety: pages are built aside, owned by pending refs 2 and 3, and put into place by one change under the undo
+ * log (object.h), which also makes pending ref 3 the owner of what they replace. */
 #include "dict_index.h"
 
 #include <string.h>
@@ -144,8 +144,8 @@ static uint64_t limit(uint64_t slots)
     return slots < INDEX_PAGE ? slots - slots / 8 : slots - slots / 16;
 }
 
-/* While the number of pages doubles, the fullest are those not yet split: begun when they are full to 3/5, it is over when
- * they are to 4/5. So each split waits for another fifth of a page. */
+/* While the number of pages doubles, the fullest are those not yet split: begun when they are full to 3/5, it is over
+ * when they are to 4/5. So each split waits for another fifth of a page. */
 #define FIFTH (INDEX_PAGE / 5)
 
 /* How many pages there were before they began to double. */
@@ -192,8 +192,9 @@ static uint64_t count_entries(const _Atomic uint64_t *slots, uint64_t count)
     return entries;
 }
 
-/* Copies the entries' slots among `count` at `from` to a new page of `slots` slots, owned by *to[0], or the other one, owned by
- * *to[1], if this bit of their tag is set. Without a branch that cannot be foreseen: what is not kept is written over. */
+/* Copies the entries' slots among `count` at `from` to a new page of `slots` slots, owned by *to[0], or the other one,
+ * owned by *to[1], if this bit of their tag is set. Without a branch that cannot be foreseen: what is not kept is
+ * written over. */
 static void distribute(const struct object *dict, const _Atomic uint64_t *from, uint64_t count,
                        _Atomic uint64_t *const to[2], uint64_t slots, uint64_t bit)
 {
@@ -216,8 +217,8 @@ static void distribute(const struct object *dict, const _Atomic uint64_t *from, 
         put(&block_at(dict, dict_get(to[1]))[0], kept[1]);
 }
 
-/* Another page of `slots` slots (as many as the others have, if there are others) with the same entries takes the place of
- * one. */
+/* Another page of `slots` slots (as many as the others have, if there are others) with the same entries takes the place
+ * of one. */
 static int rewrite_page(struct object *dict, uint64_t number, uint64_t slots)
 {
     _Atomic uint64_t *pending = &dict->pending[3], *ref = &table_of(dict)[1 + number];
@@ -302,8 +303,8 @@ static int make_room_in_page(struct object *dict, uint64_t hash, uint64_t count)
     }
 }
 
-/* Notes in each page how many of the keys lead to it. Returns the first hash whose page has not room for all of its own,
- * NULL: all have. */
+/* Notes in each page how many of the keys lead to it. Returns the first hash whose page has not room for all of its
+ * own, NULL: all have. */
 static const uint64_t *first_without_room(struct object *dict, const uint64_t *hashes, uint64_t count)
 {
     uint64_t most = limit(dict_word(dict, DICT_SLOTS));
@@ -378,7 +379,8 @@ static uint64_t slot_value(const struct object *dict, uint64_t hash, const struc
     return index_tag(hash) << 32 | heap_offset(object_heap(dict), entry) >> 4;
 }
 
-/* The one that a tag gets: the first that is free, from its group on. Groups before that have no empty slot: so it is found. */
+/* The one that a tag gets: the first that is free, from its group on. Groups before that have no empty slot: so it is
+ * found. */
 static inline _Atomic uint64_t *free_slot(_Atomic uint64_t *first, uint64_t slots, uint64_t tag)
 {
     uint64_t mask = slots - INDEX_GROUP;

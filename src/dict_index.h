@@ -1,16 +1,17 @@
 /* The index of a dict: where the entry with a given key lies, by the key's hash.
  *
- * root[1] is a table of pages, word[DICT_PAGES] says how many there are, word[DICT_SLOTS] how many slots each of them has.
- * An only page is replaced by a larger one when it fills. Those of INDEX_PAGE slots are split instead, one by one and in
- * turn (linear hashing): so an insertion pays for a page or two at the most, whatever the dict's size, and nobody waits long
- * for it.
+ * root[1] is a table of pages, word[DICT_PAGES] says how many there are, word[DICT_SLOTS] how many slots each of them
+ * has. An only page is replaced by a larger one when it fills. Those of INDEX_PAGE slots are split instead, one by one
+ * and in turn (linear hashing): so an insertion pays for a page or two at the most, whatever the dict's size, and
+ * nobody waits long for it.
  *
  * A page: word 0 is how many of its slots are not empty, word 1 a note of who makes room, which counts for nothing to
- * anybody else; the slots lie from index_slots() on, by groups (index_group.h). A slot holds the upper half of the key's hash,
- * the tag, and below it the entry's offset / 16; 0 is empty, INDEX_TOMBSTONE one whose entry was removed. The tag's low bits
- * say in which of a page's groups the search begins; it goes on through those that have no empty slot, and ends after the
- * first that has one, or after all. The bits above them say which page. Invariant: a group that has an empty slot never
- * was full, so no search has to go on behind it; a slot there is empty again when its entry is removed.
+ * anybody else; the slots lie from index_slots() on, by groups (index_group.h). A slot holds the upper half of the
+ * key's hash, the tag, and below it the entry's offset / 16; 0 is empty, INDEX_TOMBSTONE one whose entry was removed.
+ * The tag's low bits say in which of a page's groups the search begins; it goes on through those that have no empty
+ * slot, and ends after the first that has one, or after all. The bits above them say which page. Invariant: a group
+ * that has an empty slot never was full, so no search has to go on behind it; a slot there is empty again when its
+ * entry is removed.
  *
  * Functions that change something are called under the object's mutex. */
 #ifndef DICT_INDEX_H
@@ -112,9 +113,9 @@ struct index_page {
     uint64_t offset, slots;
 };
 
-/* The page that a tag leads to, without the mutex, since `version` was read, which was even. Words that do not belong together
- * may lead anywhere: so it is believed to be a page only if the version is still the same. False: it is not, or there is none.
- * What lies in it may be other data's by the time it is read, but it stays readable. */
+/* The page that a tag leads to, without the mutex, since `version` was read, which was even. Words that do not belong
+ * together may lead anywhere: so it is believed to be a page only if the version is still the same. False: it is not,
+ * or there is none. What lies in it may be other data's by the time it is read, but it stays readable. */
 static inline __attribute__((always_inline)) bool index_page_unlocked(const struct heap *heap,
                                                                       const struct object *dict, uint64_t tag,
                                                                       uint64_t end, uint64_t version,
@@ -129,8 +130,8 @@ static inline __attribute__((always_inline)) bool index_page_unlocked(const stru
     return object_read_valid(dict, version);
 }
 
-/* The same as dict_find() without the mutex. What it says is worth nothing if the version has changed meanwhile; what is found
- * in the page leads not out of the heap in any case. */
+/* The same as dict_find() without the mutex. What it says is worth nothing if the version has changed meanwhile; what
+ * is found in the page leads not out of the heap in any case. */
 static inline struct entry *dict_find_unlocked(const struct heap *heap, const struct object *dict,
                                                const struct key *key, uint64_t version)
 {
@@ -142,12 +143,12 @@ static inline struct entry *dict_find_unlocked(const struct heap *heap, const st
                : NULL;
 }
 
-/* The same as a reading that may go through the undo log, and copies the entry's words: they count as long as the reading does.
- * False: none has the key. */
+/* The same as a reading that may go through the undo log, and copies the entry's words: they count as long as the
+ * reading does. False: none has the key. */
 bool dict_find_reading(const struct reading *reading, const struct key *key, struct entry *copy);
 
-/* The same in the usual case and in few instructions: the key is no string longer than KEY_INLINE, and is in the first group
- * where it may be, or nowhere. False: this is another case. */
+/* The same in the usual case and in few instructions: the key is no string longer than KEY_INLINE, and is in the first
+ * group where it may be, or nowhere. False: this is another case. */
 static inline __attribute__((always_inline)) bool dict_find_at_once(const struct heap *heap, const struct object *dict,
                                                                     const struct key *key, uint64_t version,
                                                                     struct entry **entry)
@@ -177,8 +178,8 @@ void index_prefetch(const struct object *dict, const struct key *keys, size_t co
 int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count);
 /* After MP_ENOMEM: whether they have a place all the same, in slots whose entries were removed. */
 bool index_has_place(struct object *dict, const uint64_t *hashes, uint64_t count);
-/* Where a key with this hash, that is not there and for which room has been made, gets its slot: part of a change in which
- * *slot becomes `value` and *filled becomes `fill`. */
+/* Where a key with this hash, that is not there and for which room has been made, gets its slot: part of a change in
+ * which *slot becomes `value` and *filled becomes `fill`. */
 struct index_place {
     _Atomic uint64_t *slot, *filled;
     uint64_t value, fill;
@@ -190,9 +191,9 @@ void index_remove(struct object *dict, _Atomic uint64_t *slot);
 /* Part of a change, one word: the entry with this hash, which is there, moves. */
 void index_move(struct object *dict, uint64_t hash, const struct entry *from, const struct entry *to);
 
-/* A new index, aside: index_build() makes it with room for `entries` keys, empty, in pending ref 3 (which may own a part of
- * it after MP_ENOMEM), index_build_add() fills it (MP_ENOMEM: too many of the keys have hashes that lead to one page). To be
- * put into place by a change of root[1] and the three words. */
+/* A new index, aside: index_build() makes it with room for `entries` keys, empty, in pending ref 3 (which may own a
+ * part of it after MP_ENOMEM), index_build_add() fills it (MP_ENOMEM: too many of the keys have hashes that lead to one
+ * page). To be put into place by a change of root[1] and the three words. */
 struct index_shape {
     uint64_t pages, mask, slots;
 };

@@ -1,8 +1,9 @@
-/* Iterators over a dict. A step copies the words of one entry without the mutex, and believes them if the version has not changed
- * meanwhile. Between steps an iterator knows the last sequence number it has seen; positions after it hold larger ones. Positions
- * change only when the dict's epoch does, and then the place is found again by that number.
+/* Iterators over a dict. A step copies the words of one entry without the mutex, and believes them if the version has
+ * not changed meanwhile. Between steps an iterator knows the last sequence number it has seen; positions after it hold
+ * larger ones. Positions change only when the dict's epoch does, and then the place is found again by that number.
  *
- * For as long as the version stays the same, the next entry is the next in its segment, and that is all there is to a step. */
+ * For as long as the version stays the same, the next entry is the next in its segment, and that is all there is to a
+ * step. */
 #include <stdlib.h>
 #include <string.h>
 

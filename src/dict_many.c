@@ -1,5 +1,5 @@
-/* Dicts: many keys at once. In a large dict a search waits for memory twice, for a slot of the index and then for the entry;
- * those of a group of keys are all asked for before the first is needed, so that their waits overlap. */
+/* Dicts: many keys at once. In a large dict a search waits for memory twice, for a slot of the index and then for the
+ * entry; those of a group of keys are all asked for before the first is needed, so that their waits overlap. */
 #include "dict_entry.h"
 
 #define GROUP INDEX_PREFETCH

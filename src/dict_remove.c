@@ -2,8 +2,8 @@
 #include "dict_entry.h"
 #include "hold.h"
 
-/* Takes an entry out and stores its key and value in *key and *value, where these are not NULL. A container that is handed out is
- * held before it leaves its place, so it lives on. */
+/* Takes an entry out and stores its key and value in *key and *value, where these are not NULL. A container that is
+ * handed out is held before it leaves its place, so it lives on. */
 static int take(struct object *dict, struct entry *entry, _Atomic uint64_t *slot, mp_value *key, mp_value *value)
 {
     struct heap *heap = object_heap(dict);

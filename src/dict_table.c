@@ -1,6 +1,6 @@
-/* Crash safety: whatever is built, is built aside, owned by a pending ref, and put into place by one change under the undo log
- * (object.h). Pending refs: 0 the value's, 1 the key's, 2 a segment or directory, 3 an index; after the change they own what
- * was replaced. */
+/* Crash safety: whatever is built, is built aside, owned by a pending ref, and put into place by one change under the
+ * undo log (object.h). Pending refs: 0 the value's, 1 the key's, 2 a segment or directory, 3 an index; after the change
+ * they own what was replaced. */
 #include "dict_table.h"
 
 #include <string.h>
@@ -226,8 +226,8 @@ void dict_empty(struct object *dict)
     object_release_pending(dict);
 }
 
-/* Room in the segments: another one is added behind the last; a dict of which little is left, or that is small, is built
- * anew. */
+/* Room in the segments: another one is added behind the last; a dict of which little is left, or that is small, is
+ * built anew. */
 static int add_room(struct object *dict, uint64_t count)
 {
     uint64_t used = dict_word(dict, DICT_USED), live = dict_word(dict, DICT_LIVE), room = segments_capacity(dict);

@@ -7,8 +7,8 @@
 #include "list_table.h"
 #include "snapshot.h"
 
-/* Builds the keys and values of `items` in a block of entries that pending ref 0 owns, so that storing them cannot fail. Each
- * entry counts, for whoever has to release it, before it owns anything. */
+/* Builds the keys and values of `items` in a block of entries that pending ref 0 owns, so that storing them cannot
+ * fail. Each entry counts, for whoever has to release it, before it owns anything. */
 static int stage(struct object *dict, const struct snapshot *items)
 {
     struct heap *heap = object_heap(dict);
@@ -42,12 +42,13 @@ static int stage(struct object *dict, const struct snapshot *items)
     return 0;
 }
 
-/* Stores that storing one staged entry takes, at the most; and how many different words they go to, where the dict's own are counted
- * once for all. */
+/* Stores that storing one staged entry takes, at the most; and how many different words they go to, where the dict's
+ * own are counted once for all. */
 #define UPDATE_NOTES (DICT_ADD_WORDS + 1)
 #define UPDATE_WORDS (UPDATE_NOTES - 3)
 
-/* Part of a change: a staged entry's value goes into the dict. The staged entry then owns what was there before, or nothing. */
+/* Part of a change: a staged entry's value goes into the dict. The staged entry then owns what was there before, or
+ * nothing. */
 static void put_staged(struct object *dict, const mp_value *key_value, struct entry *staged)
 {
     struct heap *heap = object_heap(dict);
@@ -124,7 +125,8 @@ int mp_dict_update(mp_dict *handle, mp_dict *other)
     return error;
 }
 
-/* Makes a new container out of a dict's content while its mutex is held, in pending ref 1, which owns it until it is whole. */
+/* Makes a new container out of a dict's content while its mutex is held, in pending ref 1, which owns it until it is
+ * whole. */
 typedef int maker(struct object *dict, const struct snapshot *items);
 
 /* The handle of what pending ref 1 owns, held by this process. */

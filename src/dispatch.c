@@ -47,8 +47,9 @@ static bool rouse(struct pool *pool, uint32_t index)
     return slept;
 }
 
-/* A caller who has rested for longer than a worker spins will again: that worker spins for nothing. One who has not is soon back
- * with more, and to have both spin is the best the two can do: where they share a CPU, the system moves one of them away then. */
+/* A caller who has rested for longer than a worker spins will again: that worker spins for nothing. One who has not is
+ * soon back with more, and to have both spin is the best the two can do: where they share a CPU, the system moves one
+ * of them away then. */
 static void note_caller(struct pool *pool)
 {
     bool rested = clock_now() - atomic_load_explicit(&pool->waited, memory_order_relaxed) > WORKER_SPIN_NS;
@@ -81,8 +82,8 @@ static void wake(struct pool *pool, bool by_caller)
             if (rouse(pool, index))
                 return;
             DELAY_POINT();
-            /* It has woken by itself, before we put it there, and may be at work already: then it would never leave the set,
-             * and as long as it works nobody would be woken for what is queued. */
+            /* It has woken by itself, before we put it there, and may be at work already: then it would never leave the
+             * set, and as long as it works nobody would be woken for what is queued. */
             atomic_store_explicit(&pool->woken_cpu, 0, memory_order_relaxed);
             set_remove(pool->searching, index);
         }

@@ -52,7 +52,8 @@ void dispatch_wake_by_caller(struct pool *pool);
 void dispatch_wake_all(struct pool *pool);
 /* A task became queued without a ticket: see that it is found. */
 void dispatch_rescan(struct pool *pool);
-/* A task has been waiting strangely long: the worker that was to find it may have been stopped. Everybody else looks. */
+/* A task has been waiting strangely long: the worker that was to find it may have been stopped. Everybody else
+ * looks. */
 void dispatch_kick(struct pool *pool);
 
 static inline bool set_has_any(struct pool *pool, _Atomic uint64_t *set)

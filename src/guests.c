@@ -1,23 +1,24 @@
 /* How the processes of a pool get at the memory of managers that were made or opened after they were forked.
  *
- * A manager's heap is a file without a name, or one whose name may be gone: the only way to it leads through a descriptor of a
- * process that has it open. So the keeper opens the caller's anew, through /proc, maps it, and keeps a descriptor of its own;
- * workers open that one anew, map it, and close it. Each process may have it at another address: only the caller's counts in
- * what is shared. The files are opened anew, not shared: so nobody holds the lock of a manager's name for the caller, and a name
- * goes when its users have gone.
+ * A manager's heap is a file without a name, or one whose name may be gone: the only way to it leads through a
+ * descriptor of a process that has it open. So the keeper opens the caller's anew, through /proc, maps it, and keeps a
+ * descriptor of its own; workers open that one anew, map it, and close it. Each process may have it at another address:
+ * only the caller's counts in what is shared. The files are opened anew, not shared: so nobody holds the lock of a
+ * manager's name for the caller, and a name goes when its users have gone.
  *
- * The keeper comes first. It does what the library tells it and nothing else, and what it has mapped is inherited by every worker
- * that it forks from then on. So once the keeper has a guest, maps can count on it: a worker that cannot map it (a task has used
- * up its descriptors, or addresses, or has changed who it is so that it may not look into the keeper) makes room for a new one
- * that can. If the keeper cannot (the process may not be looked into, as with prctl(PR_SET_DUMPABLE, 0); no /proc), the map is
- * done with copies. The first worker that could not is also the last: from then on, new guests are copied from.
+ * The keeper comes first. It does what the library tells it and nothing else, and what it has mapped is inherited by
+ * every worker that it forks from then on. So once the keeper has a guest, maps can count on it: a worker that cannot
+ * map it (a task has used up its descriptors, or addresses, or has changed who it is so that it may not look into the
+ * keeper) makes room for a new one that can. If the keeper cannot (the process may not be looked into, as with
+ * prctl(PR_SET_DUMPABLE, 0); no /proc), the map is done with copies. The first worker that could not is also the last:
+ * from then on, new guests are copied from.
  *
- * A guest goes when the caller closes the manager, but not before the last map that uses it is released; or when its place is
- * wanted for another one and no map uses it. The keeper is called then, and all workers are woken, so that memory which nobody
- * else uses any more is given back: by the idle ones at once, by the others after their task.
+ * A guest goes when the caller closes the manager, but not before the last map that uses it is released; or when its
+ * place is wanted for another one and no map uses it. The keeper is called then, and all workers are woken, so that
+ * memory which nobody else uses any more is given back: by the idle ones at once, by the others after their task.
  *
- * DEATHS. A worker that dies takes its mappings along, and has written nothing that others would read. So does the keeper, and
- * the workers go with it. */
+ * DEATHS. A worker that dies takes its mappings along, and has written nothing that others would read. So does the
+ * keeper, and the workers go with it. */
 #include "guests.h"
 
 #include <limits.h>

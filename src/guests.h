@@ -1,5 +1,6 @@
-/* Guests of a pool: managers that are younger than the pool, so that keeper and workers do not have them by birth. Their memory
- * is mapped there when a map first wants to use it in place, and goes when the caller closes the manager. See guests.c. */
+/* Guests of a pool: managers that are younger than the pool, so that keeper and workers do not have them by birth.
+ * Their memory is mapped there when a map first wants to use it in place, and goes when the caller closes the manager.
+ * See guests.c. */
 #ifndef GUESTS_H
 #define GUESTS_H
 
@@ -17,9 +18,10 @@ enum guest_state { GUEST_NONE, GUEST_WANTED, GUEST_THERE, GUEST_REFUSED };
 #define GUEST_STATE UINT32_C(3)
 #define GUEST_NUMBER_SHIFT 2
 
-/* Which manager has the place and how far it has got is one word: the number of the guest, counted up, and its state. Written by
- * the caller, but for the step from wanted to there or refused, which the keeper makes from the very word it has read: so it never
- * says so of the next guest in this place. What else is to be known of a guest is written before the word that says wanted. */
+/* Which manager has the place and how far it has got is one word: the number of the guest, counted up, and its state.
+ * Written by the caller, but for the step from wanted to there or refused, which the keeper makes from the very word it
+ * has read: so it never says so of the next guest in this place. What else is to be known of a guest is written before
+ * the word that says wanted. */
 struct guest {
     _Atomic uint32_t word;                /* futex */
     _Atomic int32_t caller_fd, keeper_fd; /* the file, in these processes; the keeper's while it is there */
@@ -34,8 +36,8 @@ struct guest {
 /* ---- the caller's side ---- */
 
 /* Sees that keeper and workers can get at the heap's memory, whose start is at `start` here, and keeps it so until
- * guest_release(). Waits for the keeper, half a second at the most. The guest's index + 1; 0: it cannot be had. Without the
- * pool's mutex. */
+ * guest_release(). Waits for the keeper, half a second at the most. The guest's index + 1; 0: it cannot be had. Without
+ * the pool's mutex. */
 uint32_t guest_invite(struct mp_pool *pool, const struct heap_file *file, const void *start);
 /* A map that uses it needs it no longer. Under the mutex; pool_unlock() afterwards. Nothing for guest 0. */
 void guest_release(struct mp_pool *pool, uint32_t guest);

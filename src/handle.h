@@ -1,9 +1,9 @@
-/* Handles in private memory. Their memory is kept for new handles and never given back, so that a stale handle always leads to
- * something that can be looked at. As many are kept as were ever live at once.
+/* Handles in private memory. Their memory is kept for new handles and never given back, so that a stale handle always
+ * leads to something that can be looked at. As many are kept as were ever live at once.
  *
- * A handle is the address with a generation in the bits that it leaves free, as those of objects are (object.h): so a stale handle
- * is told from a live one also when its memory serves another. Memory whose generations are used up, after a million handles, serves
- * no more. */
+ * A handle is the address with a generation in the bits that it leaves free, as those of objects are (object.h): so a
+ * stale handle is told from a live one also when its memory serves another. Memory whose generations are used up, after
+ * a million handles, serves no more. */
 #ifndef HANDLE_H
 #define HANDLE_H
 
@@ -33,7 +33,8 @@ struct spare_handles {
 /* Whether memory of a handle is there: of one that this process has made, or inherited. */
 __attribute__((cold)) bool handle_is_made(const struct spare_handles *spare, const struct handle *handle);
 
-/* The memory of a live handle; NULL: it is none. In the worker of a pool it may be a younger one, of memory that is not there. */
+/* The memory of a live handle; NULL: it is none. In the worker of a pool it may be a younger one, of memory that is not
+ * there. */
 static inline void *handle_of(const struct spare_handles *spare, const void *handle, uint64_t magic)
 {
     struct handle *found = (struct handle *)((uintptr_t)handle & ~HANDLE_TAG);
@@ -42,7 +43,8 @@ static inline void *handle_of(const struct spare_handles *spare, const void *han
         return NULL;
     return found->magic == magic && found->tag == ((uintptr_t)handle & HANDLE_TAG) ? found : NULL;
 }
-/* Memory of `size` bytes for a handle that is not live yet; what follows its beginning is undefined. NULL: no memory. */
+/* Memory of `size` bytes for a handle that is not live yet; what follows its beginning is undefined. NULL: no
+ * memory. */
 void *handle_take(struct spare_handles *spare, size_t size);
 /* From now on it is live. What users get. */
 void *handle_begin(struct handle *handle, uint64_t magic);

@@ -1,22 +1,23 @@
 /* The allocator of the shared heap.
  *
- * Two-level segregated fit: free blocks hang in lists by size class, bitmaps tell which lists hold any, neighbours that are
- * free are merged at once. Taking and freeing a block touch a bounded number of words, whatever the heap's size. Sizes are
- * rounded up to a class's lower bound, so that a block freed always fits the next request of its size: churn at constant size
- * does not grow the heap.
+ * Two-level segregated fit: free blocks hang in lists by size class, bitmaps tell which lists hold any, neighbours that
+ * are free are merged at once. Taking and freeing a block touch a bounded number of words, whatever the heap's size.
+ * Sizes are rounded up to a class's lower bound, so that a block freed always fits the next request of its size: churn
+ * at constant size does not grow the heap.
  *
- * Layout: the header (struct heap), then blocks without gaps, then a sentinel of size 0 in the file's last word. A block's
- * offset is that of its first usable byte, a multiple of 16; the word before it holds its size (from its offset to the next
- * block's) and flags. A free block has its list links in its first two words, and its size again in the word 16 bytes before
- * the next block's offset, which is how a neighbour finds its start.
+ * Layout: the header (struct heap), then blocks without gaps, then a sentinel of size 0 in the file's last word. A
+ * block's offset is that of its first usable byte, a multiple of 16; the word before it holds its size (from its offset
+ * to the next block's) and flags. A free block has its list links in its first two words, and its size again in the
+ * word 16 bytes before the next block's offset, which is how a neighbour finds its start.
  *
- * Everything happens under heap->mutex, and every word that meant something before is changed through heap->undo: a process
- * may die anywhere, and the next one to lock finds either all of a step or nothing. The owner's slot is one of those words.
+ * Everything happens under heap->mutex, and every word that meant something before is changed through heap->undo: a
+ * process may die anywhere, and the next one to lock finds either all of a step or nothing. The owner's slot is one of
+ * those words.
  *
- * Large free blocks are given back to the system by punching a hole into the file (FLAG_PUNCHED, set before the hole is made):
- * their pages must be reserved again before they are used. The block's first and last page always stay. A third word of
- * such a block, behind its links, says up to which offset all pages are there. Pages behind it are reserved again when
- * they are needed, some more at a time than that, so that many small blocks cost few system calls.
+ * Large free blocks are given back to the system by punching a hole into the file (FLAG_PUNCHED, set before the hole is
+ * made): their pages must be reserved again before they are used. The block's first and last page always stay. A third
+ * word of such a block, behind its links, says up to which offset all pages are there. Pages behind it are reserved
+ * again when they are needed, some more at a time than that, so that many small blocks cost few system calls.
  *
  * WHAT MAY BECOME A HOLE. A process that touches a page in a hole gets a new one, or SIGBUS where the file system is
  * full. And a reader without a mutex may touch what was freed long ago: it may have been stopped meanwhile. So
@@ -42,15 +43,16 @@
 #define MIN_BLOCK UINT64_C(32)
 #define LINEAR_LIMIT UINT64_C(256) /* below, a subclass every 16 bytes; above, 16 for each power of two */
 
-/* Growth: an eighth of the heap, within these bounds: so many pages that the system zeroes are about a millisecond, during
- * which others may have to wait. */
+/* Growth: an eighth of the heap, within these bounds: so many pages that the system zeroes are about a millisecond,
+ * during which others may have to wait. */
 #define MIN_GROWTH (UINT64_C(64) * 1024)
 #define MAX_GROWTH (UINT64_C(4) * 1024 * 1024)
 
-/* A free block is given back when it is this large, and this much (and a half of what is in use) is free altogether: so a
- * program that takes and frees the same large block again and again does not pay for the system's pages each time, which cost
- * several times what it costs to fill them. Whoever does so with larger ones shows it by taking what was given back, soon after
- * it took the one before: so much more is kept from then on, until none was taken for a while. */
+/* A free block is given back when it is this large, and this much (and a half of what is in use) is free altogether: so
+ * a program that takes and frees the same large block again and again does not pay for the system's pages each time,
+ * which cost several times what it costs to fill them. Whoever does so with larger ones shows it by taking what was
+ * given back, soon after it took the one before: so much more is kept from then on, until none was taken for a
+ * while. */
 #define PUNCH_BLOCK (UINT64_C(8) * 1024 * 1024)
 #define PUNCH_FREE (UINT64_C(32) * 1024 * 1024)
 #define KEEP_MOST (UINT64_C(512) * 1024 * 1024)
@@ -222,8 +224,8 @@ static uint64_t list_find_fitting(const struct heap *heap, uint64_t size)
 
 /* ---- blocks ---- */
 
-/* Makes [block, block + size) one free block, merged with free neighbours. Its own header need not hold anything yet, except
- * FLAG_PREVIOUS_FREE. Returns the offset of what became of it. */
+/* Makes [block, block + size) one free block, merged with free neighbours. Its own header need not hold anything yet,
+ * except FLAG_PREVIOUS_FREE. Returns the offset of what became of it. */
 static uint64_t make_free(struct heap *heap, uint64_t block, uint64_t size)
 {
     uint64_t flags = FLAG_FREE, next = block + size, after = get(header_of(heap, next)), solid = 0;

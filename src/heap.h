@@ -33,8 +33,8 @@ struct heap {
     uint64_t limit;    /* bytes mapped: the file never grows past it */
     uint64_t seed[2];  /* of hashes */
     uint64_t checksum; /* of the words above */
-    /* In one cache line with those above, and nothing in it that changes often: it is what readers without a mutex look at.
-     * Guarded by the mutex, as all below. */
+    /* In one cache line with those above, and nothing in it that changes often: it is what readers without a mutex look
+     * at. Guarded by the mutex, as all below. */
     _Atomic uint64_t size; /* bytes of the file that belong to the heap; beyond may lie an unfinished growth */
 
     _Alignas(64) pthread_mutex_t mutex; /* guards all below */
@@ -81,7 +81,8 @@ static inline uint64_t heap_offset(const struct heap *heap, const void *address)
     return (uint64_t)((const char *)address - (const char *)heap);
 }
 
-/* Whether a block may lie there, so that its bytes may be looked at: whoever reads without a mutex may have got nonsense. */
+/* Whether a block may lie there, so that its bytes may be looked at: whoever reads without a mutex may have got
+ * nonsense. */
 static inline bool heap_holds(const struct heap *heap, uint64_t offset, uint64_t size)
 {
     uint64_t end = atomic_load_explicit(&heap->size, memory_order_relaxed);
@@ -98,13 +99,13 @@ int heap_create_up_to(struct heap **heap, enum heap_kind kind, size_t limit);
 int heap_publish(struct heap *heap);
 /* Opens a named heap of that kind. */
 int heap_open(struct heap **heap, enum heap_kind kind, const char *name);
-/* Gives the heap up in this process: the addresses that were in use in it read as zeros from now on, until others were closed after
- * it (see heap_file.c). The last one out removes the name. */
+/* Gives the heap up in this process: the addresses that were in use in it read as zeros from now on, until others were
+ * closed after it (see heap_file.c). The last one out removes the name. */
 int heap_close(struct heap *heap);
 /* Removes a name that leads to a heap of that kind, whoever has it open. */
 int heap_unlink(enum heap_kind kind, const char *name);
-/* The heap of that kind that this process has open and that has the address inside; NULL: none. *serial, when wanted: how many
- * heaps this process and those it was forked from have opened up to that one. */
+/* The heap of that kind that this process has open and that has the address inside; NULL: none. *serial, when wanted:
+ * how many heaps this process and those it was forked from have opened up to that one. */
 struct heap *heap_around(const void *address, enum heap_kind kind, uint64_t *serial);
 /* The file under a heap that this process has open. */
 struct heap_file {
@@ -116,9 +117,10 @@ struct heap_file {
 };
 /* The same as heap_around(), with all that is to be known of the file. */
 struct heap *heap_find(const void *address, enum heap_kind kind, struct heap_file *file);
-/* Maps a heap's file that another process has open, under file->fd there; at `near`, if that is free. The mapping is the
- * caller's to unmap, the descriptor (close-on-exec) to close: it is no open heap of this process, and holds no name. NULL: this
- * process cannot have it (it may not look into the other, or lacks descriptors, mappings or addresses; or the file is gone). */
+/* Maps a heap's file that another process has open, under file->fd there; at `near`, if that is free. The mapping is
+ * the caller's to unmap, the descriptor (close-on-exec) to close: it is no open heap of this process, and holds no
+ * name. NULL: this process cannot have it (it may not look into the other, or lacks descriptors, mappings or addresses;
+ * or the file is gone). */
 void *heap_borrow(pid_t process, const struct heap_file *file, void *near, int *fd);
 /* Has the function called after each heap_close() in this process, without any lock held. There is one for all. */
 void heap_when_closed(void (*function)(uint64_t serial));
@@ -130,26 +132,27 @@ void heap_each_open(heap_visitor *visit, void *context);
 int heap_check_handle(const struct heap *heap, enum heap_kind kind);
 /* Opens the heap's file once more: a description of its own, close-on-exec. -1: it cannot be had. */
 int heap_reopen(const struct heap *heap);
-/* Closes such a descriptor, if it still is one of the heap's file: the program may have closed it, and opened another. */
+/* Closes such a descriptor, if it still is one of the heap's file: the program may have closed it, and opened
+ * another. */
 void heap_close_reopened(const struct heap *heap, int fd);
-/* Whether somebody holds a lock on that byte of the heap's file, through any description but the one that every process has
- * open. *locked is stored; false: it could not be found out. */
+/* Whether somebody holds a lock on that byte of the heap's file, through any description but the one that every process
+ * has open. *locked is stored; false: it could not be found out. */
 bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked);
 
-/* Takes a block of at least `size` bytes, aligned to 16, contents undefined, and stores its offset in *slot, which lies in
- * the heap and holds 0: the slot owns the block from the same instant in which the free lists no longer do. */
+/* Takes a block of at least `size` bytes, aligned to 16, contents undefined, and stores its offset in *slot, which lies
+ * in the heap and holds 0: the slot owns the block from the same instant in which the free lists no longer do. */
 int heap_alloc(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 /* The same as heap_free() under heap_lock(), with changes before it committed. */
 void heap_free_locked(struct heap *heap, _Atomic uint64_t *slot);
-/* The same for the bytes of a value. One of at least HEAP_READ_FROM_FILE bytes may become a hole in the file once it is freed: who
- * reads it without the mutex of what owns it must read it from the file (value.c). */
+/* The same for the bytes of a value. One of at least HEAP_READ_FROM_FILE bytes may become a hole in the file once it is
+ * freed: who reads it without the mutex of what owns it must read it from the file (value.c). */
 #define HEAP_READ_FROM_FILE (UINT64_C(64) * 1024)
 int heap_alloc_value(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
-/* Makes the block that *slot owns large enough for `size` bytes, where it is. False: what lies behind it is in use. What is in the block
- * stays; what comes to it has undefined contents. */
+/* Makes the block that *slot owns large enough for `size` bytes, where it is. False: what lies behind it is in use.
+ * What is in the block stays; what comes to it has undefined contents. */
 bool heap_extend(struct heap *heap, const _Atomic uint64_t *slot, uint64_t size);
-/* Frees the block that *slot owns and stores 0 there, in the same instant. A slot that holds 0 is fine. Low four bits of
- * the slot are not part of the offset (see object.h). */
+/* Frees the block that *slot owns and stores 0 there, in the same instant. A slot that holds 0 is fine. Low four bits
+ * of the slot are not part of the offset (see object.h). */
 void heap_free(struct heap *heap, _Atomic uint64_t *slot);
 /* Bytes that can be used of a block. */
 uint64_t heap_block_size(const struct heap *heap, uint64_t offset);
@@ -161,9 +164,9 @@ int heap_lock(struct heap *heap);
 /* The same with a deadline, and MP_ETIMEOUT. */
 int heap_lock_until(struct heap *heap, int64_t deadline);
 void heap_unlock(struct heap *heap);
-/* Takes back a step that a dead process has left half done in the heap. Whoever finds a dead process in a structure of its own
- * calls this before it looks at any ref: the dead one may have been in heap_alloc() or heap_free() for it, and the ref may hold
- * what that step has stored and not committed. */
+/* Takes back a step that a dead process has left half done in the heap. Whoever finds a dead process in a structure of
+ * its own calls this before it looks at any ref: the dead one may have been in heap_alloc() or heap_free() for it, and
+ * the ref may hold what that step has stored and not committed. */
 void heap_settle(struct heap *heap);
 static inline void heap_set(struct heap *heap, _Atomic uint64_t *word, uint64_t value)
 {
@@ -173,18 +176,19 @@ static inline void heap_commit(struct heap *heap)
 {
     undo_commit(&heap->undo);
 }
-/* The same as heap_alloc() between heap_lock() and heap_commit(): joins the words set after it (it must be the first, as it
- * may have to commit a growth of its own). Up to 8 more words may be set with it. Nothing may be written into the block before
- * the commit: should it be taken back, the words of the free lists have to be there. */
+/* The same as heap_alloc() between heap_lock() and heap_commit(): joins the words set after it (it must be the first,
+ * as it may have to commit a growth of its own). Up to 8 more words may be set with it. Nothing may be written into the
+ * block before the commit: should it be taken back, the words of the free lists have to be there. */
 int heap_alloc_locked(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 
-/* The checker. Walks all blocks and free lists, between heap_lock() and heap_unlock(): whatever the memory holds, it ends, and
- * looks only at bytes below heap->size. 0 or MP_ECORRUPT. *count: the blocks in use. `starts`, when given, is zeroed memory
- * for a bit for each 16 bytes of the heap; the bits of the blocks in use are set afterwards. */
+/* The checker. Walks all blocks and free lists, between heap_lock() and heap_unlock(): whatever the memory holds, it
+ * ends, and looks only at bytes below heap->size. 0 or MP_ECORRUPT. *count: the blocks in use. `starts`, when given, is
+ * zeroed memory for a bit for each 16 bytes of the heap; the bits of the blocks in use are set afterwards. */
 int heap_check(struct heap *heap, uint64_t *starts, uint64_t *count);
 /* Clears the bit of an offset (a multiple of 16) in such memory; whether it was set. */
 bool heap_bit_clear(uint64_t *bits, uint64_t offset);
-/* Before anything in a heap is believed: its header is as it was made, and its file is as long as it says. 0, MP_ECORRUPT. */
+/* Before anything in a heap is believed: its header is as it was made, and its file is as long as it says. 0,
+ * MP_ECORRUPT. */
 int heap_check_header(const struct heap *heap);
 
 #endif

@@ -1,18 +1,21 @@
 /* Heaps as files: making, opening, mapping, closing. Their names: heap_name.c.
  *
- * A heap is one MAP_SHARED mapping over far more addresses than its file has bytes. Growing the file makes the new pages valid
- * at once in every process that has the mapping; nothing moves. Forked children share the mapping and, by the same number,
- * the descriptor; `heaps` below tells the descriptor of each, and is used only on slow paths. The program may have closed that, and
- * opened something else under its number: whoever is about to use or close it looks first.
+ * A heap is one MAP_SHARED mapping over far more addresses than its file has bytes. Growing the file makes the new
+ * pages valid at once in every process that has the mapping; nothing moves. Forked children share the mapping and, by
+ * the same number, the descriptor; `heaps` below tells the descriptor of each, and is used only on slow paths. The
+ * program may have closed that, and opened something else under its number: whoever is about to use or close it looks
+ * first.
  *
- * CLOSED HEAPS. The addresses that handles can point to, which end where the heap did, are kept for a while, reading as zeros: so a
- * stale handle is an error and not a crash. All others are given back at once. Those of the last RETIRED_KEPT heaps closed are kept
- * in any case (within retired_bytes()), those of older ones until they serve a new heap or there are too many.
+ * CLOSED HEAPS. The addresses that handles can point to, which end where the heap did, are kept for a while, reading as
+ * zeros: so a stale handle is an error and not a crash. All others are given back at once. Those of the last
+ * RETIRED_KEPT heaps closed are kept in any case (within retired_bytes()), those of older ones until they serve a new
+ * heap or there are too many.
  *
- * THE END OF THE PROCESS. Only names are given up. The heaps stay mapped: threads and exit handlers may still use them, and so does
- * the kernel, which gives the mutexes that the process holds to others by their addresses, before it takes the memory away. Nobody
- * is waited for who may not come: exit() may be called by a signal handler that has interrupted a holder of heaps_mutex. Then the
- * list is as it was before or after the holder's change of it, which is one store, and is read as it is. */
+ * THE END OF THE PROCESS. Only names are given up. The heaps stay mapped: threads and exit handlers may still use them,
+ * and so does the kernel, which gives the mutexes that the process holds to others by their addresses, before it takes
+ * the memory away. Nobody is waited for who may not come: exit() may be called by a signal handler that has interrupted
+ * a holder of heaps_mutex. Then the list is as it was before or after the holder's change of it, which is one store,
+ * and is read as it is. */
 #include "heap_file.h"
 
 #include <errno.h>
@@ -88,7 +91,8 @@ static struct open_heap *find(const struct heap *heap)
     return open;
 }
 
-/* Whether the descriptor still is the heap's: the program may have closed it and opened something else under its number. */
+/* Whether the descriptor still is the heap's: the program may have closed it and opened something else under its
+ * number. */
 static bool is_file_of(const struct stat *file, const struct open_heap *open)
 {
     return file->st_dev == open->device && file->st_ino == open->inode;
@@ -153,8 +157,8 @@ static void trim_retired(int count, uint64_t bytes)
     }
 }
 
-/* Gives up the addresses of the heap of that length that was closed longest ago, if at least RETIRED_KEPT of any were closed after
- * it, and returns where they were: a new one fits there. Under heaps_mutex. */
+/* Gives up the addresses of the heap of that length that was closed longest ago, if at least RETIRED_KEPT of any were
+ * closed after it, and returns where they were: a new one fits there. Under heaps_mutex. */
 static void *reuse_retired(uint64_t length)
 {
     struct open_heap *before = NULL, *found_before = NULL;
@@ -185,8 +189,9 @@ static struct heap *map_most(int fd, void *near, uint64_t *length, bool shrink)
     return heap;
 }
 
-/* The most to map. A program with a limit on its addresses needs most of them for other things, and perhaps for other heaps: so it
- * is a quarter of them, rounded down to a power of two, lest each heap be a little smaller than the one before. */
+/* The most to map. A program with a limit on its addresses needs most of them for other things, and perhaps for other
+ * heaps: so it is a quarter of them, rounded down to a power of two, lest each heap be a little smaller than the one
+ * before. */
 static uint64_t share_of_addresses(uint64_t length)
 {
     uint64_t share = addresses_left() / 4;
@@ -487,9 +492,10 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
 
 /* ---- closing ---- */
 
-/* Lays zeros that can be read over the start of a mapping, in one step: another thread may just look there whether a handle is stale.
- * They are made elsewhere, and without any access: a program that has all its future memory locked would have pages made for it
- * otherwise. False: there are too many mappings, or it would be too much memory or locked memory. */
+/* Lays zeros that can be read over the start of a mapping, in one step: another thread may just look there whether a
+ * handle is stale. They are made elsewhere, and without any access: a program that has all its future memory locked
+ * would have pages made for it otherwise. False: there are too many mappings, or it would be too much memory or locked
+ * memory. */
 static bool lay_zeros_over(void *start, uint64_t size, int flags)
 {
     void *zeros = mmap(NULL, size, PROT_NONE, flags, -1, 0);
@@ -503,8 +509,8 @@ static bool lay_zeros_over(void *start, uint64_t size, int flags)
     return false;
 }
 
-/* The same for all of the mapping, in steps. Nothing is laid over it first, in one step that cannot fail half-way. Where not even that
- * can be, the mapping goes first. False: no addresses could be kept. */
+/* The same for all of the mapping, in steps. Nothing is laid over it first, in one step that cannot fail half-way.
+ * Where not even that can be, the mapping goes first. False: no addresses could be kept. */
 static bool lay_zeros_in_steps(struct open_heap *open, int flags)
 {
     if (mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED, -1, 0) == MAP_FAILED) {
@@ -521,7 +527,8 @@ static bool lay_zeros_in_steps(struct open_heap *open, int flags)
     return true;
 }
 
-/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. False: none could be kept. */
+/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. False: none could
+ * be kept. */
 static bool take_mapping_away(struct open_heap *open)
 {
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -581,8 +588,8 @@ void heap_when_closed(void (*function)(uint64_t serial))
     atomic_store(&when_closed, function);
 }
 
-/* A named lock that another thread holds is not given up before that thread is dead: until then nobody may make another lock of
- * that name, and take it. The kernel gives it up then; its name stays, and is stale. */
+/* A named lock that another thread holds is not given up before that thread is dead: until then nobody may make another
+ * lock of that name, and take it. The kernel gives it up then; its name stays, and is stale. */
 static bool is_held_elsewhere(const struct heap *heap)
 {
     uint64_t root = atomic_load(&heap->root);
@@ -705,8 +712,8 @@ static int open_of_process(pid_t process, int number, dev_t device, ino_t inode)
     return -1;
 }
 
-/* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under the number
- * it had then: a worker's does; or the file has a name. Under heaps_mutex. */
+/* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under the
+ * number it had then: a worker's does; or the file has a name. Under heaps_mutex. */
 static bool reopen(struct open_heap *open)
 {
     int fd = open_of_process(getppid(), open->parents_fd, open->device, open->inode);
@@ -738,8 +745,8 @@ void *heap_borrow(pid_t process, const struct heap_file *file, void *near, int *
     return start;
 }
 
-/* The heap's descriptor, if it still is that: the program may have closed it and opened something else under its number, which
- * is MP_ESYSTEM. */
+/* The heap's descriptor, if it still is that: the program may have closed it and opened something else under its
+ * number, which is MP_ESYSTEM. */
 static int descriptor_of(const struct heap *heap)
 {
     struct stat file;

@@ -1,19 +1,21 @@
 /* A named heap is a file in memory_directory(): libmp-<user>-<name>, of that user, mode 0600.
  *
- * LIFE OF A NAME. Each process that has a named heap open holds a share (a shared flock) in its file. The kernel drops it when the
- * last process that shares the open file is gone. So an exclusive flock is to be had only when nobody has the heap open: it is
- * stale, and its name is removed under that lock. After a file was opened and its lock taken, the name may lead elsewhere: that is
- * looked at, and all starts again if so. A heap gets its name when it is whole and locked: no half-made one is ever found.
+ * LIFE OF A NAME. Each process that has a named heap open holds a share (a shared flock) in its file. The kernel drops
+ * it when the last process that shares the open file is gone. So an exclusive flock is to be had only when nobody has
+ * the heap open: it is stale, and its name is removed under that lock. After a file was opened and its lock taken, the
+ * name may lead elsewhere: that is looked at, and all starts again if so. A heap gets its name when it is whole and
+ * locked: no half-made one is ever found.
  *
- * THE SHARE belongs to an open file of its own, not to the one that the heap is mapped from. So it can be given up at the end of a
- * process while the heap stays mapped: mutexes in it may be held, and the kernel finds them only where they are. It is held by a
- * page of that file, mapped without access, and by no descriptor: a program that closes all descriptors does not lose it.
+ * THE SHARE belongs to an open file of its own, not to the one that the heap is mapped from. So it can be given up at
+ * the end of a process while the heap stays mapped: mutexes in it may be held, and the kernel finds them only where
+ * they are. It is held by a page of that file, mapped without access, and by no descriptor: a program that closes all
+ * descriptors does not lose it.
  *
  * FILES OF OTHERS. What does not begin as a heap does is not the library's: it is never removed, and never waited for.
  *
- * STALE NAMES. What was killed, or left by _exit() or exec, leaves its names, and the memory under them. Whenever a named heap is
- * made or opened, the names of this user are looked through for such: a bounded number each time, from a place that differs each
- * time, and for a tenth of the time at the most. */
+ * STALE NAMES. What was killed, or left by _exit() or exec, leaves its names, and the memory under them. Whenever a
+ * named heap is made or opened, the names of this user are looked through for such: a bounded number each time, from a
+ * place that differs each time, and for a tenth of the time at the most. */
 #include "heap_name.h"
 
 #include <dirent.h>
@@ -96,9 +98,9 @@ static bool is_same(const struct stat *a, const struct stat *b)
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* Opens what a name leads to, if it is a private file of this user. What it is is looked at first: opening a pipe or a device may
- * do something, or wait. The descriptor; TRY_AGAIN is no error here, as descriptors are 3 or more: the name has changed meanwhile,
- * or somebody has a lease on the file, which opening does not wait for; or an error. */
+/* Opens what a name leads to, if it is a private file of this user. What it is is looked at first: opening a pipe or a
+ * device may do something, or wait. The descriptor; TRY_AGAIN is no error here, as descriptors are 3 or more: the name
+ * has changed meanwhile, or somebody has a lease on the file, which opening does not wait for; or an error. */
 static int open_file(const char *path, int access, struct stat *file)
 {
     struct stat before;
@@ -137,7 +139,8 @@ static int leads_to(const char *path, const struct stat *file)
     return is_same(&now, file) ? 0 : TRY_AGAIN;
 }
 
-/* Of a file that was looked at: it is this user's, so what forbids it is the directory, the file system or a sandbox. */
+/* Of a file that was looked at: it is this user's, so what forbids it is the directory, the file system or a
+ * sandbox. */
 static int remove_name(const char *path)
 {
     if (unlink(path) == 0 || errno == ENOENT)
@@ -145,7 +148,8 @@ static int remove_name(const char *path)
     return errno == EACCES || errno == EPERM ? MP_ESYSTEM : error_of(errno);
 }
 
-/* Whether the file begins as a heap does, of whichever version, and of which kind it is. 0, MP_EKIND, or another error. */
+/* Whether the file begins as a heap does, of whichever version, and of which kind it is. 0, MP_EKIND, or another
+ * error. */
 static int look_inside(int fd, uint32_t *kind)
 {
     struct {
@@ -188,8 +192,8 @@ static int remove_stale(const char *path, const struct stat *file)
     return error == 0 ? MP_ENOENT : error;
 }
 
-/* Takes a share in a file just opened. 0; MP_ENOENT: it was stale, and its name is gone now; TRY_AGAIN: somebody else has just
- * removed it, or is about to find out whether it is stale; or an error. */
+/* Takes a share in a file just opened. 0; MP_ENOENT: it was stale, and its name is gone now; TRY_AGAIN: somebody else
+ * has just removed it, or is about to find out whether it is stale; or an error. */
 static int lock_file(int fd, const char *path, const struct stat *file)
 {
     int error = try_flock(fd, LOCK_EX);
@@ -208,9 +212,9 @@ static int take_share(int fd, const char *path, const struct stat *file)
     return error == 0 ? leads_to(path, file) : error;
 }
 
-/* Opens what a name leads to, and locks it with one of the two functions above, if it is a heap: not even for a moment is a lock
- * held on what is not. A lock that stands in the way is one of those that are held for a moment, or somebody means ill. The
- * descriptor, or an error. */
+/* Opens what a name leads to, and locks it with one of the two functions above, if it is a heap: not even for a moment
+ * is a lock held on what is not. A lock that stands in the way is one of those that are held for a moment, or somebody
+ * means ill. The descriptor, or an error. */
 static int open_locked(const char *path, struct stat *file, int (*lock)(int, const char *, const struct stat *))
 {
     const struct timespec pause = {.tv_nsec = 1000000};
@@ -363,8 +367,8 @@ static int create_unnamed(struct heap_name *name)
     return MP_ESYSTEM;
 }
 
-/* Where the system has no unnamed files, or no way to open them twice: a file under a name of its own. Until it is locked it may be
- * taken for stale and removed; then another one is made. */
+/* Where the system has no unnamed files, or no way to open them twice: a file under a name of its own. Until it is
+ * locked it may be taken for stale and removed; then another one is made. */
 static int create_temporary(struct heap_name *name)
 {
     struct stat file;
@@ -553,9 +557,9 @@ static bool remove_if_unused(const struct heap_name *name)
     return error == MP_ENOENT || error == TRY_AGAIN;
 }
 
-/* The open file that the share belongs to, and so the lock, may be shared with the process that this one was forked from, or with
- * its children: hence another open file, with a lock of its own, shows whether this was the last share. A name that stays in spite
- * of all is stale, and is removed by the next process that comes across it. */
+/* The open file that the share belongs to, and so the lock, may be shared with the process that this one was forked
+ * from, or with its children: hence another open file, with a lock of its own, shows whether this was the last share. A
+ * name that stays in spite of all is stale, and is removed by the next process that comes across it. */
 void heap_name_leave(struct heap_name *name)
 {
     if (name->share == NULL)

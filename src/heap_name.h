@@ -20,13 +20,13 @@ struct heap_name {
 
 /* Makes a file for a heap of that name, which nobody finds before heap_name_publish(). The descriptor, or an error. */
 int heap_name_create(struct heap_name *name, const char *text);
-/* Lets others find it. MP_EEXIST when somebody has a heap of that kind and name; MP_EKIND: of another kind, or the file of
- * somebody else's. */
+/* Lets others find it. MP_EEXIST when somebody has a heap of that kind and name; MP_EKIND: of another kind, or the file
+ * of somebody else's. */
 int heap_name_publish(struct heap_name *name, int fd, enum heap_kind kind);
 /* Opens what a name leads to, with a share in its lock. The descriptor, or an error. */
 int heap_name_open(struct heap_name *name, const char *text);
-/* Gives the share up; the last one to do so removes the name. Takes no memory and waits for nobody: works at the end of the
- * process as well. Without a share it does nothing. */
+/* Gives the share up; the last one to do so removes the name. Takes no memory and waits for nobody: works at the end of
+ * the process as well. Without a share it does nothing. */
 void heap_name_leave(struct heap_name *name);
 /* The same, and releases what the structure holds. */
 void heap_name_free(struct heap_name *name);

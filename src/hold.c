@@ -1,15 +1,17 @@
-/* A process has one record in each heap in which it holds objects, a holder, and a chain of holds behind it. Each hold owns a
- * share in an object, counted as those of containers are. All of it changes under the heap's mutex, with its undo log: so a
- * process that dies anywhere leaves it whole, and a holder's holds can be given back one by one, by any process, at any time.
+/* A process has one record in each heap in which it holds objects, a holder, and a chain of holds behind it. Each hold
+ * owns a share in an object, counted as those of containers are. All of it changes under the heap's mutex, with its
+ * undo log: so a process that dies anywhere leaves it whole, and a holder's holds can be given back one by one, by any
+ * process, at any time.
  *
- * WITHOUT THE MUTEX. Readers wait for nobody, and reading a container takes a hold. So whoever does not get the heap's mutex
- * within PATIENCE_NS, as its holder is stopped,
+ * WITHOUT THE MUTEX. Readers wait for nobody, and reading a container takes a hold. So whoever does not get the heap's
+ * mutex within PATIENCE_NS, as its holder is stopped,
  *   - pins what it would hold (pin.h),
  *   - notes in its own memory what it would give up (struct owed),
  * and does the rest as soon as it gets the mutex for any hold: settle().
  *
- * THE DEAD (owner.h) are looked for when a process begins to hold, when the heap has grown since the last look, when memory has
- * run out, when the heap is checked or asked about. Each look has an end: at most LOOKS holders, the next ones of the chain. */
+ * THE DEAD (owner.h) are looked for when a process begins to hold, when the heap has grown since the last look, when
+ * memory has run out, when the heap is checked or asked about. Each look has an end: at most LOOKS holders, the next
+ * ones of the chain. */
 #include "hold.h"
 
 #include <pthread.h>
@@ -128,8 +130,8 @@ static int add_hold(struct heap *heap, struct holder *holder, struct object *obj
     return 0;
 }
 
-/* Within a change: the hold leaves its holder's chain. Its block becomes the reserve, or is in the trash: to be freed after the
- * commit. */
+/* Within a change: the hold leaves its holder's chain. Its block becomes the reserve, or is in the trash: to be freed
+ * after the commit. */
 static void unlink_hold(struct heap *heap, struct hold *hold)
 {
     struct holder *holder = holder_at(heap, get(&hold->holder));
@@ -171,7 +173,8 @@ static _Atomic uint64_t *find_hold(const struct heap *heap, struct object *objec
     return link;
 }
 
-/* Gives up one of the holder's holds in the object that the handle leads to, or with NULL one of anybody's. False: none. */
+/* Gives up one of the holder's holds in the object that the handle leads to, or with NULL one of anybody's. False:
+ * none. */
 static bool end_one(struct heap *heap, const struct holder *holder, const void *handle, uint64_t kind)
 {
     struct object *object = object_of(handle);
@@ -314,8 +317,9 @@ int hold_lock(struct heap *heap, struct holder **holder)
     return error == 0 ? lock(owner, true, holder) : error;
 }
 
-/* After the pin was published. The shares are looked at before magic: they may be those of an object that has taken the place since,
- * and magic tells that. An object leaves limbo in two words, so none of both counts only if nothing was committed meanwhile. */
+/* After the pin was published. The shares are looked at before magic: they may be those of an object that has taken the
+ * place since, and magic tells that. An object leaves limbo in two words, so none of both counts only if nothing was
+ * committed meanwhile. */
 static bool is_alive(const struct heap *heap, const void *handle, uint64_t kind)
 {
     const struct object *object = object_of(handle);
@@ -330,7 +334,8 @@ static bool is_alive(const struct heap *heap, const void *handle, uint64_t kind)
     return shares != 0 && get(&object->magic) == object_magic(handle, kind);
 }
 
-/* The caller sees the object alive after it has published the pin: see pin.h. MP_EINVAL: it is not; MP_ETIMEOUT: no place. */
+/* The caller sees the object alive after it has published the pin: see pin.h. MP_EINVAL: it is not; MP_ETIMEOUT: no
+ * place. */
 static int pin_handle(struct owner *owner, const void *handle, uint64_t kind)
 {
     struct object *object = object_of(handle);
@@ -484,7 +489,8 @@ void hold_leave(struct heap *heap)
 
 /* ---- snapshots ---- */
 
-/* Every object is pinned by this process: in one place, however many of its snapshots need that. False: no place is free. */
+/* Every object is pinned by this process: in one place, however many of its snapshots need that. False: no place is
+ * free. */
 static bool pin_all(struct owner *owner, struct hold_table *table)
 {
     pthread_mutex_lock(&owner->mutex);

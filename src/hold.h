@@ -1,8 +1,8 @@
-/* Holds: what processes hold of dicts and lists, so that these live. mp_manager_dict(), a value that comes out of a container, a
- * copy: each is one hold, which is given up once, by whatever process has the handle. See hold.c.
+/* Holds: what processes hold of dicts and lists, so that these live. mp_manager_dict(), a value that comes out of a
+ * container, a copy: each is one hold, which is given up once, by whatever process has the handle. See hold.c.
  *
- * What a process holds is written down in the heap: so it can be given back when the process has died. Nothing here waits for
- * a process that keeps the heap's mutex, where it does not say so. */
+ * What a process holds is written down in the heap: so it can be given back when the process has died. Nothing here
+ * waits for a process that keeps the heap's mutex, where it does not say so. */
 #ifndef HOLD_H
 #define HOLD_H
 
@@ -29,8 +29,8 @@ struct hold {
 
 /* ---- for handles ---- */
 
-/* This process holds the object once more. 0, MP_EINVAL (no live handle of that kind), MP_ENOMEM. Waits for the heap's mutex only
- * where no place for a pin is free. */
+/* This process holds the object once more. 0, MP_EINVAL (no live handle of that kind), MP_ENOMEM. Waits for the heap's
+ * mutex only where no place for a pin is free. */
 int hold_take(const void *handle, uint64_t kind);
 /* Gives up one of this process's holds in the object. MP_EINVAL: it has none. */
 int hold_give(const void *handle, uint64_t kind);
@@ -65,8 +65,8 @@ void hold_enter(struct heap *heap, struct holder *holder, struct object *object)
 
 /* ---- when processes end ---- */
 
-/* Looks for dead owners, at so many records as one look may take or at all, and gives back what they held. True: there was something.
- * Before it looks at all, this process gives up what it could not without the heap's mutex. */
+/* Looks for dead owners, at so many records as one look may take or at all, and gives back what they held. True: there
+ * was something. Before it looks at all, this process gives up what it could not without the heap's mutex. */
 bool hold_look(struct heap *heap);
 bool hold_look_at_all(struct heap *heap);
 /* This process closes the heap. What it holds is given back when all that were forked from it have done so, too. */
@@ -74,8 +74,8 @@ void hold_leave(struct heap *heap);
 
 /* ---- for the checker ---- */
 
-/* Names the blocks and refs that holders own, none of which is followed before mark() is true. False: the chains, or what they lead
- * to, or the counts of pins, cannot be those of holders. */
+/* Names the blocks and refs that holders own, none of which is followed before mark() is true. False: the chains, or
+ * what they lead to, or the counts of pins, cannot be those of holders. */
 bool hold_check(struct heap *heap, uint64_t most, bool (*mark)(void *context, uint64_t ref), void *context);
 
 #endif

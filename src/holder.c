@@ -5,8 +5,8 @@
 
 #include "platform.h"
 
-/* A mark, from its lowest bit: MARK_TIME bits of a time in ticks, five years of them; a number for the namespaces, 0: not known;
- * low bits of the thread's number; 1. */
+/* A mark, from its lowest bit: MARK_TIME bits of a time in ticks, five years of them; a number for the namespaces, 0:
+ * not known; low bits of the thread's number; 1. */
 #define MARK_TIME 34
 #define MARK_SPACE 18
 #define MARK_THREAD 11
@@ -89,13 +89,15 @@ static bool is_another_program(uint32_t thread, const void *memory, int64_t now)
     return !thread_shares((pid_t)thread, memory);
 }
 
-/* Whether there is another thread of that number today, or what is left of one that nobody has waited for, or another program. */
+/* Whether there is another thread of that number today, or what is left of one that nobody has waited for, or another
+ * program. */
 static bool is_gone_or_another(uint32_t thread, uint64_t mark, const void *memory, int64_t now)
 {
     uint64_t began;
     bool ended;
 
-    /* All anew: the process may have entered another time namespace, where times of beginnings are counted differently. */
+    /* All anew: the process may have entered another time namespace, where times of beginnings are counted
+     * differently. */
     if (own_space() != space_of(mark) || !process_table_is_own() || !thread_began((pid_t)thread, &began, &ended))
         return false;
     return ended || bits(began, MARK_TIME) > time_of(mark) + 1 || is_another_program(thread, memory, now);

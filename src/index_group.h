@@ -1,5 +1,5 @@
-/* The slots of a dict's index by groups of eight, which is one line of a processor's cache: all are looked at at once, so what
- * is found does not depend on a loop's end that no processor can foresee.
+/* The slots of a dict's index by groups of eight, which is one line of a processor's cache: all are looked at at once,
+ * so what is found does not depend on a loop's end that no processor can foresee.
  *
  * Slots are words that others may be storing meanwhile; each is one store, and is seen whole. */
 #ifndef INDEX_GROUP_H
@@ -18,8 +18,8 @@ static inline bool index_is_entry(uint64_t slot)
     return (uint32_t)(slot + 1) > 1;
 }
 
-/* Three questions, of which the answer has bit i set if it is so with slot i: whose upper half is the tag? which are empty? which
- * are empty or tombstones? */
+/* Three questions, of which the answer has bit i set if it is so with slot i: whose upper half is the tag? which are
+ * empty? which are empty or tombstones? */
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)

@@ -1,22 +1,25 @@
-/* The keeper: a small process between the caller and the workers. It forks them, reaps them, clears up after those that die
- * and replaces them, and takes them along when the caller ends.
+/* The keeper: a small process between the caller and the workers. It forks them, reaps them, clears up after those that
+ * die and replaces them, and takes them along when the caller ends.
  *
- * It has one thread, and sleeps on one word, pool->calls, that is counted up for whatever it is to look at: by the caller, and by
- * the keeper's own handler of SIGCHLD. So the caller needs neither a descriptor, which the program might have closed, nor the
- * permission to send signals, which setuid() takes away.
+ * It has one thread, and sleeps on one word, pool->calls, that is counted up for whatever it is to look at: by the
+ * caller, and by the keeper's own handler of SIGCHLD. So the caller needs neither a descriptor, which the program might
+ * have closed, nor the permission to send signals, which setuid() takes away.
  *
  * THE CALLER'S END raises SIGCHLD in the keeper in two ways, as either may fail:
  * - the kernel's death signal: not when the caller has dropped its privileges;
  * - the hang-up of a pipe whose write end the caller has: not when a child of the caller holds it as well.
- * Both are hints: a pidfd, or the parent's number, says whether it is true. They are looked at every few seconds in any case.
+ * Both are hints: a pidfd, or the parent's number, says whether it is true. They are looked at every few seconds in any
+ * case.
  *
  * THE KEEPER'S END, however it comes, is the workers' end, in two ways again:
- * - the death signal (exact here, as their parent has but one thread): gone once a worker has changed its user or group;
+ * - the death signal (exact here, as their parent has but one thread): gone once a worker has changed its user or
+ *   group;
  * - the hang-up of the keeper's own pipe, which each worker has opened for itself: not when a task has closed it.
  * A worker renews both from time to time, and leaves when it finds another parent.
  *
- * SIGNALS. Keeper and workers have a process group of their own: what a terminal or a program sends to the caller's group does not
- * reach them, while tasks have the dispositions and the mask that the program had. What is sent to the keeper itself it blocks. */
+ * SIGNALS. Keeper and workers have a process group of their own: what a terminal or a program sends to the caller's
+ * group does not reach them, while tasks have the dispositions and the mask that the program had. What is sent to the
+ * keeper itself it blocks. */
 #include <errno.h>
 #include <limits.h>
 #include <mp.h>
@@ -60,7 +63,8 @@ static struct {
     uint32_t failed_starts; /* workers that died in the initializer, one after the other */
     bool lost;              /* a worker ended that had not found the queue empty */
     bool stopping;          /* no more replacements */
-    /* The workers' pids, 0: none. Those in the pool's heap are for others to read: a task gone wild may have written there. */
+    /* The workers' pids, 0: none. Those in the pool's heap are for others to read: a task gone wild may have written
+     * there. */
     pid_t pid[MP_POOL_MAX_WORKERS];
 } self;
 
@@ -73,7 +77,8 @@ static void close_end(int *fd)
     *fd = -1;
 }
 
-/* Opens the read end anew: who gets the signal is a matter of each open end. Without /proc there is only the death signal. */
+/* Opens the read end anew: who gets the signal is a matter of each open end. Without /proc there is only the death
+ * signal. */
 static void take_leash(void)
 {
     char path[40];
@@ -296,7 +301,8 @@ static bool pool_is_over(void)
     return atomic_load(&self.pool->state) == POOL_TERMINATED || caller_is_gone();
 }
 
-/* A caller whose signal handler called exit() keeps the heap to itself for good: so who waits for it looks for the pool's end. */
+/* A caller whose signal handler called exit() keeps the heap to itself for good: so who waits for it looks for the
+ * pool's end. */
 static void settle_heap(struct heap *heap)
 {
     int error;
@@ -328,7 +334,8 @@ static void bury_worker(uint32_t index, int status)
     DELAY_POINT();
     set_remove(pool->sleeping, index);
     DELAY_POINT();
-    /* Not before all is settled: mp_pool_workers() must not show a full pool in which a dead one's task still seems to run. */
+    /* Not before all is settled: mp_pool_workers() must not show a full pool in which a dead one's task still seems to
+     * run. */
     self.pid[index] = 0;
     atomic_store(&worker->pid, 0);
     if (phase != WORKER_STARTING && phase != WORKER_REFUSED)

@@ -42,7 +42,8 @@ int key_prepare_long(const struct heap *heap, mp_type type, const void *data, si
     return 0;
 }
 
-/* Numbers that are equal are one key, whatever their type: integral ones are kept as integers, with the type they came as. */
+/* Numbers that are equal are one key, whatever their type: integral ones are kept as integers, with the type they came
+ * as. */
 static void prepare_words(const struct heap *heap, mp_type type, uint64_t body, uint64_t rest, struct key *key)
 {
     key->head = (uint64_t)type;

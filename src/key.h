@@ -1,4 +1,5 @@
-/* Keys of dicts, made ready for searching: packed into words, hashed, compared. What every lookup does is inline here. */
+/* Keys of dicts, made ready for searching: packed into words, hashed, compared. What every lookup does is inline
+ * here. */
 #ifndef KEY_H
 #define KEY_H
 
@@ -72,8 +73,8 @@ static inline uint64_t key_load(const unsigned char *byte, size_t size)
     return word;
 }
 
-/* Up to 8 bytes as one word, as they would lie in memory, zeros behind. Two loads of fixed size that overlap: no call, no
- * loop. */
+/* Up to 8 bytes as one word, as they would lie in memory, zeros behind. Two loads of fixed size that overlap: no call,
+ * no loop. */
 static inline uint64_t key_pack_word(const unsigned char *byte, size_t size)
 {
     if (size >= 4)
@@ -126,8 +127,8 @@ static inline int key_prepare_str(const struct heap *heap, const char *text, str
     return text == NULL ? MP_EINVAL : key_prepare_bytes(heap, MP_STR, text, strlen(text), key);
 }
 
-/* The key that an entry's words are, if it is no string longer than KEY_INLINE; its bytes go to `text`, KEY_INLINE + 1 of them.
- * MP_ECORRUPT as of cell_read(). */
+/* The key that an entry's words are, if it is no string longer than KEY_INLINE; its bytes go to `text`, KEY_INLINE + 1
+ * of them. MP_ECORRUPT as of cell_read(). */
 static inline int key_view(uint64_t head, const uint64_t words[2], char *text, mp_value *value)
 {
     mp_type type = (mp_type)(head & CELL_TYPE);
@@ -153,8 +154,8 @@ static inline bool key_types_agree(uint64_t a, uint64_t b)
     return a >= MP_BOOL && a <= MP_FLOAT && b >= MP_BOOL && b <= MP_FLOAT;
 }
 
-/* Whether an entry has this key, which is no string longer than KEY_INLINE. Safe to call on an entry that is being changed:
- * may then say anything. */
+/* Whether an entry has this key, which is no string longer than KEY_INLINE. Safe to call on an entry that is being
+ * changed: may then say anything. */
 static inline bool key_equal_short(const struct entry *entry, const struct key *key)
 {
     uint64_t head = atomic_load_explicit(&entry->key_head, memory_order_relaxed);

@@ -16,8 +16,8 @@ static struct {
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static _Atomic pid_t known_pid; /* the process whose state the modules have; 0: none is registered yet */
 static atomic_bool ended;
-/* The same in a page that the kernel zeroes in every child, also in one that was made without the C library's fork handlers
- * (_Fork(), clone()). 0: not looked at yet in this process. NULL: the system has no such pages. */
+/* The same in a page that the kernel zeroes in every child, also in one that was made without the C library's fork
+ * handlers (_Fork(), clone()). 0: not looked at yet in this process. NULL: the system has no such pages. */
 static _Atomic pid_t *own_pid;
 static atomic_bool own_pid_stored; /* by this process, as far as the fork handlers know */
 
@@ -68,8 +68,8 @@ void lifecycle_register(enum lifecycle_order order, void (*at_end)(void), void (
     atomic_store(&modules[order].after_fork, after);
 }
 
-/* Whether the modules' state is this process's. The kernel is asked. In a child in another PID namespace the number may be the
- * parent's: the page tells. What shares its memory with its parent (vfork()) is told by the number only. */
+/* Whether the modules' state is this process's. The kernel is asked. In a child in another PID namespace the number may
+ * be the parent's: the page tells. What shares its memory with its parent (vfork()) is told by the number only. */
 static bool is_known_process(void)
 {
     if (getpid() != atomic_load(&known_pid))

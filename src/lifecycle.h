@@ -1,4 +1,5 @@
-/* What the library's modules do when the process ends or forks, in one order that does not depend on which was used first. */
+/* What the library's modules do when the process ends or forks, in one order that does not depend on which was used
+ * first. */
 #ifndef LIFECYCLE_H
 #define LIFECYCLE_H
 
@@ -13,16 +14,16 @@ enum lifecycle_order {
     LIFECYCLE_MODULES
 };
 
-/* Registers a module: at_end runs at a normal end of the process (exit, return from main, or lifecycle_end()), highest order
- * first; after_fork runs in the child of every fork, lowest order first, and puts the module's own state right there. Either
- * may be NULL. May be called again: the first call counts. */
+/* Registers a module: at_end runs at a normal end of the process (exit, return from main, or lifecycle_end()), highest
+ * order first; after_fork runs in the child of every fork, lowest order first, and puts the module's own state right
+ * there. Either may be NULL. May be called again: the first call counts. */
 void lifecycle_register(enum lifecycle_order order, void (*at_end)(void), void (*after_fork)(void));
-/* Runs the at_end functions, once in a process. Does nothing in a child that no fork handler has run in (_Fork(), clone(),
- * vfork()) and that has not used the library: what the modules know there is its parent's. */
+/* Runs the at_end functions, once in a process. Does nothing in a child that no fork handler has run in (_Fork(),
+ * clone(), vfork()) and that has not used the library: what the modules know there is its parent's. */
 void lifecycle_end(void);
-/* getpid(), mostly without the system call: right in every process that has its own memory, however it was made. The first call
- * in one that no fork handler has run in runs the after_fork functions. So whoever asks whether something is the calling
- * process's own asks here first. */
+/* getpid(), mostly without the system call: right in every process that has its own memory, however it was made. The
+ * first call in one that no fork handler has run in runs the after_fork functions. So whoever asks whether something is
+ * the calling process's own asks here first. */
 pid_t lifecycle_pid(void);
 
 #endif

@@ -16,8 +16,8 @@ struct words {
     uint64_t head, body;
 };
 
-/* Takes out of a cell's words what is wanted. May be called more than once; what it returns and stores counts if the version
- * has not changed. */
+/* Takes out of a cell's words what is wanted. May be called more than once; what it returns and stores counts if the
+ * version has not changed. */
 typedef int reader(const struct heap *heap, const struct words *words, void *out);
 
 static int read_at(const struct object *list, int64_t index, reader *read, void *out)
@@ -92,8 +92,8 @@ static int read_words(const struct heap *heap, const struct words *words, void *
     return 0;
 }
 
-/* What nearly always happens: nobody changes the list. False: something else did. Short, and without a call, as is what dict.c
- * does at once. */
+/* What nearly always happens: nobody changes the list. False: something else did. Short, and without a call, as is what
+ * dict.c does at once. */
 static inline __attribute__((always_inline)) bool get_at_once(const mp_list *handle, int64_t index, struct words *words,
                                                               int *error)
 {
@@ -429,7 +429,8 @@ static int replace(struct object *list, struct cell *cell, const mp_value *value
     return 0;
 }
 
-/* Takes the mutex of a list that `value`, when given, may be stored in, and the stripe of the cell that an index leads to. */
+/* Takes the mutex of a list that `value`, when given, may be stored in, and the stripe of the cell that an index leads
+ * to. */
 static int lock_cell(mp_list *handle, int64_t index, const mp_value *value, struct cell **cell)
 {
     struct object *list = list_object(handle);
@@ -448,8 +449,8 @@ static int lock_cell(mp_list *handle, int64_t index, const mp_value *value, stru
     return error;
 }
 
-/* Takes what guards the cell that an index leads to while its body is replaced, where its head is `head`: its stripe, or the mutex
- * of a list that has none. NULL: something else is the case, and nothing is held. */
+/* Takes what guards the cell that an index leads to while its body is replaced, where its head is `head`: its stripe,
+ * or the mutex of a list that has none. NULL: something else is the case, and nothing is held. */
 static inline __attribute__((always_inline)) pthread_mutex_t *guard_plain(mp_list *handle, int64_t index, uint64_t head,
                                                                           struct cell **cell)
 {

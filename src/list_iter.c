@@ -1,5 +1,5 @@
-/* Iterators over a list: by index, as Python's, so each step looks at what is there when it gets there. For as long as the list's
- * version stays the same, the next index leads to the next cell, and that is all there is to a step. */
+/* Iterators over a list: by index, as Python's, so each step looks at what is there when it gets there. For as long as
+ * the list's version stays the same, the next index leads to the next cell, and that is all there is to a step. */
 #include <stdlib.h>
 
 #include "handle.h"
@@ -12,7 +12,8 @@ struct mp_list_iter {
     mp_list *list;
     int64_t index; /* the next one */
     bool ended;    /* an end that was met stays one, as with Python's */
-    /* Where that is, and how far the list goes from there: worth something while the version is `version`. The same: not known. */
+    /* Where that is, and how far the list goes from there: worth something while the version is `version`. The same:
+     * not known. */
     const struct cell *next, *end;
     uint64_t version;
     char text[CELL_INLINE + 1]; /* a short string that was handed out */

@@ -1,5 +1,5 @@
-/* Sorting: of indices, in private memory; the list then changes in one step. Its mutex is held all the while, so that views of its
- * cells need no copies. */
+/* Sorting: of indices, in private memory; the list then changes in one step. Its mutex is held all the while, so that
+ * views of its cells need no copies. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,8 +70,8 @@ static bool prepare(struct sorting *sorting)
     return true;
 }
 
-/* Runs however the function is left: also by an exception of C++, or by the end of the thread. A child that was forked inside
- * it leaves it, too, but holds nothing. */
+/* Runs however the function is left: also by an exception of C++, or by the end of the thread. A child that was forked
+ * inside it leaves it, too, but holds nothing. */
 static void leave(struct sorting *sorting)
 {
     if (sorting->called && !callback_end(sorting->list))

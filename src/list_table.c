@@ -23,8 +23,9 @@ static _Atomic uint64_t *block_at(const struct object *list, uint64_t ref)
 
 /* ---- segments ---- */
 
-/* Moves the cells into segments of their own size, with at least `room` positions: to their start, or in the middle, so that there
- * is room before them as well. A list of any size may be made smaller so, but it grows so only while it has less than a segment. */
+/* Moves the cells into segments of their own size, with at least `room` positions: to their start, or in the middle, so
+ * that there is room before them as well. A list of any size may be made smaller so, but it grows so only while it has
+ * less than a segment. */
 static int move_cells(struct object *list, uint64_t room, bool middle)
 {
     struct heap *heap = object_heap(list);
@@ -53,8 +54,8 @@ static int move_cells(struct object *list, uint64_t room, bool middle)
     return 0;
 }
 
-/* Exchanges the directory for one without the segments that are missing at its front, but with `front` others, and with room for
- * as many behind the last as there are. No cell moves. */
+/* Exchanges the directory for one without the segments that are missing at its front, but with `front` others, and with
+ * room for as many behind the last as there are. No cell moves. */
 static int move_directory(struct object *list, uint64_t front)
 {
     uint64_t old = get(&list->root[0]), missing = 0;
@@ -243,8 +244,8 @@ void list_shrink(struct object *list)
     remove_unused_segments(list);
     uint64_t room = segments_capacity(list), length = list_length_of(list);
 
-    /* Of more than one segment as of one: what a list of one does not give back must not go when a step at its end takes another,
-     * or every step to and fro there would move the cells. */
+    /* Of more than one segment as of one: what a list of one does not give back must not go when a step at its end
+     * takes another, or every step to and fro there would move the cells. */
     if (room > SEGMENT)
         room = SEGMENT;
     if (room > 64 && length < room / 4)
@@ -377,7 +378,8 @@ int list_append_many(struct object *list, const mp_value *values, size_t stride,
     return error;
 }
 
-/* The content of a list that has none yet, and that nobody sees: an undo log of all its cells would only take twice their memory. */
+/* The content of a list that has none yet, and that nobody sees: an undo log of all its cells would only take twice
+ * their memory. */
 static int fill(struct object *list, const mp_value *values, size_t stride, size_t count)
 {
     struct list_order order;

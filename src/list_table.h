@@ -1,8 +1,9 @@
-/* How a list's cells lie in memory, and how they are exchanged for others: what the files of lists (list*.c) share, and what
- * dict_whole.c needs of them.
+/* How a list's cells lie in memory, and how they are exchanged for others: what the files of lists (list*.c) share, and
+ * what dict_whole.c needs of them.
  *
- * Cells lie in segments (segments.h). Of their positions word[LIST_LENGTH] from word[LIST_START] on are in use: so both ends are
- * cheap. Cells outside that range are none; segments that lie wholly before it may be missing. Reading takes no mutex (object.h).
+ * Cells lie in segments (segments.h). Of their positions word[LIST_LENGTH] from word[LIST_START] on are in use: so both
+ * ends are cheap. Cells outside that range are none; segments that lie wholly before it may be missing. Reading takes
+ * no mutex (object.h).
  *
  * THE GAP. Between two elements there may be a gap of word[LIST_GAP_SIZE] positions that are not in use: word[LIST_GAP]
  * is 1 more than the index of the element behind it, 0: there is none. Who removes from the middle makes one, or moves
@@ -19,17 +20,18 @@
  *     still in the order that they had before. word[LIST_GAP] is 1, so that every index is looked at, and there is no
  * gap. A death may leave it so. The next who changes the list goes on with it first: list_settle().
  *
- * A cell's body that takes the place of another, under the same head, is one word, stored at once, and readers need not even
- * notice: for that the cell's stripe is enough, where the list has stripes (stripes.h). Cells of one cache line share a stripe.
- * A cell that an index leads to must stay that one for as long as its stripe is held: so who changes which cell any index leads
- * to, at the front or by moving cells, holds all stripes. But who only appends holds none, as indices lead where they led;
- * negative ones do not, which count from the end: for those the mutex is taken.
+ * A cell's body that takes the place of another, under the same head, is one word, stored at once, and readers need not
+ * even notice: for that the cell's stripe is enough, where the list has stripes (stripes.h). Cells of one cache line
+ * share a stripe. A cell that an index leads to must stay that one for as long as its stripe is held: so who changes
+ * which cell any index leads to, at the front or by moving cells, holds all stripes. But who only appends holds none,
+ * as indices lead where they led; negative ones do not, which count from the end: for those the mutex is taken.
  *
  * So all of that changes a few words at a time under the undo log, and needs at the most another segment; a list of
  * less than a segment may move. Only sorting builds new segments aside (list_rebuild()): the new order of cells is
  * worked out in private memory, and one change of a few words makes the new segments the list's.
  *
- * Pending refs: 0 the staged cells or one new value, 1 segments, 2 removed cells, 3 a list that is being made from this one. */
+ * Pending refs: 0 the staged cells or one new value, 1 segments, 2 removed cells, 3 a list that is being made from this
+ * one. */
 #ifndef LIST_TABLE_H
 #define LIST_TABLE_H
 
@@ -86,7 +88,8 @@ static inline uint64_t list_shape_position(const struct list_shape *shape, uint6
     return shape->start + (at >= shape->gap - 1 ? list_beyond(shape, at) : at);
 }
 
-/* For a reading: the two words of the element at that index, which is less than the length. False: there are none in the heap. */
+/* For a reading: the two words of the element at that index, which is less than the length. False: there are none in
+ * the heap. */
 bool list_read_element(const struct reading *reading, const struct list_shape *shape, uint64_t at, uint64_t *words);
 
 /* The position that an index leads to; one that is the list's length: the next one's. */
@@ -126,8 +129,8 @@ struct list_place {
     uint64_t in; /* which one it is of its segment: stays the same for as long as the cell does */
 };
 
-/* What an index leads to. May be called without the mutex: then what it says counts if the version was even before and is the
- * same afterwards, and whatever the words were, the cell lies in the heap. 0, MP_EINDEX, MP_ECORRUPT. */
+/* What an index leads to. May be called without the mutex: then what it says counts if the version was even before and
+ * is the same afterwards, and whatever the words were, the cell lies in the heap. 0, MP_EINDEX, MP_ECORRUPT. */
 static inline __attribute__((always_inline)) int list_find(const struct object *list, int64_t index,
                                                            struct list_place *place)
 {
@@ -144,9 +147,9 @@ static inline __attribute__((always_inline)) int list_find(const struct object *
     return 0;
 }
 
-/* What stands for a key's hash where it is a list's cell that has a stripe. The first cache lines of a segment have one each.
- * Further on 16 lines share one, so that who goes through a part of a long list takes one again that it has just had, and which
- * one it is is mixed, as elements that are much used may lie a power of two apart. */
+/* What stands for a key's hash where it is a list's cell that has a stripe. The first cache lines of a segment have one
+ * each. Further on 16 lines share one, so that who goes through a part of a long list takes one again that it has just
+ * had, and which one it is is mixed, as elements that are much used may lie a power of two apart. */
 static inline uint64_t list_stripe(const struct object *list, const struct list_place *place)
 {
     uint64_t offset = heap_offset(object_heap(list), place->cell), line = offset / 64;
@@ -160,7 +163,8 @@ static inline uint64_t list_stripe(const struct object *list, const struct list_
 int list_lock(mp_list *handle, const mp_value *value);
 int list_lock_alone(mp_list *handle, const mp_value *value);
 
-/* All of these are called under the list's mutex, and all stripes unless something else is said. MP_ENOMEM: all is as it was. */
+/* All of these are called under the list's mutex, and all stripes unless something else is said. MP_ENOMEM: all is as
+ * it was. */
 
 /* Room for `count` more behind the last. Takes the stripes it needs. */
 int list_make_room(struct object *list, uint64_t count);
@@ -201,8 +205,8 @@ int list_open(struct object *list, uint64_t at, uint64_t count);
 /* Gets room for one before the first element, out of what room there is. */
 int list_open_front(struct object *list);
 
-/* The new content: for each place which cell goes there: 0 .. length - 1 the list's own, above that the staged ones. No cell
- * twice. */
+/* The new content: for each place which cell goes there: 0 .. length - 1 the list's own, above that the staged ones. No
+ * cell twice. */
 struct list_order {
     uint64_t count;
     uint64_t *from;
@@ -220,8 +224,8 @@ int list_rebuild(struct object *list, struct list_order *order);
 /* Puts values behind the last: all or none. Takes the stripes it needs. */
 int list_append_many(struct object *list, const mp_value *values, size_t stride, size_t count);
 
-/* Makes a new list of `count` values, `stride` bytes apart, owned by *slot, an empty pending ref of `owner`, whose mutex is held.
- * MP_ENOMEM: *slot may own a part of it; release it. */
+/* Makes a new list of `count` values, `stride` bytes apart, owned by *slot, an empty pending ref of `owner`, whose
+ * mutex is held. MP_ENOMEM: *slot may own a part of it; release it. */
 int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_value *values, size_t stride, size_t count);
 /* Makes a new list with a handle, of values that may lie in this list's own cells. */
 int list_derive(struct object *list, const mp_value *values, size_t stride, size_t count, mp_list **result);

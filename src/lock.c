@@ -1,7 +1,8 @@
 /* Locks for users: an object (object.h) of which nothing but the mutex is used.
  *
- * Anonymous locks lie in a heap of the process that made them, which its children inherit; a child that makes locks has a heap
- * of its own, so that what it leaves behind ends with it. A named lock is a named heap with this one object as its root. */
+ * Anonymous locks lie in a heap of the process that made them, which its children inherit; a child that makes locks has
+ * a heap of its own, so that what it leaves behind ends with it. A named lock is a named heap with this one object as
+ * its root. */
 #include <errno.h>
 #include <math.h>
 #include <mp.h>
@@ -138,7 +139,8 @@ static uint32_t thread_of(const struct object *object)
     return robust_mutex_word(&object->mutex) & ROBUST_THREAD;
 }
 
-/* The mark of the calling thread, which holds the mutex. (A child of _Fork(), of which nobody is told, is found out here.) */
+/* The mark of the calling thread, which holds the mutex. (A child of _Fork(), of which nobody is told, is found out
+ * here.) */
 static uint64_t own_mark(const struct object *object)
 {
     uint32_t thread = thread_of(object);
@@ -155,7 +157,8 @@ static struct object *object_with(pthread_mutex_t *mutex)
     return (struct object *)((char *)mutex - offsetof(struct object, mutex));
 }
 
-/* If the mutex's holder is gone and the kernel has not noted it, does what the kernel would have done. True: so it is. */
+/* If the mutex's holder is gone and the kernel has not noted it, does what the kernel would have done. True: so it
+ * is. */
 static bool revive_if(pthread_mutex_t *mutex, bool thorough)
 {
     uint32_t word = robust_mutex_word(mutex);
@@ -180,8 +183,8 @@ static const struct turns_watch watch = {revive, is_closing};
 
 /* ---- giving back ---- */
 
-/* All but the usual case. `number` is what pthread_mutex_unlock() said: a child of _Fork() or clone() takes itself for its parent's
- * thread. */
+/* All but the usual case. `number` is what pthread_mutex_unlock() said: a child of _Fork() or clone() takes itself for
+ * its parent's thread. */
 __attribute__((noinline, cold)) static int release_later(mp_lock *lock, int number)
 {
     struct object *object = object_of(lock);
@@ -213,8 +216,8 @@ static void give_back(mp_lock *lock, int error)
 
 /* ---- taking ---- */
 
-/* The mutex was taken, or not, for that reason; 0 and MP_EOWNERDEAD: it was. `version` was the object's when the call began: if it
- * has changed, the lock was freed meanwhile, and this is another one in its place. */
+/* The mutex was taken, or not, for that reason; 0 and MP_EOWNERDEAD: it was. `version` was the object's when the call
+ * began: if it has changed, the lock was freed meanwhile, and this is another one in its place. */
 static int acquired(mp_lock *lock, uint64_t version, int error)
 {
     struct object *object = object_of(lock);
@@ -235,8 +238,9 @@ static int acquired(mp_lock *lock, uint64_t version, int error)
     return error;
 }
 
-/* What the numbers of threads say when a thread of another PID namespace holds the mutex and has the number of this one: that it is
- * this one's. Waits until that is over; false: the deadline came first. The C library would not have it wait on the mutex. */
+/* What the numbers of threads say when a thread of another PID namespace holds the mutex and has the number of this
+ * one: that it is this one's. Waits until that is over; false: the deadline came first. The C library would not have it
+ * wait on the mutex. */
 static bool wait_for_namesake(const struct object *object, int64_t deadline)
 {
     struct timespec pause = {.tv_nsec = 50000};
@@ -368,8 +372,9 @@ static int take_to_free(mp_lock *lock)
     return number == EBUSY || number == EDEADLK ? MP_EBUSY : acquired(lock, version, mutex_error(number));
 }
 
-/* It dies while this thread holds it, so nobody can have taken it who would then not be let give it back. Who waits for it gets the
- * mutex afterwards, sees that the lock is gone, and gives it up. It can be buried only without the mutex. */
+/* It dies while this thread holds it, so nobody can have taken it who would then not be let give it back. Who waits for
+ * it gets the mutex afterwards, sees that the lock is gone, and gives it up. It can be buried only without the
+ * mutex. */
 static int free_anonymous(mp_lock *lock)
 {
     struct object *object = object_of(lock);

@@ -79,8 +79,8 @@ enum lock_place lock_place_enter_later(const void *lock)
     return place;
 }
 
-/* Those inside mostly are for less than a microsecond; who waits for the lock looks now and then whether it is closing. Nobody comes
- * in: the note is gone, and who looks the lock up waits for the mutex. */
+/* Those inside mostly are for less than a microsecond; who waits for the lock looks now and then whether it is closing.
+ * Nobody comes in: the note is gone, and who looks the lock up waits for the mutex. */
 static void wait_until_left(const void *lock)
 {
     struct timespec pause = {.tv_nsec = 20000};

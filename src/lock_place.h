@@ -1,8 +1,9 @@
 /* Where locks lie, so that a handle is known to be one before the memory there is touched.
  *
- * A lock may have been made after this process, in a heap that it has not mapped; and another thread may take the memory of a named
- * lock away. Heaps of anonymous locks stay as long as the process: those it has made or inherited are listed here for good, so that
- * an address is compared with their bounds and that is all. A named lock is entered (visitors.h) before it is looked at. */
+ * A lock may have been made after this process, in a heap that it has not mapped; and another thread may take the
+ * memory of a named lock away. Heaps of anonymous locks stay as long as the process: those it has made or inherited are
+ * listed here for good, so that an address is compared with their bounds and that is all. A named lock is entered
+ * (visitors.h) before it is looked at. */
 #ifndef LOCK_PLACE_H
 #define LOCK_PLACE_H
 
@@ -36,8 +37,8 @@ static inline _Atomic(const void *) *lock_place_note(const void *lock)
 
 /* The same as lock_place_enter(), when the lock is neither in the heap listed last nor noted. */
 enum lock_place lock_place_enter_later(const void *lock);
-/* Who closes a named lock takes the note back and looks then who is inside; here it is the other way round: so one of the two sees
- * the other (a Dekker pairing). */
+/* Who closes a named lock takes the note back and looks then who is inside; here it is the other way round: so one of
+ * the two sees the other (a Dekker pairing). */
 static inline enum lock_place lock_place_enter_other(const void *lock)
 {
     if (lock != NULL && visitor_enter_lock(lock) &&
@@ -72,9 +73,9 @@ static inline bool lock_place_is_closing(const void *lock)
     return __builtin_expect(atomic_load_explicit(&lock_place_closing, memory_order_relaxed) == lock, 0);
 }
 
-/* Takes a named lock's memory away, when all have left who are inside. `lock` is its place, `take` takes it, so that no thread of this process
- * holds it: 0, MP_EOWNERDEAD, or an error, which is returned; `give` gives it back, and gets what take() said. MP_EINVAL: it is no
- * named lock of this process. */
+/* Takes a named lock's memory away, when all have left who are inside. `lock` is its place, `take` takes it, so that no
+ * thread of this process holds it: 0, MP_EOWNERDEAD, or an error, which is returned; `give` gives it back, and gets
+ * what take() said. MP_EINVAL: it is no named lock of this process. */
 int lock_place_close(const void *lock, mp_lock *handle, int (*take)(mp_lock *handle),
                      void (*give)(mp_lock *handle, int error));
 void lock_place_after_fork(void);

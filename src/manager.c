@@ -72,8 +72,8 @@ int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_opt
 
 #define PATIENCE_NS (5 * INT64_C(1000000000))
 
-/* Others may make and free managers of that name all the time, so that it is there for making one, and not there for opening it:
- * each such turn is somebody's success, and to lose for long is next to impossible. */
+/* Others may make and free managers of that name all the time, so that it is there for making one, and not there for
+ * opening it: each such turn is somebody's success, and to lose for long is next to impossible. */
 int mp_manager_open_or_create(mp_manager **manager, const char *name, const mp_manager_options *options, bool *made)
 {
     if (manager == NULL || name == NULL || (options != NULL && options->name != NULL))

@@ -48,11 +48,11 @@ struct request {
 
 /* ---- in place ----
  *
- * Memory in a manager's heap that was open already when the keeper was forked is the same memory, at the same address, in all
- * the pool's processes; that of a younger one is mapped there as a guest. Arguments and results that lie there need not be
- * copied. Two exceptions: what is not aligned as tasks may expect it; and arguments in the results' memory, which would be
- * zeroed, or half overwritten when their item has to be run again, or overwritten by results that are copied out while others
- * are still to be worked on: they are copied. */
+ * Memory in a manager's heap that was open already when the keeper was forked is the same memory, at the same address,
+ * in all the pool's processes; that of a younger one is mapped there as a guest. Arguments and results that lie there
+ * need not be copied. Two exceptions: what is not aligned as tasks may expect it; and arguments in the results' memory,
+ * which would be zeroed, or half overwritten when their item has to be run again, or overwritten by results that are
+ * copied out while others are still to be worked on: they are copied. */
 
 static bool is_aligned(const void *memory)
 {
@@ -112,9 +112,9 @@ static void leave_guests(mp_pool *pool, uint32_t *args_guest, uint32_t *results_
 
 /* ---- chunks ----
  *
- * Unless their size is given, the first chunks are large and the last ones single items: so no worker is still at a long one
- * when the others have nothing left to do, whatever the items cost, and there are few of them. Half of what is left goes into
- * chunks of one size, so many that each worker gets four, and so on. */
+ * Unless their size is given, the first chunks are large and the last ones single items: so no worker is still at a
+ * long one when the others have nothing left to do, whatever the items cost, and there are few of them. Half of what is
+ * left goes into chunks of one size, so many that each worker gets four, and so on. */
 
 static uint64_t guided_size(uint64_t left, uint64_t workers)
 {
@@ -139,8 +139,8 @@ static uint64_t guide(struct level *level, uint64_t count, uint64_t workers)
     return levels;
 }
 
-/* Fills in the levels of a map; returns how many. A worker that is to be replaced after so many chunks gets fewer, and equal
- * ones. */
+/* Fills in the levels of a map; returns how many. A worker that is to be replaced after so many chunks gets fewer, and
+ * equal ones. */
 static uint64_t divide(const mp_pool *pool, struct level *level, uint64_t count, uint64_t chunk_size)
 {
     uint64_t workers = pool->shared.workers;
@@ -162,9 +162,10 @@ static uint64_t chunks_of(const struct level *level, uint64_t levels, uint64_t c
 
 /* ---- arguments in portions ----
  *
- * The caller copies large arguments while the first workers are at work already, after it has given the mutex back. Helpers are
- * queued as there comes something to do for them; the first one before, as it may have to be woken. While the caller copies it
- * needs a CPU itself. A portion counts once it is whole. If the caller dies in between, so does the pool, and with it who waits. */
+ * The caller copies large arguments while the first workers are at work already, after it has given the mutex back.
+ * Helpers are queued as there comes something to do for them; the first one before, as it may have to be woken. While
+ * the caller copies it needs a CPU itself. A portion counts once it is whole. If the caller dies in between, so does
+ * the pool, and with it who waits. */
 
 /* So many helpers may be at work meanwhile; 0: it would not pay. */
 static uint64_t helpers_meanwhile(const mp_pool *pool)
@@ -179,8 +180,8 @@ static uint64_t helpers_in_all(const mp_pool *pool, const struct map_job *job)
     return job->chunk_count < pool->shared.workers ? job->chunk_count : pool->shared.workers;
 }
 
-/* How large portions are; 0: all arguments are copied before anybody begins, or need not be copied. Results in place may lie where
- * the arguments are copied from. */
+/* How large portions are; 0: all arguments are copied before anybody begins, or need not be copied. Results in place
+ * may lie where the arguments are copied from. */
 static uint64_t portion_size(const mp_pool *pool, const struct map_job *job)
 {
     uint64_t bytes = job->count * job->arg_size, size = bytes / MAP_PORTIONS / CACHE_LINE * CACHE_LINE + CACHE_LINE;
@@ -190,9 +191,9 @@ static uint64_t portion_size(const mp_pool *pool, const struct map_job *job)
     return size > PORTION_LEAST ? size : PORTION_LEAST;
 }
 
-/* The blocks of a map. Until there is a job with words for the large ones, words of its slot and `staging` own them. Those come
- * first: so when the last map has given its blocks back, they lie where that one's lay, in pages that the workers have mapped; its
- * job, which is small, may still be there. */
+/* The blocks of a map. Until there is a job with words for the large ones, words of its slot and `staging` own them.
+ * Those come first: so when the last map has given its blocks back, they lie where that one's lay, in pages that the
+ * workers have mapped; its job, which is small, may still be there. */
 static int take_blocks(mp_pool *pool, const struct request *request, struct slot *slot, uint64_t job_bytes)
 {
     struct heap *heap = pool->shared.heap;
@@ -213,8 +214,8 @@ static int take_blocks(mp_pool *pool, const struct request *request, struct slot
     return error;
 }
 
-/* Between the two stores both words own it, which nobody ever sees: only the caller moves blocks, and the pool's heap does not
- * outlive it. */
+/* Between the two stores both words own it, which nobody ever sees: only the caller moves blocks, and the pool's heap
+ * does not outlive it. */
 static void move_block(_Atomic uint64_t *from, _Atomic uint64_t *to)
 {
     atomic_store(to, atomic_load(from));
@@ -284,7 +285,8 @@ static int make_job(mp_pool *pool, const struct request *request, struct slot **
     return 0;
 }
 
-/* Queues helping tasks until so many have been, whether they still run or not; 0 if that is one at least. Under the mutex. */
+/* Queues helping tasks until so many have been, whether they still run or not; 0 if that is one at least. Under the
+ * mutex. */
 static int submit_helpers(mp_pool *pool, struct map_job *job, uint64_t wanted)
 {
     uint64_t offset = heap_offset(pool->shared.heap, job);
@@ -389,8 +391,8 @@ bool map_is_done(struct mp_result *result)
     return first_not_done(result) == result->job->chunk_count;
 }
 
-/* Copies out what has been done since, where it is enough. The items below `collected` are there; returns below which they are
- * afterwards, if all chunks before `at` are done. */
+/* Copies out what has been done since, where it is enough. The items below `collected` are there; returns below which
+ * they are afterwards, if all chunks before `at` are done. */
 static uint64_t collect(mp_pool *pool, const struct map_job *job, uint64_t at, unsigned char *to, uint64_t collected)
 {
     uint64_t end = at == job->chunk_count ? job->count : map_first_item(job, at);
@@ -402,8 +404,8 @@ static uint64_t collect(mp_pool *pool, const struct map_job *job, uint64_t at, u
     return end;
 }
 
-/* The last one is likely to be done last: so this process is not woken for each on the way. Who collects wakes for each level in
- * which there is much to be copied. */
+/* The last one is likely to be done last: so this process is not woken for each on the way. Who collects wakes for each
+ * level in which there is much to be copied. */
 static uint64_t chunk_to_wait_for(const struct map_job *job, uint64_t at, bool collects)
 {
     uint64_t last = job->chunk_count - 1;

@@ -1,9 +1,10 @@
-/* A map: one job in the pool's heap, divided into chunks, and as many helping tasks in the queue as there are workers to help.
- * What the caller (map.c), the workers and the keeper (map_worker.c) share.
+/* A map: one job in the pool's heap, divided into chunks, and as many helping tasks in the queue as there are workers
+ * to help. What the caller (map.c), the workers and the keeper (map_worker.c) share.
  *
- * Each chunk has a word like a task's, claimed in the same way; job.next only tells where to look first. A helper takes chunks
- * until it has seen that none is queued any more. A worker notes the item it is at, so that of a dead one's chunk only that
- * item is lost: the rest is queued again, and the helping task with it, so that somebody comes for it. */
+ * Each chunk has a word like a task's, claimed in the same way; job.next only tells where to look first. A helper takes
+ * chunks until it has seen that none is queued any more. A worker notes the item it is at, so that of a dead one's
+ * chunk only that item is lost: the rest is queued again, and the helping task with it, so that somebody comes for
+ * it. */
 #ifndef MAP_H
 #define MAP_H
 
@@ -49,7 +50,8 @@ static inline unsigned char *map_results(struct pool *pool, const struct map_job
 void map_note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code);
 void map_item_failed(struct pool *pool, struct map_job *job, struct chunk *chunk, uint64_t item, int code);
 
-/* Worker, in a helping task: works on chunks until none is left. False: it must leave before (enough tasks for this worker). */
+/* Worker, in a helping task: works on chunks until none is left. False: it must leave before (enough tasks for this
+ * worker). */
 bool map_help(struct pool *pool, uint32_t worker, struct map_job *job);
 /* Keeper: what becomes of the chunk a dead worker was in. */
 void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int error);

@@ -137,8 +137,8 @@ static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worke
     return task_claim(&chunk->word, worker);
 }
 
-/* Runs those of chunks [from, to) that are still to be had. False: this worker has done its share, or cannot get at the map's
- * memory: one to be forked anew can. */
+/* Runs those of chunks [from, to) that are still to be had. False: this worker has done its share, or cannot get at the
+ * map's memory: one to be forked anew can. */
 static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, uint64_t from, uint64_t to)
 {
     struct worker *record = &pool->worker[worker];
@@ -158,10 +158,10 @@ static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, 
     return true;
 }
 
-/* Chunks of one size, of which each worker has a share that it takes first, and goes on with those of others in turn: in the next
- * map over the same memory it then looks at the same pages, which it has mapped and perhaps in its cache. While the arguments
- * are on their way it begins with those that come first. Only when all chunks of a level are taken is it time for the next one,
- * as smaller chunks are to come last. */
+/* Chunks of one size, of which each worker has a share that it takes first, and goes on with those of others in turn:
+ * in the next map over the same memory it then looks at the same pages, which it has mapped and perhaps in its cache.
+ * While the arguments are on their way it begins with those that come first. Only when all chunks of a level are taken
+ * is it time for the next one, as smaller chunks are to come last. */
 static bool help_by_levels(struct pool *pool, uint32_t worker, struct map_job *job)
 {
     for (uint64_t i = 0; i < job->level_count; i++) {

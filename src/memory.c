@@ -1,12 +1,13 @@
 /* Plain memory in a manager's heap, for users.
  *
- * Each piece belongs to an object of its own, whose root[0] owns the block: so who owns what, what is stale, and how it is
- * given back, is as with dicts and lists. The address that users get is the first in the block, after a header that names
- * the object, that is a multiple of MEMORY_ALIGN. An address is live when the object that its header names is live and says
- * that this is its address: so whatever a stale or made-up address leads to, it is found out.
+ * Each piece belongs to an object of its own, whose root[0] owns the block: so who owns what, what is stale, and how it
+ * is given back, is as with dicts and lists. The address that users get is the first in the block, after a header that
+ * names the object, that is a multiple of MEMORY_ALIGN. An address is live when the object that its header names is
+ * live and says that this is its address: so whatever a stale or made-up address leads to, it is found out.
  *
- * The size, one more than asked for, is the last word written when a piece is made. Who dies before that leaves an object
- * with a handle that nobody has, as who dies between making a dict and storing its handle: it goes with the manager. */
+ * The size, one more than asked for, is the last word written when a piece is made. Who dies before that leaves an
+ * object with a handle that nobody has, as who dies between making a dict and storing its handle: it goes with the
+ * manager. */
 #include <mp.h>
 #include <string.h>
 

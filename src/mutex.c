@@ -78,8 +78,8 @@ static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
     return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &time);
 }
 #else
-/* Without pthread_mutex_clocklock(), which ThreadSanitizer does not know, only the real-time clock is offered, which may
- * be set while we wait: so in short steps, each measured on the monotonic clock. */
+/* Without pthread_mutex_clocklock(), which ThreadSanitizer does not know, only the real-time clock is offered, which
+ * may be set while we wait: so in short steps, each measured on the monotonic clock. */
 static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
 {
     const int64_t step = 50000000;
@@ -102,9 +102,9 @@ static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
 }
 #endif
 
-/* Nobody sleeps for long without looking. An owner may be killed after it has given the mutex up and before it has woken who
- * sleeps; the kernel wakes them in its place, but not if somebody else has taken the mutex meanwhile, who in turn knows of no
- * sleeper to wake. */
+/* Nobody sleeps for long without looking. An owner may be killed after it has given the mutex up and before it has
+ * woken who sleeps; the kernel wakes them in its place, but not if somebody else has taken the mutex meanwhile, who in
+ * turn knows of no sleeper to wake. */
 static int sleep_until_locked(pthread_mutex_t *mutex, int64_t deadline)
 {
     int error;
@@ -117,10 +117,10 @@ static int sleep_until_locked(pthread_mutex_t *mutex, int64_t deadline)
     return error;
 }
 
-/* Going to sleep and being woken by another CPU takes some twenty microseconds, most holders hold a mutex for a fraction of
- * one. So looks a few times first, ever less often, for about as long: then who waits has lost no more than twice what it
- * could not have avoided, also when the holder is not running, as there are more processes than CPUs. And the holder, whose
- * cache line others seldom ask for, gets on. */
+/* Going to sleep and being woken by another CPU takes some twenty microseconds, most holders hold a mutex for a
+ * fraction of one. So looks a few times first, ever less often, for about as long: then who waits has lost no more than
+ * twice what it could not have avoided, also when the holder is not running, as there are more processes than CPUs. And
+ * the holder, whose cache line others seldom ask for, gets on. */
 static int spin(pthread_mutex_t *mutex)
 {
     static _Atomic int cpus;
@@ -146,9 +146,9 @@ static void nap(void)
     nanosleep(&pause, NULL);
 }
 
-/* A thread of a child that was made by a bare clone() has the number of the one that made it, for the C library: what either holds,
- * the other is told it holds itself. A thread comes to ask for what it does hold only inside functions of the user's, or in a signal
- * handler that has interrupted it: the latter is told after a while. */
+/* A thread of a child that was made by a bare clone() has the number of the one that made it, for the C library: what
+ * either holds, the other is told it holds itself. A thread comes to ask for what it does hold only inside functions of
+ * the user's, or in a signal handler that has interrupted it: the latter is told after a while. */
 int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number)
 {
     int64_t give_up = 0;
@@ -170,8 +170,9 @@ int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number)
     }
 }
 
-/* The kernel gives away what a thread holds when it ends. But a thread that is not its process's first and executes another
- * program gets the first one's number before the kernel looks: it finds nothing there that bears this number. */
+/* The kernel gives away what a thread holds when it ends. But a thread that is not its process's first and executes
+ * another program gets the first one's number before the kernel looks: it finds nothing there that bears this
+ * number. */
 void mutex_look_for_holder(pthread_mutex_t *mutex)
 {
     uint32_t word = robust_mutex_word(mutex);
@@ -197,8 +198,8 @@ void mutex_repaired(pthread_mutex_t *mutex)
     pthread_mutex_consistent(mutex);
 }
 
-/* The kernel notes a holder's death before its mappings go and its number is free: so who is gone, or has never mapped this,
- * and still stands there, never held it. */
+/* The kernel notes a holder's death before its mappings go and its number is free: so who is gone, or has never mapped
+ * this, and still stands there, never held it. */
 static bool held_by_nobody(const pthread_mutex_t *mutex)
 {
     pid_t thread, again;

@@ -10,8 +10,8 @@
 
 #include "platform.h"
 
-/* 0, or MP_ESYSTEM: the system does not give away what a thread holds when it ends, and all that stands on these mutexes would
- * wait for the dead. It may have been told so lately: so each heap that is made or opened asks anew. */
+/* 0, or MP_ESYSTEM: the system does not give away what a thread holds when it ends, and all that stands on these
+ * mutexes would wait for the dead. It may have been told so lately: so each heap that is made or opened asks anew. */
 int mutex_supported(void);
 /* 0, or MP_ESYSTEM (as above, as far as was known last), MP_ENOMEM. */
 int mutex_init(pthread_mutex_t *mutex);
@@ -20,8 +20,8 @@ int mutex_error(int number);
 /* When the mutex is not to be had at once, for the reason that pthread_mutex_trylock() gave. */
 int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number);
 /* 0; MP_EOWNERDEAD: taken, and the last owner died holding it (the caller repairs what it guards; a kill while it does
- * leads to MP_EOWNERDEAD again); MP_EDEADLK: this thread holds it; MP_ETIMEOUT. A deadline that is past takes a free mutex all the
- * same. The mutex itself is usable again in every case. */
+ * leads to MP_EOWNERDEAD again); MP_EDEADLK: this thread holds it; MP_ETIMEOUT. A deadline that is past takes a free
+ * mutex all the same. The mutex itself is usable again in every case. */
 static inline int mutex_lock_until(pthread_mutex_t *mutex, int64_t deadline)
 {
     int number = pthread_mutex_trylock(mutex);
@@ -40,7 +40,8 @@ int mutex_lock_looking(pthread_mutex_t *mutex, int number);
 /* After MP_EOWNERDEAD, once what it guards is whole again. Until then, unlocking makes the mutex unusable. */
 void mutex_repaired(pthread_mutex_t *mutex);
 /* 0, or MP_ECORRUPT: the memory is no mutex that mutex_init() has made, or one whose holder cannot have taken it, as
- * it does not exist or does not map this memory: waiting for it could last for ever. For memory that comes from elsewhere. */
+ * it does not exist or does not map this memory: waiting for it could last for ever. For memory that comes from
+ * elsewhere. */
 int mutex_check(const pthread_mutex_t *mutex);
 /* 0, or MP_ENOTOWNER, MP_ECORRUPT. */
 static inline int mutex_unlock(pthread_mutex_t *mutex)

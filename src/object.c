@@ -1,13 +1,13 @@
 /* Objects: made, shared, locked, repaired, buried. See object.h for who owns what.
  *
- * An object's block is made once and then goes between use and heap.spare for ever. An object without a share (no ref, no
- * handle) becomes OBJECT_DEAD and enters heap.dead in the same step that gives up the last one. The next process to unlock any
- * object of the heap buries it: under its mutex, releases its content piece by piece, then moves it to heap.spare. A burial
- * that is cut short by death is taken up by the next. Releasing content may take the last share of other objects, which enter
- * heap.dead in turn: nothing recurses, however deep containers are nested.
+ * An object's block is made once and then goes between use and heap.spare for ever. An object without a share (no ref,
+ * no handle) becomes OBJECT_DEAD and enters heap.dead in the same step that gives up the last one. The next process to
+ * unlock any object of the heap buries it: under its mutex, releases its content piece by piece, then moves it to
+ * heap.spare. A burial that is cut short by death is taken up by the next. Releasing content may take the last share of
+ * other objects, which enter heap.dead in turn: nothing recurses, however deep containers are nested.
  *
- * A burial waits for nobody, as the process that buries may hold other mutexes: an object whose mutex or stripes somebody holds
- * is left to that process, which looks for the dead when it unlocks. */
+ * A burial waits for nobody, as the process that buries may hold other mutexes: an object whose mutex or stripes
+ * somebody holds is left to that process, which looks for the dead when it unlocks. */
 #include "object.h"
 
 #include <errno.h>
@@ -20,8 +20,8 @@
 #include "pin.h"
 #include "stripes.h"
 
-/* So often a reader looks for an even version before it reads through the log; so often it reads in vain, as others keep writing,
- * before it asks for the mutex; and so long it waits for that. */
+/* So often a reader looks for an even version before it reads through the log; so often it reads in vain, as others
+ * keep writing, before it asks for the mutex; and so long it waits for that. */
 #define READ_SPINS 16
 #define READ_TRIES 64
 #define READ_PATIENCE_NS INT64_C(200000)
@@ -326,8 +326,8 @@ static void bury(struct heap *heap, struct object *object)
 
 #define LOOK_AT_MOST 64
 
-/* The first dead object whose mutex nobody holds; it is taken, and *error is what mutex_error() says of that. Tries while it
- * holds the heap's mutex, so it must not wait. NULL: none. */
+/* The first dead object whose mutex nobody holds; it is taken, and *error is what mutex_error() says of that. Tries
+ * while it holds the heap's mutex, so it must not wait. NULL: none. */
 static struct object *take_dead(struct heap *heap, int *error)
 {
     struct object *found = NULL;
@@ -390,7 +390,8 @@ int object_free(const void *handle, uint64_t kind)
 
 /* ---- locking ---- */
 
-/* Whoever gives it up may be stopped before that stands: so the word is read through the heap's log, and nobody is waited for. */
+/* Whoever gives it up may be stopped before that stands: so the word is read through the heap's log, and nobody is
+ * waited for. */
 bool object_is_after_all(const struct object *object, uint64_t magic)
 {
     const struct heap *heap = object_heap(object);
@@ -404,7 +405,8 @@ bool object_is_after_all(const struct object *object, uint64_t magic)
     return now == magic;
 }
 
-/* Under the object's mutex: whether its magic is that one when nothing is left half done in the heap. 0, MP_EINVAL, MP_ETIMEOUT. */
+/* Under the object's mutex: whether its magic is that one when nothing is left half done in the heap. 0, MP_EINVAL,
+ * MP_ETIMEOUT. */
 static int check_magic(struct object *object, uint64_t magic, int64_t deadline)
 {
     struct heap *heap = object_heap(object);

@@ -3,27 +3,28 @@
  * An object is a fixed-size block that is never used for anything but objects again (its mutex must stay a mutex, and a
  * stale handle must find something it can look at).
  *
- * HANDLES. A handle given to users is the object's address with the generation of its place in the bits that an address leaves
- * free (OBJECT_TAG). Burial counts the generation up. `magic` is the object's kind and its generation in one word, so one
- * comparison tells a live handle from a stale one. A place whose generations are used up serves no object any more.
- * Invariant: a stale handle never becomes a live one again.
+ * HANDLES. A handle given to users is the object's address with the generation of its place in the bits that an address
+ * leaves free (OBJECT_TAG). Burial counts the generation up. `magic` is the object's kind and its generation in one
+ * word, so one comparison tells a live handle from a stale one. A place whose generations are used up serves no object
+ * any more. Invariant: a stale handle never becomes a live one again.
  *
- * OWNERSHIP. A `ref` is a word in the heap that owns what it points to: an offset, and in its low four bits what kind of
- * thing lies there and so how it is released. Every block is at each instant owned by exactly one ref, or free. An
+ * OWNERSHIP. A `ref` is a word in the heap that owns what it points to: an offset, and in its low four bits what kind
+ * of thing lies there and so how it is released. Every block is at each instant owned by exactly one ref, or free. An
  * operation that needs blocks first takes them into the object's pending refs, then moves them to their place: with
- * object_set(), so that pending ref and place change together. What it replaces moves to a pending ref in the same way, and
- * is released after the commit. So whatever is found pending after a death, once the undo log is rolled back, is released.
- * An object with no share left dies in the same step, unless it is pinned (pin.h): then it lives on in heap.limbo.
+ * object_set(), so that pending ref and place change together. What it replaces moves to a pending ref in the same way,
+ * and is released after the commit. So whatever is found pending after a death, once the undo log is rolled back, is
+ * released. An object with no share left dies in the same step, unless it is pinned (pin.h): then it lives on in
+ * heap.limbo.
  *
- * READING WITHOUT THE MUTEX. `version` is odd while words change that do not make sense one by one. A reader notes an even
- * version, reads with relaxed atomic loads, bounds every offset and length before using it, and believes what it read if
- * the version is still the same. Memory is never unmapped, so the worst it meets is nonsense.
+ * READING WITHOUT THE MUTEX. `version` is odd while words change that do not make sense one by one. A reader notes an
+ * even version, reads with relaxed atomic loads, bounds every offset and length before using it, and believes what it
+ * read if the version is still the same. Memory is never unmapped, so the worst it meets is nonsense.
  *
- * A version that stays odd is that of a change half done, whose process does not get on, or takes long. Then the reader reads
- * through the undo log (undo.h) and finds the state before the change; or the state after it, if the log was emptied already. It
- * believes what it read if version and log are still the same. Invariants that this rests on:
- *   - Between object_begin() and object_commit() each word that a reader of the state before can come by is changed with
- *     object_set() or noted. What is built aside, or lies where nothing leads to, need not be.
+ * A version that stays odd is that of a change half done, whose process does not get on, or takes long. Then the reader
+ * reads through the undo log (undo.h) and finds the state before the change; or the state after it, if the log was
+ * emptied already. It believes what it read if version and log are still the same. Invariants that this rests on:
+ *   - Between object_begin() and object_commit() each word that a reader of the state before can come by is changed
+ *     with object_set() or noted. What is built aside, or lies where nothing leads to, need not be.
  *   - No block that the state before leads to is freed before object_commit() is over, or written to.
  *   - Single words that are put without a change (stripes.h) are not among those that a change has noted.
  */
@@ -57,15 +58,15 @@ enum ref_kind {
     REF_TABLE = 2,   /* a block: word 0 says how many words follow that are refs; each is released, then the block */
     REF_CELLS = 3,   /* a block: word 0 says how many cells lie from byte 16 on; each is released, then the block */
     REF_ENTRIES = 4, /* a block: word 0 says how many entries lie from byte 16 on; each is released, then the block */
-    /* A table as in REF_TABLE, of which just the blocks it refers to and itself are freed: what lies in them belongs to another
-     * table now, or still. */
+    /* A table as in REF_TABLE, of which just the blocks it refers to and itself are freed: what lies in them belongs to
+     * another table now, or still. */
     REF_SHELL = 5
 };
 #define REF_MASK UINT64_C(15)
 
-/* A value as it is stored. head: the mp_type in the low 8 bits, CELL_OWNS, and from bit 16 on the length of strings and bytes,
- * or the generation of a container. body: the bool, the integer, the float's bits, the bytes of a string of up to 8; with CELL_OWNS a ref: to an object, or
- * to the block that holds a longer string. All zero is none. */
+/* A value as it is stored. head: the mp_type in the low 8 bits, CELL_OWNS, and from bit 16 on the length of strings and
+ * bytes, or the generation of a container. body: the bool, the integer, the float's bits, the bytes of a string of up
+ * to 8; with CELL_OWNS a ref: to an object, or to the block that holds a longer string. All zero is none. */
 #define CELL_TYPE UINT64_C(0xff)
 #define CELL_OWNS UINT64_C(0x100)
 #define CELL_LENGTH_SHIFT 16
@@ -77,8 +78,8 @@ struct cell {
 
 /* A dict's entry. The key's head and body are as in a cell, but strings of up to 16 bytes lie in body and rest. */
 struct entry {
-    /* Grows with each insertion; 0: no entry, whatever the other words hold. So it is the last word written, and the first
-     * cleared, and always with its old value noted (undo.h). */
+    /* Grows with each insertion; 0: no entry, whatever the other words hold. So it is the last word written, and the
+     * first cleared, and always with its old value noted (undo.h). */
     _Atomic uint64_t sequence;
     _Atomic uint64_t key_head;
     _Atomic uint64_t key_body;
@@ -86,8 +87,8 @@ struct entry {
     struct cell value;
 };
 
-/* A dict's words: positions used in the segments; entries; last sequence given; grows each time entries change their positions;
- * pages of the index, slots in each of them, and index_page_mask() of the pages. */
+/* A dict's words: positions used in the segments; entries; last sequence given; grows each time entries change their
+ * positions; pages of the index, slots in each of them, and index_page_mask() of the pages. */
 enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS, DICT_MASK };
 /* A list's: the position of the first cell in use, and how many are; where there is a gap between them, and more of
  * that kind, see list_table.h. */
@@ -119,9 +120,9 @@ struct object {
     _Atomic uint64_t magic;
     uint64_t self; /* the offset of this object; written once */
     _Atomic uint64_t version;
-    /* The content: root[0] a REF_TABLE (the directory, segments.h) of blocks (segments), REF_ENTRIES in a dict, REF_CELLS in
-     * a list; root[1] in a dict a REF_TABLE of REF_BLOCKs (its index). word[DICT_...], word[LIST_...]. 0 while empty. Cells
-     * outside a list's range, and in its gap, are none, and so own nothing. */
+    /* The content: root[0] a REF_TABLE (the directory, segments.h) of blocks (segments), REF_ENTRIES in a dict,
+     * REF_CELLS in a list; root[1] in a dict a REF_TABLE of REF_BLOCKs (its index). word[DICT_...], word[LIST_...]. 0
+     * while empty. Cells outside a list's range, and in its gap, are none, and so own nothing. */
     _Atomic uint64_t root[OBJECT_ROOTS];
     union {
         _Atomic uint64_t word[7]; /* zeroed when it is made */
@@ -144,7 +145,8 @@ struct object {
         _Atomic uint64_t held;   /* which stripes the holder of the mutex holds */
         _Atomic uint64_t holder; /* a lock's: the holder's mark, HOLDER_SUSPECT, or 0: see holder.h */
     };
-    /* How often somebody who would only put a word had to wait for the mutex; and OBJECT_CHECKED: a checker holds that. */
+    /* How often somebody who would only put a word had to wait for the mutex; and OBJECT_CHECKED: a checker holds
+     * that. */
     _Atomic uint64_t met;
     _Atomic uint64_t stripes; /* owns their block; 0: none yet */
     _Atomic uint64_t pending[OBJECT_PENDING];
@@ -202,12 +204,12 @@ static inline void *object_handle(const struct object *object)
     return object_handle_at(object_heap(object), object->self, object_generation(object));
 }
 
-/* Of an object that says it is dead: whether its magic is that one when nothing is left half done. The process that gave it up
- * may have died before that stood. */
+/* Of an object that says it is dead: whether its magic is that one when nothing is left half done. The process that
+ * gave it up may have died before that stood. */
 __attribute__((cold)) bool object_is_after_all(const struct object *object, uint64_t magic);
 
-/* True when it is the handle of a live object of that kind, as far as the object's own words can tell. The address is known to lie
- * in a heap of this process. */
+/* True when it is the handle of a live object of that kind, as far as the object's own words can tell. The address is
+ * known to lie in a heap of this process. */
 static inline bool object_is_there(const void *handle, uint64_t kind)
 {
     const struct object *object = object_of(handle);
@@ -231,11 +233,13 @@ static inline bool object_is_at_once(const void *handle, uint64_t kind)
 
 /* Makes an object, all its words zero, owned by nobody else, with a handle of its own: for locks and memory. */
 int object_create(struct heap *heap, uint64_t kind, struct object **object);
-/* The same, owned by *slot (a pending ref of another object, or a word of the heap's header): goes away if that one dies. */
+/* The same, owned by *slot (a pending ref of another object, or a word of the heap's header): goes away if that one
+ * dies. */
 int object_create_in(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, struct object **object);
 /* The same, owned by a hold of the calling process: see hold.h. */
 int object_create_held(struct heap *heap, uint64_t kind, struct object **object);
-/* Stores a share in the object in *slot, in one step. MP_EINVAL when the handle is not one of a live object of that kind. */
+/* Stores a share in the object in *slot, in one step. MP_EINVAL when the handle is not one of a live object of that
+ * kind. */
 int object_retain(const void *handle, uint64_t kind, _Atomic uint64_t *slot);
 /* Gives up the handle that object_create() made. MP_EINVAL when it was given up before. */
 int object_free(const void *handle, uint64_t kind);
@@ -246,8 +250,8 @@ void object_lose_share(struct heap *heap, struct object *object);
 
 /* `magic` in what follows: what object_magic() says of the handle.
  *
- * In the usual case: takes a mutex that is free, of a live object that is not striped. False: something else is the case, and
- * *number is what pthread_mutex_trylock() said; 0: the mutex is held all the same. */
+ * In the usual case: takes a mutex that is free, of a live object that is not striped. False: something else is the
+ * case, and *number is what pthread_mutex_trylock() said; 0: the mutex is held all the same. */
 static inline bool object_lock_at_once(struct object *object, uint64_t magic, int *number)
 {
     *number = pthread_mutex_trylock(&object->mutex);
@@ -279,18 +283,18 @@ static inline int object_lock_alone(const void *handle, uint64_t kind)
         return MP_EINVAL;
     return object_lock_at_once(object, magic, &number) ? 0 : object_lock_alone_later(object, magic, number);
 }
-/* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. MP_ECORRUPT: its undo
- * log is damaged; the mutex is given up, and everybody gets that from now on. */
+/* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. MP_ECORRUPT:
+ * its undo log is damaged; the mutex is given up, and everybody gets that from now on. */
 int object_repair(struct object *object);
-/* The same in two steps, for the checker, which looks at everything in between: takes an unfinished change back (false: the
- * undo log is damaged), the heap being settled; then releases what was pending. */
+/* The same in two steps, for the checker, which looks at everything in between: takes an unfinished change back (false:
+ * the undo log is damaged), the heap being settled; then releases what was pending. */
 bool object_take_back(struct object *object);
 void object_finish_repair(struct object *object);
 /* list_gap.c: in a list whose owner died goes on with what it has begun. The mutex is held, and no stripe. */
 void list_repair(struct object *list);
-/* Releases the content of dead objects, and of those in heap.limbo that are pinned no more. Waits for nobody: an object that somebody
- * still is inside is left to that process, which calls this when it unlocks it; and all are left to others while the heap's mutex is
- * not to be had. */
+/* Releases the content of dead objects, and of those in heap.limbo that are pinned no more. Waits for nobody: an object
+ * that somebody still is inside is left to that process, which calls this when it unlocks it; and all are left to
+ * others while the heap's mutex is not to be had. */
 void object_bury_dead(struct heap *heap);
 /* Gives up the stripes that are held, too. */
 void object_unlock_striped(struct object *object);
@@ -338,8 +342,8 @@ static inline void object_commit(struct object *object)
 
 /* Instead of commit: puts all back as it was at object_begin(). */
 void object_roll_back(struct object *object);
-/* Makes room for so many stores of so many different words in the next change; to be followed by object_release_undo() when that
- * is over. */
+/* Makes room for so many stores of so many different words in the next change; to be followed by object_release_undo()
+ * when that is over. */
 int object_reserve_undo(struct object *object, uint64_t notes, uint64_t words);
 void object_release_undo(struct object *object);
 
@@ -363,8 +367,8 @@ struct reading {
     uint64_t emptied; /* see undo_emptied() */
 };
 
-/* Begins to read, for the first time (`tries` is 0) or again: what was read before did not count. False: that has happened too
- * often, and it is time for object_lock_to_read(); what it begins is good all the same. */
+/* Begins to read, for the first time (`tries` is 0) or again: what was read before did not count. False: that has
+ * happened too often, and it is time for object_lock_to_read(); what it begins is good all the same. */
 bool object_read_again(struct reading *reading, unsigned tries);
 /* Words that follow each other, at most UNDO_READ; one. */
 void object_read_words(const struct reading *reading, const _Atomic uint64_t *first, size_t count, uint64_t *words);
@@ -400,10 +404,10 @@ static inline struct object *object_pending(const struct object *object, int i)
 /* The heap's root, in a heap that was just opened: 0, or MP_ECORRUPT when it cannot be an object of that kind. */
 int object_root(struct heap *heap, uint64_t kind, struct object **root);
 
-/* The checker: every block of the heap belongs to exactly one ref that can be reached from an object, counts of shares are
- * right, free lists are sound, contents are what dict.c and list.c can work with. Whatever the memory holds, it neither crashes
- * nor hangs. 0, MP_ECORRUPT, MP_ENOMEM, MP_EDEADLK (this thread is inside), MP_ETIMEOUT (could not stop all others). `extra`,
- * when given, is called to name refs outside objects: it calls mark(context, ref) for each. */
+/* The checker: every block of the heap belongs to exactly one ref that can be reached from an object, counts of shares
+ * are right, free lists are sound, contents are what dict.c and list.c can work with. Whatever the memory holds, it
+ * neither crashes nor hangs. 0, MP_ECORRUPT, MP_ENOMEM, MP_EDEADLK (this thread is inside), MP_ETIMEOUT (could not stop
+ * all others). `extra`, when given, is called to name refs outside objects: it calls mark(context, ref) for each. */
 typedef void object_marker(void *context, uint64_t ref);
 int object_check_heap(struct heap *heap, void (*extra)(struct heap *heap, object_marker *mark, void *context));
 

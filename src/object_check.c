@@ -1,10 +1,10 @@
-/* The checker of a heap: stops everybody, collects all refs that can be reached from objects, and compares with the blocks
- * there are.
+/* The checker of a heap: stops everybody, collects all refs that can be reached from objects, and compares with the
+ * blocks there are.
  *
  * It is also what distrust calls for, after a heap was opened that others may have damaged: so it believes nothing. No
- * offset is followed that has not been found to lie in the heap, no block or object is looked at twice, no mutex is waited
- * for without a limit, and no unfinished change is taken back, no pending ref released, unless its words can be that. What
- * an owner that died has left pending is released only when all has been found sound. */
+ * offset is followed that has not been found to lie in the heap, no block or object is looked at twice, no mutex is
+ * waited for without a limit, and no unfinished change is taken back, no pending ref released, unless its words can be
+ * that. What an owner that died has left pending is released only when all has been found sound. */
 #include <mp.h>
 #include <stdlib.h>
 #include <time.h>
@@ -230,8 +230,8 @@ static bool owns_nothing(const struct object *object)
     return (get(&object->root[0]) | get(&object->root[1]) | get(&object->undo.more)) == 0 && nothing_is_pending(object);
 }
 
-/* As whoever takes it into use again relies on. Among locks that is not said of the words: who waits for a lock while it is
- * freed may still write there. */
+/* As whoever takes it into use again relies on. Among locks that is not said of the words: who waits for a lock while
+ * it is freed may still write there. */
 static bool is_blank(const struct check *check, const struct object *object)
 {
     uint64_t words = 0;
@@ -515,8 +515,8 @@ static void unlock_objects(struct check *check, size_t count)
     }
 }
 
-/* We hold an object whose owner died. If it left nothing there, that is all: so the spare objects that somebody else may be
- * waiting for, with another's mutex in his hands, do not stay with us. */
+/* We hold an object whose owner died. If it left nothing there, that is all: so the spare objects that somebody else
+ * may be waiting for, with another's mutex in his hands, do not stay with us. */
 static void inherit(struct check *check, uint64_t offset)
 {
     struct object *object = object_at(check, offset);
@@ -533,7 +533,8 @@ static void inherit(struct check *check, uint64_t offset)
     add(&check->inherited, offset);
 }
 
-/* Takes every object's mutex, in no order that others could rely on: so gives all back when one is not to be had at once. */
+/* Takes every object's mutex, in no order that others could rely on: so gives all back when one is not to be had at
+ * once. */
 static int lock_objects(struct check *check)
 {
     for (size_t i = 0; i < check->objects.count; i++) {

@@ -1,5 +1,6 @@
-/* The mark of an owner is all that others need to know of it: its number in the heap, which names the byte that it locks, whether
- * it could lock that, and its pid. The number is taken with an atomic add, so a process becomes an owner without the heap's mutex. */
+/* The mark of an owner is all that others need to know of it: its number in the heap, which names the byte that it
+ * locks, whether it could lock that, and its pid. The number is taken with an atomic add, so a process becomes an owner
+ * without the heap's mutex. */
 #include "owner.h"
 
 #include <fcntl.h>
@@ -14,8 +15,8 @@
 /* The bytes that owners lock begin far behind all that a heap can hold. */
 #define LOCKED_BYTES (UINT64_C(1) << 40)
 
-/* A mark: the pid in the lowest bits (Linux has none of more), then whether the byte is locked, then from OWNER_NUMBER_SHIFT on the
- * number. */
+/* A mark: the pid in the lowest bits (Linux has none of more), then whether the byte is locked, then from
+ * OWNER_NUMBER_SHIFT on the number. */
 #define MARK_PID ((UINT64_C(1) << 22) - 1)
 #define MARK_LOCKED (UINT64_C(1) << 22)
 

@@ -1,13 +1,16 @@
 /* Owners: how a process is known in a heap in which it holds dicts and lists, and how others find out that it is dead.
  *
- * WHO IS DEAD. Handles are inherited by fork. So what a process holds is given back when it, and every process forked from it
- * since it first held anything, has died, closed the manager, or replaced itself by exec. The kernel knows when that is: an
- * owner locks a byte of the heap's file through an open file description of its own, which forks share. An owner is dead when
+ * WHO IS DEAD. Handles are inherited by fork. So what a process holds is given back when it, and every process forked
+ * from it since it first held anything, has died, closed the manager, or replaced itself by exec. The kernel knows when
+ * that is: an owner locks a byte of the heap's file through an open file description of its own, which forks share. An
+ * owner is dead when
  *
  *   - its byte is not locked, and
- *   - no process of its pid has the heap mapped: a program may close all its descriptors, the lock with them, and go on.
+ *   - no process of its pid has the heap mapped: a program may close all its descriptors, the lock with them, and go
+ *     on.
  *
- * An owner that could not lock its byte (no descriptor left, no /proc) is never taken for dead: its holds end with the heap. */
+ * An owner that could not lock its byte (no descriptor left, no /proc) is never taken for dead: its holds end with the
+ * heap. */
 #ifndef OWNER_H
 #define OWNER_H
 

@@ -1,17 +1,19 @@
-/* The places are words in the heap's header. A process claims a place by a compare-and-swap of its owner, so nothing has to be
- * repaired after a death: the place stays claimed by an owner that is dead, until hold_look() drops it.
+/* The places are words in the heap's header. A process claims a place by a compare-and-swap of its owner, so nothing
+ * has to be repaired after a death: the place stays claimed by an owner that is dead, until hold_look() drops it.
  *
- * Nobody looks at the places in the usual case. heap.pinned counts the claims. heap.unpinned is its value when somebody last began to
- * look at all places and then found none claimed. While the two are equal, no place is in use.
+ * Nobody looks at the places in the usual case. heap.pinned counts the claims. heap.unpinned is its value when somebody
+ * last began to look at all places and then found none claimed. While the two are equal, no place is in use.
  * Invariant: a place is claimed before its claim is counted. So whoever has read the count sees the place.
  *
- * A place may be given up, and claimed by another owner for the same object, between two looks of a thread that is about to end a
- * pin of its own there. So the word of the object names the owner as well: one compare-and-swap of that word tells both. */
+ * A place may be given up, and claimed by another owner for the same object, between two looks of a thread that is
+ * about to end a pin of its own there. So the word of the object names the owner as well: one compare-and-swap of that
+ * word tells both. */
 #include "pin.h"
 
 #include "owner.h"
 
-/* Objects are aligned to 64 bytes, and offsets have 48 bits. The other bits hold the number of the owner, as far as it goes, and: */
+/* Objects are aligned to 64 bytes, and offsets have 48 bits. The other bits hold the number of the owner, as far as it
+ * goes, and: */
 #define TAG UINT64_C(0xffff00000000003e)
 /* Set in a place until the pin is confirmed. */
 #define UNCONFIRMED UINT64_C(1)

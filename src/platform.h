@@ -24,8 +24,8 @@ bool clock_deadline(double seconds, int64_t *deadline);
  * MP_ETIMEOUT. Works between processes. */
 int futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline);
 void futex_wake(_Atomic uint32_t *word, int count);
-/* The same where not all sleep for the same reason: each says with a bit what it is woken for; a wake-up is for those who have
- * one of the bits `who`. */
+/* The same where not all sleep for the same reason: each says with a bit what it is woken for; a wake-up is for those
+ * who have one of the bits `who`. */
 int futex_wait_as(_Atomic uint32_t *word, uint32_t expected, int64_t deadline, uint32_t who);
 void futex_wake_some(_Atomic uint32_t *word, int count, uint32_t who);
 /* Which CPU this thread runs on, plus 1; 0: not known. It may be another one a moment later. */
@@ -40,14 +40,14 @@ static inline void cpu_relax(void)
 #endif
 }
 
-/* Moves a descriptor of the library's out of the way of the standard ones, which the program may have closed, and would otherwise
- * take for its own: what it prints would go there. Takes `fd` over: the descriptor returned is 3 or more, close-on-exec, and leads
- * to the same open file; `fd` itself when that is so already. MP_EAGAIN: there is none left; fd is closed then, and errno set. A
- * negative fd is MP_ESYSTEM, with errno as it was. */
+/* Moves a descriptor of the library's out of the way of the standard ones, which the program may have closed, and would
+ * otherwise take for its own: what it prints would go there. Takes `fd` over: the descriptor returned is 3 or more,
+ * close-on-exec, and leads to the same open file; `fd` itself when that is so already. MP_EAGAIN: there is none left;
+ * fd is closed then, and errno set. A negative fd is MP_ESYSTEM, with errno as it was. */
 int descriptor_move_up(int fd);
 
-/* A memory file that vanishes with its last user. Like all files below: close-on-exec, 3 or more. The descriptor, or negative;
- * MP_ESYSTEM with errno when the system has none. */
+/* A memory file that vanishes with its last user. Like all files below: close-on-exec, 3 or more. The descriptor, or
+ * negative; MP_ESYSTEM with errno when the system has none. */
 int memory_file(void);
 /* Where named memory files live: a directory path. */
 const char *memory_directory(void);
@@ -55,7 +55,8 @@ const char *memory_directory(void);
 int memory_file_link(int fd, const char *path);
 /* An unnamed file in memory_directory() that memory_file_link() can name. The descriptor, or negative. */
 int memory_file_unnamed(void);
-/* A new file there under a name of its own, which is stored in path: libmp-<user>.<anything>. The descriptor, or negative. */
+/* A new file there under a name of its own, which is stored in path: libmp-<user>.<anything>. The descriptor, or
+ * negative. */
 #define MEMORY_PATH 80
 int memory_file_temporary(char path[MEMORY_PATH]);
 /* Gives a file another name; MP_EEXIST when that is taken. */
@@ -64,15 +65,16 @@ int memory_file_rename(const char *from, const char *to);
 uint64_t addresses_left(void);
 /* What the errno of a mapping that failed means: MP_ENOMEM, or MP_ESYSTEM where the system refuses it. */
 int mapping_error(int number);
-/* Whether the process runs under valgrind, whose leak check looks at every mapped page, those past the end of a file included. */
+/* Whether the process runs under valgrind, whose leak check looks at every mapped page, those past the end of a file
+ * included. */
 bool on_valgrind(void);
 /* Makes bytes [from, to) of the file exist, reserved for good, so that touching them can never fail. When it cannot,
  * the file is as it was: MP_ENOMEM, also where RLIMIT_FSIZE is in the way (never SIGXFSZ). */
 int memory_file_reserve(int fd, uint64_t from, uint64_t to);
 /* Makes the file that long without reserving anything, if it may be. */
 void memory_file_lengthen(int fd, uint64_t length);
-/* Has the system enter these reserved pages of a mapped file into the process's page table now, all at once, and not one by one
- * as they are touched, which costs several times as much. Only makes it faster. */
+/* Has the system enter these reserved pages of a mapped file into the process's page table now, all at once, and not
+ * one by one as they are touched, which costs several times as much. Only makes it faster. */
 void memory_file_populate(void *address, uint64_t length);
 /* Whether nothing but the system's memory limits the file: its file system has no size, and memory may be promised to
  * more than can have it. */
@@ -83,8 +85,8 @@ void memory_file_punch(int fd, uint64_t from, uint64_t to);
 /* A page of this process's own that every child finds zeroed, however it was made. NULL: the system has none. */
 void *memory_wiped_by_fork(void);
 
-/* A close-on-exec descriptor, 3 or more, that becomes readable when the process ends: the descriptor, or -1 when there is none to
- * be had (the process is gone and reaped, descriptors have run out, or the system refuses them). */
+/* A close-on-exec descriptor, 3 or more, that becomes readable when the process ends: the descriptor, or -1 when there
+ * is none to be had (the process is gone and reaped, descriptors have run out, or the system refuses them). */
 int pidfd_of(pid_t pid);
 /* Sends a signal through a pidfd: 0 also when the process has ended. */
 int pidfd_signal(int pidfd, int signal);
@@ -94,15 +96,15 @@ int pidfd_signal(int pidfd, int signal);
 int child_reap(pid_t pid, int pidfd, int *exitcode);
 /* The same through the pid, and leaves it to be reaped. */
 int child_look(pid_t pid, int *exitcode);
-/* Waits until the child has ended, somebody has reaped it, or a signal came. 1: it has ended, and is still to be reaped; 0: not
- * known; MP_ESYSTEM: the system refuses such waits, nothing was waited for. */
+/* Waits until the child has ended, somebody has reaped it, or a signal came. 1: it has ended, and is still to be
+ * reaped; 0: not known; MP_ESYSTEM: the system refuses such waits, nothing was waited for. */
 int child_wait(pid_t pid);
-/* False when the process of that number has begun later than `moment` (of clock_boot()), give or take a hundredth of a second.
- * True also when the system does not tell. */
+/* False when the process of that number has begun later than `moment` (of clock_boot()), give or take a hundredth of a
+ * second. True also when the system does not tell. */
 bool process_began_by(pid_t pid, int64_t moment);
-/* What a robust mutex's memory says of itself, as the C library lays it out: the word that the kernel looks at when a thread
- * ends, with the number of the thread that holds it in the bits of the mask; its type with all attributes; whether somebody
- * holds it whose death has not been noted, and which thread (0: nonsense). */
+/* What a robust mutex's memory says of itself, as the C library lays it out: the word that the kernel looks at when a
+ * thread ends, with the number of the thread that holds it in the bits of the mask; its type with all attributes;
+ * whether somebody holds it whose death has not been noted, and which thread (0: nonsense). */
 #define ROBUST_THREAD UINT32_C(0x3fffffff)
 static inline uint32_t robust_mutex_word(const pthread_mutex_t *mutex)
 {
@@ -114,28 +116,30 @@ static inline uint32_t robust_mutex_word(const pthread_mutex_t *mutex)
 }
 int robust_mutex_type(const pthread_mutex_t *mutex);
 bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread);
-/* Whether the word names the calling thread; so may it where a thread of another PID namespace, of the same number, holds it. */
+/* Whether the word names the calling thread; so may it where a thread of another PID namespace, of the same number,
+ * holds it. */
 bool robust_mutex_is_mine(const pthread_mutex_t *mutex);
-/* Whether the system gives away what a thread holds when it ends: it can be told not to (sandboxes), and emulators do not. False:
- * errno says why. */
+/* Whether the system gives away what a thread holds when it ends: it can be told not to (sandboxes), and emulators do
+ * not. False: errno says why. */
 bool robust_mutexes_work(void);
-/* What the kernel does with a mutex whose holder has ended: the next to lock it is told EOWNERDEAD. False: the word is no more what
- * the caller has seen. */
+/* What the kernel does with a mutex whose holder has ended: the next to lock it is told EOWNERDEAD. False: the word is
+ * no more what the caller has seen. */
 bool robust_mutex_owner_died(pthread_mutex_t *mutex, uint32_t word);
-/* Whether there is a thread of that number whose process maps the same file as this one does at `address`. True when the system
- * does not tell. */
+/* Whether there is a thread of that number whose process maps the same file as this one does at `address`. True when
+ * the system does not tell. */
 bool thread_shares(pid_t thread, const void *address);
-/* Numbers for the namespaces of threads' numbers and of times that the process is in. False: the system does not tell. */
+/* Numbers for the namespaces of threads' numbers and of times that the process is in. False: the system does not
+ * tell. */
 bool process_namespaces(uint64_t inode[2]);
 /* Whether /proc shows the PID namespace that the process is in: false also when it does not tell. */
 bool process_table_is_own(void);
-/* When a thread of that number began, in ticks since the system was started; *ended: only its status is left, to be waited for.
- * False: there is none, or the system does not tell. */
+/* When a thread of that number began, in ticks since the system was started; *ended: only its status is left, to be
+ * waited for. False: there is none, or the system does not tell. */
 bool thread_began(pid_t thread, uint64_t *ticks, bool *ended);
 /* Nanoseconds in such a tick. */
 uint64_t process_tick(void);
-/* Sets which signals the calling thread has blocked, bit s - 1 for signal s; the mask before. In a forked child, and twice in each
- * start, so it costs as little as it can. */
+/* Sets which signals the calling thread has blocked, bit s - 1 for signal s; the mask before. In a forked child, and
+ * twice in each start, so it costs as little as it can. */
 uint64_t signals_set(uint64_t mask);
 #define SIGNALS_ALL (~(UINT64_C(7) << 31)) /* but those that C libraries keep for themselves */
 /* Random bytes; where the system refuses to give any, as good as clock, pid and addresses make them. */
@@ -144,12 +148,12 @@ void random_bytes(void *buffer, size_t size);
 void death_signal(int signal);
 /* Whether that still holds: the system forgets it when the process changes its user or group. */
 bool death_signal_holds(int signal);
-/* Readies the read end of a pipe, or an end of a pair of sockets, to send `signal` when the last descriptor of the other end is
- * closed, to nobody yet. MP_ENOMEM. */
+/* Readies the read end of a pipe, or an end of a pair of sockets, to send `signal` when the last descriptor of the
+ * other end is closed, to nobody yet. MP_ENOMEM. */
 int hangup_signal_prepare(int fd, int signal);
-/* Makes the calling process the one that gets it, whatever program it will be and whatever user's; its descriptor may be closed
- * then, as long as another process has that end open. The setting belongs to the open end: one process at a time. All that could
- * fail for want of memory is done before. */
+/* Makes the calling process the one that gets it, whatever program it will be and whatever user's; its descriptor may
+ * be closed then, as long as another process has that end open. The setting belongs to the open end: one process at a
+ * time. All that could fail for want of memory is done before. */
 int hangup_signal_take(int fd);
 /* True in the thread that the process started with. */
 bool on_main_thread(void);

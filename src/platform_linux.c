@@ -169,8 +169,8 @@ static bool robust_lists_are_taken(void)
     return syscall(SYS_set_robust_list, NULL, (size_t)0) != 0 && errno == EINVAL;
 }
 
-/* Whether the C library has told the kernel of the calling thread's mutexes (musl does with the first of them). True also when the
- * system does not tell. */
+/* Whether the C library has told the kernel of the calling thread's mutexes (musl does with the first of them). True
+ * also when the system does not tell. */
 static bool robust_list_is_known(void)
 {
     pthread_mutexattr_t attributes;
@@ -226,8 +226,8 @@ struct mapped_file {
     unsigned long inode;
 };
 
-/* Looks in a process's mappings for the one that holds `address`, and stores its file; or, when `address` is NULL, for the
- * file. 1: found; 0: not there; MP_ESYSTEM: cannot be read. */
+/* Looks in a process's mappings for the one that holds `address`, and stores its file; or, when `address` is NULL, for
+ * the file. 1: found; 0: not there; MP_ESYSTEM: cannot be read. */
 static int find_mapping(const char *path, const void *address, struct mapped_file *file)
 {
     CANCELLING_FORBIDDEN;
@@ -495,7 +495,8 @@ static int fill(int fd, off_t from, off_t to)
     return 0;
 }
 
-/* Where fallocate() is refused: only the holes are written to. What lies beside them is data that others may be changing. */
+/* Where fallocate() is refused: only the holes are written to. What lies beside them is data that others may be
+ * changing. */
 static int fill_holes(int fd, uint64_t from, uint64_t to)
 {
     struct stat file;
@@ -715,8 +716,8 @@ static bool read_text(const char *path, char *text, size_t size)
     return got > 0;
 }
 
-/* When a process began, in ticks since the system was started: the 22nd word of /proc/<n>/stat, the second of which, the
- * program's name in brackets, may hold anything. */
+/* When a process began, in ticks since the system was started: the 22nd word of /proc/<n>/stat, the second of which,
+ * the program's name in brackets, may hold anything. */
 static bool read_beginning(pid_t pid, unsigned long long *ticks, char *state)
 {
     char path[40], text[1024];
@@ -800,7 +801,8 @@ static size_t read_random_file(char *at, size_t size)
     return done;
 }
 
-/* From what differs between processes and calls: the 16 random bytes that the kernel gives each program, clock, pid, addresses. */
+/* From what differs between processes and calls: the 16 random bytes that the kernel gives each program, clock, pid,
+ * addresses. */
 static void make_random(char *at, size_t size)
 {
     static _Atomic uint64_t calls;

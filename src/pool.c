@@ -106,8 +106,8 @@ static bool reap_dead(pid_t which)
     return found == 0;
 }
 
-/* The keeper was killed, and its workers with it. Where this process is init, or a subreaper, they have become its children. They
- * are known by their group, and by their numbers if a task has left that. */
+/* The keeper was killed, and its workers with it. Where this process is init, or a subreaper, they have become its
+ * children. They are known by their group, and by their numbers if a task has left that. */
 static void reap_orphans(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
@@ -250,8 +250,8 @@ static bool wait_for_keeper(mp_pool *pool, int64_t deadline)
     return gone;
 }
 
-/* Waits until the keeper, which knows that it is to end, has ended. MP_ESYSTEM: it was stopped, and this process may neither
- * continue nor kill it. */
+/* Waits until the keeper, which knows that it is to end, has ended. MP_ESYSTEM: it was stopped, and this process may
+ * neither continue nor kill it. */
 static int wait_for_end(mp_pool *pool)
 {
     uint32_t seen = atomic_load(&pool->shared.ending);
@@ -449,8 +449,8 @@ static void raise_state(mp_pool *pool, uint32_t state)
         ;
 }
 
-/* The code that exit() has interrupted, as a signal handler may, or another thread may have the mutex for good: then it is not
- * waited for. */
+/* The code that exit() has interrupted, as a signal handler may, or another thread may have the mutex for good: then it
+ * is not waited for. */
 static bool lock_at_end(pthread_mutex_t *mutex)
 {
     int64_t deadline = clock_now() + LOCK_AT_END_NS;
@@ -463,8 +463,8 @@ static bool lock_at_end(pthread_mutex_t *mutex)
     return true;
 }
 
-/* As mp_pool_terminate(), but without the mutex if that is not to be had: then nobody is told, and the keeper is not reaped. It is
- * not waited for for ever either: it ends with this process in any case. */
+/* As mp_pool_terminate(), but without the mutex if that is not to be had: then nobody is told, and the keeper is not
+ * reaped. It is not waited for for ever either: it ends with this process in any case. */
 static void end_at_exit(mp_pool *pool)
 {
     int64_t deadline = clock_now() + GIVE_UP_NS;

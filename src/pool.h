@@ -1,5 +1,6 @@
-/* The caller's side of a pool: what pool.c, slots.c, result.c and map.c share. All of it belongs to the process that made the
- * pool; it lies in the pool's heap only so that handles read as zeros, and not as something else, once the pool is freed. */
+/* The caller's side of a pool: what pool.c, slots.c, result.c and map.c share. All of it belongs to the process that
+ * made the pool; it lies in the pool's heap only so that handles read as zeros, and not as something else, once the
+ * pool is freed. */
 #ifndef POOL_H
 #define POOL_H
 
@@ -41,7 +42,8 @@ struct mp_pool {
     struct pool shared;
 };
 
-/* 0: the pool is live, and stays so until pool_leave(). MP_EINVAL: not a live pool; MP_EFOREIGN: another process's; MP_ENOMEM. */
+/* 0: the pool is live, and stays so until pool_leave(). MP_EINVAL: not a live pool; MP_EFOREIGN: another process's;
+ * MP_ENOMEM. */
 int pool_enter(const mp_pool *pool);
 static inline void pool_leave(void)
 {
@@ -49,7 +51,8 @@ static inline void pool_leave(void)
 }
 /* Whether the keeper has ended: if so, all has been failed that will not be done any more. */
 bool pool_look_after_keeper(mp_pool *pool);
-/* Gives the mutex back, and calls whom `to_call` names: keeper and workers, so that they look what has become of guests. */
+/* Gives the mutex back, and calls whom `to_call` names: keeper and workers, so that they look what has become of
+ * guests. */
 void pool_unlock_and_call(mp_pool *pool);
 static inline void pool_unlock(mp_pool *pool)
 {
@@ -77,13 +80,14 @@ int slot_submit(mp_pool *pool, struct slot *slot);
 int slot_prepare(mp_pool *pool, struct slot **slot, uint64_t function, const void *arg, uint64_t arg_size,
                  uint64_t result_size);
 
-/* result.c. Waits until the word says done: 0 or MP_ETIMEOUT. Should `first` still be queued after a while, there is something
- * wrong, and all workers are called. When it is another word than the one waited for, 0 may also mean: find out what is first
- * now, and wait again. */
+/* result.c. Waits until the word says done: 0 or MP_ETIMEOUT. Should `first` still be queued after a while, there is
+ * something wrong, and all workers are called. When it is another word than the one waited for, 0 may also mean: find
+ * out what is first now, and wait again. */
 int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *first, int64_t deadline);
 
 /* map.c. */
-/* 0 or MP_ETIMEOUT. Copies the results to `results`, unless that is NULL, while it waits: some may be there after MP_ETIMEOUT. */
+/* 0 or MP_ETIMEOUT. Copies the results to `results`, unless that is NULL, while it waits: some may be there after
+ * MP_ETIMEOUT. */
 int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline, void *results);
 bool map_is_done(struct mp_result *result);
 /* The failure of the first item that failed. */

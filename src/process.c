@@ -4,41 +4,44 @@
  * MP_EFOREIGN. The live ones are in a registry, oldest first; one leaves it in the instant in which it is found to have
  * ended, which is also when it is reaped, unless others wait for it.
  *
- * THREADS AND SIGNALS. One mutex guards the registry and every handle. Its holder has all signals blocked: so no handler of the
- * program's runs while its thread holds the mutex, and such a handler may fork(), or call exit(), without waiting for itself. A
- * start has them blocked from before the fork until the pid is noted: so no child is forgotten at the end. The mutex is never held
- * while waiting, or while memory is taken or freed: a waiter counts itself in `waiters`, lets the mutex go, sleeps (in waitid(), or, with a deadline, on a pidfd), and takes the mutex again to look.
- * Whoever comes first notes the exit code; the last waiter reaps, so that the pid is nobody else's while one of them is
- * still on its way to sleep, and gives the memory of a freed handle back. Memory of handles is kept for new handles and
- * never returned, so that a stale handle always leads to a magic number that can be looked at.
+ * THREADS AND SIGNALS. One mutex guards the registry and every handle. Its holder has all signals blocked: so no
+ * handler of the program's runs while its thread holds the mutex, and such a handler may fork(), or call exit(),
+ * without waiting for itself. A start has them blocked from before the fork until the pid is noted: so no child is
+ * forgotten at the end. The mutex is never held while waiting, or while memory is taken or freed: a waiter counts
+ * itself in `waiters`, lets the mutex go, sleeps (in waitid(), or, with a deadline, on a pidfd), and takes the mutex
+ * again to look. Whoever comes first notes the exit code; the last waiter reaps, so that the pid is nobody else's while
+ * one of them is still on its way to sleep, and gives the memory of a freed handle back. Memory of handles is kept for
+ * new handles and never returned, so that a stale handle always leads to a magic number that can be looked at.
  *
- * FORK. Any fork, of the program's own too, takes the mutex first, so the child finds the registry whole; the child then
- * closes the descriptors of the `holders`, forgets its brothers, and knows their handles by their generation. (A child that was
- * made without fork handlers does so when it first calls the library; see lifecycle_pid().) All of this
- * costs the same however many brothers there are that are no daemons: they have no descriptor. The child writes as few pages as it can, since
- * each is copied for it. An entry is in the registry before its process is forked (with pid 0), so that a fork by another
- * thread in that very moment closes its descriptors, too.
+ * FORK. Any fork, of the program's own too, takes the mutex first, so the child finds the registry whole; the child
+ * then closes the descriptors of the `holders`, forgets its brothers, and knows their handles by their generation. (A
+ * child that was made without fork handlers does so when it first calls the library; see lifecycle_pid().) All of this
+ * costs the same however many brothers there are that are no daemons: they have no descriptor. The child writes as few
+ * pages as it can, since each is copied for it. An entry is in the registry before its process is forked (with pid 0),
+ * so that a fork by another thread in that very moment closes its descriptors, too.
  *
- * REAPING. Only our own children, one by one. A program that reaps them itself, or ignores SIGCHLD, takes the exit code with
- * it: MP_EXITCODE_UNKNOWN. Its pid may then come round again, as that of another child of the program: so a pid is only
- * believed for as long as none can have come round, and is then looked at again: whether the system says that this process
- * began when ours did. What is believed, and is a child not yet reaped, can be sent a signal. (Where there is no /proc to
- * ask, or no descriptor left, what is a child of this process is believed.)
+ * REAPING. Only our own children, one by one. A program that reaps them itself, or ignores SIGCHLD, takes the exit code
+ * with it: MP_EXITCODE_UNKNOWN. Its pid may then come round again, as that of another child of the program: so a pid is
+ * only believed for as long as none can have come round, and is then looked at again: whether the system says that this
+ * process began when ours did. What is believed, and is a child not yet reaped, can be sent a signal. (Where there is
+ * no /proc to ask, or no descriptor left, what is a child of this process is believed.)
  *
- * DAEMONS end with their parent however that ends: they are on a leash. That is a pair of connected sockets, both of whose ends
- * only the parent has open. When it is gone the kernel closes them, one before the other; each has been told to send SIGKILL to
- * the daemon when its other end is closed, so the first one's end does it, in whatever order. The daemon has no descriptor for
- * it: so the leash holds whatever program the daemon executes and whatever descriptors it closes. The kernel notes who has asked
- * for the signal, and asks that process's rights, not the daemon's: so it holds whoever's process the daemon becomes. A thread's
- * end is nothing to it, the main thread's neither. (The kernel's own death signal goes by the forking *thread*'s end, and is lost
- * when credentials change. It only serves where no descriptors are to be had.) How a daemon gets on its leash:
+ * DAEMONS end with their parent however that ends: they are on a leash. That is a pair of connected sockets, both of
+ * whose ends only the parent has open. When it is gone the kernel closes them, one before the other; each has been told
+ * to send SIGKILL to the daemon when its other end is closed, so the first one's end does it, in whatever order. The
+ * daemon has no descriptor for it: so the leash holds whatever program the daemon executes and whatever descriptors it
+ * closes. The kernel notes who has asked for the signal, and asks that process's rights, not the daemon's: so it holds
+ * whoever's process the daemon becomes. A thread's end is nothing to it, the main thread's neither. (The kernel's own
+ * death signal goes by the forking *thread*'s end, and is lost when credentials change. It only serves where no
+ * descriptors are to be had.) How a daemon gets on its leash:
  *
  *   1. The parent makes the pair, which may fail, and forks.
  *   2. The daemon, which has both ends open as well, names itself as the one to be sent the signal.
- *   3. It closes both. If the parent has died before, the daemon is the last to have them open: the first close kills it.
+ *   3. It closes both. If the parent has died before, the daemon is the last to have them open: the first close kills
+ *      it.
  *
- * OUTPUT. What is buffered is flushed before the fork, so that it comes before what the child prints. What another thread buffers
- * between this and the fork is the parent's to print: the child throws its copy away. */
+ * OUTPUT. What is buffered is flushed before the fork, so that it comes before what the child prints. What another
+ * thread buffers between this and the fork is the parent's to print: the child throws its copy away. */
 #include "process.h"
 
 #include <errno.h>
@@ -73,7 +76,8 @@
 /* No pid comes round so soon. More than a tick, in which the system counts when processes begin. */
 #define BELIEF INT64_C(20000000)
 
-/* A descriptor and the file it leads to: the program may have closed it, and its number may be another file's by now. */
+/* A descriptor and the file it leads to: the program may have closed it, and its number may be another file's by
+ * now. */
 struct descriptor {
     int fd; /* -1: none */
     dev_t device;
@@ -307,8 +311,8 @@ static void fork_done(void)
     unlock();
 }
 
-/* In the child of any fork, under the mutex, which the forking thread holds; or, when no fork handler has run in it, at its first
- * call, when the mutex may be one that a thread of the parent's held. */
+/* In the child of any fork, under the mutex, which the forking thread holds; or, when no fork handler has run in it, at
+ * its first call, when the mutex may be one that a thread of the parent's held. */
 static void after_fork(void)
 {
     if (!forking || !pthread_equal(forker, pthread_self())) {
@@ -389,8 +393,8 @@ static struct timespec until(int64_t deadline, int64_t most)
     return (struct timespec){.tv_sec = (time_t)(left / SECOND), .tv_nsec = (long)(left % SECOND)};
 }
 
-/* Sleeps until the process may have ended, or the deadline, or a signal. A debugger may keep a process that has ended from
- * being reaped: so what is readable, and still not reaped, is looked at with pauses, as if there was no pidfd. */
+/* Sleeps until the process may have ended, or the deadline, or a signal. A debugger may keep a process that has ended
+ * from being reaped: so what is readable, and still not reaped, is looked at with pauses, as if there was no pidfd. */
 static void wait_a_while(int pidfd, struct patience *patience)
 {
     struct pollfd watch = {.fd = pidfd, .events = POLLIN};
@@ -508,8 +512,8 @@ static bool end_child(struct mp_process *process, int64_t deadline)
     return true;
 }
 
-/* Under the mutex, which is let go meanwhile. A daemon that can be killed in no way, as another user's that has no leash, is not
- * waited for. */
+/* Under the mutex, which is let go meanwhile. A daemon that can be killed in no way, as another user's that has no
+ * leash, is not waited for. */
 static void end_daemons(void)
 {
     int64_t deadline = clock_now() + GRACE;

@@ -32,7 +32,8 @@ static bool is_live(const mp_result *result)
     return atomic_load_explicit(&result->magic, memory_order_acquire) == RESULT_MAGIC;
 }
 
-/* 0: the result is live and its pool as well, and their memory stays so until pool_leave(). MP_EINVAL, MP_EFOREIGN, MP_ENOMEM. */
+/* 0: the result is live and its pool as well, and their memory stays so until pool_leave(). MP_EINVAL, MP_EFOREIGN,
+ * MP_ENOMEM. */
 static int result_enter(const mp_result *result)
 {
     if (!range_known(result) || (uintptr_t)result % CACHE_LINE != 0 || !is_live(result))
@@ -254,8 +255,8 @@ int mp_result_wait(mp_result *result, double timeout)
     return error;
 }
 
-/* Whether a map's results, wherever they are copied to, may go there one by one: who gives up before the end wants none, and who
- * has chosen a place gets them there first. */
+/* Whether a map's results, wherever they are copied to, may go there one by one: who gives up before the end wants
+ * none, and who has chosen a place gets them there first. */
 static bool can_collect(const mp_result *result, size_t size, int64_t deadline)
 {
     const struct map_job *job = result->job;

@@ -13,13 +13,13 @@
 
 /* ---- large blocks ----
  *
- * A block that was just given back is still in the cache of the process that read it last. Whoever wrote it again at once
- * would have to have each line taken from there: measured on two cores of a server for 1 MiB, 65 us (430 us when they
- * have no cache in common) instead of 10 us. So the large ones are used again in turn, when other data has driven them
- * out.
+ * A block that was just given back is still in the cache of the process that read it last. Whoever wrote it again at
+ * once would have to have each line taken from there: measured on two cores of a server for 1 MiB, 65 us (430 us when
+ * they have no cache in common) instead of 10 us. So the large ones are used again in turn, when other data has driven
+ * them out.
  *
- * Only the caller moves blocks between tasks and `resting`, and the pool's heap does not outlive the caller: so nobody ever sees
- * a block that two words own, or none, between two of these stores. */
+ * Only the caller moves blocks between tasks and `resting`, and the pool's heap does not outlive the caller: so nobody
+ * ever sees a block that two words own, or none, between two of these stores. */
 
 static void free_oldest(mp_pool *pool)
 {

@@ -1,6 +1,6 @@
-/* Snapshots are taken under the object's mutex: one consistent moment, at the price of others' waiting while it is copied. Where
- * the mutex, or a stripe, is not to be had soon, as a process that has it is stopped, the snapshot is read without it, as one entry
- * is (object.h). */
+/* Snapshots are taken under the object's mutex: one consistent moment, at the price of others' waiting while it is
+ * copied. Where the mutex, or a stripe, is not to be had soon, as a process that has it is stopped, the snapshot is
+ * read without it, as one entry is (object.h). */
 #include "snapshot.h"
 
 #include <stdlib.h>
@@ -13,7 +13,8 @@
 #include "stripes.h"
 #include "value.h"
 
-/* So often a snapshot is read without the mutex before the mutex is tried again; and so long it is waited for stripes. */
+/* So often a snapshot is read without the mutex before the mutex is tried again; and so long it is waited for
+ * stripes. */
 #define MOST_TRIES 64
 #define PATIENCE_NS INT64_C(200000)
 
@@ -183,9 +184,9 @@ static int try_cells(struct attempt *attempt)
     return error;
 }
 
-/* What is read is of one moment if the reading counts, but for single words that are put without a change, by who holds their stripe
- * (stripes.h). The caller holds all stripes but those of processes that are stopped; so it is of one moment as soon as all words are
- * the same twice. False: that was not so in MOST_TRIES. */
+/* What is read is of one moment if the reading counts, but for single words that are put without a change, by who holds
+ * their stripe (stripes.h). The caller holds all stripes but those of processes that are stopped; so it is of one
+ * moment as soon as all words are the same twice. False: that was not so in MOST_TRIES. */
 static bool read_without(const void *handle, uint64_t kind, struct snapshot *snapshot, int *error)
 {
     struct attempt attempt = {.reading.object = object_of(handle), .snapshot = snapshot};
@@ -208,8 +209,8 @@ static bool read_without(const void *handle, uint64_t kind, struct snapshot *sna
     return false;
 }
 
-/* The containers that are shown are alive when the reading counts, so the pin has to be there before that. MP_ETIMEOUT: it did not
- * count, or there is no place for a pin. */
+/* The containers that are shown are alive when the reading counts, so the pin has to be there before that. MP_ETIMEOUT:
+ * it did not count, or there is no place for a pin. */
 static int take_without(const void *handle, uint64_t kind, struct snapshot *snapshot)
 {
     snapshot->heap = object_heap(object_of(handle));

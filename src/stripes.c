@@ -178,8 +178,8 @@ int stripes_hold_one(struct object *object, uint64_t hash)
         return 0;
     pthread_mutex_t *stripe = stripe_of(object, hash);
     int error = lock_until(stripe, DEADLINE_NEVER);
-    /* Who dies here leaves the stripe to the next as one of a dead owner; the next holder of the mutex forgets what `held`
-     * says. */
+    /* Who dies here leaves the stripe to the next as one of a dead owner; the next holder of the mutex forgets what
+     * `held` says. */
     if (error == 0)
         put(&object->held, HELD_ONE + (uint64_t)((struct stripe *)stripe - stripes_of(object)->stripe));
     return error;
@@ -212,8 +212,8 @@ static void give_up(struct object *object)
     heap_unlock(heap);
 }
 
-/* Not striped first: who dies before all stripes are given up leaves some with a dead owner, as any death does, and whoever
- * waits for one finds that it is not what he has to hold any more. */
+/* Not striped first: who dies before all stripes are given up leaves some with a dead owner, as any death does, and
+ * whoever waits for one finds that it is not what he has to hold any more. */
 void stripes_end(struct object *object)
 {
     put(&object->met, 0);

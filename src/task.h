@@ -1,21 +1,23 @@
-/* What the caller, the keeper and the workers of a pool share. All of it lies in the pool's own heap, which all of them have
- * mapped at the same address; offsets are from the heap's start.
+/* What the caller, the keeper and the workers of a pool share. All of it lies in the pool's own heap, which all of them
+ * have mapped at the same address; offsets are from the heap's start.
  *
- * THE TRUTH is one word per task (and per chunk of a map): free, queued, running by worker w, done. A worker claims a task
- * with one compare-and-swap of that word, which names it from that instant on. Before, it has stored the task in its own
- * record (worker.task): so for whatever died, the keeper looks at that one task, and its word says whether the dead one had
- * it. Everything else is a HINT of where to look, and may be wrong after a death: the queue of tickets and its head, the
- * ranges that workers have taken from it, the sets of sleeping and of searching workers. Whoever finds that a hint may have
- * been lost sets `rescan`, and the next worker looks at all tasks.
+ * THE TRUTH is one word per task (and per chunk of a map): free, queued, running by worker w, done. A worker claims a
+ * task with one compare-and-swap of that word, which names it from that instant on. Before, it has stored the task in
+ * its own record (worker.task): so for whatever died, the keeper looks at that one task, and its word says whether the
+ * dead one had it. Everything else is a HINT of where to look, and may be wrong after a death: the queue of tickets and
+ * its head, the ranges that workers have taken from it, the sets of sleeping and of searching workers. Whoever finds
+ * that a hint may have been lost sets `rescan`, and the next worker looks at all tasks.
  *
- * SLEEPING. A worker that finds nothing puts itself into `sleeping`, looks once more, and sleeps on its own word. Who queues a
- * task wakes one of them, unless a worker is `searching` already: that one will find the task, and when it does, and there
- * are more, it wakes the next. So workers wake one by one, as work appears. All of this is idempotent bit by bit: for a dead
- * worker the keeper clears its bits, and wakes all others once, as it may have died while waking one.
+ * SLEEPING. A worker that finds nothing puts itself into `sleeping`, looks once more, and sleeps on its own word. Who
+ * queues a task wakes one of them, unless a worker is `searching` already: that one will find the task, and when it
+ * does, and there are more, it wakes the next. So workers wake one by one, as work appears. All of this is idempotent
+ * bit by bit: for a dead worker the keeper clears its bits, and wakes all others once, as it may have died while waking
+ * one.
  *
- * SPINNING comes before sleeping, on either side, but not where the other side needs this very CPU to get on: a kernel often
- * puts who is woken beside the waker. So when the caller rests between tasks, a worker does not spin on the CPU where the caller
- * was seen last; and the caller spins only a little for a worker that has been woken and slept where he is now. */
+ * SPINNING comes before sleeping, on either side, but not where the other side needs this very CPU to get on: a kernel
+ * often puts who is woken beside the waker. So when the caller rests between tasks, a worker does not spin on the CPU
+ * where the caller was seen last; and the caller spins only a little for a worker that has been woken and slept where
+ * he is now. */
 #ifndef TASK_H
 #define TASK_H
 
@@ -34,8 +36,8 @@ enum task_state { TASK_FREE, TASK_QUEUED, TASK_RUNNING, TASK_DONE };
 
 /* A task. The first cache line is all that a task with small arguments needs.
  * The argument lies in data when it fits, else in arg_block; the result behind it in data when it fits as well, else in
- * result_block. Written by the caller before the word says queued, by the worker while it says running by it, by the keeper
- * after that one died. function 0: the task is to help with a map, data begins with the job's offset. */
+ * result_block. Written by the caller before the word says queued, by the worker while it says running by it, by the
+ * keeper after that one died. function 0: the task is to help with a map, data begins with the job's offset. */
 struct task {
     _Atomic uint32_t word;
     int32_t status; /* when done: 0, the task's code, or MP_E... */
@@ -83,8 +85,8 @@ struct map_job {
     uint64_t chunk_count, level_count;
     struct level level[MAP_LEVELS];
     _Atomic uint64_t args, results, statuses; /* blocks; statuses: an int32_t per item */
-    /* 0, or the address of memory in a manager's heap: used instead of the block. It is the same in all the pool's processes
-     * unless the manager is a guest (guests.h), which the job then keeps until it is released. */
+    /* 0, or the address of memory in a manager's heap: used instead of the block. It is the same in all the pool's
+     * processes unless the manager is a guest (guests.h), which the job then keeps until it is released. */
     uint64_t args_at, results_at;
     uint32_t args_guest, results_guest; /* index + 1; 0: none */
     /* Large arguments come in portions of so many bytes, while workers begin with those that are there; 0: all are. */
@@ -182,15 +184,15 @@ struct pool {
     _Atomic uint64_t ring_block[SEGMENTS]; /* all rings there were: they are kept, so that a late reader finds sense */
     _Atomic uint64_t worker_block;
 
-    /* The queue: tickets 0, 1, 2, ...; ticket t's task is ring[1 + t % size], ring[0] is the size, a power of two. The caller
-     * writes a place again once the head is past it: so a worker reads the places it wants first, and believes what it has read
-     * when it then moves the head past them. */
+    /* The queue: tickets 0, 1, 2, ...; ticket t's task is ring[1 + t % size], ring[0] is the size, a power of two. The
+     * caller writes a place again once the head is past it: so a worker reads the places it wants first, and believes
+     * what it has read when it then moves the head past them. */
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t head; /* hint: the first ticket nobody has taken */
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t tail; /* tickets written; by the caller alone */
     _Atomic uint64_t ring;                          /* offset of the newest ring */
-    /* Hints. wanted_cpu: where the caller is, a cpu_now(), when it wakes workers after a rest; 0: it does not rest in between.
-     * woken_cpu: where the worker slept that was woken last and has not run since; 0: none. waited: when the caller last looked
-     * whether a result was there. */
+    /* Hints. wanted_cpu: where the caller is, a cpu_now(), when it wakes workers after a rest; 0: it does not rest in
+     * between. woken_cpu: where the worker slept that was woken last and has not run since; 0: none. waited: when the
+     * caller last looked whether a result was there. */
     _Alignas(2 * CACHE_LINE) _Atomic uint32_t wanted_cpu, woken_cpu;
     _Atomic int64_t waited;
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t sleeping[WORKER_SETS];

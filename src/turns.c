@@ -7,8 +7,8 @@
 #include "mutex.h"
 #include "platform.h"
 
-/* Who waits looks whether the one whose turn it is still comes: after an eighth of the time it has waited, within these bounds.
- * So a lock that is held for long does not keep those busy who wait for it. */
+/* Who waits looks whether the one whose turn it is still comes: after an eighth of the time it has waited, within these
+ * bounds. So a lock that is held for long does not keep those busy who wait for it. */
 #define LOOK_FIRST_NS INT64_C(2000000)
 #define LOOK_LAST_NS INT64_C(50000000)
 
@@ -78,9 +78,10 @@ static void wake_next(struct turns *turns, uint32_t served)
     futex_wake_some(&turns->served, INT_MAX, more ? sleepers_with(served) : WITHOUT_TICKET);
 }
 
-/* After a ticket's turn, if it still is its turn: now it is the next one's. Those who wait no longer are skipped: each sets its
- * bit first and looks then whether it is its turn, and here it is first its turn and then its bit is looked at; so one of the two
- * sees the other. A bit that a death has left there makes one who comes much later take a new ticket. */
+/* After a ticket's turn, if it still is its turn: now it is the next one's. Those who wait no longer are skipped: each
+ * sets its bit first and looks then whether it is its turn, and here it is first its turn and then its bit is looked
+ * at; so one of the two sees the other. A bit that a death has left there makes one who comes much later take a new
+ * ticket. */
 static void end_turn(struct turns *turns, uint32_t ticket)
 {
     bool left;
@@ -98,8 +99,8 @@ static void end_turn(struct turns *turns, uint32_t ticket)
     wake_next(turns, ticket);
 }
 
-/* The one whose turn it is does not come. It has seldom died alone, and the others may be dead as well: so that nobody waits for
- * each of them, all tickets are void, and who lives and waits takes a new one. */
+/* The one whose turn it is does not come. It has seldom died alone, and the others may be dead as well: so that nobody
+ * waits for each of them, all tickets are void, and who lives and waits takes a new one. */
 static void end_all_turns(struct turns *turns, uint32_t served)
 {
     uint32_t expected = served, next = atomic_load(&turns->taken);
@@ -125,8 +126,8 @@ static void give_ticket_up(struct turns *turns, uint32_t ticket)
 
 /* ---- those who do not come ---- */
 
-/* What `idle` holds: the low bits of the ticket whose turn it was, and of the moment. So what somebody notes too late counts for
- * nothing once the turn is over. */
+/* What `idle` holds: the low bits of the ticket whose turn it was, and of the moment. So what somebody notes too late
+ * counts for nothing once the turn is over. */
 #define MOMENT ((UINT64_C(1) << 48) - 1)
 
 static uint64_t note_of(uint32_t served, int64_t now)
@@ -134,8 +135,8 @@ static uint64_t note_of(uint32_t served, int64_t now)
     return (uint64_t)served << 48 | ((uint64_t)now & MOMENT);
 }
 
-/* Notes that the mutex is free in that turn. Who takes it meanwhile takes it first and then looks at the note, here it is the
- * other way round: so one of the two takes the note back. */
+/* Notes that the mutex is free in that turn. Who takes it meanwhile takes it first and then looks at the note, here it
+ * is the other way round: so one of the two takes the note back. */
 static void note_idle(struct turns *turns, const pthread_mutex_t *mutex, uint32_t served, int64_t now)
 {
     pid_t holder;
@@ -149,8 +150,8 @@ static void note_idle(struct turns *turns, const pthread_mutex_t *mutex, uint32_
         wake_next(turns, served); /* who made it its turn may have died before it did that */
 }
 
-/* Somebody else's turn it is. If the mutex has been free for long enough, ends all turns; if it is free now, notes that. Returns
- * when to look again. */
+/* Somebody else's turn it is. If the mutex has been free for long enough, ends all turns; if it is free now, notes
+ * that. Returns when to look again. */
 static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t served, int64_t pause)
 {
     uint64_t note = atomic_load(&turns->idle);

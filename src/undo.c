@@ -17,7 +17,8 @@ struct table {
     uint64_t capacity; /* 0: there is none */
 };
 
-/* As it is for who holds the mutex; for others it counts if nothing was emptied meanwhile, but in any case it lies below `end`. */
+/* As it is for who holds the mutex; for others it counts if nothing was emptied meanwhile, but in any case it lies
+ * below `end`. */
 static struct table table_of(const struct undo *undo, const char *base, uint64_t end)
 {
     uint64_t more = get(&undo->more), capacity = get(&undo->more_capacity);
@@ -31,7 +32,8 @@ static struct table table_of(const struct undo *undo, const char *base, uint64_t
     return table;
 }
 
-/* Where the search for a word begins: by a hash of its line, which is scaled to the number of lines that the table has. */
+/* Where the search for a word begins: by a hash of its line, which is scaled to the number of lines that the table
+ * has. */
 static uint64_t place_of(const struct table *table, uint64_t offset)
 {
     uint64_t word = offset / 8;
@@ -113,8 +115,9 @@ static void put_back(char *base, const struct undo_record *record)
     atomic_store_explicit(word, get(&record->old), memory_order_relaxed);
 }
 
-/* All of them stay in the log until the last is put back: so readers see the same all the time, and whoever has to do this again
- * does the same again. The oldest record of a word comes last: those in the log itself are older than those in the table. */
+/* All of them stay in the log until the last is put back: so readers see the same all the time, and whoever has to do
+ * this again does the same again. The oldest record of a word comes last: those in the log itself are older than those
+ * in the table. */
 bool undo_roll_back(struct undo *undo, char *base, uint64_t end)
 {
     uint64_t count = undo_count(undo);

@@ -1,22 +1,24 @@
 /* Undo logs: how a change of several words survives the death of the process that makes it, and how it is read past.
  *
- * Under the mutex of what it changes, a process writes each word's old value to the log before it stores the new one, and
- * empties the log with one store when all are done. A successor that finds records in the log puts the old values back. Dying
- * while doing so only means that the next one does it again.
+ * Under the mutex of what it changes, a process writes each word's old value to the log before it stores the new one,
+ * and empties the log with one store when all are done. A successor that finds records in the log puts the old values
+ * back. Dying while doing so only means that the next one does it again.
  *
- * A process that is killed has executed a prefix of its instructions, and the memory outlives it. So for a successor nothing but
- * the order of the stores in the program counts, and it is the compiler alone that must be kept from changing it.
+ * A process that is killed has executed a prefix of its instructions, and the memory outlives it. So for a successor
+ * nothing but the order of the stores in the program counts, and it is the compiler alone that must be kept from
+ * changing it.
  *
- * READING THROUGH THE LOG. A reader without the mutex need not wait for the end of a change, which never comes while the process
- * that makes it is stopped. Of each word it loads the value in place, then the log's state; if the log names the word, the old
- * value there counts, else the one in place:
+ * READING THROUGH THE LOG. A reader without the mutex need not wait for the end of a change, which never comes while
+ * the process that makes it is stopped. Of each word it loads the value in place, then the log's state; if the log
+ * names the word, the old value there counts, else the one in place:
  *   1. The record is written, then the state that counts it, then the word; each of the last two is a release store.
- *   2. The reader loads the word, then the state, each with acquire. If it has got the new value, the record is counted.
- * So all words are those of before the change, if the log was not emptied between the first load and the last: the state also
- * counts how often that has happened. With a log that holds nothing, they are the words in place.
+ *   2. The reader loads the word, then the state, each with acquire. If it has got the new value, the record is
+ *      counted.
+ * So all words are those of before the change, if the log was not emptied between the first load and the last: the
+ * state also counts how often that has happened. With a log that holds nothing, they are the words in place.
  *
- * The first UNDO_RECORDS records lie in the log itself, in order. Further ones lie in a block of their own, a hash table by the
- * word's offset, so that a reader finds a word among a million others at once. */
+ * The first UNDO_RECORDS records lie in the log itself, in order. Further ones lie in a block of their own, a hash
+ * table by the word's offset, so that a reader finds a word among a million others at once. */
 #ifndef UNDO_H
 #define UNDO_H
 
@@ -79,8 +81,8 @@ static inline void undo_set(struct undo *undo, char *base, _Atomic uint64_t *wor
     atomic_store_explicit(word, value, memory_order_release);
 }
 
-/* The same of several words, in fewer steps: undo_notes_begin(), undo_note() each of them, undo_notes_end(), then undo_put() the new
- * values, in any order. Until the notes end, nobody minds what is in them. */
+/* The same of several words, in fewer steps: undo_notes_begin(), undo_note() each of them, undo_notes_end(), then
+ * undo_put() the new values, in any order. Until the notes end, nobody minds what is in them. */
 struct undo_notes {
     struct undo *undo;
     char *base;
@@ -136,8 +138,8 @@ static inline void undo_commit(struct undo *undo)
     undo_order();
 }
 
-/* Puts the old values back and empties the log. False, and nothing is changed: the log is damaged, it names words that are not
- * below `end`. */
+/* Puts the old values back and empties the log. False, and nothing is changed: the log is damaged, it names words that
+ * are not below `end`. */
 bool undo_roll_back(struct undo *undo, char *base, uint64_t end);
 /* Whether every record lies below `end`, and what it names, for which visit() is true. */
 typedef bool undo_visitor(const void *context, uint64_t offset);
@@ -151,8 +153,9 @@ static inline uint64_t undo_capacity(uint64_t words)
     return (words + words / 2) / 8 * 8 + 16;
 }
 
-/* Reads `count` consecutive words, at most UNDO_READ, through the log, without the mutex. They are those of one state if the log is
- * not emptied between the first call and the last: undo_emptied() is the same before and after. `end`: the heap's. */
+/* Reads `count` consecutive words, at most UNDO_READ, through the log, without the mutex. They are those of one state
+ * if the log is not emptied between the first call and the last: undo_emptied() is the same before and after. `end`:
+ * the heap's. */
 #define UNDO_READ 8
 void undo_read(const struct undo *undo, const char *base, uint64_t end, const _Atomic uint64_t *first, size_t count,
                uint64_t *words);

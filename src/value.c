@@ -1,7 +1,7 @@
 /* Values: how they are stored, compared and copied.
  *
- * Whatever is read here from the heap may be changing at the same time (readers of a dict hold no mutex): every word is loaded
- * with one relaxed atomic load, and every offset and length is bounded by the heap's size before it is used. */
+ * Whatever is read here from the heap may be changing at the same time (readers of a dict hold no mutex): every word is
+ * loaded with one relaxed atomic load, and every offset and length is bounded by the heap's size before it is used. */
 #include "value.h"
 
 #include <errno.h>
@@ -120,9 +120,9 @@ int value_copy(const mp_value *from, mp_value *to)
 
 /* ---- bytes in the heap ---- */
 
-/* Pages of a large block that is free are given back to the system (heap.c), also while somebody copies from it who does not hold
- * the mutex: then the system has to find a page for whoever touches them, and kills him if it has none. So what may become a hole
- * is copied by the system itself, which says that it could not. */
+/* Pages of a large block that is free are given back to the system (heap.c), also while somebody copies from it who
+ * does not hold the mutex: then the system has to find a page for whoever touches them, and kills him if it has none.
+ * So what may become a hole is copied by the system itself, which says that it could not. */
 
 /* By the file under the heap, where a hole reads as zeros. False: this process has it no more. */
 static bool copy_from_file(const struct heap *heap, uint64_t offset, char *to, size_t size)
@@ -166,7 +166,8 @@ static bool copy_large(const char *from, char *to, size_t size)
     return false;
 }
 
-/* Copies bytes that may be changing, a word at a time. `from` is aligned to 16, and so much may be read that whole words do. */
+/* Copies bytes that may be changing, a word at a time. `from` is aligned to 16, and so much may be read that whole
+ * words do. */
 static void copy_out(const struct heap *heap, uint64_t offset, void *to, size_t size)
 {
     const _Atomic uint64_t *from = heap_at(heap, offset);

@@ -35,7 +35,8 @@ static inline int value_check(const struct heap *heap, const mp_value *value)
 {
     return value->type == MP_INT || value->type == MP_FLOAT ? 0 : value_check_other(heap, value);
 }
-/* The two words that store a value of a kind that needs nothing else (and that value_check() has nothing against); false: another. */
+/* The two words that store a value of a kind that needs nothing else (and that value_check() has nothing against);
+ * false: another. */
 static inline bool cell_plain(const mp_value *value, uint64_t *head, uint64_t *body)
 {
     *head = (uint64_t)value->type;
@@ -61,8 +62,8 @@ static inline bool cell_plain(const mp_value *value, uint64_t *head, uint64_t *b
  * 0, MP_ENOMEM, MP_EINVAL (a container that is gone). */
 int cell_build(struct object *owner, const mp_value *value, _Atomic uint64_t *pending, uint64_t *head, uint64_t *body);
 
-/* Copies a stored value out into an mp_value that owns its memory. Safe on words that are being changed: MP_ECORRUPT when
- * they make no sense (a reader without the mutex checks the version and tries again). MP_ENOMEM. A container
+/* Copies a stored value out into an mp_value that owns its memory. Safe on words that are being changed: MP_ECORRUPT
+ * when they make no sense (a reader without the mutex checks the version and tries again). MP_ENOMEM. A container
  * is not held yet: value_hold(). */
 int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *value);
 /* The same of a number, a bool or none, which needs no heap. */
@@ -75,8 +76,8 @@ static inline void cell_int(uint64_t body, mp_value *value)
     value->as.integer = (int64_t)body;
     value->owned = NULL;
 }
-/* The bytes of a stored string or bytes on their way to a user's buffer of `size` bytes, which nothing may be written to before
- * it is certain what: until then they lie here. */
+/* The bytes of a stored string or bytes on their way to a user's buffer of `size` bytes, which nothing may be written
+ * to before it is certain what: until then they lie here. */
 #define STAGED_SHORT 512
 struct staged_bytes {
     mp_type type;
@@ -92,21 +93,23 @@ static inline void staged_begin(struct staged_bytes *staged, mp_type type, size_
     staged->room = 0;
     staged->owned = NULL;
 }
-/* May be called more than once, as the reader tries again; the last time counts. Safe as above. 0, MP_ETYPE, MP_ETOOSMALL,
- * MP_ENOMEM, MP_ECORRUPT. */
+/* May be called more than once, as the reader tries again; the last time counts. Safe as above. 0, MP_ETYPE,
+ * MP_ETOOSMALL, MP_ENOMEM, MP_ECORRUPT. */
 int cell_stage_bytes(const struct heap *heap, uint64_t head, uint64_t body, struct staged_bytes *staged);
-/* In the end, with what that has returned, which it returns in turn: the user's buffer is filled if it is 0, a string's end
- * included, and *length stored if it is that or MP_ETOOSMALL. */
+/* In the end, with what that has returned, which it returns in turn: the user's buffer is filled if it is 0, a string's
+ * end included, and *length stored if it is that or MP_ETOOSMALL. */
 int staged_end(struct staged_bytes *staged, int error, void *buffer, size_t *length);
-/* A value that is no string longer than CELL_INLINE; its bytes go to `text`, CELL_INLINE + 1 of them. Never allocates. */
+/* A value that is no string longer than CELL_INLINE; its bytes go to `text`, CELL_INLINE + 1 of them. Never
+ * allocates. */
 int cell_view_short(const struct heap *heap, uint64_t head, uint64_t body, char *text, mp_value *value);
-/* A view of a stored value without copying: strings point into the heap (short ones into `cell` itself). Under the mutex only. */
+/* A view of a stored value without copying: strings point into the heap (short ones into `cell` itself). Under the
+ * mutex only. */
 mp_value cell_view(const struct heap *heap, const struct cell *cell);
 
 /* Equal without looking into containers, which are equal when they are the same one. */
 bool value_same(const mp_value *a, const mp_value *b);
-/* A value read out of a container becomes the user's: if it is a container, this process holds it until mp_value_free(). Else
- * nothing. MP_EINVAL: it has ended meanwhile. MP_ENOMEM. */
+/* A value read out of a container becomes the user's: if it is a container, this process holds it until
+ * mp_value_free(). Else nothing. MP_EINVAL: it has ended meanwhile. MP_ENOMEM. */
 int value_hold(mp_value *value);
 /* A private copy of a value, owning its memory, and holding the container that it is. */
 int value_copy(const mp_value *from, mp_value *to);

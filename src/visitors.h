@@ -1,10 +1,10 @@
-/* Which threads of this process are inside a call on which pool, or on which result: so that who frees it waits until they have
- * left; or on which named lock: so that who frees it does not take the memory away under them.
+/* Which threads of this process are inside a call on which pool, or on which result: so that who frees it waits until
+ * they have left; or on which named lock: so that who frees it does not take the memory away under them.
  *
- * Each thread that has ever been inside has a record, where it notes what it is about to use, then looks whether that still is live
- * (a Dekker pairing with who frees it: that one first makes it not live, and then looks at the records). While only one thread
- * has a record there is nobody to pair with, and no fence; the second one to come sees to it, with membarrier(), that the first has
- * passed one. Records of threads that have ended serve others. */
+ * Each thread that has ever been inside has a record, where it notes what it is about to use, then looks whether that
+ * still is live (a Dekker pairing with who frees it: that one first makes it not live, and then looks at the records).
+ * While only one thread has a record there is nobody to pair with, and no fence; the second one to come sees to it,
+ * with membarrier(), that the first has passed one. Records of threads that have ended serve others. */
 #ifndef VISITORS_H
 #define VISITORS_H
 
@@ -67,8 +67,8 @@ static inline void visitor_leave(void)
 
 /* Whether another thread is inside; not both NULL. After what they look at says that it is not live. */
 bool visitors_are_in(const void *pool, const void *result);
-/* The same for a lock. Locks are taken far more often than freed: so the fence is up to visitors_are_at(), which has all threads
- * of the process pass one. */
+/* The same for a lock. Locks are taken far more often than freed: so the fence is up to visitors_are_at(), which has
+ * all threads of the process pass one. */
 static inline bool visitor_enter_lock(const void *lock)
 {
     struct visitor *own = visitor_own != NULL ? visitor_own : visitor_make();

@@ -11,7 +11,8 @@
 #include "platform.h"
 #include "process.h"
 
-/* Takes up to WORKER_BATCH tasks at once when they are so short that the whole lot is expected to take no longer than this. */
+/* Takes up to WORKER_BATCH tasks at once when they are so short that the whole lot is expected to take no longer than
+ * this. */
 #define BATCH_NS 4000
 /* Memory of at least this size may be zeroed ahead. */
 #define ZERO_LARGE ((size_t)64 * 1024)
@@ -100,8 +101,8 @@ static void tie(int64_t now)
     self.ran = false;
 }
 
-/* How many tickets to take: more while tasks turn out short, so that the head is not touched for each; one as soon as they
- * are not, so that tasks start in order and nobody waits behind a long one. */
+/* How many tickets to take: more while tasks turn out short, so that the head is not touched for each; one as soon as
+ * they are not, so that tasks start in order and nobody waits behind a long one. */
 static void adapt_batch(struct pool *pool)
 {
     int64_t now = clock_now();
@@ -267,13 +268,15 @@ static bool spin(struct pool *pool)
 
 /* ---- zeroing ahead ----
  *
- * To zero 1 MiB for a result takes as long as to fill it. The caller copies the result out meanwhile, if there is nothing
- * else to do, and the worker has a block of its own, `spare`, that it zeroes in that time: the next large result is written into
- * that one, and the caller's takes its place. The two are exchanged in one step of the heap's, so that each of the two words
- * owns one of them whenever the worker dies; the spare then goes with its record. Whether a block is zero only the worker knows
- * that zeroed it: so whoever runs the task again zeroes whichever it finds there. */
+ * To zero 1 MiB for a result takes as long as to fill it. The caller copies the result out meanwhile, if there is
+ * nothing else to do, and the worker has a block of its own, `spare`, that it zeroes in that time: the next large
+ * result is written into that one, and the caller's takes its place. The two are exchanged in one step of the heap's,
+ * so that each of the two words owns one of them whenever the worker dies; the spare then goes with its record. Whether
+ * a block is zero only the worker knows that zeroed it: so whoever runs the task again zeroes whichever it finds
+ * there. */
 
-/* Zeroes one step of it, and waits for nobody: others rely on a worker that searches. False: there is nothing to be done. */
+/* Zeroes one step of it, and waits for nobody: others rely on a worker that searches. False: there is nothing to be
+ * done. */
 static bool zero_ahead(struct pool *pool)
 {
     if (self.ahead_done >= self.ahead_size)
@@ -314,8 +317,8 @@ static void sleep_until_woken(struct pool *pool)
     DELAY_POINT();
     set_add(pool->sleeping, self.index);
     DELAY_POINT();
-    /* Who queued a task, or took some, before it could see us in the set has done so early enough for us to see it now. Who sent
-     * a guest away wakes all. */
+    /* Who queued a task, or took some, before it could see us in the set has done so early enough for us to see it now.
+     * Who sent a guest away wakes all. */
     if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record) && !guests_have_changed(pool)) {
         DELAY_POINT();
         while (atomic_load(&self.record->asleep) != 0)
@@ -323,7 +326,8 @@ static void sleep_until_woken(struct pool *pool)
     }
     if (atomic_load_explicit(&pool->woken_cpu, memory_order_relaxed) != 0)
         atomic_store_explicit(&pool->woken_cpu, 0, memory_order_relaxed);
-    /* Who took us out of the set has put us into the other one; after that of dispatch_wake_all() we do so ourselves. */
+    /* Who took us out of the set has put us into the other one; after that of dispatch_wake_all() we do so
+     * ourselves. */
     set_remove(pool->sleeping, self.index);
     DELAY_POINT();
     set_add(pool->searching, self.index);
@@ -373,8 +377,8 @@ bool worker_may_go_on(struct pool *pool)
     return pool->tasks_per_child == 0 || --self.tasks_left > 0;
 }
 
-/* Reads a byte of each page first: where this process has not had the pages before, and others have, a read gives it many pages
- * at a time, to write to as well, and a write one. */
+/* Reads a byte of each page first: where this process has not had the pages before, and others have, a read gives it
+ * many pages at a time, to write to as well, and a write one. */
 void worker_zero(void *memory, size_t size)
 {
     const volatile char *bytes = memory;
@@ -404,8 +408,8 @@ static bool is_zeroed_ahead(uint64_t size)
     return size >= ZERO_LARGE && size <= AHEAD_MOST && self.index < AHEAD_WORKERS;
 }
 
-/* Gives the task the spare block, zeroed to the end, and takes the task's for it. Two results of a size, one after the other, are
- * a sign that there will be a third. */
+/* Gives the task the spare block, zeroed to the end, and takes the task's for it. Two results of a size, one after the
+ * other, are a sign that there will be a third. */
 static bool use_spare(struct pool *pool, struct task *task)
 {
     bool fits = load(&self.record->spare) != 0 && self.ahead_size >= task->result_size &&
@@ -471,7 +475,8 @@ int mp_task_return(const void *data, size_t size)
     returned->size = size;
     if (size > 0)
         memcpy(returned->data, data, size);
-    /* One block or the other, whole with its size, whenever the worker dies; the one not returned goes with its record. */
+    /* One block or the other, whole with its size, whenever the worker dies; the one not returned goes with its
+     * record. */
     error = exchange_blocks(heap, &task->returned_block, staging);
     if (error != 0)
         return error;

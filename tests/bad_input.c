@@ -185,8 +185,8 @@ static void swap_stocks(void)
     younger = other;
 }
 
-/* Of each kind one that lies where the pool's processes have nothing: an anonymous lock would lie where the others do. Blocks that
- * are freed later see to it that private memory does, too. */
+/* Of each kind one that lies where the pool's processes have nothing: an anonymous lock would lie where the others do.
+ * Blocks that are freed later see to it that private memory does, too. */
 static void make_younger(void)
 {
     enum { FILLERS = 20000, FILLER = 320 };

@@ -28,8 +28,8 @@ struct out {
 };
 extern struct out out;
 
-/* The call must return `code` and leave `out` as it is. What does not is named on stderr and counted in `failures`: so it works
- * in child processes too, and one run names all. */
+/* The call must return `code` and leave `out` as it is. What does not is named on stderr and counted in `failures`: so
+ * it works in child processes too, and one run names all. */
 #define REFUSES(call, code) refuses(call, code, #call, __FILE__, __LINE__)
 void refuses(int got, int code, const char *call, const char *file, int line);
 /* The same for any condition. */
@@ -64,9 +64,9 @@ int close_stock(void **state);
 
 enum kind { MANAGER, DICT, LIST, DICT_ITER, LIST_ITER, LOCK, PROCESS, POOL, RESULT, KINDS };
 
-/* Calls visit() with each address that is no live handle of that kind, NULL excepted: live ones of other kinds, freed ones,
- * those of closed managers and freed pools, misaligned ones, zeroed memory, the inside of live ones; and, in the worker of a pool,
- * live ones that are younger than it. */
+/* Calls visit() with each address that is no live handle of that kind, NULL excepted: live ones of other kinds, freed
+ * ones, those of closed managers and freed pools, misaligned ones, zeroed memory, the inside of live ones; and, in the
+ * worker of a pool, live ones that are younger than it. */
 void each_bad_handle(enum kind kind, void (*visit)(void *handle));
 
 #endif

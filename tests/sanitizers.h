@@ -29,9 +29,9 @@
 #if ASAN
 #include <sanitizer/asan_interface.h>
 
-/* ASan marks what lies between the variables of a frame, and the frame takes its marks away when it returns. One that is unwound
- * because its thread was cancelled does not; whatever uses that part of the stack next is reported. A compiler knows where
- * pthread_exit() and longjmp() are called, and ASan takes the marks away there by itself. */
+/* ASan marks what lies between the variables of a frame, and the frame takes its marks away when it returns. One that
+ * is unwound because its thread was cancelled does not; whatever uses that part of the stack next is reported. A
+ * compiler knows where pthread_exit() and longjmp() are called, and ASan takes the marks away there by itself. */
 struct cancellable {
     void *(*function)(void *);
     void *arg, *stack;
@@ -79,8 +79,8 @@ static inline int create_cancellable(pthread_t *thread, void *(*function)(void *
 #endif
 }
 
-/* For LeakSanitizer, in a test whose main thread ends before its process: only that thread's stack led to what cmocka has allocated
- * for the run. Outside of all functions. */
+/* For LeakSanitizer, in a test whose main thread ends before its process: only that thread's stack led to what cmocka
+ * has allocated for the run. Outside of all functions. */
 #if ASAN
 #define LEAKS_OF(functions) \
     const char *__lsan_default_suppressions(void); \

@@ -1,5 +1,5 @@
-/* What a heap needs of the system, where a program has closed descriptors, or a sandbox refuses calls, or addresses or locked memory
- * are limited. */
+/* What a heap needs of the system, where a program has closed descriptors, or a sandbox refuses calls, or addresses or
+ * locked memory are limited. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>

@@ -1,5 +1,5 @@
-/* Named objects that are damaged, half there, or something else altogether: opening them is an error or works, and never
- * crashes or waits. A heap that mp_manager_check() finds sound works. */
+/* Named objects that are damaged, half there, or something else altogether: opening them is an error or works, and
+ * never crashes or waits. A heap that mp_manager_check() finds sound works. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>

@@ -313,8 +313,8 @@ static void iterates_over_what_is_there_then(void **state)
     assert_int_equal(mp_list_iter_free(iter), 0);
 }
 
-/* Also when there is more to come by what the iterator has seen, and when the list's content cannot be given back yet, as somebody
- * is inside. */
+/* Also when there is more to come by what the iterator has seen, and when the list's content cannot be given back yet,
+ * as somebody is inside. */
 static void iteration_ends_with_the_list(void **state)
 {
     mp_list_iter *iter;

@@ -1,4 +1,5 @@
-/* Lists of more than a segment: how they grow and shrink at both ends, and that what they do stays right where segments end. */
+/* Lists of more than a segment: how they grow and shrink at both ends, and that what they do stays right where segments
+ * end. */
 #include <mp.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -320,8 +321,8 @@ static void no_segment_comes_and_goes(void **state)
 
 static int64_t moved; /* cells, by all steps */
 
-/* One step at an end; counts what it has moved. An element of the middle is looked at, which is the next one if one is put before
- * it. */
+/* One step at an end; counts what it has moved. An element of the middle is looked at, which is the next one if one is
+ * put before it. */
 static void step(bool front, bool add)
 {
     uint64_t in = (uint64_t)length() / 2, shift = front ? (add ? 1 : UINT64_MAX) : 0;

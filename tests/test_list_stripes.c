@@ -140,8 +140,8 @@ static void neighbours_share_a_stripe(void **state)
     assert_in_range(lines, INTEGERS / 4 - 1, INTEGERS / 4);
 }
 
-/* Each line's elements have one stripe in a long list, too; and neither its neighbours nor those that lie powers of two apart
- * all have the same. */
+/* Each line's elements have one stripe in a long list, too; and neither its neighbours nor those that lie powers of two
+ * apart all have the same. */
 static void long_lists_use_all_stripes(void **state)
 {
     int64_t most = 20000;
@@ -260,8 +260,8 @@ static void nothing_is_put_where_an_index_led(void **state)
     assert_int_equal(integer_at(1), 1);
 }
 
-/* Somebody waits for the mutex of a list without stripes, which has some when its turn comes: and another holds the one it needs
- * then. */
+/* Somebody waits for the mutex of a list without stripes, which has some when its turn comes: and another holds the one
+ * it needs then. */
 static void who_waited_for_the_mutex_takes_the_stripe(void **state)
 {
     struct object *o = object();
@@ -328,8 +328,8 @@ static void a_change_is_seen_when_it_is_whole(void **state)
 
 /* ---- whoever takes away, moves or wants one moment waits for who puts ---- */
 
-/* The stripe of an element is held; the other has got as far as it can, which the mutex shows; then the word is put. What the
- * other does must come after. */
+/* The stripe of an element is held; the other has got as far as it can, which the mutex shows; then the word is put.
+ * What the other does must come after. */
 static void waits_for_the_stripe_of(int64_t index, mp_process_function *function)
 {
     mp_process *process;
@@ -938,7 +938,8 @@ static int add_to_many(void *arg)
     return 0;
 }
 
-/* An element is removed that was -1, or none: also when others keep adding to it, and no addition to those that move is lost. */
+/* An element is removed that was -1, or none: also when others keep adding to it, and no addition to those that move is
+ * lost. */
 static void what_is_removed_is_what_was_found(void **state)
 {
     mp_process *process;

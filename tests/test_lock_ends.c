@@ -1,5 +1,6 @@
-/* Whoever holds locks ends, in every way there is: the next gets each of them at once, and is told. Also when there are more than the
- * kernel gives away at an end (2 048), when nobody has waited for the process, and when the number of the dead serves another. */
+/* Whoever holds locks ends, in every way there is: the next gets each of them at once, and is told. Also when there are
+ * more than the kernel gives away at an end (2 048), when nobody has waited for the process, and when the number of the
+ * dead serves another. */
 #include <errno.h>
 #include <mp.h>
 #include <pthread.h>
@@ -386,8 +387,8 @@ static void many(const struct end *end, int count, bool tries)
     reap(owner);
 }
 
-/* By a thread whose process goes on, by a process that nobody has waited for yet, whose number so is still its own, and by one that
- * goes on as another program. */
+/* By a thread whose process goes on, by a process that nobody has waited for yet, whose number so is still its own, and
+ * by one that goes on as another program. */
 static void of_many_locks(void **state)
 {
     static const int counts[] = {1, 2000, 2049, MOST};

@@ -1,5 +1,5 @@
-/* A lock is freed while others, threads and processes, are inside each call on it, or wait for it: whoever loses gets MP_EINVAL, and
- * nobody hangs or crashes. And handles of memory that this process does not have are errors. */
+/* A lock is freed while others, threads and processes, are inside each call on it, or wait for it: whoever loses gets
+ * MP_EINVAL, and nobody hangs or crashes. And handles of memory that this process does not have are errors. */
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -259,7 +259,8 @@ static bool is_refused_for_good(void *arg)
     return mp_lock_free(lock) == MP_EBUSY;
 }
 
-/* While it is held, it cannot be freed; when it is given back and freed at once, whoever waits for it gets it or an error. */
+/* While it is held, it cannot be freed; when it is given back and freed at once, whoever waits for it gets it or an
+ * error. */
 static void while_threads_wait(const mp_lock_options *options)
 {
     pthread_t thread[USERS];

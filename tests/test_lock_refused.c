@@ -1,5 +1,5 @@
-/* Systems that refuse what locks stand on: without robust lists nobody would learn of a death, so nothing is made or opened; without
- * the rest all works. Each in a child of its own, as what is refused stays so. */
+/* Systems that refuse what locks stand on: without robust lists nobody would learn of a death, so nothing is made or
+ * opened; without the rest all works. Each in a child of its own, as what is refused stays so. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <mp.h>

@@ -1,6 +1,6 @@
-/* A lock's owner is killed between giving the lock up and waking who waits for it, and somebody else takes the lock at just that
- * moment. The kernel, which looks after the dead, then sees a lock that belongs to somebody alive, and wakes nobody; and the new
- * owner does not know that there is anybody to wake. The waiter must find out by itself. */
+/* A lock's owner is killed between giving the lock up and waking who waits for it, and somebody else takes the lock at
+ * just that moment. The kernel, which looks after the dead, then sees a lock that belongs to somebody alive, and wakes
+ * nobody; and the new owner does not know that there is anybody to wake. The waiter must find out by itself. */
 #include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>

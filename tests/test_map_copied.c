@@ -1,4 +1,5 @@
-/* Maps whose arguments and results are copied: large arguments come while workers begin, results go while they go on. */
+/* Maps whose arguments and results are copied: large arguments come while workers begin, results go while they go
+ * on. */
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -202,8 +203,8 @@ static int square_widely(const void *arg, void *result)
     return square(arg, result);
 }
 
-/* Results that are copied, as they are not aligned, to where the arguments lie that need not be: those must not be overwritten
- * while workers read them. */
+/* Results that are copied, as they are not aligned, to where the arguments lie that need not be: those must not be
+ * overwritten while workers read them. */
 static void results_not_in_place_may_overlap_the_arguments(void **state)
 {
     mp_manager *manager;
@@ -242,7 +243,8 @@ static void an_async_map_has_copied_all_when_it_returns(void **state)
     free(squares);
 }
 
-/* Those that have found nothing to do any more are not called again, or there would be no end to it where workers are many. */
+/* Those that have found nothing to do any more are not called again, or there would be no end to it where workers are
+ * many. */
 static void each_helper_is_called_once(void **state)
 {
     enum { ITEMS = 8 };
@@ -313,8 +315,8 @@ static void each_map_lies_where_the_last_one_did(void **state)
 
 /* ---- while the arguments come ----
  *
- * The arguments' second half cannot be read at first: the caller, who copies them, comes into a handler there, and goes on when
- * what is waited for has happened. */
+ * The arguments' second half cannot be read at first: the caller, who copies them, comes into a handler there, and goes
+ * on when what is waited for has happened. */
 
 static struct {
     int *numbers;
@@ -381,8 +383,8 @@ static int map_through(mp_task_function *function)
     return error;
 }
 
-/* The map runs each item once, though the caller stops at the gate until it opens; where there is no CPU for a worker meanwhile,
- * none would begin. */
+/* The map runs each item once, though the caller stops at the gate until it opens; where there is no CPU for a worker
+ * meanwhile, none would begin. */
 static void map_waits_at_gate(bool (*opens)(void))
 {
     if (!is_cpu_free())

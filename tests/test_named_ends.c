@@ -1,6 +1,6 @@
-/* Each way a process can end, while it does nothing with named objects, holds locks, or has a thread at work in a dict: whoever has
- * them open too goes on at once, and is told of locks that were held. After the last one nothing is left; what ends badly leaves
- * names, which are in nobody's way. */
+/* Each way a process can end, while it does nothing with named objects, holds locks, or has a thread at work in a dict:
+ * whoever has them open too goes on at once, and is told of locks that were held. After the last one nothing is left;
+ * what ends badly leaves names, which are in nobody's way. */
 #include <errno.h>
 #include <mp.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
-/* Readers of containers while another process is stopped that has the heap's mutex (src/pin.h): each call answers, what it shows
- * lives until it is given up, and all comes back in the end. */
+/* Readers of containers while another process is stopped that has the heap's mutex (src/pin.h): each call answers, what
+ * it shows lives until it is given up, and all comes back in the end. */
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -32,7 +32,8 @@ static struct heap *heap(void)
     return (struct heap *)manager;
 }
 
-/* Blocks in use, without the places of objects that wait to be used again. (Bytes in use differ by what blocks are too large.) */
+/* Blocks in use, without the places of objects that wait to be used again. (Bytes in use differ by what blocks are too
+ * large.) */
 static size_t used_now(void)
 {
     mp_manager_info info;
@@ -553,7 +554,8 @@ static void everything_is_pinned(void **state)
     pin_end(heap(), place, owner->mark, PIN_ALL);
 }
 
-/* A place may have another owner, for the same object, a moment after who would end a pin of its own there has looked. */
+/* A place may have another owner, for the same object, a moment after who would end a pin of its own there has
+ * looked. */
 static void another_owners_pin_is_left_alone(void **state)
 {
     uint64_t object = object_of(inner)->self;
@@ -672,7 +674,8 @@ static void owed_when_the_heap_is_closed(void **state)
 
 /* ---- stopped at any instruction ---- */
 
-/* Where a process stops: after it has published a pin; after it has found that nobody pins what has no share any more. */
+/* Where a process stops: after it has published a pin; after it has found that nobody pins what has no share any
+ * more. */
 static bool stop_after_pin, stop_before_death;
 
 int __real_pin_begin(struct heap *heap, uint64_t owner, uint64_t object);
@@ -764,8 +767,8 @@ static void step(pid_t pid)
     assert_true(WIFSTOPPED(status));
 }
 
-/* A reader is stopped so many instructions after it has published its pin, beside a process that gives up the last share; the place
- * serves another dict when the reader goes on. False: it had taken its pin back before. */
+/* A reader is stopped so many instructions after it has published its pin, beside a process that gives up the last
+ * share; the place serves another dict when the reader goes on. False: it had taken its pin back before. */
 static bool hold_beside(int instructions)
 {
     assert_int_equal(mp_dict_delete(dict, "inner"), 0);

@@ -227,8 +227,8 @@ static int repeat_byte(const void *arg, void *result)
     return 0;
 }
 
-/* Large blocks are kept a while before they are used again: results are zeroed and right all the same, and only so many are
- * kept. */
+/* Large blocks are kept a while before they are used again: results are zeroed and right all the same, and only so many
+ * are kept. */
 static void large_blocks_are_used_again(void **state)
 {
     const size_t most = 3000000;
@@ -273,7 +273,8 @@ static bool is_full(void *arg)
     return mp_pool_workers(pool, NULL, 0, &live) == 0 && live == pool->shared.workers;
 }
 
-/* Workers have memory of their own for that, zeroed while they wait. Several sizes, some alike; a worker dies now and then. */
+/* Workers have memory of their own for that, zeroed while they wait. Several sizes, some alike; a worker dies now and
+ * then. */
 static void large_results_are_zeroed_ahead(void **state)
 {
     const size_t sizes[] = {1 << 20, 1 << 20, 1 << 20, 1 << 20, 900000,  900000, 65536,
@@ -599,7 +600,8 @@ static void an_idle_pool_sleeps(void **state)
     assert_int_equal(mp_pool_free(idle), 0);
 }
 
-/* Of many that sleep one wakes for one task. (Where a CPU is hard to come by, a caller that has waited long calls all.) */
+/* Of many that sleep one wakes for one task. (Where a CPU is hard to come by, a caller that has waited long calls
+ * all.) */
 static void one_task_wakes_one_worker(void **state)
 {
     long before[IDLERS + 1], after[IDLERS + 1];

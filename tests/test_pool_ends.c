@@ -1,5 +1,5 @@
-/* Pools in ordinary life: freed under their users, cancelled threads, privileges dropped, calls refused, signals to the group, and
- * each way in which a caller can end. A new way, call or signal is one line of a table. */
+/* Pools in ordinary life: freed under their users, cancelled threads, privileges dropped, calls refused, signals to the
+ * group, and each way in which a caller can end. A new way, call or signal is one line of a table. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -82,7 +82,8 @@ static bool flag_reaches(int value)
     return wait_until(is_past, &value, 30);
 }
 
-/* Runs it in a child with a process group of its own. How that ended, as waitpid() tells; kills what has not ended in time. */
+/* Runs it in a child with a process group of its own. How that ended, as waitpid() tells; kills what has not ended in
+ * time. */
 static int in_child(void (*function)(const void *), const void *arg)
 {
     int status = -1;

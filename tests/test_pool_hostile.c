@@ -1,4 +1,5 @@
-/* Pools and tasks that do what no task should; workers, keepers and callers that die or are stopped at the worst of moments. */
+/* Pools and tasks that do what no task should; workers, keepers and callers that die or are stopped at the worst of
+ * moments. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>
@@ -431,7 +432,8 @@ static void the_keeper_trusts_no_pid_from_outside(void **state)
 
 /* ---- deaths of workers ---- */
 
-/* The first attempt returns more than was asked for, and is killed before that is said; the second one returns nothing. */
+/* The first attempt returns more than was asked for, and is killed before that is said; the second one returns
+ * nothing. */
 static int returns_much_then_blocks(const void *arg, void *result)
 {
     static char block[1 << 20];
@@ -903,7 +905,8 @@ static bool was_interrupted(void *arg)
             _exit(code); \
     } while (0)
 
-/* Has its own session, whose terminal is the pseudo-terminal; in its foreground are this process, keeper and workers. */
+/* Has its own session, whose terminal is the pseudo-terminal; in its foreground are this process, keeper and
+ * workers. */
 static _Noreturn void be_on_terminal(void)
 {
     struct sigaction action = {.sa_handler = at_interrupt};

@@ -1,8 +1,9 @@
-/* Processes in ordinary life: how they end, raw forks, closed descriptors, privileges, output of threads, signal handlers, refused
- * system calls. One table a kind: a way, a situation or a call more is one line.
+/* Processes in ordinary life: how they end, raw forks, closed descriptors, privileges, output of threads, signal
+ * handlers, refused system calls. One table a kind: a way, a situation or a call more is one line.
  *
- * Each case runs in a program of its own, which is this one again (see main()): "scene" sets up, and ends. The tests observe: they
- * are a "subreaper", so all that such a program leaves behind becomes their child. Memory of a file tells what it did. */
+ * Each case runs in a program of its own, which is this one again (see main()): "scene" sets up, and ends. The tests
+ * observe: they are a "subreaper", so all that such a program leaves behind becomes their child. Memory of a file tells
+ * what it did. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>
@@ -708,7 +709,8 @@ static int exit_as_child(void *arg)
     exit(arg == NULL ? 3 : 4);
 }
 
-/* The child has its parent's memory, as that of vfork() has. What the C library notes of the exit it notes for the parent, too. */
+/* The child has its parent's memory, as that of vfork() has. What the C library notes of the exit it notes for the
+ * parent, too. */
 static void play_shared_memory(void)
 {
     static _Alignas(64) char stack[256 * 1024];
@@ -777,8 +779,8 @@ static void *start_another(void *arg)
     return arg;
 }
 
-/* How: a letter for who starts it (main thread, thread), what it does then (lives, executes), and how the parent ends (killed, by
- * exit, by exit as another user). */
+/* How: a letter for who starts it (main thread, thread), what it does then (lives, executes), and how the parent ends
+ * (killed, by exit, by exit as another user). */
 static void play_privileges(const char *which, const char *how)
 {
     change = which;
@@ -975,7 +977,8 @@ static long count_lines(FILE *file)
     return right;
 }
 
-/* With a full buffer a line of the parent's may be written in two parts: so the children print only if it writes whole lines. */
+/* With a full buffer a line of the parent's may be written in two parts: so the children print only if it writes whole
+ * lines. */
 static void play_lines(const char *buffer, const char *unused)
 {
     static char

@@ -368,7 +368,8 @@ static void iteration_meets_each_that_stays_once(void **state)
     run_everywhere(iterate_or_churn);
 }
 
-/* Both entries always have one value, and "from" and "to" one sum: in each copy, each list of values, each comparison. */
+/* Both entries always have one value, and "from" and "to" one sum: in each copy, each list of values, each
+ * comparison. */
 static int look_at_moments(struct shared *s)
 {
     for (int i = 0; i < 300; i++) {
@@ -612,7 +613,8 @@ static void look_at_text(void)
     assert_true(error != 0 || strspn(buffer, "B") == 99);
 }
 
-/* The writer runs, is stopped somewhere, and is killed there, again and again. What others find is that of before or after. */
+/* The writer runs, is stopped somewhere, and is killed there, again and again. What others find is that of before or
+ * after. */
 static void readers_do_not_mind_what_becomes_of_writers(void **state)
 {
     (void)state;

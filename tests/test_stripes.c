@@ -1,4 +1,5 @@
-/* Dicts that several processes contend for: writers of single words go on side by side, and all others see no difference. */
+/* Dicts that several processes contend for: writers of single words go on side by side, and all others see no
+ * difference. */
 #include <mp.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -210,8 +211,8 @@ static int clear_and_look(void *arg)
     return mp_dict_clear(dict) == 0 && mp_dict_length(dict, &length) == 0 && length == 0 ? 0 : 1;
 }
 
-/* A stripe is held; the other has got as far as it can, which the mutex shows; then the word is put. What the other does
- * must come after. */
+/* A stripe is held; the other has got as far as it can, which the mutex shows; then the word is put. What the other
+ * does must come after. */
 static void waits_for_the_stripe(int (*function)(void *))
 {
     mp_process *process;

@@ -1,6 +1,7 @@
-/* No call is a cancellation point: a thread that was cancelled before a call, or is while it waits inside one, comes back from it with
- * what the call is to give, and ends at the next cancellation point of its own. Nothing of the library stays locked, and nothing leaks.
- * And each call does with the smallest stack that a thread can have. A call joins by a line of CALLS or WAITS. (The pool's: test_pool_ends.c.) */
+/* No call is a cancellation point: a thread that was cancelled before a call, or is while it waits inside one, comes
+ * back from it with what the call is to give, and ends at the next cancellation point of its own. Nothing of the
+ * library stays locked, and nothing leaks. And each call does with the smallest stack that a thread can have. A call
+ * joins by a line of CALLS or WAITS. (The pool's: test_pool_ends.c.) */
 #include <fcntl.h>
 #include <limits.h>
 #include <mp.h>

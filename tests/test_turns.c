@@ -1,8 +1,8 @@
 /* Who has waited long for a lock gets it before all who come later, and waits for nobody who does not come.
  *
- * What is counted are not moments but acquisitions: whoever called when it already was somebody's turn must not have the lock
- * while it still is. One whose turn it is and that the system does not run for so long that it is passed over makes a new round
- * of the test, as that is allowed: it takes one ticket more. */
+ * What is counted are not moments but acquisitions: whoever called when it already was somebody's turn must not have
+ * the lock while it still is. One whose turn it is and that the system does not run for so long that it is passed over
+ * makes a new round of the test, as that is allowed: it takes one ticket more. */
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,4 +1,5 @@
-/* Functions of the user's in C++, which are left by an exception: in throwing.cpp, where there is a compiler of that language. */
+/* Functions of the user's in C++, which are left by an exception: in throwing.cpp, where there is a compiler of that
+ * language. */
 #ifndef THROWING_H
 #define THROWING_H
 

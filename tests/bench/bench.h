@@ -1,14 +1,14 @@
-/* What the benchmarks share. Each bench_<topic>.c is one program with a table of struct bench. It runs every one of them
- * once and prints a line `system,work,figure,unit` for each figure; run.sh calls all programs by turns, several rounds, so
- * that what disturbs the machine for a while disturbs all alike, and table.awk makes the table of medians. A program in any
- * other language that prints such lines takes part as well: bench.py is Python's.
+/* What the benchmarks share. Each bench_<topic>.c is one program with a table of struct bench. It runs every one of
+ * them once and prints a line `system,work,figure,unit` for each figure; run.sh calls all programs by turns, several
+ * rounds, so that what disturbs the machine for a while disturbs all alike, and table.awk makes the table of medians. A
+ * program in any other language that prints such lines takes part as well: bench.py is Python's.
  *
  * Systems that do the same work name it the same: that is how they are compared. Units that end in "/s" and "share" are
- * better when high, all others when low. No commas in names. A work of a sweep is named `work|what is varied|how much of
- * it`.
+ * better when high, all others when low. No commas in names. A work of a sweep is named `work|what is varied|how much
+ * of it`.
  *
- * peers/ has the programs of the systems that libmp is compared with. dict_works.h, pool_works.h and lock_works.h have the
- * works that several systems do, so that all do the very same. */
+ * peers/ has the programs of the systems that libmp is compared with. dict_works.h, pool_works.h and lock_works.h have
+ * the works that several systems do, so that all do the very same. */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -53,13 +53,13 @@ void bench_rest(double seconds);
 void bench_check(int code, const char *call);
 /* A pseudo-random number that depends on `seed` alone (splitmix64). */
 uint64_t bench_random(uint64_t seed);
-/* Works for so many steps; and how many of them take a second here when nothing else runs. A task of a certain length is
- * made of steps, not of a look at the clock: a worker that does not run would look at the clock for nothing. */
+/* Works for so many steps; and how many of them take a second here when nothing else runs. A task of a certain length
+ * is made of steps, not of a look at the clock: a worker that does not run would look at the clock for nothing. */
 uint64_t bench_burn(uint64_t steps);
 double bench_steps_per_second(void);
 
-/* Runs work(process, arg) in so many processes at once and returns the seconds from when the first began until the last ended.
- * Each calls warm_up(process, arg) before, which may be NULL; they begin together when all have. */
+/* Runs work(process, arg) in so many processes at once and returns the seconds from when the first began until the last
+ * ended. Each calls warm_up(process, arg) before, which may be NULL; they begin together when all have. */
 typedef void bench_work(int process, void *arg);
 double bench_processes(int processes, bench_work *warm_up, bench_work *work, void *arg);
 /* The same by threads, for systems that live in one process. */

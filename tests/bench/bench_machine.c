@@ -1,7 +1,7 @@
-/* The machine itself, to compare tables of different machines by: what a cache miss costs that the next step waits for (a
- * dict of a million entries has two of them in each get), how far misses of one search and the next overlap, depending on
- * how many instructions a search takes, what the system takes for each page of memory that is new, and how long a process that
- * has nothing to wait for does not run while another computes. */
+/* The machine itself, to compare tables of different machines by: what a cache miss costs that the next step waits for
+ * (a dict of a million entries has two of them in each get), how far misses of one search and the next overlap,
+ * depending on how many instructions a search takes, what the system takes for each page of memory that is new, and how
+ * long a process that has nothing to wait for does not run while another computes. */
 #include <mp.h>
 #include <stdlib.h>
 #include <sys/mman.h>

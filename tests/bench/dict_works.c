@@ -44,8 +44,8 @@ static void make_keys(void)
     }
 }
 
-/* The keys that a process reaches, one after the other: no two processes are at the same place. In few instructions, as these are
- * part of what is measured. */
+/* The keys that a process reaches, one after the other: no two processes are at the same place. In few instructions, as
+ * these are part of what is measured. */
 static const char *first_key(int process)
 {
     return shuffled[(size_t)process * (entries / BENCH_MAX_PROCESSES) % entries];
@@ -69,7 +69,8 @@ static void leave(void)
         store->leave();
 }
 
-/* What runs in several processes, or threads: a first time before the clock runs, and then again. Reaches *arg keys each. */
+/* What runs in several processes, or threads: a first time before the clock runs, and then again. Reaches *arg keys
+ * each. */
 static void get_each(int process, void *arg)
 {
     size_t times = *(size_t *)arg;
@@ -197,7 +198,8 @@ static void iterate(const struct bench *bench, double *figures)
     figures[0] = (bench_now() - begin) / (double)entries * 1e9;
 }
 
-/* ------------------------------------------------------------------------------------------------- growth, seen by another */
+/* ------------------------------------------------------------------------------------------------- growth, seen by
+ * another */
 
 /* What the one that fills the store and the one that watches share. */
 static struct growth {
@@ -306,7 +308,8 @@ static void peak(const struct bench *bench, double *figures)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------------- the table */
+/* ---------------------------------------------------------------------------------------------------------------- the
+ * table */
 
 /* The system is filled in when it is known. */
 static const struct bench table[] = {
@@ -362,7 +365,8 @@ static void run_table(void)
     free(shuffled);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- the sweeps */
+/* --------------------------------------------------------------------------------------------------------------- the
+ * sweeps */
 
 /* Inserts what is missing until there are so many. Prints what an entry took, where they are inserted one by one. */
 static void fill_up(size_t from, size_t to)

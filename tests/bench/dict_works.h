@@ -1,8 +1,8 @@
-/* The works of dicts, the same for each system: a million keys of 16 bytes with 8-byte integers as values, reached in random
- * order. A program describes its system as a struct store and calls dict_works() with it.
+/* The works of dicts, the same for each system: a million keys of 16 bytes with 8-byte integers as values, reached in
+ * random order. A program describes its system as a struct store and calls dict_works() with it.
  *
- * Each system is used as its own manual advises for this use, with what makes it fast and keeps each operation atomic for
- * the others; its program says how. No store has to survive a crash of the machine. */
+ * Each system is used as its own manual advises for this use, with what makes it fast and keeps each operation atomic
+ * for the others; its program says how. No store has to survive a crash of the machine. */
 #ifndef DICT_WORKS_H
 #define DICT_WORKS_H
 
@@ -15,8 +15,8 @@
 extern "C" {
 #endif
 
-/* One store of one system; what it is made of is the program's own. NULL: it cannot do that, and the works are left out.
- * Functions that fail end the program. */
+/* One store of one system; what it is made of is the program's own. NULL: it cannot do that, and the works are left
+ * out. Functions that fail end the program. */
 struct store {
     const char *system;
     bool threads; /* lives in the memory of one process: what others do by processes it does by threads */

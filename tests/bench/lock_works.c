@@ -55,8 +55,8 @@ static void contend(int process, void *arg)
     shared->process[process].count = count;
 }
 
-/* So many processes want the lock all the time: how often a second they all get it, in millions, and what part the one that
- * gets it least has of what the one has that gets it most. */
+/* So many processes want the lock all the time: how often a second they all get it, in millions, and what part the one
+ * that gets it least has of what the one has that gets it most. */
 static void contend_all(int processes, double seconds, double *figures)
 {
     uint64_t total = 0, least = UINT64_MAX, most = 0;

@@ -45,7 +45,8 @@ void pool_round_trips(double *seconds, size_t count, double *figures)
     figures[1] = seconds[count / 100 * 99] * 1e6;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- small tasks */
+/* ------------------------------------------------------------------------------------------------------------- small
+ * tasks */
 
 static void start_and_end(const struct bench *bench, double *figures)
 {
@@ -142,7 +143,8 @@ static void map_singly(const struct bench *bench, double *figures)
     crew->end();
 }
 
-/* -------------------------------------------------------------------------------------------------------- tasks that compute */
+/* -------------------------------------------------------------------------------------------------------- tasks that
+ * compute */
 
 /* Seconds that one process needs for all the tasks, on its own. */
 static double alone(const uint64_t *steps, size_t count)
@@ -155,7 +157,8 @@ static double alone(const uint64_t *steps, size_t count)
     return bench_now() - begin;
 }
 
-/* A thousand tasks, half of them below 0.18 ms, some up to 15: their lengths are spread as Pareto found incomes to be. */
+/* A thousand tasks, half of them below 0.18 ms, some up to 15: their lengths are spread as Pareto found incomes to
+ * be. */
 static void make_skewed(uint64_t *steps, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -165,7 +168,8 @@ static void make_skewed(uint64_t *steps, size_t count)
     }
 }
 
-/* What part of the speed is reached that the workers would have if nothing got lost: with two, a half of the time alone is
+/* What part of the speed is reached that the workers would have if nothing got lost: with two, a half of the time alone
+ * is
  * 1. */
 static double skewed(int workers, bool maps)
 {
@@ -224,7 +228,8 @@ static void crowd(const struct bench *bench, double *figures)
     figures[0] = two / many;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- much to carry */
+/* ------------------------------------------------------------------------------------------------------------- much to
+ * carry */
 
 /* Seconds for each of `times` calls. */
 static double carry(size_t size, size_t times, bool back)
@@ -257,7 +262,8 @@ static void fetch(const struct bench *bench, double *figures)
     figures[0] = (double)MEBI / carry(MEBI, bench_count(500), true) * 1e-9;
 }
 
-/* ----------------------------------------------------------------------------------------------------------------- the tables */
+/* ----------------------------------------------------------------------------------------------------------------- the
+ * tables */
 
 static const struct bench start_table[] = {{NULL, {{"pool create + close + join", "ms"}}, start_and_end, 2}};
 static const struct bench apply_table[] = {
@@ -323,7 +329,8 @@ static void run_tables(void)
         RUN(each_load_table);
 }
 
-/* ----------------------------------------------------------------------------------------------------------------- the sweeps */
+/* ----------------------------------------------------------------------------------------------------------------- the
+ * sweeps */
 
 static void sweep_workers(void)
 {

@@ -1,5 +1,5 @@
-/* The works of pools, the same for each system: processes, threads, or no more than somebody at the other end of a pipe. A
- * program describes its system as a struct crew and calls pool_works() with it. */
+/* The works of pools, the same for each system: processes, threads, or no more than somebody at the other end of a
+ * pipe. A program describes its system as a struct crew and calls pool_works() with it. */
 #ifndef POOL_WORKS_H
 #define POOL_WORKS_H
 
@@ -34,8 +34,8 @@ struct crew {
     void (*each)(crew_task *task, const void *args, size_t arg_size, void *results, size_t result_size, size_t count);
     void (*map)(crew_task *task, const void *args, size_t arg_size, void *results, size_t result_size, size_t count,
                 enum crew_share share);
-    /* Hands so many bytes over to another process and waits until it says that it has them, by one byte; and the other way
-     * round. NULL where threads have it all in common. */
+    /* Hands so many bytes over to another process and waits until it says that it has them, by one byte; and the other
+     * way round. NULL where threads have it all in common. */
     void (*send)(const void *data, size_t size);
     void (*fetch)(void *data, size_t size);
 };

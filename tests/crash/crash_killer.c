@@ -6,8 +6,8 @@
  * and accounting, the container's, and that the content is exactly that of before or of after the operation. The
  * sibling's recovery is killed at its own points in the same way, and a third process has to find all well.
  *
- * With --stops, the process is stopped at each such point instead, while others read (stops.c), and then killed, and they read once
- * more. --table prints the longest read beside each operation as a table.
+ * With --stops, the process is stopped at each such point instead, while others read (stops.c), and then killed, and
+ * they read once more. --table prints the longest read beside each operation as a table.
  *
  * With --reuse, the process is stopped there, others use, free and use again all that they can get, also memory that
  * looks as if it held a mutex of the process, and then it is killed. With --dirty, free memory is full of 0x4a: nothing

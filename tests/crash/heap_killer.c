@@ -245,8 +245,8 @@ static bool goes_over(const char *text, const char *from, const char *to)
     return begin + end >= length;
 }
 
-/* Whether a part is that of one of the states: part number `part` of theirs. Readers may also go over from that of before to a later
- * one: they bury what they find dead. */
+/* Whether a part is that of one of the states: part number `part` of theirs. Readers may also go over from that of
+ * before to a later one: they bury what they find dead. */
 static bool part_is_known(const struct states *states, const char *text, size_t part)
 {
     for (size_t i = 0; i < states->count; i++) {

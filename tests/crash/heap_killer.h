@@ -28,8 +28,8 @@ struct scene {
 void heap_killer_run(const struct scene *scene, const struct operation *operation, const struct plan *plan,
                      struct tally *tally);
 
-/* For inspect() and read(): adds to the text of the state, which is to be that of before or after the operation. A form feed ends a
- * part of which that is said by itself. */
+/* For inspect() and read(): adds to the text of the state, which is to be that of before or after the operation. A form
+ * feed ends a part of which that is said by itself. */
 void report_state(const char *text);
 /* How long a call of read() took. */
 void report_duration(const char *call, double seconds);

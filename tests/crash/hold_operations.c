@@ -1,5 +1,5 @@
-/* How processes hold containers while they die: by holds, by pins, by what snapshots have. dict["c"] and list[-1] are the dict
- * `other`, that nobody else holds. */
+/* How processes hold containers while they die: by holds, by pins, by what snapshots have. dict["c"] and list[-1] are
+ * the dict `other`, that nobody else holds. */
 #include "containers.h"
 #include "hold.h"
 #include "owner.h"

@@ -1,6 +1,6 @@
 /* What readers find while a writer is stopped: every reading call of dicts and lists, in a process of its own.
- * Each has to answer within a deadline, and all that look into one container with its state of before the writer's operation, or all
- * with that of after it. */
+ * Each has to answer within a deadline, and all that look into one container with its state of before the writer's
+ * operation, or all with that of after it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

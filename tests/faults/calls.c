@@ -1,7 +1,9 @@
-/* Which errors: those that Linux gives for such a call in a program that does nothing wrong. Left out: what only a wrong argument
- * gives (EBADF, EFAULT, EINVAL), and calls that cannot fail otherwise, listed at the end. clock_gettime() is no system call.
+/* Which errors: those that Linux gives for such a call in a program that does nothing wrong. Left out: what only a
+ * wrong argument gives (EBADF, EFAULT, EINVAL), and calls that cannot fail otherwise, listed at the end.
+ * clock_gettime() is no system call.
  *
- * brk() does not give an error but the old end, for which 0 stands here. close() really closes, so it fails in a wrapper. */
+ * brk() does not give an error but the old end, for which 0 stands here. close() really closes, so it fails in a
+ * wrapper. */
 #include "calls.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* What the injector, the scenario and all processes that take part share: one page of memory, which tells what is to fail and
- * what came of it. */
+/* What the injector, the scenario and all processes that take part share: one page of memory, which tells what is to
+ * fail and what came of it. */
 #ifndef CONTROL_H
 #define CONTROL_H
 

@@ -2,8 +2,8 @@
  *
  *     inject [--all] [--storm] [--part NAME] [--call NAME] [--errno NUMBER] [--at N] [--sticky]
  *
- * By default a part of all, chosen fairly and always the same; --all: every one. --storm: nothing fails, but a signal comes every
- * 100 microseconds. The others narrow down; what failed is printed so that it can be done again. */
+ * By default a part of all, chosen fairly and always the same; --all: every one. --storm: nothing fails, but a signal
+ * comes every 100 microseconds. The others narrow down; what failed is printed so that it can be done again. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

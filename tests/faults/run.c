@@ -1,5 +1,6 @@
-/* How a system call is made to fail: a seccomp filter, which all children inherit, stops whoever is about to make it, and asks the
- * injector what to answer. That works for calls made inside the C library as well, and on every architecture. */
+/* How a system call is made to fail: a seccomp filter, which all children inherit, stops whoever is about to make it,
+ * and asks the injector what to answer. That works for calls made inside the C library as well, and on every
+ * architecture. */
 #include "run.h"
 
 #include <dirent.h>

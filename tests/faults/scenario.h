@@ -1,6 +1,6 @@
 /* The scenario: what the library can do, in parts, each of which is run in a process of its own. A part notices every
- * failure of a call, looks whether it is a documented one and all is as before, and makes the call once more, which must
- * succeed. */
+ * failure of a call, looks whether it is a documented one and all is as before, and makes the call once more, which
+ * must succeed. */
 #ifndef SCENARIO_H
 #define SCENARIO_H
 

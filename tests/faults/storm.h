@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 
-/* Makes a signal interrupt the calling process every 100 microseconds; its handler asks for calls to be restarted, or not. */
+/* Makes a signal interrupt the calling process every 100 microseconds; its handler asks for calls to be restarted, or
+ * not. */
 void storm_begin(bool restart);
 /* The same in a child, which inherits the handler but not the timer: if it has begun. */
 void storm_join(void);

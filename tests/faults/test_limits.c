@@ -1,5 +1,5 @@
-/* What happens when the system gives no more: errors and never signals, all that was there stays whole, and all works again once
- * the limit is gone. Each test lives in a child of its own, as limits may not be taken back. */
+/* What happens when the system gives no more: errors and never signals, all that was there stays whole, and all works
+ * again once the limit is gone. Each test lives in a child of its own, as limits may not be taken back. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>
@@ -538,7 +538,8 @@ static bool write_text(const char *path, const char *text)
     return written;
 }
 
-/* Mounts of this process's own: with the privilege to have them, or else as the superuser of a user namespace of its own. */
+/* Mounts of this process's own: with the privilege to have them, or else as the superuser of a user namespace of its
+ * own. */
 static bool separate_mounts(void)
 {
     char users[40], groups[40];

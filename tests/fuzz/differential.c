@@ -1,11 +1,13 @@
-/* Random sequences of dict and list operations, each done twice: by the library, and by the plain arrays of model.c. What comes
- * of each is written down as a line of text by both, and compared, as are the whole contents every so often. A seed gives the
- * same sequence each time.
+/* Random sequences of dict and list operations, each done twice: by the library, and by the plain arrays of model.c.
+ * What comes of each is written down as a line of text by both, and compared, as are the whole contents every so often.
+ * A seed gives the same sequence each time.
  *
  *   differential [--seeds N] [--from SEED] [--operations N]     one process, all operations
- *   differential --processes P ...                              P processes share a dict and a list; each owns a share of the keys,
+ *   differential --processes P ...                              P processes share a dict and a list; each owns a share
+ *   of the keys,
  *                                                               so that it knows what it must find there
- *   differential --trace ...                                    writes operations and outcomes as JSON, for differential.py
+ *   differential --trace ...                                    writes operations and outcomes as JSON, for
+ *   differential.py
  */
 #include <mp.h>
 #include <stdarg.h>

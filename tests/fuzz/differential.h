@@ -1,5 +1,6 @@
-/* What the parts of the differential fuzzer share. An operation writes three lines: what it is, with its arguments; what came of
- * it in the library; what the model says. A line is words, each followed by a space: numbers, error codes, values. */
+/* What the parts of the differential fuzzer share. An operation writes three lines: what it is, with its arguments;
+ * what came of it in the library; what the model says. A line is words, each followed by a space: numbers, error codes,
+ * values. */
 #ifndef DIFFERENTIAL_H
 #define DIFFERENTIAL_H
 

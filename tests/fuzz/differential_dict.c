@@ -144,7 +144,8 @@ static void compare_and_swap(struct about *a)
         a->model->pair[a->at].value = a->value;
 }
 
-/* An equal key, a number perhaps of another type; not among several processes, which know their own keys by the type. */
+/* An equal key, a number perhaps of another type; not among several processes, which know their own keys by the
+ * type. */
 static struct model_value equal_key(const struct model_value *key)
 {
     if (is_shared())

@@ -1,5 +1,5 @@
-/* Feeds the fuzzer of heaps with inputs made from seeds: driver [--seeds N] [--from SEED]; or with those that files hold: driver
- * FILE... What crashes or hangs names its seed, or the number of the file. */
+/* Feeds the fuzzer of heaps with inputs made from seeds: driver [--seeds N] [--from SEED]; or with those that files
+ * hold: driver FILE... What crashes or hangs names its seed, or the number of the file. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

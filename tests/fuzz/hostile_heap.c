@@ -1,8 +1,10 @@
-/* A fuzzer of named heaps: takes the bytes of a sound one, changes them as the input says, and opens the result as a second
- * program would. What is promised, and so enforced: opening gives an error or works; mp_manager_check() gives an error or says
- * that the heap is sound; one that it calls sound works in every way, and is sound afterwards. Never a crash, never a hang.
+/* A fuzzer of named heaps: takes the bytes of a sound one, changes them as the input says, and opens the result as a
+ * second program would. What is promised, and so enforced: opening gives an error or works; mp_manager_check() gives an
+ * error or says that the heap is sound; one that it calls sound works in every way, and is sound afterwards. Never a
+ * crash, never a hang.
  *
- * With libFuzzer it is a target like any other (-DMP_LIBFUZZER=ON); without, driver.c feeds it inputs made from seeds. */
+ * With libFuzzer it is a target like any other (-DMP_LIBFUZZER=ON); without, driver.c feeds it inputs made from
+ * seeds. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>

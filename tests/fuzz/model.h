@@ -1,5 +1,5 @@
-/* What the differential fuzzer compares the library with: dicts and lists as plain arrays, searched from the front. Nothing here
- * uses the library. Containers know each other by number. */
+/* What the differential fuzzer compares the library with: dicts and lists as plain arrays, searched from the front.
+ * Nothing here uses the library. Containers know each other by number. */
 #ifndef MODEL_H
 #define MODEL_H
 

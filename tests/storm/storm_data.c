@@ -1,11 +1,11 @@
-/* Many processes work on one dict, one list and several locks, while they are killed (storm "kill"), and stopped for a while
- * (storm "stop"), at random every few milliseconds; others take their place. In the end all sums are exact.
+/* Many processes work on one dict, one list and several locks, while they are killed (storm "kill"), and stopped for a
+ * while (storm "stop"), at random every few milliseconds; others take their place. In the end all sums are exact.
  *
- * LEDGERS. Each place in which a process works has a page of plain shared memory, that the library knows nothing of. Before an
- * operation the process writes there what it is about to do, with all that will be true before and after; when it has returned,
- * that it has; then that what is true after is true now. Each of these is one store, or can be repeated. So the parent, who
- * looks at the page of a dead process, knows whether an operation was in flight, and then sees from the shared containers
- * themselves whether that one happened; if it had returned, it must have. */
+ * LEDGERS. Each place in which a process works has a page of plain shared memory, that the library knows nothing of.
+ * Before an operation the process writes there what it is about to do, with all that will be true before and after;
+ * when it has returned, that it has; then that what is true after is true now. Each of these is one store, or can be
+ * repeated. So the parent, who looks at the page of a dead process, knows whether an operation was in flight, and then
+ * sees from the shared containers themselves whether that one happened; if it had returned, it must have. */
 #include <mp.h>
 #include <signal.h>
 #include <stdatomic.h>

@@ -1,8 +1,9 @@
-/* Pools whose workers are killed at random (storm "workers"; "retries": with tasks that are run again), stopped at random, the
- * keeper too ("stop"); whose keeper is killed ("keeper"), or their creator ("creator").
+/* Pools whose workers are killed at random (storm "workers"; "retries": with tasks that are run again), stopped at
+ * random, the keeper too ("stop"); whose keeper is killed ("keeper"), or their creator ("creator").
  *
- * Each task counts in plain shared memory how often it was started and how often it came to its end. So in the end: every result
- * is right, or says that a worker was killed, and of those there are no more than were killed; nothing ran twice that was not to. */
+ * Each task counts in plain shared memory how often it was started and how often it came to its end. So in the end:
+ * every result is right, or says that a worker was killed, and of those there are no more than were killed; nothing ran
+ * twice that was not to. */
 #include <mp.h>
 #include <poll.h>
 #include <signal.h>

@@ -1,5 +1,5 @@
-/* GLib's GHashTable with a GMutex around each operation, in the memory of one process: what others do by processes it does
- * by threads. Keys are strings that it owns, values are held in the pointers. */
+/* GLib's GHashTable with a GMutex around each operation, in the memory of one process: what others do by processes it
+ * does by threads. Keys are strings that it owns, values are held in the pointers. */
 #include <glib.h>
 #include <malloc.h>
 

@@ -1,6 +1,7 @@
 /* LMDB: a transaction for each operation, so that each is atomic and seen by the others. Its file is in memory and is
  * neither waited for nor written by calls (MDB_NOSYNC, MDB_WRITEMAP), and a process uses its read transaction again
- * (mdb_txn_renew): what LMDB has that is fast. Only what the sweeps put in at the start goes in by large transactions. */
+ * (mdb_txn_renew): what LMDB has that is fast. Only what the sweeps put in at the start goes in by large
+ * transactions. */
 #include <lmdb.h>
 #include <mp.h>
 #include <stdio.h>

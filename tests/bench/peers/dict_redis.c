@@ -1,5 +1,6 @@
-/* Redis over a Unix socket: a server of its own that keeps nothing on disk, one command for each operation, a connection for
- * each process. Only what is there before the clock runs goes in many commands at a time. The server ends with this program. */
+/* Redis over a Unix socket: a server of its own that keeps nothing on disk, one command for each operation, a
+ * connection for each process. Only what is there before the clock runs goes in many commands at a time. The server
+ * ends with this program. */
 #include <hiredis/hiredis.h>
 #include <mp.h>
 #include <poll.h>

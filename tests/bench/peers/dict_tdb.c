@@ -1,6 +1,6 @@
-/* TDB, Samba's database: a file in memory that is never waited for (TDB_NOSYNC), with process-shared mutexes instead of file
- * locks (TDB_MUTEX_LOCKING) and as many hash chains as entries. An add holds the lock of its chain from the look to the
- * change. */
+/* TDB, Samba's database: a file in memory that is never waited for (TDB_NOSYNC), with process-shared mutexes instead of
+ * file locks (TDB_MUTEX_LOCKING) and as many hash chains as entries. An add holds the lock of its chain from the look
+ * to the change. */
 #include <fcntl.h>
 #include <mp.h>
 #include <stdio.h>

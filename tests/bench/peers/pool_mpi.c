@@ -1,5 +1,5 @@
-/* OpenMPI on one machine: two processes that the program's user starts with mpirun, one of which sends and waits for the
- * answer, beside a pool's round trip. Both look for messages all the time, as MPI does. */
+/* OpenMPI on one machine: two processes that the program's user starts with mpirun, one of which sends and waits for
+ * the answer, beside a pool's round trip. Both look for messages all the time, as MPI does. */
 #include <mp.h>
 #include <mpi.h>
 #include <stdlib.h>

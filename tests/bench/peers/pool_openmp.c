@@ -1,6 +1,6 @@
 /* gcc's OpenMP: a team of as many threads as there are workers, the caller among them. Tasks submitted one by one are
- * `task`s; a map is a loop, in place: shared out evenly (schedule(static)), or for tasks of different lengths and chunks of
- * one by schedule(dynamic, 1). */
+ * `task`s; a map is a loop, in place: shared out evenly (schedule(static)), or for tasks of different lengths and
+ * chunks of one by schedule(dynamic, 1). */
 #include <omp.h>
 
 #include "../pool_works.h"

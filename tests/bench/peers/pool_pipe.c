@@ -1,5 +1,5 @@
-/* Two pipes to a process that takes what comes and answers: what carrying bytes to another process and back costs without
- * any library. */
+/* Two pipes to a process that takes what comes and answers: what carrying bytes to another process and back costs
+ * without any library. */
 #include <fcntl.h>
 #include <mp.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* The pool of threads that one writes oneself: one queue with a mutex and a condition, and one condition for those who wait
- * for a result. Tasks lie in the caller's memory. */
+/* The pool of threads that one writes oneself: one queue with a mutex and a condition, and one condition for those who
+ * wait for a result. Tasks lie in the caller's memory. */
 #include <mp.h>
 #include <pthread.h>
 #include <stdlib.h>
