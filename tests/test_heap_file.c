@@ -380,6 +380,8 @@ static void refuse_with(int other)
             for (int e = 0; e < 2; e++) {
                 struct refused refused = {&objects[i], call, other, errors[e]};
 
+                if (TSAN && calls[call].number == SYS_munmap)
+                    continue; /* ThreadSanitizer needs it */
                 new_name();
                 snprintf(what, sizeof what, "%s without %s%s%s", objects[i].name, calls[call].name,
                          other == NO_CALL ? "" : " and ", other == NO_CALL ? "" : calls[other].name);
