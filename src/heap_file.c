@@ -527,6 +527,15 @@ static bool lay_zeros_in_steps(struct open_heap *open, int flags)
     return true;
 }
 
+/* False: it could not be unmapped. A mapping without memory lies there instead. */
+static bool drop_mapping(void *start, uint64_t size)
+{
+    if (munmap(start, size) == 0)
+        return true;
+    mmap(start, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    return false;
+}
+
 /* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. False: none could
  * be kept. */
 static bool take_mapping_away(struct open_heap *open)
@@ -538,7 +547,7 @@ static bool take_mapping_away(struct open_heap *open)
     open->kept = size < most ? size : most / HEAP_PAGE * HEAP_PAGE;
     if ((open->kept == 0 || !lay_zeros_over(open->heap, open->kept, flags)) && !lay_zeros_in_steps(open, flags))
         return false;
-    if (open->kept < open->length && munmap((char *)open->heap + open->kept, open->length - open->kept) != 0)
+    if (open->kept < open->length && !drop_mapping((char *)open->heap + open->kept, open->length - open->kept))
         open->kept = open->length;
     return open->kept > 0;
 }

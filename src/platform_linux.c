@@ -253,6 +253,8 @@ static int find_mapping(const char *path, const void *address, struct mapped_fil
         if (found != 0)
             *file = here;
     }
+    if (found == 0 && !feof(maps))
+        found = MP_ESYSTEM; /* what was not read may tell of it */
     free(line);
     fclose(maps);
     return found;

@@ -63,6 +63,8 @@ TEXT
     awk -f "$bench/medians.awk" -f "$bench/report.awk" "$build/all.csv"
     echo
     cat "$bench/limits.md"
+    echo
+    cat "$bench/readers.md"
     if [ -n "$sweep" ]; then
         printf '\n## Charts\n\nBoth axes are logarithmic.\n'
         chart_links
