@@ -11,6 +11,12 @@
  * the last one to store sees all the others. A holder that died leaves its word behind; so a thread that has found a
  * circle tries for the mutex once more, and gets it from the dead one.
  *
+ * LEFT BY exec. The kernel gives away what a thread holds when it executes another program. But a thread that is not its
+ * process's first gets the first one's number before that, and the kernel finds nothing that bears this number. So the
+ * mutex names a thread that is no more. The threads that wait for it find that out: object_look_for_holder(). A number
+ * says nothing in another PID namespace. So the holder writes its namespaces into the object (OBJECT_INSIDE), and a
+ * thread in others waits on.
+ *
  * LEFT BY longjmp(). Nothing runs when a stack is cut off. The frame's address tells it later: a frame that lies below
  * the stack pointer of a later call of the same thread is no more. What it held is given up then, the object
  * unchanged. */
@@ -20,6 +26,7 @@
 #include <mp.h>
 
 #include "cancelling.h"
+#include "holder.h"
 #include "lifecycle.h"
 
 #define DEPTH 32
@@ -40,6 +47,22 @@ static _Thread_local struct {
     int depth;
 } inside;
 
+_Static_assert(OBJECT_INSIDE >> OBJECT_INSIDE_SHIFT == (UINT64_C(1) << HOLDER_SPACE_BITS) - 1, "room for namespaces");
+
+/* Under the mutex. 0: the holder is not inside a function any more. */
+static void note_inside(struct object *object, uint64_t space)
+{
+    uint64_t met = atomic_load_explicit(&object->met, memory_order_relaxed) & ~OBJECT_INSIDE;
+
+    atomic_store_explicit(&object->met, met | space << OBJECT_INSIDE_SHIFT, memory_order_relaxed);
+}
+
+static void leave(struct object *object)
+{
+    note_inside(object, 0);
+    object_unlock(object);
+}
+
 static uintptr_t here(void)
 {
     return (uintptr_t)__builtin_frame_address(0);
@@ -57,7 +80,7 @@ static void drop_left(uintptr_t stack)
             return;
         inside.depth--;
         if (!foreign)
-            object_unlock(last->object);
+            leave(last->object);
         cancelling_allow(last->cancelling);
     }
 }
@@ -71,6 +94,7 @@ __attribute__((noinline)) int callback_begin(struct object *object)
     if (inside.depth == DEPTH)
         return MP_EDEPTH;
     inside.frame[inside.depth++] = (struct frame){object, stack, lifecycle_pid(), cancelling_forbid()};
+    note_inside(object, holder_space());
     return 0;
 }
 
@@ -81,10 +105,12 @@ bool callback_end(struct object *object)
         bool mine = last.process == lifecycle_pid();
 
         cancelling_allow(last.cancelling);
+        if (last.object == object && mine)
+            note_inside(object, 0);
         if (last.object == object)
             return mine;
         if (mine) /* a function inside this one was left by longjmp() */
-            object_unlock(last.object);
+            leave(last.object);
     }
     return false;
 }
@@ -175,6 +201,19 @@ static void say(uint64_t name)
         atomic_store(&inside.frame[i].object->waits, name);
 }
 
+/* ---- locking ---- */
+
+static int lock_outside(struct object *object, int number)
+{
+    int error = mutex_lock_later(&object->mutex, clock_now() + LOOK_NS, number);
+
+    while (error == MP_ETIMEOUT) {
+        object_look_for_holder(object);
+        error = mutex_lock_until(&object->mutex, clock_now() + LOOK_NS);
+    }
+    return error;
+}
+
 static int lock_inside(struct object *object)
 {
     int error;
@@ -186,7 +225,7 @@ static int lock_inside(struct object *object)
         if (error == MP_ETIMEOUT && circle)
             error = MP_EDEADLK;
         else if (error == MP_ETIMEOUT)
-            mutex_look_for_holder(&object->mutex);
+            object_look_for_holder(object);
     } while (error == MP_ETIMEOUT);
     say(0);
     return error;
@@ -197,6 +236,6 @@ __attribute__((noinline)) int callback_lock(struct object *object, int number)
     if (inside.depth > 0)
         drop_left(here());
     if (inside.depth == 0)
-        return mutex_lock_looking(&object->mutex, number);
+        return lock_outside(object, number);
     return number == EBUSY ? lock_inside(object) : mutex_error(number);
 }

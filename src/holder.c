@@ -3,22 +3,23 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "lifecycle.h"
 #include "platform.h"
 
 /* A mark, from its lowest bit: MARK_TIME bits of a time in ticks, five years of them; a number for the namespaces, 0:
  * not known; low bits of the thread's number; 1. */
 #define MARK_TIME 34
-#define MARK_SPACE 18
+#define MARK_SPACE HOLDER_SPACE_BITS
 #define MARK_THREAD 11
 #define MARK_MADE (UINT64_C(1) << 63)
 
 #define THOROUGH_NS INT64_C(1000000)
 #define MAPPINGS_NS INT64_C(250000000)
 
-_Thread_local struct holder holder_own FOUND_AT_ONCE = {HOLDER_UNKNOWN, 0};
+_Thread_local struct thread_mark holder_own FOUND_AT_ONCE = {HOLDER_UNKNOWN, 0};
 
 /* The one found dead last: it is asked for again for each lock that it held. Never a mark that serves another later. */
-static _Thread_local struct holder found_dead;
+static _Thread_local struct thread_mark found_dead;
 static _Thread_local int64_t thorough_last, mappings_last;
 
 static uint64_t bits(uint64_t value, int count)
@@ -55,11 +56,20 @@ static uint64_t own_space(void)
 
 static _Atomic uint64_t space_noted; /* of this process; 0: not asked for yet, or not known */
 
-static uint64_t space_here(void)
+/* The child has another number, and may be in other namespaces. */
+static void after_fork(void)
 {
+    atomic_store(&space_noted, 0);
+    holder_own = found_dead = (struct thread_mark){HOLDER_UNKNOWN, 0};
+}
+
+uint64_t holder_space(void)
+{
+    lifecycle_pid(); /* a child that no fork handler has run in forgets what its parent has noted */
     uint64_t space = atomic_load_explicit(&space_noted, memory_order_relaxed);
 
     if (space == 0) {
+        lifecycle_register(LIFECYCLE_HOLDER, NULL, after_fork);
         space = own_space();
         atomic_store_explicit(&space_noted, space, memory_order_relaxed);
     }
@@ -70,15 +80,9 @@ void holder_make(uint32_t thread)
 {
     uint64_t now = (uint64_t)clock_boot() / process_tick();
 
-    holder_own.mark = MARK_MADE | bits(thread, MARK_THREAD) << (MARK_TIME + MARK_SPACE) | space_here() << MARK_TIME |
+    holder_own.mark = MARK_MADE | bits(thread, MARK_THREAD) << (MARK_TIME + MARK_SPACE) | holder_space() << MARK_TIME |
                       bits(now, MARK_TIME);
     holder_own.thread = thread;
-}
-
-void holder_after_fork(void)
-{
-    atomic_store(&space_noted, 0);
-    holder_own = found_dead = (struct holder){HOLDER_UNKNOWN, 0};
 }
 
 static bool is_another_program(uint32_t thread, const void *memory, int64_t now)
@@ -109,7 +113,7 @@ bool holder_is_dead(uint32_t thread, uint64_t mark, const void *memory, bool tho
         return false;
     if (found_dead.mark == mark && found_dead.thread == thread)
         return true;
-    if (space_of(mark) == 0 || space_of(mark) != space_here())
+    if (space_of(mark) == 0 || space_of(mark) != holder_space())
         return false;
     bool dead = kill((pid_t)thread, 0) != 0 && errno == ESRCH;
     if (!dead && thorough) {
@@ -121,6 +125,6 @@ bool holder_is_dead(uint32_t thread, uint64_t mark, const void *memory, bool tho
         dead = is_gone_or_another(thread, mark, memory, now);
     }
     if (dead)
-        found_dead = (struct holder){mark, thread};
+        found_dead = (struct thread_mark){mark, thread};
     return dead;
 }

@@ -33,16 +33,18 @@
 #endif
 
 /* The calling thread, as the mutexes that it holds name it. */
-struct holder {
+struct thread_mark {
     uint64_t mark;
     uint32_t thread; /* the number that the mark was made for; 0: none yet */
 };
-extern _Thread_local struct holder holder_own FOUND_AT_ONCE;
+extern _Thread_local struct thread_mark holder_own FOUND_AT_ONCE;
 
 /* Makes the calling thread's mark; its number is what a mutex says that it holds. */
 void holder_make(uint32_t thread);
-/* In the child of a fork: it has another number, and may be in other namespaces. */
-void holder_after_fork(void);
+/* The namespaces that the numbers of this process's threads belong to, as a number of HOLDER_SPACE_BITS bits; 0: not known. Equal
+ * numbers mean the same namespaces. */
+#define HOLDER_SPACE_BITS 18
+uint64_t holder_space(void);
 /* Whether the holder of that number and mark is known for certain to have ended, or to have executed another program,
  * so that the kernel has given away all it will. `memory`: what it has mapped as long as it holds anything there.
  * `thorough`: also asks what costs some microseconds, but no more often than once in a millisecond; and what costs

@@ -7,6 +7,7 @@
 
 enum lifecycle_order {
     LIFECYCLE_HEAP,
+    LIFECYCLE_HOLDER,
     LIFECYCLE_HOLD,
     LIFECYCLE_LOCK,
     LIFECYCLE_PROCESS,

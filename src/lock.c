@@ -28,7 +28,6 @@ static void after_fork(void)
     pthread_mutex_init(&own_heap_mutex, NULL);
     own_heap = NULL;
     own_heap_listed = false;
-    holder_after_fork();
     lock_place_after_fork();
 }
 

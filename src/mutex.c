@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <features.h>
 #include <mp.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -168,29 +167,6 @@ int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number)
         nap();
         number = pthread_mutex_trylock(mutex);
     }
-}
-
-/* The kernel gives away what a thread holds when it ends. But a thread that is not its process's first and executes
- * another program gets the first one's number before the kernel looks: it finds nothing there that bears this
- * number. */
-void mutex_look_for_holder(pthread_mutex_t *mutex)
-{
-    uint32_t word = robust_mutex_word(mutex);
-    pid_t thread = (pid_t)(word & ROBUST_THREAD), holder;
-
-    if (thread != 0 && robust_mutex_held(mutex, &holder) && holder == thread && kill(thread, 0) != 0 && errno == ESRCH)
-        robust_mutex_owner_died(mutex, word);
-}
-
-int mutex_lock_looking(pthread_mutex_t *mutex, int number)
-{
-    int error = mutex_lock_later(mutex, clock_now() + LOOK_NS, number);
-
-    while (error == MP_ETIMEOUT) {
-        mutex_look_for_holder(mutex);
-        error = mutex_lock_until(mutex, clock_now() + LOOK_NS);
-    }
-    return error;
 }
 
 void mutex_repaired(pthread_mutex_t *mutex)

@@ -32,11 +32,6 @@ static inline int mutex_lock(pthread_mutex_t *mutex)
 {
     return mutex_lock_until(mutex, DEADLINE_NEVER);
 }
-/* Of a mutex that threads of one PID namespace share: marks it as a dead owner's when its holder is gone and the kernel
- * has not said so. For who has waited for a while. */
-void mutex_look_for_holder(pthread_mutex_t *mutex);
-/* mutex_lock_later() without a deadline, and with such looks. */
-int mutex_lock_looking(pthread_mutex_t *mutex, int number);
 /* After MP_EOWNERDEAD, once what it guards is whole again. Until then, unlocking makes the mutex unusable. */
 void mutex_repaired(pthread_mutex_t *mutex);
 /* 0, or MP_ECORRUPT: the memory is no mutex that mutex_init() has made, or one whose holder cannot have taken it, as

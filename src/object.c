@@ -12,11 +12,13 @@
 
 #include <errno.h>
 #include <mp.h>
+#include <signal.h>
 
 #include "callback.h"
-#include "hold.h"
 #include "cancelling.h"
 #include "checking.h"
+#include "hold.h"
+#include "holder.h"
 #include "pin.h"
 #include "stripes.h"
 
@@ -283,7 +285,7 @@ void object_finish_repair(struct object *object)
 int object_repair(struct object *object)
 {
     put(&object->waits, 0);
-    put(&object->met, get(&object->met) & ~OBJECT_CHECKED);
+    put(&object->met, get(&object->met) & ~(OBJECT_CHECKED | OBJECT_INSIDE));
     heap_settle(object_heap(object));
     if (!object_take_back(object)) {
         mutex_unlock(&object->mutex); /* not repaired: nobody gets it any more */
@@ -435,6 +437,30 @@ static int finish_lock(struct object *object, uint64_t magic, int error, int64_t
     }
     put(&object->held, 0); /* whatever a dead holder held, we hold nothing */
     return 0;
+}
+
+static void give_away(pthread_mutex_t *mutex, pid_t thread)
+{
+    uint32_t word = robust_mutex_word(mutex);
+    pid_t holder;
+
+    if (robust_mutex_held(mutex, &holder) && holder == thread)
+        robust_mutex_owner_died(mutex, word);
+}
+
+/* The stripes before the mutex: killed in between, this thread leaves a mutex that still names the one that is no more, for
+ * the next to look. */
+void object_look_for_holder(struct object *object)
+{
+    uint64_t space = (get(&object->met) & OBJECT_INSIDE) >> OBJECT_INSIDE_SHIFT;
+    pid_t thread;
+
+    if (space == 0 || space != holder_space() || !robust_mutex_held(&object->mutex, &thread) || thread == 0 ||
+        kill(thread, 0) == 0 || errno != ESRCH)
+        return;
+    for (int i = 0; i < STRIPES && get(&object->striped) != 0; i++)
+        give_away(&stripes_of(object)->stripe[i].mutex, thread);
+    give_away(&object->mutex, thread);
 }
 
 /* While a checker has the mutex. MP_ETIMEOUT: it has it no more, but somebody else may. */

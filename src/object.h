@@ -106,6 +106,8 @@ static inline uint64_t memory_place(uint64_t block)
 }
 
 #define OBJECT_CHECKED (UINT64_C(1) << 63)
+#define OBJECT_INSIDE_SHIFT 40
+#define OBJECT_INSIDE (UINT64_C(0x3ffff) << OBJECT_INSIDE_SHIFT)
 #define OBJECT_PENDING 4
 #define OBJECT_ROOTS 2
 
@@ -145,8 +147,10 @@ struct object {
         _Atomic uint64_t held;   /* which stripes the holder of the mutex holds */
         _Atomic uint64_t holder; /* a lock's: the holder's mark, HOLDER_SUSPECT, or 0: see holder.h */
     };
-    /* How often somebody who would only put a word had to wait for the mutex; and OBJECT_CHECKED: a checker holds
-     * that. */
+    /* Guarded by the mutex, and looked at by who waits for it:
+     *   - in the low bits: how often a thread that would only put a word had to wait for the mutex;
+     *   - OBJECT_INSIDE: while its holder is inside a function of the program's: the holder's namespaces (callback.h);
+     *   - OBJECT_CHECKED: its holder is a checker (checking.h). */
     _Atomic uint64_t met;
     _Atomic uint64_t stripes; /* owns their block; 0: none yet */
     _Atomic uint64_t pending[OBJECT_PENDING];
@@ -283,6 +287,9 @@ static inline int object_lock_alone(const void *handle, uint64_t kind)
         return MP_EINVAL;
     return object_lock_at_once(object, magic, &number) ? 0 : object_lock_alone_later(object, magic, number);
 }
+/* For a thread that has waited for a while for the object's mutex or a stripe of it: if their holder has executed another
+ * program from inside a function of the program's (callback.c), they become free, as those of a dead owner. */
+void object_look_for_holder(struct object *object);
 /* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. MP_ECORRUPT:
  * its undo log is damaged; the mutex is given up, and everybody gets that from now on. */
 int object_repair(struct object *object);

@@ -6,6 +6,8 @@
 
 /* An object gets stripes when somebody who would have been content with one has had to wait for its mutex so often. */
 #define MEETINGS 32
+/* So often a thread that waits for a stripe looks for its holder. */
+#define LOOK_NS INT64_C(50000000)
 
 /* What object.held says: nothing, all of them, or HELD_ONE and the number of the one. Written by who holds the object's
  * mutex, and for him alone. */
@@ -21,12 +23,19 @@ static void put(_Atomic uint64_t *word, uint64_t value)
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-/* Whose holder is about to give it up. */
-static int wait_for(pthread_mutex_t *stripe, int64_t deadline, int number)
+/* Its holder is about to give it up, or is inside a function of the program's. */
+static int wait_for(struct object *object, pthread_mutex_t *stripe, int64_t deadline, int number)
 {
-    int error =
-        deadline == DEADLINE_NEVER ? mutex_lock_looking(stripe, number) : mutex_lock_later(stripe, deadline, number);
+    int error;
 
+    do {
+        int64_t look = clock_now() + LOOK_NS;
+
+        error = mutex_lock_later(stripe, look < deadline ? look : deadline, number);
+        number = EBUSY;
+        if (error == MP_ETIMEOUT)
+            object_look_for_holder(object);
+    } while (error == MP_ETIMEOUT && clock_now() < deadline);
     if (error == MP_EOWNERDEAD) {
         mutex_repaired(stripe);
         error = 0;
@@ -34,19 +43,19 @@ static int wait_for(pthread_mutex_t *stripe, int64_t deadline, int number)
     return error;
 }
 
-int stripe_lock_later(pthread_mutex_t *stripe, int number)
+int stripe_lock_later(struct object *object, pthread_mutex_t *stripe, int number)
 {
-    /* Its holder may be inside a function of the user's, and wait for this thread: the object's mutex tells. */
+    /* Its holder may be inside a function of the program's, and wait for this thread: the object's mutex tells. */
     if (number == EBUSY && callback_anywhere())
         return MP_EDEADLK;
-    return wait_for(stripe, DEADLINE_NEVER, number);
+    return wait_for(object, stripe, DEADLINE_NEVER, number);
 }
 
-static int lock_until(pthread_mutex_t *stripe, int64_t deadline)
+static int lock_until(struct object *object, pthread_mutex_t *stripe, int64_t deadline)
 {
     int number = pthread_mutex_trylock(stripe);
 
-    return number == 0 ? 0 : wait_for(stripe, deadline, number);
+    return number == 0 ? 0 : wait_for(object, stripe, deadline, number);
 }
 
 /* Those that some other object has had. False: there are none. */
@@ -113,7 +122,7 @@ int stripes_hold_all_until(struct object *object, int64_t deadline)
     if (get(&object->striped) == 0 || get(&object->held) == HELD_ALL)
         return 0;
     for (int i = 0; i < STRIPES; i++) {
-        int error = lock_until(&stripes_of(object)->stripe[i].mutex, deadline);
+        int error = lock_until(object, &stripes_of(object)->stripe[i].mutex, deadline);
 
         while (error != 0 && i-- > 0)
             mutex_unlock(&stripes_of(object)->stripe[i].mutex);
@@ -129,7 +138,7 @@ int stripes_hold_all(struct object *object)
     return stripes_hold_all_until(object, DEADLINE_NEVER);
 }
 
-struct stripes_taken stripes_take_free(const struct object *object, int64_t deadline)
+struct stripes_taken stripes_take_free(struct object *object, int64_t deadline)
 {
     uint64_t block = atomic_load_explicit(&object->stripes, memory_order_acquire);
     struct stripes_taken taken = {.stripes = NULL, .taken = 0};
@@ -138,7 +147,7 @@ struct stripes_taken stripes_take_free(const struct object *object, int64_t dead
         return taken;
     taken.stripes = stripes_at(object_heap(object), block);
     for (unsigned i = 0; i < STRIPES; i++) {
-        if (lock_until(&taken.stripes->stripe[i].mutex, deadline) == 0)
+        if (lock_until(object, &taken.stripes->stripe[i].mutex, deadline) == 0)
             taken.taken |= 1U << i;
     }
     return taken;
@@ -177,7 +186,7 @@ int stripes_hold_one(struct object *object, uint64_t hash)
     if (get(&object->striped) == 0 || get(&object->held) == HELD_ALL)
         return 0;
     pthread_mutex_t *stripe = stripe_of(object, hash);
-    int error = lock_until(stripe, DEADLINE_NEVER);
+    int error = lock_until(object, stripe, DEADLINE_NEVER);
     /* Who dies here leaves the stripe to the next as one of a dead owner; the next holder of the mutex forgets what
      * `held` says. */
     if (error == 0)

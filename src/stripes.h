@@ -49,7 +49,7 @@ static inline pthread_mutex_t *stripe_of(const struct object *object, uint64_t h
 
 /* When what guards a word, a stripe or the mutex of an object that had none, is not to be had at once, for the reason
  * that pthread_mutex_trylock() gave. 0, MP_EINVAL, MP_EDEADLK, MP_ECORRUPT. */
-int stripe_lock_later(pthread_mutex_t *stripe, int number);
+int stripe_lock_later(struct object *object, pthread_mutex_t *stripe, int number);
 int stripes_lock_mutex_later(struct object *object, uint64_t magic, int number);
 
 /* Takes what guards a word in an object of that kind while another is put in its place: the stripe of its key, or the
@@ -69,7 +69,7 @@ static inline __attribute__((always_inline)) pthread_mutex_t *stripes_guard(stru
         return NULL;
     int number = pthread_mutex_trylock(guard);
     if (number != 0 &&
-        (striped ? stripe_lock_later(guard, number) : stripes_lock_mutex_later(object, magic, number)) != 0)
+        (striped ? stripe_lock_later(object, guard, number) : stripes_lock_mutex_later(object, magic, number)) != 0)
         return NULL;
     /* Whoever takes the word away, or moves it, needs what we hold: it is there, and stays, if nothing has changed
      * since it was seen. */
@@ -103,7 +103,7 @@ struct stripes_taken {
     struct stripes *stripes; /* NULL: the object is not striped */
     unsigned taken;          /* a bit for each */
 };
-struct stripes_taken stripes_take_free(const struct object *object, int64_t deadline);
+struct stripes_taken stripes_take_free(struct object *object, int64_t deadline);
 void stripes_give_back(const struct stripes_taken *stripes);
 /* All, if nobody holds any. */
 bool stripes_try_hold_all(struct object *object);

@@ -1184,6 +1184,91 @@ static void touching_what_is_unrelated_waits_for_nobody(void **state)
     assert_int_equal(mp_dict_free(parent), 0);
 }
 
+/* ---- holders of another PID namespace ---- */
+
+#define LONG 0.3 /* seconds: those that wait look for the holder several times meanwhile */
+
+/* Is inside for a while. The others must not get in before it says that it leaves. */
+static int be_inside_for_long(mp_value *value, bool present, void *arg)
+{
+    double end = now() + LONG;
+
+    (void)value;
+    (void)present;
+    atomic_store(&shared->inside, 1);
+    while (now() < end)
+        sched_yield();
+    atomic_store(&shared->done, 1);
+    return *(int *)arg;
+}
+
+static int be_inside_apply(void)
+{
+    int result = 0;
+
+    return mp_dict_apply(dicts[0][0], mp_str("n"), be_inside_for_long, &result);
+}
+
+/* What waits for the mutex, and what waits for a stripe, where there are some. */
+static int put_a_string(void)
+{
+    return mp_dict_set_str(dicts[0][0], "s", "another string that has a block of its own");
+}
+
+static int put_a_word(void)
+{
+    return mp_dict_set_int(dicts[0][0], "n", 2);
+}
+
+static int (*const waiting[])(void) = {put_a_string, put_a_word};
+
+/* 0: it has waited until the other was about to leave. */
+static int wait_for_it(int (*function)(void))
+{
+    if (!reached(&shared->inside, 1))
+        return 1;
+    return function() != 0 || atomic_load(&shared->done) != 1;
+}
+
+/* In a process whose children are in a namespace of their own. 0; 77: that is not allowed here. */
+static int across_namespaces(bool child_is_inside, int (*function)(void))
+{
+    int status;
+
+    if (unshare(CLONE_NEWPID) != 0)
+        return 77;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(child_is_inside ? be_inside_apply() != 0 : wait_for_it(function));
+    int own = child_is_inside ? wait_for_it(function) : be_inside_apply() != 0;
+    if (waitpid(child, &status, 0) != child)
+        return 2;
+    return own != 0 || status != 0;
+}
+
+static void numbers_of_other_namespaces_say_nothing(void **state)
+{
+    (void)state;
+    for (int striped = 0; striped < 2; striped++) {
+        if (striped)
+            stripe(dicts[0][0], OBJECT_DICT);
+        for (int i = 0; i < 4; i++) {
+            int status;
+
+            begin_shared();
+            pid_t pid = fork();
+            if (pid == 0)
+                _exit(across_namespaces(i % 2, waiting[i / 2]));
+            assert_int_equal(waitpid(pid, &status, 0), pid);
+            if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+                skip();
+            if (status != 0)
+                fail_msg("striped %d, %s, the %s inside: status %x", striped, i / 2 ? "a word" : "a string",
+                         i % 2 ? "child" : "parent", (unsigned)status);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1203,6 +1288,7 @@ int main(void)
 #endif
         cmocka_unit_test_setup_teardown(giving_memory_back_waits_for_nobody, make, drop),
         cmocka_unit_test_setup_teardown(touching_what_is_unrelated_waits_for_nobody, make, drop),
+        cmocka_unit_test_setup_teardown(numbers_of_other_namespaces_say_nothing, make, drop),
     };
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
