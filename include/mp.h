@@ -305,8 +305,8 @@ MP_API int mp_manager_check(mp_manager *manager);
  * Readers wait for no writer, whether it is slow, stopped or dead. Readers are the calls that change nothing and make
  * no container: looking up, has and contains, get_many, the length, iteration, index, count, equality, JSON, printing,
  * and mp_value_free(). Beside a change that is not over they find the dict as it was before. The first five take no
- * lock. The others look at the dict as a whole, and copy it first, under its lock; where the lock is not to be had in
- * a fifth of a millisecond they copy without it. What makes a new container of a dict (copy, keys, values, items)
+ * lock. The others look at the dict as a whole, and copy it first, under its lock. A call that does not get the lock
+ * within a fifth of a millisecond copies without it. What makes a new container of a dict (copy, keys, values, items)
  * waits as writers do.
  *
  * WHO FREES WHAT. A dict or list stored in another is shared, not copied. It lives as long as it is stored somewhere or

@@ -11,11 +11,11 @@
  * the last one to store sees all the others. A holder that died leaves its word behind; so a thread that has found a
  * circle tries for the mutex once more, and gets it from the dead one.
  *
- * LEFT BY exec. The kernel gives away what a thread holds when it executes another program. But a thread that is not its
- * process's first gets the first one's number before that, and the kernel finds nothing that bears this number. So the
- * mutex names a thread that is no more. The threads that wait for it find that out: object_look_for_holder(). A number
- * says nothing in another PID namespace. So the holder writes its namespaces into the object (OBJECT_INSIDE), and a
- * thread in others waits on.
+ * LEFT BY exec. The kernel gives away what a thread holds when it executes another program. But a thread that is not
+ * its process's first gets the first one's number before that, and the kernel finds nothing that bears this number. So
+ * the mutex names a thread that is no more. The threads that wait for it find that out: object_look_for_holder(). A
+ * number says nothing in another PID namespace. So the holder writes its namespaces into the object (OBJECT_INSIDE),
+ * and a thread in others waits on.
  *
  * LEFT BY longjmp(). Nothing runs when a stack is cut off. The frame's address tells it later: a frame that lies below
  * the stack pointer of a later call of the same thread is no more. What it held is given up then, the object
@@ -30,7 +30,8 @@
 #include "lifecycle.h"
 
 #define DEPTH 32
-/* A circle of more threads than that is not found. One that others are in ends here. */
+/* A circle of more threads than that is not found. A search that runs into a circle of other threads ends after so
+ * many. */
 #define STEPS 100000
 #define LOOK_NS INT64_C(20000000)
 #define OFFSET_BITS 36

@@ -21,7 +21,8 @@ bool callback_end(struct object *object);
 /* Whether the calling thread is inside such a function for an object of that heap; of any heap. */
 bool callback_inside(const struct heap *heap);
 bool callback_anywhere(void);
-/* Takes the mutex of an object. `number` is what pthread_mutex_trylock() said when it did not get the mutex. As mutex_lock(); MP_EDEADLK also when waiting for it could last for ever. */
+/* Takes the mutex of an object. `number` is what pthread_mutex_trylock() returned when it failed. As mutex_lock();
+ * MP_EDEADLK also when the wait would close a circle. */
 int callback_lock(struct object *object, int number);
 
 #endif

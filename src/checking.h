@@ -1,7 +1,8 @@
-/* Who checks a heap. The checker (object_check.c) holds the mutex of every object at once. Of a thread that dies the
- * kernel gives away 2 048 robust mutexes at the most (ROBUST_LIST_LIMIT); the others still name the dead thread. So the
- * checker writes its mark (holder.h) into the heap first, and notes in each object that it holds its mutex. Whoever
- * meets such an object asks whether the checker is dead, and then gives the mutex away as the kernel would have. */
+/* The checker of a heap, and its death. The checker (object_check.c) holds the mutex of every object at once. When a
+ * thread dies, the kernel marks at most 2 048 of its robust mutexes as a dead owner's (ROBUST_LIST_LIMIT). The others
+ * keep the dead thread's number for ever. So the checker writes its mark (holder.h) into the heap first, and a note
+ * into each object whose mutex it holds. A thread that waits for an object with a note asks whether the checker is
+ * dead; if it is, the thread marks the mutex as the kernel would have. */
 #ifndef CHECKING_H
 #define CHECKING_H
 

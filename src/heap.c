@@ -50,9 +50,9 @@
 
 /* A free block is given back when it is this large, and this much (and a half of what is in use) is free altogether: so
  * a program that takes and frees the same large block again and again does not pay for the system's pages each time,
- * which cost several times what it costs to fill them. Whoever does so with larger ones shows it by taking what was
- * given back, soon after it took the one before: so much more is kept from then on, until none was taken for a
- * while. */
+ * which cost several times what it costs to fill them. A program may do the same with larger blocks: it then takes a
+ * block that was given back, soon after it took another. From then on, as much more is kept as that block has, until no
+ * block of that size was taken for a while. */
 #define PUNCH_BLOCK (UINT64_C(8) * 1024 * 1024)
 #define PUNCH_FREE (UINT64_C(32) * 1024 * 1024)
 #define KEEP_MOST (UINT64_C(512) * 1024 * 1024)

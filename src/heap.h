@@ -1,5 +1,5 @@
-/* The shared heap: one sparse mapping, a file that grows into it, and an allocator that survives the death of whoever
- * uses it. See heap.c for how it works. Offsets are bytes from the heap's start; 0 is no offset. */
+/* The shared heap: one sparse mapping, a file that grows into it, and an allocator that survives the death of any
+ * process that uses it. See heap.c for how it works. Offsets are bytes from the heap's start; 0 is no offset. */
 #ifndef HEAP_H
 #define HEAP_H
 
@@ -81,7 +81,7 @@ static inline uint64_t heap_offset(const struct heap *heap, const void *address)
     return (uint64_t)((const char *)address - (const char *)heap);
 }
 
-/* Whether a block may lie there, so that its bytes may be looked at: whoever reads without a mutex may have got
+/* Whether a block may lie there, so that its bytes may be looked at: a reader without the mutex may have got
  * nonsense. */
 static inline bool heap_holds(const struct heap *heap, uint64_t offset, uint64_t size)
 {
@@ -164,9 +164,9 @@ int heap_lock(struct heap *heap);
 /* The same with a deadline, and MP_ETIMEOUT. */
 int heap_lock_until(struct heap *heap, int64_t deadline);
 void heap_unlock(struct heap *heap);
-/* Takes back a step that a dead process has left half done in the heap. Whoever finds a dead process in a structure of
- * its own calls this before it looks at any ref: the dead one may have been in heap_alloc() or heap_free() for it, and
- * the ref may hold what that step has stored and not committed. */
+/* Rolls back a step that a dead process has left half done in the heap. To be called after MP_EOWNERDEAD from any other
+ * mutex of the heap, before a ref is read: the dead process may have been inside heap_alloc() or heap_free(), and the
+ * ref may hold a value that was stored and not committed. */
 void heap_settle(struct heap *heap);
 static inline void heap_set(struct heap *heap, _Atomic uint64_t *word, uint64_t value)
 {

@@ -3,8 +3,8 @@
  * A heap is one MAP_SHARED mapping over far more addresses than its file has bytes. Growing the file makes the new
  * pages valid at once in every process that has the mapping; nothing moves. Forked children share the mapping and, by
  * the same number, the descriptor; `heaps` below tells the descriptor of each, and is used only on slow paths. The
- * program may have closed that, and opened something else under its number: whoever is about to use or close it looks
- * first.
+ * program may have closed that, and opened something else under its number: so each function looks before it uses or
+ * closes the descriptor.
  *
  * CLOSED HEAPS. The addresses that handles can point to, which end where the heap did, are kept for a while, reading as
  * zeros: so a stale handle is an error and not a crash. All others are given back at once. Those of the last
@@ -13,9 +13,9 @@
  *
  * THE END OF THE PROCESS. Only names are given up. The heaps stay mapped: threads and exit handlers may still use them,
  * and so does the kernel, which gives the mutexes that the process holds to others by their addresses, before it takes
- * the memory away. Nobody is waited for who may not come: exit() may be called by a signal handler that has interrupted
- * a holder of heaps_mutex. Then the list is as it was before or after the holder's change of it, which is one store,
- * and is read as it is. */
+ * the memory away. The handler does not wait for heaps_mutex: exit() may be called in a signal handler that has
+ * interrupted the thread that holds it. Each change of the list of heaps is one store, so the list can be read at any
+ * time. */
 #include "heap_file.h"
 
 #include <errno.h>
@@ -177,7 +177,7 @@ static void *reuse_retired(uint64_t length)
     return address;
 }
 
-/* Maps as many bytes as are to be had, up to *length; just so many, unless `shrink`. */
+/* Maps *length bytes; with `shrink`, fewer where the system does not give so many addresses. */
 static struct heap *map_most(int fd, void *near, uint64_t *length, bool shrink)
 {
     struct heap *heap = map(fd, near, *length);

@@ -1,8 +1,8 @@
 /* A named heap is a file in memory_directory(): libmp-<user>-<name>, of that user, mode 0600.
  *
  * LIFE OF A NAME. Each process that has a named heap open holds a share (a shared flock) in its file. The kernel drops
- * it when the last process that shares the open file is gone. So an exclusive flock is to be had only when nobody has
- * the heap open: it is stale, and its name is removed under that lock. After a file was opened and its lock taken, the
+ * it when the last process that shares the open file is gone. So an exclusive flock succeeds only when nobody has the
+ * heap open. Then the name is stale, and is removed under that lock. After a file was opened and its lock taken, the
  * name may lead elsewhere: that is looked at, and all starts again if so. A heap gets its name when it is whole and
  * locked: no half-made one is ever found.
  *

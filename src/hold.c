@@ -3,8 +3,8 @@
  * undo log: so a process that dies anywhere leaves it whole, and a holder's holds can be given back one by one, by any
  * process, at any time.
  *
- * WITHOUT THE MUTEX. Readers wait for nobody, and reading a container takes a hold. So whoever does not get the heap's
- * mutex within PATIENCE_NS, as its holder is stopped,
+ * WITHOUT THE MUTEX. Readers wait for nobody, and reading a container takes a hold. So a thread that does not get the
+ * heap's mutex within PATIENCE_NS, as its holder is stopped,
  *   - pins what it would hold (pin.h),
  *   - notes in its own memory what it would give up (struct owed),
  * and does the rest as soon as it gets the mutex for any hold: settle().
@@ -22,10 +22,10 @@
 #include "platform.h"
 
 #define PATIENCE_NS INT64_C(200000)
-/* So long nobody tries again to wait for it. */
+/* After that wait was in vain, so long no thread of this process waits again: it only tries. */
 #define STUCK_NS INT64_C(5000000)
 #define LOOKS 64
-/* So often who pins asks whether the object is alive, while others commit changes of the heap's. */
+/* So often a thread that pins asks whether the object is alive, while others commit changes of the heap. */
 #define LIVE_TRIES 64
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -256,7 +256,8 @@ static void settle(struct owner *owner, struct holder *holder)
         pay_owed(owner, holder);
 }
 
-/* MP_ETIMEOUT: the heap's mutex was not to be had for a while, now or a moment ago. */
+/* heap_lock() with a deadline: MP_ETIMEOUT when another thread has kept the mutex for PATIENCE_NS; or at once, when it
+ * did so less than STUCK_NS ago. */
 static int lock_soon(struct owner *owner)
 {
     int error = heap_lock_until(owner->heap, 0);
@@ -473,7 +474,7 @@ int hold_give_any(const void *handle, uint64_t kind)
     return error;
 }
 
-/* What could not be done without the mutex, if it is to be had now. */
+/* settle(), if the heap's mutex is free. */
 static void settle_soon(struct owner *owner)
 {
     struct holder *holder;

@@ -9,9 +9,9 @@
  * does not have the lock's memory: it has executed another program.
  *
  * The holder writes its mark after it has taken the mutex, and 0 before it gives it up. Between taking and writing
- * there stands 0, or the mark of a holder that died. Whoever looks for the dead believes a mark only if the bits of the
- * number fit the mutex's own word: so the only one to be taken for dead wrongly would be a thread that, of all numbers,
- * has that of the dead holder before it, and is looked at in that very moment. */
+ * there stands 0, or the mark of a holder that died. A thread that looks for dead holders believes a mark only if the
+ * bits of the number fit the mutex's own word: so the only one to be taken for dead wrongly would be a thread that, of
+ * all numbers, has that of the dead holder before it, and is looked at in that very moment. */
 #ifndef HOLDER_H
 #define HOLDER_H
 
@@ -41,8 +41,8 @@ extern _Thread_local struct thread_mark holder_own FOUND_AT_ONCE;
 
 /* Makes the calling thread's mark; its number is what a mutex says that it holds. */
 void holder_make(uint32_t thread);
-/* The namespaces that the numbers of this process's threads belong to, as a number of HOLDER_SPACE_BITS bits; 0: not known. Equal
- * numbers mean the same namespaces. */
+/* The namespaces that the numbers of this process's threads belong to, as a number of HOLDER_SPACE_BITS bits; 0: not
+ * known. Equal numbers mean the same namespaces. */
 #define HOLDER_SPACE_BITS 18
 uint64_t holder_space(void);
 /* Whether the holder of that number and mark is known for certain to have ended, or to have executed another program,

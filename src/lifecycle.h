@@ -23,8 +23,8 @@ void lifecycle_register(enum lifecycle_order order, void (*at_end)(void), void (
  * clone(), vfork()) and that has not used the library: what the modules know there is its parent's. */
 void lifecycle_end(void);
 /* getpid(), mostly without the system call: right in every process that has its own memory, however it was made. The
- * first call in one that no fork handler has run in runs the after_fork functions. So whoever asks whether something is
- * the calling process's own asks here first. */
+ * first call in one that no fork handler has run in runs the after_fork functions. So a function calls this before it
+ * asks whether something belongs to the calling process. */
 pid_t lifecycle_pid(void);
 
 #endif

@@ -29,7 +29,7 @@ static void free_content(struct heap *heap, struct map_job *job)
 
 /* Memory in a manager's heap. */
 struct place {
-    uint64_t at; /* its address in the caller; 0: not in a manager's heap, or not to be had in the workers */
+    uint64_t at; /* its address in the caller; 0: not in a manager's heap, or the workers cannot map it */
     uint32_t guest;
     struct heap_file file;
     uint64_t offset;

@@ -137,7 +137,7 @@ static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worke
     return task_claim(&chunk->word, worker);
 }
 
-/* Runs those of chunks [from, to) that are still to be had. False: this worker has done its share, or cannot get at the
+/* Runs those of chunks [from, to) that nobody has claimed. False: this worker has done its share, or cannot get at the
  * map's memory: one to be forked anew can. */
 static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, uint64_t from, uint64_t to)
 {

@@ -17,7 +17,7 @@ int mutex_supported(void);
 int mutex_init(pthread_mutex_t *mutex);
 /* What the numbers mean that the C library's functions return; that the mutex is held by another is MP_ETIMEOUT. */
 int mutex_error(int number);
-/* When the mutex is not to be had at once, for the reason that pthread_mutex_trylock() gave. */
+/* The rest of mutex_lock_until(), after pthread_mutex_trylock() has failed: `number` is what it returned. */
 int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number);
 /* 0; MP_EOWNERDEAD: taken, and the last owner died holding it (the caller repairs what it guards; a kill while it does
  * leads to MP_EOWNERDEAD again); MP_EDEADLK: this thread holds it; MP_ETIMEOUT. A deadline that is past takes a free

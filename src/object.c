@@ -392,8 +392,8 @@ int object_free(const void *handle, uint64_t kind)
 
 /* ---- locking ---- */
 
-/* Whoever gives it up may be stopped before that stands: so the word is read through the heap's log, and nobody is
- * waited for. */
+/* The process that gives the object up may be stopped before it commits. So the word is read through the heap's undo
+ * log, and the reader does not wait. */
 bool object_is_after_all(const struct object *object, uint64_t magic)
 {
     const struct heap *heap = object_heap(object);
@@ -448,8 +448,8 @@ static void give_away(pthread_mutex_t *mutex, pid_t thread)
         robust_mutex_owner_died(mutex, word);
 }
 
-/* The stripes before the mutex: killed in between, this thread leaves a mutex that still names the one that is no more, for
- * the next to look. */
+/* The stripes before the mutex: killed in between, this thread leaves a mutex that still names the one that is no more,
+ * for the next to look. */
 void object_look_for_holder(struct object *object)
 {
     uint64_t space = (get(&object->met) & OBJECT_INSIDE) >> OBJECT_INSIDE_SHIFT;

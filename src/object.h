@@ -287,8 +287,8 @@ static inline int object_lock_alone(const void *handle, uint64_t kind)
         return MP_EINVAL;
     return object_lock_at_once(object, magic, &number) ? 0 : object_lock_alone_later(object, magic, number);
 }
-/* For a thread that has waited for a while for the object's mutex or a stripe of it: if their holder has executed another
- * program from inside a function of the program's (callback.c), they become free, as those of a dead owner. */
+/* For a thread that has waited for a while for the object's mutex or a stripe of it: if their holder has executed
+ * another program from inside a function of the program's (callback.c), they become free, as those of a dead owner. */
 void object_look_for_holder(struct object *object);
 /* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. MP_ECORRUPT:
  * its undo log is damaged; the mutex is given up, and everybody gets that from now on. */
@@ -301,7 +301,7 @@ void object_finish_repair(struct object *object);
 void list_repair(struct object *list);
 /* Releases the content of dead objects, and of those in heap.limbo that are pinned no more. Waits for nobody: an object
  * that somebody still is inside is left to that process, which calls this when it unlocks it; and all are left to
- * others while the heap's mutex is not to be had. */
+ * others while another process keeps the heap's mutex. */
 void object_bury_dead(struct heap *heap);
 /* Gives up the stripes that are held, too. */
 void object_unlock_striped(struct object *object);

@@ -230,8 +230,8 @@ static bool owns_nothing(const struct object *object)
     return (get(&object->root[0]) | get(&object->root[1]) | get(&object->undo.more)) == 0 && nothing_is_pending(object);
 }
 
-/* As whoever takes it into use again relies on. Among locks that is not said of the words: who waits for a lock while
- * it is freed may still write there. */
+/* Invariant: an object in heap.spare owns nothing, and its words are 0; object_create() relies on it. The words of a
+ * lock are excepted: a thread that waits for a lock while it is freed may still write there. */
 static bool is_blank(const struct check *check, const struct object *object)
 {
     uint64_t words = 0;
@@ -533,8 +533,8 @@ static void inherit(struct check *check, uint64_t offset)
     add(&check->inherited, offset);
 }
 
-/* Takes every object's mutex, in no order that others could rely on: so gives all back when one is not to be had at
- * once. */
+/* Takes every object's mutex, in no order that others could rely on: so it gives all back when one is not free within a
+ * millisecond. */
 static int lock_objects(struct check *check)
 {
     for (size_t i = 0; i < check->objects.count; i++) {

@@ -43,11 +43,11 @@ struct owner {
     int fd;                          /* through which its byte is locked; -1: it is not */
     _Atomic(struct holder *) holder; /* its record in the heap; NULL: none yet. Changed under the heap's mutex */
     _Atomic uint64_t grown;          /* heap.grown at the last look for the dead */
-    _Atomic int64_t stuck_until;     /* until then nobody waits for the heap's mutex, as it was not to be had lately */
+    _Atomic int64_t stuck_until;     /* until then threads do not wait for the heap's mutex: they only try */
     _Atomic int pins;                /* confirmed pins of single objects */
     pthread_mutex_t mutex;           /* guards the next two */
     int all_place, all_count;        /* of the pin of all objects; how many snapshots need it */
-    _Atomic(struct owed *) owed;     /* holds to be given up as soon as the heap's mutex is to be had: see hold.c */
+    _Atomic(struct owed *) owed; /* holds to be given up under the heap's mutex, as soon as it is free: see hold.c */
 };
 
 /* This process as an owner in the heap: made if it is none. Needs no mutex of the heap's. MP_ENOMEM. */

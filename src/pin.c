@@ -3,7 +3,7 @@
  *
  * Nobody looks at the places in the usual case. heap.pinned counts the claims. heap.unpinned is its value when somebody
  * last began to look at all places and then found none claimed. While the two are equal, no place is in use.
- * Invariant: a place is claimed before its claim is counted. So whoever has read the count sees the place.
+ * Invariant: a place is claimed before its claim is counted. So a thread that has read the count sees the place.
  *
  * A place may be given up, and claimed by another owner for the same object, between two looks of a thread that is
  * about to end a pin of its own there. So the word of the object names the owner as well: one compare-and-swap of that

@@ -86,7 +86,7 @@ void memory_file_punch(int fd, uint64_t from, uint64_t to);
 void *memory_wiped_by_fork(void);
 
 /* A close-on-exec descriptor, 3 or more, that becomes readable when the process ends: the descriptor, or -1 when there
- * is none to be had (the process is gone and reaped, descriptors have run out, or the system refuses them). */
+ * is none (the process is gone and reaped, descriptors have run out, or the system refuses them). */
 int pidfd_of(pid_t pid);
 /* Sends a signal through a pidfd: 0 also when the process has ended. */
 int pidfd_signal(int pidfd, int signal);

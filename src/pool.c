@@ -463,7 +463,7 @@ static bool lock_at_end(pthread_mutex_t *mutex)
     return true;
 }
 
-/* As mp_pool_terminate(), but without the mutex if that is not to be had: then nobody is told, and the keeper is not
+/* As mp_pool_terminate(), but without the mutex if another thread keeps it: then nobody is told, and the keeper is not
  * reaped. It is not waited for for ever either: it ends with this process in any case. */
 static void end_at_exit(mp_pool *pool)
 {

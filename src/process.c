@@ -31,9 +31,9 @@
  * to send SIGKILL to the daemon when its other end is closed, so the first one's end does it, in whatever order. The
  * daemon has no descriptor for it: so the leash holds whatever program the daemon executes and whatever descriptors it
  * closes. The kernel notes who has asked for the signal, and asks that process's rights, not the daemon's: so it holds
- * whoever's process the daemon becomes. A thread's end is nothing to it, the main thread's neither. (The kernel's own
+ * whichever user the daemon becomes. A thread's end is nothing to it, the main thread's neither. (The kernel's own
  * death signal goes by the forking *thread*'s end, and is lost when credentials change. It only serves where no
- * descriptors are to be had.) How a daemon gets on its leash:
+ * descriptors are left.) How a daemon gets on its leash:
  *
  *   1. The parent makes the pair, which may fail, and forks.
  *   2. The daemon, which has both ends open as well, names itself as the one to be sent the signal.

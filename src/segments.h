@@ -5,7 +5,7 @@
  * of the segment p / SEGMENT. Each has SEGMENT items; but an only one may have less: it starts small, and is replaced
  * by larger ones.
  *
- * Whoever changes something holds the object's mutex. */
+ * Every change is made under the object's mutex. */
 #ifndef SEGMENTS_H
 #define SEGMENTS_H
 

@@ -1,6 +1,6 @@
 /* Snapshots are taken under the object's mutex: one consistent moment, at the price of others' waiting while it is
- * copied. Where the mutex, or a stripe, is not to be had soon, as a process that has it is stopped, the snapshot is
- * read without it, as one entry is (object.h). */
+ * copied. A process that is stopped may keep the mutex, or a stripe. After PATIENCE_NS the snapshot is read without it,
+ * as one entry is (object.h). */
 #include "snapshot.h"
 
 #include <stdlib.h>

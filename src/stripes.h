@@ -1,13 +1,13 @@
 /* Stripes: more mutexes for a dict or list that several processes contend for.
  *
- * Who only puts another word in the place of one, where it lies, holds the stripe of its key (of a list's cell,
- * list_table.h) and nothing else: so those who do that to different keys go on side by side. Who takes entries out,
- * moves them, replaces more than a word or wants to see one moment of it all holds the object's mutex and, after it,
- * the stripes of the keys concerned, or all. Who only adds entries holds the mutex alone. Nobody who holds a stripe
+ * A thread that stores one word over another, in place, holds the stripe of its key (of a list's cell, list_table.h)
+ * and nothing else: so threads that do that to different keys run side by side. A thread that takes entries out, moves
+ * them, replaces more than a word or copies the whole holds the object's mutex and, after it, the stripes of the keys
+ * concerned, or all. A thread that only adds entries holds the mutex alone. Invariant: no thread that holds a stripe
  * waits for the mutex.
  *
  * A stripe guards single stores, so there is nothing to repair after a holder that died. What its owner held besides, a
- * change half done, shows in the object's version: whoever holds a stripe looks at that first.
+ * change half done, shows in the object's version: a thread that holds a stripe looks at that first.
  *
  * An object gets stripes when those who would only put a word have had to wait for its mutex often: where others
  * contend, who add and take away, stripes would only cost. When it is buried, its stripes wait in heap.stripes for the
@@ -47,8 +47,8 @@ static inline pthread_mutex_t *stripe_of(const struct object *object, uint64_t h
     return &stripes_at(object_heap(object), block)->stripe[hash >> 60 & (STRIPES - 1)].mutex;
 }
 
-/* When what guards a word, a stripe or the mutex of an object that had none, is not to be had at once, for the reason
- * that pthread_mutex_trylock() gave. 0, MP_EINVAL, MP_EDEADLK, MP_ECORRUPT. */
+/* Take what guards a word (its stripe, or the mutex of an object that has none) after pthread_mutex_trylock() has
+ * failed: `number` is what it returned. 0, MP_EINVAL, MP_EDEADLK, MP_ECORRUPT. */
 int stripe_lock_later(struct object *object, pthread_mutex_t *stripe, int number);
 int stripes_lock_mutex_later(struct object *object, uint64_t magic, int number);
 
@@ -71,8 +71,8 @@ static inline __attribute__((always_inline)) pthread_mutex_t *stripes_guard(stru
     if (number != 0 &&
         (striped ? stripe_lock_later(object, guard, number) : stripes_lock_mutex_later(object, magic, number)) != 0)
         return NULL;
-    /* Whoever takes the word away, or moves it, needs what we hold: it is there, and stays, if nothing has changed
-     * since it was seen. */
+    /* A thread needs what we hold before it takes the word away or moves it. So the word is there, and stays, if
+     * nothing has changed since it was seen. */
     if (object_read_valid(object, version) && atomic_load_explicit(head, memory_order_relaxed) == kind &&
         atomic_load_explicit(&object->striped, memory_order_relaxed) == striped &&
         atomic_load_explicit(&object->magic, memory_order_relaxed) == magic)
@@ -97,8 +97,8 @@ void stripes_make(struct object *object);
 int stripes_hold_all(struct object *object);
 /* The same with a deadline, and MP_ETIMEOUT. */
 int stripes_hold_all_until(struct object *object, int64_t deadline);
-/* For who only reads and does not hold the mutex: those that are to be had until then. Whoever holds one of the others
- * may put words. */
+/* For a reader that does not hold the mutex: takes the stripes that become free before the deadline. The holder of
+ * another one may store words meanwhile. */
 struct stripes_taken {
     struct stripes *stripes; /* NULL: the object is not striped */
     unsigned taken;          /* a bit for each */

@@ -215,7 +215,7 @@ static int step_aside(const struct wait *wait, int64_t end)
     return 0;
 }
 
-/* The mutex was had: whoever's turn it is, it is not that nobody takes it. */
+/* Whichever thread's turn it was, the mutex was taken: turns are not idle. */
 static int taken(const struct wait *wait, int error)
 {
     atomic_thread_fence(memory_order_seq_cst); /* see note_idle() */

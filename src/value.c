@@ -121,8 +121,8 @@ int value_copy(const mp_value *from, mp_value *to)
 /* ---- bytes in the heap ---- */
 
 /* Pages of a large block that is free are given back to the system (heap.c), also while somebody copies from it who
- * does not hold the mutex: then the system has to find a page for whoever touches them, and kills him if it has none.
- * So what may become a hole is copied by the system itself, which says that it could not. */
+ * does not hold the mutex: then the system has to find a page for the thread that touches them, and kills it (SIGBUS)
+ * if there is none. So what may become a hole is copied by the system itself, which says that it could not. */
 
 /* By the file under the heap, where a hole reads as zeros. False: this process has it no more. */
 static bool copy_from_file(const struct heap *heap, uint64_t offset, char *to, size_t size)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Fails, naming them, when files are in no map, or a map names files that are not there. The maps are the tables of README.md and
-# tests/README.md: a file is in one when its name stands in a row's first cell; the files of some folders, when the folder's does.
+# Fails, naming them, when files are in no map, or a map names files that are not there. The maps are the tables of
+# README.md and tests/README.md: a file is in one when its name stands in a row's first cell; the files of some folders,
+# when the folder's does.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # check_readme.sh LIBRARY COMPILER [FLAG...]: the README is true in what can be looked at. Each C program in it compiles
-# without a warning, ends with 0, and prints what stands below it; each public function is named; each test it names is there.
+# without a warning, ends with 0, and prints what stands below it; each public function is named; each test it names is
+# there.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 library=$1 compiler=$2

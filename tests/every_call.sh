@@ -1,8 +1,8 @@
 #!/bin/sh
 # Writes, from mp.h, a line EVERY_CALL(NAME, KIND, HOW, EXPRESSION) for each way in which a dict or list gets into a
-# public function: KIND is DICT or LIST, HOW is HANDLE (an argument of its own), VALUE (in an mp_value that is stored or looked
-# for) or KEY. In the expression STALE stands for the handle; all other arguments are valid. A type of argument that is
-# not known here is an error: so no function is missing.
+# public function: KIND is DICT or LIST, HOW is HANDLE (an argument of its own), VALUE (in an mp_value that is stored or
+# looked for) or KEY. In the expression STALE stands for the handle; all other arguments are valid. A type of argument
+# that is not known here is an error: so no function is missing.
 set -eu
 tr '\n' ' ' <"$1" | sed 's|/\*[^*]*\*\+\([^/*][^*]*\*\+\)*/| |g' |
     grep -o 'MP_API [^;(]*([^;]*);' | grep -v '^MP_API __attribute__' | sed 's/^MP_API //; s/  */ /g' | awk '

@@ -1,11 +1,12 @@
 #!/bin/sh
-# What the tests have left on the machine: none of their processes, no zombie of theirs, no named object that nobody holds.
-# Usage: leftovers.sh FOLDER [before]. FOLDER has the test programs. With `before`, ahead of all tests, it notes what is there
-# already, be it another program's or of tests that were broken off; without, after all of them, it looks for what has come.
+# What the tests have left on the machine: none of their processes, no zombie of theirs, no named object that nobody
+# holds. Usage: leftovers.sh FOLDER [before]. FOLDER has the test programs. With `before`, ahead of all tests, it notes
+# what is there already, be it another program's or of tests that were broken off; without, after all of them, it looks
+# for what has come.
 #
-# Tests of another build may run at the same time, so what counts is: live processes of our own programs; zombies with names
-# that the library gives or the tests have (a zombie's program cannot be seen), unless they are for the system's first process
-# to reap, which in a container may do nothing of the kind; named objects that nobody has open. All three
+# Tests of another build may run at the same time, so what counts is: live processes of our own programs; zombies with
+# names that the library gives or the tests have (a zombie's program cannot be seen), unless they are for the system's
+# first process to reap, which in a container may do nothing of the kind; named objects that nobody has open. All three
 # may be there for a moment, and are left over if they stay.
 set -eu
 folder=$(cd "$1" && pwd)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds libmp and passes every test, on a fresh machine too. Arguments go to ctest; BUILD names another build folder, and
-# CMAKE_FLAGS adds to how it is configured.
+# Builds libmp and passes every test, on a fresh machine too. Arguments go to ctest; BUILD names another build folder,
+# and CMAKE_FLAGS adds to how it is configured.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/tests/need.sh"

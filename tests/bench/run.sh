@@ -1,11 +1,13 @@
 #!/bin/sh
 # Builds libmp and its benchmarks and runs them, on a fresh machine too; prints one table.
 #   sh tests/bench/run.sh [--peers] [--sweep] [--report] [--quick] [--rounds N] [--csv FILE] [WORD]
-# --peers also builds and runs other systems on the same work, and installs those that are missing (peers/peers.sh). One that
-# cannot be had, built or run is said so and left out.
+# --peers also builds and runs other systems on the same work, and installs those that are missing (peers/peers.sh). One
+# that cannot be had, built or run is said so and left out.
 # --sweep also varies entries, processes, workers, lengths of tasks and sizes of arguments: figures for charts.
-# --report writes RESULTS.md here with charts/*.svg and results.csv, and installs gnuplot; REPORT names another folder for them.
-# --quick takes seconds: it shows that all run, its figures mean little. --rounds: of how many rounds to take the medians (3).
+# --report writes RESULTS.md here with charts/*.svg and results.csv, and installs gnuplot; REPORT names another folder
+# for them.
+# --quick takes seconds: it shows that all run, its figures mean little. --rounds: of how many rounds to take the
+# medians (3).
 # --csv also writes every single figure to a file, as lines `round,system,work,figure,unit`. WORD: only works with it in
 # their name. BUILD names another build folder, CMAKE_FLAGS adds to how it is configured, PYTHON names another python3.
 set -eu
@@ -59,8 +61,8 @@ running=
 trap 'rm -rf "$BENCH_FOLDER"' EXIT
 trap '[ -z "$running" ] || kill "$running" || true; exit 130' INT TERM HUP
 
-# measure COMMAND...: one round of one program; its figures go to the file of all. One that fails is left out from then on, unless
-# it is libmp's: then nothing goes on.
+# measure COMMAND...: one round of one program; its figures go to the file of all. One that fails is left out from then
+# on, unless it is libmp's: then nothing goes on.
 measure() {
     case " $left_out " in *" $1 "*) return ;; esac
     timeout -k 5 900 "$@" $quick ${word:+"$word"} >"$build/figures" 2>"$build/errors" </dev/null &

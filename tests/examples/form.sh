@@ -1,5 +1,6 @@
-# Sourced by the checks: check_form PROGRAM runs an example, and the Python original of that name where there is Python, and
-# compares what each prints with "$expected", after both have gone through form(). form() replaces what differs from run to run.
+# Sourced by the checks: check_form PROGRAM runs an example, and the Python original of that name where there is Python,
+# and compares what each prints with "$expected", after both have gone through form(). form() replaces what differs from
+# run to run.
 
 here=$(cd "$(dirname "$0")" && pwd)
 

@@ -1,5 +1,6 @@
-# check_install.sh SOURCE COMPILER VERSION [FLAG...]: installs libmp into an empty folder, static and shared, and links a
-# program with it in each way that the README names: CMake, pkg-config, the compiler alone. The FLAGs go to each compilation.
+# check_install.sh SOURCE COMPILER VERSION [FLAG...]: installs libmp into an empty folder, static and shared, and links
+# a program with it in each way that the README names: CMake, pkg-config, the compiler alone. The FLAGs go to each
+# compilation.
 set -eu
 source=$1 compiler=$2 version=$3
 shift 3

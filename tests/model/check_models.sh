@@ -1,9 +1,11 @@
 #!/bin/sh
-# Checks the Spin models in this folder: all, or those named. Needs spin and a C compiler (CC); ends with 77 without spin.
+# Checks the Spin models in this folder: all, or those named. Needs spin and a C compiler (CC); ends with 77 without
+# spin.
 #
-# For each model: first its configurations, none of which may show an error; then its mutants, each of which must. The search
-# is exhaustive, with some bytes for each state, or broad, with three bits for each. SECONDS_EACH bounds each search (60; half
-# of it when broad; 25 times as long for a mutant), MEGABYTES its memory (1000): where that is not enough the report says so.
+# For each model: first its configurations, none of which may show an error; then its mutants, each of which must. The
+# search is exhaustive, with some bytes for each state, or broad, with three bits for each. SECONDS_EACH bounds each
+# search (60; half of it when broad; 25 times as long for a mutant), MEGABYTES its memory (1000): where that is not
+# enough the report says so.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 command -v spin >/dev/null 2>&1 || { echo "spin is not installed"; exit 77; }
@@ -56,7 +58,8 @@ must_hold() {
     fi
 }
 
-# The search ends where the mutant is found, within seconds; a machine that is slow, or busy with other things, takes longer.
+# The search ends where the mutant is found, within seconds; a machine that is slow, or busy with other things, takes
+# longer.
 must_fail() {
     search $((seconds * 25)) "$@"
     if [ "${errors:-0}" = 0 ]; then

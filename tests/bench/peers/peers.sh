@@ -1,4 +1,5 @@
-# Sourced by run.sh: what the peers need, and how each is built. A peer that cannot be had, built or run is said so and left out.
+# Sourced by run.sh: what the peers need, and how each is built. A peer that cannot be had, built or run is said so and
+# left out.
 
 # Installs what is missing; if not all of it can be had together, then one by one.
 install_peers() {
