@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,18 @@ static int count_names(const char *folder, const char *prefix, const char *part)
                  strstr(entry->d_name, part) != NULL;
     closedir(directory);
     return count;
+}
+
+bool reaches(_Atomic int *word, int number, double seconds)
+{
+    double end = now() + seconds;
+
+    while (atomic_load(word) < number) {
+        if (now() > end)
+            return false;
+        sched_yield();
+    }
+    return true;
 }
 
 int count_descriptors(void)

@@ -47,14 +47,7 @@ static struct shared {
 
 static bool reached(_Atomic int *word, int number)
 {
-    double end = now() + SECONDS;
-
-    while (atomic_load(word) < number) {
-        if (now() > end)
-            return false;
-        sched_yield();
-    }
-    return true;
+    return reaches(word, number, SECONDS);
 }
 
 static int fill(mp_dict *dict, mp_list *list)

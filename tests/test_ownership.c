@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "object.h"
+#include "sanitizers.h"
 #include "support.h"
 
 enum { SECONDS = 60 };
@@ -38,28 +39,9 @@ static struct shared {
     _Atomic(void *) handle;
 } * shared;
 
-/* A sanitizer's build does less of what is only repeated. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 static bool reached(_Atomic int *word, int number)
 {
-    double end = now() + SECONDS;
-
-    while (atomic_load(word) < number) {
-        if (now() > end)
-            return false;
-        sched_yield();
-    }
-    return true;
+    return reaches(word, number, SECONDS);
 }
 
 static int make_dict(mp_dict **dict)
@@ -717,7 +699,7 @@ static bool use_again(const void *place, int64_t count)
 static void stale_handles_are_errors_for_good(void **state)
 {
     static const int64_t often[] = {0, 1, 2, 63, 1024, 65536, INT64_C(1) << 20, (INT64_C(1) << 22) + 8};
-    size_t last = sizeof often / sizeof often[0] - (SANITIZED && !long_run ? 2U : 0U);
+    size_t last = sizeof often / sizeof often[0] - ((ASAN || TSAN) && !long_run ? 2U : 0U);
     mp_dict *stale_dict;
     mp_list *stale_list;
     (void)state;

@@ -121,8 +121,8 @@ static void keep_mutex(void)
     assert_true(WIFSTOPPED(status));
 }
 
-/* Another process runs it to its end. Its code. */
-static int elsewhere(int (*function)(void))
+/* How another process ends that runs it. */
+static int status_of(int (*function)(void))
 {
     int status;
     pid_t pid = fork();
@@ -132,6 +132,13 @@ static int elsewhere(int (*function)(void))
         _exit(function());
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static int elsewhere(int (*function)(void))
+{
+    int status = status_of(function);
+
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
 }
@@ -413,14 +420,8 @@ static int hold_and_owe(void)
 
 static void die(int (*function)(void))
 {
-    int status;
-    pid_t pid = fork();
+    int status = status_of(function);
 
-    if (pid == 0) {
-        alarm(PATIENCE);
-        _exit(function());
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 

@@ -42,14 +42,6 @@ static struct {
 
 static mp_pool *pool;
 
-#define REQUIRE(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            _exit(1); \
-        } \
-    } while (0)
-
 /* Nothing of it runs. (Who has become its parent may take its time to reap it.) */
 static bool has_ended(pid_t pid)
 {
@@ -128,9 +120,9 @@ static void make(const mp_pool_options *options)
     size_t live = 0;
     pid_t pids[WORKERS], keeper;
 
-    REQUIRE(mp_pool_create(&pool, WORKERS, options) == 0);
-    REQUIRE(mp_pool_workers(pool, pids, WORKERS, &live) == 0 && live == WORKERS);
-    REQUIRE(mp_pool_keeper(pool, &keeper) == 0);
+    CHILD_REQUIRES(mp_pool_create(&pool, WORKERS, options) == 0);
+    CHILD_REQUIRES(mp_pool_workers(pool, pids, WORKERS, &live) == 0 && live == WORKERS);
+    CHILD_REQUIRES(mp_pool_keeper(pool, &keeper) == 0);
     for (int i = 0; i < WORKERS; i++)
         shared->pids[i] = pids[i];
     shared->pids[WORKERS] = keeper;
@@ -141,15 +133,15 @@ static void works(void)
     for (int x = 0; x < 20; x++) {
         int y = 0;
 
-        REQUIRE(mp_pool_apply(pool, square, &x, sizeof x, &y, sizeof y) == 0 && y == x * x);
+        CHILD_REQUIRES(mp_pool_apply(pool, square, &x, sizeof x, &y, sizeof y) == 0 && y == x * x);
     }
 }
 
 static void occupy(void)
 {
     for (int i = 0; i < WORKERS; i++)
-        REQUIRE(mp_pool_apply_async(pool, stay, NULL, 0, 0, NULL) == 0);
-    REQUIRE(flag_reaches(WORKERS));
+        CHILD_REQUIRES(mp_pool_apply_async(pool, stay, NULL, 0, 0, NULL) == 0);
+    CHILD_REQUIRES(flag_reaches(WORKERS));
 }
 
 /* ---- threads: each call, while another thread frees the pool, or the result ---- */
@@ -418,8 +410,8 @@ static void *make_and_use(void *arg)
     (void)arg;
     make(NULL);
     works();
-    REQUIRE(mp_pool_map(pool, quick, large, 4, NULL, 0, 1000) == 0);
-    REQUIRE(mp_pool_free(pool) == 0);
+    CHILD_REQUIRES(mp_pool_map(pool, quick, large, 4, NULL, 0, 1000) == 0);
+    CHILD_REQUIRES(mp_pool_free(pool) == 0);
     return NULL;
 }
 
@@ -430,10 +422,10 @@ static void on_a_small_stack(const void *arg)
     (void)arg;
 
     usleep(1100000); /* until quotas that an earlier test has read are too old, and are read again */
-    REQUIRE(pthread_attr_init(&attributes) == 0);
-    REQUIRE(pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN) == 0);
-    REQUIRE(pthread_create(&thread, &attributes, make_and_use, NULL) == 0);
-    REQUIRE(pthread_join(thread, NULL) == 0);
+    CHILD_REQUIRES(pthread_attr_init(&attributes) == 0);
+    CHILD_REQUIRES(pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN) == 0);
+    CHILD_REQUIRES(pthread_create(&thread, &attributes, make_and_use, NULL) == 0);
+    CHILD_REQUIRES(pthread_join(thread, NULL) == 0);
 }
 
 static void the_smallest_stack_is_enough(void **state)
@@ -484,7 +476,7 @@ static void end_by_exit_of_a_thread(void)
 {
     pthread_t thread;
 
-    REQUIRE(pthread_create(&thread, NULL, call_exit, NULL) == 0);
+    CHILD_REQUIRES(pthread_create(&thread, NULL, call_exit, NULL) == 0);
     pthread_join(thread, NULL);
 }
 
@@ -513,10 +505,10 @@ static void end_in_the_middle(void)
     signal(SIGPROF, exit_at);
     setitimer(ITIMER_PROF, &timer, NULL);
     for (int y, x = 7;;) {
-        REQUIRE(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof y, &result) == 0);
+        CHILD_REQUIRES(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof y, &result) == 0);
         if (shared->flag == 0) /* the workers are free */
-            REQUIRE(mp_result_get(result, &y, sizeof y, MP_FOREVER) == 0);
-        REQUIRE(mp_result_free(result) == 0);
+            CHILD_REQUIRES(mp_result_get(result, &y, sizeof y, MP_FOREVER) == 0);
+        CHILD_REQUIRES(mp_result_free(result) == 0);
     }
 }
 
@@ -535,27 +527,27 @@ static bool keeper_sleeps(void *arg)
 /* What a handler that interrupts a submission finds, while a worker's end has the keeper wait for the heap. */
 static void exit_with_the_heap_locked(void)
 {
-    REQUIRE(pthread_mutex_lock(&pool->mutex) == 0 && heap_lock(pool->shared.heap) == 0);
+    CHILD_REQUIRES(pthread_mutex_lock(&pool->mutex) == 0 && heap_lock(pool->shared.heap) == 0);
     kill(shared->pids[0], SIGKILL);
-    REQUIRE(wait_until(worker_is_dead, NULL, 30) && wait_until(keeper_sleeps, NULL, 30));
+    CHILD_REQUIRES(wait_until(worker_is_dead, NULL, 30) && wait_until(keeper_sleeps, NULL, 30));
     alarm(3); /* far less than exit() waits for a keeper that does not end */
     exit(0);
 }
 
 static void free_it(void)
 {
-    REQUIRE(mp_pool_free(pool) == 0);
+    CHILD_REQUIRES(mp_pool_free(pool) == 0);
 }
 
 static void terminate_it(void)
 {
-    REQUIRE(mp_pool_terminate(pool) == 0);
+    CHILD_REQUIRES(mp_pool_terminate(pool) == 0);
 }
 
 static void close_and_join(void)
 {
     shared->gate = 1;
-    REQUIRE(mp_pool_close(pool) == 0 && mp_pool_join(pool) == 0 && mp_pool_free(pool) == 0);
+    CHILD_REQUIRES(mp_pool_close(pool) == 0 && mp_pool_join(pool) == 0 && mp_pool_free(pool) == 0);
 }
 
 static void kill_keeper(void)
@@ -565,14 +557,14 @@ static void kill_keeper(void)
     kill(shared->pids[WORKERS], SIGKILL);
     while ((error = mp_pool_apply(pool, square, &(int){3}, sizeof(int), &y, sizeof y)) == 0)
         ;
-    REQUIRE(error == MP_EBROKEN);
-    REQUIRE(mp_pool_free(pool) == 0);
+    CHILD_REQUIRES(error == MP_EBROKEN);
+    CHILD_REQUIRES(mp_pool_free(pool) == 0);
 }
 
 static void stop_keeper(void)
 {
     kill(shared->pids[WORKERS], SIGSTOP);
-    REQUIRE(mp_pool_free(pool) == 0);
+    CHILD_REQUIRES(mp_pool_free(pool) == 0);
 }
 
 static const struct end {
@@ -631,7 +623,7 @@ static bool changed; /* this process has */
 
 static void drop_privileges(void)
 {
-    REQUIRE(changed || (changed = change->make()));
+    CHILD_REQUIRES(changed || (changed = change->make()));
 }
 
 static int drop_in_initializer(void *arg)
@@ -666,9 +658,9 @@ static void drop_in_tasks(void)
     mp_result *result[WORKERS];
 
     for (int i = 0; i < WORKERS; i++)
-        REQUIRE(mp_pool_apply_async(pool, drop_and_meet, NULL, 0, 0, &result[i]) == 0);
+        CHILD_REQUIRES(mp_pool_apply_async(pool, drop_and_meet, NULL, 0, 0, &result[i]) == 0);
     for (int i = 0; i < WORKERS; i++)
-        REQUIRE(mp_result_get(result[i], NULL, 0, 60) == 0);
+        CHILD_REQUIRES(mp_result_get(result[i], NULL, 0, 60) == 0);
     shared->flag = 0;
 }
 
@@ -789,16 +781,16 @@ static void survive_group_signal(const void *arg)
     if (of->handling == HANDLED_AFTER)
         signal(of->number, note_signal);
     for (int i = 0; i < 2 * WORKERS; i++)
-        REQUIRE(mp_pool_apply_async(pool, work_on, &i, sizeof i, sizeof i, &result[i]) == 0);
-    REQUIRE(flag_reaches(WORKERS));
-    REQUIRE(kill(0, of->number) == 0);
-    REQUIRE(of->handling == IGNORED || signals_seen == 1);
+        CHILD_REQUIRES(mp_pool_apply_async(pool, work_on, &i, sizeof i, sizeof i, &result[i]) == 0);
+    CHILD_REQUIRES(flag_reaches(WORKERS));
+    CHILD_REQUIRES(kill(0, of->number) == 0);
+    CHILD_REQUIRES(of->handling == IGNORED || signals_seen == 1);
     shared->gate = 1;
     for (int i = 0; i < 2 * WORKERS; i++)
-        REQUIRE(mp_result_get(result[i], &y, sizeof y, 30) == 0 && y == i * i);
-    REQUIRE(mp_pool_apply(pool, tell_signals, group_signals, sizeof group_signals, told, sizeof told) == 0);
+        CHILD_REQUIRES(mp_result_get(result[i], &y, sizeof y, 30) == 0 && y == i * i);
+    CHILD_REQUIRES(mp_pool_apply(pool, tell_signals, group_signals, sizeof group_signals, told, sizeof told) == 0);
     for (int i = 0; group_signals[i] != 0; i++)
-        REQUIRE(told[i] == (group_signals[i] != of->number || of->handling == HANDLED_AFTER));
+        CHILD_REQUIRES(told[i] == (group_signals[i] != of->number || of->handling == HANDLED_AFTER));
     close_and_join();
 }
 
@@ -818,11 +810,11 @@ static void a_signal_to_the_group_is_the_callers(void **state)
 
 static void be_a_subreaper(const void *arg)
 {
-    REQUIRE(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+    CHILD_REQUIRES(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
     make(NULL);
     works();
     (*(void (*const *)(void))arg)();
-    REQUIRE(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+    CHILD_REQUIRES(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
 }
 
 static void no_zombies_are_left_to_a_subreaper(void **state)
@@ -852,8 +844,8 @@ static void be_in_a_new_namespace(const void *arg)
         return; /* not permitted */
     make(NULL);
     works();
-    REQUIRE(mp_process_start(&daemon, stay_as_daemon, NULL, &options) == 0);
-    REQUIRE(flag_reaches(1));
+    CHILD_REQUIRES(mp_process_start(&daemon, stay_as_daemon, NULL, &options) == 0);
+    CHILD_REQUIRES(flag_reaches(1));
     (*(void (*const *)(void))arg)();
 }
 
@@ -906,7 +898,7 @@ static void live_without(const void *arg)
     if (refuse_call(refused->refusal->number, refused->error) != 0)
         _exit(0);
     if (refused->refusal->needed) {
-        REQUIRE(mp_pool_create(&pool, WORKERS, NULL) == MP_ESYSTEM);
+        CHILD_REQUIRES(mp_pool_create(&pool, WORKERS, NULL) == MP_ESYSTEM);
         return;
     }
     make(NULL);
@@ -916,14 +908,14 @@ static void live_without(const void *arg)
     for (int i = 0; i < 100; i++) {
         int y, error = mp_pool_apply(pool, square, &i, sizeof i, &y, sizeof y);
 
-        REQUIRE(error == 0 || error == MP_EDIED - SIGKILL);
+        CHILD_REQUIRES(error == 0 || error == MP_EDIED - SIGKILL);
     }
     close_and_join();
     make(NULL);
     kill_keeper();
     make(NULL);
     occupy();
-    REQUIRE(mp_pool_free(pool) == 0);
+    CHILD_REQUIRES(mp_pool_free(pool) == 0);
     make(NULL);
     occupy();
     raise(SIGKILL);
@@ -957,9 +949,9 @@ static void fork_behind_the_back(const void *arg)
     pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
     if (pid == 0)
         exit(0);
-    REQUIRE(waitpid(pid, &status, 0) == pid && status == 0);
+    CHILD_REQUIRES(waitpid(pid, &status, 0) == pid && status == 0);
     works();
-    REQUIRE(mp_pool_free(pool) == 0);
+    CHILD_REQUIRES(mp_pool_free(pool) == 0);
 }
 
 static void a_child_of_clone_harms_no_pool(void **state)
@@ -1003,10 +995,11 @@ static void live_without_standard(const void *arg)
     }
     make(NULL);
     for (int fd = 0; fd <= 2; fd++) {
-        REQUIRE(mp_pool_keeper(pool, &keeper) == 0);
-        REQUIRE((closed & 1 << fd) == 0 || (!has_descriptor(0, fd) && !has_descriptor(keeper, fd)));
+        CHILD_REQUIRES(mp_pool_keeper(pool, &keeper) == 0);
+        CHILD_REQUIRES((closed & 1 << fd) == 0 || (!has_descriptor(0, fd) && !has_descriptor(keeper, fd)));
     }
-    REQUIRE(mp_pool_apply(pool, standard_are_free, &closed, sizeof closed, &taken, sizeof taken) == 0 && taken == 0);
+    CHILD_REQUIRES(mp_pool_apply(pool, standard_are_free, &closed, sizeof closed, &taken, sizeof taken) == 0 &&
+                   taken == 0);
     close_and_join();
 }
 
@@ -1070,16 +1063,17 @@ static void reuse_descriptors(const void *arg)
 
     make(NULL);
     for (int i = 0; i < 4 * WORKERS; i++)
-        REQUIRE(mp_pool_apply(pool, reuse_in_a_task, &reuse->first, sizeof reuse->first, result, sizeof result) == 0);
+        CHILD_REQUIRES(
+            mp_pool_apply(pool, reuse_in_a_task, &reuse->first, sizeof reuse->first, result, sizeof result) == 0);
     fflush(NULL);
-    REQUIRE(open_own(own, reuse->first));
+    CHILD_REQUIRES(open_own(own, reuse->first));
     works();
     reuse->end();
-    REQUIRE(own_are_whole(own));
+    CHILD_REQUIRES(own_are_whole(own));
     make(NULL);
     works();
     free_it();
-    REQUIRE(own_are_whole(own));
+    CHILD_REQUIRES(own_are_whole(own));
 }
 
 static void no_file_of_the_programs_is_closed(void **state)

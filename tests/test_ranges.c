@@ -84,14 +84,6 @@ static void *map_area(void)
     return mmap(NULL, PLACES * PLACE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
-#define NEED(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            _exit(1); \
-        } \
-    } while (0)
-
 static void change_and_look(void)
 {
     srandom(1);
@@ -144,13 +136,13 @@ static void look_beside_changes(void)
     for (int i = 0; i < PLACES; i += 2)
         change(i);
     for (int i = 0; i < 2; i++)
-        NEED(pthread_create(&thread[i], NULL, look_all_the_time, NULL) == 0);
+        CHILD_REQUIRES(pthread_create(&thread[i], NULL, look_all_the_time, NULL) == 0);
     for (int i = 0; i < CHANGES; i++)
         change((int)(random() % (PLACES / 2 - 1)) * 2 + 3);
     atomic_store(&stop, true);
     for (int i = 0; i < 2; i++)
         pthread_join(thread[i], NULL);
-    NEED(atomic_load(&wrong) == 0);
+    CHILD_REQUIRES(atomic_load(&wrong) == 0);
 }
 
 static void found_while_others_come_and_go(void **state)
