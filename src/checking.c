@@ -71,11 +71,11 @@ static void give_away_certainly(const struct heap *heap, pthread_mutex_t *mutex)
         nanosleep(&pause, NULL);
 }
 
-int checking_look(struct object *object)
+int checking_look(struct object *object, bool numbers_tell)
 {
     if (checking_holds(object))
         give_away_certainly(object_heap(object), &object->mutex);
-    return mutex_check(&object->mutex);
+    return mutex_check(&object->mutex, numbers_tell);
 }
 
 /* heap.checking is taken before all others, so the kernel forgets it first. */
@@ -87,7 +87,7 @@ static int lock_checking(struct heap *heap, int64_t deadline)
         int64_t look = clock_now() + LOOK_NS;
 
         give_away_certainly(heap, &heap->checking);
-        error = mutex_check(&heap->checking);
+        error = mutex_check(&heap->checking, heap_numbers_tell(heap));
         if (error == 0)
             error = mutex_lock_until(&heap->checking, look < deadline ? look : deadline);
     } while (error == MP_ETIMEOUT && clock_now() < deadline);

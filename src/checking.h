@@ -26,6 +26,6 @@ static inline bool checking_holds(const struct object *object)
 /* If that one is dead, the mutex is given away, and says that its owner died. */
 bool checking_forgot(struct object *object);
 /* The same, and then mutex_check(). */
-int checking_look(struct object *object);
+int checking_look(struct object *object, bool numbers_tell);
 
 #endif

@@ -61,6 +61,10 @@ struct heap {
     _Atomic uint64_t subclasses[HEAP_CLASSES];
     _Atomic uint64_t first_free[HEAP_CLASSES][HEAP_SUBCLASSES];
 
+    /* Not guarded by the mutex. 1: a process in another PID namespace than its parent's has it: so a thread's number in a
+     * mutex may be one that other processes do not see. */
+    _Atomic uint64_t several_spaces;
+
     /* Not guarded by the mutex: see checking.h. */
     _Alignas(64) pthread_mutex_t checking;  /* held by who checks the heap */
     _Atomic uint64_t checker, checker_mark; /* its thread's number, 0: none, and mark */
@@ -88,6 +92,12 @@ static inline bool heap_holds(const struct heap *heap, uint64_t offset, uint64_t
     uint64_t end = atomic_load_explicit(&heap->size, memory_order_relaxed);
 
     return offset >= sizeof(struct heap) && offset % 16 == 0 && offset < end && size <= end - offset;
+}
+
+/* Whether the number of a thread that nobody sees is one of nobody. */
+static inline bool heap_numbers_tell(const struct heap *heap)
+{
+    return atomic_load_explicit(&heap->several_spaces, memory_order_relaxed) == 0;
 }
 
 /* Makes a heap of at most `limit` bytes (0: as much as can be mapped, 64 GiB at the most). A name makes it a named one,

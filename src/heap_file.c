@@ -36,7 +36,7 @@
 #include "platform.h"
 #include "ranges.h"
 
-#define VERSION 8
+#define VERSION 9
 #define LARGEST (UINT64_C(1) << 36)
 #define SMALLEST (2 * HEAP_FIRST_SIZE)
 #define ON_VALGRIND (UINT64_C(1) << 26)
@@ -224,9 +224,12 @@ static void after_fork(void)
 {
     pthread_mutex_init(&heaps_mutex, NULL);
     atomic_store(&heaps_holder, NULL);
+    bool several_spaces = getppid() == 0; /* the parent is in another PID namespace */
     for (struct open_heap *open = heaps; open != NULL; open = open->next) {
         if (open->parents_fd != open->fd) /* to write costs a page */
             open->parents_fd = open->fd;
+        if (several_spaces && open->heap != NULL)
+            atomic_store(&open->heap->several_spaces, 1);
     }
 }
 
@@ -473,7 +476,7 @@ static int open_named(struct heap **heap, enum heap_kind kind, const char *text)
     error = map_heap(fd, &name, length, false, &open);
     if (error != 0)
         return error;
-    if (!size_is_sound(open) || mutex_check(&open->heap->mutex) != 0) {
+    if (!size_is_sound(open) || mutex_check(&open->heap->mutex, true) != 0) {
         heap_close(open->heap);
         return MP_ECORRUPT;
     }

@@ -6,6 +6,7 @@
 #define MUTEX_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "platform.h"
@@ -37,7 +38,7 @@ void mutex_repaired(pthread_mutex_t *mutex);
 /* 0, or MP_ECORRUPT: the memory is no mutex that mutex_init() has made, or one whose holder cannot have taken it, as
  * it does not exist or does not map this memory: waiting for it could last for ever. For memory that comes from
  * elsewhere. */
-int mutex_check(const pthread_mutex_t *mutex);
+int mutex_check(const pthread_mutex_t *mutex, bool numbers_tell);
 /* 0, or MP_ENOTOWNER, MP_ECORRUPT. */
 static inline int mutex_unlock(pthread_mutex_t *mutex)
 {

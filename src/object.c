@@ -589,7 +589,7 @@ int object_root(struct heap *heap, uint64_t kind, struct object **root)
     *root = object_at(heap, offset);
     if (object_kind(*root) == OBJECT_DEAD)
         heap_settle(heap);
-    return object_kind(*root) == kind && (*root)->self == offset && checking_look(*root) == 0 ? 0 : MP_ECORRUPT;
+    return object_kind(*root) == kind && (*root)->self == offset && checking_look(*root, true) == 0 ? 0 : MP_ECORRUPT;
 }
 
 /* ---- releasing ---- */

@@ -475,7 +475,7 @@ static int collect_objects(struct check *check)
         if (at % 64 != 0 || at < sizeof(struct heap) || at > size - sizeof(struct object) ||
             object_at(check, at)->self != at || check->objects.count > size / sizeof(struct object))
             return MP_ECORRUPT;
-        if (checking_look(object_at(check, at)) != 0)
+        if (checking_look(object_at(check, at), heap_numbers_tell(check->heap)) != 0)
             return MP_ECORRUPT;
         add(&check->objects, at);
         if (check->objects.failed)
@@ -495,7 +495,7 @@ static int lock_heap(struct check *check)
     int error = heap_check_header(check->heap);
 
     if (error == 0)
-        error = mutex_check(&check->heap->mutex);
+        error = mutex_check(&check->heap->mutex, heap_numbers_tell(check->heap));
     if (error == 0)
         error = heap_lock_until(check->heap, check->deadline);
     if (error != 0)

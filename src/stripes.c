@@ -240,7 +240,7 @@ bool stripes_block_is_sound(const struct heap *heap, uint64_t block)
         return false;
     const struct stripes *stripes = stripes_at(heap, block);
     for (int i = 0; i < STRIPES; i++) {
-        if (mutex_check(&stripes->stripe[i].mutex) != 0)
+        if (mutex_check(&stripes->stripe[i].mutex, heap_numbers_tell(heap)) != 0)
             return false;
     }
     return true;

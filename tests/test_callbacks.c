@@ -1202,7 +1202,7 @@ static int be_inside_apply(void)
     return mp_dict_apply(dicts[0][0], mp_str("n"), be_inside_for_long, &result);
 }
 
-/* What waits for the mutex, and what waits for a stripe, where there are some. */
+/* What waits for the mutex, for a stripe where there are some, for both, and for all. */
 static int put_a_string(void)
 {
     return mp_dict_set_str(dicts[0][0], "s", "another string that has a block of its own");
@@ -1213,7 +1213,22 @@ static int put_a_word(void)
     return mp_dict_set_int(dicts[0][0], "n", 2);
 }
 
-static int (*const waiting[])(void) = {put_a_string, put_a_word};
+static int check(void)
+{
+    return mp_manager_check(managers[0]);
+}
+
+static int remove_and_put(void)
+{
+    int error = mp_dict_delete(dicts[0][0], "s");
+
+    return error == 0 ? put_a_string() : error;
+}
+
+static const struct waiting {
+    const char *name;
+    int (*function)(void);
+} waiting[] = {{"a string", put_a_string}, {"a word", put_a_word}, {"removing", remove_and_put}, {"checking", check}};
 
 /* 0: it has waited until the other was about to leave. */
 static int wait_for_it(int (*function)(void))
@@ -1245,18 +1260,18 @@ static void numbers_of_other_namespaces_say_nothing(void **state)
     for (int striped = 0; striped < 2; striped++) {
         if (striped)
             stripe(dicts[0][0], OBJECT_DICT);
-        for (int i = 0; i < 4; i++) {
+        for (size_t i = 0; i < 2 * COUNT(waiting); i++) {
             int status;
 
             begin_shared();
             pid_t pid = fork();
             if (pid == 0)
-                _exit(across_namespaces(i % 2, waiting[i / 2]));
+                _exit(across_namespaces(i % 2, waiting[i / 2].function));
             assert_int_equal(waitpid(pid, &status, 0), pid);
             if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
                 skip();
             if (status != 0)
-                fail_msg("striped %d, %s, the %s inside: status %x", striped, i / 2 ? "a word" : "a string",
+                fail_msg("striped %d, %s, the %s inside: status %x", striped, waiting[i / 2].name,
                          i % 2 ? "child" : "parent", (unsigned)status);
         }
     }
