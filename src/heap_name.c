@@ -36,11 +36,12 @@
 
 #define NAME_LENGTH 200
 #define PATIENCE_NS (2 * INT64_C(1000000000))
-#define LEAVE_TRIES 3
+#define LEAVE_PATIENCE_NS INT64_C(200000000)
+#define LEAVE_ERRORS 3
 #define SWEEP_MOST 128
 #define SWEEP_PAUSE 10 /* times as long as the last sweep took */
 
-enum { TRY_AGAIN = 1 };
+enum { TRY_AGAIN = 1, IN_USE = 2 };
 
 static int error_of(int number)
 {
@@ -190,6 +191,79 @@ static int remove_stale(const char *path, const struct stat *file)
     if (error == 0)
         error = remove_name(path);
     return error == 0 ? MP_ENOENT : error;
+}
+
+/* Finds out whether anybody has a share in a file just opened. 0: nobody has, and the descriptor has the exclusive
+ * lock. TRY_AGAIN: another process is finding it out. IN_USE: somebody has a share. Or an error.
+ *
+ * An exclusive lock that is refused does not tell a share from another process that is finding out the same, and
+ * removes the name. So:
+ *   1. Ask for the exclusive lock. Granted: nobody has a share.
+ *   2. Ask for a share. Refused: another process has the exclusive lock, for a moment. TRY_AGAIN.
+ *   3. Give the share up, and ask for the exclusive lock once more. Refused: IN_USE.
+ * Several processes that give up the last shares at once may meet each other's share of step 2. But the last of their
+ * exclusive requests comes after all of these are given up. So it is refused only when somebody else has a share. */
+static int lock_if_unused(int fd)
+{
+    int error = try_flock(fd, LOCK_EX);
+
+    if (error != TRY_AGAIN)
+        return error;
+    error = try_flock(fd, LOCK_SH);
+    if (error != 0)
+        return error;
+    while (flock(fd, LOCK_UN) != 0 && errno == EINTR)
+        ;
+    error = try_flock(fd, LOCK_EX);
+    return error == TRY_AGAIN ? IN_USE : error;
+}
+
+/* Removes the name if it still leads to that file, and nobody has a share in it. 0: done, or it is in use or leads
+ * elsewhere. TRY_AGAIN, or an error: could not find out, for now. */
+static int look_and_remove(const char *path, dev_t device, ino_t inode)
+{
+    struct stat file;
+    int fd = open_file(path, O_RDONLY, &file);
+
+    if (fd <= TRY_AGAIN)
+        return fd == MP_ENOENT ? 0 : fd;
+    int error = file.st_dev == device && file.st_ino == inode ? lock_if_unused(fd) : IN_USE;
+    if (error == 0) {
+        error = remove_stale(path, &file);
+        if (error == TRY_AGAIN) /* it was removed meanwhile */
+            error = 0;
+    }
+    close(fd);
+    return error == MP_ENOENT || error == IN_USE ? 0 : error;
+}
+
+/* Everybody who gives up a share calls this afterwards; so the last one removes the name. The share's own open file
+ * does not show whether it was the last share: processes forked from this one, or the one that it was forked from, may
+ * have the same open file. Hence another open file, with a lock of its own.
+ *
+ * A name that stays in spite of all is stale: the next process that comes across it removes it. */
+static void remove_if_unused(const char *path, dev_t device, ino_t inode)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    int64_t deadline = clock_now() + LEAVE_PATIENCE_NS;
+    int error, errors = 0;
+
+    while ((error = look_and_remove(path, device, inode)) != 0 && clock_now() < deadline) {
+        if (error != TRY_AGAIN && ++errors >= LEAVE_ERRORS)
+            return;
+        if (error == TRY_AGAIN)
+            nanosleep(&pause, NULL);
+    }
+}
+
+/* Gives up a share that only a descriptor holds, and the descriptor. */
+static void drop_share(int fd, const char *path, const struct stat *file)
+{
+    int number = errno;
+
+    close(fd);
+    remove_if_unused(path, file->st_dev, file->st_ino);
+    errno = number;
 }
 
 /* Takes a share in a file just opened. 0; MP_ENOENT: it was stale, and its name is gone now; TRY_AGAIN: somebody else
@@ -442,7 +516,7 @@ static int make_way(const char *path, enum heap_kind kind)
     if (fd < 0)
         return fd;
     int error = look_inside(fd, &other);
-    close(fd);
+    drop_share(fd, path, &file);
     if (error != 0)
         return error;
     return other == (uint32_t)kind ? MP_EEXIST : MP_EKIND;
@@ -483,15 +557,14 @@ static int open_for_heap(struct heap_name *name, int locked, const struct stat *
         fd = TRY_AGAIN;
     }
     if (fd <= TRY_AGAIN) {
-        int number = errno;
-        close(locked);
-        errno = number;
+        drop_share(locked, name->path, file);
         return fd;
     }
     name->share = keep_share(locked);
     if (name->share == NULL) {
         int number = errno;
         close(fd);
+        remove_if_unused(name->path, file->st_dev, file->st_ino);
         errno = number;
         return mapping_error(number);
     }
@@ -539,27 +612,6 @@ int heap_name_reopen(const struct heap_name *name)
 
 /* ---- leaving ---- */
 
-/* Removes the name if it still leads to this file, and nobody has a share in it. False: could not find out, for now. */
-static bool remove_if_unused(const struct heap_name *name)
-{
-    struct stat file;
-    int fd = open_file(name->path, O_RDONLY, &file);
-
-    if (fd <= TRY_AGAIN)
-        return fd == MP_ENOENT;
-    int error = file.st_dev == name->device && file.st_ino == name->inode ? 0 : TRY_AGAIN;
-    if (error == 0)
-        error = try_flock(fd, LOCK_EX);
-    if (error == 0)
-        error = remove_stale(name->path, &file);
-    close(fd);
-    /* TRY_AGAIN: somebody else's by now, or still in use. */
-    return error == MP_ENOENT || error == TRY_AGAIN;
-}
-
-/* The open file that the share belongs to, and so the lock, may be shared with the process that this one was forked
- * from, or with its children: hence another open file, with a lock of its own, shows whether this was the last share. A
- * name that stays in spite of all is stale, and is removed by the next process that comes across it. */
 void heap_name_leave(struct heap_name *name)
 {
     if (name->share == NULL)
@@ -570,8 +622,8 @@ void heap_name_leave(struct heap_name *name)
     name->share = NULL;
     if (name->temporary != NULL)
         unlink(name->temporary);
-    for (int tries = 0; name->published && tries < LEAVE_TRIES && !remove_if_unused(name); tries++)
-        ;
+    if (name->published)
+        remove_if_unused(name->path, name->device, name->inode);
 }
 
 void heap_name_free(struct heap_name *name)
@@ -601,7 +653,7 @@ int heap_name_unlink(const char *text, enum heap_kind kind)
     if (error == 0)
         error = remove_name(path);
     if (fd >= 0)
-        close(fd);
+        drop_share(fd, path, &file);
     free(path);
     return error;
 }

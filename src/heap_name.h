@@ -9,11 +9,10 @@
 
 /* A name that this process has a share in. All zero: an anonymous heap's. */
 struct heap_name {
-    char *path; /* NULL: none */
-    char *
-        temporary; /* where the file is until it is published, on systems without files that have no name; NULL: nowhere */
-    void *share;    /* the mapping that holds the share in the file's lock; NULL: given up */
-    bool published; /* others can find it */
+    char *path;      /* NULL: none */
+    char *temporary; /* of a file that had to be made under a name: that name, until it is published; NULL: none */
+    void *share;     /* the mapping that holds the share in the file's lock; NULL: given up */
+    bool published;  /* others can find it */
     dev_t device;
     ino_t inode;
 };
@@ -25,8 +24,9 @@ int heap_name_create(struct heap_name *name, const char *text);
 int heap_name_publish(struct heap_name *name, int fd, enum heap_kind kind);
 /* Opens what a name leads to, with a share in its lock. The descriptor, or an error. */
 int heap_name_open(struct heap_name *name, const char *text);
-/* Gives the share up; the last one to do so removes the name. Takes no memory and waits for nobody: works at the end of
- * the process as well. Without a share it does nothing. */
+/* Gives the share up; the last one to do so removes the name. Takes no memory, so it works at the end of the process as
+ * well. Waits for a process that is finding out whether the name is stale, at most 0.2 s. Without a share it does
+ * nothing. */
 void heap_name_leave(struct heap_name *name);
 /* The same, and releases what the structure holds. */
 void heap_name_free(struct heap_name *name);

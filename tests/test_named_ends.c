@@ -2,6 +2,7 @@
  * whoever has them open too goes on at once, and is told of locks that were held. After the last one nothing is left;
  * what ends badly leaves names, which are in nobody's way. */
 #include <errno.h>
+#include <fcntl.h>
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -10,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +32,7 @@ static struct {
 static mp_manager *manager;
 static mp_dict *root;
 static mp_lock *lock[LOCKS];
+static int told[2];
 
 static void name_objects(void)
 {
@@ -337,13 +340,25 @@ static void run(struct end *end)
 
 /* ---- who looks ---- */
 
-static void free_all(void)
+/* The first name that is left afterwards, or -1. */
+static int free_all(void)
 {
     for (int i = 0; i < LOCKS; i++)
         assert_int_equal(mp_lock_free(lock[i]), 0);
     assert_int_equal(mp_manager_free(manager), 0);
-    for (int i = 0; i <= LOCKS; i++)
-        assert_int_not_equal(access(names[i].path, F_OK), 0);
+    for (int i = 0; i <= LOCKS; i++) {
+        if (access(names[i].path, F_OK) == 0)
+            return i;
+    }
+    return -1;
+}
+
+static void expect_free(const struct end *end)
+{
+    int left = free_all();
+
+    if (left >= 0)
+        fail_msg("%s, %s: name %d is left by the last one", ways[end->way].name, states[end->state].name, left);
 }
 
 static void expect_use(const struct end *end, int held)
@@ -375,7 +390,7 @@ static void others_go_on(void **state)
             assert_true(make_all());
             run(&end);
             expect_use(&end, states[s].held);
-            free_all();
+            expect_free(&end);
         }
     }
 }
@@ -398,14 +413,54 @@ static void the_last_one_leaves_nothing_in_the_way(void **state)
             }
             assert_true(make_all());
             expect_use(&end, 0);
-            free_all();
+            expect_free(&end);
         }
     }
 }
 
-/* A lock that a thread of an ending process still holds is nobody else's, however long the end takes. */
-static int told[2];
+/* What every process does that comes across a name: it tries the exclusive lock, and removes the name if it gets it. This
+ * one takes its time in between. */
+static _Noreturn void remove_slowly(const char *path)
+{
+    char ready = 1;
+    int fd;
 
+    alarm(60);
+    do {
+        fd = open(path, O_RDONLY);
+    } while (fd < 0);
+    if (write(told[1], &ready, 1) != 1)
+        _exit(1);
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        ;
+    usleep(3000);
+    _exit(unlink(path) == 0 || errno == ENOENT ? 0 : 1);
+}
+
+/* The last one waits for a process that has just found the name stale: when the call returns, the name is gone. */
+static void a_name_is_gone_when_the_last_one_is(void **state)
+{
+    (void)state;
+    assert_int_equal(pipe(told), 0);
+    for (int i = 0; i < 30; i++) {
+        char ready;
+        int status;
+
+        name_objects();
+        pid_t pid = fork(); /* first: it is to have no share */
+        if (pid == 0)
+            remove_slowly(names[0].path);
+        assert_true(make_all());
+        assert_int_equal(read(told[0], &ready, 1), 1);
+        assert_int_equal(free_all(), -1);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+    }
+    close(told[0]);
+    close(told[1]);
+}
+
+/* A lock that a thread of an ending process still holds is nobody else's, however long the end takes. */
 static void slow_end(void)
 {
     char byte;
@@ -531,6 +586,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(others_go_on),
         cmocka_unit_test(the_last_one_leaves_nothing_in_the_way),
+        cmocka_unit_test(a_name_is_gone_when_the_last_one_is),
         cmocka_unit_test(a_lock_is_held_until_its_holder_is_gone),
         cmocka_unit_test(a_server_comes_back),
         cmocka_unit_test(opening_or_making_is_no_race),
