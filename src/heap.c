@@ -594,6 +594,7 @@ void heap_format(struct heap *heap)
     uint64_t block = first_block();
     uint64_t size = HEAP_FIRST_SIZE - block;
 
+    atomic_store(&heap->undo.log, offsetof(struct heap, log));
     atomic_store(&heap->size, HEAP_FIRST_SIZE);
     atomic_store(header_of(heap, HEAP_FIRST_SIZE), 0);
     atomic_store(header_of(heap, block), 0);

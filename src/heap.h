@@ -39,6 +39,7 @@ struct heap {
 
     _Alignas(64) pthread_mutex_t mutex; /* guards all below */
     struct undo undo;
+    struct undo_record log[UNDO_RECORDS]; /* the first records of `undo`, always */
 
     _Atomic uint64_t root;    /* offset of the object that users start from */
     _Atomic uint64_t used;    /* bytes of allocated blocks, their headers included */
@@ -46,10 +47,11 @@ struct heap {
     _Atomic uint64_t loose;   /* bytes freed since a hole was made last: a hint */
     _Atomic uint64_t taken;   /* when a large block was taken last, by the monotonic clock */
     _Atomic uint64_t objects; /* chain of all objects ever made (object.h) */
+    _Atomic uint64_t made;    /* how many these are */
     _Atomic uint64_t spare;   /* chain of objects free for reuse */
     _Atomic uint64_t dead;    /* chain of objects whose content is still to be released */
     _Atomic uint64_t limbo;   /* chain of objects that nobody has a share in, but that are pinned (pin.h) */
-    _Atomic uint64_t carving; /* owns the block that the next object is made of; 0 unless its maker died over it */
+    _Atomic uint64_t carving; /* owns the block that the next objects are made of; 0 unless their maker died over it */
     _Atomic uint64_t holders; /* chain of the processes that hold objects (hold.h) */
     _Atomic uint64_t
         looked; /* so many of that chain have been looked at, whether they are dead, in this round; a hint */
@@ -61,8 +63,8 @@ struct heap {
     _Atomic uint64_t subclasses[HEAP_CLASSES];
     _Atomic uint64_t first_free[HEAP_CLASSES][HEAP_SUBCLASSES];
 
-    /* Not guarded by the mutex. 1: a process in another PID namespace than its parent's has it: so a thread's number in a
-     * mutex may be one that other processes do not see. */
+    /* Not guarded by the mutex. 1: a process in another PID namespace than its parent's has it: so a thread's number in
+     * a mutex may be one that other processes do not see. */
     _Atomic uint64_t several_spaces;
 
     /* Not guarded by the mutex: see checking.h. */

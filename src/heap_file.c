@@ -36,7 +36,7 @@
 #include "platform.h"
 #include "ranges.h"
 
-#define VERSION 9
+#define VERSION 10
 #define LARGEST (UINT64_C(1) << 36)
 #define SMALLEST (2 * HEAP_FIRST_SIZE)
 #define ON_VALGRIND (UINT64_C(1) << 26)
@@ -433,13 +433,16 @@ static int read_header(int fd, enum heap_kind kind, uint64_t *length)
     return error;
 }
 
-/* The file is at least as long as the heap says, always: it is extended first. */
-static bool size_is_sound(const struct open_heap *open)
+/* The file is at least as long as the heap says, always: it is extended first. The undo log is where it belongs: who
+ * changes anything writes there. */
+static bool places_are_sound(const struct open_heap *open)
 {
     uint64_t size = atomic_load(&open->heap->size);
     struct stat file;
 
     if (fstat(open->fd, &file) == 0 && is_file_of(&file, open) && size > (uint64_t)file.st_size)
+        return false;
+    if (atomic_load(&open->heap->undo.log) != offsetof(struct heap, log))
         return false;
     return size >= HEAP_FIRST_SIZE && size <= open->length && size % HEAP_PAGE == 0;
 }
@@ -452,7 +455,7 @@ int heap_check_header(const struct heap *heap)
     lock_heaps();
     open = find(heap);
     if (open != NULL && heap->magic == HEAP_MAGIC && heap->version == VERSION && heap->layout == layout() &&
-        heap->checksum == heap_header_checksum(heap) && heap->limit == open->length && size_is_sound(open))
+        heap->checksum == heap_header_checksum(heap) && heap->limit == open->length && places_are_sound(open))
         error = 0;
     unlock_heaps();
     return error;
@@ -476,7 +479,7 @@ static int open_named(struct heap **heap, enum heap_kind kind, const char *text)
     error = map_heap(fd, &name, length, false, &open);
     if (error != 0)
         return error;
-    if (!size_is_sound(open) || mutex_check(&open->heap->mutex, true) != 0) {
+    if (!places_are_sound(open) || mutex_check(&open->heap->mutex, true) != 0) {
         heap_close(open->heap);
         return MP_ECORRUPT;
     }

@@ -1,6 +1,6 @@
 /* Objects: made, shared, locked, repaired, buried. See object.h for who owns what.
  *
- * An object's block is made once and then goes between use and heap.spare for ever. An object without a share (no ref,
+ * An object's place is made once and then goes between use and heap.spare for ever. An object without a share (no ref,
  * no handle) becomes OBJECT_DEAD and enters heap.dead in the same step that gives up the last one. The next process to
  * unlock any object of the heap buries it: under its mutex, releases its content piece by piece, then moves it to
  * heap.spare. A burial that is cut short by death is taken up by the next. Releasing content may take the last share of
@@ -49,34 +49,86 @@ static struct object *object_at(const struct heap *heap, uint64_t ref)
 
 /* ---- making ---- */
 
-/* Under heap_lock(), as the first words of a change: an object that is in no use. NULL: no memory. */
-static struct object *take_object(struct heap *heap, int *error)
-{
-    struct object *object;
+/* Places are made many at a time, beside each other: so blocks that are freed are not cut up by objects, which stay. A
+ * quarter of those that there are, at the most, are made in stock. */
+#define CLUSTER_PART 4
+#define CLUSTER_MOST 64
 
-    *error = 0;
-    if (get(&heap->spare) != 0) {
-        object = object_at(heap, get(&heap->spare));
-        heap_set(heap, &heap->spare, get(&object->next));
-        return object;
+/* Where a heap's generations begin, and end. It differs from heap to heap: a handle of one that lay at the same address
+ * before is stale as well. */
+static uint64_t first_generation(const struct heap *heap)
+{
+    return heap->seed[0] * UINT64_C(0x9e3779b97f4a7c15) >> 32 & (OBJECT_GENERATIONS - 1);
+}
+
+static int take_cluster(struct heap *heap)
+{
+    uint64_t count = get(&heap->made) / CLUSTER_PART + 1;
+
+    if (count > CLUSTER_MOST)
+        count = CLUSTER_MOST;
+    int error = heap_alloc_locked(heap, count * OBJECT_STRIDE + 63, &heap->carving);
+    if (error == MP_ENOMEM && count > 1)
+        error = heap_alloc_locked(heap, OBJECT_STRIDE + 63, &heap->carving);
+    return error;
+}
+
+/* Objects that lead to each other, the last one to the spare ones and to all that there are. */
+static int make_places(struct heap *heap, uint64_t block, uint64_t count)
+{
+    uint64_t magic = OBJECT_SPARE | object_tag_of(first_generation(heap)), at = object_first_of(block);
+    int error = 0;
+
+    for (; count > 0 && error == 0; count--, at += OBJECT_STRIDE) {
+        struct object *object = heap_at(heap, at);
+
+        *object = (struct object){.magic = magic, .self = at, .block = block};
+        put(&object->next, count > 1 ? at + OBJECT_STRIDE : get(&heap->spare));
+        put(&object->next_all, count > 1 ? at + OBJECT_STRIDE : get(&heap->objects));
+        error = mutex_init(&object->mutex);
     }
-    /* A step of its own: while a block may still be taken back, the free lists' words inside it must not be touched. */
-    if (get(&heap->carving) == 0) {
-        *error = heap_alloc_locked(heap, sizeof(struct object) + 63, &heap->carving);
-        if (*error != 0)
-            return NULL;
-        heap_commit(heap);
-    }
-    /* Aligned to cache lines, so that readers' words and the mutex lie in different ones. */
-    uint64_t offset = (get(&heap->carving) + 63) / 64 * 64;
-    object = heap_at(heap, offset);
-    *object = (struct object){.self = offset, .block = get(&heap->carving)};
-    *error = mutex_init(&object->mutex);
+    return error;
+}
+
+/* Under heap_lock(), with nothing to commit. The block is taken in a step of its own: while it may still be taken back,
+ * the free lists' words inside it must not be touched. */
+static int make_spares(struct heap *heap)
+{
+    int error = get(&heap->carving) == 0 ? take_cluster(heap) : 0;
+
+    if (error != 0)
+        return error;
+    heap_commit(heap);
+    uint64_t block = get(&heap->carving), first = object_first_of(block);
+    uint64_t count = (block + heap_block_size(heap, block) - first) / OBJECT_STRIDE;
+    error = make_places(heap, block, count);
+    if (error != 0)
+        return error;
+    heap_set(heap, &heap->objects, first);
+    heap_set(heap, &heap->spare, first);
+    heap_set(heap, &heap->made, get(&heap->made) + count);
+    heap_set(heap, &heap->carving, 0);
+    heap_commit(heap);
+    return 0;
+}
+
+static bool needs_log(uint64_t kind)
+{
+    return kind == OBJECT_DICT || kind == OBJECT_LIST;
+}
+
+/* Under heap_lock(), as the first words of a change: an object that is in no use. NULL: no memory. */
+static struct object *take_object(struct heap *heap, uint64_t kind, int *error)
+{
+    *error = get(&heap->spare) == 0 ? make_spares(heap) : 0;
     if (*error != 0)
         return NULL;
-    put(&object->next_all, get(&heap->objects));
-    heap_set(heap, &heap->objects, offset);
-    heap_set(heap, &heap->carving, 0);
+    struct object *object = object_at(heap, get(&heap->spare));
+    if (needs_log(kind))
+        *error = heap_alloc_locked(heap, UNDO_LOG_BYTES, &object->undo.log);
+    if (*error != 0)
+        return NULL;
+    heap_set(heap, &heap->spare, get(&object->next));
     return object;
 }
 
@@ -98,7 +150,7 @@ static int create(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, bool
         return error;
     if (holder != NULL)
         error = hold_ready(heap, holder);
-    struct object *object = error == 0 ? take_object(heap, &error) : NULL;
+    struct object *object = error == 0 ? take_object(heap, kind, &error) : NULL;
     if (object == NULL) {
         undo_roll_back(&heap->undo, (char *)heap, get(&heap->size));
         heap_unlock(heap);
@@ -260,6 +312,7 @@ static void clear_content(struct heap *heap, struct object *object)
     for (size_t i = 0; i < sizeof object->word / sizeof object->word[0]; i++)
         put(&object->word[i], 0);
     object_commit(object);
+    heap_free(heap, &object->undo.log);
 }
 
 bool object_take_back(struct object *object)
@@ -277,7 +330,7 @@ void object_finish_repair(struct object *object)
 {
     object_release_pending(object);
     object_release_undo(object);
-    if (get(&object->magic) == OBJECT_LIST)
+    if (object_kind(object) == OBJECT_LIST)
         list_repair(object);
     mutex_repaired(&object->mutex);
 }
@@ -298,10 +351,10 @@ int object_repair(struct object *object)
 /* Within a change: the place is free for another object, of the next generation. */
 static void become_spare(struct heap *heap, struct object *object)
 {
-    uint64_t next = object_generation(object) + 1;
+    uint64_t next = (object_generation(object) + 1) & (OBJECT_GENERATIONS - 1);
 
     unlink_dead(heap, object);
-    if (next == OBJECT_GENERATIONS) {
+    if (next == first_generation(heap)) {
         set_kind(heap, object, OBJECT_SPENT);
         return;
     }
@@ -589,7 +642,9 @@ int object_root(struct heap *heap, uint64_t kind, struct object **root)
     *root = object_at(heap, offset);
     if (object_kind(*root) == OBJECT_DEAD)
         heap_settle(heap);
-    return object_kind(*root) == kind && (*root)->self == offset && checking_look(*root, true) == 0 ? 0 : MP_ECORRUPT;
+    if (object_kind(*root) != kind || (*root)->self != offset || checking_look(*root, true) != 0)
+        return MP_ECORRUPT;
+    return !needs_log(kind) || heap_holds(heap, get(&(*root)->undo.log), UNDO_LOG_BYTES) ? 0 : MP_ECORRUPT;
 }
 
 /* ---- releasing ---- */

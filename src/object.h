@@ -1,7 +1,8 @@
 /* What all containers have in common: identity, mutex, version, undo log, and who owns what.
  *
- * An object is a fixed-size block that is never used for anything but objects again (its mutex must stay a mutex, and a
- * stale handle must find something it can look at).
+ * An object's place is never used for anything but objects again: its mutex must stay a mutex, and a stale handle must
+ * find something it can look at. What else belongs to it, its undo log as well, are blocks of their own, which serve
+ * other things when it is gone.
  *
  * HANDLES. A handle given to users is the object's address with the generation of its place in the bits that an address
  * leaves free (OBJECT_TAG). Burial counts the generation up. `magic` is the object's kind and its generation in one
@@ -117,6 +118,7 @@ enum kept {
     KEPT_LIMBO   /* in heap.limbo: it was pinned when the last share was given up */
 };
 
+/* undo.log is there in each dict and list: from the change that makes it one to the end of its burial. */
 struct object {
     /* What readers without the mutex look at. */
     _Atomic uint64_t magic;
@@ -139,7 +141,7 @@ struct object {
     _Atomic uint64_t holds;    /* chain of the holds of processes in a dict or list (hold.h); each is one of refs */
     _Atomic uint64_t next_all; /* in heap.objects */
     _Atomic uint64_t next;     /* in heap.spare, heap.dead or heap.limbo */
-    uint64_t block;            /* the block it lies in; written once */
+    uint64_t block;            /* the block it lies in, with others; written once */
 
     pthread_mutex_t mutex;  /* guards the content and what follows */
     _Atomic uint64_t waits; /* what the holder's thread waits for, inside a function of the user's: see callback.h */
@@ -156,6 +158,14 @@ struct object {
     _Atomic uint64_t pending[OBJECT_PENDING];
     struct undo undo;
 };
+
+/* Objects lie in whole cache lines, so that readers' words and the mutex lie in different ones; in a block, one behind
+ * the other from here on. */
+#define OBJECT_STRIDE ((sizeof(struct object) + 63) / 64 * 64)
+static inline uint64_t object_first_of(uint64_t block)
+{
+    return (block + 63) / 64 * 64;
+}
 
 static inline struct heap *object_heap(const struct object *object)
 {

@@ -238,7 +238,7 @@ static bool is_blank(const struct check *check, const struct object *object)
 
     for (size_t i = 0; i < sizeof object->word / sizeof object->word[0] && check->heap->kind != HEAP_LOCK; i++)
         words |= get(&object->word[i]);
-    return (words | get(&object->striped)) == 0 && owns_nothing(object);
+    return (words | get(&object->striped) | get(&object->undo.log)) == 0 && owns_nothing(object);
 }
 
 static bool kind_is_sound(struct check *check, const struct object *object)
@@ -264,13 +264,36 @@ static bool kind_is_sound(struct check *check, const struct object *object)
     }
 }
 
+/* Of objects in their order. The first of a block owns it; those behind it belong to the same. */
+static bool place_is_sound(struct check *check, const struct object *object)
+{
+    uint64_t block = object->block, first = object_first_of(block), end = object->self + sizeof *object;
+
+    if (object->self == first)
+        return own_block(check, block) && block + heap_block_size(check->heap, block) >= end;
+    return object->self > first && (object->self - first) % OBJECT_STRIDE == 0 &&
+           times_in(&check->objects, first) == 1 && object_at(check, first)->block == block &&
+           block + heap_block_size(check->heap, block) >= end;
+}
+
+static void mark_log(struct check *check, const struct object *object)
+{
+    uint64_t log = get(&object->undo.log), more = get(&object->undo.more), kind = object_kind(object);
+
+    if (((log | more) & REF_MASK) != REF_BLOCK || (log == 0 && (kind == OBJECT_DICT || kind == OBJECT_LIST)))
+        check->corrupt = true;
+    mark_at(check, log, IN_OBJECT);
+    if (!check->corrupt && log != 0)
+        fits(check, log, 0, UNDO_RECORDS, sizeof(struct undo_record));
+    mark_at(check, more, IN_OBJECT);
+    if (!check->corrupt && more != 0)
+        fits(check, more, 0, get(&object->undo.more_capacity), sizeof(struct undo_record));
+}
+
 static void mark_object(struct check *check, struct object *object)
 {
-    uint64_t block = object->block, more = get(&object->undo.more);
-
-    if (!own_block(check, block) || object->self < block || object->self - block > 63 ||
-        heap_block_size(check->heap, block) < object->self - block + sizeof *object || !kind_is_sound(check, object) ||
-        undo_count(&object->undo) != 0 || (get(&object->version) & 1) != 0) {
+    if (!place_is_sound(check, object) || !kind_is_sound(check, object) || undo_count(&object->undo) != 0 ||
+        (get(&object->version) & 1) != 0) {
         check->corrupt = true;
         return;
     }
@@ -281,14 +304,12 @@ static void mark_object(struct check *check, struct object *object)
         mark_at(check, get(&object->root[i]), IN_OBJECT);
     for (int i = 0; i < OBJECT_PENDING; i++)
         mark_at(check, get(&object->pending[i]), IN_OBJECT);
-    if ((more & REF_MASK) != REF_BLOCK || (get(&object->stripes) & REF_MASK) != REF_BLOCK)
+    if ((get(&object->stripes) & REF_MASK) != REF_BLOCK)
         check->corrupt = true;
     mark_at(check, get(&object->stripes), IN_OBJECT);
     if (!check->corrupt && !stripes_are_sound(object))
         check->corrupt = true;
-    mark_at(check, more, IN_OBJECT);
-    if (!check->corrupt && more != 0)
-        fits(check, more, 0, get(&object->undo.more_capacity), sizeof(struct undo_record));
+    mark_log(check, object);
 }
 
 static bool holds_match(struct check *check)
@@ -423,7 +444,7 @@ static void mark_spare_stripes(struct check *check)
     }
 }
 
-/* The block that the next object is made of, as object.c takes it. */
+/* The block that the next objects are made of, as object.c takes it. */
 static void mark_carving(struct check *check)
 {
     uint64_t carving = get(&check->heap->carving);
@@ -432,7 +453,7 @@ static void mark_carving(struct check *check)
         check->corrupt = true;
     mark_at(check, carving, IN_OBJECT);
     if (carving != 0 && !check->corrupt)
-        fits(check, carving, 0, sizeof(struct object) + 63, 1);
+        fits(check, carving, 0, OBJECT_STRIDE + 63, 1);
 }
 
 static int check_locked(struct check *check, void (*extra)(struct heap *, object_marker *, void *))

@@ -17,6 +17,16 @@ struct table {
     uint64_t capacity; /* 0: there is none */
 };
 
+/* The first records. NULL: there are none, or the word is damaged, or a reader without the mutex comes too late. */
+static struct undo_record *log_of(const struct undo *undo, const char *base, uint64_t end)
+{
+    uint64_t log = get(&undo->log);
+
+    if (log == 0 || log % 8 != 0 || log > end - UNDO_LOG_BYTES)
+        return NULL;
+    return (struct undo_record *)(void *)((char *)(uintptr_t)base + log);
+}
+
 /* As it is for who holds the mutex; for others it counts if nothing was emptied meanwhile, but in any case it lies
  * below `end`. */
 static struct table table_of(const struct undo *undo, const char *base, uint64_t end)
@@ -88,12 +98,13 @@ static bool is_sound_word(uint64_t offset, uint64_t end, undo_visitor *visit, co
 
 bool undo_is_sound(const struct undo *undo, const char *base, uint64_t end, undo_visitor *visit, const void *context)
 {
+    const struct undo_record *record = log_of(undo, base, end);
     uint64_t count = undo_count(undo), more = get(&undo->more);
 
-    if (count > UNDO_RECORDS)
+    if (count > UNDO_RECORDS || (count > 0 && record == NULL))
         return false;
     for (uint64_t i = 0; i < count; i++) {
-        if (!is_sound_word(get(&undo->record[i].offset), end, visit, context))
+        if (!is_sound_word(get(&record[i].offset), end, visit, context))
             return false;
     }
     struct table table = table_of(undo, base, end);
@@ -116,28 +127,29 @@ static void put_back(char *base, const struct undo_record *record)
 }
 
 /* All of them stay in the log until the last is put back: so readers see the same all the time, and whoever has to do
- * this again does the same again. The oldest record of a word comes last: those in the log itself are older than those
- * in the table. */
+ * this again does the same again. The oldest record of a word comes last: the first records are older than those in the
+ * table. */
 bool undo_roll_back(struct undo *undo, char *base, uint64_t end)
 {
     uint64_t count = undo_count(undo);
 
     if (!undo_is_sound(undo, base, end, NULL, NULL))
         return false;
+    const struct undo_record *record = log_of(undo, base, end);
     struct table table = table_of(undo, base, end);
     for (uint64_t i = 0; count == UNDO_RECORDS && i < table.capacity; i++) {
         if (get(&table.record[i].offset) != 0)
             put_back(base, &table.record[i]);
     }
     for (; count > 0; count--)
-        put_back(base, &undo->record[count - 1]);
+        put_back(base, &record[count - 1]);
     undo_commit(undo);
     return true;
 }
 
 /* ---- reading ---- */
 
-/* The oldest record of a word counts: so those of the log itself come last, the first of them at the very end. */
+/* The oldest record of a word counts: so the table comes first, and the first record of all at the very end. */
 void undo_read(const struct undo *undo, const char *base, uint64_t end, const _Atomic uint64_t *first, size_t count,
                uint64_t *words)
 {
@@ -146,21 +158,24 @@ void undo_read(const struct undo *undo, const char *base, uint64_t end, const _A
     for (size_t i = 0; i < count; i++)
         words[i] = atomic_load_explicit(&first[i], memory_order_acquire);
     uint64_t records = atomic_load_explicit(&undo->state, memory_order_acquire) & UNDO_COUNT;
+    const struct undo_record *record = log_of(undo, base, end);
+    if (record == NULL)
+        return;
     if (records >= UNDO_RECORDS) {
         struct table table = table_of(undo, base, end);
 
         records = UNDO_RECORDS;
         for (size_t i = 0; i < count; i++) {
-            const struct undo_record *record = find(&table, offset + 8 * i);
+            const struct undo_record *found = find(&table, offset + 8 * i);
 
-            if (record != NULL && get(&record->offset) != 0)
-                words[i] = get(&record->old);
+            if (found != NULL && get(&found->offset) != 0)
+                words[i] = get(&found->old);
         }
     }
     while (records-- > 0) {
-        uint64_t at = get(&undo->record[records].offset) - offset;
+        uint64_t at = get(&record[records].offset) - offset;
 
         if (at < 8 * count)
-            words[at / 8] = get(&undo->record[records].old);
+            words[at / 8] = get(&record[records].old);
     }
 }

@@ -17,8 +17,9 @@
  * So all words are those of before the change, if the log was not emptied between the first load and the last: the
  * state also counts how often that has happened. With a log that holds nothing, they are the words in place.
  *
- * The first UNDO_RECORDS records lie in the log itself, in order. Further ones lie in a block of their own, a hash
- * table by the word's offset, so that a reader finds a word among a million others at once. */
+ * The first UNDO_RECORDS records lie in one block, in order, which is there as long as there may be changes. Further
+ * ones lie in another, a hash table by the word's offset, so that a reader finds a word among a million others at
+ * once. */
 #ifndef UNDO_H
 #define UNDO_H
 
@@ -28,7 +29,8 @@
 #include <stdint.h>
 
 #define UNDO_RECORDS 32
-/* state: the records in the log itself that count, and above them how often it was emptied. */
+#define UNDO_LOG_BYTES (UNDO_RECORDS * sizeof(struct undo_record))
+/* state: the first records that count, and above them how often the log was emptied. */
 #define UNDO_COUNT UINT64_C(0xff)
 #define UNDO_EMPTIED (UNDO_COUNT + 1)
 
@@ -39,12 +41,18 @@ struct undo_record {
 
 struct undo {
     _Atomic uint64_t state;
-    struct undo_record record[UNDO_RECORDS];
-    /* A block of records, 0: none. An owned block, see object.h. What is in it counts while the log itself is full. */
+    _Atomic uint64_t log; /* where the first records lie: an owned block, see object.h. 0: there are no changes now */
+    /* The table, 0: none. An owned block. What is in it counts while all of the first records do. */
     _Atomic uint64_t more;
     _Atomic uint64_t
         more_capacity; /* records that fit in it; not 0 only while `more` is there, with no record when that began */
 };
+
+/* For who has the mutex. */
+static inline struct undo_record *undo_log(const struct undo *undo, char *base)
+{
+    return (struct undo_record *)(void *)(base + atomic_load_explicit(&undo->log, memory_order_relaxed));
+}
 
 /* Keeps the compiler from moving stores across. */
 static inline void undo_order(void)
@@ -72,7 +80,7 @@ static inline void undo_set(struct undo *undo, char *base, _Atomic uint64_t *wor
     uint64_t state = atomic_load_explicit(&undo->state, memory_order_relaxed), count = state & UNDO_COUNT;
 
     if (__builtin_expect(count < UNDO_RECORDS, 1)) {
-        undo_write(&undo->record[count], base, word);
+        undo_write(&undo_log(undo, base)[count], base, word);
         atomic_store_explicit(&undo->state, state + 1, memory_order_release);
     } else {
         undo_note_more(undo, base, word);
@@ -86,29 +94,31 @@ static inline void undo_set(struct undo *undo, char *base, _Atomic uint64_t *wor
 struct undo_notes {
     struct undo *undo;
     char *base;
-    uint64_t count; /* UNDO_RECORDS: further notes go to the table, and count at once */
+    struct undo_record *record; /* the first */
+    uint64_t count;             /* UNDO_RECORDS: further notes go to the table, and count at once */
 };
 
 /* For at most `most` notes. */
 static inline struct undo_notes undo_notes_begin(struct undo *undo, char *base, uint64_t most)
 {
+    struct undo_record *record = undo_log(undo, base);
     uint64_t count = undo_count(undo);
 
     if (count + most <= UNDO_RECORDS)
-        return (struct undo_notes){undo, base, count};
-    /* Where not all fit in the log itself, it is filled up: what is in the table counts from then on. */
+        return (struct undo_notes){undo, base, record, count};
+    /* Where not all fit in the first block, it is filled up: what is in the table counts from then on. */
     for (; count < UNDO_RECORDS; count++) {
-        undo_write(&undo->record[count], base, &undo->more);
+        undo_write(&record[count], base, &undo->more);
         atomic_store_explicit(&undo->state, atomic_load_explicit(&undo->state, memory_order_relaxed) + 1,
                               memory_order_release);
     }
-    return (struct undo_notes){undo, base, UNDO_RECORDS};
+    return (struct undo_notes){undo, base, record, UNDO_RECORDS};
 }
 
 static inline void undo_note(struct undo_notes *notes, const _Atomic uint64_t *word)
 {
     if (__builtin_expect(notes->count < UNDO_RECORDS, 1))
-        undo_write(&notes->undo->record[notes->count++], notes->base, word);
+        undo_write(&notes->record[notes->count++], notes->base, word);
     else
         undo_note_more(notes->undo, notes->base, word);
 }

@@ -242,14 +242,13 @@ static void damaged_bookkeeping_is_found_or_does_no_harm(void **state)
 
     put_file(&image, image.size);
     alarm(240); /* instead of a hang */
-    flip_each_bit(&image, offsetof(struct heap, mutex) + 4, offsetof(struct heap, undo.record[2]));
-    flip_each_bit(&image, offsetof(struct heap, undo.more), offsetof(struct heap, first_free[1]));
+    flip_each_bit(&image, offsetof(struct heap, mutex) + 4, offsetof(struct heap, log[2]));
+    flip_each_bit(&image, offsetof(struct heap, root), offsetof(struct heap, first_free[1]));
     for (uint64_t at = atomic_load(&heap->objects); at != 0;) {
         const struct object *object = (const struct object *)(const void *)(image.bytes + at);
 
         flip_each_bit(&image, at, at + offsetof(struct object, mutex));
-        flip_each_bit(&image, at + offsetof(struct object, mutex) + 4, at + offsetof(struct object, undo.record[1]));
-        flip_each_bit(&image, at + offsetof(struct object, undo.more), at + sizeof *object);
+        flip_each_bit(&image, at + offsetof(struct object, mutex) + 4, at + sizeof *object);
         at = atomic_load(&object->next_all);
     }
     alarm(0);
@@ -278,7 +277,28 @@ static void lengths_that_lie(void **state)
     free(image.bytes);
 }
 
-/* The next user of each mutex is told that its owner died, and finds an undo log that must not be followed. */
+/* The next user of the mutex of the heap (0), or of an object, is told that its owner died. */
+static void let_the_owner_die(uint64_t object)
+{
+    size_t mutex = object == 0 ? offsetof(struct heap, mutex) : object + offsetof(struct object, mutex);
+    mp_manager *manager;
+
+    put_bytes(&(uint32_t){0x40000000}, 4, mutex); /* FUTEX_OWNER_DIED */
+    int error = mp_manager_open(&manager, name, NULL);
+    if (error != 0) {
+        assert_int_equal(error, MP_ECORRUPT);
+        return;
+    }
+    error = mp_manager_check(manager);
+    assert_true(error == 0 || error == MP_ECORRUPT);
+    /* And it stays so. */
+    assert_int_equal(mp_manager_check(manager), error);
+    if (error == 0) /* a word that means nothing while a mutex is free */
+        use(manager);
+    mp_manager_free(manager);
+}
+
+/* It finds an undo log that must not be followed. */
 static void the_log_of_a_dead_owner_may_lie(void **state)
 {
     struct image image = manager_image();
@@ -293,28 +313,40 @@ static void the_log_of_a_dead_owner_may_lie(void **state)
                                 UINT64_MAX - 7,
                                 3};
     const uint64_t counts[] = {1, 32, 33, 1000, UINT64_MAX};
+    const struct object *object = (const struct object *)(const void *)(image.bytes + root);
     (void)state;
 
     put_file(&image, image.size);
     for (size_t i = 0; i < 2 * 8 * 5; i++) {
-        size_t base = i % 2 == 0 ? offsetof(struct heap, mutex) : root + offsetof(struct object, mutex);
-        size_t undo = i % 2 == 0 ? offsetof(struct heap, undo) : root + offsetof(struct object, undo);
-        mp_manager *manager;
+        bool of_heap = i % 2 == 0;
+        uint64_t log = of_heap ? offsetof(struct heap, log) : atomic_load(&object->undo.log);
 
-        put_bytes(&(uint32_t){0x40000000}, 4, base); /* FUTEX_OWNER_DIED */
-        put_word(undo, counts[i / 16]);
-        put_word(undo + 8, targets[i / 2 % 8]);
-        put_word(undo + 16, UINT64_C(0x4141414141414141));
-        int error = mp_manager_open(&manager, name, NULL);
-        if (error == 0) {
-            error = mp_manager_check(manager);
-            assert_true(error == 0 || error == MP_ECORRUPT);
-            /* And it stays so. */
-            assert_int_equal(mp_manager_check(manager), error);
-            if (error == 0) /* a word that means nothing while a mutex is free */
-                use(manager);
-            mp_manager_free(manager);
-        }
+        put_word(of_heap ? offsetof(struct heap, undo) : root + offsetof(struct object, undo), counts[i / 16]);
+        put_word(log, targets[i / 2 % 8]);
+        put_word(log + 8, UINT64_C(0x4141414141414141));
+        let_the_owner_die(of_heap ? 0 : root);
+        put_bytes(image.bytes, image.size, 0);
+    }
+    free(image.bytes);
+}
+
+/* Nor may a log be followed, or written to, that lies elsewhere. */
+static void the_log_may_lie_anywhere(void **state)
+{
+    struct image image = manager_image();
+    const uint64_t root = atomic_load(&((const struct heap *)(const void *)image.bytes)->root);
+    const uint64_t places[] = {
+        0, 3, 16, root, image.size - 16, image.size - UNDO_LOG_BYTES + 16, UINT64_C(1) << 35, UINT64_MAX - 15};
+    (void)state;
+
+    put_file(&image, image.size);
+    for (size_t i = 0; i < 2 * 2 * sizeof places / sizeof *places; i++) {
+        uint64_t owner = i % 2 == 0 ? 0 : root;
+        size_t undo = owner == 0 ? offsetof(struct heap, undo) : root + offsetof(struct object, undo);
+
+        put_word(undo, i / 2 % 2);
+        put_word(undo + offsetof(struct undo, log), places[i / 4]);
+        let_the_owner_die(owner);
         put_bytes(image.bytes, image.size, 0);
     }
     free(image.bytes);
@@ -859,6 +891,7 @@ int main(void)
         TEST(damaged_bookkeeping_is_found_or_does_no_harm),
         TEST(lengths_that_lie),
         TEST(the_log_of_a_dead_owner_may_lie),
+        TEST(the_log_may_lie_anywhere),
         TEST(a_mutex_that_nobody_can_give_back_is_refused),
         TEST(a_lock_that_nobody_can_give_back_is_refused),
         TEST(a_truncated_file_is_refused),

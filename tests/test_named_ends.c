@@ -418,8 +418,8 @@ static void the_last_one_leaves_nothing_in_the_way(void **state)
     }
 }
 
-/* What every process does that comes across a name: it tries the exclusive lock, and removes the name if it gets it. This
- * one takes its time in between. */
+/* What every process does that comes across a name: it tries the exclusive lock, and removes the name if it gets it.
+ * This one takes its time in between. */
 static _Noreturn void remove_slowly(const char *path)
 {
     char ready = 1;

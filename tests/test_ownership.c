@@ -353,6 +353,33 @@ static int hold_for_ever(void *arg)
     }
 }
 
+/* Managers that lie where closed ones lay, with containers where those had theirs. */
+static void handles_of_closed_managers_are_stale(void **state)
+{
+    enum { MANAGERS = 200 };
+    static mp_dict *dicts[MANAGERS];
+    static mp_list *lists[MANAGERS];
+    int same = 0;
+    (void)state;
+
+    for (int i = 0; i < MANAGERS; i++) {
+        mp_manager *next;
+        size_t length;
+
+        assert_int_equal(mp_manager_create(&next, NULL), 0);
+        assert_int_equal(mp_manager_root(next, &dicts[i]), 0);
+        assert_int_equal(mp_manager_list(next, &lists[i]), 0);
+        for (int k = 0; k < i; k++) {
+            same += object_of(dicts[k]) == object_of(dicts[i]);
+            assert_int_equal(mp_dict_length(dicts[k], &length), MP_EINVAL);
+            assert_int_equal(mp_list_append_int(lists[k], 1), MP_EINVAL);
+            assert_int_equal(mp_list_free(lists[k]), MP_EINVAL);
+        }
+        assert_int_equal(mp_manager_free(next), 0);
+    }
+    assert_true(same > 0);
+}
+
 static void killed_anywhere(void **state)
 {
     enum { ROUNDS = 60 };
@@ -1126,6 +1153,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_the_dead_held_is_given_back, make, drop),
+        cmocka_unit_test_setup_teardown(handles_of_closed_managers_are_stale, make, drop),
         cmocka_unit_test_setup_teardown(killed_anywhere, make, drop),
         cmocka_unit_test_setup_teardown(a_child_keeps_what_its_dead_parent_held, make, drop),
         cmocka_unit_test_setup_teardown(who_closes_all_descriptors_keeps_what_it_holds, make, drop),

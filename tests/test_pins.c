@@ -32,8 +32,7 @@ static struct heap *heap(void)
     return (struct heap *)manager;
 }
 
-/* Blocks in use, without the places of objects that wait to be used again. (Bytes in use differ by what blocks are too
- * large.) */
+/* Blocks in use that no places of objects lie in, and objects. (Bytes in use differ by what blocks are too large.) */
 static size_t used_now(void)
 {
     mp_manager_info info;
@@ -42,8 +41,13 @@ static size_t used_now(void)
     assert_int_equal(mp_manager_get_info(manager, &info), 0); /* has a look at what the dead have left */
     assert_int_equal(heap_lock(heap()), 0);
     assert_int_equal(heap_check(heap(), NULL, &blocks), 0);
-    for (uint64_t at = heap()->spare; at != 0; at = ((struct object *)heap_at(heap(), at))->next)
-        blocks--;
+    for (uint64_t at = heap()->objects; at != 0;) {
+        const struct object *object = heap_at(heap(), at);
+
+        blocks += object_kind(object) != OBJECT_SPARE;
+        blocks -= object->self == object_first_of(object->block);
+        at = object->next_all;
+    }
     heap_unlock(heap());
     return blocks;
 }

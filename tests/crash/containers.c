@@ -41,6 +41,23 @@ static struct heap *heap(void)
     return (struct heap *)scene.manager;
 }
 
+static void make_four(void)
+{
+    MUST(mp_manager_dict(scene.manager, &scene.dict));
+    MUST(mp_manager_dict(scene.manager, &scene.other));
+    MUST(mp_manager_list(scene.manager, &scene.list));
+    MUST(mp_manager_list(scene.manager, &scene.more));
+}
+
+static void free_four(void)
+{
+    MUST(mp_dict_free(scene.dict));
+    MUST(mp_dict_free(scene.other));
+    MUST(mp_list_free(scene.list));
+    MUST(mp_list_free(scene.more));
+}
+
+/* The four lie in places that were used before: their generation is not 0. */
 static struct heap *create(void)
 {
     text_of(0); /* so that no victim has to make it */
@@ -51,10 +68,9 @@ static struct heap *create(void)
     heap()->seed[0] = UINT64_C(0x0123456789abcdef);
     heap()->seed[1] = UINT64_C(0xfedcba9876543210);
     heap()->checksum = heap_header_checksum(heap());
-    MUST(mp_manager_dict(scene.manager, &scene.dict));
-    MUST(mp_manager_dict(scene.manager, &scene.other));
-    MUST(mp_manager_list(scene.manager, &scene.list));
-    MUST(mp_manager_list(scene.manager, &scene.more));
+    make_four();
+    free_four();
+    make_four();
     return heap();
 }
 
