@@ -24,15 +24,17 @@ struct item {
 struct mp_dict_iter {
     struct handle handle;
     mp_dict *dict;
-    /* Where the next step looks: worth something while the version is `version`. The same: not known. */
+    /* Where the next step looks: worth something while the version is `version`. The same: not known, or what was
+     * handed out last has to be dropped first. */
     const struct entry *next, *end;
     uint64_t version;
-    uint64_t position, epoch; /* of `next` */
-    uint64_t last;            /* the last sequence met */
-    uint64_t limit;           /* the last sequence to be met */
-    struct item item;         /* what was handed out */
-    char *key_copy;           /* of a string that lies in a block of its own */
-    mp_value value;           /* the same; or a container, which is held until the next step */
+    const struct entry *begin; /* `position` is this one's: steps on the short way need not count */
+    uint64_t position, epoch;
+    uint64_t last;    /* the last sequence met */
+    uint64_t limit;   /* the last sequence to be met */
+    struct item item; /* what was handed out */
+    char *key_copy;   /* of a string that lies in a block of its own */
+    mp_value value;   /* the same; or a container, which is held until the next step */
 };
 
 static struct spare_handles spare;
@@ -40,6 +42,11 @@ static struct spare_handles spare;
 static mp_dict_iter *iter_of(mp_dict_iter *handle)
 {
     return handle_of(&spare, handle, ITER_MAGIC);
+}
+
+static void forget_run(mp_dict_iter *iter)
+{
+    iter->begin = iter->next = iter->end = NULL;
 }
 
 int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
@@ -55,7 +62,7 @@ int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
     if (new == NULL)
         return MP_ENOMEM;
     new->dict = dict;
-    new->next = new->end = NULL;
+    forget_run(new);
     new->position = new->last = 0;
     new->epoch = UINT64_MAX; /* none: the first step finds its place */
     new->limit = limit;
@@ -124,7 +131,7 @@ static bool find_run(mp_dict_iter *iter, const struct reading *reading)
         run = used - iter->position;
     if (entry == NULL || run > (dict_get(&heap->size) - heap_offset(heap, entry)) / sizeof *entry)
         return false;
-    iter->next = entry;
+    iter->begin = iter->next = entry;
     iter->end = entry + run;
     return true;
 }
@@ -169,6 +176,7 @@ static bool copy_entry(mp_dict_iter *iter, const struct reading *reading)
         if (iter->next == iter->end && !find_run(iter, reading))
             return false;
         copy_words(&iter->item, iter->next++);
+        iter->begin = iter->next;
         return true;
     }
     /* Past a change, one entry after the other: nothing is remembered of where they lie. */
@@ -197,12 +205,12 @@ static bool try_next(mp_dict_iter *iter, const struct reading *reading, int *err
 {
     uint64_t position = iter->position, epoch = iter->epoch;
 
-    iter->next = iter->end = NULL;
+    forget_run(iter);
     *error = copy_next(iter, reading);
     bool counts = object_reading_valid(reading);
     if (!counts || (*error != 0 && *error != MP_ESTOP)) {
         drop_item(iter);
-        iter->next = iter->end = NULL;
+        forget_run(iter);
         iter->position = position;
         iter->epoch = epoch;
     }
@@ -290,6 +298,7 @@ static __attribute__((noinline)) int next_slowly(mp_dict_iter *handle, mp_value 
 
     if (iter == NULL)
         return MP_EINVAL;
+    iter->position += (uint64_t)(iter->next - iter->begin);
     drop_item(iter);
     do {
         uint64_t position = iter->position, epoch = iter->epoch;
@@ -306,26 +315,55 @@ static __attribute__((noinline)) int next_slowly(mp_dict_iter *handle, mp_value 
     } while (error == 0 && held == MP_EINVAL);
     if (error == 0)
         error = held;
+    if (iter->key_copy != NULL || iter->value.owned != NULL)
+        forget_run(iter);
     return error != 0 ? error : hand_out(iter, key, value);
 }
 
+/* All of a key that is no string in a block of its own: its words move to where they stay until the next step. */
+static inline int view_short_key(mp_dict_iter *iter, uint64_t head, uint64_t body, uint64_t rest, mp_value *key)
+{
+    iter->item.key[0] = body;
+    iter->item.key[1] = rest;
+    if (!is_string(head))
+        return key_number(head, iter->item.key, key);
+    view_text(head, iter->item.key, key);
+    return 0;
+}
+
+static inline int view_short_value(mp_dict_iter *iter, uint64_t head, uint64_t body, mp_value *value)
+{
+    if (head == MP_INT) {
+        cell_int(body, value);
+        return 0;
+    }
+    if (!is_string(head))
+        return cell_number(head, body, value);
+    iter->item.body = body;
+    view_text(head, &iter->item.body, value);
+    return 0;
+}
+
+/* The short way: of an entry that owns nothing, while nobody changes the dict. */
 int mp_dict_next(mp_dict_iter *handle, mp_value *key, mp_value *value)
 {
     mp_dict_iter *iter = iter_of(handle);
 
-    if (iter == NULL || iter->next == iter->end || iter->key_copy != NULL || iter->value.owned != NULL)
+    if (iter == NULL || iter->next == iter->end)
         return next_slowly(handle, key, value);
     const struct entry *entry = iter->next;
-    copy_words(&iter->item, entry);
+    uint64_t sequence = dict_get(&entry->sequence), key_head = dict_get(&entry->key_head);
+    uint64_t key_body = dict_get(&entry->key_body), key_rest = dict_get(&entry->key_rest);
+    uint64_t head = dict_get(&entry->value.head), body = dict_get(&entry->value.body);
     __builtin_prefetch((const char *)(entry + AHEAD));
     /* Who frees a dict changes its version, too, before its content goes. */
     if (!object_read_valid(dict_object(iter->dict), iter->version) || !object_is_at_once(iter->dict, OBJECT_DICT) ||
-        iter->item.sequence <= iter->last || iter->item.sequence > iter->limit ||
-        ((iter->item.key_head | iter->item.head) & CELL_OWNS) != 0)
+        sequence <= iter->last || sequence > iter->limit || ((key_head | head) & CELL_OWNS) != 0)
         return next_slowly(handle, key, value);
-    iter->next++;
-    iter->position++;
-    return hand_out(iter, key, value);
+    iter->next = entry + 1;
+    iter->last = sequence;
+    int error = key != NULL ? view_short_key(iter, key_head, key_body, key_rest, key) : 0;
+    return error == 0 && value != NULL ? view_short_value(iter, head, body, value) : error;
 }
 
 int mp_dict_iter_free(mp_dict_iter *handle)
