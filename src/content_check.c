@@ -8,6 +8,9 @@
 #include "list_table.h"
 #include "value.h"
 
+/* More than a dict ever gives. */
+#define SEQUENCES (UINT64_C(1) << 62)
+
 static uint64_t get(const _Atomic uint64_t *word)
 {
     return atomic_load_explicit(word, memory_order_relaxed);
@@ -126,7 +129,8 @@ static bool entries_are_sound(const struct object *dict)
         last = sequence;
         live++;
     }
-    return live == dict_word(dict, DICT_LIVE) && last <= dict_word(dict, DICT_SEQUENCE);
+    return live == dict_word(dict, DICT_LIVE) && last <= dict_word(dict, DICT_SEQUENCE) &&
+           dict_word(dict, DICT_SEQUENCE) < SEQUENCES;
 }
 
 /* A page of the index: as many slots not empty as it says. Counts its entries. */

@@ -559,13 +559,22 @@ void heap_free(struct heap *heap, word *slot)
     heap_unlock(heap);
 }
 
+/* What changes of the heap change: no mutex, and nothing that is written once. */
+static bool may_be_taken_back(const void *context, uint64_t offset)
+{
+    (void)context;
+    return offset == offsetof(struct heap, size) || offset >= sizeof(struct heap) ||
+           (offset >= offsetof(struct heap, root) && offset < offsetof(struct heap, several_spaces));
+}
+
 int heap_lock_until(struct heap *heap, int64_t deadline)
 {
     int error = mutex_lock_until(&heap->mutex, deadline);
 
     if (error != MP_EOWNERDEAD)
         return error;
-    if (!undo_roll_back(&heap->undo, (char *)heap, get(&heap->size))) {
+    if (!undo_is_sound(&heap->undo, (char *)heap, get(&heap->size), may_be_taken_back, NULL) ||
+        !undo_roll_back(&heap->undo, (char *)heap, get(&heap->size))) {
         mutex_unlock(&heap->mutex); /* not repaired: nobody gets it any more */
         return MP_ECORRUPT;
     }

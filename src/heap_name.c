@@ -202,7 +202,8 @@ static int remove_stale(const char *path, const struct stat *file)
  *   2. Ask for a share. Refused: another process has the exclusive lock, for a moment. TRY_AGAIN.
  *   3. Give the share up, and ask for the exclusive lock once more. Refused: IN_USE.
  * Several processes that give up the last shares at once may meet each other's share of step 2. But the last of their
- * exclusive requests comes after all of these are given up. So it is refused only when somebody else has a share. */
+ * exclusive requests comes after all of these are given up. So it is refused only in two cases: somebody else has a
+ * share; or has just got the exclusive lock, and removes the name. */
 static int lock_if_unused(int fd)
 {
     int error = try_flock(fd, LOCK_EX);

@@ -5,6 +5,8 @@
 
 #define get list_get
 
+/* So long a repair waits for stripes. */
+#define REPAIR_PATIENCE_NS INT64_C(200000)
 /* Words that may change with the cells: start, length, and those of the gap. */
 #define OTHER_WORDS 6
 /* Cells that move in one change, over a gap at least as large: two words each where it was, and where it gets. */
@@ -256,8 +258,14 @@ int list_settle_now(struct object *list)
 
 void list_repair(struct object *list)
 {
+    if (word(list, LIST_STEP) == 0)
+        return;
     atomic_store_explicit(&list->held, 0, memory_order_relaxed); /* whatever the dead one held */
-    if (list_settle(list) == 0 && get(&list->striped) != 0)
+    /* Another process may be stopped with a stripe: then the next who changes the list goes on. */
+    if (stripes_hold_all_until(list, clock_now() + REPAIR_PATIENCE_NS) != 0)
+        return;
+    list_settle(list);
+    if (get(&list->striped) != 0)
         stripes_release(list);
 }
 

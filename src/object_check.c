@@ -90,7 +90,7 @@ static size_t position(const struct offsets *offsets, uint64_t offset)
 
 static size_t times_in(const struct offsets *offsets, uint64_t offset)
 {
-    return position(offsets, offset + 1) - position(offsets, offset);
+    return offset == UINT64_MAX ? 0 : position(offsets, offset + 1) - position(offsets, offset);
 }
 
 static struct object *object_at(const struct check *check, uint64_t offset)
@@ -502,6 +502,8 @@ static int collect_objects(struct check *check)
         if (check->objects.failed)
             return MP_ENOMEM;
     }
+    if (check->objects.count != get(&check->heap->made))
+        return MP_ECORRUPT;
     sort(&check->objects);
     for (size_t i = 1; i < check->objects.count; i++) {
         if (check->objects.item[i] - check->objects.item[i - 1] < sizeof(struct object))
@@ -615,7 +617,8 @@ static int lock_all(struct check *check)
 
 /* ---- what dead owners have left ---- */
 
-/* Whether an object's change can have changed this word: one of its own, or one in a block. */
+/* Whether an object's change can have changed this word: one of its own that are guarded by its mutex, or one in a
+ * block. */
 static bool may_take_back(const struct check *check, const struct object *object, uint64_t offset)
 {
     size_t next = position(&check->objects, offset + 1);
@@ -625,8 +628,9 @@ static bool may_take_back(const struct check *check, const struct object *object
         return false;
     if (next == 0 || offset - before >= sizeof(struct object))
         return true;
-    return before == object->self &&
-           (offset - before < offsetof(struct object, mutex) || offset - before >= offsetof(struct object, stripes));
+    uint64_t at = offset - before;
+    return before == object->self && ((at >= offsetof(struct object, root) && at < offsetof(struct object, refs)) ||
+                                      at >= offsetof(struct object, stripes));
 }
 
 struct taker {

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "delay.h"
+
 /* Words of one line of the cache are neighbours in the table, too: whoever notes one often notes the next. */
 #define LINE_WORDS UINT64_C(8)
 
@@ -91,9 +93,32 @@ void undo_note_more(struct undo *undo, char *base, const _Atomic uint64_t *word)
 
 /* ---- rolling back ---- */
 
-static bool is_sound_word(uint64_t offset, uint64_t end, undo_visitor *visit, const void *context)
+struct names {
+    const struct undo *undo;
+    const char *base;
+    uint64_t end;
+    struct table table;
+    undo_visitor *visit;
+    const void *context;
+};
+
+static bool is_between(uint64_t offset, uint64_t start, uint64_t size)
 {
-    return offset % 8 == 0 && offset <= end - 8 && (visit == NULL || visit(context, offset));
+    return offset - start < size;
+}
+
+/* A record that named a word of the log itself would change what is put back after it. The table's place is excepted:
+ * undo_notes_begin() names it, with its value. */
+static bool is_sound_word(const struct names *names, uint64_t offset)
+{
+    uint64_t undo = (uint64_t)((const char *)names->undo - names->base);
+
+    if (offset % 8 != 0 || offset > names->end - 8 || is_between(offset, undo, offsetof(struct undo, more)) ||
+        is_between(offset, undo + offsetof(struct undo, more_capacity), 8) ||
+        is_between(offset, get(&names->undo->log), UNDO_LOG_BYTES) ||
+        is_between(offset, get(&names->undo->more), names->table.capacity * sizeof(struct undo_record)))
+        return false;
+    return names->visit == NULL || names->visit(names->context, offset);
 }
 
 bool undo_is_sound(const struct undo *undo, const char *base, uint64_t end, undo_visitor *visit, const void *context)
@@ -101,19 +126,21 @@ bool undo_is_sound(const struct undo *undo, const char *base, uint64_t end, undo
     const struct undo_record *record = log_of(undo, base, end);
     uint64_t count = undo_count(undo), more = get(&undo->more);
 
+    struct table table = table_of(undo, base, end);
+    const struct names names = {undo, base, end, table, visit, context};
+
     if (count > UNDO_RECORDS || (count > 0 && record == NULL))
         return false;
     for (uint64_t i = 0; i < count; i++) {
-        if (!is_sound_word(get(&record[i].offset), end, visit, context))
+        if (!is_sound_word(&names, get(&record[i].offset)))
             return false;
     }
-    struct table table = table_of(undo, base, end);
     if (count < UNDO_RECORDS || more == 0)
         return true;
     for (uint64_t i = 0; i < table.capacity; i++) {
         uint64_t offset = get(&table.record[i].offset);
 
-        if (offset != 0 && !is_sound_word(offset, end, visit, context))
+        if (offset != 0 && !is_sound_word(&names, offset))
             return false;
     }
     return table.capacity == get(&undo->more_capacity);
@@ -168,7 +195,9 @@ void undo_read(const struct undo *undo, const char *base, uint64_t end, const _A
         for (size_t i = 0; i < count; i++) {
             const struct undo_record *found = find(&table, offset + 8 * i);
 
-            if (found != NULL && get(&found->offset) != 0)
+            DELAY_POINT();
+            /* What was empty when it was found may be another word's by now. */
+            if (found != NULL && atomic_load_explicit(&found->offset, memory_order_acquire) == offset + 8 * i)
                 words[i] = get(&found->old);
         }
     }

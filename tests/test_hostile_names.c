@@ -200,6 +200,8 @@ static void another_version_is_told_from_damage(void **state)
 
 /* ---- what follows it: each bit of the bookkeeping and of all objects ---- */
 
+static size_t changed_word; /* 0: none, or another */
+
 static void use(mp_manager *manager)
 {
     mp_dict *root;
@@ -210,7 +212,8 @@ static void use(mp_manager *manager)
     assert_int_equal(mp_dict_json(root, &text), 0);
     free(text);
     assert_int_equal(mp_dict_clear(root), 0);
-    assert_int_equal(mp_manager_check(manager), 0);
+    if (mp_manager_check(manager) != 0)
+        fail_msg("it is damaged by its use, after word %zu was changed", changed_word);
 }
 
 /* The first word of a mutex names a thread, and which there are differs from run to run: see below for that. */
@@ -234,6 +237,27 @@ static void flip_each_bit(const struct image *image, size_t from, size_t to)
     }
 }
 
+static void put_in_each_word(const struct image *image, size_t from, size_t to, uint64_t word)
+{
+    for (size_t at = from; at + 8 <= to; at += 8) {
+        mp_manager *manager;
+
+        put_word(at, word);
+        changed_word = at;
+        int error = mp_manager_open(&manager, name, NULL);
+        if (error == 0) {
+            error = mp_manager_check(manager);
+            if (error == 0)
+                use(manager);
+            mp_manager_free(manager);
+        }
+        if (error != 0 && error != MP_ECORRUPT && error != MP_EDEADLK)
+            fail_msg("word %zu holds %lx: %s", at, (unsigned long)word, mp_strerror(error));
+        put_bytes(image->bytes, image->size, 0);
+        changed_word = 0;
+    }
+}
+
 static void damaged_bookkeeping_is_found_or_does_no_harm(void **state)
 {
     struct image image = manager_image();
@@ -250,6 +274,30 @@ static void damaged_bookkeeping_is_found_or_does_no_harm(void **state)
         flip_each_bit(&image, at, at + offsetof(struct object, mutex));
         flip_each_bit(&image, at + offsetof(struct object, mutex) + 4, at + sizeof *object);
         at = atomic_load(&object->next_all);
+    }
+    alarm(0);
+    free(image.bytes);
+}
+
+/* Each word of the header, but the mutexes, and of each object, but its mutex, holds what leads nowhere. */
+static void words_that_lead_nowhere(void **state)
+{
+    struct image image = manager_image();
+    const struct heap *heap = (const struct heap *)(const void *)image.bytes;
+    const uint64_t words[] = {UINT64_MAX, UINT64_MAX - 63, UINT64_C(1) << 62, UINT64_C(1) << 40, 64};
+    (void)state;
+
+    put_file(&image, image.size);
+    alarm(240); /* instead of a hang */
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        put_in_each_word(&image, offsetof(struct heap, undo), offsetof(struct heap, several_spaces), words[i]);
+        for (uint64_t at = atomic_load(&heap->objects); at != 0;) {
+            const struct object *object = (const struct object *)(const void *)(image.bytes + at);
+
+            put_in_each_word(&image, at, at + offsetof(struct object, mutex), words[i]);
+            put_in_each_word(&image, at + offsetof(struct object, waits), at + sizeof *object, words[i]);
+            at = atomic_load(&object->next_all);
+        }
     }
     alarm(0);
     free(image.bytes);
@@ -348,6 +396,46 @@ static void the_log_may_lie_anywhere(void **state)
         put_word(undo + offsetof(struct undo, log), places[i / 4]);
         let_the_owner_die(owner);
         put_bytes(image.bytes, image.size, 0);
+    }
+    free(image.bytes);
+}
+
+/* The second record names what the first is read from, or a mutex's words, or the log's own. */
+static void a_log_may_name_itself_and_mutexes(void **state)
+{
+    struct image image = manager_image();
+    const struct heap *heap = (const struct heap *)(const void *)image.bytes;
+    const uint64_t root = atomic_load(&heap->root);
+    const struct object *object = (const struct object *)(const void *)(image.bytes + root);
+    const uint64_t values[] = {UINT64_C(1) << 40, UINT64_C(1) << 46, (uint64_t)-4096, 64, 0};
+    (void)state;
+
+    put_file(&image, image.size);
+    for (size_t i = 0; i < 2 * sizeof values / sizeof *values; i++) {
+        bool of_heap = i % 2 == 0;
+        uint64_t log = of_heap ? offsetof(struct heap, log) : atomic_load(&object->undo.log);
+        uint64_t undo = of_heap ? offsetof(struct heap, undo) : root + offsetof(struct object, undo);
+        uint64_t named[128], count = 0;
+
+        for (uint64_t at = 0; at < sizeof(struct undo); at += 8)
+            named[count++] = undo + at;
+        for (uint64_t at = 0; at < 4 * 8; at += 8)
+            named[count++] = log + at;
+        for (uint64_t at = 0; at < sizeof(pthread_mutex_t); at += 8) {
+            named[count++] = offsetof(struct heap, mutex) + at;
+            named[count++] = offsetof(struct heap, checking) + at;
+            if (!of_heap)
+                named[count++] = root + offsetof(struct object, mutex) + at;
+        }
+        for (uint64_t k = 0; k < count; k++) {
+            put_word(undo, 2);
+            put_word(log, offsetof(struct heap, root));
+            put_word(log + 8, root);
+            put_word(log + 16, named[k]);
+            put_word(log + 24, values[i / 2]);
+            let_the_owner_die(of_heap ? 0 : root);
+            put_bytes(image.bytes, image.size, 0);
+        }
     }
     free(image.bytes);
 }
@@ -892,6 +980,8 @@ int main(void)
         TEST(lengths_that_lie),
         TEST(the_log_of_a_dead_owner_may_lie),
         TEST(the_log_may_lie_anywhere),
+        TEST(a_log_may_name_itself_and_mutexes),
+        TEST(words_that_lead_nowhere),
         TEST(a_mutex_that_nobody_can_give_back_is_refused),
         TEST(a_lock_that_nobody_can_give_back_is_refused),
         TEST(a_truncated_file_is_refused),

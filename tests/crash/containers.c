@@ -74,6 +74,14 @@ static struct heap *create(void)
     return heap();
 }
 
+void use_up_places(void)
+{
+    mp_dict *made;
+
+    while (atomic_load(&heap()->spare) != 0)
+        MUST(mp_manager_dict(scene.manager, &made));
+}
+
 static void destroy(void)
 {
     MUST(mp_manager_free(scene.manager));

@@ -18,6 +18,8 @@ extern const struct scene containers_scene;
 /* An operation of a test that fails is a fault of the test. */
 #define MUST(call) must((call), #call)
 void must(int error, const char *call);
+/* Until there is no spare object: the next one that is made needs new places. */
+void use_up_places(void);
 /* stops.c: reads all that the scene holds, as a process beside a stopped writer does. */
 void read_containers(void);
 /* A string of so many characters. */

@@ -438,6 +438,7 @@ static void make(void)
 
 static const struct operation operations[] = {
     {"dict.make", some, make, NULL, NULL},
+    {"dict.make_places", use_up_places, make, NULL, NULL},
     {"dict.insert_first", NULL, insert_str100, NULL, NULL},
     {"dict.insert_none", some, insert_none, NULL, NULL},
     {"dict.insert_bool", some, insert_bool, NULL, NULL},
