@@ -238,9 +238,9 @@ MP_API int mp_manager_unlink(const char *name);
 /* Closes the manager in this process. Other processes keep theirs; the last one to close it removes the memory, and the
  * name if it has one. What this process holds in it is given up as if it had died. No other thread may be inside a call
  * on it. From now on every handle into it is an error in this process, until 16 other managers or pools were closed
- * after it (fewer where RLIMIT_AS is set); then its addresses may be another's, or nobody's. Blocks: no. Errors:
- * MP_EBUSY (called by a function that mp_dict_apply() or mp_list_sort() runs for it). Python: Manager.shutdown(), for
- * this process.
+ * after it (fewer where RLIMIT_AS is set); then its addresses may be another's, or nobody's. Blocks: no; a named one
+ * while another process finds out whether the name is stale, for 0.2 s at the most. Errors: MP_EBUSY (called by a
+ * function that mp_dict_apply() or mp_list_sort() runs for it). Python: Manager.shutdown(), for this process.
  *
  * The end of a process gives up what it has open. When the last process that has a named object ends normally (exit,
  * return from main, the end of a child's function), the name goes too; but not that of a lock which another of its
@@ -653,8 +653,8 @@ MP_API int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options 
 /* Releases the handle; for an anonymous lock, the lock, in all processes. A lock that is held is MP_EBUSY and stays as
  * it is; that somebody waits for it does not keep it. Other threads and, of an anonymous lock, other processes may be
  * inside calls on it, or wait for it: these fail with MP_EINVAL (or have taken the lock first, and this call is
- * MP_EBUSY). The last process to free a named lock removes its name; others keep theirs. Blocks: no; for a named lock
- * that threads of this process wait for, until they have left, some 50 ms. Errors: MP_EBUSY. Python: del. */
+ * MP_EBUSY). The last process to free a named lock removes its name; others keep theirs. Blocks: no; a named one as
+ * mp_manager_free(), and if threads of this process wait for it, until they have left, some 50 ms. Errors: MP_EBUSY. Python: del. */
 MP_API int mp_lock_free(mp_lock *lock);
 /* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Blocks and errors:
  * as mp_manager_unlink(). Python: none. */
