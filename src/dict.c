@@ -61,7 +61,7 @@ static inline __attribute__((always_inline)) int get_words(mp_dict *dict, const 
     struct words slow;
     int error;
 
-    if (!range_known(object_of(dict)) || text == NULL)
+    if (!object_is(dict, OBJECT_DICT) || text == NULL)
         return MP_EINVAL;
     if (get_words_at_once(dict, text, strlen(text), words, &error))
         return error;

@@ -79,7 +79,7 @@ struct heap {
 
 static inline void *heap_at(const struct heap *heap, uint64_t offset)
 {
-    return (char *)(uintptr_t)heap + offset;
+    return (void *)((uintptr_t)heap + offset); /* an address: the offset may be nonsense that is not followed */
 }
 
 static inline uint64_t heap_offset(const struct heap *heap, const void *address)

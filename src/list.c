@@ -118,7 +118,7 @@ static inline __attribute__((always_inline)) int get_words(mp_list *list, int64_
     struct words slow;
     int error;
 
-    if (!range_known(object_of(list)))
+    if (!object_is(list, OBJECT_LIST))
         return MP_EINVAL;
     if (get_at_once(list, index, words, &error))
         return error;

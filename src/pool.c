@@ -40,7 +40,7 @@ static pthread_mutex_t pools_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 int pool_enter(const mp_pool *pool)
 {
-    if (!range_known(pool) || (uintptr_t)pool % (2 * CACHE_LINE) != 0)
+    if (!range_is_address(pool, 2 * CACHE_LINE) || !range_known(pool))
         return MP_EINVAL;
     if (!visitor_enter(pool))
         return MP_ENOMEM;

@@ -900,7 +900,7 @@ static bool is_there(const mp_process *process)
 /* Under the mutex. */
 static bool is_live(const mp_process *process)
 {
-    return process != NULL && ((uintptr_t)process & (_Alignof(mp_process) - 1)) == 0 && is_there(process) &&
+    return process != NULL && range_is_address(process, _Alignof(mp_process)) && is_there(process) &&
            process->magic == MAGIC;
 }
 

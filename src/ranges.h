@@ -34,6 +34,13 @@ static inline bool range_has(const struct range *range, uintptr_t address)
            atomic_load_explicit(&range->length, memory_order_relaxed);
 }
 
+/* Whether it is no more than an address with that alignment: other handles have a generation in the other bits, and so
+ * lead nowhere. */
+static inline bool range_is_address(const void *handle, uintptr_t alignment)
+{
+    return ((uintptr_t)handle & (UINT64_C(0xffff000000000000) | (alignment - 1))) == 0;
+}
+
 __attribute__((cold)) bool range_known_later(const void *address);
 
 /* Whether this is not the worker of a pool, and the address not NULL. */

@@ -36,7 +36,7 @@ static bool is_live(const mp_result *result)
  * MP_ENOMEM. */
 static int result_enter(const mp_result *result)
 {
-    if (!range_known(result) || (uintptr_t)result % CACHE_LINE != 0 || !is_live(result))
+    if (!range_is_address(result, CACHE_LINE) || !range_known(result) || !is_live(result))
         return MP_EINVAL;
     int error = pool_enter(result->pool);
     if (error != 0)
