@@ -654,7 +654,8 @@ MP_API int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options 
  * it is; that somebody waits for it does not keep it. Other threads and, of an anonymous lock, other processes may be
  * inside calls on it, or wait for it: these fail with MP_EINVAL (or have taken the lock first, and this call is
  * MP_EBUSY). The last process to free a named lock removes its name; others keep theirs. Blocks: no; a named one as
- * mp_manager_free(), and if threads of this process wait for it, until they have left, some 50 ms. Errors: MP_EBUSY. Python: del. */
+ * mp_manager_free(), and if threads of this process wait for it, until they have left, some 50 ms. Errors: MP_EBUSY.
+ * Python: del. */
 MP_API int mp_lock_free(mp_lock *lock);
 /* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Blocks and errors:
  * as mp_manager_unlink(). Python: none. */

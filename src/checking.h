@@ -25,7 +25,7 @@ static inline bool checking_holds(const struct object *object)
 }
 /* If that one is dead, the mutex is given away, and says that its owner died. */
 bool checking_forgot(struct object *object);
-/* The same, and then mutex_check(). */
+/* The same, and then mutex_check(), for which `numbers_tell` is. */
 int checking_look(struct object *object, bool numbers_tell);
 
 #endif

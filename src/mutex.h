@@ -37,7 +37,7 @@ static inline int mutex_lock(pthread_mutex_t *mutex)
 void mutex_repaired(pthread_mutex_t *mutex);
 /* 0, or MP_ECORRUPT: the memory is no mutex that mutex_init() has made, or one whose holder cannot have taken it, as
  * it does not exist or does not map this memory: waiting for it could last for ever. For memory that comes from
- * elsewhere. */
+ * elsewhere. `numbers_tell` is false where the holder may be in another PID namespace: then it is not looked for. */
 int mutex_check(const pthread_mutex_t *mutex, bool numbers_tell);
 /* 0, or MP_ENOTOWNER, MP_ECORRUPT. */
 static inline int mutex_unlock(pthread_mutex_t *mutex)

@@ -90,8 +90,12 @@ static int make_places(struct heap *heap, uint64_t block, uint64_t count)
     return error;
 }
 
-/* Under heap_lock(), with nothing to commit. The block is taken in a step of its own: while it may still be taken back,
- * the free lists' words inside it must not be touched. */
+/* Under heap_lock(), with nothing to commit.
+ *   1. heap.carving gets the block, and that is committed: while a block may still be taken back, the free lists' words
+ *      inside it must not be touched.
+ *   2. The places are written. Nothing leads to them yet.
+ *   3. One change puts them into the chains and lets go of heap.carving.
+ * Killed between 1 and 3, this process leaves the block to heap.carving, and the next maker begins with step 2. */
 static int make_spares(struct heap *heap)
 {
     int error = get(&heap->carving) == 0 ? take_cluster(heap) : 0;
@@ -302,6 +306,7 @@ static void unlink_dead(struct heap *heap, struct object *object)
     heap_set(heap, link, get(&object->next));
 }
 
+/* The log goes last, after the commit. Killed before that, the object is dead still, and the next burial frees it. */
 static void clear_content(struct heap *heap, struct object *object)
 {
     object_begin(object);

@@ -403,10 +403,10 @@ static bool holds_are_sound(struct check *check)
         bool live = object_kind(object) == OBJECT_DICT || object_kind(object) == OBJECT_LIST;
 
         for (uint64_t at = live ? get(&object->holds) : 0; at != 0;) {
-            const struct hold *hold = heap_at(check->heap, at); /* looked at if there is one */
-
-            if (times_in(&check->holds, at) == 0 || found++ == check->holds.count ||
-                get(&hold->ref) != (object->self | REF_OBJECT))
+            if (times_in(&check->holds, at) == 0 || found++ == check->holds.count)
+                return false;
+            const struct hold *hold = heap_at(check->heap, at);
+            if (get(&hold->ref) != (object->self | REF_OBJECT))
                 return false;
             at = get(&hold->same);
         }

@@ -46,8 +46,8 @@ struct content {
     int64_t (*length)(void);
     bool (*is)(int64_t i, int64_t content); /* item i is what put(content) put */
     bool is_list;
-    /* The places of containers stay where they are, and pieces between them may be too small for what comes: so much of
-     * it is for containers alone to lose. */
+    /* So much of it may not fit again. The places of containers stay where they are; what is free between two of them
+     * may be too small for a block. */
     int lost_percent;
 };
 

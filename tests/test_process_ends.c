@@ -541,7 +541,7 @@ static void exit_in_a_handler_ends(void **state)
 {
     (void)state;
     if (TSAN)
-        skip(); /* exit() may come inside TSan's own code, which is not made for that */
+        skip(); /* it runs a handler late, at the end of a call: also where all signals are blocked by then */
     for (int i = 0; i < 60; i++) {
         char microseconds[16];
         int status;

@@ -1,6 +1,7 @@
-/* Reading through the undo log over a library that delays between its steps (src/delay.h): writers put other numbers
- * into a whole list at once, in changes so large that the log has a table, and are stopped at times. Whoever prints the
- * list meanwhile sees it as it was before such a change or after it.
+/* Reading through the undo log, over a library that delays between its steps (src/delay.h).
+ *   - Writers replace all numbers of a list in one change. It is so large that the undo log needs its table.
+ *   - The parent stops a writer and lets it go on, again and again.
+ *   - Readers print the lists. Each printed list is the one before a change, or the one after it.
  *
  *     read_delays SECONDS */
 #include <mp.h>
