@@ -186,7 +186,8 @@ typedef struct mp_manager_options {
     const char *name;
     /* The most bytes its heap may grow to, from 64 KiB to 64 GiB: what is outside counts as the nearer of these. 0: 64
      * GiB, or as much as the system maps; under RLIMIT_AS, at most a quarter of what that leaves; under valgrind, 64
-     * MiB, as its leak check looks at all that might be used. */
+     * MiB, as its leak check looks at all that might be used. A 64th of it is kept for content that is removed and comes
+     * again. */
     size_t limit;
 } mp_manager_options;
 
@@ -411,8 +412,8 @@ MP_API int mp_dict_remove(mp_dict *dict, mp_value key);
 /* value may be NULL. After an error the entry is still there. Errors: MP_EKEY, MP_ETYPE, MP_EDEADLK, hold errors
  * (MP_ENOMEM of strings and bytes too). Python: d.pop(key). */
 MP_API int mp_dict_pop(mp_dict *dict, mp_value key, mp_value *value);
-/* The fallback as with mp_dict_get_default(). Errors: as mp_dict_pop(), without MP_EKEY. Python: d.pop(key,
- * fallback). */
+/* The fallback as with mp_dict_get_default(). value must not be NULL. Errors: as mp_dict_pop(), without MP_EKEY. Python:
+ * d.pop(key, fallback). */
 MP_API int mp_dict_pop_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
 /* Removes the newest entry. key and value may be NULL. Errors: MP_EKEY (empty), MP_EDEADLK, MP_ENOMEM, hold errors.
  * Python: d.popitem(). */
@@ -437,7 +438,8 @@ MP_API int mp_dict_move(mp_dict *dict, mp_value from, mp_value to);
  *
  * Inside, reading single keys of the same dict is allowed, and finds it as it was; changing it, or looking at it as a
  * whole, is MP_EDEADLK. So is a call that would wait for a dict or list whose holder, inside such a function as well,
- * waits for this one.
+ * waits for this one. Such a circle may lead through several managers; it is found only by a process that has them all
+ * open.
  *
  * If the process is killed inside, or the function is left by an exception of C++ or the end of its thread, the dict is
  * as it was; leaving it by longjmp() is undefined. A child forked inside gets MP_EFOREIGN when the function returns in

@@ -19,6 +19,14 @@
  * word of such a block, behind its links, says up to which offset all pages are there. Pages behind it are reserved
  * again when they are needed, some more at a time than that, so that many small blocks cost few system calls.
  *
+ * THE RESERVE. Content that has filled a manager, and was removed, fits again, though its blocks now lie less well and
+ * take more room. For that a part of the limit is kept. heap.most is the most that has been in use before the heap
+ * grew into it; heap.refilling says that a good part of that was freed since, in a heap that had grown up to the
+ * reserve. The heap grows into it
+ * 1. for what has been there before: up to heap.most;
+ * 2. when it is filled again, for a little more: a list that cannot be extended in place needs the room of both.
+ * Both words are hints: what is taken back after a death still counts.
+ *
  * WHAT MAY BECOME A HOLE. A process that touches a page in a hole gets a new one, or SIGBUS where the file system is
  * full. And a reader without a mutex may touch what was freed long ago: it may have been stopped meanwhile. So
  * 1. in a file system with a limit of its own (heap_file_holes_are_safe() says no), only blocks are given back that
@@ -61,6 +69,10 @@
 #define PUNCH_VALUE (UINT64_C(1024) * 1024)
 /* Little that is freed is given back together with more. */
 #define PUNCH_LEAST (UINT64_C(1024) * 1024)
+/* So much of a manager's limit is its reserve. */
+#define RESERVED_PART 64
+/* A heap is being filled again when so much of what had been in use was freed. */
+#define REFILLED_PART 32
 /* A look for a block that fits just so ends after so many. */
 #define FIT_LOOKS 1000
 
@@ -273,19 +285,55 @@ static uint64_t free_at_end(const struct heap *heap)
     return get(header_of(heap, end)) & FLAG_PREVIOUS_FREE ? get(word_at(heap, end - 16)) : 0;
 }
 
+static uint64_t reserve_of(const struct heap *heap)
+{
+    uint64_t reserve = (heap->limit / RESERVED_PART + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+
+    return heap->kind == HEAP_MANAGER ? reserve : 0;
+}
+
+/* Where the heap may grow to, if it is to hold so much more: see THE RESERVE. */
+static uint64_t end_of_growth(const struct heap *heap, uint64_t size)
+{
+    uint64_t reserve = reserve_of(heap), most = get(&heap->most) + (get(&heap->refilling) ? reserve / 2 : 0);
+
+    return get(&heap->used) + size <= most ? heap->limit : heap->limit - reserve;
+}
+
+/* Within a change: so much more is in use. */
+static void note_used(struct heap *heap, uint64_t size)
+{
+    uint64_t used = get(&heap->used) + size;
+
+    heap_set(heap, &heap->used, used);
+    if (used > get(&heap->most) && get(&heap->size) <= heap->limit - reserve_of(heap))
+        atomic_store_explicit(&heap->most, used, memory_order_relaxed);
+}
+
+/* Within a change: so much less is in use. */
+static void note_unused(struct heap *heap, uint64_t size)
+{
+    uint64_t used = get(&heap->used) - size, most = get(&heap->most);
+
+    heap_set(heap, &heap->used, used);
+    if (used < most - most / REFILLED_PART && get(&heap->size) >= heap->limit - reserve_of(heap))
+        atomic_store_explicit(&heap->refilling, 1, memory_order_relaxed);
+}
+
 /* Extends the heap so that a free block of at least `size` is in it. */
 static int grow(struct heap *heap, uint64_t size)
 {
     uint64_t end = get(&heap->size), growth = usual_growth(heap), least = size - free_at_end(heap);
+    uint64_t most = end_of_growth(heap, size);
 
     least = (least + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
     if (growth < size)
         growth = size;
     growth = (growth + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
-    if (growth > heap->limit - end)
-        growth = heap->limit - end;
-    if (growth < least)
+    if (end > most || most - end < least)
         return MP_ENOMEM;
+    if (growth > most - end)
+        growth = most - end;
 
     int error = heap_file_reserve(heap, end, end + growth);
     if (error == MP_ENOMEM && growth > least) {
@@ -410,7 +458,7 @@ int heap_alloc_locked(struct heap *heap, uint64_t request, word *slot)
         heap_set(heap, header_of(heap, block), size);
         heap_set(heap, next, get(next) & ~FLAG_PREVIOUS_FREE);
     }
-    heap_set(heap, &heap->used, get(&heap->used) + size);
+    note_used(heap, size);
     heap_set(heap, slot, block);
     return 0;
 }
@@ -471,7 +519,7 @@ static void take_behind(struct heap *heap, uint64_t block, uint64_t more, uint64
         heap_set(heap, after, get(after) & ~FLAG_PREVIOUS_FREE);
     }
     heap_set(heap, header_of(heap, block), get(header_of(heap, block)) + more);
-    heap_set(heap, &heap->used, get(&heap->used) + more);
+    note_used(heap, more);
 }
 
 bool heap_extend(struct heap *heap, const word *slot, uint64_t request)
@@ -541,7 +589,7 @@ void heap_free_locked(struct heap *heap, word *slot)
         return;
     uint64_t size = size_of(heap, block);
     bool value = (get(header_of(heap, block)) & FLAG_VALUE) != 0;
-    heap_set(heap, &heap->used, get(&heap->used) - size);
+    note_unused(heap, size);
     heap_set(heap, slot, 0);
     uint64_t free = make_free(heap, block, size);
     heap_commit(heap);

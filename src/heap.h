@@ -41,16 +41,17 @@ struct heap {
     struct undo undo;
     struct undo_record log[UNDO_RECORDS]; /* the first records of `undo`, always */
 
-    _Atomic uint64_t root;    /* offset of the object that users start from */
-    _Atomic uint64_t used;    /* bytes of allocated blocks, their headers included */
-    _Atomic uint64_t keep;    /* bytes of free blocks that are kept though they might be given back */
-    _Atomic uint64_t loose;   /* bytes freed since a hole was made last: a hint */
-    _Atomic uint64_t taken;   /* when a large block was taken last, by the monotonic clock */
-    _Atomic uint64_t objects; /* chain of all objects ever made (object.h) */
-    _Atomic uint64_t made;    /* how many these are */
-    _Atomic uint64_t spare;   /* chain of objects free for reuse */
-    _Atomic uint64_t dead;    /* chain of objects whose content is still to be released */
-    _Atomic uint64_t limbo;   /* chain of objects that nobody has a share in, but that are pinned (pin.h) */
+    _Atomic uint64_t root;            /* offset of the object that users start from */
+    _Atomic uint64_t used;            /* bytes of allocated blocks, their headers included */
+    _Atomic uint64_t most, refilling; /* hints: see THE RESERVE in heap.c */
+    _Atomic uint64_t keep;            /* bytes of free blocks that are kept though they might be given back */
+    _Atomic uint64_t loose;           /* bytes freed since a hole was made last: a hint */
+    _Atomic uint64_t taken;           /* when a large block was taken last, by the monotonic clock */
+    _Atomic uint64_t objects;         /* chain of all objects ever made (object.h) */
+    _Atomic uint64_t made;            /* how many these are */
+    _Atomic uint64_t spare;           /* chain of objects free for reuse */
+    _Atomic uint64_t dead;            /* chain of objects whose content is still to be released */
+    _Atomic uint64_t limbo;           /* chain of objects that nobody has a share in, but that are pinned (pin.h) */
     _Atomic uint64_t carving; /* owns the block that the next objects are made of; 0 unless their maker died over it */
     _Atomic uint64_t holders; /* chain of the processes that hold objects (hold.h) */
     _Atomic uint64_t
@@ -114,6 +115,8 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name);
 /* Gives the heap up in this process: the addresses that were in use in it read as zeros from now on, until others were
  * closed after it (see heap_file.c). The last one out removes the name. */
 int heap_close(struct heap *heap);
+/* At the end of this process, which goes on to use what it has: gives up its share in all names. */
+void heap_leave_names(void);
 /* Removes a name that leads to a heap of that kind, whoever has it open. */
 int heap_unlink(enum heap_kind kind, const char *name);
 /* The heap of that kind that this process has open and that has the address inside; NULL: none. *serial, when wanted:

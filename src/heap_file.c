@@ -36,7 +36,7 @@
 #include "platform.h"
 #include "ranges.h"
 
-#define VERSION 10
+#define VERSION 11
 #define LARGEST (UINT64_C(1) << 36)
 #define SMALLEST (2 * HEAP_FIRST_SIZE)
 #define ON_VALGRIND (UINT64_C(1) << 26)
@@ -218,8 +218,6 @@ static struct heap *map_somewhere(int fd, uint64_t *length, bool shrink)
     return heap;
 }
 
-static void leave_names_at_end(void);
-
 static void after_fork(void)
 {
     pthread_mutex_init(&heaps_mutex, NULL);
@@ -238,7 +236,7 @@ static struct open_heap *open_heap_new(int fd)
     struct open_heap *open = calloc(1, sizeof *open);
     struct stat file;
 
-    lifecycle_register(LIFECYCLE_HEAP, leave_names_at_end, after_fork);
+    lifecycle_register(LIFECYCLE_HEAP, heap_leave_names, after_fork);
     if (open == NULL || fstat(fd, &file) != 0) {
         free(open);
         return NULL;
@@ -631,7 +629,7 @@ static bool lock_heaps_at_end(void)
     return true;
 }
 
-static void leave_names_at_end(void)
+void heap_leave_names(void)
 {
     bool interrupted = atomic_load_explicit(&heaps_holder, memory_order_relaxed) == &this_thread;
 

@@ -64,7 +64,7 @@ static int make_holder(struct owner *owner)
     struct holder *holder = holder_at(heap, offset);
     put(&holder->next, get(&heap->holders));
     put(&holder->mark, owner->mark);
-    put(&holder->dead, 0);
+    put(&holder->state, HOLDER_LIVES);
     put(&holder->holds, 0);
     put(&holder->reserve, 0);
     put(&holder->trash, 0);
@@ -483,9 +483,19 @@ static void settle_soon(struct owner *owner)
         heap_unlock(owner->heap);
 }
 
+/* The holder's process may open the same heap again: so the holder itself says that this opening has ended. Without the
+ * heap's mutex, which a stopped process may have: nobody else stores there before the owner is found dead. */
+static void leave_holder(struct owner *owner)
+{
+    settle_soon(owner);
+    struct holder *holder = atomic_load(&owner->holder);
+    if (holder != NULL)
+        atomic_store(&holder->state, HOLDER_LEFT);
+}
+
 void hold_leave(struct heap *heap)
 {
-    owner_leave(heap, settle_soon);
+    owner_leave(heap, leave_holder);
 }
 
 /* ---- snapshots ---- */
@@ -631,8 +641,7 @@ void hold_table_end(struct hold_table *table)
 
 /* A holder whose owner may be dead. */
 struct suspect {
-    uint64_t offset, mark;
-    bool buried; /* somebody has already found it dead */
+    uint64_t offset, mark, state;
 };
 
 /* The next holders of the chain, of which heap.looked counts those that were looked at. */
@@ -648,7 +657,7 @@ static size_t list_suspects(struct heap *heap, struct suspect *suspect)
     for (; at != 0 && count < LOOKS; at = get(&holder_at(heap, at)->next)) {
         const struct holder *holder = holder_at(heap, at);
 
-        suspect[count++] = (struct suspect){at, get(&holder->mark), get(&holder->dead) != 0};
+        suspect[count++] = (struct suspect){at, get(&holder->mark), get(&holder->state)};
     }
     put(&heap->looked, at != 0 ? looked + count : 0);
     heap_unlock(heap);
@@ -659,12 +668,15 @@ static size_t list_suspects(struct heap *heap, struct suspect *suspect)
 static void end_holder(struct heap *heap, struct holder *holder)
 {
     _Atomic uint64_t *link = &heap->holders;
+    uint64_t place = 0;
 
     empty_trash(heap, holder);
     heap_free_locked(heap, &holder->reserve);
     heap_free_locked(heap, &heap->holding); /* of one that died as it made a holder */
-    while (get(link) != heap_offset(heap, holder))
+    for (; get(link) != heap_offset(heap, holder); place++)
         link = &holder_at(heap, get(link))->next;
+    if (place < get(&heap->looked)) /* those behind it move up */
+        put(&heap->looked, get(&heap->looked) - 1);
     heap_set(heap, link, get(&holder->next));
     heap_set(heap, &heap->holding, heap_offset(heap, holder));
     heap_commit(heap);
@@ -709,7 +721,7 @@ static void bury_holder(struct heap *heap, const struct suspect *suspect)
 
         more = holder != NULL;
         if (more) {
-            put(&holder->dead, 1);
+            put(&holder->state, HOLDER_DEAD);
             more = bury_step(heap, holder);
         }
         heap_unlock(heap);
@@ -724,13 +736,18 @@ static bool bury_pins(struct heap *heap)
     for (int place = 0; place < HEAP_PINS && get(&heap->pinned) != get(&heap->unpinned); place++) {
         uint64_t mark = pin_owner(heap, place);
 
-        if (mark == 0 || !owner_is_dead(heap, mark) || heap_lock_until(heap, clock_now() + PATIENCE_NS) != 0)
+        if (mark == 0 || !owner_is_dead(heap, mark, false) || heap_lock_until(heap, clock_now() + PATIENCE_NS) != 0)
             continue;
         pin_drop(heap, place, mark);
         heap_unlock(heap);
         found = true;
     }
     return found;
+}
+
+static bool is_dead(const struct heap *heap, const struct suspect *suspect)
+{
+    return suspect->state == HOLDER_DEAD || owner_is_dead(heap, suspect->mark, suspect->state == HOLDER_LEFT);
 }
 
 /* *again: there are holders in the chain that were not looked at. */
@@ -742,7 +759,7 @@ static bool look(struct heap *heap, bool *again)
 
     *again = count > 0 && get(&heap->looked) != 0;
     for (size_t i = 0; i < count; i++) {
-        if (!suspect[i].buried && !owner_is_dead(heap, suspect[i].mark))
+        if (!is_dead(heap, &suspect[i]))
             continue;
         bury_holder(heap, &suspect[i]);
         found = true;

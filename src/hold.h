@@ -11,10 +11,14 @@
 #include "object.h"
 
 /* One process's record in a heap. */
+/* LEFT: its process has closed the heap; those forked from it may still have it. DEAD: its holds are being given
+ * back. */
+enum holder_state { HOLDER_LIVES, HOLDER_DEAD, HOLDER_LEFT };
+
 struct holder {
     _Atomic uint64_t next;    /* in heap.holders */
     _Atomic uint64_t mark;    /* of its owner (owner.h) */
-    _Atomic uint64_t dead;    /* 1: its holds are being given back */
+    _Atomic uint64_t state;   /* enum holder_state */
     _Atomic uint64_t holds;   /* chain of its holds */
     _Atomic uint64_t reserve; /* owns the block of the next hold: so one can be had in a full heap; 0: none */
     _Atomic uint64_t trash;   /* owns a block that is being freed */

@@ -112,7 +112,8 @@ void keeper_tie_worker(void)
     death_signal(SIGKILL);
     if (has_leash())
         hangup_signal_take(self.leash[0]); /* in the name of the user that it is now */
-    if (getppid() != self.keeper)
+    pid_t parent = getppid();
+    if (parent >= 0 && parent != self.keeper) /* the call may be refused */
         _exit(1);
 }
 
@@ -168,10 +169,11 @@ static bool replace_missing(void)
     return all;
 }
 
-/* False: this process may not. It may still be able to become root again, where it has only set that aside. */
+/* False: this process may not, or cannot. It may still be able to become root again, where it has only set that
+ * aside. */
 static bool kill_worker(pid_t pid)
 {
-    if (kill(pid, SIGKILL) == 0 || errno != EPERM)
+    if (kill(pid, SIGKILL) == 0 || errno == ESRCH)
         return true;
     return syscall(SYS_setresuid, -1, 0, -1) == 0 && kill(pid, SIGKILL) == 0;
 }
@@ -205,9 +207,11 @@ static void kill_workers(void)
     }
 }
 
+/* The caller may have closed named heaps that this process still had: then it is the last one out. */
 static _Noreturn void leave(void)
 {
     kill_workers();
+    heap_leave_names();
     atomic_store(&self.pool->orderly, 1);
     _exit(0);
 }

@@ -132,14 +132,14 @@ void owner_leave(struct heap *heap, void (*leave)(struct owner *owner))
     pthread_mutex_unlock(&owners_mutex);
 }
 
-bool owner_is_dead(const struct heap *heap, uint64_t mark)
+bool owner_is_dead(const struct heap *heap, uint64_t mark, bool left)
 {
     pid_t process = (pid_t)(mark & MARK_PID);
     bool locked = false;
 
-    if ((mark & MARK_LOCKED) == 0 || process == getpid())
+    if ((mark & MARK_LOCKED) == 0 || (!left && process == getpid()))
         return false;
     if (!heap_byte_locked(heap, LOCKED_BYTES + (mark >> OWNER_NUMBER_SHIFT), &locked) || locked)
         return false;
-    return !thread_shares(process, heap);
+    return left || !thread_shares(process, heap);
 }

@@ -481,18 +481,34 @@ static void end_at_exit(mp_pool *pool)
         nap();
 }
 
-static void terminate_all(void)
+/* A pool of this process that has not been ended yet, and is not freed by another thread before this one looks at the
+ * next. A child of _Fork() or clone(), in which nobody has been told of the fork, has its parent's as well. */
+static mp_pool *next_to_end(struct visitor *own)
 {
-    bool locked = lock_at_end(&pools_mutex);
-    mp_pool *all = pools;
+    bool locked = lock_at_end(&pools_mutex); /* if not, nobody frees one either */
+    mp_pool *pool = pools;
 
+    while (pool != NULL && (pool->owner != getpid() || pool->ended_at_exit))
+        pool = pool->next;
+    if (pool != NULL)
+        pool->ended_at_exit = true;
+    if (own != NULL)
+        atomic_store(&own->pool, pool);
     if (locked)
         pthread_mutex_unlock(&pools_mutex);
-    /* A child of _Fork() or clone(), in which nobody has been told of the fork, has these as well. */
-    for (mp_pool *pool = all; pool != NULL; pool = pool->next) {
-        if (pool->owner == getpid())
-            end_at_exit(pool);
-    }
+    return pool;
+}
+
+/* exit() may be called inside a call on a pool: what that has noted is put back, though it will hardly go on. */
+static void terminate_all(void)
+{
+    struct visitor *own = visitor_own != NULL ? visitor_own : visitor_make();
+    const void *noted = own != NULL ? atomic_load(&own->pool) : NULL;
+
+    for (mp_pool *pool; (pool = next_to_end(own)) != NULL;)
+        end_at_exit(pool);
+    if (own != NULL)
+        atomic_store(&own->pool, noted);
 }
 
 static void after_fork(void)

@@ -20,7 +20,8 @@ struct mp_pool {
     _Atomic uint64_t magic; /* POOL_MAGIC while the handle is live */
     struct mp_pool *next;   /* of this process's pools */
     pid_t owner, keeper;
-    uint64_t serial; /* heaps with a lower one (heap_around()) are open in keeper and workers too */
+    bool ended_at_exit; /* the end of the process has seen to it */
+    uint64_t serial;    /* heaps with a lower one (heap_around()) are open in keeper and workers too */
     int64_t keeper_began, keeper_believed; /* when it had been forked; when the pid was last sure to be its own */
     int leash; /* the write end of the pipe that tells the keeper of this process's end; -1: none */
     dev_t leash_device;

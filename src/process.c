@@ -665,7 +665,7 @@ static bool parent_lives(pid_t parent)
 {
     pid_t now = getppid();
 
-    return now == parent || now == 0;
+    return now == parent || now <= 0; /* in another PID namespace; or the call was refused */
 }
 
 /* Makes this process end with its parent: at once, and in the same way, if that is gone already. */

@@ -460,6 +460,99 @@ static void a_name_is_gone_when_the_last_one_is(void **state)
     close(told[1]);
 }
 
+/* ---- freed here, while others that were made later still have it ---- */
+
+static int wait_for_word(void *arg)
+{
+    char byte;
+
+    (void)arg;
+    return read(told[0], &byte, 1) == 1 ? 0 : 1;
+}
+
+static void tell_word(void)
+{
+    assert_int_equal(write(told[1], "", 1), 1);
+}
+
+static mp_pool *pool;
+static mp_process *child;
+static pid_t forked;
+
+static void make_pool(void)
+{
+    assert_int_equal(mp_pool_create(&pool, 2, NULL), 0);
+}
+
+static void free_pool(void)
+{
+    assert_int_equal(mp_pool_free(pool), 0);
+}
+
+static void join_pool(void)
+{
+    assert_int_equal(mp_pool_close(pool), 0);
+    assert_int_equal(mp_pool_join(pool), 0);
+    free_pool();
+}
+
+static void start_process(void)
+{
+    assert_int_equal(mp_process_start(&child, wait_for_word, NULL, NULL), 0);
+}
+
+static void end_process(void)
+{
+    tell_word();
+    assert_int_equal(mp_process_join(child, MP_FOREVER), 0);
+    assert_int_equal(mp_process_free(child), 0);
+}
+
+static void fork_one(void)
+{
+    forked = fork();
+    if (forked == 0)
+        exit(wait_for_word(NULL));
+}
+
+static void end_forked(void)
+{
+    int status;
+
+    tell_word();
+    assert_int_equal(waitpid(forked, &status, 0), forked);
+    assert_int_equal(status, 0);
+}
+
+static const struct {
+    const char *name;
+    void (*begin)(void), (*end)(void);
+} others[] = {
+    {"a pool that is freed", make_pool, free_pool},
+    {"a pool that is closed and joined", make_pool, join_pool},
+    {"a process that returns", start_process, end_process},
+    {"a forked child that exits", fork_one, end_forked},
+};
+
+static void the_last_one_of_all_processes_removes_the_name(void **state)
+{
+    (void)state;
+    assert_int_equal(pipe(told), 0);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        name_objects();
+        assert_true(make_all());
+        others[i].begin();
+        free_all(); /* tells which name is left: all are, as others have them */
+        others[i].end();
+        for (int n = 0; n <= LOCKS; n++) {
+            if (access(names[n].path, F_OK) == 0)
+                fail_msg("%s: name %d is left", others[i].name, n);
+        }
+    }
+    close(told[0]);
+    close(told[1]);
+}
+
 /* A lock that a thread of an ending process still holds is nobody else's, however long the end takes. */
 static void slow_end(void)
 {
@@ -587,6 +680,7 @@ int main(void)
         cmocka_unit_test(others_go_on),
         cmocka_unit_test(the_last_one_leaves_nothing_in_the_way),
         cmocka_unit_test(a_name_is_gone_when_the_last_one_is),
+        cmocka_unit_test(the_last_one_of_all_processes_removes_the_name),
         cmocka_unit_test(a_lock_is_held_until_its_holder_is_gone),
         cmocka_unit_test(a_server_comes_back),
         cmocka_unit_test(opening_or_making_is_no_race),

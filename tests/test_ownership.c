@@ -1149,10 +1149,148 @@ static void rings_of_the_same_shape_are_too_deep_to_compare(void **state)
         assert_int_equal(mp_list_clear(lists[i]) | mp_list_free(lists[i]), 0);
 }
 
+/* ---- many that died, and openings that have ended ---- */
+
+enum { DEAD = 200, OPENINGS = 40, HELD_EACH = 20 };
+
+static int hold_until_killed(void *arg)
+{
+    mp_dict *dict;
+
+    (void)arg;
+    atomic_store(&shared->code, mp_manager_dict(manager, &dict));
+    atomic_fetch_add(&shared->ready, 1);
+    return reached(&shared->go, 1) ? 0 : 1;
+}
+
+static size_t bytes_used(mp_manager *of)
+{
+    mp_manager_info info;
+
+    assert_int_equal(mp_manager_get_info(of, &info), 0);
+    return info.used;
+}
+
+static int look_by_info(void)
+{
+    mp_manager_info info;
+
+    return mp_manager_get_info(manager, &info);
+}
+
+static int look_by_check(void)
+{
+    return mp_manager_check(manager);
+}
+
+/* Each look that the header names finds all of them, however many. */
+static void many_that_died_are_found_at_once(void **state)
+{
+    int (*const looks[])(void) = {look_by_info, look_by_check};
+    static mp_process *process[DEAD];
+    (void)state;
+
+    for (size_t l = 0; l < sizeof looks / sizeof *looks; l++) {
+        int objects = count_objects();
+
+        memset(shared, 0, sizeof *shared);
+        for (int i = 0; i < DEAD; i++)
+            assert_int_equal(mp_process_start(&process[i], hold_until_killed, NULL, NULL), 0);
+        assert_true(reached(&shared->ready, DEAD));
+        assert_int_equal(shared->code, 0);
+        assert_int_equal(count_objects(), objects + DEAD);
+        for (int i = 0; i < DEAD; i++) {
+            assert_int_equal(mp_process_kill(process[i]), 0);
+            assert_int_equal(mp_process_join(process[i], SECONDS), 0);
+            assert_int_equal(mp_process_free(process[i]), 0);
+        }
+        assert_int_equal(looks[l](), 0);
+        assert_int_equal(count_objects(), objects);
+    }
+}
+
+static int hold_in(mp_manager *opened)
+{
+    for (int i = 0; i < HELD_EACH; i++) {
+        mp_dict *dict;
+        int error = mp_manager_dict(opened, &dict);
+
+        if (error != 0)
+            return error;
+    }
+    return 0;
+}
+
+static const char *openings_name(void)
+{
+    static char name[64];
+
+    snprintf(name, sizeof name, "test-openings-%d", (int)getpid());
+    return name;
+}
+
+/* Has it open all the time, under one opening or the next. */
+static int open_again_and_again(void *arg)
+{
+    mp_manager *opened[2] = {NULL, NULL};
+    int error = 0;
+
+    for (int i = 0; i < OPENINGS && error == 0; i++) {
+        error = mp_manager_open(&opened[i % 2], arg, NULL);
+        if (error == 0)
+            error = hold_in(opened[i % 2]);
+        if (error == 0 && opened[(i + 1) % 2] != NULL)
+            error = mp_manager_free(opened[(i + 1) % 2]);
+    }
+    atomic_store(&shared->code, error);
+    atomic_store(&shared->ready, 1);
+    if (!reached(&shared->go, 1))
+        return 1;
+    return mp_manager_free(opened[(OPENINGS - 1) % 2]);
+}
+
+/* What an opening held is given up when that is freed, though its process has the manager by another one. */
+static void an_opening_that_was_freed_holds_nothing(void **state)
+{
+    char *name = strdup(openings_name());
+    mp_manager *named;
+    mp_process *process;
+    (void)state;
+
+    assert_non_null(name);
+    assert_int_equal(mp_manager_create(&named, &(mp_manager_options){.name = name}), 0);
+    size_t before = bytes_used(named);
+    assert_int_equal(hold_in(named), 0);
+    size_t one = bytes_used(named) - before;
+    for (int i = 0; i < 2; i++) { /* another process; this one */
+        memset(shared, 0, sizeof *shared);
+        if (i == 0) {
+            assert_int_equal(mp_process_start(&process, open_again_and_again, name, NULL), 0);
+            assert_true(reached(&shared->ready, 1));
+            assert_int_equal(shared->code, 0);
+            assert_true(bytes_used(named) < before + 4 * one);
+        }
+        atomic_store(&shared->go, 1);
+        if (i == 0) {
+            assert_int_equal(mp_process_join(process, SECONDS), 0);
+            assert_int_equal(mp_process_free(process), 0);
+        } else {
+            assert_int_equal(open_again_and_again(name), 0);
+            assert_int_equal(shared->code, 0);
+        }
+        assert_true(bytes_used(named) < before + 3 * one);
+    }
+    assert_int_equal(mp_manager_check(named), 0);
+    assert_int_equal(mp_manager_free(named), 0);
+    free(name);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_the_dead_held_is_given_back, make, drop),
+        cmocka_unit_test_setup_teardown(many_that_died_are_found_at_once, make, drop),
+        cmocka_unit_test_setup_teardown(an_opening_that_was_freed_holds_nothing, make, drop),
         cmocka_unit_test_setup_teardown(handles_of_closed_managers_are_stale, make, drop),
         cmocka_unit_test_setup_teardown(killed_anywhere, make, drop),
         cmocka_unit_test_setup_teardown(a_child_keeps_what_its_dead_parent_held, make, drop),

@@ -882,6 +882,7 @@ static const struct refusal {
     {"fcntl", SYS_fcntl, false},
     {"sched_getaffinity", SYS_sched_getaffinity, false},
     {"prctl", SYS_prctl, false},
+    {"getppid", SYS_getppid, false},
     {"pipe2", SYS_pipe2, true},
 };
 
@@ -919,6 +920,34 @@ static void live_without(const void *arg)
     make(NULL);
     occupy();
     raise(SIGKILL);
+}
+
+static void free_without_kill(const void *arg)
+{
+    const int *error = arg;
+
+    if (refuse_call(SYS_kill, *error) != 0)
+        _exit(0);
+    make(NULL);
+    works();
+    CHILD_REQUIRES(mp_pool_free(pool) == 0);
+    make(NULL);
+    occupy();
+    CHILD_REQUIRES(mp_pool_free(pool) == 0);
+}
+
+/* Workers that nobody can kill leave with their keeper. */
+static void a_pool_ends_without_kill(void **state)
+{
+    const int errors[] = {ENOSYS, EPERM};
+    (void)state;
+
+    for (int k = 0; k < 2; k++) {
+        int status = in_child(free_without_kill, &errors[k]);
+
+        if (status != 0 || !wait_until(all_ended, NULL, 8))
+            fail_msg("kill refused with %s: status %d", strerror(errors[k]), status);
+    }
 }
 
 static void what_is_refused_is_done_without(void **state)
@@ -1087,6 +1116,42 @@ static void no_file_of_the_programs_is_closed(void **state)
     }
 }
 
+/* ---- exit() while other threads free pools ---- */
+
+enum { MANY_POOLS = 24, FREEING = 3 };
+
+static mp_pool *many[MANY_POOLS];
+static atomic_int next_free;
+
+static void *free_many(void *arg)
+{
+    (void)arg;
+    for (int i; (i = atomic_fetch_add(&next_free, 1)) < MANY_POOLS;)
+        mp_pool_free(many[i]);
+    return NULL;
+}
+
+static void exit_among_frees(const void *arg)
+{
+    pthread_t thread;
+
+    atomic_store(&next_free, 0);
+    for (int i = 0; i < MANY_POOLS; i++)
+        CHILD_REQUIRES(mp_pool_create(&many[i], 1, NULL) == 0);
+    for (int i = 0; i < FREEING; i++)
+        CHILD_REQUIRES(pthread_create(&thread, NULL, free_many, NULL) == 0);
+    while (atomic_load(&next_free) < *(const int *)arg)
+        sched_yield();
+    exit(0);
+}
+
+static void a_process_may_end_while_its_pools_are_freed(void **state)
+{
+    (void)state;
+    for (int freed = 1; freed < MANY_POOLS; freed++)
+        assert_int_equal(in_child(exit_among_frees, &freed), 0);
+}
+
 int main(void)
 {
     first_process = getpid();
@@ -1101,9 +1166,11 @@ int main(void)
         cmocka_unit_test(no_zombies_are_left_to_a_subreaper),
         cmocka_unit_test(a_namespace_ends_with_its_keeper),
         cmocka_unit_test(what_is_refused_is_done_without),
+        cmocka_unit_test(a_pool_ends_without_kill),
         cmocka_unit_test(a_child_of_clone_harms_no_pool),
         cmocka_unit_test(no_descriptor_is_a_standard_one),
         cmocka_unit_test(no_file_of_the_programs_is_closed),
+        cmocka_unit_test(a_process_may_end_while_its_pools_are_freed),
     };
 
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
