@@ -186,8 +186,8 @@ typedef struct mp_manager_options {
     const char *name;
     /* The most bytes its heap may grow to, from 64 KiB to 64 GiB: what is outside counts as the nearer of these. 0: 64
      * GiB, or as much as the system maps; under RLIMIT_AS, at most a quarter of what that leaves; under valgrind, 64
-     * MiB, as its leak check looks at all that might be used. A 64th of it is kept for content that is removed and comes
-     * again. */
+     * MiB, as its leak check looks at all that might be used. A 64th of it is kept for content that is removed and
+     * comes again. */
     size_t limit;
 } mp_manager_options;
 
@@ -412,8 +412,8 @@ MP_API int mp_dict_remove(mp_dict *dict, mp_value key);
 /* value may be NULL. After an error the entry is still there. Errors: MP_EKEY, MP_ETYPE, MP_EDEADLK, hold errors
  * (MP_ENOMEM of strings and bytes too). Python: d.pop(key). */
 MP_API int mp_dict_pop(mp_dict *dict, mp_value key, mp_value *value);
-/* The fallback as with mp_dict_get_default(). value must not be NULL. Errors: as mp_dict_pop(), without MP_EKEY. Python:
- * d.pop(key, fallback). */
+/* The fallback as with mp_dict_get_default(). value must not be NULL. Errors: as mp_dict_pop(), without MP_EKEY.
+ * Python: d.pop(key, fallback). */
 MP_API int mp_dict_pop_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
 /* Removes the newest entry. key and value may be NULL. Errors: MP_EKEY (empty), MP_EDEADLK, MP_ENOMEM, hold errors.
  * Python: d.popitem(). */
