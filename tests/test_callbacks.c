@@ -21,8 +21,8 @@
 
 #include <cmocka.h>
 
-#include "object.h"
-#include "stripes.h"
+#include "object/object.h"
+#include "object/stripes.h"
 #include "sanitizers.h"
 #include "support.h"
 #ifdef HAVE_CXX

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "object.h"
+#include "object/object.h"
 #include "support.h"
 
 enum { DICTS = 5000 };

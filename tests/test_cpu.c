@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "cpu.h"
+#include "base/cpu.h"
 
 static char tree[64]; /* the made-up system */
 

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "pool.h"
+#include "pool/pool.h"
 #include "support.h"
 
 enum { WORKERS = 2, ITEMS = 2000, MANY = 40 };

@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "heap.h"
-#include "hold.h"
-#include "object.h"
+#include "heap/heap.h"
+#include "object/hold.h"
+#include "object/object.h"
 #include "support.h"
 
 enum { SLOTS = 500 };

@@ -22,9 +22,9 @@
 
 #include <cmocka.h>
 
-#include "heap.h"
-#include "heap_file.h"
-#include "object.h"
+#include "heap/heap.h"
+#include "heap/heap_file.h"
+#include "object/object.h"
 #include "refuse.h"
 
 #define STRANGER 65534

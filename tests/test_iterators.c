@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "handle.h"
+#include "object/handle.h"
 #include "support.h"
 
 enum { KEYS = 40, MOST = 4096, SECONDS = 60 };

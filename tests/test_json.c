@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "json_float.h"
+#include "value/json_float.h"
 #include "sanitizers.h"
 #include "support.h"
 

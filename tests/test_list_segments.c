@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "list_table.h"
+#include "list/list_table.h"
 #include "support.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))

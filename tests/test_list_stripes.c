@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "list_table.h"
+#include "list/list_table.h"
 #include "support.h"
 
 #define SECONDS 60.0

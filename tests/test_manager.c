@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "object.h"
+#include "object/object.h"
 #include "support.h"
 
 static char name[40], path[100];

@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-#include "object.h"
+#include "object/object.h"
 #include "sanitizers.h"
 #include "support.h"
 

@@ -1,4 +1,4 @@
-/* Readers of containers while another process is stopped that has the heap's mutex (src/pin.h): each call answers, what
+/* Readers of containers while another process is stopped that has the heap's mutex (src/object/pin.h): each call answers, what
  * it shows lives until it is given up, and all comes back in the end. */
 #include <mp.h>
 #include <pthread.h>
@@ -13,10 +13,10 @@
 
 #include <cmocka.h>
 
-#include "hold.h"
-#include "object.h"
-#include "owner.h"
-#include "pin.h"
+#include "object/hold.h"
+#include "object/object.h"
+#include "object/owner.h"
+#include "object/pin.h"
 #include "support.h"
 
 #define PATIENCE 60 /* seconds: then SIGALRM ends the test */

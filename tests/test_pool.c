@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "pool.h"
+#include "pool/pool.h"
 #include "support.h"
 
 static mp_pool *pool;

@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-#include "pool.h"
+#include "pool/pool.h"
 #include "sanitizers.h"
 #include "support.h"
 

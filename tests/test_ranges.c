@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#include "heap_file.h"
-#include "ranges.h"
+#include "heap/heap_file.h"
+#include "heap/ranges.h"
 #include "support.h"
 
 enum { PLACES = 300, CHANGES = 20000, MANAGERS = 40, ROUNDS = 20 };

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "dict_entry.h"
+#include "dict/dict_entry.h"
 #include "support.h"
 
 #define SECONDS 60.0

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "object.h"
+#include "object/object.h"
 #include "support.h"
 
 enum { CONTENDERS = 6, ROUNDS = 40, CROWD = TURN_TICKETS + 16 };

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "heap_file.h"
-#include "object.h"
+#include "heap/heap_file.h"
+#include "object/object.h"
 
 #define LONGEST_TEXT 200000
 

@@ -1,6 +1,6 @@
 /* What is done to dicts while they die. */
 #include "containers.h"
-#include "dict_entry.h"
+#include "dict/dict_entry.h"
 
 #define LONG_KEY "key of more than sixteen characters"
 

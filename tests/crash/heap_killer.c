@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "heap_file.h"
+#include "heap/heap_file.h"
 #include "tracer.h"
 
 #define SECONDS 60 /* for one run: then something hangs */

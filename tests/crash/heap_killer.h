@@ -4,7 +4,7 @@
 
 #include <sys/types.h>
 
-#include "heap.h"
+#include "heap/heap.h"
 #include "killer.h"
 
 /* A kind of structure. All functions work on the one heap that create() has made. */

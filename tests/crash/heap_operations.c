@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "heap_killer.h"
-#include "object.h"
+#include "object/object.h"
 
 #define SLOTS 32
 #define KIB UINT64_C(1024)

@@ -1,9 +1,9 @@
 /* How processes hold containers while they die: by holds, by pins, by what snapshots have. dict["c"] and list[-1] are
  * the dict `other`, that nobody else holds. */
 #include "containers.h"
-#include "hold.h"
-#include "owner.h"
-#include "pin.h"
+#include "object/hold.h"
+#include "object/owner.h"
+#include "object/pin.h"
 
 static struct heap *heap(void)
 {

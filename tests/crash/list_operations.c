@@ -1,7 +1,7 @@
 /* What is done to lists while they die. */
 #include "containers.h"
-#include "segments.h"
-#include "stripes.h"
+#include "object/segments.h"
+#include "object/stripes.h"
 
 static void run(const struct operation *operation, const struct plan *plan, struct tally *tally)
 {

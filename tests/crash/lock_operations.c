@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "heap_killer.h"
-#include "object.h"
+#include "object/object.h"
 
 static struct heap *heap;
 static mp_lock *lock;

@@ -21,8 +21,8 @@
 #include <unistd.h>
 
 #include "killer.h"
-#include "object.h"
-#include "pool.h"
+#include "object/object.h"
+#include "pool/pool.h"
 #include "tracer.h"
 
 #define SECONDS 60

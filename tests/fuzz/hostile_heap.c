@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "hostile_heap.h"
-#include "object.h"
+#include "object/object.h"
 
 /* Opening gives one of these. */
 static void require_documented(int error)

@@ -1,5 +1,5 @@
-/* What DELAY_POINT() does where the library is compiled with -DMP_DELAYS; see src/delay.h. */
-#include "delay.h"
+/* What DELAY_POINT() does where the library is compiled with -DMP_DELAYS; see src/base/delay.h. */
+#include "base/delay.h"
 
 #include <sched.h>
 #include <signal.h>

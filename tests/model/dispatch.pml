@@ -1,4 +1,4 @@
-/* How the pool's tasks are submitted, found, claimed and survived: src/slots.c, src/dispatch.c, src/worker.c, src/keeper.c.
+/* How the pool's tasks are submitted, found, claimed and survived: src/pool/slots.c, src/pool/dispatch.c, src/pool/worker.c, src/pool/keeper.c.
  *
  * One atomic instruction of the code is one step here, and whoever may be killed may be killed between any two steps. What
  * is mirrored, statement by statement:

@@ -1,10 +1,10 @@
-/* How containers are read without their mutex, and survive their writers: src/object.h, src/object.c, src/undo.h.
+/* How containers are read without their mutex, and survive their writers: src/object/object.h, src/object/object.c, src/heap/undo.h.
  *
  * The content is two words that are equal whenever it makes sense. What is mirrored, statement by statement:
  *   Writer   object_lock() with object_repair() after MP_EOWNERDEAD, object_begin(), undo_set() for each word,
  *            undo_commit(), object_commit(), object_unlock(); undo_roll_back(). It may be killed behind any store, and stand still
  *            for ever at any
- *   Reader   dict_read() in src/dict_entry.c, read_index() in src/list.c: object_read_again(), the loads,
+ *   Reader   dict_read() in src/dict/dict_entry.c, read_index() in src/list/list.c: object_read_again(), the loads,
  *            object_reading_valid(). Beside an odd version each load goes through the log: undo_read()
  *
  * WEAK. Stores of the writer that readers look at wait in a buffer. From there they reach memory in any order, except: two to the

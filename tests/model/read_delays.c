@@ -1,4 +1,4 @@
-/* Reading through the undo log, over a library that delays between its steps (src/delay.h).
+/* Reading through the undo log, over a library that delays between its steps (src/base/delay.h).
  *   - Writers replace all numbers of a list in one change. It is so large that the undo log needs its table.
  *   - The parent stops a writer and lets it go on, again and again.
  *   - Readers print the lists. Each printed list is the one before a change, or the one after it.

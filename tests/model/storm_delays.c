@@ -1,4 +1,4 @@
-/* A storm over a library that delays between the steps of its protocols (src/delay.h): pools of 1 to 8 workers, tasks
+/* A storm over a library that delays between the steps of its protocols (src/base/delay.h): pools of 1 to 8 workers, tasks
  * of all sorts, workers that are killed. Every task must run once, or, where workers are killed, at least once and no
  * oftener than it was retried; every result must arrive; and nobody may sleep while there is work.
  *

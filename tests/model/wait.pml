@@ -1,10 +1,10 @@
 /* How a result is waited for: the word of a task, or of a map's chunk, with its bit TASK_WAITER.
  *
  * One atomic instruction of the code is one step here. What is mirrored, statement by statement:
- *   Waiter   result_wait_word() in src/result.c, of two threads that wait for the same word; pool_look_after_keeper(),
- *            bury_keeper(), fail_slot() (map_fail()) in src/pool.c
- *   Worker   task_claim(), run(), task_finish() in src/dispatch.c and src/worker.c; it may be killed between any two steps
- *   Keeper   settle_task() in src/keeper.c (map_lost() in src/map_worker.c does the same for a chunk), then a new worker; it may be
+ *   Waiter   result_wait_word() in src/pool/result.c, of two threads that wait for the same word; pool_look_after_keeper(),
+ *            bury_keeper(), fail_slot() (map_fail()) in src/pool/pool.c
+ *   Worker   task_claim(), run(), task_finish() in src/pool/dispatch.c and src/pool/worker.c; it may be killed between any two steps
+ *   Keeper   settle_task() in src/pool/keeper.c (map_lost() in src/pool/map_worker.c does the same for a chunk), then a new worker; it may be
  *            killed as well, and then takes the worker along, sooner or later
  * A waiter may wake for no reason. Its time limit of 50 ms, after which it looks after the keeper, passes here only once the
  * keeper is dead: so whoever is woken by nothing but that limit while the keeper lives stands still here.

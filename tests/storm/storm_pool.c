@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pool.h"
+#include "pool/pool.h"
 #include "storm.h"
 #include "support.h"
 

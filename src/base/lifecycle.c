@@ -1,0 +1,111 @@
+#include "base/lifecycle.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/platform.h"
+
+static struct {
+    _Atomic(void (*)(void)) at_end;
+    _Atomic(void (*)(void)) after_fork;
+} modules[LIFECYCLE_MODULES];
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static _Atomic pid_t known_pid; /* the process whose state the modules have; 0: none is registered yet */
+static atomic_bool ended;
+/* The same in a page that the kernel zeroes in every child, also in one that was made without the C library's fork
+ * handlers (_Fork(), clone()). 0: not looked at yet in this process. NULL: the system has no such pages. */
+static _Atomic pid_t *own_pid;
+static atomic_bool own_pid_stored; /* by this process, as far as the fork handlers know */
+
+static void store_own_pid(pid_t pid)
+{
+    if (own_pid == NULL)
+        return;
+    atomic_store_explicit(own_pid, pid, memory_order_relaxed);
+    atomic_store_explicit(&own_pid_stored, true, memory_order_relaxed);
+}
+
+static void put_modules_right(void)
+{
+    atomic_store(&ended, false);
+    for (int i = 0; i < LIFECYCLE_MODULES; i++) {
+        void (*function)(void) = atomic_load(&modules[i].after_fork);
+
+        if (function != NULL)
+            function();
+    }
+}
+
+/* In the child the page is zero, and is left so: to write there costs a page, and many a child has no need of it. */
+static void after_fork(void)
+{
+    atomic_store(&known_pid, getpid());
+    atomic_store(&own_pid_stored, false);
+    put_modules_right();
+}
+
+/* A signal handler that came while the C library holds its lists of handlers could neither fork nor exit. */
+static void start(void)
+{
+    uint64_t signals = signals_set(SIGNALS_ALL);
+
+    own_pid = memory_wiped_by_fork();
+    store_own_pid(getpid());
+    atomic_store(&known_pid, getpid());
+    pthread_atfork(NULL, NULL, after_fork);
+    atexit(lifecycle_end);
+    signals_set(signals);
+}
+
+void lifecycle_register(enum lifecycle_order order, void (*at_end)(void), void (*after)(void))
+{
+    pthread_once(&once, start);
+    atomic_store(&modules[order].at_end, at_end);
+    atomic_store(&modules[order].after_fork, after);
+}
+
+/* Whether the modules' state is this process's. The kernel is asked. In a child in another PID namespace the number may
+ * be the parent's: the page tells. What shares its memory with its parent (vfork()) is told by the number only. */
+static bool is_known_process(void)
+{
+    if (getpid() != atomic_load(&known_pid))
+        return false;
+    return own_pid == NULL || !atomic_load(&own_pid_stored) || atomic_load(own_pid) != 0;
+}
+
+void lifecycle_end(void)
+{
+    if (!is_known_process() || atomic_exchange(&ended, true))
+        return;
+    for (int i = LIFECYCLE_MODULES; i-- > 0;) {
+        void (*function)(void) = atomic_load(&modules[i].at_end);
+
+        if (function != NULL)
+            function();
+    }
+}
+
+/* The first call in a process. When no fork handler has run in it, what they do is done now. */
+static pid_t look_at_pid(void)
+{
+    pid_t pid = getpid(), known = atomic_load(&known_pid);
+
+    if (known == 0)
+        return pid;
+    bool same = is_known_process();
+    store_own_pid(pid);
+    if (!same && atomic_compare_exchange_strong(&known_pid, &known, pid))
+        put_modules_right();
+    return pid;
+}
+
+pid_t lifecycle_pid(void)
+{
+    pid_t pid = own_pid != NULL ? atomic_load_explicit(own_pid, memory_order_relaxed) : 0;
+
+    return pid != 0 ? pid : look_at_pid();
+}

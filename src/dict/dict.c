@@ -1,0 +1,388 @@
+/* Dicts: values got and set by key. */
+#include <string.h>
+
+#include "dict/dict_entry.h"
+#include "object/hold.h"
+
+/* ---- getting ---- */
+
+struct words {
+    uint64_t head, body;
+};
+
+static int read_words(const struct heap *heap, const struct entry *entry, void *out)
+{
+    struct words *words = out;
+
+    (void)heap;
+    words->head = dict_get(&entry->value.head);
+    words->body = dict_get(&entry->value.body);
+    return 0;
+}
+
+static __attribute__((noinline)) int get_words_slowly(mp_dict *dict, const char *text, struct words *words)
+{
+    struct key key;
+    int error = dict_prepare_text(dict, text, &key);
+
+    return error != 0 ? error : dict_read(dict, &key, read_words, words, NULL);
+}
+
+/* What nearly always happens: the key is short, and nobody changes the dict. False: something else did. Written out,
+ * and without a call: while a processor waits for memory it goes on as far as its window of instructions reaches, and
+ * so, if they are few, it begins the next search before this one is through. */
+static inline __attribute__((always_inline)) bool get_words_at_once(const mp_dict *handle, const char *text,
+                                                                    size_t size, struct words *words, int *error)
+{
+    const struct object *dict = object_of(handle);
+    const struct heap *heap = object_heap(dict);
+    struct key key;
+    uint64_t version;
+
+    /* The version first: a place that serves another dict by then has another one. */
+    if (size > KEY_INLINE || !object_read_begin(dict, &version) || !object_is_at_once(handle, OBJECT_DICT))
+        return false;
+    key_prepare_short(heap, MP_STR, text, size, &key);
+    struct entry *entry;
+    if (!dict_find_at_once(heap, dict, &key, version, &entry))
+        return false;
+    *error = MP_EKEY;
+    if (entry != NULL) {
+        words->head = dict_get(&entry->value.head);
+        words->body = dict_get(&entry->value.body);
+        *error = 0;
+    }
+    return object_read_valid(dict, version); /* who frees a dict changes its version, too, before its content goes */
+}
+
+/* The two words of a key's value. */
+static inline __attribute__((always_inline)) int get_words(mp_dict *dict, const char *text, struct words *words)
+{
+    struct words slow;
+    int error;
+
+    if (!object_is(dict, OBJECT_DICT) || text == NULL)
+        return MP_EINVAL;
+    if (get_words_at_once(dict, text, strlen(text), words, &error))
+        return error;
+    error = get_words_slowly(dict, text, &slow);
+    if (error == 0)
+        *words = slow;
+    return error;
+}
+
+int mp_dict_get_bool(mp_dict *dict, const char *key, bool *value)
+{
+    struct words words;
+    int error = value == NULL ? MP_EINVAL : get_words(dict, key, &words);
+
+    if (error == 0 && (words.head & CELL_TYPE) != MP_BOOL)
+        error = MP_ETYPE;
+    if (error == 0)
+        *value = words.body != 0;
+    return error;
+}
+
+int mp_dict_get_int(mp_dict *dict, const char *key, int64_t *value)
+{
+    struct words words;
+    int error = value == NULL ? MP_EINVAL : get_words(dict, key, &words);
+
+    if (error == 0 && (words.head & CELL_TYPE) != MP_INT)
+        error = MP_ETYPE;
+    if (error == 0)
+        *value = (int64_t)words.body;
+    return error;
+}
+
+int mp_dict_get_float(mp_dict *dict, const char *key, double *value)
+{
+    struct words words;
+    int error = value == NULL ? MP_EINVAL : get_words(dict, key, &words);
+
+    if (error != 0)
+        return error;
+    if ((words.head & CELL_TYPE) == MP_INT)
+        *value = (double)(int64_t)words.body;
+    else if ((words.head & CELL_TYPE) == MP_FLOAT)
+        memcpy(value, &words.body, sizeof *value);
+    else
+        return MP_ETYPE;
+    return 0;
+}
+
+static int read_bytes(const struct heap *heap, const struct entry *entry, void *out)
+{
+    return cell_stage_bytes(heap, dict_get(&entry->value.head), dict_get(&entry->value.body), out);
+}
+
+static int get_bytes(mp_dict *dict, const char *text, mp_type type, void *buffer, size_t size, size_t *length)
+{
+    struct staged_bytes staged;
+    struct key key;
+
+    if (buffer == NULL && size > 0)
+        return MP_EINVAL;
+    int error = dict_prepare_text(dict, text, &key);
+    if (error != 0)
+        return error;
+    staged_begin(&staged, type, size);
+    error = dict_read(dict, &key, read_bytes, &staged, NULL);
+    return staged_end(&staged, error, buffer, length);
+}
+
+int mp_dict_get_str(mp_dict *dict, const char *key, char *buffer, size_t size, size_t *length)
+{
+    return get_bytes(dict, key, MP_STR, buffer, size, length);
+}
+
+int mp_dict_get_bytes(mp_dict *dict, const char *key, void *buffer, size_t size, size_t *length)
+{
+    return get_bytes(dict, key, MP_BYTES, buffer, size, length);
+}
+
+static int get_container(mp_dict *dict, const char *key, mp_type type, void **container)
+{
+    struct words words;
+    int error = get_words(dict, key, &words);
+
+    if (error == 0 && (words.head & CELL_TYPE) != type)
+        error = MP_ETYPE;
+    if (error == 0)
+        *container = cell_handle(object_heap(dict_object(dict)), words.head, words.body);
+    return error;
+}
+
+int mp_dict_get_dict(mp_dict *dict, const char *key, mp_dict **value)
+{
+    return value == NULL ? MP_EINVAL : get_container(dict, key, MP_DICT, (void **)value);
+}
+
+int mp_dict_get_list(mp_dict *dict, const char *key, mp_list **value)
+{
+    return value == NULL ? MP_EINVAL : get_container(dict, key, MP_LIST, (void **)value);
+}
+
+/* Another try when what was found has ended before it could be held: another has taken its place. */
+static int hold_container(mp_dict *dict, const char *key, mp_type type, void **container)
+{
+    void *found = NULL;
+    int error, held = 0;
+
+    do {
+        error = get_container(dict, key, type, &found);
+        if (error == 0)
+            held = hold_take(found, type == MP_DICT ? OBJECT_DICT : OBJECT_LIST);
+    } while (error == 0 && held == MP_EINVAL);
+    if (error == 0 && held == 0)
+        *container = found;
+    return error != 0 ? error : held;
+}
+
+int mp_dict_hold_dict(mp_dict *dict, const char *key, mp_dict **value)
+{
+    return value == NULL ? MP_EINVAL : hold_container(dict, key, MP_DICT, (void **)value);
+}
+
+int mp_dict_hold_list(mp_dict *dict, const char *key, mp_list **value)
+{
+    return value == NULL ? MP_EINVAL : hold_container(dict, key, MP_LIST, (void **)value);
+}
+
+int mp_dict_hold(mp_dict *dict)
+{
+    return hold_take(dict, OBJECT_DICT);
+}
+
+int mp_dict_get(mp_dict *dict, mp_value key_value, mp_value *value)
+{
+    struct key key;
+    mp_value found;
+    int error = value == NULL ? MP_EINVAL : dict_prepare(dict, &key_value, &key);
+
+    if (error == 0)
+        error = dict_get_value(dict, &key, &found);
+    if (error == 0)
+        *value = found;
+    return error;
+}
+
+int mp_dict_get_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value)
+{
+    int error = value_is_valid(&fallback) ? mp_dict_get(dict, key, value) : MP_EINVAL;
+
+    return error == MP_EKEY ? value_copy(&fallback, value) : error;
+}
+
+int mp_dict_has(mp_dict *dict, const char *key, bool *found)
+{
+    struct words words;
+    int error = found == NULL ? MP_EINVAL : get_words(dict, key, &words);
+
+    if (error == 0 || error == MP_EKEY)
+        *found = error == 0;
+    return error == MP_EKEY ? 0 : error;
+}
+
+int mp_dict_contains(mp_dict *dict, mp_value key_value, bool *found)
+{
+    struct key key;
+    struct words words;
+    int error = found == NULL ? MP_EINVAL : dict_prepare(dict, &key_value, &key);
+
+    if (error == 0)
+        error = dict_read(dict, &key, read_words, &words, NULL);
+    if (error == 0 || error == MP_EKEY)
+        *found = error == 0;
+    return error == MP_EKEY ? 0 : error;
+}
+
+int mp_dict_length(mp_dict *dict, size_t *length)
+{
+    uint64_t live, version;
+
+    if (length == NULL || !object_is(dict, OBJECT_DICT))
+        return MP_EINVAL;
+    if (object_read_begin(dict_object(dict), &version) && object_is_at_once(dict, OBJECT_DICT)) {
+        live = dict_word(dict_object(dict), DICT_LIVE);
+        if (object_read_valid(dict_object(dict), version)) {
+            *length = live;
+            return 0;
+        }
+    }
+    int error = dict_read_word(dict, DICT_LIVE, &live);
+    if (error == 0)
+        *length = live;
+    return error;
+}
+
+/* ---- setting ---- */
+
+static __attribute__((noinline)) int set_looked(mp_dict *handle, const struct key *key, const struct look *look,
+                                                const mp_value *value)
+{
+    struct object *dict = dict_object(handle);
+    struct entry *entry;
+    int error = dict_lock_and_find(handle, key, look, &entry);
+
+    if (error != 0)
+        return error;
+    error = entry != NULL ? dict_replace(dict, entry, value) : dict_insert(dict, key, value);
+    object_unlock(dict);
+    return error;
+}
+
+static int set(mp_dict *handle, const struct key *key, const mp_value *value)
+{
+    struct object *dict = dict_object(handle);
+    int error = value_check(object_heap(dict), value);
+
+    if (error != 0)
+        return error;
+    struct look look = dict_look(dict, key);
+    return set_looked(handle, key, &look, value);
+}
+
+static __attribute__((noinline)) int set_short(mp_dict *dict, const char *text, mp_value value)
+{
+    struct key key;
+    int error = dict_prepare_text(dict, text, &key);
+
+    return error != 0 ? error : set(dict, &key, &value);
+}
+
+/* The value made of its words no sooner than here, so that the usual case does without. */
+static __attribute__((noinline)) int set_plain_short(mp_dict *dict, const char *text, mp_type type, uint64_t body)
+{
+    mp_value value;
+
+    cell_number((uint64_t)type, body, &value);
+    return set_short(dict, text, value);
+}
+
+static __attribute__((noinline)) int set_plain_looked(mp_dict *dict, const struct key *key, const struct look *look,
+                                                      mp_type type, uint64_t body)
+{
+    mp_value value;
+
+    cell_number((uint64_t)type, body, &value);
+    return set_looked(dict, key, look, &value);
+}
+
+/* A value that is one word, and nothing else, often takes the place of one of its kind. Short, as get_words_at_once()
+ * is. */
+static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, const char *text, mp_type type,
+                                                           uint64_t body)
+{
+    if (!object_is(handle, OBJECT_DICT) || text == NULL)
+        return MP_EINVAL;
+    struct object *dict = dict_object(handle);
+    size_t size = strlen(text);
+    if (size > KEY_INLINE)
+        return set_plain_short(handle, text, type, body);
+    struct key key;
+    key_prepare_short(object_heap(dict), MP_STR, text, size, &key);
+    struct look look = dict_look_short(dict, &key);
+    pthread_mutex_t *guard = dict_lock_plain(handle, key.hash, &look, (uint64_t)type);
+    if (guard == NULL) {
+        /* Copies, so that the compiler need not keep the others in memory. */
+        struct key key_seen = key;
+        struct look look_seen = look;
+
+        return set_plain_looked(handle, &key_seen, &look_seen, type, body);
+    }
+    atomic_store_explicit(&look.entry->value.body, body, memory_order_release);
+    stripes_unguard(dict, guard);
+    return 0;
+}
+
+int mp_dict_set_none(mp_dict *dict, const char *key)
+{
+    return set_short(dict, key, mp_none());
+}
+
+int mp_dict_set_bool(mp_dict *dict, const char *key, bool value)
+{
+    return set_plain(dict, key, MP_BOOL, value);
+}
+
+int mp_dict_set_int(mp_dict *dict, const char *key, int64_t value)
+{
+    return set_plain(dict, key, MP_INT, (uint64_t)value);
+}
+
+int mp_dict_set_float(mp_dict *dict, const char *key, double value)
+{
+    uint64_t body;
+
+    memcpy(&body, &value, sizeof body);
+    return set_plain(dict, key, MP_FLOAT, body);
+}
+
+int mp_dict_set_str(mp_dict *dict, const char *key, const char *text)
+{
+    return set_short(dict, key, mp_str(text));
+}
+
+int mp_dict_set_bytes(mp_dict *dict, const char *key, const void *data, size_t size)
+{
+    return set_short(dict, key, mp_bytes(data, size));
+}
+
+int mp_dict_set_dict(mp_dict *dict, const char *key, mp_dict *value)
+{
+    return set_short(dict, key, mp_dict_value(value));
+}
+
+int mp_dict_set_list(mp_dict *dict, const char *key, mp_list *value)
+{
+    return set_short(dict, key, mp_list_value(value));
+}
+
+int mp_dict_set(mp_dict *dict, mp_value key_value, mp_value value)
+{
+    struct key key;
+    int error = dict_prepare(dict, &key_value, &key);
+
+    return error != 0 ? error : set(dict, &key, &value);
+}

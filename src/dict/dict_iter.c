@@ -1,0 +1,380 @@
+/* Iterators over a dict. A step copies the words of one entry without the mutex, and believes them if the version has
+ * not changed meanwhile. Between steps an iterator knows the last sequence number it has seen; positions after it hold
+ * larger ones. Positions change only when the dict's epoch does, and then the place is found again by that number.
+ *
+ * For as long as the version stays the same, the next entry is the next in its segment, and that is all there is to a
+ * step. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dict/dict_entry.h"
+#include "object/handle.h"
+
+#define ITER_MAGIC UINT64_C(0x6d705f6469746572)
+#define AHEAD 16
+
+/* The words of an entry. Short strings are handed out as they lie here; the zeros behind them end them. */
+struct item {
+    uint64_t key[2], key_end;
+    uint64_t body, body_end;
+    uint64_t key_head, head;
+    uint64_t sequence;
+};
+
+struct mp_dict_iter {
+    struct handle handle;
+    mp_dict *dict;
+    /* Where the next step looks: worth something while the version is `version`. The same: not known, or what was
+     * handed out last has to be dropped first. */
+    const struct entry *next, *end;
+    uint64_t version;
+    const struct entry *begin; /* `position` is this one's: steps on the short way need not count */
+    uint64_t position, epoch;
+    uint64_t last;    /* the last sequence met */
+    uint64_t limit;   /* the last sequence to be met */
+    struct item item; /* what was handed out */
+    char *key_copy;   /* of a string that lies in a block of its own */
+    mp_value value;   /* the same; or a container, which is held until the next step */
+};
+
+static struct spare_handles spare;
+
+static mp_dict_iter *iter_of(mp_dict_iter *handle)
+{
+    return handle_of(&spare, handle, ITER_MAGIC);
+}
+
+static void forget_run(mp_dict_iter *iter)
+{
+    iter->begin = iter->next = iter->end = NULL;
+}
+
+int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
+{
+    uint64_t limit;
+
+    if (iter == NULL || !object_is(dict, OBJECT_DICT))
+        return MP_EINVAL;
+    int error = dict_read_word(dict, DICT_SEQUENCE, &limit);
+    if (error != 0)
+        return error;
+    mp_dict_iter *new = handle_take(&spare, sizeof *new);
+    if (new == NULL)
+        return MP_ENOMEM;
+    new->dict = dict;
+    forget_run(new);
+    new->position = new->last = 0;
+    new->epoch = UINT64_MAX; /* none: the first step finds its place */
+    new->limit = limit;
+    new->key_copy = NULL;
+    new->value = mp_none();
+    *iter = handle_begin(&new->handle, ITER_MAGIC);
+    return 0;
+}
+
+static void drop_item(mp_dict_iter *iter)
+{
+    free(iter->key_copy);
+    iter->key_copy = NULL;
+    mp_value_free(&iter->value);
+}
+
+/* ---- finding the place ---- */
+
+/* The first position whose sequence is larger: they grow with the positions, removed ones count for nothing. */
+static uint64_t find_place(const struct reading *reading, uint64_t sequence)
+{
+    uint64_t low = 0, high = object_read_word(reading, &reading->object->word[DICT_USED]);
+
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2, at = middle;
+        struct entry entry;
+        bool found = true;
+
+        for (; at < high; at++) {
+            found = dict_read_entry(reading, at, &entry);
+            if (!found || dict_get(&entry.sequence) != 0)
+                break;
+        }
+        if (at < high && found && dict_get(&entry.sequence) <= sequence)
+            low = at + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Makes sure that the next position is right; how many are used. What it stores counts if the reading does. */
+static uint64_t find_position(mp_dict_iter *iter, const struct reading *reading)
+{
+    uint64_t epoch = object_read_word(reading, &reading->object->word[DICT_EPOCH]);
+
+    if (epoch != iter->epoch) {
+        iter->position = find_place(reading, iter->last);
+        iter->epoch = epoch;
+    }
+    return object_read_word(reading, &reading->object->word[DICT_USED]);
+}
+
+/* Finds the entries from the next position to the end of its segment, past no change. False: there are none. */
+static bool find_run(mp_dict_iter *iter, const struct reading *reading)
+{
+    const struct object *dict = reading->object;
+    const struct heap *heap = object_heap(dict);
+    uint64_t used = find_position(iter, reading);
+
+    if (iter->position >= used)
+        return false;
+    const struct entry *entry = dict_entry(heap, dict, iter->position);
+    uint64_t run = SEGMENT - iter->position % SEGMENT;
+    if (run > used - iter->position)
+        run = used - iter->position;
+    if (entry == NULL || run > (dict_get(&heap->size) - heap_offset(heap, entry)) / sizeof *entry)
+        return false;
+    iter->begin = iter->next = entry;
+    iter->end = entry + run;
+    return true;
+}
+
+/* ---- one entry ---- */
+
+static inline void copy_words(struct item *item, const struct entry *entry)
+{
+    item->sequence = dict_get(&entry->sequence);
+    item->key_head = dict_get(&entry->key_head);
+    item->key[0] = dict_get(&entry->key_body);
+    item->key[1] = dict_get(&entry->key_rest);
+    item->head = dict_get(&entry->value.head);
+    item->body = dict_get(&entry->value.body);
+    item->key_end = item->body_end = 0;
+}
+
+/* Strings in blocks of their own, and what a container is. Counts if the version is the same afterwards. */
+static int copy_owned(mp_dict_iter *iter)
+{
+    const struct heap *heap = object_heap(dict_object(iter->dict));
+    const struct item *item = &iter->item;
+    mp_value key;
+    int error = 0;
+
+    if (item->key_head & CELL_OWNS) {
+        error = cell_read(heap, item->key_head, item->key[0], &key);
+        if (error == 0)
+            iter->key_copy = key.owned;
+    }
+    if (error == 0 && (item->head & CELL_OWNS) != 0)
+        error = cell_read(heap, item->head, item->body, &iter->value);
+    return error;
+}
+
+/* Copies the words of the entry at the next position. False: there is none. */
+static bool copy_entry(mp_dict_iter *iter, const struct reading *reading)
+{
+    struct entry copy;
+
+    if ((reading->version & 1) == 0) {
+        if (iter->next == iter->end && !find_run(iter, reading))
+            return false;
+        copy_words(&iter->item, iter->next++);
+        iter->begin = iter->next;
+        return true;
+    }
+    /* Past a change, one entry after the other: nothing is remembered of where they lie. */
+    uint64_t used = find_position(iter, reading);
+    if (iter->position >= used || !dict_read_entry(reading, iter->position, &copy))
+        return false;
+    copy_words(&iter->item, &copy);
+    return true;
+}
+
+/* Steps to the next entry that is there, and copies it, without believing anything yet. MP_ESTOP: there is none. */
+static int copy_next(mp_dict_iter *iter, const struct reading *reading)
+{
+    while (copy_entry(iter, reading)) {
+        iter->position++;
+        if (iter->item.sequence > iter->limit)
+            break;
+        if (iter->item.sequence > iter->last)
+            return (iter->item.key_head | iter->item.head) & CELL_OWNS ? copy_owned(iter) : 0;
+    }
+    return MP_ESTOP;
+}
+
+/* One try. False: it does not count, and nothing has happened. */
+static bool try_next(mp_dict_iter *iter, const struct reading *reading, int *error)
+{
+    uint64_t position = iter->position, epoch = iter->epoch;
+
+    forget_run(iter);
+    *error = copy_next(iter, reading);
+    bool counts = object_reading_valid(reading);
+    if (!counts || (*error != 0 && *error != MP_ESTOP)) {
+        drop_item(iter);
+        forget_run(iter);
+        iter->position = position;
+        iter->epoch = epoch;
+    }
+    iter->version = reading->version;
+    return counts;
+}
+
+static int find_next(mp_dict_iter *iter)
+{
+    struct object *dict = dict_object(iter->dict);
+    struct reading reading = {.object = dict};
+    int error;
+
+    for (unsigned tries = 0;; tries++) {
+        bool patient = object_read_again(&reading, tries);
+
+        if (!object_is(iter->dict, OBJECT_DICT))
+            return MP_EINVAL;
+        bool locked = !patient && object_lock_to_read(dict, object_magic(iter->dict, OBJECT_DICT)) == 0;
+        if (locked)
+            object_read_again(&reading, 0);
+        bool counts = try_next(iter, &reading, &error);
+        if (locked)
+            mutex_unlock(&dict->mutex);
+        if (counts)
+            return error;
+    }
+}
+
+/* ---- handing out ---- */
+
+/* All of *value, a string's at `text`, without a copy made of it first. */
+static inline void view_text(uint64_t head, const void *text, mp_value *value)
+{
+    value->type = (mp_type)(head & CELL_TYPE);
+    value->size = head >> CELL_LENGTH_SHIFT;
+    value->as.bytes = text;
+    value->owned = NULL;
+}
+
+static inline bool is_string(uint64_t head)
+{
+    return (head & CELL_TYPE) == MP_STR || (head & CELL_TYPE) == MP_BYTES;
+}
+
+static int view_key(const mp_dict_iter *iter, mp_value *key)
+{
+    const struct item *item = &iter->item;
+
+    if (!is_string(item->key_head))
+        return key_number(item->key_head, item->key, key);
+    view_text(item->key_head, item->key_head & CELL_OWNS ? (const void *)iter->key_copy : item->key, key);
+    return 0;
+}
+
+static int view_value(const mp_dict_iter *iter, mp_value *value)
+{
+    const struct item *item = &iter->item;
+
+    if (item->head & CELL_OWNS) {
+        *value = iter->value;
+        value->owned = NULL; /* the iterator's */
+        return 0;
+    }
+    if (!is_string(item->head))
+        return cell_number(item->head, item->body, value);
+    view_text(item->head, &item->body, value);
+    return 0;
+}
+
+static int hand_out(mp_dict_iter *iter, mp_value *key, mp_value *value)
+{
+    int error = 0;
+
+    iter->last = iter->item.sequence;
+    if (key != NULL)
+        error = view_key(iter, key);
+    return error == 0 && value != NULL ? view_value(iter, value) : error;
+}
+
+static __attribute__((noinline)) int next_slowly(mp_dict_iter *handle, mp_value *key, mp_value *value)
+{
+    mp_dict_iter *iter = iter_of(handle);
+    int error, held = 0;
+
+    if (iter == NULL)
+        return MP_EINVAL;
+    iter->position += (uint64_t)(iter->next - iter->begin);
+    drop_item(iter);
+    do {
+        uint64_t position = iter->position, epoch = iter->epoch;
+
+        error = find_next(iter);
+        if (error == 0)
+            held = value_hold(&iter->value);
+        if (error == 0 &&
+            held != 0) { /* the container has ended meanwhile, or there is no memory: the same entry again */
+            drop_item(iter);
+            iter->position = position;
+            iter->epoch = epoch;
+        }
+    } while (error == 0 && held == MP_EINVAL);
+    if (error == 0)
+        error = held;
+    if (iter->key_copy != NULL || iter->value.owned != NULL)
+        forget_run(iter);
+    return error != 0 ? error : hand_out(iter, key, value);
+}
+
+/* All of a key that is no string in a block of its own: its words move to where they stay until the next step. */
+static inline int view_short_key(mp_dict_iter *iter, uint64_t head, uint64_t body, uint64_t rest, mp_value *key)
+{
+    iter->item.key[0] = body;
+    iter->item.key[1] = rest;
+    if (!is_string(head))
+        return key_number(head, iter->item.key, key);
+    view_text(head, iter->item.key, key);
+    return 0;
+}
+
+static inline int view_short_value(mp_dict_iter *iter, uint64_t head, uint64_t body, mp_value *value)
+{
+    if (head == MP_INT) {
+        cell_int(body, value);
+        return 0;
+    }
+    if (!is_string(head))
+        return cell_number(head, body, value);
+    iter->item.body = body;
+    view_text(head, &iter->item.body, value);
+    return 0;
+}
+
+/* The short way: of an entry that owns nothing, while nobody changes the dict. */
+int mp_dict_next(mp_dict_iter *handle, mp_value *key, mp_value *value)
+{
+    mp_dict_iter *iter = iter_of(handle);
+
+    if (iter == NULL || iter->next == iter->end)
+        return next_slowly(handle, key, value);
+    const struct entry *entry = iter->next;
+    uint64_t sequence = dict_get(&entry->sequence), key_head = dict_get(&entry->key_head);
+    uint64_t key_body = dict_get(&entry->key_body), key_rest = dict_get(&entry->key_rest);
+    uint64_t head = dict_get(&entry->value.head), body = dict_get(&entry->value.body);
+    __builtin_prefetch((const char *)(entry + AHEAD));
+    /* Who frees a dict changes its version, too, before its content goes. */
+    if (!object_read_valid(dict_object(iter->dict), iter->version) || !object_is_at_once(iter->dict, OBJECT_DICT) ||
+        sequence <= iter->last || sequence > iter->limit || ((key_head | head) & CELL_OWNS) != 0)
+        return next_slowly(handle, key, value);
+    iter->next = entry + 1;
+    iter->last = sequence;
+    int error = key != NULL ? view_short_key(iter, key_head, key_body, key_rest, key) : 0;
+    return error == 0 && value != NULL ? view_short_value(iter, head, body, value) : error;
+}
+
+int mp_dict_iter_free(mp_dict_iter *handle)
+{
+    mp_dict_iter *iter = iter_of(handle);
+
+    if (handle == NULL)
+        return 0;
+    if (iter == NULL)
+        return MP_EINVAL;
+    drop_item(iter);
+    handle_put(&spare, &iter->handle);
+    return 0;
+}

@@ -1,0 +1,771 @@
+/* The allocator of the shared heap.
+ *
+ * Two-level segregated fit: free blocks hang in lists by size class, bitmaps tell which lists hold any, neighbours that
+ * are free are merged at once. Taking and freeing a block touch a bounded number of words, whatever the heap's size.
+ * Sizes are rounded up to a class's lower bound, so that a block freed always fits the next request of its size: churn
+ * at constant size does not grow the heap.
+ *
+ * Layout: the header (struct heap), then blocks without gaps, then a sentinel of size 0 in the file's last word. A
+ * block's offset is that of its first usable byte, a multiple of 16; the word before it holds its size (from its offset
+ * to the next block's) and flags. A free block has its list links in its first two words, and its size again in the
+ * word 16 bytes before the next block's offset, which is how a neighbour finds its start.
+ *
+ * Everything happens under heap->mutex, and every word that meant something before is changed through heap->undo: a
+ * process may die anywhere, and the next one to lock finds either all of a step or nothing. The owner's slot is one of
+ * those words.
+ *
+ * Large free blocks are given back to the system by punching a hole into the file (FLAG_PUNCHED, set before the hole is
+ * made): their pages must be reserved again before they are used. The block's first and last page always stay. A third
+ * word of such a block, behind its links, says up to which offset all pages are there. Pages behind it are reserved
+ * again when they are needed, some more at a time than that, so that many small blocks cost few system calls.
+ *
+ * THE RESERVE. Content that has filled a manager, and was removed, fits again, though its blocks now lie less well and
+ * take more room. For that a part of the limit is kept. heap.most is the most that has been in use before the heap
+ * grew into it; heap.refilling says that a good part of that was freed since, in a heap that had grown up to the
+ * reserve. The heap grows into it
+ * 1. for what has been there before: up to heap.most;
+ * 2. when it is filled again, for a little more: a list that cannot be extended in place needs the room of both.
+ * Both words are hints: what is taken back after a death still counts.
+ *
+ * WHAT MAY BECOME A HOLE. A process that touches a page in a hole gets a new one, or SIGBUS where the file system is
+ * full. And a reader without a mutex may touch what was freed long ago: it may have been stopped meanwhile. So
+ * 1. in a file system with a limit of its own (heap_file_holes_are_safe() says no), only blocks are given back that
+ *    were taken as values (HEAP_VALUE): who reads those without a mutex reads them from the file, which does no harm in
+ * a hole;
+ * 2. elsewhere (memfd) a new page is as sure as any other memory, and every free block may be given back. */
+#include "heap/heap.h"
+
+#include <mp.h>
+#include <string.h>
+
+#include "heap/heap_file.h"
+#include "sync/mutex.h"
+#include "base/platform.h"
+
+#define FLAG_FREE UINT64_C(1)
+#define FLAG_PREVIOUS_FREE UINT64_C(2) /* the block before this one is free */
+#define FLAG_PUNCHED UINT64_C(4)       /* free, and pages inside are given back */
+#define FLAG_VALUE UINT64_C(8)         /* in use, and read without a mutex from the file only */
+#define FLAGS UINT64_C(15)
+
+#define MIN_BLOCK UINT64_C(32)
+#define LINEAR_LIMIT UINT64_C(256) /* below, a subclass every 16 bytes; above, 16 for each power of two */
+
+/* Growth: an eighth of the heap, within these bounds: so many pages that the system zeroes are about a millisecond,
+ * during which others may have to wait. */
+#define MIN_GROWTH (UINT64_C(64) * 1024)
+#define MAX_GROWTH (UINT64_C(4) * 1024 * 1024)
+
+/* A free block is given back when it is this large, and this much (and a half of what is in use) is free altogether: so
+ * a program that takes and frees the same large block again and again does not pay for the system's pages each time,
+ * which cost several times what it costs to fill them. A program may do the same with larger blocks: it then takes a
+ * block that was given back, soon after it took another. From then on, as much more is kept as that block has, until no
+ * block of that size was taken for a while. */
+#define PUNCH_BLOCK (UINT64_C(8) * 1024 * 1024)
+#define PUNCH_FREE (UINT64_C(32) * 1024 * 1024)
+#define KEEP_MOST (UINT64_C(512) * 1024 * 1024)
+#define KEEP_NS (UINT64_C(10) * 1000000000)
+/* Where only values may be given back: those of at least so much, each by itself. */
+#define PUNCH_VALUE (UINT64_C(1024) * 1024)
+/* Little that is freed is given back together with more. */
+#define PUNCH_LEAST (UINT64_C(1024) * 1024)
+/* So much of a manager's limit is its reserve. */
+#define RESERVED_PART 64
+/* A heap is being filled again when so much of what had been in use was freed. */
+#define REFILLED_PART 32
+/* A look for a block that fits just so ends after so many. */
+#define FIT_LOOKS 1000
+
+typedef _Atomic uint64_t word;
+
+static uint64_t get(const word *address)
+{
+    return atomic_load_explicit(address, memory_order_relaxed);
+}
+
+static word *word_at(const struct heap *heap, uint64_t offset)
+{
+    return heap_at(heap, offset);
+}
+
+/* The parts of a block. */
+static word *header_of(const struct heap *heap, uint64_t block)
+{
+    return word_at(heap, block - 8);
+}
+
+static word *next_link(const struct heap *heap, uint64_t block)
+{
+    return word_at(heap, block);
+}
+
+static word *previous_link(const struct heap *heap, uint64_t block)
+{
+    return word_at(heap, block + 8);
+}
+
+/* Of a punched block: up to this offset all of its pages are there. */
+static word *solid_word(const struct heap *heap, uint64_t block)
+{
+    return word_at(heap, block + 16);
+}
+
+static word *footer_of(const struct heap *heap, uint64_t block, uint64_t size)
+{
+    return word_at(heap, block + size - 16);
+}
+
+static uint64_t size_of(const struct heap *heap, uint64_t block)
+{
+    return get(header_of(heap, block)) & ~FLAGS;
+}
+
+static uint64_t first_block(void)
+{
+    return (sizeof(struct heap) + 15) / 16 * 16 + 16;
+}
+
+uint64_t heap_block_size(const struct heap *heap, uint64_t offset)
+{
+    return size_of(heap, offset) - 8;
+}
+
+/* ---- size classes ---- */
+
+struct size_class {
+    unsigned major, minor;
+};
+
+static struct size_class class_of(uint64_t size)
+{
+    if (size < LINEAR_LIMIT)
+        return (struct size_class){0, (unsigned)(size / 16)};
+    unsigned log = 63 - (unsigned)__builtin_clzll(size);
+    return (struct size_class){log - 7, (unsigned)(size >> (log - 4)) & 15};
+}
+
+/* The least size of a block for a request. */
+static uint64_t least_size_for(uint64_t request)
+{
+    uint64_t size = (request + 8 + 15) / 16 * 16;
+
+    return size < MIN_BLOCK ? MIN_BLOCK : size;
+}
+
+/* The size of the block to take for a request; 0 when no heap could hold it. */
+static uint64_t block_size_for(uint64_t request)
+{
+    if (request > UINT64_C(1) << 45)
+        return 0;
+    uint64_t size = least_size_for(request);
+    if (size < LINEAR_LIMIT)
+        return size;
+    uint64_t step = UINT64_C(1) << (63 - (unsigned)__builtin_clzll(size) - 4);
+    return (size + step - 1) / step * step;
+}
+
+/* ---- free lists; all words through the undo log ---- */
+
+static void list_insert(struct heap *heap, uint64_t block, uint64_t size)
+{
+    struct size_class class = class_of(size);
+    word *head = &heap->first_free[class.major][class.minor];
+    uint64_t first = get(head);
+
+    heap_set(heap, next_link(heap, block), first);
+    heap_set(heap, previous_link(heap, block), 0);
+    heap_set(heap, head, block);
+    if (first != 0) {
+        heap_set(heap, previous_link(heap, first), block);
+        return;
+    }
+    uint64_t minors = get(&heap->subclasses[class.major]);
+    heap_set(heap, &heap->subclasses[class.major], minors | UINT64_C(1) << class.minor);
+    if (minors == 0)
+        heap_set(heap, &heap->classes, get(&heap->classes) | UINT64_C(1) << class.major);
+}
+
+static void list_remove(struct heap *heap, uint64_t block)
+{
+    struct size_class class = class_of(size_of(heap, block));
+    uint64_t next = get(next_link(heap, block));
+    uint64_t previous = get(previous_link(heap, block));
+
+    if (next != 0)
+        heap_set(heap, previous_link(heap, next), previous);
+    if (previous != 0) {
+        heap_set(heap, next_link(heap, previous), next);
+        return;
+    }
+    heap_set(heap, &heap->first_free[class.major][class.minor], next);
+    if (next != 0)
+        return;
+    uint64_t minors = get(&heap->subclasses[class.major]) & ~(UINT64_C(1) << class.minor);
+    heap_set(heap, &heap->subclasses[class.major], minors);
+    if (minors == 0)
+        heap_set(heap, &heap->classes, get(&heap->classes) & ~(UINT64_C(1) << class.major));
+}
+
+/* A free block of at least `size`, which is a class's lower bound; 0: none. */
+static uint64_t list_find(const struct heap *heap, uint64_t size)
+{
+    struct size_class class = class_of(size);
+    uint64_t minors = get(&heap->subclasses[class.major]) & (~UINT64_C(0) << class.minor);
+
+    if (minors == 0) {
+        uint64_t majors = get(&heap->classes) & (~UINT64_C(0) << class.major << 1);
+        if (majors == 0)
+            return 0;
+        class.major = (unsigned)__builtin_ctzll(majors);
+        minors = get(&heap->subclasses[class.major]);
+    }
+    return get(&heap->first_free[class.major][__builtin_ctzll(minors)]);
+}
+
+/* In a full heap: a free block of at least `size` among those that may be smaller or larger, as they are of its class;
+ * 0: none. */
+static uint64_t list_find_fitting(const struct heap *heap, uint64_t size)
+{
+    struct size_class class = class_of(size);
+    uint64_t block = get(&heap->first_free[class.major][class.minor]);
+
+    for (int i = 0; block != 0 && size_of(heap, block) < size; i++)
+        block = i < FIT_LOOKS ? get(next_link(heap, block)) : 0;
+    return block;
+}
+
+/* ---- blocks ---- */
+
+/* Makes [block, block + size) one free block, merged with free neighbours. Its own header need not hold anything yet,
+ * except FLAG_PREVIOUS_FREE. Returns the offset of what became of it. */
+static uint64_t make_free(struct heap *heap, uint64_t block, uint64_t size)
+{
+    uint64_t flags = FLAG_FREE, next = block + size, after = get(header_of(heap, next)), solid = 0;
+
+    if (get(header_of(heap, block)) & FLAG_PREVIOUS_FREE) {
+        uint64_t previous = block - get(word_at(heap, block - 16));
+
+        flags |= get(header_of(heap, previous)) & FLAG_PUNCHED;
+        solid = get(solid_word(heap, previous));
+        list_remove(heap, previous);
+        size += block - previous;
+        block = previous;
+    }
+    if (after & FLAG_FREE) {
+        /* The first hole is the previous block's, if that has one. */
+        if ((flags & FLAG_PUNCHED) == 0 && (after & FLAG_PUNCHED) != 0) {
+            solid = get(solid_word(heap, next));
+            heap_set(heap, solid_word(heap, block), solid);
+        }
+        flags |= after & FLAG_PUNCHED;
+        list_remove(heap, next);
+        size += after & ~FLAGS;
+    } else {
+        heap_set(heap, header_of(heap, next), after | FLAG_PREVIOUS_FREE);
+    }
+    heap_set(heap, header_of(heap, block), size | flags);
+    heap_set(heap, footer_of(heap, block, size), size);
+    list_insert(heap, block, size);
+    return block;
+}
+
+/* The least number of bytes by which memory comes from the system, or comes back from it. */
+static uint64_t usual_growth(const struct heap *heap)
+{
+    uint64_t growth = get(&heap->size) / 8;
+
+    return growth < MIN_GROWTH ? MIN_GROWTH : growth > MAX_GROWTH ? MAX_GROWTH : growth;
+}
+
+/* The free block at the heap's end: its size, or 0. */
+static uint64_t free_at_end(const struct heap *heap)
+{
+    uint64_t end = get(&heap->size);
+
+    return get(header_of(heap, end)) & FLAG_PREVIOUS_FREE ? get(word_at(heap, end - 16)) : 0;
+}
+
+static uint64_t reserve_of(const struct heap *heap)
+{
+    uint64_t reserve = (heap->limit / RESERVED_PART + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+
+    return heap->kind == HEAP_MANAGER ? reserve : 0;
+}
+
+/* Where the heap may grow to, if it is to hold so much more: see THE RESERVE. */
+static uint64_t end_of_growth(const struct heap *heap, uint64_t size)
+{
+    uint64_t reserve = reserve_of(heap), most = get(&heap->most) + (get(&heap->refilling) ? reserve / 2 : 0);
+
+    return get(&heap->used) + size <= most ? heap->limit : heap->limit - reserve;
+}
+
+/* Within a change: so much more is in use. */
+static void note_used(struct heap *heap, uint64_t size)
+{
+    uint64_t used = get(&heap->used) + size;
+
+    heap_set(heap, &heap->used, used);
+    if (used > get(&heap->most) && get(&heap->size) <= heap->limit - reserve_of(heap))
+        atomic_store_explicit(&heap->most, used, memory_order_relaxed);
+}
+
+/* Within a change: so much less is in use. */
+static void note_unused(struct heap *heap, uint64_t size)
+{
+    uint64_t used = get(&heap->used) - size, most = get(&heap->most);
+
+    heap_set(heap, &heap->used, used);
+    if (used < most - most / REFILLED_PART && get(&heap->size) >= heap->limit - reserve_of(heap))
+        atomic_store_explicit(&heap->refilling, 1, memory_order_relaxed);
+}
+
+/* Extends the heap so that a free block of at least `size` is in it. */
+static int grow(struct heap *heap, uint64_t size)
+{
+    uint64_t end = get(&heap->size), growth = usual_growth(heap), least = size - free_at_end(heap);
+    uint64_t most = end_of_growth(heap, size);
+
+    least = (least + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    if (growth < size)
+        growth = size;
+    growth = (growth + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    if (end > most || most - end < least)
+        return MP_ENOMEM;
+    if (growth > most - end)
+        growth = most - end;
+
+    int error = heap_file_reserve(heap, end, end + growth);
+    if (error == MP_ENOMEM && growth > least) {
+        growth = least;
+        error = heap_file_reserve(heap, end, end + growth);
+    }
+    if (error != 0)
+        return error;
+    if (growth > size && growth <= MAX_GROWTH) /* it will be filled bit by bit, most likely by who fills it now */
+        memory_file_populate(heap_at(heap, end), growth);
+    /* The old sentinel becomes the header of the new block. */
+    atomic_store_explicit(header_of(heap, end + growth), 0, memory_order_relaxed);
+    heap_set(heap, &heap->size, end + growth);
+    heap_set(heap, &heap->grown, get(&heap->grown) + 1);
+    make_free(heap, end, growth);
+    heap_commit(heap);
+    return 0;
+}
+
+/* Whether a large block was taken not long ago. */
+static bool is_busy(const struct heap *heap, uint64_t now)
+{
+    return now - get(&heap->taken) < KEEP_NS;
+}
+
+/* Takes note of a large block taken. These words are hints: they need no undo record. */
+static void note_large(struct heap *heap, uint64_t size, bool punched)
+{
+    uint64_t now = (uint64_t)clock_now(), keep = get(&heap->keep) + size;
+
+    if (punched && is_busy(heap, now))
+        atomic_store_explicit(&heap->keep, keep < KEEP_MOST ? keep : KEEP_MOST, memory_order_relaxed);
+    atomic_store_explicit(&heap->taken, now, memory_order_relaxed);
+}
+
+/* Of a punched block: reserves pages again so that all are there up to `needed`. Some more are taken along, if there
+ * are any. *solid: what is there then. */
+static int make_solid(struct heap *heap, uint64_t block, uint64_t needed, uint64_t *solid)
+{
+    uint64_t from = get(solid_word(heap, block)), end = block + size_of(heap, block), to = from + usual_growth(heap);
+
+    *solid = from;
+    if (needed <= from)
+        return 0;
+    if (to < needed)
+        to = needed;
+    to = (to + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    *solid = to < end ? to : end;
+    from = from / HEAP_PAGE * HEAP_PAGE;
+    int error = heap_file_reserve(heap, from, (*solid + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE);
+    if (error == MP_ENOMEM && needed < *solid) {
+        *solid = (needed + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+        return heap_file_reserve(heap, from, *solid);
+    }
+    if (error == 0 && needed < *solid)
+        memory_file_populate(heap_at(heap, from), *solid - from);
+    return error;
+}
+
+/* The block to take, and how much of it. 0: none. */
+static int find_block(struct heap *heap, uint64_t request, uint64_t *block, uint64_t *size)
+{
+    *size = block_size_for(request);
+    if (*size == 0)
+        return MP_ENOMEM;
+    *block = list_find(heap, *size);
+    if (*block != 0)
+        return 0;
+    int error = grow(heap, *size);
+    if (error == 0) {
+        *block = list_find(heap, *size);
+    } else if (error == MP_ENOMEM) {
+        *size = least_size_for(request);
+        *block = list_find_fitting(heap, *size);
+    }
+    return *block != 0 ? 0 : error;
+}
+
+/* What remains of a free block of `whole` bytes when its first `size` are taken. */
+static void put_rest(struct heap *heap, uint64_t block, uint64_t size, uint64_t whole, uint64_t solid)
+{
+    uint64_t other = block + size, rest = whole - size;
+    bool punched = solid < block + whole;
+
+    heap_set(heap, header_of(heap, other), rest | FLAG_FREE | (punched ? FLAG_PUNCHED : 0));
+    if (punched)
+        heap_set(heap, solid_word(heap, other), solid);
+    heap_set(heap, footer_of(heap, other, rest), rest);
+    list_insert(heap, other, rest);
+}
+
+int heap_alloc_locked(struct heap *heap, uint64_t request, word *slot)
+{
+    uint64_t block = 0, size;
+    int error = find_block(heap, request, &block, &size);
+
+    if (error != 0)
+        return error;
+    uint64_t header = get(header_of(heap, block));
+    uint64_t whole = header & ~FLAGS;
+    uint64_t rest = whole - size >= MIN_BLOCK ? whole - size : 0;
+    uint64_t solid = block + whole;
+
+    if (header & FLAG_PUNCHED) {
+        /* The last page is there in any case: so a rest of which not even the links fit before that has no hole. */
+        uint64_t needed = rest > 2 * MIN_BLOCK ? block + size + MIN_BLOCK : block + whole;
+
+        error = make_solid(heap, block, needed, &solid);
+        if (error != 0)
+            return error;
+    }
+    if (size >= PUNCH_VALUE)
+        note_large(heap, size, (header & FLAG_PUNCHED) != 0);
+    list_remove(heap, block);
+    if (rest != 0) {
+        heap_set(heap, header_of(heap, block), size);
+        put_rest(heap, block, size, whole, solid);
+    } else {
+        word *next = header_of(heap, block + whole);
+
+        size = whole;
+        heap_set(heap, header_of(heap, block), size);
+        heap_set(heap, next, get(next) & ~FLAG_PREVIOUS_FREE);
+    }
+    note_used(heap, size);
+    heap_set(heap, slot, block);
+    return 0;
+}
+
+static int alloc_flagged(struct heap *heap, uint64_t size, word *slot, uint64_t flag)
+{
+    int error = heap_lock(heap);
+
+    if (error != 0)
+        return error;
+    error = heap_alloc_locked(heap, size, slot);
+    if (error == 0 && flag != 0) {
+        word *header = header_of(heap, get(slot));
+
+        atomic_store_explicit(header, get(header) | flag, memory_order_relaxed); /* its old value is noted already */
+    }
+    heap_commit(heap);
+    heap_unlock(heap);
+    return error;
+}
+
+int heap_alloc(struct heap *heap, uint64_t size, word *slot)
+{
+    return alloc_flagged(heap, size, slot, 0);
+}
+
+int heap_alloc_value(struct heap *heap, uint64_t size, word *slot)
+{
+    return alloc_flagged(heap, size, slot, size >= HEAP_READ_FROM_FILE ? FLAG_VALUE : 0);
+}
+
+/* ---- extending ---- */
+
+/* Bytes of a free block without holes that begins there; grown, if it is the heap's last and less than `needed`. */
+static uint64_t free_behind(struct heap *heap, uint64_t block, uint64_t needed)
+{
+    uint64_t header = get(header_of(heap, block)), size = header & FLAG_FREE ? header & ~FLAGS : 0;
+
+    if (size < needed && block + size == get(&heap->size) && grow(heap, needed) == 0) {
+        header = get(header_of(heap, block));
+        size = header & ~FLAGS;
+    }
+    return size >= needed && (header & FLAG_PUNCHED) == 0 ? size : 0;
+}
+
+/* A block takes `more` bytes of the free block behind it, which has `whole`. */
+static void take_behind(struct heap *heap, uint64_t block, uint64_t more, uint64_t whole)
+{
+    uint64_t next = block + size_of(heap, block);
+
+    list_remove(heap, next);
+    if (whole - more >= MIN_BLOCK) {
+        put_rest(heap, next, more, whole, next + whole);
+    } else {
+        word *after = header_of(heap, next + whole);
+
+        more = whole;
+        heap_set(heap, after, get(after) & ~FLAG_PREVIOUS_FREE);
+    }
+    heap_set(heap, header_of(heap, block), get(header_of(heap, block)) + more);
+    note_used(heap, more);
+}
+
+bool heap_extend(struct heap *heap, const word *slot, uint64_t request)
+{
+    uint64_t block = get(slot) & ~FLAGS, size = block_size_for(request);
+
+    if (size == 0 || heap_lock(heap) != 0)
+        return false;
+    uint64_t old = size_of(heap, block), whole = size > old ? free_behind(heap, block + old, size - old) : 0;
+    if (whole != 0)
+        take_behind(heap, block, size - old, whole);
+    heap_commit(heap);
+    heap_unlock(heap);
+    return whole != 0 || size <= old;
+}
+
+/* ---- giving back ---- */
+
+/* Whether so much is free that some of it is to be given back. */
+static bool is_much_free(struct heap *heap)
+{
+    uint64_t used = get(&heap->used);
+
+    if (get(&heap->size) - used < PUNCH_FREE + used / 2)
+        return false;
+    if (!is_busy(heap, (uint64_t)clock_now()))
+        atomic_store_explicit(&heap->keep, 0, memory_order_relaxed);
+    return get(&heap->size) - used >= PUNCH_FREE + used / 2 + get(&heap->keep);
+}
+
+/* Makes a hole of the pages in [from, to), which lie in a free block, but for its first and last. */
+static void punch(struct heap *heap, uint64_t block, uint64_t from, uint64_t to)
+{
+    uint64_t header = get(header_of(heap, block)), last = block + (header & ~FLAGS) - MIN_BLOCK;
+
+    if (from < block + MIN_BLOCK)
+        from = block + MIN_BLOCK;
+    if (to > last)
+        to = last;
+    if (from >= to)
+        return;
+    if ((header & FLAG_PUNCHED) == 0 || from < get(solid_word(heap, block))) {
+        heap_set(heap, header_of(heap, block), header | FLAG_PUNCHED);
+        heap_set(heap, solid_word(heap, block), from);
+        heap_commit(heap);
+    }
+    heap_file_punch(heap, from, to);
+    atomic_store_explicit(&heap->loose, 0, memory_order_relaxed);
+}
+
+/* Gives back what was just freed, [from, to), or all of the free block it has become a part of. */
+static void give_back(struct heap *heap, uint64_t block, uint64_t from, uint64_t to, bool value)
+{
+    uint64_t size = size_of(heap, block);
+
+    if (size >= PUNCH_BLOCK && is_much_free(heap) && heap_file_holes_are_safe(heap))
+        punch(heap, block, block, block + size);
+    else if (value && to - from >= PUNCH_VALUE && is_much_free(heap))
+        punch(heap, block, from + HEAP_PAGE, to);
+}
+
+void heap_free_locked(struct heap *heap, word *slot)
+{
+    uint64_t block = get(slot) & ~FLAGS;
+
+    if (block == 0)
+        return;
+    uint64_t size = size_of(heap, block);
+    bool value = (get(header_of(heap, block)) & FLAG_VALUE) != 0;
+    note_unused(heap, size);
+    heap_set(heap, slot, 0);
+    uint64_t free = make_free(heap, block, size);
+    heap_commit(heap);
+    uint64_t loose = get(&heap->loose) + size;
+    atomic_store_explicit(&heap->loose, loose, memory_order_relaxed);
+    if (size >= PUNCH_VALUE || (size_of(heap, free) >= PUNCH_BLOCK && loose >= PUNCH_LEAST))
+        give_back(heap, free, block, block + size, value);
+}
+
+void heap_free(struct heap *heap, word *slot)
+{
+    if ((get(slot) & ~FLAGS) == 0 || heap_lock(heap) != 0)
+        return;
+    heap_free_locked(heap, slot);
+    heap_unlock(heap);
+}
+
+/* What changes of the heap change: no mutex, and nothing that is written once. */
+static bool may_be_taken_back(const void *context, uint64_t offset)
+{
+    (void)context;
+    return offset == offsetof(struct heap, size) || offset >= sizeof(struct heap) ||
+           (offset >= offsetof(struct heap, root) && offset < offsetof(struct heap, several_spaces));
+}
+
+int heap_lock_until(struct heap *heap, int64_t deadline)
+{
+    int error = mutex_lock_until(&heap->mutex, deadline);
+
+    if (error != MP_EOWNERDEAD)
+        return error;
+    if (!undo_is_sound(&heap->undo, (char *)heap, get(&heap->size), may_be_taken_back, NULL) ||
+        !undo_roll_back(&heap->undo, (char *)heap, get(&heap->size))) {
+        mutex_unlock(&heap->mutex); /* not repaired: nobody gets it any more */
+        return MP_ECORRUPT;
+    }
+    mutex_repaired(&heap->mutex);
+    return 0;
+}
+
+int heap_lock(struct heap *heap)
+{
+    return heap_lock_until(heap, DEADLINE_NEVER);
+}
+
+void heap_unlock(struct heap *heap)
+{
+    mutex_unlock(&heap->mutex);
+}
+
+void heap_settle(struct heap *heap)
+{
+    if (heap_lock(heap) == 0)
+        heap_unlock(heap);
+}
+
+void heap_format(struct heap *heap)
+{
+    uint64_t block = first_block();
+    uint64_t size = HEAP_FIRST_SIZE - block;
+
+    atomic_store(&heap->undo.log, offsetof(struct heap, log));
+    atomic_store(&heap->size, HEAP_FIRST_SIZE);
+    atomic_store(header_of(heap, HEAP_FIRST_SIZE), 0);
+    atomic_store(header_of(heap, block), 0);
+    make_free(heap, block, size);
+    heap_commit(heap);
+}
+
+/* ---- the checker ---- */
+
+struct walk {
+    const struct heap *heap;
+    uint64_t *starts; /* a bit for each 16 bytes: a block begins there; may be NULL */
+    uint64_t used, used_blocks, free_blocks;
+};
+
+bool heap_bit_clear(uint64_t *bits, uint64_t offset)
+{
+    uint64_t bit = UINT64_C(1) << (offset / 16 % 64), *group = &bits[offset / 16 / 64];
+    bool was = (*group & bit) != 0;
+
+    *group &= ~bit;
+    return was;
+}
+
+static bool block_is_sound(const struct heap *heap, uint64_t block, bool previous_free, uint64_t end)
+{
+    uint64_t header = get(header_of(heap, block));
+    uint64_t size = header & ~FLAGS;
+
+    if (size < MIN_BLOCK || size > end - block)
+        return false;
+    if (((header & FLAG_PREVIOUS_FREE) != 0) != previous_free)
+        return false;
+    if ((header & FLAG_FREE) == 0)
+        return (header & FLAG_PUNCHED) == 0;
+    if ((header & FLAG_PUNCHED) != 0) {
+        uint64_t solid = size > 2 * MIN_BLOCK ? get(solid_word(heap, block)) : 0;
+
+        if (solid < block + MIN_BLOCK || solid >= block + size)
+            return false;
+    }
+    return !previous_free && (header & FLAG_VALUE) == 0 && get(footer_of(heap, block, size)) == size;
+}
+
+static bool blocks_are_sound(struct walk *walk)
+{
+    const struct heap *heap = walk->heap;
+    uint64_t end = get(&heap->size), block = first_block();
+    bool previous_free = false;
+
+    while (block < end) {
+        if (!block_is_sound(heap, block, previous_free, end))
+            return false;
+        uint64_t size = size_of(heap, block);
+
+        if (walk->starts != NULL)
+            walk->starts[block / 16 / 64] |= UINT64_C(1) << (block / 16 % 64);
+        previous_free = (get(header_of(heap, block)) & FLAG_FREE) != 0;
+        walk->free_blocks += previous_free;
+        walk->used_blocks += !previous_free;
+        walk->used += previous_free ? 0 : size;
+        block += size;
+    }
+    return block == end && get(header_of(heap, end)) == (previous_free ? FLAG_PREVIOUS_FREE : 0);
+}
+
+/* Whether one list holds only free blocks of its class, linked both ways, that no other place in a list has held. */
+static bool list_is_sound(struct walk *walk, unsigned major, unsigned minor)
+{
+    const struct heap *heap = walk->heap;
+    uint64_t previous = 0;
+
+    for (uint64_t block = get(&heap->first_free[major][minor]); block != 0; block = get(next_link(heap, block))) {
+        if (block % 16 != 0 || block < first_block() || block >= get(&heap->size) || walk->free_blocks == 0)
+            return false;
+        if (walk->starts != NULL && !heap_bit_clear(walk->starts, block))
+            return false;
+        struct size_class class = class_of(size_of(heap, block));
+        if ((get(header_of(heap, block)) & FLAG_FREE) == 0 || class.major != major || class.minor != minor ||
+            get(previous_link(heap, block)) != previous)
+            return false;
+        previous = block;
+        walk->free_blocks--;
+    }
+    return ((get(&heap->subclasses[major]) >> minor & 1) != 0) == (previous != 0);
+}
+
+static bool lists_are_sound(struct walk *walk)
+{
+    const struct heap *heap = walk->heap;
+
+    for (unsigned major = 0; major < HEAP_CLASSES; major++) {
+        uint64_t minors = get(&heap->subclasses[major]);
+
+        if (minors >> HEAP_SUBCLASSES != 0 || (minors != 0) != (get(&heap->classes) >> major & 1))
+            return false;
+        for (unsigned minor = 0; minor < HEAP_SUBCLASSES; minor++) {
+            if (!list_is_sound(walk, major, minor))
+                return false;
+        }
+    }
+    return get(&heap->classes) >> HEAP_CLASSES == 0 && walk->free_blocks == 0;
+}
+
+int heap_check(struct heap *heap, uint64_t *starts, uint64_t *count)
+{
+    struct walk walk = {.heap = heap, .starts = starts};
+    uint64_t size = get(&heap->size);
+
+    if (undo_count(&heap->undo) != 0 || get(&heap->undo.more) != 0 || size < HEAP_FIRST_SIZE || size > heap->limit ||
+        size % HEAP_PAGE != 0)
+        return MP_ECORRUPT;
+    if (!blocks_are_sound(&walk) || !lists_are_sound(&walk) || walk.used != get(&heap->used))
+        return MP_ECORRUPT;
+    *count = walk.used_blocks;
+    return 0;
+}

@@ -1,0 +1,764 @@
+/* Lists: reading and changing one element. How cells lie in memory is in list_table.h. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "object/hold.h"
+#include "list/list_table.h"
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* ---- reading ---- */
+
+struct words {
+    uint64_t head, body;
+};
+
+/* Takes out of a cell's words what is wanted. May be called more than once; what it returns and stores counts if the
+ * version has not changed. */
+typedef int reader(const struct heap *heap, const struct words *words, void *out);
+
+static int read_at(const struct object *list, int64_t index, reader *read, void *out)
+{
+    struct list_place place;
+    int error = list_find(list, index, &place);
+
+    if (error != 0)
+        return error;
+    struct words words = {get(&place.cell->head), get(&place.cell->body)};
+    return read(object_heap(list), &words, out);
+}
+
+/* The same past a change. */
+static int read_at_through(const struct reading *reading, int64_t index, reader *read, void *out)
+{
+    const struct object *list = reading->object;
+    struct heap *heap = object_heap(list);
+    struct list_shape shape;
+    uint64_t cell[2], at;
+
+    object_read_words(reading, &list->word[LIST_START], LIST_WORDS, &shape.start);
+    if (!list_find_index(index, shape.length, &at))
+        return MP_EINDEX;
+    if (!list_read_element(reading, &shape, at, cell))
+        return MP_ECORRUPT;
+    struct words words = {cell[0], cell[1]};
+    return read(heap, &words, out);
+}
+
+static int read_locked(mp_list *handle, int64_t index, reader *read, void *out)
+{
+    struct object *list = list_object(handle);
+    int error = object_lock_to_read(list, object_magic(handle, OBJECT_LIST));
+
+    if (error != 0)
+        return error;
+    error = read_at(list, index, read, out);
+    mutex_unlock(&list->mutex);
+    return error;
+}
+
+/* `discard`, when given, undoes a read that turned out not to count. */
+static __attribute__((noinline)) int read_index(mp_list *handle, int64_t index, reader *read, void *out,
+                                                void (*discard)(void *out))
+{
+    struct object *list = list_object(handle);
+    struct reading reading = {.object = list};
+
+    for (unsigned tries = 0;; tries++) {
+        bool patient = object_read_again(&reading, tries);
+
+        if (!object_is(handle, OBJECT_LIST))
+            return MP_EINVAL;
+        int error = reading.version & 1 ? read_at_through(&reading, index, read, out) : read_at(list, index, read, out);
+        if (object_reading_valid(&reading))
+            return error;
+        if (error == 0 && discard != NULL)
+            discard(out);
+        if (patient)
+            continue;
+        error = read_locked(handle, index, read, out);
+        if (error != MP_ETIMEOUT)
+            return error;
+    }
+}
+
+static int read_words(const struct heap *heap, const struct words *words, void *out)
+{
+    (void)heap;
+    memcpy(out, words, sizeof *words);
+    return 0;
+}
+
+/* What nearly always happens: nobody changes the list. False: something else did. Short, and without a call, as is what
+ * dict.c does at once. */
+static inline __attribute__((always_inline)) bool get_at_once(const mp_list *handle, int64_t index, struct words *words,
+                                                              int *error)
+{
+    const struct object *list = object_of(handle);
+    struct list_place place;
+    uint64_t version;
+
+    /* The version first: a place that serves another list by then has another one. */
+    if (!object_read_begin(list, &version) || !object_is_at_once(handle, OBJECT_LIST))
+        return false;
+    *error = list_find(list, index, &place);
+    if (*error == 0) {
+        words->head = get(&place.cell->head);
+        words->body = get(&place.cell->body);
+    }
+    return object_read_valid(list, version); /* who frees a list changes its version, too, before its content goes */
+}
+
+/* The two words of an element. */
+static inline __attribute__((always_inline)) int get_words(mp_list *list, int64_t index, struct words *words)
+{
+    struct words slow;
+    int error;
+
+    if (!object_is(list, OBJECT_LIST))
+        return MP_EINVAL;
+    if (get_at_once(list, index, words, &error))
+        return error;
+    error = read_index(list, index, read_words, &slow, NULL);
+    if (error == 0)
+        *words = slow;
+    return error;
+}
+
+static int read_value(const struct heap *heap, const struct words *words, void *out)
+{
+    return cell_read(heap, words->head, words->body, out);
+}
+
+static void discard_value(void *out)
+{
+    mp_value_free(out);
+}
+
+/* A string, or a container, which is held. */
+static int get_owned(mp_list *list, int64_t index, mp_value *value)
+{
+    int error, held = 0;
+
+    do {
+        error = read_index(list, index, read_value, value, discard_value);
+        if (error == 0)
+            held = value_hold(value);
+    } while (error == 0 && held == MP_EINVAL); /* another has taken its place meanwhile */
+    return error != 0 ? error : held;
+}
+
+int mp_list_get(mp_list *list, int64_t index, mp_value *value)
+{
+    struct words words;
+    mp_value found;
+    int error = value == NULL ? MP_EINVAL : get_words(list, index, &words);
+
+    if (error != 0)
+        return error;
+    if (words.head == MP_INT) {
+        cell_int(words.body, value);
+        return 0;
+    }
+    /* The words alone, or there is more to read, which must belong to them. */
+    if ((words.head & CELL_OWNS) == 0)
+        error = cell_read(object_heap(list_object(list)), words.head, words.body, &found);
+    else
+        error = get_owned(list, index, &found);
+    if (error == 0)
+        *value = found;
+    return error;
+}
+
+int mp_list_get_bool(mp_list *list, int64_t index, bool *value)
+{
+    struct words words;
+    int error = value == NULL ? MP_EINVAL : get_words(list, index, &words);
+
+    if (error == 0 && (words.head & CELL_TYPE) != MP_BOOL)
+        error = MP_ETYPE;
+    if (error == 0)
+        *value = words.body != 0;
+    return error;
+}
+
+int mp_list_get_int(mp_list *list, int64_t index, int64_t *value)
+{
+    struct words words;
+    int error = value == NULL ? MP_EINVAL : get_words(list, index, &words);
+
+    if (error == 0 && (words.head & CELL_TYPE) != MP_INT)
+        error = MP_ETYPE;
+    if (error == 0)
+        *value = (int64_t)words.body;
+    return error;
+}
+
+int mp_list_get_float(mp_list *list, int64_t index, double *value)
+{
+    struct words words;
+    int error = value == NULL ? MP_EINVAL : get_words(list, index, &words);
+
+    if (error != 0)
+        return error;
+    if ((words.head & CELL_TYPE) == MP_INT)
+        *value = (double)(int64_t)words.body;
+    else if ((words.head & CELL_TYPE) == MP_FLOAT)
+        memcpy(value, &words.body, sizeof *value);
+    else
+        return MP_ETYPE;
+    return 0;
+}
+
+static int read_bytes(const struct heap *heap, const struct words *words, void *out)
+{
+    return cell_stage_bytes(heap, words->head, words->body, out);
+}
+
+static int get_bytes(mp_list *list, int64_t index, mp_type type, void *buffer, size_t size, size_t *length)
+{
+    struct staged_bytes staged;
+    struct words words;
+
+    if (buffer == NULL && size > 0)
+        return MP_EINVAL;
+    int error = get_words(list, index, &words);
+    if (error != 0)
+        return error;
+    staged_begin(&staged, type, size);
+    if (!cell_has_block(words.head))
+        error = read_bytes(object_heap(list_object(list)), &words, &staged);
+    else
+        error = read_index(list, index, read_bytes, &staged, NULL);
+    return staged_end(&staged, error, buffer, length);
+}
+
+int mp_list_get_str(mp_list *list, int64_t index, char *buffer, size_t size, size_t *length)
+{
+    return get_bytes(list, index, MP_STR, buffer, size, length);
+}
+
+int mp_list_get_bytes(mp_list *list, int64_t index, void *buffer, size_t size, size_t *length)
+{
+    return get_bytes(list, index, MP_BYTES, buffer, size, length);
+}
+
+static int get_container(mp_list *list, int64_t index, mp_type type, void **container)
+{
+    struct words words;
+    int error = get_words(list, index, &words);
+
+    if (error == 0 && (words.head & CELL_TYPE) != type)
+        error = MP_ETYPE;
+    if (error == 0)
+        *container = cell_handle(object_heap(list_object(list)), words.head, words.body);
+    return error;
+}
+
+int mp_list_get_dict(mp_list *list, int64_t index, mp_dict **value)
+{
+    return value == NULL ? MP_EINVAL : get_container(list, index, MP_DICT, (void **)value);
+}
+
+int mp_list_get_list(mp_list *list, int64_t index, mp_list **value)
+{
+    return value == NULL ? MP_EINVAL : get_container(list, index, MP_LIST, (void **)value);
+}
+
+/* As in dict.c. */
+static int hold_container(mp_list *list, int64_t index, mp_type type, void **container)
+{
+    void *found = NULL;
+    int error, held = 0;
+
+    do {
+        error = get_container(list, index, type, &found);
+        if (error == 0)
+            held = hold_take(found, type == MP_DICT ? OBJECT_DICT : OBJECT_LIST);
+    } while (error == 0 && held == MP_EINVAL);
+    if (error == 0 && held == 0)
+        *container = found;
+    return error != 0 ? error : held;
+}
+
+int mp_list_hold_dict(mp_list *list, int64_t index, mp_dict **value)
+{
+    return value == NULL ? MP_EINVAL : hold_container(list, index, MP_DICT, (void **)value);
+}
+
+int mp_list_hold_list(mp_list *list, int64_t index, mp_list **value)
+{
+    return value == NULL ? MP_EINVAL : hold_container(list, index, MP_LIST, (void **)value);
+}
+
+int mp_list_hold(mp_list *list)
+{
+    return hold_take(list, OBJECT_LIST);
+}
+
+int mp_list_length(mp_list *handle, size_t *length)
+{
+    struct object *list = list_object(handle);
+    struct reading reading = {.object = list};
+
+    if (length == NULL || !object_is(handle, OBJECT_LIST))
+        return MP_EINVAL;
+    for (unsigned tries = 0;; tries++) {
+        object_read_again(&reading, tries);
+        if (!object_is(handle, OBJECT_LIST))
+            return MP_EINVAL;
+        uint64_t found = object_read_word(&reading, &list->word[LIST_LENGTH]);
+        if (object_reading_valid(&reading)) {
+            *length = found;
+            return 0;
+        }
+    }
+}
+
+/* ---- one element ---- */
+
+/* Stores a value in a cell outside the range, which becomes part of it: start and length are the new ones. */
+static int add_at(struct object *list, uint64_t position, uint64_t start, const mp_value *value)
+{
+    uint64_t head, body;
+    int error = cell_build(list, value, &list->pending[0], &head, &body);
+
+    if (error != 0)
+        return error;
+    struct cell *cell = list_cell_at(object_heap(list), get(&list->root[0]), position);
+    object_begin(list);
+    object_set(list, &cell->head, head);
+    object_set(list, &cell->body, body);
+    if (start != get(&list->word[LIST_START])) {
+        object_set(list, &list->word[LIST_START], start);
+        if (get(&list->word[LIST_GAP]) != 0)
+            object_set(list, &list->word[LIST_GAP], get(&list->word[LIST_GAP]) + 1);
+    }
+    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) + 1);
+    if (head & CELL_OWNS)
+        object_set(list, &list->pending[0], 0);
+    object_commit(list);
+    return 0;
+}
+
+static int append_one(struct object *list, const mp_value *value)
+{
+    int error = list_make_room(list, 1);
+
+    if (error != 0)
+        return error;
+    return add_at(list, list_position(list, list_length_of(list)), get(&list->word[LIST_START]), value);
+}
+
+int mp_list_append(mp_list *list, mp_value value)
+{
+    int error = list_lock_alone(list, &value);
+
+    if (error != 0)
+        return error;
+    error = append_one(list_object(list), &value);
+    object_unlock(list_object(list));
+    return error;
+}
+
+int mp_list_append_none(mp_list *list)
+{
+    return mp_list_append(list, mp_none());
+}
+
+int mp_list_append_bool(mp_list *list, bool value)
+{
+    return mp_list_append(list, mp_bool(value));
+}
+
+int mp_list_append_int(mp_list *list, int64_t value)
+{
+    return mp_list_append(list, mp_int(value));
+}
+
+int mp_list_append_float(mp_list *list, double value)
+{
+    return mp_list_append(list, mp_float(value));
+}
+
+int mp_list_append_str(mp_list *list, const char *text)
+{
+    return mp_list_append(list, mp_str(text));
+}
+
+int mp_list_append_bytes(mp_list *list, const void *data, size_t size)
+{
+    return mp_list_append(list, mp_bytes(data, size));
+}
+
+int mp_list_append_dict(mp_list *list, mp_dict *value)
+{
+    return mp_list_append(list, mp_dict_value(value));
+}
+
+int mp_list_append_list(mp_list *list, mp_list *value)
+{
+    return mp_list_append(list, mp_list_value(value));
+}
+
+/* ---- putting another in the place of one ---- */
+
+/* Under the mutex and the cell's stripe. */
+static int replace(struct object *list, struct cell *cell, const mp_value *value)
+{
+    uint64_t head, body, old_head = get(&cell->head);
+
+    if (cell_plain(value, &head, &body) && head == old_head) {
+        atomic_store_explicit(&cell->body, body, memory_order_release);
+        return 0;
+    }
+    int error = cell_build(list, value, &list->pending[0], &head, &body);
+    if (error != 0)
+        return error;
+    object_begin(list);
+    object_set(list, &list->pending[0], 0);
+    if (old_head & CELL_OWNS)
+        object_set(list, &list->pending[1], get(&cell->body));
+    object_set(list, &cell->head, head);
+    object_set(list, &cell->body, body);
+    object_commit(list);
+    ref_release(object_heap(list), &list->pending[1]);
+    return 0;
+}
+
+/* Takes the mutex of a list that `value`, when given, may be stored in, and the stripe of the cell that an index leads
+ * to. */
+static int lock_cell(mp_list *handle, int64_t index, const mp_value *value, struct cell **cell)
+{
+    struct object *list = list_object(handle);
+    struct list_place place;
+    int error = list_lock_alone(handle, value);
+
+    if (error != 0)
+        return error;
+    error = list_find(list, index, &place);
+    if (error == 0)
+        error = stripes_hold_one(list, list_stripe(list, &place));
+    if (error != 0)
+        object_unlock(list);
+    else
+        *cell = place.cell;
+    return error;
+}
+
+/* Takes what guards the cell that an index leads to while its body is replaced, where its head is `head`: its stripe,
+ * or the mutex of a list that has none. NULL: something else is the case, and nothing is held. */
+static inline __attribute__((always_inline)) pthread_mutex_t *guard_plain(mp_list *handle, int64_t index, uint64_t head,
+                                                                          struct cell **cell)
+{
+    struct object *list = list_object(handle);
+    struct list_place place;
+    uint64_t version;
+
+    if (index < 0 || !object_read_begin(list, &version) || list_find(list, index, &place) != 0)
+        return NULL;
+    *cell = place.cell;
+    return stripes_guard(list, object_magic(handle, OBJECT_LIST), version, list_stripe(list, &place), &place.cell->head,
+                         head);
+}
+
+static __attribute__((noinline)) int set_slowly(mp_list *list, int64_t index, mp_value value)
+{
+    struct cell *cell;
+    int error = lock_cell(list, index, &value, &cell);
+
+    if (error != 0)
+        return error;
+    error = replace(list_object(list), cell, &value);
+    object_unlock(list_object(list));
+    return error;
+}
+
+/* Made of its words no sooner than here, so that the usual case does without. */
+static __attribute__((noinline)) int set_plain_slowly(mp_list *list, int64_t index, mp_type type, uint64_t body)
+{
+    mp_value value;
+
+    cell_number((uint64_t)type, body, &value);
+    return set_slowly(list, index, value);
+}
+
+/* A value that is one word, and nothing else, often takes the place of one of its kind. */
+static inline __attribute__((always_inline)) int set_plain(mp_list *handle, int64_t index, mp_type type, uint64_t body)
+{
+    struct object *list = list_object(handle);
+    struct cell *cell;
+
+    if (!object_is(handle, OBJECT_LIST))
+        return MP_EINVAL;
+    pthread_mutex_t *guard = guard_plain(handle, index, (uint64_t)type, &cell);
+    if (guard == NULL)
+        return set_plain_slowly(handle, index, type, body);
+    atomic_store_explicit(&cell->body, body, memory_order_release);
+    stripes_unguard(list, guard);
+    return 0;
+}
+
+int mp_list_set(mp_list *list, int64_t index, mp_value value)
+{
+    uint64_t head, body;
+
+    if (cell_plain(&value, &head, &body))
+        return set_plain(list, index, value.type, body);
+    return set_slowly(list, index, value);
+}
+
+int mp_list_set_int(mp_list *list, int64_t index, int64_t value)
+{
+    return set_plain(list, index, MP_INT, (uint64_t)value);
+}
+
+int mp_list_set_float(mp_list *list, int64_t index, double value)
+{
+    uint64_t body;
+
+    memcpy(&body, &value, sizeof body);
+    return set_plain(list, index, MP_FLOAT, body);
+}
+
+int mp_list_set_str(mp_list *list, int64_t index, const char *text)
+{
+    return set_slowly(list, index, mp_str(text));
+}
+
+/* What guards the cell is held. */
+static inline int add_to(struct cell *cell, int64_t delta, int64_t *sum)
+{
+    if (__builtin_add_overflow((int64_t)get(&cell->body), delta, sum))
+        return MP_EOVERFLOW;
+    atomic_store_explicit(&cell->body, (uint64_t)*sum, memory_order_release);
+    return 0;
+}
+
+static __attribute__((noinline)) int add_slowly(mp_list *list, int64_t index, int64_t delta, int64_t *now)
+{
+    struct cell *cell;
+    int64_t sum = 0;
+    int error = lock_cell(list, index, NULL, &cell);
+
+    if (error != 0)
+        return error;
+    error = get(&cell->head) == MP_INT ? add_to(cell, delta, &sum) : MP_ETYPE;
+    object_unlock(list_object(list));
+    if (error == 0 && now != NULL)
+        *now = sum;
+    return error;
+}
+
+int mp_list_add_int(mp_list *handle, int64_t index, int64_t delta, int64_t *now)
+{
+    struct object *list = list_object(handle);
+    struct cell *cell;
+    int64_t sum;
+
+    if (!object_is(handle, OBJECT_LIST))
+        return MP_EINVAL;
+    pthread_mutex_t *guard = guard_plain(handle, index, MP_INT, &cell);
+    if (guard == NULL)
+        return add_slowly(handle, index, delta, now);
+    int error = add_to(cell, delta, &sum);
+    stripes_unguard(list, guard);
+    if (error == 0 && now != NULL)
+        *now = sum;
+    return error;
+}
+
+static int swap_slowly(mp_list *handle, int64_t index, const mp_value *expected, const mp_value *desired)
+{
+    struct object *list = list_object(handle);
+    struct cell *cell;
+    int error = lock_cell(handle, index, desired, &cell);
+
+    if (error != 0)
+        return error;
+    mp_value now = cell_view(object_heap(list), cell);
+    error = value_same(&now, expected) ? replace(list, cell, desired) : MP_ECHANGED;
+    object_unlock(list);
+    return error;
+}
+
+/* Whether a stored number, bool or none equals a value. */
+static bool plain_equals(uint64_t head, uint64_t body, const mp_value *value)
+{
+    mp_value stored;
+
+    if (head == MP_INT && value->type == MP_INT)
+        return body == (uint64_t)value->as.integer;
+    cell_number(head, body, &stored);
+    return value_same(&stored, value);
+}
+
+int mp_list_compare_and_swap(mp_list *handle, int64_t index, mp_value expected, mp_value desired)
+{
+    struct object *list = list_object(handle);
+    uint64_t head, body;
+    struct cell *cell;
+    pthread_mutex_t *guard = NULL;
+
+    if (!object_is(handle, OBJECT_LIST))
+        return MP_EINVAL;
+    int error = value_check(object_heap(list), &desired);
+    if (error == 0)
+        error = value_check(object_heap(list), &expected);
+    if (error != 0)
+        return error;
+    if (cell_plain(&desired, &head, &body))
+        guard = guard_plain(handle, index, head, &cell);
+    if (guard == NULL)
+        return swap_slowly(handle, index, &expected, &desired);
+    bool same = plain_equals(head, get(&cell->body), &expected);
+    if (same)
+        atomic_store_explicit(&cell->body, body, memory_order_release);
+    stripes_unguard(list, guard);
+    return same ? 0 : MP_ECHANGED;
+}
+
+/* ---- inserting and removing ---- */
+
+static int prepend_one(struct object *list, const mp_value *value)
+{
+    int error = list_make_room_in_front(list);
+    uint64_t start = get(&list->word[LIST_START]);
+
+    return error != 0 ? error : add_at(list, start - 1, start - 1, value);
+}
+
+/* In the middle: the cell that the gap begins with gets it. */
+static int fill_gap(struct object *list, uint64_t at, const mp_value *value)
+{
+    uint64_t head, body;
+    int error = list_open(list, at, 1);
+
+    if (error == 0)
+        error = cell_build(list, value, &list->pending[0], &head, &body);
+    if (error != 0)
+        return error;
+    struct cell *cell = list_cell_at(object_heap(list), get(&list->root[0]), get(&list->word[LIST_START]) + at);
+    uint64_t left = get(&list->word[LIST_GAP_SIZE]) - 1;
+    object_begin(list);
+    object_set(list, &cell->head, head);
+    object_set(list, &cell->body, body);
+    object_set(list, &list->word[LIST_GAP], left > 0 ? 1 + at + 1 : 0);
+    object_set(list, &list->word[LIST_GAP_SIZE], left);
+    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) + 1);
+    if (head & CELL_OWNS)
+        object_set(list, &list->pending[0], 0);
+    object_commit(list);
+    return 0;
+}
+
+static int insert_at(struct object *list, uint64_t at, const mp_value *value)
+{
+    if (at == list_length_of(list))
+        return append_one(list, value);
+    return at == 0 ? prepend_one(list, value) : fill_gap(list, at, value);
+}
+
+int mp_list_insert(mp_list *handle, int64_t index, mp_value value)
+{
+    struct object *list = list_object(handle);
+    int error = list_lock(handle, &value);
+
+    if (error != 0)
+        return error;
+    int64_t length = (int64_t)list_length_of(list);
+    if (index < 0)
+        index = index + length < 0 ? 0 : index + length;
+    error = insert_at(list, (uint64_t)(index > length ? length : index), &value);
+    object_unlock(list);
+    return error;
+}
+
+/* As list_take_out(), where that is usual: the cell at either end leaves the range, and there is no gap. */
+static void drop_end(struct object *list, uint64_t at)
+{
+    struct cell *cell = list_cell(list, at);
+
+    object_begin(list);
+    if (get(&cell->head) & CELL_OWNS)
+        object_set(list, &list->pending[0], get(&cell->body));
+    object_set(list, &cell->head, 0);
+    object_set(list, &cell->body, 0);
+    if (at == 0)
+        object_set(list, &list->word[LIST_START], get(&list->word[LIST_START]) + 1);
+    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) - 1);
+    object_commit(list);
+}
+
+int list_remove_at(struct object *list, uint64_t at)
+{
+    uint64_t length = list_length_of(list);
+    int error = list_settle(list);
+
+    if (error == 0 && (at == 0 || at == length - 1) && length > 1 && get(&list->word[LIST_GAP]) == 0)
+        drop_end(list, at);
+    else if (error == 0)
+        error = list_take_out(list, at);
+    if (error != 0)
+        return error;
+    ref_release(object_heap(list), &list->pending[0]);
+    list_shrink(list);
+    return 0;
+}
+
+static int take_at(struct object *list, int64_t index, mp_value *value)
+{
+    uint64_t at;
+    mp_value copy = mp_none();
+
+    if (!list_find_index(index, list_length_of(list), &at))
+        return MP_EINDEX;
+    struct cell *cell = list_cell(list, at);
+    int error = value != NULL ? cell_read(object_heap(list), get(&cell->head), get(&cell->body), &copy) : 0;
+    if (error == 0) /* before it leaves its place, so that it lives on */
+        error = value_hold(&copy);
+    if (error != 0)
+        return error;
+    error = list_remove_at(list, at);
+    if (error != 0)
+        mp_value_free(&copy);
+    else if (value != NULL)
+        *value = copy;
+    return error;
+}
+
+int mp_list_pop(mp_list *list, int64_t index, mp_value *value)
+{
+    int error = list_lock(list, NULL);
+
+    if (error != 0)
+        return error;
+    error = take_at(list_object(list), index, value);
+    object_unlock(list_object(list));
+    return error;
+}
+
+int mp_list_delete(mp_list *list, int64_t index)
+{
+    return mp_list_pop(list, index, NULL);
+}
+
+int mp_list_clear(mp_list *handle)
+{
+    struct object *list = list_object(handle);
+    int error = list_lock(handle, NULL);
+
+    if (error != 0)
+        return error;
+    list_empty(list);
+    object_unlock(list);
+    return 0;
+}
+
+int mp_list_free(mp_list *list)
+{
+    return list == NULL ? 0 : hold_give_any(list, OBJECT_LIST);
+}

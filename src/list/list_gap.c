@@ -1,0 +1,416 @@
+/* The gap of a list, and what is done with it: see list_table.h. All of it works without memory, in changes of a few
+ * words, after each of which the list holds what it did before; so whoever reads meanwhile, and whoever comes after a
+ * death, finds it whole. */
+#include "list/list_table.h"
+
+#define get list_get
+
+/* So long a repair waits for stripes. */
+#define REPAIR_PATIENCE_NS INT64_C(200000)
+/* Words that may change with the cells: start, length, and those of the gap. */
+#define OTHER_WORDS 6
+/* Cells that move in one change, over a gap at least as large: two words each where it was, and where it gets. */
+#define MOVED_AT_ONCE ((UNDO_RECORDS - OTHER_WORDS) / 4)
+
+static uint64_t word(const struct object *list, int number)
+{
+    return get(&list->word[number]);
+}
+
+static void set_word(struct object *list, int number, uint64_t value)
+{
+    if (get(&list->word[number]) != value)
+        object_set(list, &list->word[number], value);
+}
+
+/* The cell that lies so many positions behind the list's start. */
+static struct cell *cell_behind_start(const struct object *list, uint64_t distance)
+{
+    return list_cell_at(object_heap(list), get(&list->root[0]), word(list, LIST_START) + distance);
+}
+
+static void set_cell(struct object *list, struct cell *cell, uint64_t head, uint64_t body)
+{
+    object_set(list, &cell->head, head);
+    object_set(list, &cell->body, body);
+}
+
+static void copy_cell(struct object *list, uint64_t from, uint64_t to)
+{
+    struct cell *source = cell_behind_start(list, from);
+
+    set_cell(list, cell_behind_start(list, to), get(&source->head), get(&source->body));
+}
+
+static void clear_cells(struct object *list, uint64_t from, uint64_t to)
+{
+    for (; from < to; from++)
+        set_cell(list, cell_behind_start(list, from), 0, 0);
+}
+
+uint64_t list_beyond(const struct list_shape *shape, uint64_t at)
+{
+    uint64_t behind = at - (shape->gap - 1), removed = 0;
+
+    if (shape->step == LIST_TURN)
+        return at < shape->left || at + shape->left >= shape->length ? at : shape->length - 1 - at;
+    if (shape->left > 0 && behind >= shape->phase) {
+        removed = shape->step < 2 ? shape->left : 1 + (behind - shape->phase) / (shape->step - 1);
+        if (removed > shape->left)
+            removed = shape->left;
+    }
+    return at + shape->gap_size + removed;
+}
+
+uint64_t list_position_beyond(const struct object *list, uint64_t at)
+{
+    struct list_shape shape;
+    uint64_t *words = &shape.start;
+
+    for (int i = 0; i < LIST_WORDS; i++)
+        words[i] = get(&list->word[i]);
+    return shape.start + list_beyond(&shape, at);
+}
+
+bool list_read_element(const struct reading *reading, const struct list_shape *shape, uint64_t at, uint64_t *words)
+{
+    uint64_t place = segments_read_place(reading, list_shape_position(shape, at), sizeof(struct cell));
+
+    if (place == 0)
+        return false;
+    object_read_words(reading, heap_at(object_heap(reading->object), place), sizeof(struct cell) / 8, words);
+    return true;
+}
+
+/* Part of a change, in a list that is settled: there is a gap of that size before that index. At either end it is none.
+ * */
+static void set_gap(struct object *list, uint64_t at, uint64_t size, uint64_t length)
+{
+    if (size > 0 && at == 0 && length > 0) {
+        set_word(list, LIST_START, word(list, LIST_START) + size);
+        size = 0;
+    }
+    if (at == length)
+        size = 0;
+    set_word(list, LIST_GAP, size > 0 ? 1 + at : 0);
+    set_word(list, LIST_GAP_SIZE, size);
+}
+
+/* ---- moving it ---- */
+
+/* So many cells can cross the gap in one change: where they move by less than that, many get where others were, and no
+ * word changes twice. */
+static uint64_t at_once(uint64_t size, uint64_t wanted)
+{
+    uint64_t most = size < MOVED_AT_ONCE ? (UNDO_RECORDS - OTHER_WORDS - 2 * size) / 2 : MOVED_AT_ONCE;
+
+    return wanted < most ? wanted : most;
+}
+
+/* Part of a change: `count` cells from behind the gap move before it. */
+static void cross_down(struct object *list, uint64_t at, uint64_t size, uint64_t count)
+{
+    uint64_t end = at + size + count;
+
+    for (uint64_t i = 0; i < count; i++)
+        copy_cell(list, at + size + i, at + i);
+    clear_cells(list, size < count ? end - size : end - count, end);
+}
+
+/* Part of a change: `count` cells from before the gap move behind it. */
+static void cross_up(struct object *list, uint64_t at, uint64_t size, uint64_t count)
+{
+    uint64_t begin = at - count;
+
+    for (uint64_t i = count; i > 0; i--)
+        copy_cell(list, begin + i - 1, begin + size + i - 1);
+    clear_cells(list, begin, size < count ? begin + size : at);
+}
+
+int list_move_gap(struct object *list, uint64_t to)
+{
+    int error = stripes_hold_all(list); /* indices lead to other cells */
+
+    while (error == 0 && word(list, LIST_GAP) != 0) {
+        uint64_t at = word(list, LIST_GAP) - 1, size = word(list, LIST_GAP_SIZE), length = word(list, LIST_LENGTH);
+        uint64_t count = at_once(size, at < to ? to - at : at - to);
+
+        if (at == to && to != 0 && to != length)
+            break;
+        object_begin(list);
+        if (at < to)
+            cross_down(list, at, size, count);
+        else
+            cross_up(list, at, size, count);
+        at = at < to ? at + count : at - count;
+        if (at == to)
+            set_gap(list, at, size, length);
+        else
+            set_word(list, LIST_GAP, 1 + at);
+        object_commit(list);
+        if (at == to)
+            break;
+    }
+    return error;
+}
+
+/* Gets the gap to an index, or to the end of the list that is nearer to it, where it is none any more: whichever moves
+ * less. */
+static int place_gap(struct object *list, uint64_t to)
+{
+    uint64_t gap = word(list, LIST_GAP), length = word(list, LIST_LENGTH);
+
+    if (gap == 0)
+        return 0;
+    uint64_t at = gap - 1, nearer = at < length - at ? at : length - at, way = at < to ? to - at : at - to;
+    if (nearer < way)
+        to = at == nearer ? 0 : length;
+    return list_move_gap(list, to);
+}
+
+/* ---- what is under way ---- */
+
+/* Cells between those that are removed move down to the others. */
+static void move_kept(struct object *list, uint64_t at, uint64_t size, uint64_t phase)
+{
+    uint64_t count = size == 0 ? phase : at_once(size, phase);
+
+    object_begin(list);
+    if (size > 0)
+        cross_down(list, at, size, count);
+    set_word(list, LIST_GAP, 1 + at + count);
+    set_word(list, LIST_PHASE, phase - count);
+    object_commit(list);
+}
+
+/* Some of the cells behind the gap that belong to the list no more become part of it. One of them at the most owns
+ * something. */
+static void move_removed(struct object *list, uint64_t at, uint64_t size)
+{
+    uint64_t step = word(list, LIST_STEP), left = word(list, LIST_LEFT), count = 0;
+    uint64_t most = step > 1 ? 1 : left < MOVED_AT_ONCE ? left : MOVED_AT_ONCE;
+    bool owns = false;
+
+    object_begin(list);
+    while (!owns && count < most) {
+        struct cell *cell = cell_behind_start(list, at + size + count++);
+
+        owns = (get(&cell->head) & CELL_OWNS) != 0;
+        if (owns)
+            object_set(list, &list->pending[2], get(&cell->body));
+        set_cell(list, cell, 0, 0);
+    }
+    set_word(list, LIST_GAP_SIZE, size + count);
+    set_word(list, LIST_LEFT, left - count);
+    set_word(list, LIST_PHASE, left > count ? step - 1 : 0);
+    object_commit(list);
+    ref_release(object_heap(list), &list->pending[2]);
+}
+
+static void go_on_removing(struct object *list)
+{
+    uint64_t at = word(list, LIST_GAP) - 1, size = word(list, LIST_GAP_SIZE), phase = word(list, LIST_PHASE);
+
+    if (word(list, LIST_LEFT) == 0) {
+        object_begin(list);
+        set_word(list, LIST_STEP, 0);
+        set_gap(list, at, size, word(list, LIST_LENGTH));
+        object_commit(list);
+    } else if (phase > 0) {
+        move_kept(list, at, size, phase);
+    } else {
+        move_removed(list, at, size);
+    }
+}
+
+static void go_on_turning(struct object *list)
+{
+    uint64_t done = word(list, LIST_LEFT), length = word(list, LIST_LENGTH), half = length / 2;
+
+    object_begin(list);
+    for (int i = 0; i < MOVED_AT_ONCE && done < half; i++, done++) {
+        struct cell *low = cell_behind_start(list, done), *high = cell_behind_start(list, length - 1 - done);
+        uint64_t head = get(&low->head), body = get(&low->body);
+
+        set_cell(list, low, get(&high->head), get(&high->body));
+        set_cell(list, high, head, body);
+    }
+    set_word(list, LIST_LEFT, done < half ? done : 0);
+    if (done == half) {
+        set_word(list, LIST_STEP, 0);
+        set_word(list, LIST_GAP, 0);
+    }
+    object_commit(list);
+}
+
+int list_settle_now(struct object *list)
+{
+    int error = stripes_hold_all(list);
+
+    while (error == 0 && word(list, LIST_STEP) != 0) {
+        if (word(list, LIST_STEP) == LIST_TURN)
+            go_on_turning(list);
+        else
+            go_on_removing(list);
+    }
+    return error;
+}
+
+void list_repair(struct object *list)
+{
+    if (word(list, LIST_STEP) == 0)
+        return;
+    atomic_store_explicit(&list->held, 0, memory_order_relaxed); /* whatever the dead one held */
+    /* Another process may be stopped with a stripe: then the next who changes the list goes on. */
+    if (stripes_hold_all_until(list, clock_now() + REPAIR_PATIENCE_NS) != 0)
+        return;
+    list_settle(list);
+    if (get(&list->striped) != 0)
+        stripes_release(list);
+}
+
+int list_turn(struct object *list)
+{
+    int error = list_move_gap(list, word(list, LIST_LENGTH));
+
+    if (error != 0 || word(list, LIST_LENGTH) < 2)
+        return error;
+    object_begin(list);
+    object_set(list, &list->word[LIST_GAP], 1);
+    object_set(list, &list->word[LIST_STEP], LIST_TURN);
+    object_commit(list);
+    return list_settle_now(list);
+}
+
+/* ---- taking elements out ---- */
+
+int list_take_out(struct object *list, uint64_t at)
+{
+    uint64_t length = word(list, LIST_LENGTH), gap = word(list, LIST_GAP), size, from = at;
+    bool end = (at == 0 && gap != 1) || at == length - 1;
+    int error = end ? 0 : place_gap(list, gap != 0 && at < gap - 1 ? at + 1 : at);
+
+    if (error != 0)
+        return error;
+    struct cell *cell = list_cell(list, at);
+    gap = word(list, LIST_GAP);
+    size = word(list, LIST_GAP_SIZE);
+    object_begin(list);
+    if (get(&cell->head) & CELL_OWNS)
+        object_set(list, &list->pending[0], get(&cell->body));
+    set_cell(list, cell, 0, 0);
+    if (!end) {
+        size++;
+    } else if (at == 0 && length > 1) {
+        set_word(list, LIST_START, word(list, LIST_START) + 1);
+        from = gap - 2;
+    } else {
+        from = gap - 1 < length - 1 ? gap - 1 : length - 1;
+    }
+    object_set(list, &list->word[LIST_LENGTH], length - 1);
+    set_gap(list, size > 0 ? from : length - 1, size, length - 1);
+    if (length == 1 && word(list, LIST_START) < SEGMENT)
+        set_word(list, LIST_START, 0);
+    object_commit(list);
+    return 0;
+}
+
+void list_cut_begin(struct object *list, uint64_t first, uint64_t step, uint64_t count)
+{
+    set_word(list, LIST_GAP, 1 + first);
+    set_word(list, LIST_STEP, step);
+    set_word(list, LIST_LEFT, count);
+}
+
+int list_cut(struct object *list, uint64_t first, uint64_t step, uint64_t count)
+{
+    int error = place_gap(list, first);
+
+    if (error != 0)
+        return error;
+    object_begin(list);
+    list_cut_begin(list, first, step, count);
+    object_set(list, &list->word[LIST_LENGTH], word(list, LIST_LENGTH) - count);
+    object_commit(list);
+    return list_settle_now(list);
+}
+
+/* ---- making room ---- */
+
+/* Positions before the first cell that are there. */
+static uint64_t room_in_front(const struct object *list)
+{
+    uint64_t start = word(list, LIST_START), room = start % SEGMENT;
+    const _Atomic uint64_t *table = heap_at(object_heap(list), get(&list->root[0]) & ~REF_MASK);
+
+    return start >= SEGMENT && get(&table[start / SEGMENT]) != 0 ? room + SEGMENT : room;
+}
+
+/* A gap of `size` positions at either end, where the list has none: they are there, and hold nothing. */
+static void begin_gap(struct object *list, bool front, uint64_t size)
+{
+    object_begin(list);
+    if (front)
+        object_set(list, &list->word[LIST_START], word(list, LIST_START) - size);
+    object_set(list, &list->word[LIST_GAP], 1 + (front ? 0 : word(list, LIST_LENGTH)));
+    object_set(list, &list->word[LIST_GAP_SIZE], size);
+    object_commit(list);
+}
+
+int list_gather_room(struct object *list, uint64_t count)
+{
+    uint64_t length = word(list, LIST_LENGTH);
+
+    if (get(&list->root[0]) == 0)
+        return MP_ENOMEM;
+    int error = list_move_gap(list, length);
+    uint64_t start = word(list, LIST_START), room = room_in_front(list), capacity = segments_capacity(list);
+    if (error != 0 || start + length + count <= capacity)
+        return error;
+    if (length == 0 || start + length + count > capacity + room)
+        return MP_ENOMEM;
+    error = stripes_hold_all(list);
+    if (error != 0)
+        return error;
+    begin_gap(list, true, room);
+    return list_move_gap(list, length);
+}
+
+int list_open(struct object *list, uint64_t at, uint64_t count)
+{
+    uint64_t length = word(list, LIST_LENGTH);
+    bool end = at == 0 || at == length;
+
+    if (!end && word(list, LIST_GAP) != 0 && word(list, LIST_GAP_SIZE) >= count)
+        return list_move_gap(list, at);
+    int error = list_move_gap(list, length);
+    if (error != 0)
+        return error;
+    bool front = at < length / 2 && room_in_front(list) >= count;
+    if (!front && count == 1 && at < length / 2 && segments_capacity(list) > SEGMENT)
+        front = list_make_room_in_front(list) == 0;
+    if (!front) {
+        error = list_make_room(list, count);
+        if (error == 0)
+            error = stripes_hold_all(list);
+    }
+    if (error != 0)
+        return error;
+    begin_gap(list, front, count);
+    if (at == (front ? 0 : length))
+        return 0;
+    error = list_move_gap(list, at);
+    if (error == 0 && end) /* where it was none any more */
+        begin_gap(list, at == 0, count);
+    return error;
+}
+
+int list_open_front(struct object *list)
+{
+    int error = list_gather_room(list, 1);
+
+    if (error != 0)
+        return error;
+    begin_gap(list, false, 1);
+    return list_move_gap(list, 0);
+}

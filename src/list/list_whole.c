@@ -1,0 +1,120 @@
+/* Lists as a whole: copied, extended, reversed, and made of others. */
+#include <stdlib.h>
+
+#include "list/list_table.h"
+#include "value/snapshot.h"
+
+int mp_list_copy(mp_list *list, mp_list **copy)
+{
+    return mp_list_slice(list, MP_BEGIN, MP_END, 1, copy);
+}
+
+int mp_list_extend(mp_list *handle, mp_list *other)
+{
+    struct object *list = list_object(handle);
+    struct snapshot items;
+
+    if (!object_is(handle, OBJECT_LIST))
+        return MP_EINVAL;
+    int error = snapshot_take(other, OBJECT_LIST, &items);
+    if (error != 0)
+        return error;
+    error = object_lock_alone(handle, OBJECT_LIST);
+    if (error == 0) {
+        error = list_append_many(list, &items.item[0].value, sizeof items.item[0], items.count);
+        object_unlock(list);
+    }
+    snapshot_free(&items);
+    return error;
+}
+
+int mp_list_extend_values(mp_list *list, const mp_value *values, size_t count)
+{
+    if (values == NULL && count > 0)
+        return MP_EINVAL;
+    if (count > SIZE_MAX / sizeof *values)
+        return MP_EOVERFLOW;
+    int error = list_lock_alone(list, NULL);
+    if (error != 0)
+        return error;
+    error = list_append_many(list_object(list), values, sizeof *values, count);
+    object_unlock(list_object(list));
+    return error;
+}
+
+int mp_list_reverse(mp_list *handle)
+{
+    struct object *list = list_object(handle);
+    int error = list_lock(handle, NULL);
+
+    if (error != 0)
+        return error;
+    error = list_turn(list);
+    object_unlock(list);
+    return error;
+}
+
+/* The list's own values, and behind them the other's: one new list, which is nobody's until it is whole. */
+static int concat(struct object *list, const struct snapshot *others, mp_list **sum)
+{
+    uint64_t length = list_length_of(list);
+    mp_value *values = malloc((length + others->count + 1) * sizeof *values);
+
+    if (values == NULL)
+        return MP_ENOMEM;
+    for (uint64_t i = 0; i < length; i++)
+        values[i] = cell_view(object_heap(list), list_cell(list, i));
+    for (size_t i = 0; i < others->count; i++)
+        values[length + i] = others->item[i].value;
+    int error = list_derive(list, values, sizeof *values, length + others->count, sum);
+    free(values);
+    return error;
+}
+
+int mp_list_concat(mp_list *a, mp_list *b, mp_list **sum)
+{
+    struct snapshot others;
+
+    if (sum == NULL || !object_is(a, OBJECT_LIST))
+        return MP_EINVAL;
+    int error = snapshot_take(b, OBJECT_LIST, &others);
+    if (error != 0)
+        return error;
+    error = list_lock(a, NULL);
+    if (error == 0) {
+        error = concat(list_object(a), &others, sum);
+        object_unlock(list_object(a));
+    }
+    snapshot_free(&others);
+    return error;
+}
+
+static int repeat(struct object *list, uint64_t times, mp_list **product)
+{
+    uint64_t length = list_length_of(list), count;
+
+    if (__builtin_mul_overflow(length, times, &count))
+        return MP_EOVERFLOW;
+    /* What the heap can never hold is not even gathered in private memory. */
+    if (count > object_heap(list)->limit / sizeof(struct cell))
+        return MP_ENOMEM;
+    mp_value *values = malloc((count + 1) * sizeof *values);
+    if (values == NULL)
+        return MP_ENOMEM;
+    for (uint64_t i = 0; i < count; i++)
+        values[i] = cell_view(object_heap(list), list_cell(list, i % length));
+    int error = list_derive(list, values, sizeof *values, count, product);
+    free(values);
+    return error;
+}
+
+int mp_list_repeat(mp_list *handle, int64_t times, mp_list **product)
+{
+    int error = product == NULL ? MP_EINVAL : list_lock(handle, NULL);
+
+    if (error != 0)
+        return error;
+    error = repeat(list_object(handle), times > 0 ? (uint64_t)times : 0, product);
+    object_unlock(list_object(handle));
+    return error;
+}

@@ -1,0 +1,118 @@
+/* Plain memory in a manager's heap, for users.
+ *
+ * Each piece belongs to an object of its own, whose root[0] owns the block: so who owns what, what is stale, and how it
+ * is given back, is as with dicts and lists. The address that users get is the first in the block, after a header that
+ * names the object, that is a multiple of MEMORY_ALIGN. An address is live when the object that its header names is
+ * live and says that this is its address: so whatever a stale or made-up address leads to, it is found out.
+ *
+ * The size, one more than asked for, is the last word written when a piece is made. Who dies before that leaves an
+ * object with a handle that nobody has, as who dies between making a dict and storing its handle: it goes with the
+ * manager. */
+#include <mp.h>
+#include <string.h>
+
+#include "object/object.h"
+
+#define LARGEST (UINT64_C(1) << 40)
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* Where the memory of an object begins: an offset; 0: it has none. */
+static uint64_t place_of(const struct object *object)
+{
+    uint64_t block = get(&object->root[0]) & ~REF_MASK;
+
+    return block == 0 ? 0 : memory_place(block);
+}
+
+/* The live object that an address belongs to; NULL: none. */
+static struct object *memory_object(const void *memory)
+{
+    struct heap *heap = heap_around(memory, HEAP_MANAGER, NULL);
+
+    if (heap == NULL || (uintptr_t)memory % MEMORY_ALIGN != 0)
+        return NULL;
+    uint64_t place = heap_offset(heap, memory);
+    if (place <= sizeof(struct heap) + MEMORY_HEADER || place > get(&heap->size))
+        return NULL;
+    uint64_t offset = get((_Atomic uint64_t *)heap_at(heap, place - MEMORY_HEADER));
+    if (offset % 64 != 0 || !heap_holds(heap, offset, sizeof(struct object)))
+        return NULL;
+    struct object *object = heap_at(heap, offset);
+    if (object->self != offset || !object_is(object_handle(object), OBJECT_MEMORY) ||
+        get(&object->word[MEMORY_SIZE]) == 0 || place_of(object) != place)
+        return NULL;
+    return object;
+}
+
+int mp_manager_alloc(mp_manager *manager, size_t size, void **memory)
+{
+    struct heap *heap = (struct heap *)manager;
+    struct object *object;
+    int error = memory == NULL ? MP_EINVAL : heap_check_handle(heap, HEAP_MANAGER);
+
+    if (error != 0)
+        return error;
+    if (size > LARGEST)
+        return MP_ENOMEM;
+    error = object_create(heap, OBJECT_MEMORY, &object);
+    if (error != 0)
+        return error;
+    error = heap_alloc(heap, size + MEMORY_HEADER + MEMORY_ALIGN - 1, &object->root[0]);
+    if (error != 0) {
+        object_free(object_handle(object), OBJECT_MEMORY);
+        return error;
+    }
+    uint64_t place = place_of(object);
+    memset(heap_at(heap, place), 0, size);
+    atomic_store((_Atomic uint64_t *)heap_at(heap, place - MEMORY_HEADER), object->self);
+    atomic_store(&object->word[MEMORY_SIZE], size + 1);
+    *memory = heap_at(heap, place);
+    return 0;
+}
+
+int mp_memory_free(void *memory)
+{
+    struct object *object;
+
+    if (memory == NULL)
+        return 0;
+    object = memory_object(memory);
+    return object == NULL ? MP_EINVAL : object_free(object_handle(object), OBJECT_MEMORY);
+}
+
+int mp_memory_size(const void *memory, size_t *size)
+{
+    const struct object *object = size == NULL ? NULL : memory_object(memory);
+
+    if (object == NULL)
+        return MP_EINVAL;
+    *size = get(&object->word[MEMORY_SIZE]) - 1;
+    return 0;
+}
+
+int mp_memory_ref(const void *memory, int64_t *ref)
+{
+    const struct object *object = ref == NULL ? NULL : memory_object(memory);
+
+    if (object == NULL)
+        return MP_EINVAL;
+    *ref = (int64_t)place_of(object);
+    return 0;
+}
+
+int mp_manager_memory(mp_manager *manager, int64_t ref, void **memory)
+{
+    struct heap *heap = (struct heap *)manager;
+    int error = memory == NULL ? MP_EINVAL : heap_check_handle(heap, HEAP_MANAGER);
+
+    if (error != 0)
+        return error;
+    if (ref <= 0 || (uint64_t)ref >= get(&heap->size) || memory_object(heap_at(heap, (uint64_t)ref)) == NULL)
+        return MP_EINVAL;
+    *memory = heap_at(heap, (uint64_t)ref);
+    return 0;
+}

@@ -1,0 +1,122 @@
+/* Crash order of a checker, for each object: 1. takes the mutex, 2. notes that; and later 3. takes the note back, 4.
+ * gives the mutex up. Killed between 1 and 2, or 3 and 4, it has a mutex that no note tells of. That one was taken last
+ * of all that it holds, so the kernel gives it away: robust lists begin with the mutex that was taken last.
+ * Invariant: an object with a note has the mutex of a checker, alive or dead; nobody else gets it before the note is
+ * taken back. */
+#include "object/checking.h"
+
+#include <mp.h>
+#include <time.h>
+
+#include "object/holder.h"
+#include "sync/mutex.h"
+#include "base/platform.h"
+
+#define LOOK_NS INT64_C(20000000)
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* Whether the mutex is held by a thread with the number of the heap's checker. */
+static bool is_checkers(const struct heap *heap, const pthread_mutex_t *mutex)
+{
+    pid_t thread;
+
+    return robust_mutex_held(mutex, &thread) &&
+           (uint64_t)thread == atomic_load_explicit(&heap->checker, memory_order_acquire);
+}
+
+static bool give_away(const struct heap *heap, pthread_mutex_t *mutex)
+{
+    uint32_t word = robust_mutex_word(mutex);
+
+    return is_checkers(heap, mutex) && holder_is_dead(word & ROBUST_THREAD, get(&heap->checker_mark), mutex, true) &&
+           robust_mutex_owner_died(mutex, word);
+}
+
+bool checking_forgot(struct object *object)
+{
+    return checking_holds(object) && give_away(object_heap(object), &object->mutex);
+}
+
+void checking_inherit(struct object *object)
+{
+    atomic_store(&object->met, get(&object->met) | OBJECT_CHECKED);
+}
+
+int checking_lock(struct object *object, int64_t deadline)
+{
+    int error = mutex_lock_until(&object->mutex, deadline);
+
+    if (error == 0)
+        checking_inherit(object);
+    return error;
+}
+
+void checking_unlock(struct object *object)
+{
+    atomic_store(&object->met, get(&object->met) & ~OBJECT_CHECKED);
+    mutex_unlock(&object->mutex);
+}
+
+/* Before mutex_check(), which takes a mutex that names nobody for damage. Whether the checker is dead is asked
+ * thoroughly once in a millisecond only (holder.h). */
+static void give_away_certainly(const struct heap *heap, pthread_mutex_t *mutex)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    for (int i = 0; i < 3 && is_checkers(heap, mutex) && !give_away(heap, mutex); i++)
+        nanosleep(&pause, NULL);
+}
+
+int checking_look(struct object *object, bool numbers_tell)
+{
+    if (checking_holds(object))
+        give_away_certainly(object_heap(object), &object->mutex);
+    return mutex_check(&object->mutex, numbers_tell);
+}
+
+/* heap.checking is taken before all others, so the kernel forgets it first. */
+static int lock_checking(struct heap *heap, int64_t deadline)
+{
+    int error;
+
+    do {
+        int64_t look = clock_now() + LOOK_NS;
+
+        give_away_certainly(heap, &heap->checking);
+        error = mutex_check(&heap->checking, heap_numbers_tell(heap));
+        if (error == 0)
+            error = mutex_lock_until(&heap->checking, look < deadline ? look : deadline);
+    } while (error == MP_ETIMEOUT && clock_now() < deadline);
+    return error;
+}
+
+int checking_begin(struct heap *heap, int64_t deadline)
+{
+    pid_t thread = 0;
+    int error = lock_checking(heap, deadline);
+
+    if (error == MP_EOWNERDEAD) {
+        mutex_repaired(&heap->checking);
+        error = 0;
+    }
+    if (error == 0 && robust_mutex_held(&heap->checking, &thread) && holder_own.thread != (uint32_t)thread)
+        holder_make((uint32_t)thread);
+    return error;
+}
+
+void checking_say(struct heap *heap)
+{
+    atomic_store(&heap->checker, 0);
+    atomic_store(&heap->checker_mark, holder_own.mark);
+    atomic_store(&heap->checker, holder_own.thread);
+}
+
+void checking_end(struct heap *heap)
+{
+    atomic_store(&heap->checker, 0);
+    mutex_unlock(&heap->checking);
+}

@@ -1,0 +1,844 @@
+/* A process has one record in each heap in which it holds objects, a holder, and a chain of holds behind it. Each hold
+ * owns a share in an object, counted as those of containers are. All of it changes under the heap's mutex, with its
+ * undo log: so a process that dies anywhere leaves it whole, and a holder's holds can be given back one by one, by any
+ * process, at any time.
+ *
+ * WITHOUT THE MUTEX. Readers wait for nobody, and reading a container takes a hold. So a thread that does not get the
+ * heap's mutex within PATIENCE_NS, as its holder is stopped,
+ *   - pins what it would hold (pin.h),
+ *   - notes in its own memory what it would give up (struct owed),
+ * and does the rest as soon as it gets the mutex for any hold: settle().
+ *
+ * THE DEAD (owner.h) are looked for when a process begins to hold, when the heap has grown since the last look, when
+ * memory has run out, when the heap is checked or asked about. Each look has an end: at most LOOKS holders, the next
+ * ones of the chain. */
+#include "object/hold.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "object/owner.h"
+#include "object/pin.h"
+#include "base/platform.h"
+
+#define PATIENCE_NS INT64_C(200000)
+/* After that wait was in vain, so long no thread of this process waits again: it only tries. */
+#define STUCK_NS INT64_C(5000000)
+#define LOOKS 64
+/* So often a thread that pins asks whether the object is alive, while others commit changes of the heap. */
+#define LIVE_TRIES 64
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void put(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+static struct holder *holder_at(const struct heap *heap, uint64_t offset)
+{
+    return heap_at(heap, offset);
+}
+
+static struct hold *hold_at(const struct heap *heap, uint64_t offset)
+{
+    return heap_at(heap, offset);
+}
+
+/* ---- holders and holds, under heap_lock() ---- */
+
+static int make_holder(struct owner *owner)
+{
+    struct heap *heap = owner->heap;
+    int error = get(&heap->holding) == 0 ? heap_alloc_locked(heap, sizeof(struct holder), &heap->holding) : 0;
+
+    if (error != 0) {
+        undo_roll_back(&heap->undo, (char *)heap, get(&heap->size));
+        return error;
+    }
+    heap_commit(heap);
+    uint64_t offset = get(&heap->holding);
+    struct holder *holder = holder_at(heap, offset);
+    put(&holder->next, get(&heap->holders));
+    put(&holder->mark, owner->mark);
+    put(&holder->state, HOLDER_LIVES);
+    put(&holder->holds, 0);
+    put(&holder->reserve, 0);
+    put(&holder->trash, 0);
+    undo_order();
+    heap_set(heap, &heap->holders, offset);
+    heap_set(heap, &heap->holding, 0);
+    heap_commit(heap);
+    atomic_store(&owner->holder, holder);
+    return 0;
+}
+
+int hold_ready(struct heap *heap, struct holder *holder)
+{
+    if (get(&holder->reserve) != 0)
+        return 0;
+    int error = heap_alloc_locked(heap, sizeof(struct hold), &holder->reserve);
+    if (error != 0)
+        undo_roll_back(&heap->undo, (char *)heap, get(&heap->size));
+    heap_commit(heap);
+    return error;
+}
+
+/* Within a change: the reserve becomes a hold of the holder's. */
+static struct hold *link_hold(struct heap *heap, struct holder *holder)
+{
+    uint64_t offset = get(&holder->reserve), next = get(&holder->holds);
+    struct hold *hold = hold_at(heap, offset);
+
+    put(&hold->ref, 0);
+    put(&hold->holder, heap_offset(heap, holder));
+    put(&hold->same, 0);
+    put(&hold->next, next);
+    put(&hold->previous, 0);
+    undo_order();
+    if (next != 0)
+        heap_set(heap, &hold_at(heap, next)->previous, offset);
+    heap_set(heap, &holder->holds, offset);
+    heap_set(heap, &holder->reserve, 0);
+    return hold;
+}
+
+void hold_enter(struct heap *heap, struct holder *holder, struct object *object)
+{
+    struct hold *hold = link_hold(heap, holder);
+
+    put(&hold->ref, object->self | REF_OBJECT);
+    put(&hold->same, get(&object->holds));
+    undo_order();
+    heap_set(heap, &object->holds, heap_offset(heap, hold));
+    heap_set(heap, &object->refs, get(&object->refs) + 1);
+}
+
+/* A change of its own: a hold in an object that is alive. MP_ENOMEM. */
+static int add_hold(struct heap *heap, struct holder *holder, struct object *object)
+{
+    int error = hold_ready(heap, holder);
+
+    if (error != 0)
+        return error;
+    hold_enter(heap, holder, object);
+    heap_commit(heap);
+    hold_ready(heap, holder); /* if there is no memory for it, another time */
+    return 0;
+}
+
+/* Within a change: the hold leaves its holder's chain. Its block becomes the reserve, or is in the trash: to be freed
+ * after the commit. */
+static void unlink_hold(struct heap *heap, struct hold *hold)
+{
+    struct holder *holder = holder_at(heap, get(&hold->holder));
+    uint64_t next = get(&hold->next), previous = get(&hold->previous);
+
+    if (next != 0)
+        heap_set(heap, &hold_at(heap, next)->previous, previous);
+    heap_set(heap, previous != 0 ? &hold_at(heap, previous)->next : &holder->holds, next);
+    heap_set(heap, get(&holder->reserve) == 0 ? &holder->reserve : &holder->trash, heap_offset(heap, hold));
+}
+
+/* With nothing to commit: the trash of a holder is freed. Also before it is filled again. */
+static void empty_trash(struct heap *heap, struct holder *holder)
+{
+    heap_free_locked(heap, &holder->trash);
+}
+
+/* Gives up the hold that *link, in its object's chain, leads to. */
+static void end_hold(struct heap *heap, struct object *object, _Atomic uint64_t *link)
+{
+    struct hold *hold = hold_at(heap, get(link));
+    struct holder *holder = holder_at(heap, get(&hold->holder));
+
+    empty_trash(heap, holder);
+    heap_set(heap, link, get(&hold->same));
+    unlink_hold(heap, hold);
+    object_lose_share(heap, object);
+    heap_commit(heap);
+    empty_trash(heap, holder);
+}
+
+/* Where the object's chain leads to a hold of the holder's, of any holder when that is NULL. Points to 0: nowhere. */
+static _Atomic uint64_t *find_hold(const struct heap *heap, struct object *object, const struct holder *holder)
+{
+    _Atomic uint64_t *link = &object->holds;
+
+    while (get(link) != 0 && holder != NULL && get(&hold_at(heap, get(link))->holder) != heap_offset(heap, holder))
+        link = &hold_at(heap, get(link))->same;
+    return link;
+}
+
+/* Gives up one of the holder's holds in the object that the handle leads to, or with NULL one of anybody's. False:
+ * none. */
+static bool end_one(struct heap *heap, const struct holder *holder, const void *handle, uint64_t kind)
+{
+    struct object *object = object_of(handle);
+
+    if (get(&object->magic) != object_magic(handle, kind))
+        return false;
+    _Atomic uint64_t *link = find_hold(heap, object, holder);
+    if (get(link) == 0)
+        return false;
+    end_hold(heap, object, link);
+    return true;
+}
+
+/* One step of ending a table's hold. True: there is more to be done. */
+static bool end_table_step(struct heap *heap, struct hold *hold)
+{
+    struct holder *holder = holder_at(heap, get(&hold->holder));
+    uint64_t ref = get(&hold->ref);
+    _Atomic uint64_t *table = heap_at(heap, ref & ~REF_MASK);
+
+    empty_trash(heap, holder);
+    if ((ref & REF_MASK) == REF_TABLE && get(&table[0]) > 0) {
+        uint64_t last = get(&table[0]);
+
+        heap_set(heap, &table[0], last - 1);
+        object_lose_share(heap, heap_at(heap, get(&table[last]) & ~REF_MASK));
+        heap_commit(heap);
+        return true;
+    }
+    heap_free_locked(heap, &hold->ref);
+    unlink_hold(heap, hold);
+    heap_commit(heap);
+    empty_trash(heap, holder);
+    return false;
+}
+
+/* ---- what could not be done without the mutex ---- */
+
+/* Each pin becomes a hold. Another thread may take its pin back meanwhile: then the hold is too much. */
+static void write_down_pins(struct owner *owner, struct holder *holder)
+{
+    struct heap *heap = owner->heap;
+    uint64_t offset;
+
+    for (int place = 0; pin_next(heap, owner->mark, &place, &offset); place++) {
+        struct object *object = heap_at(heap, offset);
+
+        if (add_hold(heap, holder, object) != 0)
+            return;
+        if (pin_end_one(heap, owner->mark, offset))
+            atomic_fetch_sub(&owner->pins, 1);
+        else
+            end_hold(heap, object, find_hold(heap, object, holder));
+    }
+}
+
+static void pay_owed(struct owner *owner, const struct holder *holder)
+{
+    struct owed *owed = atomic_exchange(&owner->owed, NULL);
+
+    while (owed != NULL) {
+        struct owed *next = owed->next;
+
+        if (owed->kind != 0)
+            end_one(owner->heap, holder, owed->handle, owed->kind);
+        else
+            while (end_table_step(owner->heap, hold_at(owner->heap, owed->hold)))
+                ;
+        free(owed);
+        owed = next;
+    }
+}
+
+static void settle(struct owner *owner, struct holder *holder)
+{
+    if (atomic_load(&owner->pins) > 0)
+        write_down_pins(owner, holder);
+    if (atomic_load(&owner->owed) != NULL)
+        pay_owed(owner, holder);
+}
+
+/* heap_lock() with a deadline: MP_ETIMEOUT when another thread has kept the mutex for PATIENCE_NS; or at once, when it
+ * did so less than STUCK_NS ago. */
+static int lock_soon(struct owner *owner)
+{
+    int error = heap_lock_until(owner->heap, 0);
+
+    if (error != MP_ETIMEOUT || clock_now() < atomic_load(&owner->stuck_until))
+        return error;
+    error = heap_lock_until(owner->heap, clock_now() + PATIENCE_NS);
+    if (error == MP_ETIMEOUT)
+        atomic_store(&owner->stuck_until, clock_now() + STUCK_NS);
+    return error;
+}
+
+/* heap_lock(), for a process that may have something to settle. */
+static int lock(struct owner *owner, bool patiently, struct holder **holder)
+{
+    int error = patiently ? heap_lock(owner->heap) : lock_soon(owner);
+
+    if (error != 0)
+        return error;
+    if (atomic_load(&owner->holder) == NULL) {
+        error = make_holder(owner);
+        if (error != 0) {
+            heap_unlock(owner->heap);
+            return error;
+        }
+    }
+    *holder = atomic_load(&owner->holder);
+    settle(owner, *holder);
+    return 0;
+}
+
+/* After a hold was given up, or a pin. */
+static void bury(struct heap *heap)
+{
+    if ((get(&heap->dead) | get(&heap->limbo)) != 0)
+        object_bury_dead(heap);
+}
+
+/* ---- for handles ---- */
+
+/* This process as an owner; now and then it looks for the dead. */
+static int begin(struct heap *heap, struct owner **owner)
+{
+    int error = owner_begin(heap, owner);
+
+    if (error == 0 && atomic_load(&(*owner)->grown) != get(&heap->grown)) {
+        atomic_store(&(*owner)->grown, get(&heap->grown));
+        hold_look(heap);
+    }
+    return error;
+}
+
+int hold_lock(struct heap *heap, struct holder **holder)
+{
+    struct owner *owner;
+    int error = begin(heap, &owner);
+
+    return error == 0 ? lock(owner, true, holder) : error;
+}
+
+/* After the pin was published. The shares are looked at before magic: they may be those of an object that has taken the
+ * place since, and magic tells that. An object leaves limbo in two words, so none of both counts only if nothing was
+ * committed meanwhile. */
+static bool is_alive(const struct heap *heap, const void *handle, uint64_t kind)
+{
+    const struct object *object = object_of(handle);
+    uint64_t shares, emptied;
+    int tries = 0;
+
+    do {
+        emptied = undo_emptied(&heap->undo);
+        shares = get(&object->refs) | get(&object->kept);
+        atomic_thread_fence(memory_order_acquire);
+    } while (shares == 0 && undo_emptied(&heap->undo) != emptied && ++tries < LIVE_TRIES);
+    return shares != 0 && get(&object->magic) == object_magic(handle, kind);
+}
+
+/* The caller sees the object alive after it has published the pin: see pin.h. MP_EINVAL: it is not; MP_ETIMEOUT: no
+ * place. */
+static int pin_handle(struct owner *owner, const void *handle, uint64_t kind)
+{
+    struct object *object = object_of(handle);
+    int place = pin_begin(owner->heap, owner->mark, object->self);
+
+    if (place < 0)
+        return MP_ETIMEOUT;
+    if (!is_alive(owner->heap, handle, kind)) {
+        pin_end(owner->heap, place, owner->mark, object->self);
+        return MP_EINVAL;
+    }
+    atomic_fetch_add(&owner->pins, 1);
+    pin_confirm(owner->heap, place, owner->mark, object->self);
+    return 0;
+}
+
+static int take_locked(struct heap *heap, struct holder *holder, const void *handle, uint64_t kind)
+{
+    struct object *object = object_of(handle);
+
+    return get(&object->magic) == object_magic(handle, kind) ? add_hold(heap, holder, object) : MP_EINVAL;
+}
+
+static int take(struct owner *owner, const void *handle, uint64_t kind, bool patiently)
+{
+    struct holder *holder;
+    int error = lock(owner, patiently, &holder);
+
+    if (error == 0) {
+        error = take_locked(owner->heap, holder, handle, kind);
+        heap_unlock(owner->heap);
+        if (get(&owner->heap->limbo) != 0)
+            object_bury_dead(owner->heap);
+    }
+    return error;
+}
+
+int hold_take(const void *handle, uint64_t kind)
+{
+    if (!object_is(handle, kind))
+        return MP_EINVAL;
+    struct heap *heap = object_heap(object_of(handle));
+    struct owner *owner;
+    int error = begin(heap, &owner);
+
+    if (error != 0)
+        return error;
+    error = take(owner, handle, kind, false);
+    if (error != MP_ETIMEOUT && error != MP_ENOMEM)
+        return error;
+    /* Reading needs no memory either. */
+    int pinned = pin_handle(owner, handle, kind);
+    if (pinned != MP_ETIMEOUT)
+        return pinned;
+    return error == MP_ETIMEOUT ? take(owner, handle, kind, true) : error;
+}
+
+static bool owe(struct owner *owner, const void *handle, uint64_t kind, uint64_t hold)
+{
+    struct owed *owed = malloc(sizeof *owed);
+
+    if (owed == NULL)
+        return false;
+    *owed = (struct owed){atomic_load(&owner->owed), kind, handle, hold};
+    while (!atomic_compare_exchange_weak(&owner->owed, &owed->next, owed))
+        ;
+    return true;
+}
+
+/* Ends a pin of this process's in the object, if it has one: that is a hold as good as any. */
+static bool unpin(struct owner *owner, const struct object *object)
+{
+    if (atomic_load(&owner->pins) == 0 || !pin_end_one(owner->heap, owner->mark, object->self))
+        return false;
+    atomic_fetch_sub(&owner->pins, 1);
+    return true;
+}
+
+/* One of the owner's holds in the object that the handle leads to. */
+static int give(struct owner *owner, const void *handle, uint64_t kind, bool patiently)
+{
+    struct holder *holder;
+
+    if (unpin(owner, object_of(handle)))
+        return 0;
+    int error = lock(owner, patiently, &holder);
+    if (error == MP_ETIMEOUT && owe(owner, handle, kind, 0))
+        return 0;
+    if (error == MP_ETIMEOUT)
+        error = lock(owner, true, &holder);
+    if (error != 0)
+        return error;
+    error = end_one(owner->heap, holder, handle, kind) ? 0 : MP_EINVAL;
+    heap_unlock(owner->heap);
+    return error;
+}
+
+int hold_give(const void *handle, uint64_t kind)
+{
+    struct owner *owner = object_is(handle, kind) ? owner_find(object_heap(object_of(handle))) : NULL;
+    int error = owner != NULL ? give(owner, handle, kind, false) : MP_EINVAL;
+
+    if (error == 0)
+        bury(owner->heap);
+    return error;
+}
+
+/* A pin is as good as a hold: the process that this one was forked from may have had no mutex to write it down. */
+static int give_anybodys(struct heap *heap, const void *handle, uint64_t kind)
+{
+    const struct object *object = object_of(handle);
+    int error = heap_lock(heap);
+
+    if (error != 0)
+        return error;
+    if (!end_one(heap, NULL, handle, kind) &&
+        (get(&object->magic) != object_magic(handle, kind) || !pin_end_any(heap, object->self)))
+        error = MP_EINVAL;
+    heap_unlock(heap);
+    return error;
+}
+
+int hold_give_any(const void *handle, uint64_t kind)
+{
+    if (!object_is(handle, kind))
+        return MP_EINVAL;
+    struct heap *heap = object_heap(object_of(handle));
+    struct owner *owner = owner_find(heap);
+    int error = owner != NULL ? give(owner, handle, kind, true) : MP_EINVAL;
+
+    if (error == MP_EINVAL)
+        error = give_anybodys(heap, handle, kind);
+    if (error == 0)
+        bury(heap);
+    return error;
+}
+
+/* settle(), if the heap's mutex is free. */
+static void settle_soon(struct owner *owner)
+{
+    struct holder *holder;
+
+    if ((atomic_load(&owner->pins) > 0 || atomic_load(&owner->owed) != NULL) && lock(owner, false, &holder) == 0)
+        heap_unlock(owner->heap);
+}
+
+/* The holder's process may open the same heap again: so the holder itself says that this opening has ended. Without the
+ * heap's mutex, which a stopped process may have: nobody else stores there before the owner is found dead. */
+static void leave_holder(struct owner *owner)
+{
+    settle_soon(owner);
+    struct holder *holder = atomic_load(&owner->holder);
+    if (holder != NULL)
+        atomic_store(&holder->state, HOLDER_LEFT);
+}
+
+void hold_leave(struct heap *heap)
+{
+    owner_leave(heap, leave_holder);
+}
+
+/* ---- snapshots ---- */
+
+/* Every object is pinned by this process: in one place, however many of its snapshots need that. False: no place is
+ * free. */
+static bool pin_all(struct owner *owner, struct hold_table *table)
+{
+    pthread_mutex_lock(&owner->mutex);
+    if (owner->all_count == 0)
+        owner->all_place = pin_begin(owner->heap, owner->mark, PIN_ALL);
+    owner->all_count += owner->all_place >= 0;
+    table->pinned_by = owner->all_place >= 0 ? owner->mark : 0;
+    pthread_mutex_unlock(&owner->mutex);
+    atomic_thread_fence(memory_order_seq_cst); /* as pin_begin() does, should another thread have published the pin */
+    return table->pinned_by != 0;
+}
+
+/* A child that a signal handler has forked meanwhile has not pinned anything. */
+static void unpin_all(struct owner *owner, const struct hold_table *table)
+{
+    if (owner == NULL || table->pinned_by != owner->mark)
+        return;
+    pthread_mutex_lock(&owner->mutex);
+    if (--owner->all_count == 0)
+        pin_end(owner->heap, owner->all_place, owner->mark, PIN_ALL);
+    pthread_mutex_unlock(&owner->mutex);
+}
+
+/* Under heap_lock(): a hold whose ref is the table, with nothing in it yet. */
+static int make_table(struct heap *heap, struct holder *holder, uint64_t count, struct hold_table *table)
+{
+    int error = hold_ready(heap, holder);
+
+    if (error != 0)
+        return error;
+    struct hold *hold = link_hold(heap, holder);
+    heap_commit(heap);
+    error = heap_alloc_locked(heap, (count + 1) * 8, &hold->ref);
+    if (error != 0) {
+        undo_roll_back(&heap->undo, (char *)heap, get(&heap->size));
+        end_table_step(heap, hold);
+        return error;
+    }
+    heap_commit(heap);
+    put(heap_at(heap, get(&hold->ref)), 0);
+    undo_order();
+    put(&hold->ref, get(&hold->ref) | REF_TABLE);
+    table->hold = heap_offset(heap, hold);
+    return 0;
+}
+
+static int begin_table(struct owner *owner, uint64_t count, bool patiently, struct hold_table *table)
+{
+    struct holder *holder;
+    int error = lock(owner, patiently, &holder);
+
+    if (error == 0) {
+        error = make_table(owner->heap, holder, count, table);
+        heap_unlock(owner->heap);
+    }
+    return error;
+}
+
+int hold_table_pin(struct heap *heap, struct hold_table *table)
+{
+    struct owner *owner;
+    int error = begin(heap, &owner);
+
+    *table = (struct hold_table){heap, 0, 0};
+    return error == 0 && !pin_all(owner, table) ? MP_ETIMEOUT : error;
+}
+
+int hold_table_begin(struct heap *heap, uint64_t count, struct hold_table *table)
+{
+    struct owner *owner;
+    int error = begin(heap, &owner);
+
+    *table = (struct hold_table){heap, 0, 0};
+    if (error == 0)
+        error = begin_table(owner, count, false, table);
+    if ((error == MP_ETIMEOUT || error == MP_ENOMEM) && hold_table_pin(heap, table) == 0)
+        return 0;
+    return error == MP_ETIMEOUT ? begin_table(owner, count, true, table) : error;
+}
+
+/* Under heap_lock(). */
+static void add_share(struct heap *heap, const struct hold_table *table, struct object *object)
+{
+    _Atomic uint64_t *word = heap_at(heap, get(&hold_at(heap, table->hold)->ref) & ~REF_MASK);
+    uint64_t count = get(&word[0]);
+
+    put(&word[count + 1], object->self | REF_OBJECT);
+    undo_order();
+    heap_set(heap, &word[0], count + 1);
+    heap_set(heap, &object->refs, get(&object->refs) + 1);
+    heap_commit(heap);
+}
+
+void hold_table_add(struct hold_table *table, struct object *object)
+{
+    struct heap *heap = table->heap;
+    struct owner *owner = owner_find(heap);
+
+    if (table->pinned_by != 0 || owner == NULL)
+        return;
+    int error = lock_soon(owner);
+    if (error == MP_ETIMEOUT && !pin_all(owner, table))
+        error = heap_lock(heap);
+    if (error != 0)
+        return;
+    add_share(heap, table, object);
+    heap_unlock(heap);
+}
+
+void hold_table_end(struct hold_table *table)
+{
+    if (table->hold == 0 && table->pinned_by == 0)
+        return;
+    struct heap *heap = table->heap;
+    struct owner *owner = owner_find(heap);
+    bool more = table->hold != 0 && owner != NULL;
+
+    if (table->pinned_by != 0)
+        unpin_all(owner, table);
+    while (more) {
+        int error = lock_soon(owner);
+
+        if (error == MP_ETIMEOUT && owe(owner, NULL, 0, table->hold))
+            break;
+        if (error == MP_ETIMEOUT)
+            error = heap_lock(heap);
+        if (error != 0)
+            break;
+        more = end_table_step(heap, hold_at(heap, table->hold));
+        heap_unlock(heap);
+    }
+    *table = (struct hold_table){heap, 0, 0};
+    bury(heap);
+}
+
+/* ---- the dead ---- */
+
+/* A holder whose owner may be dead. */
+struct suspect {
+    uint64_t offset, mark, state;
+};
+
+/* The next holders of the chain, of which heap.looked counts those that were looked at. */
+static size_t list_suspects(struct heap *heap, struct suspect *suspect)
+{
+    size_t count = 0;
+
+    if (heap_lock_until(heap, clock_now() + PATIENCE_NS) != 0)
+        return 0;
+    uint64_t at = get(&heap->holders), looked = get(&heap->looked);
+    for (uint64_t i = 0; at != 0 && i < looked; i++)
+        at = get(&holder_at(heap, at)->next);
+    for (; at != 0 && count < LOOKS; at = get(&holder_at(heap, at)->next)) {
+        const struct holder *holder = holder_at(heap, at);
+
+        suspect[count++] = (struct suspect){at, get(&holder->mark), get(&holder->state)};
+    }
+    put(&heap->looked, at != 0 ? looked + count : 0);
+    heap_unlock(heap);
+    return count;
+}
+
+/* Under heap_lock(): takes a holder that holds nothing out of the chain, and frees its block. */
+static void end_holder(struct heap *heap, struct holder *holder)
+{
+    _Atomic uint64_t *link = &heap->holders;
+    uint64_t place = 0;
+
+    empty_trash(heap, holder);
+    heap_free_locked(heap, &holder->reserve);
+    heap_free_locked(heap, &heap->holding); /* of one that died as it made a holder */
+    for (; get(link) != heap_offset(heap, holder); place++)
+        link = &holder_at(heap, get(link))->next;
+    if (place < get(&heap->looked)) /* those behind it move up */
+        put(&heap->looked, get(&heap->looked) - 1);
+    heap_set(heap, link, get(&holder->next));
+    heap_set(heap, &heap->holding, heap_offset(heap, holder));
+    heap_commit(heap);
+    heap_free_locked(heap, &heap->holding);
+}
+
+/* Under heap_lock(), one step of giving back what a dead holder held. False: that was all. */
+static bool bury_step(struct heap *heap, struct holder *holder)
+{
+    uint64_t first = get(&holder->holds);
+
+    if (first == 0) {
+        end_holder(heap, holder);
+        return false;
+    }
+    struct hold *hold = hold_at(heap, first);
+    if ((get(&hold->ref) & REF_MASK) != REF_OBJECT) {
+        end_table_step(heap, hold);
+        return true;
+    }
+    struct object *object = heap_at(heap, get(&hold->ref) & ~REF_MASK);
+    end_hold(heap, object, find_hold(heap, object, holder));
+    return true;
+}
+
+/* Whether that holder is still there. Under heap_lock(). */
+static struct holder *find_holder(struct heap *heap, const struct suspect *suspect)
+{
+    for (uint64_t at = get(&heap->holders); at != 0; at = get(&holder_at(heap, at)->next)) {
+        if (at == suspect->offset && get(&holder_at(heap, at)->mark) == suspect->mark)
+            return holder_at(heap, at);
+    }
+    return NULL;
+}
+
+static void bury_holder(struct heap *heap, const struct suspect *suspect)
+{
+    bool more = true;
+
+    while (more && heap_lock_until(heap, clock_now() + PATIENCE_NS) == 0) {
+        struct holder *holder = find_holder(heap, suspect);
+
+        more = holder != NULL;
+        if (more) {
+            put(&holder->state, HOLDER_DEAD);
+            more = bury_step(heap, holder);
+        }
+        heap_unlock(heap);
+    }
+}
+
+/* True: there was a pin of a dead owner. */
+static bool bury_pins(struct heap *heap)
+{
+    bool found = false;
+
+    for (int place = 0; place < HEAP_PINS && get(&heap->pinned) != get(&heap->unpinned); place++) {
+        uint64_t mark = pin_owner(heap, place);
+
+        if (mark == 0 || !owner_is_dead(heap, mark, false) || heap_lock_until(heap, clock_now() + PATIENCE_NS) != 0)
+            continue;
+        pin_drop(heap, place, mark);
+        heap_unlock(heap);
+        found = true;
+    }
+    return found;
+}
+
+static bool is_dead(const struct heap *heap, const struct suspect *suspect)
+{
+    return suspect->state == HOLDER_DEAD || owner_is_dead(heap, suspect->mark, suspect->state == HOLDER_LEFT);
+}
+
+/* *again: there are holders in the chain that were not looked at. */
+static bool look(struct heap *heap, bool *again)
+{
+    struct suspect suspect[LOOKS];
+    size_t count = list_suspects(heap, suspect);
+    bool found = bury_pins(heap);
+
+    *again = count > 0 && get(&heap->looked) != 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_dead(heap, &suspect[i]))
+            continue;
+        bury_holder(heap, &suspect[i]);
+        found = true;
+    }
+    bury(heap);
+    return found;
+}
+
+bool hold_look(struct heap *heap)
+{
+    bool again;
+
+    return look(heap, &again);
+}
+
+bool hold_look_at_all(struct heap *heap)
+{
+    struct owner *owner = owner_find(heap);
+    bool again = true, found = false;
+
+    if (owner != NULL)
+        settle_soon(owner);
+    atomic_store(&heap->looked, 0);
+    /* As many rounds as there were holders, should others look at the same time. */
+    for (uint64_t rounds = get(&heap->owners) / LOOKS + 2; again && rounds > 0; rounds--)
+        found = look(heap, &again) || found;
+    return found;
+}
+
+/* ---- the checker ---- */
+
+typedef bool marker(void *context, uint64_t ref);
+
+/* A block of at least that size, or none, that nothing else owns. */
+static bool owns(const struct heap *heap, uint64_t ref, uint64_t size, marker *mark, void *context)
+{
+    return ref == 0 || ((ref & REF_MASK) == REF_BLOCK && mark(context, ref) && heap_block_size(heap, ref) >= size);
+}
+
+/* A share; a table of nothing but shares; or a block that would have become one, whatever it holds. */
+static bool holds_shares(const struct heap *heap, uint64_t ref, marker *mark, void *context)
+{
+    const _Atomic uint64_t *table = heap_at(heap, ref & ~REF_MASK);
+
+    if (((ref & REF_MASK) != REF_OBJECT && (ref & REF_MASK) != REF_TABLE && (ref & REF_MASK) != REF_BLOCK) ||
+        !mark(context, ref))
+        return false;
+    for (uint64_t i = (ref & REF_MASK) == REF_TABLE ? get(&table[0]) : 0; i > 0; i--) {
+        if ((get(&table[i]) & REF_MASK) != REF_OBJECT)
+            return false;
+    }
+    return true;
+}
+
+/* The holds of one holder: linked both ways, each its own. */
+static bool check_holds(struct heap *heap, uint64_t at, uint64_t *most, marker *mark, void *context)
+{
+    uint64_t previous = 0;
+
+    for (uint64_t hold = get(&holder_at(heap, at)->holds); hold != 0; hold = get(&hold_at(heap, hold)->next)) {
+        if ((*most)-- == 0 || !owns(heap, hold, sizeof(struct hold), mark, context) ||
+            get(&hold_at(heap, hold)->holder) != at || get(&hold_at(heap, hold)->previous) != previous ||
+            !holds_shares(heap, get(&hold_at(heap, hold)->ref), mark, context))
+            return false;
+        previous = hold;
+    }
+    return true;
+}
+
+bool hold_check(struct heap *heap, uint64_t most, bool (*mark)(void *context, uint64_t ref), void *context)
+{
+    if (!pin_check(heap) || !owns(heap, get(&heap->holding), sizeof(struct holder), mark, context))
+        return false;
+    for (uint64_t at = get(&heap->holders); at != 0; at = get(&holder_at(heap, at)->next)) {
+        if (most-- == 0 || !owns(heap, at, sizeof(struct holder), mark, context) ||
+            !owns(heap, get(&holder_at(heap, at)->reserve), sizeof(struct hold), mark, context) ||
+            !owns(heap, get(&holder_at(heap, at)->trash), sizeof(struct hold), mark, context) ||
+            !check_holds(heap, at, &most, mark, context))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,431 @@
+/* What all containers have in common: identity, mutex, version, undo log, and who owns what.
+ *
+ * An object's place is never used for anything but objects again: its mutex must stay a mutex, and a stale handle must
+ * find something it can look at. What else belongs to it, its undo log as well, are blocks of their own, which serve
+ * other things when it is gone.
+ *
+ * HANDLES. A handle given to users is the object's address with the generation of its place in the bits that an address
+ * leaves free (OBJECT_TAG). Burial counts the generation up. `magic` is the object's kind and its generation in one
+ * word, so one comparison tells a live handle from a stale one. A place whose generations are used up serves no object
+ * any more. Invariant: a stale handle never becomes a live one again.
+ *
+ * OWNERSHIP. A `ref` is a word in the heap that owns what it points to: an offset, and in its low four bits what kind
+ * of thing lies there and so how it is released. Every block is at each instant owned by exactly one ref, or free. An
+ * operation that needs blocks first takes them into the object's pending refs, then moves them to their place: with
+ * object_set(), so that pending ref and place change together. What it replaces moves to a pending ref in the same way,
+ * and is released after the commit. So whatever is found pending after a death, once the undo log is rolled back, is
+ * released. An object with no share left dies in the same step, unless it is pinned (pin.h): then it lives on in
+ * heap.limbo.
+ *
+ * READING WITHOUT THE MUTEX. `version` is odd while words change that do not make sense one by one. A reader notes an
+ * even version, reads with relaxed atomic loads, bounds every offset and length before using it, and believes what it
+ * read if the version is still the same. Memory is never unmapped, so the worst it meets is nonsense.
+ *
+ * A version that stays odd is that of a change half done, whose process does not get on, or takes long. Then the reader
+ * reads through the undo log (undo.h) and finds the state before the change; or the state after it, if the log was
+ * emptied already. It believes what it read if version and log are still the same. Invariants that this rests on:
+ *   - Between object_begin() and object_commit() each word that a reader of the state before can come by is changed
+ *     with object_set() or noted. What is built aside, or lies where nothing leads to, need not be.
+ *   - No block that the state before leads to is freed before object_commit() is over, or written to.
+ *   - Single words that are put without a change (stripes.h) are not among those that a change has noted.
+ */
+#ifndef OBJECT_H
+#define OBJECT_H
+
+#include <mp.h>
+
+#include "base/delay.h"
+#include "heap/heap.h"
+#include "sync/mutex.h"
+#include "heap/ranges.h"
+#include "sync/turns.h"
+
+/* What an object is: the bits of `magic` outside OBJECT_TAG. */
+#define OBJECT_DICT UINT64_C(0x00006d7064696300)
+#define OBJECT_LIST UINT64_C(0x00006d706c737400)
+#define OBJECT_LOCK UINT64_C(0x00006d706c636b00)
+#define OBJECT_MEMORY UINT64_C(0x00006d706d656d00)
+#define OBJECT_DEAD UINT64_C(0x00006d7064656400)  /* in heap.dead: its content is still to be released */
+#define OBJECT_SPARE UINT64_C(0x00006d7073707200) /* in heap.spare */
+#define OBJECT_SPENT UINT64_C(0x00006d7073706e00) /* its generations are used up: in no chain but heap.objects */
+
+/* Where a handle, and `magic`, have the generation: objects are aligned to 64 bytes, and addresses have 48 bits. */
+#define OBJECT_TAG UINT64_C(0xffff00000000003f)
+#define OBJECT_GENERATIONS (UINT64_C(1) << 22)
+
+enum ref_kind {
+    REF_BLOCK = 0,   /* a block without refs in it */
+    REF_OBJECT = 1,  /* a share in an object: counted in object.refs */
+    REF_TABLE = 2,   /* a block: word 0 says how many words follow that are refs; each is released, then the block */
+    REF_CELLS = 3,   /* a block: word 0 says how many cells lie from byte 16 on; each is released, then the block */
+    REF_ENTRIES = 4, /* a block: word 0 says how many entries lie from byte 16 on; each is released, then the block */
+    /* A table as in REF_TABLE, of which just the blocks it refers to and itself are freed: what lies in them belongs to
+     * another table now, or still. */
+    REF_SHELL = 5
+};
+#define REF_MASK UINT64_C(15)
+
+/* A value as it is stored. head: the mp_type in the low 8 bits, CELL_OWNS, and from bit 16 on the length of strings and
+ * bytes, or the generation of a container. body: the bool, the integer, the float's bits, the bytes of a string of up
+ * to 8; with CELL_OWNS a ref: to an object, or to the block that holds a longer string. All zero is none. */
+#define CELL_TYPE UINT64_C(0xff)
+#define CELL_OWNS UINT64_C(0x100)
+#define CELL_LENGTH_SHIFT 16
+
+struct cell {
+    _Atomic uint64_t head;
+    _Atomic uint64_t body;
+};
+
+/* A dict's entry. The key's head and body are as in a cell, but strings of up to 16 bytes lie in body and rest. */
+struct entry {
+    /* Grows with each insertion; 0: no entry, whatever the other words hold. So it is the last word written, and the
+     * first cleared, and always with its old value noted (undo.h). */
+    _Atomic uint64_t sequence;
+    _Atomic uint64_t key_head;
+    _Atomic uint64_t key_body;
+    _Atomic uint64_t key_rest;
+    struct cell value;
+};
+
+/* A dict's words: positions used in the segments; entries; last sequence given; grows each time entries change their
+ * positions; pages of the index, slots in each of them, and index_page_mask() of the pages. */
+enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS, DICT_MASK };
+/* A list's: the position of the first cell in use, and how many are; where there is a gap between them, and more of
+ * that kind, see list_table.h. */
+enum { LIST_START, LIST_LENGTH, LIST_GAP, LIST_GAP_SIZE, LIST_STEP, LIST_LEFT, LIST_PHASE, LIST_WORDS };
+/* Memory's (memory.c): 1 + its size in bytes; 0: not whole yet, nobody has its address. root[0] is its block. */
+enum { MEMORY_SIZE };
+#define MEMORY_ALIGN UINT64_C(64)
+/* So long before the memory, a word with the offset of its object. */
+#define MEMORY_HEADER UINT64_C(16)
+
+/* Where in a block the memory begins: an offset. */
+static inline uint64_t memory_place(uint64_t block)
+{
+    return (block + MEMORY_HEADER + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
+}
+
+#define OBJECT_CHECKED (UINT64_C(1) << 63)
+#define OBJECT_INSIDE_SHIFT 40
+#define OBJECT_INSIDE (UINT64_C(0x3ffff) << OBJECT_INSIDE_SHIFT)
+#define OBJECT_PENDING 4
+#define OBJECT_ROOTS 2
+
+enum kept {
+    KEPT_NOT,
+    KEPT_HANDLE, /* a lock or memory that has not been freed */
+    KEPT_LIMBO   /* in heap.limbo: it was pinned when the last share was given up */
+};
+
+/* undo.log is there in each dict and list: from the change that makes it one to the end of its burial. */
+struct object {
+    /* What readers without the mutex look at. */
+    _Atomic uint64_t magic;
+    uint64_t self; /* the offset of this object; written once */
+    _Atomic uint64_t version;
+    /* The content: root[0] a REF_TABLE (the directory, segments.h) of blocks (segments), REF_ENTRIES in a dict,
+     * REF_CELLS in a list; root[1] in a dict a REF_TABLE of REF_BLOCKs (its index). word[DICT_...], word[LIST_...]. 0
+     * while empty. Cells outside a list's range, and in its gap, are none, and so own nothing. */
+    _Atomic uint64_t root[OBJECT_ROOTS];
+    union {
+        _Atomic uint64_t word[7]; /* zeroed when it is made */
+        struct turns turns;       /* a lock's; may hold anything when it is made, see object_check.c */
+    };
+    _Atomic uint64_t
+        striped; /* 1: its stripes are in use, see stripes.h; changed under the mutex, and back when it is buried */
+
+    /* Guarded by the heap's mutex. magic is changed under that one as well. */
+    _Atomic uint64_t refs;     /* refs of kind REF_OBJECT to it */
+    _Atomic uint64_t kept;     /* enum kept: why it lives though nobody may have a share */
+    _Atomic uint64_t holds;    /* chain of the holds of processes in a dict or list (hold.h); each is one of refs */
+    _Atomic uint64_t next_all; /* in heap.objects */
+    _Atomic uint64_t next;     /* in heap.spare, heap.dead or heap.limbo */
+    uint64_t block;            /* the block it lies in, with others; written once */
+
+    pthread_mutex_t mutex;  /* guards the content and what follows */
+    _Atomic uint64_t waits; /* what the holder's thread waits for, inside a function of the user's: see callback.h */
+    union {
+        _Atomic uint64_t held;   /* which stripes the holder of the mutex holds */
+        _Atomic uint64_t holder; /* a lock's: the holder's mark, HOLDER_SUSPECT, or 0: see holder.h */
+    };
+    /* Guarded by the mutex, and looked at by who waits for it:
+     *   - in the low bits: how often a thread that would only put a word had to wait for the mutex;
+     *   - OBJECT_INSIDE: while its holder is inside a function of the program's: the holder's namespaces (callback.h);
+     *   - OBJECT_CHECKED: its holder is a checker (checking.h). */
+    _Atomic uint64_t met;
+    _Atomic uint64_t stripes; /* owns their block; 0: none yet */
+    _Atomic uint64_t pending[OBJECT_PENDING];
+    struct undo undo;
+};
+
+/* Objects lie in whole cache lines, so that readers' words and the mutex lie in different ones; in a block, one behind
+ * the other from here on. */
+#define OBJECT_STRIDE ((sizeof(struct object) + 63) / 64 * 64)
+static inline uint64_t object_first_of(uint64_t block)
+{
+    return (block + 63) / 64 * 64;
+}
+
+static inline struct heap *object_heap(const struct object *object)
+{
+    return (struct heap *)((char *)(uintptr_t)object - object->self);
+}
+
+/* ---- handles ---- */
+
+static inline uint64_t object_tag_of(uint64_t generation)
+{
+    return generation >> 6 << 48 | (generation & 63);
+}
+
+static inline uint64_t object_generation_of(uint64_t tag)
+{
+    return tag >> 48 << 6 | (tag & 63);
+}
+
+/* The object that a handle leads to, live or not. */
+static inline struct object *object_of(const void *handle)
+{
+    return (struct object *)((uintptr_t)handle & ~OBJECT_TAG);
+}
+
+/* What `magic` must be for the handle to be one of a live object of that kind. */
+static inline uint64_t object_magic(const void *handle, uint64_t kind)
+{
+    return kind | ((uintptr_t)handle & OBJECT_TAG);
+}
+
+static inline uint64_t object_kind(const struct object *object)
+{
+    return atomic_load_explicit(&object->magic, memory_order_relaxed) & ~OBJECT_TAG;
+}
+
+static inline uint64_t object_generation(const struct object *object)
+{
+    return object_generation_of(atomic_load_explicit(&object->magic, memory_order_relaxed) & OBJECT_TAG);
+}
+
+/* The handle of an object in a heap, at that offset and of that generation. */
+static inline void *object_handle_at(const struct heap *heap, uint64_t offset, uint64_t generation)
+{
+    return (void *)((uintptr_t)heap_at(heap, offset) | object_tag_of(generation & (OBJECT_GENERATIONS - 1)));
+}
+
+/* The handle of an object that cannot end meanwhile. */
+static inline void *object_handle(const struct object *object)
+{
+    return object_handle_at(object_heap(object), object->self, object_generation(object));
+}
+
+/* Of an object that says it is dead: whether its magic is that one when nothing is left half done. The process that
+ * gave it up may have died before that stood. */
+__attribute__((cold)) bool object_is_after_all(const struct object *object, uint64_t magic);
+
+/* True when it is the handle of a live object of that kind, as far as the object's own words can tell. The address is
+ * known to lie in a heap of this process. */
+static inline bool object_is_there(const void *handle, uint64_t kind)
+{
+    const struct object *object = object_of(handle);
+    uint64_t now = atomic_load_explicit(&object->magic, memory_order_acquire);
+
+    return __builtin_expect(now == object_magic(handle, kind), 1) ||
+           (now == object_magic(handle, OBJECT_DEAD) && object_is_after_all(object, object_magic(handle, kind)));
+}
+/* The same of any address. */
+static inline bool object_is(const void *handle, uint64_t kind)
+{
+    return range_known(object_of(handle)) && object_is_there(handle, kind);
+}
+/* As object_is_there(), without a call in it. False: ask that one. */
+static inline bool object_is_at_once(const void *handle, uint64_t kind)
+{
+    return atomic_load_explicit(&object_of(handle)->magic, memory_order_acquire) == object_magic(handle, kind);
+}
+
+/* ---- life ---- */
+
+/* Makes an object, all its words zero, owned by nobody else, with a handle of its own: for locks and memory. */
+int object_create(struct heap *heap, uint64_t kind, struct object **object);
+/* The same, owned by *slot (a pending ref of another object, or a word of the heap's header): goes away if that one
+ * dies. */
+int object_create_in(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, struct object **object);
+/* The same, owned by a hold of the calling process: see hold.h. */
+int object_create_held(struct heap *heap, uint64_t kind, struct object **object);
+/* Stores a share in the object in *slot, in one step. MP_EINVAL when the handle is not one of a live object of that
+ * kind. */
+int object_retain(const void *handle, uint64_t kind, _Atomic uint64_t *slot);
+/* Gives up the handle that object_create() made. MP_EINVAL when it was given up before. */
+int object_free(const void *handle, uint64_t kind);
+/* Within a change of the heap's: one share less in an object; the last one less and it is dead, or in heap.limbo. */
+void object_lose_share(struct heap *heap, struct object *object);
+
+/* ---- locking ---- */
+
+/* `magic` in what follows: what object_magic() says of the handle.
+ *
+ * In the usual case: takes a mutex that is free, of a live object that is not striped. False: something else is the
+ * case, and *number is what pthread_mutex_trylock() said; 0: the mutex is held all the same. */
+static inline bool object_lock_at_once(struct object *object, uint64_t magic, int *number)
+{
+    *number = pthread_mutex_trylock(&object->mutex);
+    return *number == 0 && atomic_load_explicit(&object->magic, memory_order_relaxed) == magic &&
+           atomic_load_explicit(&object->striped, memory_order_relaxed) == 0;
+}
+int object_lock_later(struct object *object, uint64_t magic, int number);
+int object_lock_alone_later(struct object *object, uint64_t magic, int number);
+/* Takes the mutex of a live object of that kind, and its stripes, and repairs what a dead predecessor left. MP_EINVAL,
+ * MP_EDEADLK. */
+static inline int object_lock(const void *handle, uint64_t kind)
+{
+    struct object *object = object_of(handle);
+    uint64_t magic = object_magic(handle, kind);
+    int number;
+
+    if (!object_is(handle, kind))
+        return MP_EINVAL;
+    return object_lock_at_once(object, magic, &number) ? 0 : object_lock_later(object, magic, number);
+}
+/* The same without the stripes: words that lie in their place may be replaced by others. */
+static inline int object_lock_alone(const void *handle, uint64_t kind)
+{
+    struct object *object = object_of(handle);
+    uint64_t magic = object_magic(handle, kind);
+    int number;
+
+    if (!object_is(handle, kind))
+        return MP_EINVAL;
+    return object_lock_at_once(object, magic, &number) ? 0 : object_lock_alone_later(object, magic, number);
+}
+/* For a thread that has waited for a while for the object's mutex or a stripe of it: if their holder has executed
+ * another program from inside a function of the program's (callback.c), they become free, as those of a dead owner. */
+void object_look_for_holder(struct object *object);
+/* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. MP_ECORRUPT:
+ * its undo log is damaged; the mutex is given up, and everybody gets that from now on. */
+int object_repair(struct object *object);
+/* The same in two steps, for the checker, which looks at everything in between: takes an unfinished change back (false:
+ * the undo log is damaged), the heap being settled; then releases what was pending. */
+bool object_take_back(struct object *object);
+void object_finish_repair(struct object *object);
+/* list_gap.c: in a list whose owner died goes on with what it has begun. The mutex is held, and no stripe. */
+void list_repair(struct object *list);
+/* Releases the content of dead objects, and of those in heap.limbo that are pinned no more. Waits for nobody: an object
+ * that somebody still is inside is left to that process, which calls this when it unlocks it; and all are left to
+ * others while another process keeps the heap's mutex. */
+void object_bury_dead(struct heap *heap);
+/* Gives up the stripes that are held, too. */
+void object_unlock_striped(struct object *object);
+/* Also releases dead objects' content, if there are any. */
+static inline void object_unlock(struct object *object)
+{
+    struct heap *heap = object_heap(object);
+
+    if (atomic_load_explicit(&object->striped, memory_order_relaxed) != 0)
+        object_unlock_striped(object);
+    else
+        mutex_unlock(&object->mutex);
+    if (atomic_load_explicit(&heap->dead, memory_order_relaxed) != 0)
+        object_bury_dead(heap);
+}
+
+/* Under the mutex. Between begin and commit readers do not believe what they see. */
+static inline void object_begin(struct object *object)
+{
+    uint64_t version = atomic_load_explicit(&object->version, memory_order_relaxed);
+
+    atomic_store_explicit(&object->version, version | 1, memory_order_release);
+    atomic_thread_fence(memory_order_release);
+    undo_order();
+    DELAY_POINT();
+}
+
+/* Stores a word so that it is taken back if the process dies before object_commit(). At most UNDO_RECORDS words, unless
+ * object_reserve_undo() made room for more. */
+static inline void object_set(struct object *object, _Atomic uint64_t *word, uint64_t value)
+{
+    undo_set(&object->undo, (char *)object - object->self, word, value);
+    DELAY_POINT();
+}
+
+static inline void object_commit(struct object *object)
+{
+    uint64_t version = atomic_load_explicit(&object->version, memory_order_relaxed);
+
+    undo_commit(&object->undo);
+    DELAY_POINT();
+    atomic_store_explicit(&object->version, (version | 1) + 1, memory_order_release);
+    undo_order();
+}
+
+/* Instead of commit: puts all back as it was at object_begin(). */
+void object_roll_back(struct object *object);
+/* Makes room for so many stores of so many different words in the next change; to be followed by object_release_undo()
+ * when that is over. */
+int object_reserve_undo(struct object *object, uint64_t notes, uint64_t words);
+void object_release_undo(struct object *object);
+
+/* Reading without the mutex. False: somebody is changing it, try again or lock. */
+static inline bool object_read_begin(const struct object *object, uint64_t *version)
+{
+    *version = atomic_load_explicit(&object->version, memory_order_acquire);
+    return (*version & 1) == 0;
+}
+
+static inline bool object_read_valid(const struct object *object, uint64_t version)
+{
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(&object->version, memory_order_relaxed) == version;
+}
+
+/* The same of a reader that does not wait for who is changing it. */
+struct reading {
+    const struct object *object;
+    uint64_t version; /* odd: words are read through the undo log */
+    uint64_t emptied; /* see undo_emptied() */
+};
+
+/* Begins to read, for the first time (`tries` is 0) or again: what was read before did not count. False: that has
+ * happened too often, and it is time for object_lock_to_read(); what it begins is good all the same. */
+bool object_read_again(struct reading *reading, unsigned tries);
+/* Words that follow each other, at most UNDO_READ; one. */
+void object_read_words(const struct reading *reading, const _Atomic uint64_t *first, size_t count, uint64_t *words);
+static inline uint64_t object_read_word(const struct reading *reading, const _Atomic uint64_t *word)
+{
+    uint64_t value;
+
+    object_read_words(reading, word, 1, &value);
+    return value;
+}
+static inline bool object_reading_valid(const struct reading *reading)
+{
+    return object_read_valid(reading->object, reading->version) &&
+           ((reading->version & 1) == 0 || undo_emptied(&reading->object->undo) == reading->emptied);
+}
+/* As object_lock_alone(), but waits only for a moment: MP_ETIMEOUT. To be followed by mutex_unlock(). */
+int object_lock_to_read(struct object *object, uint64_t magic);
+/* As object_lock(), but waits only for a moment: MP_ETIMEOUT. */
+int object_lock_all_to_read(struct object *object, uint64_t magic);
+
+/* Releases what *ref owns, whatever kind it is, and stores 0 there. Can be interrupted by death at any point and done
+ * again. Under the mutex of the object the ref lies in. */
+void ref_release(struct heap *heap, _Atomic uint64_t *ref);
+/* Releases all pending refs. */
+void object_release_pending(struct object *object);
+
+/* The object that a pending ref owns. */
+static inline struct object *object_pending(const struct object *object, int i)
+{
+    return heap_at(object_heap(object), atomic_load_explicit(&object->pending[i], memory_order_relaxed) & ~REF_MASK);
+}
+
+/* The heap's root, in a heap that was just opened: 0, or MP_ECORRUPT when it cannot be an object of that kind. */
+int object_root(struct heap *heap, uint64_t kind, struct object **root);
+
+/* The checker: every block of the heap belongs to exactly one ref that can be reached from an object, counts of shares
+ * are right, free lists are sound, contents are what dict.c and list.c can work with. Whatever the memory holds, it
+ * neither crashes nor hangs. 0, MP_ECORRUPT, MP_ENOMEM, MP_EDEADLK (this thread is inside), MP_ETIMEOUT (could not stop
+ * all others). `extra`, when given, is called to name refs outside objects: it calls mark(context, ref) for each. */
+typedef void object_marker(void *context, uint64_t ref);
+int object_check_heap(struct heap *heap, void (*extra)(struct heap *heap, object_marker *mark, void *context));
+
+#endif

@@ -1,0 +1,40 @@
+#include "object/ref_table.h"
+
+#include <string.h>
+
+#define FIRST_ROOM 7
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+int ref_table_new(struct object *object, uint64_t count, _Atomic uint64_t *slot)
+{
+    struct heap *heap = object_heap(object);
+    uint64_t size = (1 + (count < FIRST_ROOM ? FIRST_ROOM : count)) * 8;
+    int error = heap_alloc(heap, size, slot);
+
+    if (error == 0)
+        memset(heap_at(heap, get(slot)), 0, size);
+    return error;
+}
+
+int ref_table_make_room(struct object *object, _Atomic uint64_t *root, _Atomic uint64_t *pending)
+{
+    struct heap *heap = object_heap(object);
+    uint64_t old = get(root), count = get(heap_at(heap, old & ~REF_MASK));
+
+    if (1 + count < heap_block_size(heap, old & ~REF_MASK) / 8)
+        return 0;
+    int error = ref_table_new(object, count * 2, pending);
+    if (error != 0)
+        return error;
+    memcpy(heap_at(heap, get(pending)), heap_at(heap, old & ~REF_MASK), (1 + count) * 8);
+    object_begin(object);
+    object_set(object, root, get(pending) | REF_TABLE);
+    object_set(object, pending, (old & ~REF_MASK) | REF_BLOCK);
+    object_commit(object);
+    ref_release(heap, pending);
+    return 0;
+}

@@ -1,0 +1,126 @@
+#include "object/segments.h"
+
+#include <string.h>
+
+#include "object/ref_table.h"
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void put(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+static _Atomic uint64_t *block_at(const struct object *object, uint64_t ref)
+{
+    return heap_at(object_heap(object), ref & ~REF_MASK);
+}
+
+uint64_t segments_read_place(const struct reading *reading, uint64_t position, uint64_t size)
+{
+    const struct heap *heap = object_heap(reading->object);
+    uint64_t end = get(&heap->size), directory = object_read_word(reading, &reading->object->root[0]) & ~REF_MASK;
+    uint64_t word = directory + 8 * (1 + position / SEGMENT);
+
+    if (word >= end)
+        return 0;
+    uint64_t segment = object_read_word(reading, heap_at(heap, word)) & ~REF_MASK;
+    uint64_t place = segment + 16 + position % SEGMENT * size;
+    return place > end - size ? 0 : place;
+}
+
+uint64_t segments_capacity(const struct object *object)
+{
+    uint64_t directory = get(&object->root[0]);
+
+    if (directory == 0)
+        return 0;
+    _Atomic uint64_t *table = block_at(object, directory);
+    uint64_t count = get(&table[0]);
+    return count == 1 ? get(block_at(object, get(&table[1]))) : count * SEGMENT;
+}
+
+static uint64_t segment_size(enum ref_kind kind, uint64_t count)
+{
+    return 16 + count * (kind == REF_ENTRIES ? sizeof(struct entry) : sizeof(struct cell));
+}
+
+int segment_new(struct heap *heap, enum ref_kind kind, uint64_t count, _Atomic uint64_t *slot)
+{
+    uint64_t size = segment_size(kind, count);
+    int error = heap_alloc(heap, size, slot);
+
+    if (error != 0)
+        return error;
+    _Atomic uint64_t *segment = heap_at(heap, get(slot));
+    memset(segment, 0, size);
+    put(&segment[0], count);
+    return 0;
+}
+
+/* Positions that an only segment has which is to hold so many. */
+static uint64_t room_for(uint64_t count)
+{
+    uint64_t room = FIRST_SEGMENT;
+
+    while (room < count && room < SEGMENT)
+        room *= 2;
+    return room;
+}
+
+bool segments_extend(struct object *object, enum ref_kind kind, uint64_t count)
+{
+    if (get(&object->root[0]) == 0)
+        return false;
+    _Atomic uint64_t *table = block_at(object, get(&object->root[0])), *segment = block_at(object, get(&table[1]));
+    uint64_t old = get(&segment[0]), room = room_for(count);
+
+    if (get(&table[0]) != 1 || room <= old || room < count ||
+        !heap_extend(object_heap(object), &table[1], segment_size(kind, room)))
+        return false;
+    memset((char *)segment + segment_size(kind, old), 0, segment_size(kind, room) - segment_size(kind, old));
+    object_begin(object);
+    object_set(object, &segment[0], room);
+    object_commit(object);
+    return true;
+}
+
+int segments_new(struct object *object, enum ref_kind kind, uint64_t count, _Atomic uint64_t *slot)
+{
+    uint64_t segments = (count + SEGMENT - 1) / SEGMENT, room = room_for(count);
+
+    if (segments == 0)
+        segments = 1;
+    int error = ref_table_new(object, segments + segments / 8, slot);
+    if (error != 0)
+        return error;
+    _Atomic uint64_t *table = block_at(object, get(slot));
+    put(&table[0], segments);
+    undo_order();
+    put(slot, get(slot) | REF_SHELL);
+    for (uint64_t i = 1; error == 0 && i <= segments; i++) {
+        error = segment_new(object_heap(object), kind, room, &table[i]);
+        if (error == 0)
+            put(&table[i], get(&table[i]) | kind);
+    }
+    return error;
+}
+
+int segments_add(struct object *object, enum ref_kind kind, uint64_t at, _Atomic uint64_t *pending)
+{
+    _Atomic uint64_t *table = block_at(object, get(&object->root[0]));
+    int error = segment_new(object_heap(object), kind, SEGMENT, pending);
+
+    if (error != 0)
+        return error;
+    object_begin(object);
+    object_set(object, &table[1 + at], get(pending) | kind);
+    if (at == get(&table[0]))
+        object_set(object, &table[0], at + 1);
+    object_set(object, pending, 0);
+    object_commit(object);
+    return 0;
+}

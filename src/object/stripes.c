@@ -1,0 +1,256 @@
+#include "object/stripes.h"
+
+#include <errno.h>
+
+#include "object/callback.h"
+
+/* An object gets stripes when somebody who would have been content with one has had to wait for its mutex so often. */
+#define MEETINGS 32
+/* So often a thread that waits for a stripe looks for its holder. */
+#define LOOK_NS INT64_C(50000000)
+
+/* What object.held says: nothing, all of them, or HELD_ONE and the number of the one. Written by who holds the object's
+ * mutex, and for him alone. */
+enum { HELD_NONE, HELD_ALL, HELD_ONE };
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void put(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+/* Its holder is about to give it up, or is inside a function of the program's. */
+static int wait_for(struct object *object, pthread_mutex_t *stripe, int64_t deadline, int number)
+{
+    int error;
+
+    do {
+        int64_t look = clock_now() + LOOK_NS;
+
+        error = mutex_lock_later(stripe, look < deadline ? look : deadline, number);
+        number = EBUSY;
+        if (error == MP_ETIMEOUT)
+            object_look_for_holder(object);
+    } while (error == MP_ETIMEOUT && clock_now() < deadline);
+    if (error == MP_EOWNERDEAD) {
+        mutex_repaired(stripe);
+        error = 0;
+    }
+    return error;
+}
+
+int stripe_lock_later(struct object *object, pthread_mutex_t *stripe, int number)
+{
+    /* Its holder may be inside a function of the program's, and wait for this thread: the object's mutex tells. */
+    if (number == EBUSY && callback_anywhere())
+        return MP_EDEADLK;
+    return wait_for(object, stripe, DEADLINE_NEVER, number);
+}
+
+static int lock_until(struct object *object, pthread_mutex_t *stripe, int64_t deadline)
+{
+    int number = pthread_mutex_trylock(stripe);
+
+    return number == 0 ? 0 : wait_for(object, stripe, deadline, number);
+}
+
+/* Those that some other object has had. False: there are none. */
+static bool take_spare(struct object *object)
+{
+    struct heap *heap = object_heap(object);
+
+    if (heap_lock(heap) != 0)
+        return false;
+    uint64_t block = get(&heap->stripes);
+    if (block != 0) {
+        heap_set(heap, &heap->stripes, get(&stripes_at(heap, block)->next));
+        heap_set(heap, &object->stripes, block);
+        heap_commit(heap);
+    }
+    heap_unlock(heap);
+    return block != 0;
+}
+
+/* Pending ref 0 owns the block until all mutexes in it are made. Nobody has used them if it is released then. */
+static bool make_new(struct object *object)
+{
+    struct heap *heap = object_heap(object);
+    int error = heap_alloc(heap, sizeof(struct stripes) + 63, &object->pending[0]);
+
+    if (error != 0)
+        return false;
+    struct stripes *stripes = stripes_at(heap, get(&object->pending[0]));
+    put(&stripes->next, 0);
+    for (int i = 0; error == 0 && i < STRIPES; i++)
+        error = mutex_init(&stripes->stripe[i].mutex);
+    if (error == 0) {
+        object_begin(object);
+        object_set(object, &object->stripes, get(&object->pending[0]));
+        object_set(object, &object->pending[0], 0);
+        object_commit(object);
+    }
+    ref_release(heap, &object->pending[0]);
+    return error == 0;
+}
+
+void stripes_make(struct object *object)
+{
+    if (get(&object->stripes) == 0 && !take_spare(object) && !make_new(object))
+        return;
+    put(&object->held, HELD_NONE);
+    atomic_store_explicit(&object->striped, 1, memory_order_release);
+}
+
+int stripes_lock_mutex_later(struct object *object, uint64_t magic, int number)
+{
+    int error = object_lock_alone_later(object, magic, number);
+
+    if (error == 0 && number == EBUSY && get(&object->striped) == 0) {
+        put(&object->met, get(&object->met) + 1);
+        if (get(&object->met) >= MEETINGS)
+            stripes_make(object);
+    }
+    return error;
+}
+
+int stripes_hold_all_until(struct object *object, int64_t deadline)
+{
+    if (get(&object->striped) == 0 || get(&object->held) == HELD_ALL)
+        return 0;
+    for (int i = 0; i < STRIPES; i++) {
+        int error = lock_until(object, &stripes_of(object)->stripe[i].mutex, deadline);
+
+        while (error != 0 && i-- > 0)
+            mutex_unlock(&stripes_of(object)->stripe[i].mutex);
+        if (error != 0)
+            return error;
+    }
+    put(&object->held, HELD_ALL);
+    return 0;
+}
+
+int stripes_hold_all(struct object *object)
+{
+    return stripes_hold_all_until(object, DEADLINE_NEVER);
+}
+
+struct stripes_taken stripes_take_free(struct object *object, int64_t deadline)
+{
+    uint64_t block = atomic_load_explicit(&object->stripes, memory_order_acquire);
+    struct stripes_taken taken = {.stripes = NULL, .taken = 0};
+
+    if (atomic_load_explicit(&object->striped, memory_order_acquire) == 0 || block == 0)
+        return taken;
+    taken.stripes = stripes_at(object_heap(object), block);
+    for (unsigned i = 0; i < STRIPES; i++) {
+        if (lock_until(object, &taken.stripes->stripe[i].mutex, deadline) == 0)
+            taken.taken |= 1U << i;
+    }
+    return taken;
+}
+
+void stripes_give_back(const struct stripes_taken *stripes)
+{
+    for (unsigned i = 0; i < STRIPES; i++) {
+        if (stripes->taken >> i & 1)
+            mutex_unlock(&stripes->stripes->stripe[i].mutex);
+    }
+}
+
+bool stripes_try_hold_all(struct object *object)
+{
+    if (get(&object->striped) == 0)
+        return true;
+    for (int i = 0; i < STRIPES; i++) {
+        struct stripe *stripe = stripes_of(object)->stripe;
+        int error = mutex_error(pthread_mutex_trylock(&stripe[i].mutex));
+
+        if (error == MP_EOWNERDEAD)
+            mutex_repaired(&stripe[i].mutex);
+        else if (error != 0) {
+            while (i-- > 0)
+                mutex_unlock(&stripe[i].mutex);
+            return false;
+        }
+    }
+    put(&object->held, HELD_ALL);
+    return true;
+}
+
+int stripes_hold_one(struct object *object, uint64_t hash)
+{
+    if (get(&object->striped) == 0 || get(&object->held) == HELD_ALL)
+        return 0;
+    pthread_mutex_t *stripe = stripe_of(object, hash);
+    int error = lock_until(object, stripe, DEADLINE_NEVER);
+    /* Who dies here leaves the stripe to the next as one of a dead owner; the next holder of the mutex forgets what
+     * `held` says. */
+    if (error == 0)
+        put(&object->held, HELD_ONE + (uint64_t)((struct stripe *)stripe - stripes_of(object)->stripe));
+    return error;
+}
+
+void stripes_release(struct object *object)
+{
+    struct stripe *stripe = stripes_of(object)->stripe;
+    uint64_t held = get(&object->held);
+
+    put(&object->held, HELD_NONE);
+    if (held >= HELD_ONE)
+        mutex_unlock(&stripe[held - HELD_ONE].mutex);
+    for (int i = 0; held == HELD_ALL && i < STRIPES; i++)
+        mutex_unlock(&stripe[i].mutex);
+}
+
+/* The block becomes a spare one, in one step. */
+static void give_up(struct object *object)
+{
+    struct heap *heap = object_heap(object);
+    uint64_t block = get(&object->stripes);
+
+    if (block == 0 || heap_lock(heap) != 0)
+        return;
+    heap_set(heap, &stripes_at(heap, block)->next, get(&heap->stripes));
+    heap_set(heap, &heap->stripes, block);
+    heap_set(heap, &object->stripes, 0);
+    heap_commit(heap);
+    heap_unlock(heap);
+}
+
+/* Not striped first: who dies before all stripes are given up leaves some with a dead owner, as any death does, and
+ * whoever waits for one finds that it is not what he has to hold any more. */
+void stripes_end(struct object *object)
+{
+    put(&object->met, 0);
+    if (get(&object->striped) != 0) {
+        put(&object->striped, 0);
+        undo_order();
+        stripes_release(object);
+    }
+    give_up(object);
+}
+
+bool stripes_block_is_sound(const struct heap *heap, uint64_t block)
+{
+    if (heap_block_size(heap, block) < sizeof(struct stripes) + 63)
+        return false;
+    const struct stripes *stripes = stripes_at(heap, block);
+    for (int i = 0; i < STRIPES; i++) {
+        if (mutex_check(&stripes->stripe[i].mutex, heap_numbers_tell(heap)) != 0)
+            return false;
+    }
+    return true;
+}
+
+bool stripes_are_sound(const struct object *object)
+{
+    uint64_t block = get(&object->stripes), striped = get(&object->striped);
+
+    if (block == 0)
+        return striped == 0;
+    return striped <= 1 && stripes_block_is_sound(object_heap(object), block);
+}

@@ -1,0 +1,119 @@
+/* Stripes: more mutexes for a dict or list that several processes contend for.
+ *
+ * A thread that stores one word over another, in place, holds the stripe of its key (of a list's cell, list_table.h)
+ * and nothing else: so threads that do that to different keys run side by side. A thread that takes entries out, moves
+ * them, replaces more than a word or copies the whole holds the object's mutex and, after it, the stripes of the keys
+ * concerned, or all. A thread that only adds entries holds the mutex alone. Invariant: no thread that holds a stripe
+ * waits for the mutex.
+ *
+ * A stripe guards single stores, so there is nothing to repair after a holder that died. What its owner held besides, a
+ * change half done, shows in the object's version: a thread that holds a stripe looks at that first.
+ *
+ * An object gets stripes when those who would only put a word have had to wait for its mutex often: where others
+ * contend, who add and take away, stripes would only cost. When it is buried, its stripes wait in heap.stripes for the
+ * next object that needs some. Their block never is anything else, as its mutexes must stay mutexes: a straggler may
+ * still take one, and finds then that it guards nothing of what it has seen. */
+#ifndef STRIPES_H
+#define STRIPES_H
+
+#include "object/object.h"
+
+#define STRIPES 16
+
+struct stripes {
+    _Alignas(64) _Atomic uint64_t next; /* in heap.stripes: the next block; guarded by the heap's mutex */
+    struct stripe {
+        _Alignas(64) pthread_mutex_t mutex;
+    } stripe[STRIPES];
+};
+
+static inline struct stripes *stripes_at(const struct heap *heap, uint64_t block)
+{
+    return heap_at(heap, (block + 63) / 64 * 64);
+}
+
+static inline struct stripes *stripes_of(const struct object *object)
+{
+    return stripes_at(object_heap(object), atomic_load_explicit(&object->stripes, memory_order_relaxed));
+}
+
+/* Of a striped object: the mutex for a key with this hash. NULL: it was buried meanwhile; not under the mutex. */
+static inline pthread_mutex_t *stripe_of(const struct object *object, uint64_t hash)
+{
+    uint64_t block = atomic_load_explicit(&object->stripes, memory_order_relaxed);
+
+    if (__builtin_expect(block == 0, 0))
+        return NULL;
+    return &stripes_at(object_heap(object), block)->stripe[hash >> 60 & (STRIPES - 1)].mutex;
+}
+
+/* Take what guards a word (its stripe, or the mutex of an object that has none) after pthread_mutex_trylock() has
+ * failed: `number` is what it returned. 0, MP_EINVAL, MP_EDEADLK, MP_ECORRUPT. */
+int stripe_lock_later(struct object *object, pthread_mutex_t *stripe, int number);
+int stripes_lock_mutex_later(struct object *object, uint64_t magic, int number);
+
+/* Takes what guards a word in an object of that kind while another is put in its place: the stripe of its key, or the
+ * mutex of an object that has no stripes. The word was found while `version` was seen, which was even; what *head says
+ * of it must be `kind`. NULL, and nothing is held: the word is not there any more, or may not be, or is of another
+ * kind. */
+static inline __attribute__((always_inline)) pthread_mutex_t *stripes_guard(struct object *object, uint64_t magic,
+                                                                            uint64_t version, uint64_t hash,
+                                                                            const _Atomic uint64_t *head, uint64_t kind)
+{
+    uint64_t striped = atomic_load_explicit(&object->striped, memory_order_acquire);
+
+    if (!object_read_valid(object, version))
+        return NULL;
+    pthread_mutex_t *guard = striped ? stripe_of(object, hash) : &object->mutex;
+    if (__builtin_expect(guard == NULL, 0))
+        return NULL;
+    int number = pthread_mutex_trylock(guard);
+    if (number != 0 &&
+        (striped ? stripe_lock_later(object, guard, number) : stripes_lock_mutex_later(object, magic, number)) != 0)
+        return NULL;
+    /* A thread needs what we hold before it takes the word away or moves it. So the word is there, and stays, if
+     * nothing has changed since it was seen. */
+    if (object_read_valid(object, version) && atomic_load_explicit(head, memory_order_relaxed) == kind &&
+        atomic_load_explicit(&object->striped, memory_order_relaxed) == striped &&
+        atomic_load_explicit(&object->magic, memory_order_relaxed) == magic)
+        return guard;
+    mutex_unlock(guard);
+    return NULL;
+}
+
+static inline void stripes_unguard(struct object *object, pthread_mutex_t *guard)
+{
+    struct heap *heap = object_heap(object);
+
+    mutex_unlock(guard);
+    if (atomic_load_explicit(&heap->dead, memory_order_relaxed) != 0)
+        object_bury_dead(heap);
+}
+
+/* Under the object's mutex. Gives it stripes; without memory it gets none. */
+void stripes_make(struct object *object);
+/* Takes all stripes, or that of a key, until object_unlock(). An object that is not striped, or all of whose stripes
+ * are held, needs none. 0, MP_ECORRUPT. */
+int stripes_hold_all(struct object *object);
+/* The same with a deadline, and MP_ETIMEOUT. */
+int stripes_hold_all_until(struct object *object, int64_t deadline);
+/* For a reader that does not hold the mutex: takes the stripes that become free before the deadline. The holder of
+ * another one may store words meanwhile. */
+struct stripes_taken {
+    struct stripes *stripes; /* NULL: the object is not striped */
+    unsigned taken;          /* a bit for each */
+};
+struct stripes_taken stripes_take_free(struct object *object, int64_t deadline);
+void stripes_give_back(const struct stripes_taken *stripes);
+/* All, if nobody holds any. */
+bool stripes_try_hold_all(struct object *object);
+int stripes_hold_one(struct object *object, uint64_t hash);
+/* Gives those up that are held. */
+void stripes_release(struct object *object);
+/* The same of an object that is buried, of which all are held: it has none any more. */
+void stripes_end(struct object *object);
+/* For the checker: whether the block can be one; whether the object's are. */
+bool stripes_block_is_sound(const struct heap *heap, uint64_t block);
+bool stripes_are_sound(const struct object *object);
+
+#endif

@@ -1,0 +1,169 @@
+#include "pool/dispatch.h"
+
+#include <limits.h>
+
+#include "base/delay.h"
+#include "base/platform.h"
+
+bool task_claim(_Atomic uint32_t *word, uint32_t worker)
+{
+    uint32_t now = atomic_load_explicit(word, memory_order_relaxed);
+
+    DELAY_POINT();
+    while (task_state(now) == TASK_QUEUED) {
+        uint32_t claimed = TASK_RUNNING | (now & TASK_WAITER) | worker << TASK_WORKER_SHIFT;
+
+        if (atomic_compare_exchange_weak(word, &now, claimed))
+            return true;
+    }
+    return false;
+}
+
+void task_finish(_Atomic uint32_t *word)
+{
+    uint32_t before = atomic_exchange(word, TASK_DONE);
+
+    DELAY_POINT();
+    if (before & TASK_WAITER)
+        futex_wake(word, INT_MAX);
+}
+
+void task_requeue(_Atomic uint32_t *word)
+{
+    uint32_t now = atomic_load(word);
+
+    while (!atomic_compare_exchange_weak(word, &now, TASK_QUEUED | (now & TASK_WAITER)))
+        ;
+}
+
+/* Whether it slept, or was about to. It is woken in any case: somebody may have died after storing the 0. */
+static bool rouse(struct pool *pool, uint32_t index)
+{
+    struct worker *worker = &pool->worker[index];
+    bool slept = atomic_exchange(&worker->asleep, 0) != 0;
+
+    DELAY_POINT();
+    futex_wake(&worker->asleep, 1);
+    return slept;
+}
+
+/* A caller who has rested for longer than a worker spins will again: that worker spins for nothing. One who has not is
+ * soon back with more, and to have both spin is the best the two can do: where they share a CPU, the system moves one
+ * of them away then. */
+static void note_caller(struct pool *pool)
+{
+    bool rested = clock_now() - atomic_load_explicit(&pool->waited, memory_order_relaxed) > WORKER_SPIN_NS;
+
+    atomic_store_explicit(&pool->wanted_cpu, rested ? cpu_now() : 0, memory_order_relaxed);
+}
+
+static void wake(struct pool *pool, bool by_caller)
+{
+    if (!set_has_any(pool, pool->sleeping) || set_has_any(pool, pool->searching))
+        return;
+    DELAY_POINT();
+    for (uint32_t i = 0; i < pool->sets; i++) {
+        uint64_t asleep;
+
+        while ((asleep = atomic_load(&pool->sleeping[i])) != 0) {
+            uint32_t index = i * 64 + (uint32_t)__builtin_ctzll(asleep);
+
+            if (!set_remove(pool->sleeping, index))
+                continue; /* somebody else wakes it */
+            DELAY_POINT();
+            /* On its behalf, so that nobody wakes another before this one has looked. */
+            set_add(pool->searching, index);
+            DELAY_POINT();
+            if (by_caller)
+                note_caller(pool);
+            atomic_store_explicit(&pool->woken_cpu,
+                                  atomic_load_explicit(&pool->worker[index].slept_on, memory_order_relaxed),
+                                  memory_order_relaxed);
+            if (rouse(pool, index))
+                return;
+            DELAY_POINT();
+            /* It has woken by itself, before we put it there, and may be at work already: then it would never leave the
+             * set, and as long as it works nobody would be woken for what is queued. */
+            atomic_store_explicit(&pool->woken_cpu, 0, memory_order_relaxed);
+            set_remove(pool->searching, index);
+        }
+    }
+}
+
+void dispatch_wake(struct pool *pool)
+{
+    wake(pool, false);
+}
+
+void dispatch_wake_by_caller(struct pool *pool)
+{
+    wake(pool, true);
+}
+
+void dispatch_wake_all(struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->workers; i++) {
+        set_remove(pool->sleeping, i);
+        DELAY_POINT();
+        rouse(pool, i);
+    }
+}
+
+void dispatch_rescan(struct pool *pool)
+{
+    atomic_store(&pool->rescan, 1);
+    DELAY_POINT();
+    dispatch_wake(pool);
+}
+
+void dispatch_kick(struct pool *pool)
+{
+    /* Whoever really searches does so with or without its bit. */
+    for (uint32_t i = 0; i < pool->sets; i++)
+        atomic_store(&pool->searching[i], 0);
+    atomic_store(&pool->rescan, 1);
+    dispatch_wake_all(pool);
+}
+
+bool slots_visit(struct pool *pool, bool (*visit)(struct slot *slot, void *arg), void *arg)
+{
+    for (int k = 0; k < SEGMENTS; k++) {
+        uint64_t block = atomic_load_explicit(&pool->segment[k], memory_order_acquire);
+
+        if (block == 0)
+            return false;
+        struct slot *slots = heap_at(pool->heap, (block + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+        for (size_t i = 0; i < (size_t)SEGMENT_FIRST << k; i++) {
+            if (visit(&slots[i], arg))
+                return true;
+        }
+    }
+    return false;
+}
+
+const void *task_arg(struct heap *heap, struct task *task)
+{
+    if (task->arg_size == 0)
+        return NULL;
+    return task->arg_size <= TASK_INLINE ? task->data : heap_at(heap, atomic_load(&task->arg_block));
+}
+
+void *task_result(struct heap *heap, struct task *task)
+{
+    if (task->result_size == 0)
+        return NULL;
+    if (task_result_is_inline(task->arg_size, task->result_size))
+        return task->data + (task->arg_size + 15) / 16 * 16;
+    return heap_at(heap, atomic_load(&task->result_block));
+}
+
+const void *task_outcome(struct heap *heap, struct task *task, uint64_t *size)
+{
+    if (task->returned == 0) {
+        *size = task->result_size;
+        return task_result(heap, task);
+    }
+    struct returned *returned = heap_at(heap, atomic_load(&task->returned_block));
+    *size = returned->size;
+    return returned->data;
+}

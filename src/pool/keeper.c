@@ -1,0 +1,520 @@
+/* The keeper: a small process between the caller and the workers. It forks them, reaps them, clears up after those that
+ * die and replaces them, and takes them along when the caller ends.
+ *
+ * It has one thread, and sleeps on one word, pool->calls, that is counted up for whatever it is to look at: by the
+ * caller, and by the keeper's own handler of SIGCHLD. So the caller needs neither a descriptor, which the program might
+ * have closed, nor the permission to send signals, which setuid() takes away.
+ *
+ * THE CALLER'S END raises SIGCHLD in the keeper in two ways, as either may fail:
+ * - the kernel's death signal: not when the caller has dropped its privileges;
+ * - the hang-up of a pipe whose write end the caller has: not when a child of the caller holds it as well.
+ * Both are hints: a pidfd, or the parent's number, says whether it is true. They are looked at every few seconds in any
+ * case.
+ *
+ * THE KEEPER'S END, however it comes, is the workers' end, in two ways again:
+ * - the death signal (exact here, as their parent has but one thread): gone once a worker has changed its user or
+ *   group;
+ * - the hang-up of the keeper's own pipe, which each worker has opened for itself: not when a task has closed it.
+ * A worker renews both from time to time, and leaves when it finds another parent.
+ *
+ * SIGNALS. Keeper and workers have a process group of their own: what a terminal or a program sends to the caller's
+ * group does not reach them, while tasks have the dispositions and the mask that the program had. What is sent to the
+ * keeper itself it blocks. */
+#include <errno.h>
+#include <limits.h>
+#include <mp.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/delay.h"
+#include "pool/dispatch.h"
+#include "pool/map.h"
+#include "base/platform.h"
+#include "process/process.h"
+#include "heap/ranges.h"
+
+#define RETRY_FORK_NS INT64_C(100000000)
+/* How often to look whether the caller lives: with all hints, and without. */
+#define LOOK_SELDOM_NS INT64_C(5000000000)
+#define LOOK_OFTEN_NS INT64_C(50000000)
+/* So long for workers that this process may not kill. */
+#define UNKILLABLE_NS INT64_C(1000000000)
+#define MAX_FAILED_STARTS 8
+
+/* This process's own. */
+static struct {
+    struct pool *pool;
+    sigset_t caller_mask; /* what the workers get back */
+    struct sigaction caller_child;
+    pid_t keeper; /* this one, or a worker's */
+    pid_t parent; /* what getppid() says while the caller lives; 0 also when it is in another PID namespace */
+    struct keeper_watch watch;
+    int leash[2]; /* a pipe: in the keeper both ends, in a worker one read end of its own; -1: none */
+    dev_t leash_device;
+    ino_t leash_inode;
+    uint32_t live;
+    uint32_t failed_starts; /* workers that died in the initializer, one after the other */
+    bool lost;              /* a worker ended that had not found the queue empty */
+    bool stopping;          /* no more replacements */
+    /* The workers' pids, 0: none. Those in the pool's heap are for others to read: a task gone wild may have written
+     * there. */
+    pid_t pid[MP_POOL_MAX_WORKERS];
+} self;
+
+/* ---- starting workers ---- */
+
+static void close_end(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Opens the read end anew: who gets the signal is a matter of each open end. Without /proc there is only the death
+ * signal. */
+static void take_leash(void)
+{
+    char path[40];
+
+    close_end(&self.leash[1]);
+    if (self.leash[0] < 0)
+        return;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", self.leash[0]);
+    int fd = descriptor_move_up(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    close_end(&self.leash[0]);
+    if (fd < 0)
+        return;
+    self.leash[0] = fd;
+    if (hangup_signal_prepare(fd, SIGKILL) != 0 || hangup_signal_take(fd) != 0)
+        close_end(&self.leash[0]);
+}
+
+/* A task may have closed it, and opened something else. */
+static bool has_leash(void)
+{
+    struct stat file;
+
+    return self.leash[0] >= 0 && fstat(self.leash[0], &file) == 0 && file.st_dev == self.leash_device &&
+           file.st_ino == self.leash_inode;
+}
+
+void keeper_tie_worker(void)
+{
+    if (death_signal_holds(SIGKILL)) /* nothing has changed: so the leash holds as well */
+        return;
+    death_signal(SIGKILL);
+    if (has_leash())
+        hangup_signal_take(self.leash[0]); /* in the name of the user that it is now */
+    pid_t parent = getppid();
+    if (parent >= 0 && parent != self.keeper) /* the call may be refused */
+        _exit(1);
+}
+
+static _Noreturn void become_worker(uint32_t index)
+{
+    char name[WORKER_ROOM];
+
+    /* Should the keeper die now, this is how the caller finds whom to reap. */
+    atomic_store(&self.pool->worker[index].pid, getpid());
+    take_leash();
+    keeper_tie_worker();
+    close_end(&self.watch.leash[0]);
+    close_end(&self.watch.caller);
+    guests_enter_worker();
+    ranges_begin();
+    sigaction(SIGCHLD, &self.caller_child, NULL);
+    pthread_sigmask(SIG_SETMASK, &self.caller_mask, NULL);
+    process_enter_worker(index + 1, name);
+    worker_run(self.pool, index);
+}
+
+/* Starts worker `index`. 0 or MP_EAGAIN, MP_ENOMEM. */
+static int start_worker(uint32_t index)
+{
+    struct worker *worker = &self.pool->worker[index];
+
+    memset(worker, 0, sizeof *worker);
+    atomic_store(&worker->phase, WORKER_STARTING);
+    DELAY_POINT();
+    pid_t pid = fork();
+    if (pid == 0)
+        become_worker(index);
+    if (pid < 0) {
+        atomic_store(&worker->phase, WORKER_NONE);
+        return errno == ENOMEM ? MP_ENOMEM : MP_EAGAIN;
+    }
+    self.pid[index] = pid;
+    atomic_store(&worker->pid, pid);
+    self.live++;
+    return 0;
+}
+
+/* Whether all are there. */
+static bool replace_missing(void)
+{
+    bool all = true;
+
+    for (uint32_t i = 0; i < self.pool->workers; i++) {
+        if (self.pid[i] == 0 && start_worker(i) != 0)
+            all = false;
+    }
+    self.lost = !all;
+    return all;
+}
+
+/* False: this process may not, or cannot. It may still be able to become root again, where it has only set that
+ * aside. */
+static bool kill_worker(pid_t pid)
+{
+    if (kill(pid, SIGKILL) == 0 || errno == ESRCH)
+        return true;
+    return syscall(SYS_setresuid, -1, 0, -1) == 0 && kill(pid, SIGKILL) == 0;
+}
+
+/* Those that may not be killed leave when they have done their task, or when this process ends. */
+static void kill_workers(void)
+{
+    bool all = true;
+
+    for (uint32_t i = 0; i < self.pool->workers; i++) {
+        if (self.pid[i] != 0 && !kill_worker(self.pid[i]))
+            all = false;
+        atomic_fetch_add(&self.pool->ending, 1);
+    }
+    int64_t deadline = all ? DEADLINE_NEVER : clock_now() + UNKILLABLE_NS;
+    while (self.live > 0 && clock_now() < deadline) {
+        uint32_t seen = atomic_load(&self.pool->calls);
+        pid_t pid = waitpid(-1, NULL, all ? 0 : WNOHANG);
+
+        if (pid > 0)
+            self.live--;
+        else if (pid == 0)
+            futex_wait(&self.pool->calls, seen, deadline);
+        else if (errno != EINTR)
+            break;
+        atomic_fetch_add(&self.pool->ending, 1);
+    }
+    for (uint32_t i = 0; i < self.pool->workers; i++) {
+        self.pid[i] = 0;
+        atomic_store(&self.pool->worker[i].pid, 0);
+    }
+}
+
+/* The caller may have closed named heaps that this process still had: then it is the last one out. */
+static _Noreturn void leave(void)
+{
+    kill_workers();
+    heap_leave_names();
+    atomic_store(&self.pool->orderly, 1);
+    _exit(0);
+}
+
+/* ---- after a death ---- */
+
+static int error_of(int status)
+{
+    return WIFSIGNALED(status) ? MP_EDIED - WTERMSIG(status) : MP_EDIED - 100 - WEXITSTATUS(status);
+}
+
+/* What becomes of the task the dead worker had. Its record names the one it was about to claim or had claimed. */
+static void settle_task(struct worker *worker, uint32_t index, int error)
+{
+    struct pool *pool = self.pool;
+    uint64_t offset = atomic_load(&worker->task);
+
+    if (offset == 0)
+        return;
+    struct task *task = heap_at(pool->heap, offset);
+    uint32_t word = atomic_load(&task->word);
+    if (!task_runs_on(word, index)) {
+        /* It may have died between making it done and waking those who wait. */
+        if (task_state(word) == TASK_DONE)
+            futex_wake(&task->word, INT_MAX);
+        return;
+    }
+    if (task->function == 0) {
+        map_lost(pool, worker, index, error);
+        task_requeue(&task->word);
+    } else if (task->deaths < pool->retries) {
+        task->deaths++;
+        task_requeue(&task->word);
+    } else {
+        task->status = error;
+        task_finish(&task->word);
+    }
+}
+
+static bool is_queued(struct slot *slot, void *arg)
+{
+    (void)arg;
+    return task_state(atomic_load(&slot->task.word)) == TASK_QUEUED;
+}
+
+static bool wake_waiters(struct slot *slot, void *arg)
+{
+    (void)arg;
+    if (atomic_load(&slot->task.word) & TASK_WAITER)
+        futex_wake(&slot->task.word, INT_MAX);
+    return false;
+}
+
+/* No task will run any more. The caller's threads find out why when they wake. */
+static void give_up(int error)
+{
+    self.stopping = true;
+    atomic_store(&self.pool->broken, error);
+    kill_workers();
+    slots_visit(self.pool, wake_waiters, NULL);
+}
+
+/* It refused, or ended the process; or workers are killed in it again and again, which is more likely its own doing. */
+static bool initializer_failed(uint32_t phase, int status)
+{
+    if (self.pool->initializer == NULL || self.stopping)
+        return false;
+    return phase == WORKER_REFUSED || WIFEXITED(status) ||
+           ++self.failed_starts > self.pool->workers + MAX_FAILED_STARTS;
+}
+
+static bool hung_up(int fd)
+{
+    struct pollfd set = {.fd = fd, .events = POLLIN};
+
+    return fd >= 0 && poll(&set, 1, 0) > 0;
+}
+
+static bool caller_is_gone(void)
+{
+    if (self.watch.caller >= 0)
+        return hung_up(self.watch.caller);
+    if (getppid() != self.parent)
+        return true;
+    /* From another PID namespace, and without pidfds, nothing else tells. */
+    return self.parent == 0 && hung_up(self.watch.leash[0]);
+}
+
+static bool pool_is_over(void)
+{
+    return atomic_load(&self.pool->state) == POOL_TERMINATED || caller_is_gone();
+}
+
+/* A caller whose signal handler called exit() keeps the heap to itself for good: so who waits for it looks for the
+ * pool's end. */
+static void settle_heap(struct heap *heap)
+{
+    int error;
+
+    while ((error = heap_lock_until(heap, clock_now() + LOOK_OFTEN_NS)) == MP_ETIMEOUT) {
+        if (pool_is_over())
+            leave();
+    }
+    if (error == 0)
+        heap_unlock(heap);
+}
+
+static void bury_worker(uint32_t index, int status)
+{
+    struct pool *pool = self.pool;
+    struct worker *worker = &pool->worker[index];
+    uint32_t phase = atomic_load(&worker->phase);
+
+    self.live--;
+    settle_heap(pool->heap); /* before anybody looks at the task's blocks */
+    settle_task(worker, index, error_of(status));
+    heap_free(pool->heap, &worker->staging);
+    heap_free(pool->heap, &worker->spare);
+    /* In this order: who is about to wake it either finds that it does not sleep, or has put it into the set by now. */
+    DELAY_POINT();
+    atomic_store(&worker->asleep, 0);
+    DELAY_POINT();
+    set_remove(pool->searching, index);
+    DELAY_POINT();
+    set_remove(pool->sleeping, index);
+    DELAY_POINT();
+    /* Not before all is settled: mp_pool_workers() must not show a full pool in which a dead one's task still seems to
+     * run. */
+    self.pid[index] = 0;
+    atomic_store(&worker->pid, 0);
+    if (phase != WORKER_STARTING && phase != WORKER_REFUSED)
+        self.failed_starts = 0;
+    else if (initializer_failed(phase, status))
+        give_up(MP_EINITIALIZER);
+    if (phase == WORKER_LEAVING && WIFEXITED(status))
+        return;
+    self.lost = true;
+    atomic_store(&pool->rescan, 1);
+    DELAY_POINT();
+    dispatch_wake_all(pool);
+}
+
+static void reap(void)
+{
+    int status;
+    pid_t pid;
+
+    /* No SIGCHLD comes again for those not reaped now. */
+    while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0 || (pid < 0 && errno == EINTR)) {
+        if (pid < 0)
+            continue;
+        if (WIFSTOPPED(status)) {
+            dispatch_kick(self.pool); /* it may be the one that all others rely on to find what is queued */
+            continue;
+        }
+        for (uint32_t i = 0; i < self.pool->workers; i++) {
+            if (self.pid[i] == pid) {
+                bury_worker(i, status);
+                break;
+            }
+        }
+    }
+}
+
+/* ---- the loop ---- */
+
+/* Closed: workers leave as they find nothing to do. When all have, something may have been queued again meanwhile. */
+static bool is_finished(void)
+{
+    if (self.live > 0)
+        return false;
+    return self.stopping || !slots_visit(self.pool, is_queued, NULL);
+}
+
+/* In a closed pool a worker that has left was not needed, unless another's end has left tasks behind. */
+static bool replacements_wanted(uint32_t state)
+{
+    if (state == POOL_OPEN)
+        return true;
+    bool wanted = (self.lost || self.live == 0) && slots_visit(self.pool, is_queued, NULL);
+    if (wanted && self.live == 0)
+        atomic_store(&self.pool->rescan, 1); /* nobody is left to look into anybody's batch */
+    return wanted;
+}
+
+/* Until when to sleep. When the pipe has hung up and the caller lives, the program has closed it. */
+static int64_t next_look(bool retry)
+{
+    int64_t pause = retry ? RETRY_FORK_NS : LOOK_SELDOM_NS;
+
+    if (self.watch.leash[0] < 0 || hung_up(self.watch.leash[0]))
+        pause = LOOK_OFTEN_NS;
+    return clock_now() + pause;
+}
+
+static void keep(void)
+{
+    struct pool *pool = self.pool;
+
+    for (;;) {
+        /* Before the look: what comes later ends the sleep. */
+        uint32_t seen = atomic_load(&pool->calls);
+
+        if (pool_is_over())
+            leave();
+        guests_keep(pool); /* before a worker is replaced by one that is to have them */
+        reap();
+        uint32_t state = atomic_load(&pool->state);
+        if (state == POOL_TERMINATED || self.stopping)
+            leave();
+        if (state == POOL_CLOSED && is_finished())
+            leave();
+        bool retry = replacements_wanted(state) && !replace_missing();
+        futex_wait(&pool->calls, seen, next_look(retry));
+    }
+}
+
+/* The workers'. Without it they have the death signal. */
+static void make_leash(void)
+{
+    struct stat file;
+
+    self.leash[0] = self.leash[1] = -1;
+    if (pipe2(self.leash, O_CLOEXEC) != 0)
+        return;
+    for (int i = 0; i < 2; i++)
+        self.leash[i] = descriptor_move_up(self.leash[i]);
+    if (self.leash[0] >= 0 && self.leash[1] >= 0 && fstat(self.leash[0], &file) == 0) {
+        self.leash_device = file.st_dev;
+        self.leash_inode = file.st_ino;
+        return;
+    }
+    close_end(&self.leash[0]);
+    close_end(&self.leash[1]);
+}
+
+/* Has the caller's end raise SIGCHLD. */
+static void watch_caller(void)
+{
+    self.parent = getppid() != 0 ? self.pool->caller : 0;
+    death_signal(SIGCHLD);
+    close_end(&self.watch.leash[1]);
+    if (self.watch.leash[0] >= 0 &&
+        (hangup_signal_prepare(self.watch.leash[0], SIGCHLD) != 0 || hangup_signal_take(self.watch.leash[0]) != 0))
+        close_end(&self.watch.leash[0]);
+}
+
+static void start_all(void)
+{
+    struct pool *pool = self.pool;
+    int error = 0;
+
+    for (uint32_t i = 0; i < pool->workers && error == 0; i++)
+        error = start_worker(i);
+    if (error != 0) {
+        atomic_store(&pool->start_error, error);
+        kill_workers();
+    }
+    atomic_store(&pool->started, error == 0 ? 1 : 2);
+    futex_wake(&pool->started, 1);
+    if (error != 0)
+        _exit(1);
+}
+
+static void at_child(int number)
+{
+    int before = errno;
+    (void)number;
+
+    keeper_call(self.pool);
+    errno = before;
+}
+
+static void take_signals(void)
+{
+    struct sigaction action = {.sa_handler = at_child, .sa_flags = SA_RESTART};
+    sigset_t mask;
+
+    sigfillset(&mask);
+    sigdelset(&mask, SIGCHLD);
+    sigaction(SIGCHLD, &action, &self.caller_child);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    if (setpgid(0, 0) == 0)
+        atomic_store(&self.pool->grouped, 1);
+    atomic_store(&self.pool->first, getpid() == 1 ? 1 : 0);
+}
+
+void keeper_run(struct pool *pool, const sigset_t *caller_mask, const struct keeper_watch *watch)
+{
+    self.pool = pool;
+    self.watch = *watch;
+    /* A pool made in a task of another: what that one's keeper knew came along with the fork. */
+    self.live = self.failed_starts = 0;
+    memset(self.pid, 0, pool->workers * sizeof *self.pid);
+    self.lost = self.stopping = false;
+    guests_begin(pool);
+    self.caller_mask = *caller_mask;
+    process_title("mp-keeper");
+    self.keeper = getpid();
+    take_signals();
+    watch_caller();
+    make_leash();
+    start_all();
+    keep();
+    _exit(0);
+}

@@ -1,0 +1,649 @@
+/* Maps, the caller's side: what they are made of is in map.h. */
+#include <limits.h>
+#include <mp.h>
+#include <string.h>
+
+#include "pool/map.h"
+#include "base/platform.h"
+#include "pool/pool.h"
+
+/* Arguments of at least so many bytes are copied in portions, of at least so many, while workers begin. */
+#define STREAM_LEAST (UINT64_C(256) * 1024)
+#define PORTION_LEAST (UINT64_C(64) * 1024)
+/* Results are copied out in lots of at least so many bytes, while workers go on with the rest. */
+#define COLLECT_LEAST (UINT64_C(64) * 1024)
+
+static struct map_job *job_of(struct heap *heap, struct slot *slot)
+{
+    uint64_t block = atomic_load(&slot->task.arg_block);
+
+    return heap_at(heap, (block + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+}
+
+static void free_content(struct heap *heap, struct map_job *job)
+{
+    heap_free(heap, &job->args);
+    heap_free(heap, &job->results);
+    heap_free(heap, &job->statuses);
+}
+
+/* Memory in a manager's heap. */
+struct place {
+    uint64_t at; /* its address in the caller; 0: not in a manager's heap, or the workers cannot map it */
+    uint32_t guest;
+    struct heap_file file;
+    uint64_t offset;
+};
+
+struct request {
+    mp_task_function *function;
+    const void *args;
+    uint64_t count, arg_size, result_size, chunk_size;
+    bool statuses;
+    bool waits;    /* args stay as they are until the end */
+    bool placed;   /* results go where they are wanted, whoever waits for them */
+    void *results; /* where the caller wants them; NULL: not known yet */
+    struct place args_place, results_place;
+};
+
+/* ---- in place ----
+ *
+ * Memory in a manager's heap that was open already when the keeper was forked is the same memory, at the same address,
+ * in all the pool's processes; that of a younger one is mapped there as a guest. Arguments and results that lie there
+ * need not be copied. Two exceptions: what is not aligned as tasks may expect it; and arguments in the results' memory,
+ * which would be zeroed, or half overwritten when their item has to be run again, or overwritten by results that are
+ * copied out while others are still to be worked on: they are copied. */
+
+static bool is_aligned(const void *memory)
+{
+    return (uintptr_t)memory % 16 == 0;
+}
+
+/* Whether it lies in a manager's heap; and where there. */
+static bool find_place(const void *memory, uint64_t size, struct place *place)
+{
+    const struct heap *heap = heap_find(memory, HEAP_MANAGER, &place->file);
+
+    if (heap == NULL || size == 0)
+        return false;
+    uint64_t end = atomic_load(&heap->size);
+    place->offset = heap_offset(heap, memory);
+    return place->offset >= sizeof *heap && place->offset < end && size <= end - place->offset;
+}
+
+static bool overlap(const struct place *a, uint64_t a_size, const struct place *b, uint64_t b_size)
+{
+    return a->file.device == b->file.device && a->file.inode == b->file.inode && a->offset < b->offset + b_size &&
+           b->offset < a->offset + a_size;
+}
+
+/* Sees to it that the pool's processes can use what was found, if it is aligned. */
+static void open_place(mp_pool *pool, const void *memory, struct place *place)
+{
+    if (!is_aligned(memory))
+        return;
+    if (place->file.serial > pool->serial) {
+        place->guest = guest_invite(pool, &place->file, (const char *)memory - place->offset);
+        if (place->guest == 0)
+            return;
+    }
+    place->at = (uint64_t)(uintptr_t)memory;
+}
+
+static void look_for_places(mp_pool *pool, struct request *request)
+{
+    uint64_t args_size = request->count * request->arg_size, results_size = request->count * request->result_size;
+    struct place *args = &request->args_place, *results = &request->results_place;
+    bool args_found = request->waits && find_place(request->args, args_size, args);
+    bool results_found = request->results != NULL && find_place(request->results, results_size, results);
+
+    if (results_found)
+        open_place(pool, request->results, results);
+    if (args_found && (!results_found || !overlap(args, args_size, results, results_size)))
+        open_place(pool, request->args, args);
+}
+
+static void leave_guests(mp_pool *pool, uint32_t *args_guest, uint32_t *results_guest)
+{
+    guest_release(pool, *args_guest);
+    guest_release(pool, *results_guest);
+    *args_guest = *results_guest = 0;
+}
+
+/* ---- chunks ----
+ *
+ * Unless their size is given, the first chunks are large and the last ones single items: so no worker is still at a
+ * long one when the others have nothing left to do, whatever the items cost, and there are few of them. Half of what is
+ * left goes into chunks of one size, so many that each worker gets four, and so on. */
+
+static uint64_t guided_size(uint64_t left, uint64_t workers)
+{
+    uint64_t size = (left + 8 * workers - 1) / (8 * workers);
+
+    return size > UINT32_MAX ? UINT32_MAX : size;
+}
+
+/* Fills in the levels; returns how many. */
+static uint64_t guide(struct level *level, uint64_t count, uint64_t workers)
+{
+    uint64_t levels = 0, chunk = 0;
+
+    for (uint64_t item = 0; item < count; levels++) {
+        uint64_t left = count - item, size = guided_size(left, workers);
+        uint64_t chunks = size == 1 ? left : (left / 2 + size - 1) / size;
+
+        level[levels] = (struct level){chunk, item, size};
+        chunk += chunks;
+        item += chunks * size;
+    }
+    return levels;
+}
+
+/* Fills in the levels of a map; returns how many. A worker that is to be replaced after so many chunks gets fewer, and
+ * equal ones. */
+static uint64_t divide(const mp_pool *pool, struct level *level, uint64_t count, uint64_t chunk_size)
+{
+    uint64_t workers = pool->shared.workers;
+
+    if (chunk_size == 0 && pool->shared.tasks_per_child == 0 && count > 0)
+        return guide(level, count, workers);
+    uint64_t size = chunk_size != 0 ? chunk_size : (count + 4 * workers - 1) / (4 * workers);
+    size = size > UINT32_MAX ? UINT32_MAX : size;
+    level[0] = (struct level){0, 0, size > 0 ? size : 1};
+    return 1;
+}
+
+static uint64_t chunks_of(const struct level *level, uint64_t levels, uint64_t count)
+{
+    const struct level *last = &level[levels - 1];
+
+    return last->chunk + (count - last->item + last->size - 1) / last->size;
+}
+
+/* ---- arguments in portions ----
+ *
+ * The caller copies large arguments while the first workers are at work already, after it has given the mutex back.
+ * Helpers are queued as there comes something to do for them; the first one before, as it may have to be woken. While
+ * the caller copies it needs a CPU itself. A portion counts once it is whole. If the caller dies in between, so does
+ * the pool, and with it who waits. */
+
+/* So many helpers may be at work meanwhile; 0: it would not pay. */
+static uint64_t helpers_meanwhile(const mp_pool *pool)
+{
+    uint64_t cpus = pool->shared.cpus, workers = pool->shared.workers;
+
+    return workers < cpus || cpus == 0 ? workers : cpus - 1;
+}
+
+static uint64_t helpers_in_all(const mp_pool *pool, const struct map_job *job)
+{
+    return job->chunk_count < pool->shared.workers ? job->chunk_count : pool->shared.workers;
+}
+
+/* How large portions are; 0: all arguments are copied before anybody begins, or need not be copied. Results in place
+ * may lie where the arguments are copied from. */
+static uint64_t portion_size(const mp_pool *pool, const struct map_job *job)
+{
+    uint64_t bytes = job->count * job->arg_size, size = bytes / MAP_PORTIONS / CACHE_LINE * CACHE_LINE + CACHE_LINE;
+
+    if (job->args_at != 0 || job->results_at != 0 || bytes < STREAM_LEAST || helpers_meanwhile(pool) == 0)
+        return 0;
+    return size > PORTION_LEAST ? size : PORTION_LEAST;
+}
+
+/* The blocks of a map. Until there is a job with words for the large ones, words of its slot and `staging` own them.
+ * Those come first: so when the last map has given its blocks back, they lie where that one's lay, in pages that the
+ * workers have mapped; its job, which is small, may still be there. */
+static int take_blocks(mp_pool *pool, const struct request *request, struct slot *slot, uint64_t job_bytes)
+{
+    struct heap *heap = pool->shared.heap;
+    int error = 0;
+
+    if (request->args_place.at == 0)
+        error = heap_alloc(heap, request->count * request->arg_size, &slot->task.result_block);
+    if (error == 0 && request->results_place.at == 0)
+        error = heap_alloc(heap, request->count * request->result_size, &slot->task.returned_block);
+    if (error == 0 && request->statuses)
+        error = heap_alloc(heap, request->count * sizeof(int32_t), &pool->staging);
+    if (error == 0)
+        error = heap_alloc(heap, job_bytes + CACHE_LINE, &slot->task.arg_block);
+    if (error != 0) {
+        heap_free(heap, &slot->task.result_block); /* or it would rest (slots.c), where no map takes it from */
+        heap_free(heap, &pool->staging);
+    }
+    return error;
+}
+
+/* Between the two stores both words own it, which nobody ever sees: only the caller moves blocks, and the pool's heap
+ * does not outlive it. */
+static void move_block(_Atomic uint64_t *from, _Atomic uint64_t *to)
+{
+    atomic_store(to, atomic_load(from));
+    atomic_store(from, 0);
+}
+
+/* Arguments and statuses. */
+static void fill_blocks(struct heap *heap, struct map_job *job, const void *args)
+{
+    uint64_t statuses = atomic_load(&job->statuses);
+
+    if (job->args_at == 0 && job->portion == 0 && job->arg_size > 0 && job->count > 0)
+        memcpy(heap_at(heap, atomic_load(&job->args)), args, job->count * job->arg_size);
+    if (statuses != 0)
+        memset(heap_at(heap, statuses), 0, job->count * sizeof(int32_t));
+}
+
+static void describe_job(const mp_pool *pool, const struct request *request, struct map_job *job)
+{
+    job->function = (uint64_t)(uintptr_t)request->function;
+    job->count = request->count;
+    job->arg_size = request->arg_size;
+    job->result_size = request->result_size;
+    job->args_at = request->args_place.at;
+    job->results_at = request->results_place.at;
+    job->args_guest = request->args_place.guest;
+    job->results_guest = request->results_place.guest;
+    job->results_serial = request->results_place.file.serial;
+    job->placed = request->placed;
+    if (request->placed && job->results_at == 0)
+        job->deliver_to = request->results;
+    job->portion = portion_size(pool, job);
+}
+
+/* A slot whose arg_block owns the job. Under the mutex. */
+static int make_job(mp_pool *pool, const struct request *request, struct slot **result)
+{
+    struct level level[MAP_LEVELS];
+    uint64_t levels = divide(pool, level, request->count, request->chunk_size);
+    uint64_t chunks = chunks_of(level, levels, request->count);
+    uint64_t bytes = sizeof(struct map_job) + chunks * sizeof(struct chunk);
+    struct slot *slot = slot_take(pool);
+    if (slot == NULL)
+        return MP_ENOMEM;
+    int error = take_blocks(pool, request, slot, bytes);
+    if (error != 0) {
+        slot_recycle(pool, slot);
+        return error;
+    }
+    struct map_job *job = job_of(pool->shared.heap, slot);
+    memset(job, 0, bytes);
+    describe_job(pool, request, job);
+    job->chunk_count = chunks;
+    job->level_count = levels;
+    memcpy(job->level, level, levels * sizeof *level);
+    for (uint64_t i = 0; i < chunks; i++)
+        atomic_store_explicit(&job->chunk[i].word, TASK_QUEUED, memory_order_relaxed);
+    move_block(&slot->task.result_block, &job->args);
+    move_block(&slot->task.returned_block, &job->results);
+    move_block(&pool->staging, &job->statuses);
+    fill_blocks(pool->shared.heap, job, request->args);
+    job->slot = slot;
+    slot->result.pool = pool;
+    slot->result.job = job;
+    atomic_store(&slot->result.cursor, 0);
+    *result = slot;
+    return 0;
+}
+
+/* Queues helping tasks until so many have been, whether they still run or not; 0 if that is one at least. Under the
+ * mutex. */
+static int submit_helpers(mp_pool *pool, struct map_job *job, uint64_t wanted)
+{
+    uint64_t offset = heap_offset(pool->shared.heap, job);
+
+    while (job->called < wanted) {
+        struct slot *slot;
+        int error = slot_prepare(pool, &slot, 0, &offset, sizeof offset, 0);
+
+        if (error == 0 && (error = slot_submit(pool, slot)) != 0)
+            slot_recycle(pool, slot);
+        if (error != 0)
+            return job->called > 0 ? 0 : error;
+        slot->result.helping = job;
+        slot_detach(pool, slot);
+        job->called++;
+        job->helpers++;
+    }
+    return 0;
+}
+
+/* More helpers while the arguments come. Nobody needs them: those that are queued do it all if need be. */
+static void call_helpers(mp_pool *pool, struct map_job *job, uint64_t wanted)
+{
+    pthread_mutex_lock(&pool->mutex);
+    if (pool_refusal(pool) == 0)
+        (void)submit_helpers(pool, job, wanted);
+    pool_unlock(pool);
+    dispatch_wake_by_caller(&pool->shared);
+}
+
+static void copy_portions(mp_pool *pool, struct map_job *job, const unsigned char *args)
+{
+    unsigned char *to = heap_at(pool->shared.heap, atomic_load(&job->args));
+    uint64_t bytes = job->count * job->arg_size, all = helpers_in_all(pool, job), most = helpers_meanwhile(pool);
+
+    for (uint64_t copied = 0, size, helpers = 1; copied < bytes; copied += size) {
+        size = bytes - copied < job->portion ? bytes - copied : job->portion;
+        memcpy(to + copied, args + copied, size);
+        uint32_t before = atomic_fetch_add(&job->portions, 1);
+        if (before & MAP_PORTION_AWAITED)
+            futex_wake_some(&job->portions, INT_MAX, UINT32_C(1) << (before & ~MAP_PORTION_AWAITED));
+        /* Each begins with its share of the first half. */
+        uint64_t due = 1 + 2 * all * (copied + size) / bytes;
+        if (due > most)
+            due = most;
+        if (copied + size == bytes || due > all)
+            due = all;
+        if (due > helpers)
+            call_helpers(pool, job, helpers = due);
+    }
+}
+
+static int start_map(mp_pool *pool, struct request *request, struct slot **result)
+{
+    struct slot *slot;
+
+    look_for_places(pool, request);
+    pthread_mutex_lock(&pool->mutex);
+    int error = pool_refusal(pool);
+    if (error == 0)
+        error = make_job(pool, request, &slot);
+    if (error == 0) {
+        struct map_job *job = slot->result.job;
+
+        error = submit_helpers(pool, job, job->portion != 0 ? 1 : helpers_in_all(pool, job));
+        if (error != 0) {
+            free_content(pool->shared.heap, job);
+            slot_recycle(pool, slot);
+        } else {
+            atomic_store_explicit(&slot->result.magic, RESULT_MAGIC, memory_order_relaxed);
+        }
+    }
+    if (error != 0)
+        leave_guests(pool, &request->args_place.guest, &request->results_place.guest);
+    pool_unlock(pool);
+    if (error != 0)
+        return error;
+    dispatch_wake_by_caller(&pool->shared);
+    if (slot->result.job->portion != 0)
+        copy_portions(pool, slot->result.job, request->args);
+    *result = slot;
+    return 0;
+}
+
+/* ---- waiting ---- */
+
+/* The first chunk that is not done; chunk_count: all are. */
+static uint64_t first_not_done(struct mp_result *result)
+{
+    struct map_job *job = result->job;
+    uint64_t at = atomic_load(&result->cursor);
+
+    while (at < job->chunk_count &&
+           task_state(atomic_load_explicit(&job->chunk[at].word, memory_order_acquire)) == TASK_DONE)
+        at++;
+    atomic_store(&result->cursor, at); /* several threads may do this: each stores what is true */
+    return at;
+}
+
+bool map_is_done(struct mp_result *result)
+{
+    return first_not_done(result) == result->job->chunk_count;
+}
+
+/* Copies out what has been done since, where it is enough. The items below `collected` are there; returns below which
+ * they are afterwards, if all chunks before `at` are done. */
+static uint64_t collect(mp_pool *pool, const struct map_job *job, uint64_t at, unsigned char *to, uint64_t collected)
+{
+    uint64_t end = at == job->chunk_count ? job->count : map_first_item(job, at);
+    uint64_t from = collected * job->result_size, bytes = (end - collected) * job->result_size;
+
+    if (bytes == 0 || (bytes < COLLECT_LEAST && at < job->chunk_count))
+        return collected;
+    memcpy(to + from, map_results(&pool->shared, job) + from, bytes);
+    return end;
+}
+
+/* The last one is likely to be done last: so this process is not woken for each on the way. Who collects wakes for each
+ * level in which there is much to be copied. */
+static uint64_t chunk_to_wait_for(const struct map_job *job, uint64_t at, bool collects)
+{
+    uint64_t last = job->chunk_count - 1;
+
+    if (collects) {
+        const struct level *level = map_level(job, at), *end = &job->level[job->level_count];
+
+        if (level + 1 < end && (level[1].item - level->item) * job->result_size >= COLLECT_LEAST)
+            last = level[1].chunk - 1;
+    }
+    return task_state(atomic_load_explicit(&job->chunk[last].word, memory_order_relaxed)) != TASK_DONE ? last : at;
+}
+
+int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline, void *results)
+{
+    struct map_job *job = result->job;
+    uint64_t at, collected = 0;
+
+    while ((at = first_not_done(result)) < job->chunk_count) {
+        if (results != NULL)
+            collected = collect(pool, job, at, results, collected);
+        uint64_t until = chunk_to_wait_for(job, at, results != NULL);
+        int error = result_wait_word(pool, &job->chunk[until].word, &job->chunk[at].word, deadline);
+
+        if (error != 0)
+            return error;
+    }
+    if (results != NULL)
+        collect(pool, job, at, results, collected);
+    return 0;
+}
+
+int map_status(const struct map_job *job)
+{
+    for (uint64_t i = 0; i < job->chunk_count; i++) {
+        if (job->chunk[i].status != 0)
+            return job->chunk[i].status;
+    }
+    return 0;
+}
+
+int map_item_status(struct heap *heap, struct map_job *job, uint64_t index, int *status)
+{
+    if (index >= job->count)
+        return MP_EINDEX;
+    *status = ((int32_t *)heap_at(heap, atomic_load(&job->statuses)))[index];
+    return 0;
+}
+
+/* Under the mutex. */
+static void deliver(mp_pool *pool, struct map_job *job)
+{
+    void *to = job->deliver_to;
+    uint64_t serial;
+
+    job->deliver_to = NULL;
+    if (to != NULL && heap_around(to, HEAP_MANAGER, &serial) != NULL && serial == job->results_serial)
+        memcpy(to, map_results(&pool->shared, job), job->count * job->result_size);
+}
+
+/* All chunks are done: gives back what only they need. Late helpers look at the chunks' words only. */
+static void empty_job(mp_pool *pool, struct map_job *job)
+{
+    deliver(pool, job);
+    leave_guests(pool, &job->args_guest, &job->results_guest);
+    free_content(pool->shared.heap, job);
+}
+
+static void free_job(mp_pool *pool, struct map_job *job)
+{
+    empty_job(pool, job);
+    slot_recycle(pool, job->slot);
+}
+
+void map_release(mp_pool *pool, struct map_job *job)
+{
+    atomic_store_explicit(&job->slot->result.magic, 0, memory_order_relaxed);
+    job->released = true;
+    if (job->helpers == 0)
+        free_job(pool, job);
+    else if (map_is_done(&job->slot->result))
+        empty_job(pool, job);
+}
+
+void map_helper_gone(mp_pool *pool, struct map_job *job)
+{
+    if (--job->helpers == 0 && job->released)
+        free_job(pool, job);
+}
+
+bool map_has_results(const struct map_job *job)
+{
+    uint64_t serial;
+
+    return job->results_at == 0 ||
+           (heap_around((const void *)(uintptr_t)job->results_at, HEAP_MANAGER, &serial) != NULL &&
+            serial == job->results_serial);
+}
+
+void map_deliver(mp_pool *pool, struct map_job *job)
+{
+    if (!job->placed)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    deliver(pool, job);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void map_fail(struct pool *pool, struct map_job *job, int error)
+{
+    bool has_results = map_has_results(job);
+
+    for (uint64_t i = 0; i < job->chunk_count; i++) {
+        struct chunk *chunk = &job->chunk[i];
+
+        if (task_state(atomic_load(&chunk->word)) == TASK_DONE)
+            continue;
+        for (uint64_t item = chunk->done; item < map_chunk_items(job, i); item++) {
+            if (has_results)
+                map_item_failed(pool, job, chunk, map_first_item(job, i) + item, error);
+            else
+                map_note_status(pool->heap, job, chunk, map_first_item(job, i) + item, error);
+        }
+        task_finish(&chunk->word);
+    }
+}
+
+static int check_request(const struct request *request)
+{
+    if (request->function == NULL || (request->args == NULL && request->arg_size > 0 && request->count > 0))
+        return MP_EINVAL;
+    if (request->count > (UINT64_C(1) << 40) || request->arg_size > (UINT64_C(1) << 40) ||
+        request->result_size > (UINT64_C(1) << 40))
+        return MP_EOVERFLOW;
+    uint64_t bytes;
+    if (__builtin_mul_overflow(request->count, request->arg_size, &bytes) || bytes > UINT64_C(1) << 44 ||
+        __builtin_mul_overflow(request->count, request->result_size, &bytes) || bytes > UINT64_C(1) << 44)
+        return MP_EOVERFLOW;
+    return 0;
+}
+
+static int map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
+                     size_t count, const mp_map_options *options, mp_result **result)
+{
+    struct request request = {.function = function,
+                              .args = args,
+                              .count = count,
+                              .arg_size = arg_size,
+                              .result_size = result_size,
+                              .statuses = true,
+                              .chunk_size = options != NULL ? options->chunk_size : 0};
+    struct slot *slot;
+    int error;
+
+    if (result == NULL || (options != NULL && options->status != NULL))
+        return MP_EINVAL;
+    error = check_request(&request);
+    if (error == 0 && options != NULL && options->results != NULL) {
+        request.results = options->results;
+        request.waits = request.placed = true;
+        if (count > 0 && result_size > 0 &&
+            (!is_aligned(options->results) ||
+             !find_place(options->results, count * result_size, &request.results_place)))
+            error = MP_EINVAL;
+    }
+    if (error == 0)
+        error = start_map(pool, &request, &slot);
+    if (error == 0)
+        *result = &slot->result;
+    return error;
+}
+
+int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
+                      size_t count, const mp_map_options *options, mp_result **result)
+{
+    int error = pool_enter(pool);
+
+    if (error != 0)
+        return error;
+    int state = cancelling_forbid();
+    error = map_async(pool, function, args, arg_size, result_size, count, options, result);
+    cancelling_allow(state);
+    pool_leave();
+    return error;
+}
+
+static void copy_statuses(struct heap *heap, struct map_job *job, int *status)
+{
+    for (uint64_t i = 0; i < job->count; i++)
+        map_item_status(heap, job, i, &status[i]);
+}
+
+static int map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
+                    size_t result_size, size_t count, const mp_map_options *options)
+{
+    bool statuses = options != NULL && options->status != NULL;
+    struct request request = {.function = function,
+                              .args = args,
+                              .count = count,
+                              .arg_size = arg_size,
+                              .result_size = result_size,
+                              .statuses = statuses,
+                              .chunk_size = options != NULL ? options->chunk_size : 0,
+                              .waits = true,
+                              .results = results};
+    struct slot *slot;
+    int error;
+
+    if ((results == NULL && result_size > 0 && count > 0) || (options != NULL && options->results != NULL))
+        return MP_EINVAL;
+    error = check_request(&request);
+    if (error == 0)
+        error = start_map(pool, &request, &slot);
+    if (error != 0)
+        return error;
+    error = mp_result_get(&slot->result, results, result_size * count, MP_FOREVER);
+    if (statuses)
+        copy_statuses(pool->shared.heap, slot->result.job, options->status);
+    mp_result_free(&slot->result);
+    return error;
+}
+
+int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
+                     size_t result_size, size_t count, const mp_map_options *options)
+{
+    int error = pool_enter(pool);
+
+    if (error != 0)
+        return error;
+    int state = cancelling_forbid();
+    error = map_with(pool, function, args, arg_size, results, result_size, count, options);
+    cancelling_allow(state);
+    pool_leave();
+    return error;
+}
+
+int mp_pool_map(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
+                size_t result_size, size_t count)
+{
+    return mp_pool_map_with(pool, function, args, arg_size, results, result_size, count, NULL);
+}

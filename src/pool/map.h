@@ -1,0 +1,59 @@
+/* A map: one job in the pool's heap, divided into chunks, and as many helping tasks in the queue as there are workers
+ * to help. What the caller (map.c), the workers and the keeper (map_worker.c) share.
+ *
+ * Each chunk has a word like a task's, claimed in the same way; job.next only tells where to look first. A helper takes
+ * chunks until it has seen that none is queued any more. A worker notes the item it is at, so that of a dead one's
+ * chunk only that item is lost: the rest is queued again, and the helping task with it, so that somebody comes for
+ * it. */
+#ifndef MAP_H
+#define MAP_H
+
+#include "pool/dispatch.h"
+
+static inline const struct level *map_level(const struct map_job *job, uint64_t chunk)
+{
+    const struct level *level = &job->level[job->level_count - 1];
+
+    while (level->chunk > chunk)
+        level--;
+    return level;
+}
+
+static inline uint64_t map_first_item(const struct map_job *job, uint64_t chunk)
+{
+    const struct level *level = map_level(job, chunk);
+
+    return level->item + (chunk - level->chunk) * level->size;
+}
+
+static inline uint64_t map_chunk_items(const struct map_job *job, uint64_t chunk)
+{
+    uint64_t left = job->count - map_first_item(job, chunk), size = map_level(job, chunk)->size;
+
+    return left < size ? left : size;
+}
+
+/* Where the arguments lie, and the results. */
+static inline const unsigned char *map_args(struct pool *pool, const struct map_job *job)
+{
+    return job->args_at != 0 ? guest_memory(pool, job->args_guest, job->args_at)
+                             : heap_at(pool->heap, atomic_load(&job->args));
+}
+
+static inline unsigned char *map_results(struct pool *pool, const struct map_job *job)
+{
+    return job->results_at != 0 ? guest_memory(pool, job->results_guest, job->results_at)
+                                : heap_at(pool->heap, atomic_load(&job->results));
+}
+
+/* An item has failed with this code: its status alone; with a result of zeros. */
+void map_note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code);
+void map_item_failed(struct pool *pool, struct map_job *job, struct chunk *chunk, uint64_t item, int code);
+
+/* Worker, in a helping task: works on chunks until none is left. False: it must leave before (enough tasks for this
+ * worker). */
+bool map_help(struct pool *pool, uint32_t worker, struct map_job *job);
+/* Keeper: what becomes of the chunk a dead worker was in. */
+void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int error);
+
+#endif

@@ -1,0 +1,257 @@
+/* What workers do for a map, and the keeper for those of them that died (map.h). */
+#include "pool/map.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "base/delay.h"
+#include "base/platform.h"
+
+/* Takes up to this many chunks from job.next at once, where there are plenty. */
+#define MAX_BATCH 64
+/* Looks so long for arguments before it sleeps, where a CPU is free for that: some portions are copied in that time. */
+#define ARGS_SPIN_NS 50000
+
+void map_note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
+{
+    uint64_t statuses = atomic_load(&job->statuses);
+
+    if (chunk->status == 0)
+        chunk->status = code;
+    if (statuses != 0)
+        ((int32_t *)heap_at(heap, statuses))[item] = code;
+}
+
+void map_item_failed(struct pool *pool, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
+{
+    map_note_status(pool->heap, job, chunk, item, code);
+    if (job->result_size > 0)
+        memset(map_results(pool, job) + item * job->result_size, 0, job->result_size);
+}
+
+/* ---- the workers' side ---- */
+
+/* The keeper must be able to tell whether the chunk's status is of an item that is run again. */
+static void note_failure(struct pool *pool, struct worker *record, struct map_job *job, struct chunk *chunk,
+                         uint64_t item, int code)
+{
+    if (chunk->status == 0)
+        atomic_store_explicit(&record->failing, item + 1, memory_order_relaxed);
+    undo_order();
+    map_item_failed(pool, job, chunk, item, code);
+}
+
+static void run_chunk(struct pool *pool, struct worker *record, struct map_job *job, uint64_t index)
+{
+    struct chunk *chunk = &job->chunk[index];
+    mp_task_function *const function = (mp_task_function *)(uintptr_t)job->function;
+    const uint64_t arg_size = job->arg_size, result_size = job->result_size;
+    uint64_t item = map_first_item(job, index) + chunk->done;
+    const uint64_t end = map_first_item(job, index) + map_chunk_items(job, index);
+    /* As numbers, which stay 0 where there are none. */
+    uintptr_t arg = arg_size > 0 ? (uintptr_t)(map_args(pool, job) + item * arg_size) : 0;
+    uintptr_t result = result_size > 0 ? (uintptr_t)(map_results(pool, job) + item * result_size) : 0;
+
+    if (result_size > 0)
+        worker_zero((void *)result, (end - item) * result_size);
+    for (; item < end; item++, arg += arg_size, result += result_size) {
+        atomic_store_explicit(&record->item, item, memory_order_relaxed);
+        undo_order();
+        DELAY_POINT();
+        int code = function((const void *)arg, (void *)result);
+        worker_leave_if_forked();
+        if (code != 0)
+            note_failure(pool, record, job, chunk, item, worker_code(code));
+        undo_order();
+    }
+    atomic_store_explicit(&record->item, end, memory_order_relaxed);
+    worker_flush();
+    DELAY_POINT();
+    task_finish(&chunk->word);
+}
+
+/* ---- arguments that are still on their way ---- */
+
+/* So many portions must be there for a chunk to be begun. */
+static uint32_t portions_for(const struct map_job *job, uint64_t chunk)
+{
+    uint64_t end = (map_first_item(job, chunk) + map_chunk_items(job, chunk)) * job->arg_size;
+
+    return (uint32_t)((end + job->portion - 1) / job->portion);
+}
+
+static bool has_portions(struct map_job *job, uint32_t needed)
+{
+    return (atomic_load_explicit(&job->portions, memory_order_acquire) & ~MAP_PORTION_AWAITED) >= needed;
+}
+
+static bool has_args(struct map_job *job, uint64_t chunk)
+{
+    return job->portion == 0 || has_portions(job, portions_for(job, chunk));
+}
+
+static void sleep_for_portion(struct map_job *job, uint32_t needed)
+{
+    for (;;) {
+        uint32_t now = atomic_fetch_or(&job->portions, MAP_PORTION_AWAITED) | MAP_PORTION_AWAITED;
+
+        if ((now & ~MAP_PORTION_AWAITED) >= needed)
+            return;
+        DELAY_POINT();
+        /* Who makes it more than `now` sees that somebody waits. */
+        futex_wait_as(&job->portions, now, DEADLINE_NEVER, UINT32_C(1) << (needed - 1));
+    }
+}
+
+/* No chunk is claimed meanwhile: whoever dies here takes nothing with it. */
+static void wait_for_args(struct pool *pool, struct map_job *job, uint64_t chunk)
+{
+    if (has_args(job, chunk))
+        return;
+    uint32_t needed = portions_for(job, chunk);
+    int64_t end = cpu_is_idle(pool) && !dispatch_cpu_is_wanted(pool) ? clock_now() + ARGS_SPIN_NS : 0;
+    while (!has_portions(job, needed) && clock_now() < end) {
+        for (int i = 0; i < 64 && !has_portions(job, needed); i++)
+            cpu_relax();
+    }
+    if (!has_portions(job, needed))
+        sleep_for_portion(job, needed);
+}
+
+/* ---- chunks ---- */
+
+static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worker, struct map_job *job, uint64_t index)
+{
+    struct chunk *chunk = &job->chunk[index];
+
+    if (task_state(atomic_load_explicit(&chunk->word, memory_order_relaxed)) != TASK_QUEUED)
+        return false;
+    wait_for_args(pool, job, index);
+    /* First the record, then the claim, as with tasks. */
+    atomic_store_explicit(&record->chunk, index, memory_order_relaxed);
+    atomic_store_explicit(&record->item, map_first_item(job, index) + chunk->done, memory_order_relaxed);
+    atomic_store_explicit(&record->failing, 0, memory_order_relaxed);
+    atomic_store_explicit(&record->job, heap_offset(pool->heap, job), memory_order_relaxed);
+    undo_order();
+    DELAY_POINT();
+    return task_claim(&chunk->word, worker);
+}
+
+/* Runs those of chunks [from, to) that nobody has claimed. False: this worker has done its share, or cannot get at the
+ * map's memory: one to be forked anew can. */
+static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, uint64_t from, uint64_t to)
+{
+    struct worker *record = &pool->worker[worker];
+
+    for (uint64_t i = from; i < to; i++) {
+        if (!claim_chunk(pool, record, worker, job, i))
+            continue;
+        /* With a chunk in hand: until that is done, the job and its guests are there. */
+        if (!guest_admit(pool, job->args_guest) || !guest_admit(pool, job->results_guest)) {
+            task_requeue(&job->chunk[i].word);
+            return false;
+        }
+        run_chunk(pool, record, job, i);
+        if (!worker_may_go_on(pool))
+            return false;
+    }
+    return true;
+}
+
+/* Chunks of one size, of which each worker has a share that it takes first, and goes on with those of others in turn:
+ * in the next map over the same memory it then looks at the same pages, which it has mapped and perhaps in its cache.
+ * While the arguments are on their way it begins with those that come first. Only when all chunks of a level are taken
+ * is it time for the next one, as smaller chunks are to come last. */
+static bool help_by_levels(struct pool *pool, uint32_t worker, struct map_job *job)
+{
+    for (uint64_t i = 0; i < job->level_count; i++) {
+        uint64_t first = job->level[i].chunk;
+        uint64_t end = i + 1 < job->level_count ? job->level[i + 1].chunk : job->chunk_count;
+        uint64_t own = first + (end - first) * worker / pool->workers;
+
+        if (end <= atomic_load_explicit(&job->next, memory_order_relaxed))
+            continue;
+        if (!has_args(job, own))
+            own = first;
+        if (!run_chunks(pool, worker, job, own, end) || !run_chunks(pool, worker, job, first, own))
+            return false;
+        atomic_store_explicit(&job->next, end, memory_order_relaxed);
+    }
+    return true;
+}
+
+static bool help_in_turn(struct pool *pool, uint32_t worker, struct map_job *job)
+{
+    for (;;) {
+        uint64_t next = atomic_load_explicit(&job->next, memory_order_relaxed);
+
+        if (next >= job->chunk_count)
+            return true;
+        uint64_t batch = (job->chunk_count - next) / (pool->workers * 8);
+        batch = batch < 1 ? 1 : batch > MAX_BATCH ? MAX_BATCH : batch;
+        next = atomic_fetch_add(&job->next, batch);
+        DELAY_POINT();
+        uint64_t end = next + batch < job->chunk_count ? next + batch : job->chunk_count;
+        if (!run_chunks(pool, worker, job, next, end))
+            return false;
+    }
+}
+
+bool map_help(struct pool *pool, uint32_t worker, struct map_job *job)
+{
+    bool all = (job->level_count > 1 ? help_by_levels : help_in_turn)(pool, worker, job);
+
+    /* What others have taken and not come to, or was queued again. */
+    return all && run_chunks(pool, worker, job, 0, job->chunk_count);
+}
+
+/* ---- the keeper's side ---- */
+
+/* What a worker wrote of the failure of an item that it had not yet gone on from. */
+static void take_back_failure(struct heap *heap, struct map_job *job, struct chunk *chunk, struct worker *worker,
+                              uint64_t item)
+{
+    uint64_t statuses = atomic_load(&job->statuses);
+
+    if (atomic_load(&worker->failing) == item + 1)
+        chunk->status = 0;
+    if (statuses != 0)
+        ((int32_t *)heap_at(heap, statuses))[item] = 0;
+}
+
+void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int error)
+{
+    uint64_t offset = atomic_load(&worker->job);
+
+    if (offset == 0)
+        return;
+    struct map_job *job = heap_at(pool->heap, offset);
+    uint64_t at = atomic_load(&worker->chunk);
+    struct chunk *chunk = &job->chunk[at];
+    uint32_t word = atomic_load(&chunk->word);
+    if (!task_runs_on(word, index)) {
+        /* It may have died between making it done and waking those who wait. */
+        if (task_state(word) == TASK_DONE)
+            futex_wake(&chunk->word, INT_MAX);
+        return;
+    }
+    uint32_t done = (uint32_t)(atomic_load(&worker->item) - map_first_item(job, at));
+    uint64_t items = map_chunk_items(job, at);
+    /* It wrote that before it claimed the chunk, which another one may have had in between. */
+    if (done < chunk->done)
+        done = chunk->done;
+    if (done != chunk->done)
+        chunk->deaths = 0;
+    chunk->done = done;
+    if (done < items)
+        take_back_failure(pool->heap, job, chunk, worker, map_first_item(job, at) + done);
+    if (done < items && chunk->deaths++ >= pool->retries) {
+        map_item_failed(pool, job, chunk, map_first_item(job, at) + done, error);
+        chunk->done++;
+        chunk->deaths = 0;
+    }
+    if (chunk->done == items)
+        task_finish(&chunk->word);
+    else
+        task_requeue(&chunk->word);
+}

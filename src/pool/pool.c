@@ -1,0 +1,735 @@
+/* Pools: made, closed, terminated, joined, freed; and what the caller does when the keeper is gone. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <mp.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/delay.h"
+#include "base/lifecycle.h"
+#include "base/platform.h"
+#include "pool/pool.h"
+#include "process/process.h"
+#include "heap/ranges.h"
+
+#define START_LOOK_NS INT64_C(10000000)
+/* A keeper that has not moved for so long when it should end was stopped: it is continued, and in the end killed. */
+#define NUDGE_NS INT64_C(100000000)
+#define PATIENCE_NS INT64_C(1000000000)
+/* One that may not be killed either is left. */
+#define GIVE_UP_NS INT64_C(5000000000)
+/* Looks this often for the keeper's end when there is no pidfd to wait for. */
+#define BLIND_LOOK_MS 5
+/* No pid comes round so soon. */
+#define BELIEF_NS INT64_C(20000000)
+/* How long a killed keeper's workers may take to end. */
+#define ORPHANS_NS INT64_C(1000000000)
+/* How long exit() waits for a mutex. */
+#define LOCK_AT_END_NS INT64_C(50000000)
+#define NAP_NS INT64_C(100000)
+
+/* This process's pools, to be terminated when it ends. */
+static struct mp_pool *pools;
+static pthread_mutex_t pools_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+int pool_enter(const mp_pool *pool)
+{
+    if (!range_is_address(pool, 2 * CACHE_LINE) || !range_known(pool))
+        return MP_EINVAL;
+    if (!visitor_enter(pool))
+        return MP_ENOMEM;
+    int error = 0;
+    if (atomic_load_explicit(&pool->magic, memory_order_acquire) != POOL_MAGIC)
+        error = MP_EINVAL;
+    else if (pool->owner != lifecycle_pid())
+        error = MP_EFOREIGN;
+    if (error != 0)
+        pool_leave();
+    return error;
+}
+
+static void nap(void)
+{
+    const struct timespec pause = {.tv_nsec = NAP_NS};
+
+    nanosleep(&pause, NULL);
+}
+
+/* ---- the keeper's end ---- */
+
+struct failing {
+    struct pool *pool;
+    int error;
+};
+
+static bool fail_slot(struct slot *slot, void *arg)
+{
+    struct failing *failing = arg;
+    uint32_t state = task_state(atomic_load(&slot->task.word));
+
+    if (slot->result.job != NULL)
+        map_fail(failing->pool, slot->result.job, failing->error);
+    if (state == TASK_QUEUED || state == TASK_RUNNING) {
+        slot->task.status = failing->error;
+        task_finish(&slot->task.word);
+    }
+    return false;
+}
+
+/* Under the mutex, when keeper and workers are no more. */
+static void fail_all(mp_pool *pool)
+{
+    struct pool *shared = &pool->shared;
+    struct failing failing = {shared, MP_EBROKEN};
+
+    if (atomic_load(&shared->state) == POOL_TERMINATED)
+        failing.error = MP_ETERMINATED;
+    else if (atomic_load(&shared->broken) != 0)
+        failing.error = atomic_load(&shared->broken);
+    slots_visit(shared, fail_slot, &failing);
+}
+
+/* Reaps a child, or all of a group that have ended (a negative number). Whether there are some that have not ended. */
+static bool reap_dead(pid_t which)
+{
+    pid_t found;
+
+    do {
+        found = waitpid(which, NULL, WNOHANG);
+    } while (found > 0 || (found < 0 && errno == EINTR));
+    return found == 0;
+}
+
+/* The keeper was killed, and its workers with it. Where this process is init, or a subreaper, they have become its
+ * children. They are known by their group, and by their numbers if a task has left that. */
+static void reap_orphans(mp_pool *pool)
+{
+    struct pool *shared = &pool->shared;
+    int64_t deadline = clock_now() + ORPHANS_NS;
+    bool left;
+
+    do {
+        left = false;
+        for (uint32_t i = 0; i < shared->workers; i++) {
+            pid_t pid = atomic_load(&shared->worker[i].pid);
+
+            if (pid > 0 && reap_dead(pid))
+                left = true;
+        }
+        if (left)
+            nap();
+    } while (left && clock_now() < deadline);
+    if (atomic_load(&shared->grouped) != 0)
+        reap_dead(-pool->keeper);
+}
+
+/* Under the mutex. The keeper has ended: settles what it left. */
+static void bury_keeper(mp_pool *pool)
+{
+    struct pool *shared = &pool->shared;
+
+    pool->keeper_gone = true;
+    if (atomic_load(&shared->orderly) == 0) {
+        reap_orphans(pool);
+        if (atomic_load(&shared->broken) == 0)
+            atomic_store(&shared->broken, MP_EBROKEN);
+    }
+    fail_all(pool);
+}
+
+/* Whether the pid still is the keeper's, as far as a program that reaps it itself is concerned. */
+static bool keeper_is_believed(mp_pool *pool)
+{
+    int64_t now = clock_boot();
+
+    if (now - pool->keeper_believed < BELIEF_NS)
+        return true;
+    if (!process_began_by(pool->keeper, pool->keeper_began))
+        return false;
+    pool->keeper_believed = now;
+    return true;
+}
+
+/* Under the mutex. Whether the keeper has ended: then it is reaped and buried. */
+static bool keeper_is_gone(mp_pool *pool)
+{
+    int exitcode;
+
+    if (pool->keeper_gone)
+        return true;
+    int state = cancelling_forbid();
+    int found = keeper_is_believed(pool) ? child_reap(pool->keeper, -1, &exitcode) : MP_ENOENT;
+    if (found == MP_ESYSTEM) { /* waitid() is refused */
+        pid_t ended = waitpid(pool->keeper, NULL, WNOHANG);
+
+        found = ended == 0 ? 0 : 1;
+    }
+    if (found != 0)
+        bury_keeper(pool);
+    cancelling_allow(state);
+    return found != 0;
+}
+
+/* The first process of a PID namespace does not end before all others there are reaped, this process's children too. */
+static bool is_first_process(mp_pool *pool)
+{
+    return atomic_load(&pool->shared.first) != 0;
+}
+
+bool pool_look_after_keeper(mp_pool *pool)
+{
+    size_t children;
+
+    pthread_mutex_lock(&pool->mutex);
+    bool gone = keeper_is_gone(pool);
+    pthread_mutex_unlock(&pool->mutex);
+    if (!gone && is_first_process(pool))
+        mp_process_children(NULL, 0, &children);
+    return gone;
+}
+
+/* 0 also when it has ended. */
+static int signal_keeper(mp_pool *pool, int number)
+{
+    int error = 0;
+
+    pthread_mutex_lock(&pool->mutex);
+    if (!keeper_is_gone(pool) && kill(pool->keeper, number) != 0 && errno != ESRCH)
+        error = MP_ESYSTEM;
+    pthread_mutex_unlock(&pool->mutex);
+    return error;
+}
+
+void pool_unlock_and_call(mp_pool *pool)
+{
+    enum pool_call to_call = pool->to_call;
+
+    pool->to_call = POOL_CALL_NOBODY;
+    pthread_mutex_unlock(&pool->mutex);
+    DELAY_POINT();
+    keeper_call(&pool->shared);
+    if (to_call == POOL_CALL_ALL)
+        dispatch_wake_all(&pool->shared);
+}
+
+static bool poll_for_keeper(mp_pool *pool, int pidfd, int64_t deadline)
+{
+    while (!pool_look_after_keeper(pool)) {
+        struct pollfd set = {.fd = pidfd, .events = POLLIN};
+        int64_t left = deadline == DEADLINE_NEVER ? INT_MAX : (deadline - clock_now() + 999999) / 1000000;
+
+        if (left <= 0)
+            return false;
+        if ((set.fd < 0 || is_first_process(pool)) && left > BLIND_LOOK_MS)
+            left = BLIND_LOOK_MS;
+        if (poll(&set, 1, (int)left) > 0) /* a debugger may keep it from being reaped, or it has been already */
+            pidfd = -1;
+    }
+    return true;
+}
+
+/* False: it still lives at the deadline. */
+static bool wait_for_keeper(mp_pool *pool, int64_t deadline)
+{
+    int pidfd = -1;
+
+    pthread_mutex_lock(&pool->mutex);
+    if (!keeper_is_gone(pool))
+        pidfd = pidfd_of(pool->keeper);
+    pthread_mutex_unlock(&pool->mutex);
+    pidfd = pidfd >= 0 ? descriptor_move_up(pidfd) : -1;
+    bool gone = poll_for_keeper(pool, pidfd, deadline);
+    if (pidfd >= 0)
+        close(pidfd);
+    return gone;
+}
+
+/* Waits until the keeper, which knows that it is to end, has ended. MP_ESYSTEM: it was stopped, and this process may
+ * neither continue nor kill it. */
+static int wait_for_end(mp_pool *pool)
+{
+    uint32_t seen = atomic_load(&pool->shared.ending);
+    int64_t moved = clock_now();
+
+    while (!wait_for_keeper(pool, clock_now() + NUDGE_NS)) {
+        uint32_t step = atomic_load(&pool->shared.ending);
+        int64_t now = clock_now();
+
+        if (step != seen) {
+            seen = step;
+            moved = now;
+            continue;
+        }
+        signal_keeper(pool, SIGCONT);
+        if (now - moved > PATIENCE_NS && signal_keeper(pool, SIGKILL) != 0 && now - moved > GIVE_UP_NS)
+            return MP_ESYSTEM;
+    }
+    return 0;
+}
+
+int pool_refusal(mp_pool *pool)
+{
+    if (atomic_load_explicit(&pool->shared.state, memory_order_relaxed) != POOL_OPEN)
+        return MP_ECLOSED;
+    return atomic_load_explicit(&pool->shared.broken, memory_order_relaxed);
+}
+
+/* ---- making ---- */
+
+static int make_heap(mp_pool **result, uint32_t workers)
+{
+    struct heap *heap;
+    int error = heap_create(&heap, HEAP_POOL, NULL, 0);
+
+    if (error != 0)
+        return error;
+    error = heap_alloc(heap, sizeof(struct mp_pool) + 2 * CACHE_LINE, &heap->root);
+    if (error != 0) {
+        heap_close(heap);
+        return error;
+    }
+    const uint64_t align = 2 * CACHE_LINE;
+    mp_pool *pool = heap_at(heap, (atomic_load(&heap->root) + align - 1) / align * align);
+    memset(pool, 0, sizeof *pool);
+    pool->shared.heap = heap;
+    heap_around(heap, HEAP_POOL, &pool->serial);
+    pool->leash = -1;
+    error = heap_alloc(heap, workers * sizeof(struct worker) + align, &pool->shared.worker_block);
+    if (error != 0) {
+        heap_close(heap);
+        return error;
+    }
+    pool->shared.worker = heap_at(heap, (atomic_load(&pool->shared.worker_block) + align - 1) / align * align);
+    memset(pool->shared.worker, 0, workers * sizeof(struct worker));
+    *result = pool;
+    return 0;
+}
+
+static int fill_in(mp_pool *pool, uint32_t workers, const mp_pool_options *options)
+{
+    struct pool *shared = &pool->shared;
+    pthread_mutexattr_t attributes;
+
+    shared->workers = workers;
+    shared->sets = (workers + 63) / 64;
+    if (options != NULL) {
+        shared->initializer = options->initializer;
+        shared->initializer_arg = options->initializer_arg;
+        shared->tasks_per_child = (uint32_t)options->max_tasks_per_child;
+        shared->retries = (uint32_t)options->retries;
+    }
+    pool->owner = getpid();
+    shared->caller = pool->owner;
+    if (pthread_mutexattr_init(&attributes) != 0)
+        return MP_ENOMEM;
+    pthread_mutex_init(&pool->mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    return 0;
+}
+
+static void close_all(const int *fds, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
+    }
+}
+
+/* What the keeper watches this process with. MP_EAGAIN: no descriptors. */
+static int open_watch(struct keeper_watch *watch)
+{
+    *watch = (struct keeper_watch){.caller = -1, .leash = {-1, -1}};
+    if (pipe2(watch->leash, O_CLOEXEC) != 0)
+        return errno == EMFILE || errno == ENFILE ? MP_EAGAIN : MP_ESYSTEM;
+    for (int i = 0; i < 2; i++)
+        watch->leash[i] = descriptor_move_up(watch->leash[i]);
+    watch->caller = pidfd_of(getpid());
+    bool scarce = watch->caller < 0 && (errno == EMFILE || errno == ENFILE);
+    if (watch->caller >= 0)
+        watch->caller = descriptor_move_up(watch->caller);
+    if (watch->leash[0] >= 0 && watch->leash[1] >= 0 && !scarce)
+        return 0;
+    close_all(watch->leash, 2);
+    close_all(&watch->caller, 1);
+    return MP_EAGAIN;
+}
+
+static void keep_leash(mp_pool *pool, int fd)
+{
+    struct stat file;
+
+    if (fstat(fd, &file) != 0) {
+        close(fd);
+        return;
+    }
+    pool->leash = fd;
+    pool->leash_device = file.st_dev;
+    pool->leash_inode = file.st_ino;
+}
+
+/* Unless the program has closed it, and perhaps opened something else under its number. */
+static void drop_leash(const mp_pool *pool)
+{
+    struct stat file;
+
+    /* When the system does not tell, it most likely still is. */
+    if (pool->leash >= 0 &&
+        (fstat(pool->leash, &file) != 0 ? errno != EBADF
+                                        : file.st_dev == pool->leash_device && file.st_ino == pool->leash_inode))
+        close(pool->leash);
+}
+
+static int fork_keeper(mp_pool *pool)
+{
+    struct keeper_watch watch;
+    sigset_t all, mask;
+    int error = open_watch(&watch);
+
+    if (error != 0)
+        return error;
+    process_prepare();
+    process_flush();
+    /* None of the caller's signal handlers may run in the keeper. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &mask);
+    pid_t pid = fork();
+    if (pid == 0)
+        keeper_run(&pool->shared, &mask, &watch);
+    int number = errno;
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    close_all(&watch.caller, 1); /* only the keeper needs these */
+    close_all(&watch.leash[0], 1);
+    if (pid < 0) {
+        close_all(&watch.leash[1], 1);
+        return number == ENOMEM ? MP_ENOMEM : number == EAGAIN ? MP_EAGAIN : MP_ESYSTEM;
+    }
+    pool->keeper = pid;
+    pool->keeper_began = pool->keeper_believed = clock_boot();
+    keep_leash(pool, watch.leash[1]);
+    return 0;
+}
+
+static int wait_for_start(mp_pool *pool)
+{
+    struct pool *shared = &pool->shared;
+
+    while (atomic_load(&shared->started) == 0) {
+        if (pool_look_after_keeper(pool))
+            break;
+        futex_wait(&shared->started, 0, clock_now() + START_LOOK_NS);
+    }
+    if (atomic_load(&shared->started) == 1)
+        return 0;
+    wait_for_keeper(pool, DEADLINE_NEVER);
+    int error = atomic_load(&shared->start_error);
+    return error != 0 ? error : MP_EBROKEN;
+}
+
+static void release(mp_pool *pool)
+{
+    struct heap *heap = pool->shared.heap;
+
+    atomic_store(&pool->magic, 0);
+    drop_leash(pool);
+    heap_close(heap);
+}
+
+/* States only grow. */
+static void raise_state(mp_pool *pool, uint32_t state)
+{
+    uint32_t now = atomic_load(&pool->shared.state);
+
+    while (now < state && !atomic_compare_exchange_weak(&pool->shared.state, &now, state))
+        ;
+}
+
+/* The code that exit() has interrupted, as a signal handler may, or another thread may have the mutex for good: then it
+ * is not waited for. */
+static bool lock_at_end(pthread_mutex_t *mutex)
+{
+    int64_t deadline = clock_now() + LOCK_AT_END_NS;
+
+    while (pthread_mutex_trylock(mutex) != 0) {
+        if (clock_now() >= deadline)
+            return false;
+        nap();
+    }
+    return true;
+}
+
+/* As mp_pool_terminate(), but without the mutex if another thread keeps it: then nobody is told, and the keeper is not
+ * reaped. It is not waited for for ever either: it ends with this process in any case. */
+static void end_at_exit(mp_pool *pool)
+{
+    int64_t deadline = clock_now() + GIVE_UP_NS;
+    int exitcode;
+
+    raise_state(pool, POOL_TERMINATED);
+    keeper_call(&pool->shared);
+    if (lock_at_end(&pool->mutex)) {
+        pthread_mutex_unlock(&pool->mutex);
+        wait_for_end(pool);
+        return;
+    }
+    while (!pool->keeper_gone && child_look(pool->keeper, &exitcode) == 0 && clock_now() < deadline)
+        nap();
+}
+
+/* A pool of this process that has not been ended yet, and is not freed by another thread before this one looks at the
+ * next. A child of _Fork() or clone(), in which nobody has been told of the fork, has its parent's as well. */
+static mp_pool *next_to_end(struct visitor *own)
+{
+    bool locked = lock_at_end(&pools_mutex); /* if not, nobody frees one either */
+    mp_pool *pool = pools;
+
+    while (pool != NULL && (pool->owner != getpid() || pool->ended_at_exit))
+        pool = pool->next;
+    if (pool != NULL)
+        pool->ended_at_exit = true;
+    if (own != NULL)
+        atomic_store(&own->pool, pool);
+    if (locked)
+        pthread_mutex_unlock(&pools_mutex);
+    return pool;
+}
+
+/* exit() may be called inside a call on a pool: what that has noted is put back, though it will hardly go on. */
+static void terminate_all(void)
+{
+    struct visitor *own = visitor_own != NULL ? visitor_own : visitor_make();
+    const void *noted = own != NULL ? atomic_load(&own->pool) : NULL;
+
+    for (mp_pool *pool; (pool = next_to_end(own)) != NULL;)
+        end_at_exit(pool);
+    if (own != NULL)
+        atomic_store(&own->pool, noted);
+}
+
+static void after_fork(void)
+{
+    pthread_mutex_init(&pools_mutex, NULL);
+    for (const mp_pool *pool = pools; pool != NULL; pool = pool->next)
+        drop_leash(pool);
+    pools = NULL;
+    visitors_after_fork();
+    worker_after_fork();
+}
+
+/* This process has closed a manager that may be a guest. */
+static void heap_closed(uint64_t serial)
+{
+    pthread_mutex_lock(&pools_mutex);
+    for (mp_pool *pool = pools; pool != NULL; pool = pool->next) {
+        pthread_mutex_lock(&pool->mutex);
+        guests_heap_closed(pool, serial);
+        pool_unlock(pool);
+    }
+    pthread_mutex_unlock(&pools_mutex);
+}
+
+static void enter_list(mp_pool *pool)
+{
+    lifecycle_register(LIFECYCLE_POOL, terminate_all, after_fork);
+    heap_when_closed(heap_closed);
+    pthread_mutex_lock(&pools_mutex);
+    pool->next = pools;
+    pools = pool;
+    pthread_mutex_unlock(&pools_mutex);
+}
+
+static void leave_list(mp_pool *pool)
+{
+    pthread_mutex_lock(&pools_mutex);
+    for (mp_pool **link = &pools; *link != NULL; link = &(*link)->next) {
+        if (*link == pool) {
+            *link = pool->next;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&pools_mutex);
+}
+
+static int check_options(int workers, const mp_pool_options *options)
+{
+    if (workers < 0 || workers > MP_POOL_MAX_WORKERS)
+        return MP_EINVAL;
+    return options != NULL && (options->max_tasks_per_child < 0 || options->retries < 0) ? MP_EINVAL : 0;
+}
+
+static int create(mp_pool **result, int workers, const mp_pool_options *options)
+{
+    mp_pool *pool;
+
+    lifecycle_register(LIFECYCLE_POOL, terminate_all, after_fork);
+    int error = make_heap(&pool, (uint32_t)workers);
+    if (error != 0)
+        return error;
+    error = fill_in(pool, (uint32_t)workers, options);
+    if (error == 0)
+        error = fork_keeper(pool);
+    if (error == 0) {
+        atomic_store(&pool->shared.cpus, (uint32_t)cpus_usable_lately());
+        error = wait_for_start(pool);
+    }
+    if (error != 0) {
+        release(pool);
+        return error;
+    }
+    atomic_store(&pool->magic, POOL_MAGIC);
+    enter_list(pool);
+    *result = pool;
+    return 0;
+}
+
+int mp_pool_create(mp_pool **result, int workers, const mp_pool_options *options)
+{
+    int error = check_options(workers, options);
+
+    if (result == NULL || error != 0)
+        return MP_EINVAL;
+    int state = cancelling_forbid();
+    if (workers == 0)
+        workers = mp_usable_cpu_count();
+    if (workers > MP_POOL_MAX_WORKERS)
+        workers = MP_POOL_MAX_WORKERS;
+    error = create(result, workers, options);
+    cancelling_allow(state);
+    return error;
+}
+
+/* ---- ending ---- */
+
+static void set_state(mp_pool *pool, uint32_t state)
+{
+    pthread_mutex_lock(&pool->mutex); /* those who are submitting get done first */
+    raise_state(pool, state);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+int mp_pool_close(mp_pool *pool)
+{
+    int error = pool_enter(pool);
+
+    if (error != 0)
+        return error;
+    set_state(pool, POOL_CLOSED);
+    dispatch_wake_all(&pool->shared);
+    keeper_call(&pool->shared);
+    pool_leave();
+    return 0;
+}
+
+static int terminate(mp_pool *pool)
+{
+    int state = cancelling_forbid();
+
+    set_state(pool, POOL_TERMINATED);
+    keeper_call(&pool->shared);
+    int error = wait_for_end(pool);
+    cancelling_allow(state);
+    return error;
+}
+
+int mp_pool_terminate(mp_pool *pool)
+{
+    int error = pool_enter(pool);
+
+    if (error != 0)
+        return error;
+    error = terminate(pool);
+    pool_leave();
+    return error;
+}
+
+int mp_pool_join(mp_pool *pool)
+{
+    int error = pool_enter(pool);
+
+    if (error != 0)
+        return error;
+    if (atomic_load(&pool->shared.state) == POOL_OPEN) {
+        error = MP_EBUSY;
+    } else {
+        int state = cancelling_forbid();
+
+        wait_for_keeper(pool, DEADLINE_NEVER);
+        cancelling_allow(state);
+        error = atomic_load(&pool->shared.broken) == MP_EBROKEN ? MP_EBROKEN : 0;
+    }
+    pool_leave();
+    return error;
+}
+
+int mp_pool_free(mp_pool *pool)
+{
+    uint64_t live = POOL_MAGIC;
+
+    if (pool == NULL)
+        return 0;
+    int error = pool_enter(pool);
+    if (error != 0)
+        return error;
+    terminate(pool); /* a keeper that cannot be ended keeps only its own mapping */
+    bool mine = atomic_compare_exchange_strong(&pool->magic, &live, 0);
+    pool_leave();
+    if (!mine)
+        return MP_EINVAL; /* another thread was faster */
+    int state = cancelling_forbid();
+    leave_list(pool);
+    while (visitors_are_in(pool, NULL))
+        nap();
+    release(pool);
+    cancelling_allow(state);
+    return 0;
+}
+
+/* ---- asking ---- */
+
+int mp_pool_size(mp_pool *pool, int *workers)
+{
+    int error = workers == NULL ? MP_EINVAL : pool_enter(pool);
+
+    if (error != 0)
+        return error;
+    *workers = (int)pool->shared.workers;
+    pool_leave();
+    return 0;
+}
+
+int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *count)
+{
+    int error = count == NULL || (pids == NULL && capacity > 0) ? MP_EINVAL : pool_enter(pool);
+    size_t live = 0;
+
+    if (error != 0)
+        return error;
+    for (uint32_t i = 0; i < pool->shared.workers && !pool->keeper_gone; i++) {
+        pid_t pid = atomic_load(&pool->shared.worker[i].pid);
+
+        if (pid == 0)
+            continue;
+        if (live < capacity)
+            pids[live] = pid;
+        live++;
+    }
+    *count = live;
+    pool_leave();
+    return 0;
+}
+
+int mp_pool_keeper(mp_pool *pool, pid_t *pid)
+{
+    int error = pid == NULL ? MP_EINVAL : pool_enter(pool);
+
+    if (error != 0)
+        return error;
+    *pid = pool->keeper;
+    pool_leave();
+    return 0;
+}

@@ -1,0 +1,423 @@
+/* Submitting single tasks, waiting, and handing out results. */
+#include <limits.h>
+#include <math.h>
+#include <mp.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/delay.h"
+#include "pool/map.h"
+#include "base/platform.h"
+#include "pool/pool.h"
+#include "heap/ranges.h"
+
+/* Looks so long for a result before it sleeps, which is about as long as it takes to sleep and be woken. */
+#define SPIN_NS 60000
+/* The same while no worker has begun with it: it may be that one waits for this very CPU. */
+#define QUEUED_SPIN_NS 20000
+/* The same when that worker slept on this very CPU: it is about to run elsewhere, or waits for this one. */
+#define BESIDE_SPIN_NS 3000
+/* The same when workers fill the CPUs: only what is about to be done is worth taking a CPU from them. */
+#define FULL_SPIN_NS 2000
+/* A sleeper looks this often whether the keeper still lives: it cannot wait for both. */
+#define LOOK_NS INT64_C(50000000)
+
+static struct slot *slot_of(mp_result *result)
+{
+    return (struct slot *)(void *)((char *)result - offsetof(struct slot, result));
+}
+
+static bool is_live(const mp_result *result)
+{
+    return atomic_load_explicit(&result->magic, memory_order_acquire) == RESULT_MAGIC;
+}
+
+/* 0: the result is live and its pool as well, and their memory stays so until pool_leave(). MP_EINVAL, MP_EFOREIGN,
+ * MP_ENOMEM. */
+static int result_enter(const mp_result *result)
+{
+    if (!range_is_address(result, CACHE_LINE) || !range_known(result) || !is_live(result))
+        return MP_EINVAL;
+    int error = pool_enter(result->pool);
+    if (error != 0)
+        return error;
+    visitor_enter_result(result);
+    if (is_live(result))
+        return 0;
+    pool_leave();
+    return MP_EINVAL;
+}
+
+static bool is_done(_Atomic uint32_t *word)
+{
+    return task_state(atomic_load_explicit(word, memory_order_acquire)) == TASK_DONE;
+}
+
+/* ---- waiting ---- */
+
+/* How long it is worth spinning for a task that nobody has begun with. */
+static int64_t queued_spin(struct pool *pool)
+{
+    bool beside = atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed) != 0 &&
+                  atomic_load_explicit(&pool->woken_cpu, memory_order_relaxed) == cpu_now();
+
+    return beside ? BESIDE_SPIN_NS : QUEUED_SPIN_NS;
+}
+
+static bool spin(mp_pool *pool, _Atomic uint32_t *word)
+{
+    if (pool->shared.cpus < 2)
+        return false;
+    bool idle = cpu_is_idle(&pool->shared);
+    int64_t begin = clock_now(), now = begin, limit;
+    dispatch_follow_caller(&pool->shared);
+    do {
+        atomic_store_explicit(&pool->shared.waited, now, memory_order_relaxed);
+        for (int i = 0; i < 64; i++) {
+            if (is_done(word))
+                return true;
+            cpu_relax();
+        }
+        bool queued = task_state(atomic_load_explicit(word, memory_order_relaxed)) == TASK_QUEUED;
+        limit = !idle ? FULL_SPIN_NS : queued ? queued_spin(&pool->shared) : SPIN_NS;
+        now = clock_now();
+    } while (now - begin < limit);
+    return false;
+}
+
+/* Whether another thread has freed the result that this one waits for. */
+static bool was_freed(void)
+{
+    const mp_result *result = atomic_load_explicit(&visitor_own->result, memory_order_relaxed);
+
+    return result != NULL && !is_live(result);
+}
+
+int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *first, int64_t deadline)
+{
+    if (is_done(word))
+        return 0;
+    if (deadline > clock_now() && spin(pool, word))
+        return 0;
+    /* Signals may end each sleep early: the time to look comes all the same. */
+    for (int64_t look = clock_now() + LOOK_NS;;) {
+        uint32_t now = atomic_load(word);
+        int64_t time = clock_now();
+
+        atomic_store_explicit(&pool->shared.waited, time, memory_order_relaxed);
+        if (task_state(now) == TASK_DONE)
+            return 0;
+        if (was_freed())
+            return MP_EINVAL;
+        if (time >= deadline)
+            return MP_ETIMEOUT;
+        if (time >= look) {
+            pool_look_after_keeper(pool);
+            if (task_state(atomic_load(first)) == TASK_QUEUED)
+                dispatch_kick(&pool->shared);
+            if (first != word)
+                return 0;
+            look = time + LOOK_NS;
+            continue;
+        }
+        if ((now & TASK_WAITER) == 0 && !atomic_compare_exchange_strong(word, &now, now | TASK_WAITER))
+            continue;
+        DELAY_POINT();
+        dispatch_follow_caller(&pool->shared);
+        futex_wait(word, now | TASK_WAITER, deadline < look ? deadline : look);
+    }
+}
+
+/* ---- submitting ---- */
+
+static int submit(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size, size_t result_size,
+                  mp_result **result)
+{
+    struct slot *slot;
+
+    pthread_mutex_lock(&pool->mutex);
+    int error = pool_refusal(pool);
+    if (error == 0)
+        error = slot_prepare(pool, &slot, (uint64_t)(uintptr_t)function, arg, arg_size, result_size);
+    if (error == 0) {
+        error = slot_submit(pool, slot);
+        if (error != 0)
+            slot_recycle(pool, slot);
+        else if (result == NULL)
+            slot_detach(pool, slot);
+        else
+            atomic_store_explicit(&slot->result.magic, RESULT_MAGIC, memory_order_relaxed);
+    }
+    pool_unlock(pool);
+    if (error != 0)
+        return error;
+    dispatch_wake_by_caller(&pool->shared);
+    if (result != NULL)
+        *result = &slot->result;
+    return 0;
+}
+
+int mp_pool_apply_async(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size, size_t result_size,
+                        mp_result **result)
+{
+    int error = pool_enter(pool);
+
+    if (error != 0)
+        return error;
+    error = function == NULL || (arg == NULL && arg_size > 0)
+                ? MP_EINVAL
+                : submit(pool, function, arg, arg_size, result_size, result);
+    pool_leave();
+    return error;
+}
+
+int mp_pool_apply(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size, void *result,
+                  size_t result_size)
+{
+    mp_result *handle;
+    int error = result == NULL && result_size > 0 ? MP_EINVAL : pool_enter(pool);
+
+    if (error != 0)
+        return error;
+    error = mp_pool_apply_async(pool, function, arg, arg_size, result_size, &handle);
+    if (error == 0) {
+        error = mp_result_get(handle, result, result_size, MP_FOREVER);
+        mp_result_free(handle);
+    }
+    pool_leave();
+    return error;
+}
+
+/* ---- results ---- */
+
+/* `results`, when given, is where a map's go. */
+static int wait_until(mp_result *result, int64_t deadline, void *results)
+{
+    if (result->job != NULL) {
+        int error = map_wait(result->pool, result, deadline, results);
+        if (error == 0)
+            map_deliver(result->pool, result->job);
+        return error;
+    }
+    _Atomic uint32_t *word = &slot_of(result)->task.word;
+    return result_wait_word(result->pool, word, word, deadline);
+}
+
+/* Whether it has ended; asks the keeper's fate only when it has not. */
+static bool has_ended(mp_result *result)
+{
+    for (int i = 0; i < 2; i++) {
+        if (result->job != NULL ? map_is_done(result) : is_done(&slot_of(result)->task.word)) {
+            if (result->job != NULL)
+                map_deliver(result->pool, result->job);
+            return true;
+        }
+        if (i == 0)
+            pool_look_after_keeper(result->pool);
+    }
+    return false;
+}
+
+/* What it delivers, and how many bytes. */
+static const void *outcome(mp_result *result, uint64_t *size)
+{
+    struct heap *heap = result->pool->shared.heap;
+    struct map_job *job = result->job;
+
+    if (job == NULL)
+        return task_outcome(heap, &slot_of(result)->task, size);
+    *size = job->count * job->result_size;
+    return map_results(&result->pool->shared, job);
+}
+
+static int status_of(mp_result *result)
+{
+    return result->job != NULL ? map_status(result->job) : slot_of(result)->task.status;
+}
+
+static int wait(mp_result *result, double timeout)
+{
+    int64_t deadline;
+
+    if (!clock_deadline(timeout, &deadline))
+        return MP_EINVAL;
+    return wait_until(result, deadline, NULL);
+}
+
+int mp_result_wait(mp_result *result, double timeout)
+{
+    int error = result_enter(result);
+
+    if (error != 0)
+        return error;
+    error = wait(result, timeout);
+    pool_leave();
+    return error;
+}
+
+/* Whether a map's results, wherever they are copied to, may go there one by one: who gives up before the end wants
+ * none, and who has chosen a place gets them there first. */
+static bool can_collect(const mp_result *result, size_t size, int64_t deadline)
+{
+    const struct map_job *job = result->job;
+
+    return job != NULL && job->results_at == 0 && !job->placed && deadline == DEADLINE_NEVER &&
+           job->count * job->result_size <= size;
+}
+
+static int get(mp_result *result, void *buffer, size_t size, double timeout)
+{
+    int64_t deadline;
+    int error;
+
+    if (buffer == NULL && size > 0)
+        return MP_EINVAL;
+    if (!clock_deadline(timeout, &deadline))
+        return MP_EINVAL;
+    bool collects = can_collect(result, size, deadline);
+    error = wait_until(result, deadline, collects ? buffer : NULL);
+    if (error != 0)
+        return error;
+    int status = status_of(result);
+    uint64_t length;
+    const void *delivered = outcome(result, &length);
+
+    /* A map delivers what there is, with zeros for what failed. */
+    if (result->job == NULL && status != 0)
+        return status;
+    if (result->job != NULL && result->job->placed && buffer == NULL)
+        return status; /* they are where they were wanted */
+    if (length > size)
+        return MP_ETOOSMALL;
+    if (result->job != NULL && !map_has_results(result->job))
+        return MP_EINVAL;
+    /* Those of a map may lie where they are wanted. */
+    if (length > 0 && !collects && buffer != delivered)
+        memcpy(buffer, delivered, length);
+    return status;
+}
+
+int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout)
+{
+    int error = result_enter(result);
+
+    if (error != 0)
+        return error;
+    error = get(result, buffer, size, timeout);
+    pool_leave();
+    return error;
+}
+
+int mp_result_ready(mp_result *result, bool *ready)
+{
+    int error = ready == NULL ? MP_EINVAL : result_enter(result);
+
+    if (error != 0)
+        return error;
+    *ready = has_ended(result);
+    pool_leave();
+    return 0;
+}
+
+/* As result_enter(), when `out` is there and the task has ended. */
+static int enter_ended(mp_result *result, const void *out)
+{
+    int error = out == NULL ? MP_EINVAL : result_enter(result);
+
+    if (error != 0 || has_ended(result))
+        return error;
+    pool_leave();
+    return MP_ENOTREADY;
+}
+
+int mp_result_successful(mp_result *result, bool *successful)
+{
+    int error = enter_ended(result, successful);
+
+    if (error != 0)
+        return error;
+    *successful = status_of(result) == 0;
+    pool_leave();
+    return 0;
+}
+
+int mp_result_size(mp_result *result, size_t *size)
+{
+    uint64_t length;
+    int error = enter_ended(result, size);
+
+    if (error != 0)
+        return error;
+    outcome(result, &length);
+    *size = length;
+    pool_leave();
+    return 0;
+}
+
+int mp_result_status(mp_result *result, size_t index, int *status)
+{
+    int error = enter_ended(result, status);
+
+    if (error != 0)
+        return error;
+    if (result->job != NULL)
+        error = map_item_status(result->pool->shared.heap, result->job, index, status);
+    else if (index != 0)
+        error = MP_EINDEX;
+    else
+        *status = slot_of(result)->task.status;
+    pool_leave();
+    return error;
+}
+
+/* Under the mutex, which is let go meanwhile: the handle is no longer live, and other threads leave. */
+static void wait_for_visitors(mp_pool *pool, mp_result *result)
+{
+    const struct timespec pause = {.tv_nsec = 100000};
+    int state = cancelling_forbid();
+
+    while (visitors_are_in(NULL, result)) {
+        pool_unlock(pool);
+        futex_wake(&slot_of(result)->task.word, INT_MAX);
+        nanosleep(&pause, NULL);
+        pthread_mutex_lock(&pool->mutex);
+    }
+    cancelling_allow(state);
+}
+
+/* Under the mutex. */
+static void release(mp_pool *pool, mp_result *result)
+{
+    if (result->job != NULL) {
+        int state = cancelling_forbid();
+
+        map_release(pool, result->job);
+        cancelling_allow(state);
+    } else if (is_done(&slot_of(result)->task.word)) {
+        slot_recycle(pool, slot_of(result));
+    } else {
+        slot_detach(pool, slot_of(result));
+    }
+}
+
+int mp_result_free(mp_result *result)
+{
+    if (result == NULL)
+        return 0;
+    int error = result_enter(result);
+    if (error != 0)
+        return error;
+    mp_pool *pool = result->pool;
+    pthread_mutex_lock(&pool->mutex);
+    if (is_live(result)) {
+        atomic_store_explicit(&result->magic, 0, memory_order_relaxed);
+        if (atomic_load_explicit(&visitors_several, memory_order_relaxed))
+            wait_for_visitors(pool, result);
+        release(pool, result);
+    } else {
+        error = MP_EINVAL;
+    }
+    pool_unlock(pool);
+    pool_leave();
+    return error;
+}

@@ -1,0 +1,551 @@
+/* A worker: finds tasks, runs them, sleeps when there are none. */
+#include <mp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/delay.h"
+#include "pool/dispatch.h"
+#include "pool/map.h"
+#include "base/platform.h"
+#include "process/process.h"
+
+/* Takes up to WORKER_BATCH tasks at once when they are so short that the whole lot is expected to take no longer than
+ * this. */
+#define BATCH_NS 4000
+/* Memory of at least this size may be zeroed ahead. */
+#define ZERO_LARGE ((size_t)64 * 1024)
+#define ZERO_PAGE 4096
+/* Zeroes ahead up to so many bytes, in so many workers, and looks for tasks after each step. */
+#define AHEAD_MOST ((size_t)2 << 20)
+#define AHEAD_WORKERS 4
+/* Of those that a function of the library may return, and so a task as well. */
+#define LOWEST_CODE MP_EDEPTH
+/* How often to renew what ties this process to its keeper, which a task undoes when it changes its user. */
+#define TIE_NS INT64_C(1000000)
+#define AHEAD_STEP ((size_t)64 * 1024)
+
+/* This process's own. */
+static struct {
+    uint32_t index;
+    struct worker *record;
+    bool searching;        /* is in pool->searching */
+    uint32_t tasks_left;   /* until it is replaced; 0: no limit */
+    uint64_t batch;        /* tickets to take at a time */
+    int64_t tied;          /* when its life was tied to the keeper's last */
+    bool ran;              /* a task has run since */
+    int64_t batch_started; /* when the tickets in hand were taken */
+    uint64_t batch_size;
+    uint32_t guests_seen; /* of pool->guests_changed */
+    uint64_t large;       /* the size of the last large result */
+    uint64_t ahead_size;  /* of record->spare: so much is wanted zeroed; 0: nothing */
+    uint64_t ahead_done;  /* so much is */
+    struct task *running; /* for mp_task_return() */
+    struct pool *pool;
+} self;
+
+bool worker_forked;
+
+void worker_after_fork(void)
+{
+    worker_forked = true;
+}
+
+static uint64_t load(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void store(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+/* ---- finding a task ---- */
+
+static bool claim(struct pool *pool, struct task *task)
+{
+    if (task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) != TASK_QUEUED)
+        return false;
+    /* First the record, then the claim: at no time is a task claimed that the keeper could not find. */
+    store(&self.record->task, heap_offset(pool->heap, task));
+    undo_order();
+    return task_claim(&task->word, self.index);
+}
+
+/* From the batch of one worker, this one's own or another's: whichever task is still there to be claimed. */
+static struct task *claim_from_batch(struct pool *pool, struct worker *owner)
+{
+    uint64_t end = load(&owner->end);
+
+    for (uint64_t i = load(&owner->next); i < end; i++) {
+        uint64_t offset = load(&owner->batch[i]);
+
+        if (owner == self.record) {
+            store(&owner->next, i + 1);
+            DELAY_POINT();
+            if (i + 1 < end)
+                __builtin_prefetch(heap_at(pool->heap, load(&owner->batch[i + 1])), 1);
+        }
+        if (offset != 0 && claim(pool, heap_at(pool->heap, offset)))
+            return heap_at(pool->heap, offset);
+    }
+    return NULL;
+}
+
+static void tie(int64_t now)
+{
+    keeper_tie_worker();
+    self.tied = now;
+    self.ran = false;
+}
+
+/* How many tickets to take: more while tasks turn out short, so that the head is not touched for each; one as soon as
+ * they are not, so that tasks start in order and nobody waits behind a long one. */
+static void adapt_batch(struct pool *pool)
+{
+    int64_t now = clock_now();
+
+    if (now - self.tied > TIE_NS)
+        tie(now);
+    int64_t each = (now - self.batch_started) / (int64_t)(self.batch_size + 1);
+
+    if (self.batch_size != 0 && each * WORKER_BATCH < BATCH_NS)
+        self.batch = self.batch * 2 > WORKER_BATCH ? WORKER_BATCH : self.batch * 2;
+    else if (each * (int64_t)self.batch > BATCH_NS)
+        self.batch = 1;
+    uint64_t fair = (load(&pool->tail) - load(&pool->head)) / pool->workers + 1;
+    if (self.batch > fair)
+        self.batch = fair;
+    self.batch_started = now;
+}
+
+static void read_tickets(struct pool *pool, uint64_t ticket, uint64_t count)
+{
+    _Atomic uint64_t *ring = heap_at(pool->heap, atomic_load_explicit(&pool->ring, memory_order_acquire));
+    uint64_t mask = load(&ring[0]) - 1;
+
+    for (uint64_t i = 0; i < count; i++)
+        store(&self.record->batch[i], load(&ring[1 + ((ticket + i) & mask)]));
+}
+
+/* Whether a guest has been sent away. */
+static bool guests_have_changed(const struct pool *pool)
+{
+    return self.guests_seen != atomic_load_explicit(&pool->guests_changed, memory_order_relaxed);
+}
+
+static void look_at_guests(struct pool *pool)
+{
+    self.guests_seen = atomic_load(&pool->guests_changed);
+    guests_clear(pool);
+}
+
+/* Takes tasks from the queue into this worker's batch, which is empty. */
+static bool take_tickets(struct pool *pool)
+{
+    if (guests_have_changed(pool)) /* as good a moment as any: a worker without a task comes here as well */
+        look_at_guests(pool);
+    uint64_t head = atomic_load(&pool->head);
+    uint64_t tail = atomic_load(&pool->tail);
+
+    if (head >= tail)
+        return false;
+    adapt_batch(pool);
+    for (;;) {
+        uint64_t count = tail - head < self.batch ? tail - head : self.batch;
+
+        read_tickets(pool, head, count);
+        DELAY_POINT();
+        if (atomic_compare_exchange_weak(&pool->head, &head, head + count)) {
+            self.batch_size = count;
+            DELAY_POINT();
+            store(&self.record->next, 0);
+            DELAY_POINT();
+            atomic_store(&self.record->end, count);
+            DELAY_POINT();
+            /* Who fell asleep before it could see this batch would not hear of it should the first task take long. */
+            if (count > 1)
+                dispatch_wake(pool);
+            return true;
+        }
+        if (head >= tail)
+            return false;
+    }
+}
+
+static bool claim_slot(struct slot *slot, void *found)
+{
+    if (!claim(self.pool, &slot->task))
+        return false;
+    DELAY_POINT();
+    *(struct task **)found = &slot->task;
+    return true;
+}
+
+/* Looks at all tasks. When it finds one there may be more. */
+static struct task *claim_anywhere(struct pool *pool)
+{
+    struct task *task = NULL;
+
+    if (atomic_exchange(&pool->rescan, 0) != 0 && slots_visit(pool, claim_slot, &task))
+        dispatch_rescan(pool); /* who looked meanwhile has seen no need to, and may have fallen asleep */
+    return task;
+}
+
+static struct task *find_task(struct pool *pool)
+{
+    struct task *task;
+
+    do {
+        task = claim_from_batch(pool, self.record);
+        if (task != NULL)
+            return task;
+        if (atomic_load_explicit(&pool->rescan, memory_order_relaxed) != 0) {
+            task = claim_anywhere(pool);
+            if (task != NULL)
+                return task;
+        }
+    } while (take_tickets(pool));
+    /* What others have taken tickets for, and are too busy to look at. */
+    for (uint32_t i = 0; i < pool->workers && task == NULL; i++) {
+        struct worker *other = &pool->worker[i];
+
+        if (other != self.record && load(&other->next) < load(&other->end))
+            task = claim_from_batch(pool, other);
+    }
+    return task;
+}
+
+/* ---- waiting for one ---- */
+
+static bool is_time_to_look(struct pool *pool)
+{
+    return tickets_left(pool) || atomic_load(&pool->rescan) != 0 || atomic_load(&pool->state) != POOL_OPEN;
+}
+
+/* Whether a task in its batch is still to be claimed. */
+static bool has_queued(struct pool *pool, struct worker *worker)
+{
+    uint64_t end = atomic_load(&worker->end); /* first: next and the batch are then at least as new */
+
+    for (uint64_t i = load(&worker->next); i < end; i++) {
+        uint64_t offset = load(&worker->batch[i]);
+        struct task *task = heap_at(pool->heap, offset);
+
+        if (offset != 0 && task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) == TASK_QUEUED)
+            return true;
+    }
+    return false;
+}
+
+/* Whether there is a task to be claimed in any batch; `but`, when given, does not count. */
+static bool batches_have_tasks(struct pool *pool, const struct worker *but)
+{
+    for (uint32_t i = 0; i < pool->workers; i++) {
+        if (&pool->worker[i] != but && has_queued(pool, &pool->worker[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool spin(struct pool *pool)
+{
+    /* The one more is the caller, who is about to submit something if anybody is. */
+    if (!cpu_is_idle(pool) || dispatch_cpu_is_wanted(pool))
+        return false;
+    int64_t end = clock_now() + WORKER_SPIN_NS;
+    do {
+        for (int i = 0; i < 64; i++) {
+            if (is_time_to_look(pool))
+                return true;
+            cpu_relax();
+        }
+    } while (clock_now() < end);
+    return false;
+}
+
+/* ---- zeroing ahead ----
+ *
+ * To zero 1 MiB for a result takes as long as to fill it. The caller copies the result out meanwhile, if there is
+ * nothing else to do, and the worker has a block of its own, `spare`, that it zeroes in that time: the next large
+ * result is written into that one, and the caller's takes its place. The two are exchanged in one step of the heap's,
+ * so that each of the two words owns one of them whenever the worker dies; the spare then goes with its record. Whether
+ * a block is zero only the worker knows that zeroed it: so whoever runs the task again zeroes whichever it finds
+ * there. */
+
+/* Zeroes one step of it, and waits for nobody: others rely on a worker that searches. False: there is nothing to be
+ * done. */
+static bool zero_ahead(struct pool *pool)
+{
+    if (self.ahead_done >= self.ahead_size)
+        return false;
+    uint64_t left = self.ahead_size - self.ahead_done, size = left < AHEAD_STEP ? left : AHEAD_STEP;
+    worker_zero((char *)heap_at(pool->heap, load(&self.record->spare)) + self.ahead_done, size);
+    self.ahead_done += size;
+    return true;
+}
+
+int worker_code(int code)
+{
+    return code >= LOWEST_CODE ? code : MP_EVALUE;
+}
+
+static void start_searching(struct pool *pool)
+{
+    if (!self.searching)
+        set_add(pool->searching, self.index);
+    self.searching = true;
+}
+
+static void stop_searching(struct pool *pool)
+{
+    if (self.searching)
+        set_remove(pool->searching, self.index);
+    self.searching = false;
+}
+
+static void sleep_until_woken(struct pool *pool)
+{
+    stop_searching(pool);
+    if (self.ran)
+        tie(clock_now());
+    atomic_store_explicit(&self.record->slept_on, cpu_now(), memory_order_relaxed);
+    DELAY_POINT();
+    atomic_store(&self.record->asleep, 1);
+    DELAY_POINT();
+    set_add(pool->sleeping, self.index);
+    DELAY_POINT();
+    /* Who queued a task, or took some, before it could see us in the set has done so early enough for us to see it now.
+     * Who sent a guest away wakes all. */
+    if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record) && !guests_have_changed(pool)) {
+        DELAY_POINT();
+        while (atomic_load(&self.record->asleep) != 0)
+            futex_wait(&self.record->asleep, 1, DEADLINE_NEVER);
+    }
+    if (atomic_load_explicit(&pool->woken_cpu, memory_order_relaxed) != 0)
+        atomic_store_explicit(&pool->woken_cpu, 0, memory_order_relaxed);
+    /* Who took us out of the set has put us into the other one; after that of dispatch_wake_all() we do so
+     * ourselves. */
+    set_remove(pool->sleeping, self.index);
+    DELAY_POINT();
+    set_add(pool->searching, self.index);
+    self.searching = true;
+    DELAY_POINT();
+    atomic_store(&self.record->asleep, 0);
+}
+
+/* A claimed task; NULL when the worker is to end. */
+static struct task *next_task(struct pool *pool)
+{
+    for (;;) {
+        uint32_t state = atomic_load(&pool->state); /* before looking: what is queued comes before closing */
+        struct task *task = state != POOL_TERMINATED ? find_task(pool) : NULL; /* of a keeper that may not kill it */
+
+        if (task != NULL) {
+            self.ran = true;
+            if (self.searching) {
+                stop_searching(pool);
+                DELAY_POINT();
+                /* Also what lies in batches, its own too: whoever took those woke nobody while this one searched. */
+                if (is_time_to_look(pool) || batches_have_tasks(pool, NULL))
+                    dispatch_wake(pool);
+            }
+            return task;
+        }
+        if (state != POOL_OPEN)
+            return NULL;
+        start_searching(pool);
+        if (!zero_ahead(pool) && !spin(pool))
+            sleep_until_woken(pool);
+    }
+}
+
+/* ---- running it ---- */
+
+void worker_flush(void)
+{
+    if (!stream_is_empty(stdout))
+        fflush(stdout);
+    if (!stream_is_empty(stderr))
+        fflush(stderr);
+}
+
+bool worker_may_go_on(struct pool *pool)
+{
+    return pool->tasks_per_child == 0 || --self.tasks_left > 0;
+}
+
+/* Reads a byte of each page first: where this process has not had the pages before, and others have, a read gives it
+ * many pages at a time, to write to as well, and a write one. */
+void worker_zero(void *memory, size_t size)
+{
+    const volatile char *bytes = memory;
+
+    for (size_t i = 0; i < size; i += ZERO_PAGE)
+        (void)bytes[i];
+    memset(memory, 0, size);
+}
+
+static int exchange_blocks(struct heap *heap, _Atomic uint64_t *a, _Atomic uint64_t *b)
+{
+    int error = heap_lock(heap);
+
+    if (error != 0)
+        return error;
+    uint64_t block = load(a);
+    heap_set(heap, a, load(b));
+    heap_set(heap, b, block);
+    heap_commit(heap);
+    heap_unlock(heap);
+    return 0;
+}
+
+/* A result of this size gets zeroed memory ahead. */
+static bool is_zeroed_ahead(uint64_t size)
+{
+    return size >= ZERO_LARGE && size <= AHEAD_MOST && self.index < AHEAD_WORKERS;
+}
+
+/* Gives the task the spare block, zeroed to the end, and takes the task's for it. Two results of a size, one after the
+ * other, are a sign that there will be a third. */
+static bool use_spare(struct pool *pool, struct task *task)
+{
+    bool fits = load(&self.record->spare) != 0 && self.ahead_size >= task->result_size &&
+                self.ahead_size - task->result_size <= task->result_size / 4;
+
+    while (fits && self.ahead_done < task->result_size)
+        zero_ahead(pool);
+    if (fits && exchange_blocks(pool->heap, &task->result_block, &self.record->spare) != 0)
+        fits = false;
+    if (!fits)
+        heap_free(pool->heap, &self.record->spare);
+    bool again = task->result_size == self.large;
+    if (again && load(&self.record->spare) == 0)
+        again = heap_alloc(pool->heap, self.large, &self.record->spare) == 0;
+    self.ahead_size = again ? self.large : 0;
+    self.ahead_done = 0;
+    self.large = task->result_size;
+    DELAY_POINT();
+    return fits;
+}
+
+static int call(struct pool *pool, struct task *task)
+{
+    mp_task_function *function = (mp_task_function *)(uintptr_t)task->function;
+    bool zeroed = is_zeroed_ahead(task->result_size) && use_spare(pool, task);
+    void *result = task_result(pool->heap, task);
+
+    if (result != NULL && !zeroed)
+        worker_zero(result, task->result_size);
+    self.running = task;
+    int code = function(task_arg(pool->heap, task), result);
+    worker_leave_if_forked();
+    self.running = NULL;
+    return worker_code(code);
+}
+
+static void run(struct pool *pool, struct task *task)
+{
+    task->returned = 0; /* what a worker before, that died, returned does not count */
+    task->status = call(pool, task);
+    worker_flush();
+    DELAY_POINT();
+    task_finish(&task->word);
+    DELAY_POINT();
+}
+
+int mp_task_return(const void *data, size_t size)
+{
+    struct task *task = self.running;
+
+    if (task == NULL || (data == NULL && size > 0))
+        return MP_EINVAL;
+    if (worker_forked)
+        return MP_EFOREIGN;
+    if (size > SIZE_MAX - sizeof(struct returned))
+        return MP_ENOMEM;
+    struct heap *heap = self.pool->heap;
+    _Atomic uint64_t *staging = &self.record->staging;
+    int error = heap_alloc(heap, sizeof(struct returned) + size, staging);
+    if (error != 0)
+        return error;
+    struct returned *returned = heap_at(heap, load(staging));
+    returned->size = size;
+    if (size > 0)
+        memcpy(returned->data, data, size);
+    /* One block or the other, whole with its size, whenever the worker dies; the one not returned goes with its
+     * record. */
+    error = exchange_blocks(heap, &task->returned_block, staging);
+    if (error != 0)
+        return error;
+    undo_order();
+    task->returned = 1;
+    heap_free(heap, staging);
+    return 0;
+}
+
+static void initialise(struct pool *pool)
+{
+    int code = pool->initializer != NULL ? pool->initializer(pool->initializer_arg) : 0;
+
+    worker_leave_if_forked();
+    tie(clock_now());
+    if (code != 0) {
+        atomic_store(&self.record->phase, WORKER_REFUSED);
+        worker_flush();
+        _exit(1);
+    }
+    worker_flush();
+    atomic_store(&self.record->phase, WORKER_WORKING);
+}
+
+/* False: the worker has done its share and is to be replaced. */
+static bool do_task(struct pool *pool, struct task *task)
+{
+    uint64_t job;
+
+    if (task->function != 0) {
+        run(pool, task);
+        return worker_may_go_on(pool);
+    }
+    memcpy(&job, task->data, sizeof job);
+    bool all = map_help(pool, self.index, heap_at(pool->heap, job));
+    atomic_store(&self.record->job, 0); /* while it is sure to be there: the keeper would look into it */
+    if (all) {
+        task_finish(&task->word);
+        return true;
+    }
+    task_requeue(&task->word);
+    DELAY_POINT();
+    return false;
+}
+
+void worker_run(struct pool *pool, uint32_t index)
+{
+    struct task *task;
+
+    self.running = NULL; /* a pool made in a task of another pool */
+    self.pool = pool;
+    self.index = index;
+    self.record = &pool->worker[index];
+    self.tasks_left = pool->tasks_per_child;
+    self.batch = 1;
+    self.tied = 0;
+    self.searching = false;
+    self.large = self.ahead_size = self.ahead_done = 0;
+    worker_forked = false;
+    look_at_guests(pool);
+    initialise(pool);
+    DELAY_MAY_KILL();
+    while ((task = next_task(pool)) != NULL) {
+        if (!do_task(pool, task)) {
+            atomic_store(&self.record->phase, WORKER_RETIRED);
+            dispatch_rescan(pool);
+            process_leave(0);
+        }
+    }
+    atomic_store(&self.record->phase, WORKER_LEAVING);
+    process_leave(0);
+}

@@ -1,0 +1,254 @@
+/* Snapshots are taken under the object's mutex: one consistent moment, at the price of others' waiting while it is
+ * copied. A process that is stopped may keep the mutex, or a stripe. After PATIENCE_NS the snapshot is read without it,
+ * as one entry is (object.h). */
+#include "value/snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "dict/dict_table.h"
+#include "object/hold.h"
+#include "value/key.h"
+#include "list/list_table.h"
+#include "object/stripes.h"
+#include "value/value.h"
+
+/* So often a snapshot is read without the mutex before the mutex is tried again; and so long it is waited for
+ * stripes. */
+#define MOST_TRIES 64
+#define PATIENCE_NS INT64_C(200000)
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static int read_entries(struct object *object, struct snapshot *snapshot)
+{
+    struct heap *heap = object_heap(object);
+    _Atomic uint64_t *table = heap_at(heap, get(&object->root[0]) & ~REF_MASK);
+    uint64_t segments = get(&object->root[0]) == 0 ? 0 : get(&table[0]);
+    int error = 0;
+
+    for (uint64_t i = 1; i <= segments; i++) {
+        _Atomic uint64_t *segment = heap_at(heap, get(&table[i]) & ~REF_MASK);
+        struct entry *entries = (struct entry *)(segment + 2);
+
+        for (uint64_t j = 0; j < get(&segment[0]); j++) {
+            if (get(&entries[j].sequence) == 0)
+                continue;
+            struct snapshot_item *item = &snapshot->item[snapshot->count];
+            error = key_read(heap, &entries[j], &item->key);
+            if (error == 0)
+                error = cell_read(heap, get(&entries[j].value.head), get(&entries[j].value.body), &item->value);
+            if (error != 0) {
+                mp_value_free(&item->key);
+                return error;
+            }
+            snapshot->count++;
+        }
+    }
+    return 0;
+}
+
+static int read_cells(struct object *object, struct snapshot *snapshot)
+{
+    struct heap *heap = object_heap(object);
+    uint64_t length = list_length_of(object);
+
+    for (uint64_t i = 0; i < length; i++) {
+        struct cell *cell = list_cell(object, i);
+        int error = cell_read(heap, get(&cell->head), get(&cell->body), &snapshot->item[i].value);
+
+        if (error != 0)
+            return error;
+        snapshot->count++;
+    }
+    return 0;
+}
+
+static bool is_container(const mp_value *value)
+{
+    return value->type == MP_DICT || value->type == MP_LIST;
+}
+
+/* Takes a share in each container that is shown. The object's mutex is held, so none of them ends meanwhile. */
+static int hold_containers(struct snapshot *snapshot)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < snapshot->count; i++)
+        count += is_container(&snapshot->item[i].value);
+    if (count == 0)
+        return 0;
+    int error = hold_table_begin(snapshot->heap, count, &snapshot->holds);
+    for (size_t i = 0; error == 0 && i < snapshot->count; i++) {
+        if (is_container(&snapshot->item[i].value))
+            hold_table_add(&snapshot->holds, object_of(snapshot->item[i].value.as.dict));
+    }
+    return error;
+}
+
+static int make_items(struct snapshot *snapshot, uint64_t count)
+{
+    snapshot->count = 0;
+    snapshot->item = count < SIZE_MAX / sizeof *snapshot->item ? calloc(count + 1, sizeof *snapshot->item) : NULL;
+    return snapshot->item != NULL ? 0 : MP_ENOMEM;
+}
+
+static void free_items(struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->count; i++) {
+        mp_value_free(&snapshot->item[i].key);
+        mp_value_free(&snapshot->item[i].value);
+    }
+    free(snapshot->item);
+    snapshot->item = NULL;
+    snapshot->count = 0;
+}
+
+int snapshot_take_locked(struct object *object, struct snapshot *snapshot)
+{
+    bool dict = object_kind(object) == OBJECT_DICT;
+
+    snapshot->heap = object_heap(object);
+    snapshot->holds = (struct hold_table){snapshot->heap, 0, 0};
+    int error = make_items(snapshot, get(&object->word[dict ? (int)DICT_LIVE : (int)LIST_LENGTH]));
+    if (error != 0)
+        return error;
+    error = dict ? read_entries(object, snapshot) : read_cells(object, snapshot);
+    if (error == 0)
+        error = hold_containers(snapshot);
+    if (error != 0)
+        snapshot_free(snapshot);
+    return error;
+}
+
+/* ---- without the mutex ---- */
+
+/* One try to read it all. What it finds counts if the reading does. */
+struct attempt {
+    struct reading reading;
+    struct snapshot *snapshot;
+    uint64_t sum; /* of all words that were read */
+};
+
+static void add_to_sum(struct attempt *attempt, const uint64_t *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        attempt->sum = (attempt->sum ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15) + (attempt->sum >> 29);
+}
+
+static int try_entry(struct attempt *attempt, const struct entry *entry)
+{
+    const struct heap *heap = object_heap(attempt->reading.object);
+    struct snapshot_item *item = &attempt->snapshot->item[attempt->snapshot->count++];
+
+    add_to_sum(attempt, (const uint64_t *)entry, sizeof *entry / 8);
+    int error = key_read(heap, entry, &item->key);
+    return error == 0 ? cell_read(heap, get(&entry->value.head), get(&entry->value.body), &item->value) : error;
+}
+
+static int try_entries(struct attempt *attempt)
+{
+    const struct object *dict = attempt->reading.object;
+    uint64_t words[2]; /* DICT_USED, DICT_LIVE */
+    struct entry entry;
+
+    object_read_words(&attempt->reading, &dict->word[DICT_USED], 2, words);
+    int error = make_items(attempt->snapshot, words[1]);
+    for (uint64_t i = 0; error == 0 && i < words[0]; i++) {
+        if (!dict_read_entry(&attempt->reading, i, &entry))
+            return MP_ECORRUPT;
+        if (get(&entry.sequence) != 0)
+            error = attempt->snapshot->count < words[1] ? try_entry(attempt, &entry) : MP_ECORRUPT;
+    }
+    return error;
+}
+
+static int try_cells(struct attempt *attempt)
+{
+    const struct object *list = attempt->reading.object;
+    struct list_shape shape;
+    uint64_t words[2];
+
+    object_read_words(&attempt->reading, &list->word[LIST_START], LIST_WORDS, &shape.start);
+    int error = make_items(attempt->snapshot, shape.length);
+    for (uint64_t i = 0; error == 0 && i < shape.length; i++) {
+        if (!list_read_element(&attempt->reading, &shape, i, words))
+            return MP_ECORRUPT;
+        add_to_sum(attempt, words, 2);
+        error = cell_read(object_heap(list), words[0], words[1],
+                          &attempt->snapshot->item[attempt->snapshot->count++].value);
+    }
+    return error;
+}
+
+/* What is read is of one moment if the reading counts, but for single words that are put without a change, by who holds
+ * their stripe (stripes.h). The caller holds all stripes but those of processes that are stopped; so it is of one
+ * moment as soon as all words are the same twice. False: that was not so in MOST_TRIES. */
+static bool read_without(const void *handle, uint64_t kind, struct snapshot *snapshot, int *error)
+{
+    struct attempt attempt = {.reading.object = object_of(handle), .snapshot = snapshot};
+    uint64_t before = 0;
+
+    for (unsigned tries = 0; tries < MOST_TRIES; tries++) {
+        object_read_again(&attempt.reading, tries);
+        if (!object_is(handle, kind)) {
+            *error = MP_EINVAL;
+            return true;
+        }
+        attempt.sum = 1;
+        *error = kind == OBJECT_DICT ? try_entries(&attempt) : try_cells(&attempt);
+        bool counts = object_reading_valid(&attempt.reading);
+        if (counts && (*error != 0 || attempt.sum == before))
+            return true;
+        before = counts ? attempt.sum : 0;
+        free_items(snapshot);
+    }
+    return false;
+}
+
+/* The containers that are shown are alive when the reading counts, so the pin has to be there before that. MP_ETIMEOUT:
+ * it did not count, or there is no place for a pin. */
+static int take_without(const void *handle, uint64_t kind, struct snapshot *snapshot)
+{
+    snapshot->heap = object_heap(object_of(handle));
+    snapshot->item = NULL;
+    snapshot->count = 0;
+    int error = hold_table_pin(snapshot->heap, &snapshot->holds);
+    if (error != 0)
+        return error;
+    struct stripes_taken stripes = stripes_take_free(object_of(handle), clock_now() + PATIENCE_NS);
+    if (!read_without(handle, kind, snapshot, &error))
+        error = MP_ETIMEOUT;
+    stripes_give_back(&stripes);
+    if (error != 0)
+        snapshot_free(snapshot);
+    return error;
+}
+
+int snapshot_take(const void *handle, uint64_t kind, struct snapshot *snapshot)
+{
+    struct object *object = object_of(handle);
+    int error;
+
+    if (!object_is(handle, kind))
+        return MP_EINVAL;
+    while ((error = object_lock_all_to_read(object, object_magic(handle, kind))) == MP_ETIMEOUT) {
+        error = take_without(handle, kind, snapshot);
+        if (error != MP_ETIMEOUT)
+            return error;
+    }
+    if (error != 0)
+        return error;
+    error = snapshot_take_locked(object, snapshot);
+    object_unlock(object);
+    return error;
+}
+
+void snapshot_free(struct snapshot *snapshot)
+{
+    free_items(snapshot);
+    hold_table_end(&snapshot->holds);
+}
