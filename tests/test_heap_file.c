@@ -19,8 +19,8 @@
 
 #include <cmocka.h>
 
-#include "heap/heap.h"
 #include "base/platform.h"
+#include "heap/heap.h"
 #include "refuse.h"
 #include "sanitizers.h"
 #include "support.h"

@@ -11,9 +11,9 @@
 
 #include <cmocka.h>
 
-#include "value/json_float.h"
 #include "sanitizers.h"
 #include "support.h"
+#include "value/json_float.h"
 
 /* newlocale() of glibc 2.36 does not free the list of folders that it makes of LOCPATH. */
 LEAKS_OF("leak:argz_add_sep\n")

@@ -21,9 +21,9 @@
 
 #include <cmocka.h>
 
+#include "base/platform.h"
 #include "object/holder.h"
 #include "object/object.h"
-#include "base/platform.h"
 #include "sanitizers.h"
 #include "support.h"
 

@@ -1,8 +1,8 @@
 /* Dicts: what takes two steps in Python, and is a race there, in one. */
 #include <string.h>
 
-#include "object/callback.h"
 #include "dict/dict_entry.h"
+#include "object/callback.h"
 
 static int add_to(struct object *dict, const struct key *key, struct entry *entry, int64_t delta, int64_t *now)
 {

@@ -38,9 +38,9 @@
 #include <mp.h>
 #include <string.h>
 
+#include "base/platform.h"
 #include "heap/heap_file.h"
 #include "sync/mutex.h"
-#include "base/platform.h"
 
 #define FLAG_FREE UINT64_C(1)
 #define FLAG_PREVIOUS_FREE UINT64_C(2) /* the block before this one is free */

@@ -14,6 +14,11 @@
 
 enum heap_kind { HEAP_MANAGER = 1, HEAP_LOCK = 2, HEAP_POOL = 3 };
 
+/* What this layer knows of objects, which belong to one above: how large they are, and where their mutex is. object.c
+ * asserts it. */
+#define HEAP_OBJECT_BYTES 288
+#define HEAP_OBJECT_MUTEX 152
+
 #define HEAP_CLASSES 40
 #define HEAP_SUBCLASSES 16
 

@@ -29,12 +29,11 @@
 #include <unistd.h>
 
 #include "base/cancelling.h"
-#include "heap/heap_name.h"
 #include "base/lifecycle.h"
-#include "sync/mutex.h"
-#include "object/object.h"
 #include "base/platform.h"
+#include "heap/heap_name.h"
 #include "heap/ranges.h"
+#include "sync/mutex.h"
 
 #define VERSION 11
 #define LARGEST (UINT64_C(1) << 36)
@@ -301,8 +300,8 @@ uint64_t heap_header_checksum(const struct heap *heap)
 
 static uint64_t layout(void)
 {
-    return sizeof(struct heap) | (uint64_t)sizeof(pthread_mutex_t) << 16 | (uint64_t)sizeof(struct object) << 24 |
-           (uint64_t)sizeof(void *) << 40 | (uint64_t)(offsetof(struct object, mutex) / 8) << 48 | C_LIBRARY << 60;
+    return sizeof(struct heap) | (uint64_t)sizeof(pthread_mutex_t) << 16 | (uint64_t)HEAP_OBJECT_BYTES << 24 |
+           (uint64_t)sizeof(void *) << 40 | (uint64_t)(HEAP_OBJECT_MUTEX / 8) << 48 | C_LIBRARY << 60;
 }
 
 static int initialise(struct heap *heap, enum heap_kind kind, uint64_t length)
@@ -608,10 +607,10 @@ static bool is_held_elsewhere(const struct heap *heap)
     uint64_t root = atomic_load(&heap->root);
     pid_t thread;
 
-    if (heap->kind != HEAP_LOCK || root % 64 != 0 || !heap_holds(heap, root, sizeof(struct object)))
+    if (heap->kind != HEAP_LOCK || root % 64 != 0 || !heap_holds(heap, root, HEAP_OBJECT_BYTES))
         return false;
-    const struct object *object = heap_at(heap, root);
-    return robust_mutex_held(&object->mutex, &thread) && !robust_mutex_is_mine(&object->mutex);
+    const pthread_mutex_t *mutex = heap_at(heap, root + HEAP_OBJECT_MUTEX);
+    return robust_mutex_held(mutex, &thread) && !robust_mutex_is_mine(mutex);
 }
 
 /* False: somebody keeps it all the time. */

@@ -31,8 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "heap/heap_file.h"
 #include "base/platform.h"
+#include "heap/heap_file.h"
 
 #define NAME_LENGTH 200
 #define PATIENCE_NS (2 * INT64_C(1000000000))

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "object/hold.h"
 #include "list/list_table.h"
+#include "object/hold.h"
 
 static uint64_t get(const _Atomic uint64_t *word)
 {

@@ -2,8 +2,8 @@
  * the list's version stays the same, the next index leads to the next cell, and that is all there is to a step. */
 #include <stdlib.h>
 
-#include "object/handle.h"
 #include "list/list_table.h"
+#include "object/handle.h"
 
 #define ITER_MAGIC UINT64_C(0x6d705f6c69746572)
 

@@ -1,6 +1,6 @@
 /* Searching lists: on a snapshot, as comparing may have to look into other containers, and may take long. */
-#include "value/compare.h"
 #include "list/list_table.h"
+#include "value/compare.h"
 #include "value/snapshot.h"
 
 static int find_value(const struct snapshot *items, const mp_value *value, size_t from, size_t *index)

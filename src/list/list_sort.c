@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "list/list_table.h"
 #include "object/callback.h"
 #include "value/compare.h"
-#include "list/list_table.h"
 
 struct sorting {
     struct object *list;

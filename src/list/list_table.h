@@ -233,4 +233,7 @@ int list_derive(struct object *list, const mp_value *values, size_t stride, size
 /* list.c: takes an element out. */
 int list_remove_at(struct object *list, uint64_t at);
 
+/* list_gap.c: in a list whose owner died goes on with what it has begun. The mutex is held, and no stripe. */
+void list_repair(struct object *list);
+
 #endif

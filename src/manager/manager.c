@@ -1,11 +1,11 @@
 /* Managers: a heap with a dict in it to start from. The handle is the heap's address. */
 #include <mp.h>
 
+#include "base/cancelling.h"
+#include "base/platform.h"
 #include "object/callback.h"
 #include "object/hold.h"
-#include "base/cancelling.h"
 #include "object/object.h"
-#include "base/platform.h"
 
 static struct heap *heap_of(mp_manager *manager)
 {

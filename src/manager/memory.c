@@ -8,10 +8,10 @@
  * The size, one more than asked for, is the last word written when a piece is made. Who dies before that leaves an
  * object with a handle that nobody has, as who dies between making a dict and storing its handle: it goes with the
  * manager. */
+#include "manager/memory.h"
+
 #include <mp.h>
 #include <string.h>
-
-#include "object/object.h"
 
 #define LARGEST (UINT64_C(1) << 40)
 
@@ -116,3 +116,22 @@ int mp_manager_memory(mp_manager *manager, int64_t ref, void **memory)
     *memory = heap_at(heap, (uint64_t)ref);
     return 0;
 }
+
+/* What its owner writes in it is his own, but for the header before it. */
+static bool memory_is_sound(const struct object *memory)
+{
+    uint64_t ref = get(&memory->root[0]), size = get(&memory->word[MEMORY_SIZE]);
+    const struct heap *heap = object_heap(memory);
+
+    if ((ref & REF_MASK) != REF_BLOCK || get(&memory->root[1]) != 0)
+        return false;
+    if (size == 0)
+        return true;
+    if (ref == 0)
+        return false;
+    uint64_t place = memory_place(ref), room = ref + heap_block_size(heap, ref);
+    const _Atomic uint64_t *header = heap_at(heap, place - MEMORY_HEADER);
+    return place <= room && size - 1 <= room - place && get(header) == memory->self;
+}
+
+const struct object_kind memory_kind = {.kind = OBJECT_MEMORY, .is_sound = memory_is_sound};

@@ -26,8 +26,8 @@
 #include <mp.h>
 
 #include "base/cancelling.h"
-#include "object/holder.h"
 #include "base/lifecycle.h"
+#include "object/holder.h"
 
 #define DEPTH 32
 /* A circle of more threads than that is not found. A search that runs into a circle of other threads ends after so
@@ -43,10 +43,7 @@ struct frame {
     int cancelling; /* whether the thread could be cancelled before; inside it cannot */
 };
 
-static _Thread_local struct {
-    struct frame frame[DEPTH];
-    int depth;
-} inside;
+static _Thread_local struct frame frames[DEPTH]; /* mutex_kept of them */
 
 _Static_assert(OBJECT_INSIDE >> OBJECT_INSIDE_SHIFT == (UINT64_C(1) << HOLDER_SPACE_BITS) - 1, "room for namespaces");
 
@@ -73,13 +70,13 @@ static uintptr_t here(void)
  * up. */
 static void drop_left(uintptr_t stack)
 {
-    while (inside.depth > 0) {
-        struct frame *last = &inside.frame[inside.depth - 1];
+    while (mutex_kept > 0) {
+        struct frame *last = &frames[mutex_kept - 1];
         bool foreign = last->process != lifecycle_pid();
 
         if (!foreign && last->address >= stack)
             return;
-        inside.depth--;
+        mutex_kept--;
         if (!foreign)
             leave(last->object);
         cancelling_allow(last->cancelling);
@@ -90,19 +87,19 @@ __attribute__((noinline)) int callback_begin(struct object *object)
 {
     uintptr_t stack = here();
 
-    if (inside.depth > 0)
+    if (mutex_kept > 0)
         drop_left(stack);
-    if (inside.depth == DEPTH)
+    if (mutex_kept == DEPTH)
         return MP_EDEPTH;
-    inside.frame[inside.depth++] = (struct frame){object, stack, lifecycle_pid(), cancelling_forbid()};
+    frames[mutex_kept++] = (struct frame){object, stack, lifecycle_pid(), cancelling_forbid()};
     note_inside(object, holder_space());
     return 0;
 }
 
 bool callback_end(struct object *object)
 {
-    while (inside.depth > 0) {
-        struct frame last = inside.frame[--inside.depth];
+    while (mutex_kept > 0) {
+        struct frame last = frames[--mutex_kept];
         bool mine = last.process == lifecycle_pid();
 
         cancelling_allow(last.cancelling);
@@ -119,16 +116,11 @@ bool callback_end(struct object *object)
 __attribute__((noinline)) bool callback_inside(const struct heap *heap)
 {
     drop_left(here());
-    for (int i = 0; i < inside.depth; i++) {
-        if (object_heap(inside.frame[i].object) == heap)
+    for (int i = 0; i < mutex_kept; i++) {
+        if (object_heap(frames[i].object) == heap)
             return true;
     }
     return false;
-}
-
-bool callback_anywhere(void)
-{
-    return inside.depth > 0;
 }
 
 /* ---- circles ---- */
@@ -177,8 +169,8 @@ static uint64_t waits_of(const struct object *wanted, uint64_t name)
 
 static bool is_mine(uint64_t name)
 {
-    for (int i = 0; i < inside.depth; i++) {
-        if (name_of(inside.frame[i].object) == name)
+    for (int i = 0; i < mutex_kept; i++) {
+        if (name_of(frames[i].object) == name)
             return true;
     }
     return false;
@@ -198,8 +190,8 @@ static bool closes_circle(const struct object *wanted)
 
 static void say(uint64_t name)
 {
-    for (int i = 0; i < inside.depth; i++)
-        atomic_store(&inside.frame[i].object->waits, name);
+    for (int i = 0; i < mutex_kept; i++)
+        atomic_store(&frames[i].object->waits, name);
 }
 
 /* ---- locking ---- */
@@ -234,9 +226,9 @@ static int lock_inside(struct object *object)
 
 __attribute__((noinline)) int callback_lock(struct object *object, int number)
 {
-    if (inside.depth > 0)
+    if (mutex_kept > 0)
         drop_left(here());
-    if (inside.depth == 0)
+    if (mutex_kept == 0)
         return lock_outside(object, number);
     return number == EBUSY ? lock_inside(object) : mutex_error(number);
 }

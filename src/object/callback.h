@@ -18,9 +18,8 @@ int callback_begin(struct object *object);
 /* The function is over, by whatever way; the mutex is still held. False: this is a forked child of the process that
  * holds it, and may neither change the object nor unlock it. */
 bool callback_end(struct object *object);
-/* Whether the calling thread is inside such a function for an object of that heap; of any heap. */
+/* Whether the calling thread is inside such a function for an object of that heap; of any heap: mutex_kept > 0. */
 bool callback_inside(const struct heap *heap);
-bool callback_anywhere(void);
 /* Takes the mutex of an object. `number` is what pthread_mutex_trylock() returned when it failed. As mutex_lock();
  * MP_EDEADLK also when the wait would close a circle. */
 int callback_lock(struct object *object, int number);

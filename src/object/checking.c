@@ -8,9 +8,9 @@
 #include <mp.h>
 #include <time.h>
 
+#include "base/platform.h"
 #include "object/holder.h"
 #include "sync/mutex.h"
-#include "base/platform.h"
 
 #define LOOK_NS INT64_C(20000000)
 

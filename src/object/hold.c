@@ -17,9 +17,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/platform.h"
 #include "object/owner.h"
 #include "object/pin.h"
-#include "base/platform.h"
 
 #define PATIENCE_NS INT64_C(200000)
 /* After that wait was in vain, so long no thread of this process waits again: it only tries. */

@@ -14,11 +14,12 @@
 #include <mp.h>
 #include <signal.h>
 
-#include "object/callback.h"
 #include "base/cancelling.h"
+#include "object/callback.h"
 #include "object/checking.h"
 #include "object/hold.h"
 #include "object/holder.h"
+#include "object/object_kind.h"
 #include "object/pin.h"
 #include "object/stripes.h"
 
@@ -31,6 +32,9 @@
 #define CHECKER_LOOK_NS INT64_C(2000000)
 /* So many that are pinned one by one may lie in limbo before others. */
 #define LOOK_AT_LIMBO (4 * HEAP_PINS)
+
+_Static_assert(sizeof(struct object) == HEAP_OBJECT_BYTES, "heap.h says how large an object is");
+_Static_assert(offsetof(struct object, mutex) == HEAP_OBJECT_MUTEX, "heap.h says where its mutex is");
 
 static uint64_t get(const _Atomic uint64_t *word)
 {
@@ -116,11 +120,6 @@ static int make_spares(struct heap *heap)
     return 0;
 }
 
-static bool needs_log(uint64_t kind)
-{
-    return kind == OBJECT_DICT || kind == OBJECT_LIST;
-}
-
 /* Under heap_lock(), as the first words of a change: an object that is in no use. NULL: no memory. */
 static struct object *take_object(struct heap *heap, uint64_t kind, int *error)
 {
@@ -128,7 +127,7 @@ static struct object *take_object(struct heap *heap, uint64_t kind, int *error)
     if (*error != 0)
         return NULL;
     struct object *object = object_at(heap, get(&heap->spare));
-    if (needs_log(kind))
+    if (object_kind_is_container(kind))
         *error = heap_alloc_locked(heap, UNDO_LOG_BYTES, &object->undo.log);
     if (*error != 0)
         return NULL;
@@ -223,7 +222,7 @@ static void set_kind(struct heap *heap, struct object *object, uint64_t kind)
 
 static bool is_container(const struct object *object)
 {
-    return object_kind(object) == OBJECT_DICT || object_kind(object) == OBJECT_LIST;
+    return object_kind_is_container(object_kind(object));
 }
 
 static void enter_limbo(struct heap *heap, struct object *object)
@@ -335,8 +334,9 @@ void object_finish_repair(struct object *object)
 {
     object_release_pending(object);
     object_release_undo(object);
-    if (object_kind(object) == OBJECT_LIST)
-        list_repair(object);
+    const struct object_kind *kind = object_kind_of(object_kind(object));
+    if (kind != NULL && kind->recover != NULL)
+        kind->recover(object);
     mutex_repaired(&object->mutex);
 }
 
@@ -649,7 +649,8 @@ int object_root(struct heap *heap, uint64_t kind, struct object **root)
         heap_settle(heap);
     if (object_kind(*root) != kind || (*root)->self != offset || checking_look(*root, true) != 0)
         return MP_ECORRUPT;
-    return !needs_log(kind) || heap_holds(heap, get(&(*root)->undo.log), UNDO_LOG_BYTES) ? 0 : MP_ECORRUPT;
+    return !object_kind_is_container(kind) || heap_holds(heap, get(&(*root)->undo.log), UNDO_LOG_BYTES) ? 0
+                                                                                                        : MP_ECORRUPT;
 }
 
 /* ---- releasing ---- */

@@ -36,8 +36,8 @@
 
 #include "base/delay.h"
 #include "heap/heap.h"
-#include "sync/mutex.h"
 #include "heap/ranges.h"
+#include "sync/mutex.h"
 #include "sync/turns.h"
 
 /* What an object is: the bits of `magic` outside OBJECT_TAG. */
@@ -307,8 +307,6 @@ int object_repair(struct object *object);
  * the undo log is damaged), the heap being settled; then releases what was pending. */
 bool object_take_back(struct object *object);
 void object_finish_repair(struct object *object);
-/* list_gap.c: in a list whose owner died goes on with what it has begun. The mutex is held, and no stripe. */
-void list_repair(struct object *list);
 /* Releases the content of dead objects, and of those in heap.limbo that are pinned no more. Waits for nobody: an object
  * that somebody still is inside is left to that process, which calls this when it unlocks it; and all are left to
  * others while another process keeps the heap's mutex. */

@@ -9,13 +9,12 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "object/checking.h"
-#include "manager/content_check.h"
-#include "object/hold.h"
 #include "base/cancelling.h"
-#include "object/object.h"
-#include "object/stripes.h"
 #include "base/platform.h"
+#include "object/checking.h"
+#include "object/hold.h"
+#include "object/object_kind.h"
+#include "object/stripes.h"
 
 #define PATIENCE (30 * INT64_C(1000000000))
 
@@ -241,16 +240,21 @@ static bool is_blank(const struct check *check, const struct object *object)
     return (words | get(&object->striped) | get(&object->undo.log)) == 0 && owns_nothing(object);
 }
 
+static bool live_is_sound(struct check *check, const struct object *object)
+{
+    const struct object_kind *kind = object_kind_of(object_kind(object));
+
+    if (kind == NULL)
+        return false;
+    if (!kind->container)
+        return get(&object->kept) <= KEPT_HANDLE && get(&object->holds) == 0;
+    check->limbo += get(&object->kept) == KEPT_LIMBO;
+    return get(&object->kept) == KEPT_NOT || get(&object->kept) == KEPT_LIMBO;
+}
+
 static bool kind_is_sound(struct check *check, const struct object *object)
 {
     switch (object_kind(object)) {
-    case OBJECT_DICT:
-    case OBJECT_LIST:
-        check->limbo += get(&object->kept) == KEPT_LIMBO;
-        return get(&object->kept) == KEPT_NOT || get(&object->kept) == KEPT_LIMBO;
-    case OBJECT_LOCK:
-    case OBJECT_MEMORY:
-        return get(&object->kept) <= KEPT_HANDLE && get(&object->holds) == 0;
     case OBJECT_SPENT:
         return is_blank(check, object);
     case OBJECT_DEAD:
@@ -260,7 +264,7 @@ static bool kind_is_sound(struct check *check, const struct object *object)
         check->spare++;
         return is_blank(check, object);
     default:
-        return false;
+        return live_is_sound(check, object);
     }
 }
 
@@ -278,9 +282,9 @@ static bool place_is_sound(struct check *check, const struct object *object)
 
 static void mark_log(struct check *check, const struct object *object)
 {
-    uint64_t log = get(&object->undo.log), more = get(&object->undo.more), kind = object_kind(object);
+    uint64_t log = get(&object->undo.log), more = get(&object->undo.more);
 
-    if (((log | more) & REF_MASK) != REF_BLOCK || (log == 0 && (kind == OBJECT_DICT || kind == OBJECT_LIST)))
+    if (((log | more) & REF_MASK) != REF_BLOCK || (log == 0 && object_kind_is_container(object_kind(object))))
         check->corrupt = true;
     mark_at(check, log, IN_OBJECT);
     if (!check->corrupt && log != 0)
@@ -330,9 +334,7 @@ static bool holds_match(struct check *check)
 
 static bool is_in_limbo(const struct object *object)
 {
-    uint64_t kind = object_kind(object);
-
-    return (kind == OBJECT_DICT || kind == OBJECT_LIST) && get(&object->kept) == KEPT_LIMBO;
+    return object_kind_is_container(object_kind(object)) && get(&object->kept) == KEPT_LIMBO;
 }
 
 static bool is_dead(const struct object *object)
@@ -400,7 +402,7 @@ static bool holds_are_sound(struct check *check)
     collect_holds(check);
     for (size_t i = 0; i < check->objects.count; i++) {
         const struct object *object = object_at(check, check->objects.item[i]);
-        bool live = object_kind(object) == OBJECT_DICT || object_kind(object) == OBJECT_LIST;
+        bool live = object_kind_is_container(object_kind(object));
 
         for (uint64_t at = live ? get(&object->holds) : 0; at != 0;) {
             if (times_in(&check->holds, at) == 0 || found++ == check->holds.count)
@@ -417,7 +419,10 @@ static bool holds_are_sound(struct check *check)
 static bool contents_are_sound(const struct check *check)
 {
     for (size_t i = 0; i < check->objects.count; i++) {
-        if (!content_is_sound(object_at(check, check->objects.item[i])))
+        const struct object *object = object_at(check, check->objects.item[i]);
+        const struct object_kind *kind = object_kind_of(object_kind(object));
+
+        if (kind != NULL && kind->is_sound != NULL && !kind->is_sound(object))
             return false;
     }
     return true;

@@ -46,7 +46,7 @@ static int wait_for(struct object *object, pthread_mutex_t *stripe, int64_t dead
 int stripe_lock_later(struct object *object, pthread_mutex_t *stripe, int number)
 {
     /* Its holder may be inside a function of the program's, and wait for this thread: the object's mutex tells. */
-    if (number == EBUSY && callback_anywhere())
+    if (number == EBUSY && mutex_kept > 0)
         return MP_EDEADLK;
     return wait_for(object, stripe, DEADLINE_NEVER, number);
 }

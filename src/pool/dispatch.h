@@ -5,8 +5,8 @@
 #include <signal.h>
 
 #include "base/platform.h"
-#include "process/process.h"
 #include "pool/task.h"
+#include "process/process.h"
 
 static inline uint32_t task_state(uint32_t word)
 {

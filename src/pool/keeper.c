@@ -34,11 +34,11 @@
 #include <unistd.h>
 
 #include "base/delay.h"
+#include "base/platform.h"
+#include "heap/ranges.h"
 #include "pool/dispatch.h"
 #include "pool/map.h"
-#include "base/platform.h"
 #include "process/process.h"
-#include "heap/ranges.h"
 
 #define RETRY_FORK_NS INT64_C(100000000)
 /* How often to look whether the caller lives: with all hints, and without. */

@@ -3,8 +3,8 @@
 #include <mp.h>
 #include <string.h>
 
-#include "pool/map.h"
 #include "base/platform.h"
+#include "pool/map.h"
 #include "pool/pool.h"
 
 /* Arguments of at least so many bytes are copied in portions, of at least so many, while workers begin. */

@@ -14,9 +14,9 @@
 #include "base/delay.h"
 #include "base/lifecycle.h"
 #include "base/platform.h"
+#include "heap/ranges.h"
 #include "pool/pool.h"
 #include "process/process.h"
-#include "heap/ranges.h"
 
 #define START_LOOK_NS INT64_C(10000000)
 /* A keeper that has not moved for so long when it should end was stopped: it is continued, and in the end killed. */

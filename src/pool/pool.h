@@ -7,8 +7,8 @@
 #include <pthread.h>
 
 #include "base/cancelling.h"
+#include "base/visitors.h"
 #include "pool/dispatch.h"
-#include "value/visitors.h"
 
 #define POOL_MAGIC UINT64_C(0x6d705f706f6f6c31)
 

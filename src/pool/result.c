@@ -6,10 +6,10 @@
 #include <time.h>
 
 #include "base/delay.h"
-#include "pool/map.h"
 #include "base/platform.h"
-#include "pool/pool.h"
 #include "heap/ranges.h"
+#include "pool/map.h"
+#include "pool/pool.h"
 
 /* Looks so long for a result before it sleeps, which is about as long as it takes to sleep and be woken. */
 #define SPIN_NS 60000

@@ -23,8 +23,8 @@
 
 #include <mp.h>
 
-#include "pool/guests.h"
 #include "heap/heap.h"
+#include "pool/guests.h"
 
 enum task_state { TASK_FREE, TASK_QUEUED, TASK_RUNNING, TASK_DONE };
 #define TASK_STATE UINT32_C(7)

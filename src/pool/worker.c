@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include "base/delay.h"
+#include "base/platform.h"
 #include "pool/dispatch.h"
 #include "pool/map.h"
-#include "base/platform.h"
 #include "process/process.h"
 
 /* Takes up to WORKER_BATCH tasks at once when they are so short that the whole lot is expected to take no longer than

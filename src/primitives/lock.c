@@ -3,17 +3,18 @@
  * Anonymous locks lie in a heap of the process that made them, which its children inherit; a child that makes locks has
  * a heap of its own, so that what it leaves behind ends with it. A named lock is a named heap with this one object as
  * its root. */
+#include "primitives/lock.h"
+
 #include <errno.h>
 #include <math.h>
 #include <mp.h>
 #include <time.h>
 
 #include "base/cancelling.h"
-#include "object/holder.h"
 #include "base/lifecycle.h"
-#include "primitives/lock_place.h"
-#include "object/object.h"
 #include "base/platform.h"
+#include "object/holder.h"
+#include "primitives/lock_place.h"
 
 /* Room for about a million locks. */
 #define LOCK_HEAP_LIMIT (UINT64_C(1) << 30)
@@ -430,3 +431,5 @@ void mp_lock_guard_leave(mp_lock_guard *guard)
     release_leaving(guard->lock, guard->untold != 0 ? HOLDER_SUSPECT : 0);
     guard->lock = NULL;
 }
+
+const struct object_kind lock_kind = {.kind = OBJECT_LOCK};

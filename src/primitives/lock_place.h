@@ -11,8 +11,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/visitors.h"
 #include "heap/heap.h"
-#include "value/visitors.h"
 
 /* The heap of anonymous locks that was listed last. */
 extern struct heap *_Atomic lock_place_last;

@@ -11,6 +11,10 @@
 
 #include "base/platform.h"
 
+/* How many functions of the user's this thread is inside of, each of which keeps a mutex (callback.c): only then can a
+ * mutex that bears this thread's number be its own. */
+extern _Thread_local int mutex_kept;
+
 /* 0, or MP_ESYSTEM: the system does not give away what a thread holds when it ends, and all that stands on these
  * mutexes would wait for the dead. It may have been told so lately: so each heap that is made or opened asks anew. */
 int mutex_supported(void);

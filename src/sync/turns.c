@@ -4,8 +4,8 @@
 #include <mp.h>
 
 #include "base/delay.h"
-#include "sync/mutex.h"
 #include "base/platform.h"
+#include "sync/mutex.h"
 
 /* Who waits looks whether the one whose turn it is still comes: after an eighth of the time it has waited, within these
  * bounds. So a lock that is held for long does not keep those busy who wait for it. */

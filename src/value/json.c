@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cancelling.h"
 #include "value/json_float.h"
 #include "value/snapshot.h"
-#include "base/cancelling.h"
 #include "value/value.h"
 
 struct writer {

@@ -6,10 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dict/dict_table.h"
 #include "object/hold.h"
-#include "value/key.h"
-#include "list/list_table.h"
+#include "object/object_kind.h"
 #include "object/stripes.h"
 #include "value/value.h"
 
@@ -17,55 +15,6 @@
  * stripes. */
 #define MOST_TRIES 64
 #define PATIENCE_NS INT64_C(200000)
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static int read_entries(struct object *object, struct snapshot *snapshot)
-{
-    struct heap *heap = object_heap(object);
-    _Atomic uint64_t *table = heap_at(heap, get(&object->root[0]) & ~REF_MASK);
-    uint64_t segments = get(&object->root[0]) == 0 ? 0 : get(&table[0]);
-    int error = 0;
-
-    for (uint64_t i = 1; i <= segments; i++) {
-        _Atomic uint64_t *segment = heap_at(heap, get(&table[i]) & ~REF_MASK);
-        struct entry *entries = (struct entry *)(segment + 2);
-
-        for (uint64_t j = 0; j < get(&segment[0]); j++) {
-            if (get(&entries[j].sequence) == 0)
-                continue;
-            struct snapshot_item *item = &snapshot->item[snapshot->count];
-            error = key_read(heap, &entries[j], &item->key);
-            if (error == 0)
-                error = cell_read(heap, get(&entries[j].value.head), get(&entries[j].value.body), &item->value);
-            if (error != 0) {
-                mp_value_free(&item->key);
-                return error;
-            }
-            snapshot->count++;
-        }
-    }
-    return 0;
-}
-
-static int read_cells(struct object *object, struct snapshot *snapshot)
-{
-    struct heap *heap = object_heap(object);
-    uint64_t length = list_length_of(object);
-
-    for (uint64_t i = 0; i < length; i++) {
-        struct cell *cell = list_cell(object, i);
-        int error = cell_read(heap, get(&cell->head), get(&cell->body), &snapshot->item[i].value);
-
-        if (error != 0)
-            return error;
-        snapshot->count++;
-    }
-    return 0;
-}
 
 static bool is_container(const mp_value *value)
 {
@@ -89,7 +38,7 @@ static int hold_containers(struct snapshot *snapshot)
     return error;
 }
 
-static int make_items(struct snapshot *snapshot, uint64_t count)
+int snapshot_make_items(struct snapshot *snapshot, uint64_t count)
 {
     snapshot->count = 0;
     snapshot->item = count < SIZE_MAX / sizeof *snapshot->item ? calloc(count + 1, sizeof *snapshot->item) : NULL;
@@ -109,14 +58,14 @@ static void free_items(struct snapshot *snapshot)
 
 int snapshot_take_locked(struct object *object, struct snapshot *snapshot)
 {
-    bool dict = object_kind(object) == OBJECT_DICT;
+    const struct object_kind *kind = object_kind_of(object_kind(object));
 
     snapshot->heap = object_heap(object);
     snapshot->holds = (struct hold_table){snapshot->heap, 0, 0};
-    int error = make_items(snapshot, get(&object->word[dict ? (int)DICT_LIVE : (int)LIST_LENGTH]));
+    int error = snapshot_make_items(snapshot, kind->count(object));
     if (error != 0)
         return error;
-    error = dict ? read_entries(object, snapshot) : read_cells(object, snapshot);
+    error = kind->read(object, snapshot);
     if (error == 0)
         error = hold_containers(snapshot);
     if (error != 0)
@@ -126,62 +75,10 @@ int snapshot_take_locked(struct object *object, struct snapshot *snapshot)
 
 /* ---- without the mutex ---- */
 
-/* One try to read it all. What it finds counts if the reading does. */
-struct attempt {
-    struct reading reading;
-    struct snapshot *snapshot;
-    uint64_t sum; /* of all words that were read */
-};
-
-static void add_to_sum(struct attempt *attempt, const uint64_t *words, size_t count)
+void snapshot_add_to_sum(struct snapshot_attempt *attempt, const uint64_t *words, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         attempt->sum = (attempt->sum ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15) + (attempt->sum >> 29);
-}
-
-static int try_entry(struct attempt *attempt, const struct entry *entry)
-{
-    const struct heap *heap = object_heap(attempt->reading.object);
-    struct snapshot_item *item = &attempt->snapshot->item[attempt->snapshot->count++];
-
-    add_to_sum(attempt, (const uint64_t *)entry, sizeof *entry / 8);
-    int error = key_read(heap, entry, &item->key);
-    return error == 0 ? cell_read(heap, get(&entry->value.head), get(&entry->value.body), &item->value) : error;
-}
-
-static int try_entries(struct attempt *attempt)
-{
-    const struct object *dict = attempt->reading.object;
-    uint64_t words[2]; /* DICT_USED, DICT_LIVE */
-    struct entry entry;
-
-    object_read_words(&attempt->reading, &dict->word[DICT_USED], 2, words);
-    int error = make_items(attempt->snapshot, words[1]);
-    for (uint64_t i = 0; error == 0 && i < words[0]; i++) {
-        if (!dict_read_entry(&attempt->reading, i, &entry))
-            return MP_ECORRUPT;
-        if (get(&entry.sequence) != 0)
-            error = attempt->snapshot->count < words[1] ? try_entry(attempt, &entry) : MP_ECORRUPT;
-    }
-    return error;
-}
-
-static int try_cells(struct attempt *attempt)
-{
-    const struct object *list = attempt->reading.object;
-    struct list_shape shape;
-    uint64_t words[2];
-
-    object_read_words(&attempt->reading, &list->word[LIST_START], LIST_WORDS, &shape.start);
-    int error = make_items(attempt->snapshot, shape.length);
-    for (uint64_t i = 0; error == 0 && i < shape.length; i++) {
-        if (!list_read_element(&attempt->reading, &shape, i, words))
-            return MP_ECORRUPT;
-        add_to_sum(attempt, words, 2);
-        error = cell_read(object_heap(list), words[0], words[1],
-                          &attempt->snapshot->item[attempt->snapshot->count++].value);
-    }
-    return error;
 }
 
 /* What is read is of one moment if the reading counts, but for single words that are put without a change, by who holds
@@ -189,7 +86,7 @@ static int try_cells(struct attempt *attempt)
  * moment as soon as all words are the same twice. False: that was not so in MOST_TRIES. */
 static bool read_without(const void *handle, uint64_t kind, struct snapshot *snapshot, int *error)
 {
-    struct attempt attempt = {.reading.object = object_of(handle), .snapshot = snapshot};
+    struct snapshot_attempt attempt = {.reading.object = object_of(handle), .snapshot = snapshot};
     uint64_t before = 0;
 
     for (unsigned tries = 0; tries < MOST_TRIES; tries++) {
@@ -199,7 +96,7 @@ static bool read_without(const void *handle, uint64_t kind, struct snapshot *sna
             return true;
         }
         attempt.sum = 1;
-        *error = kind == OBJECT_DICT ? try_entries(&attempt) : try_cells(&attempt);
+        *error = object_kind_of(kind)->try_to_read(&attempt);
         bool counts = object_reading_valid(&attempt.reading);
         if (counts && (*error != 0 || attempt.sum == before))
             return true;

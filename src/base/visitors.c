@@ -1,4 +1,4 @@
-#include "value/visitors.h"
+#include "base/visitors.h"
 
 #include <linux/membarrier.h>
 #include <pthread.h>

@@ -1,0 +1,107 @@
+#include "dict/dict_check.h"
+
+#include "dict/dict_table.h"
+#include "value/content_check.h"
+
+/* More than a dict ever gives. */
+#define SEQUENCES (UINT64_C(1) << 62)
+
+static uint64_t get(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static _Atomic uint64_t *block_at(const struct object *object, uint64_t ref)
+{
+    return heap_at(object_heap(object), ref & ~REF_MASK);
+}
+
+/* Whether this entry is the one that a search for its key finds. */
+static bool key_is_sound(const struct object *dict, const struct entry *entry)
+{
+    const struct heap *heap = object_heap(dict);
+    uint64_t head = get(&entry->key_head), words[2] = {get(&entry->key_body), get(&entry->key_rest)};
+    mp_type type = (mp_type)(head & CELL_TYPE);
+    mp_value value;
+    struct key key;
+
+    if (type == MP_STR || type == MP_BYTES) {
+        if (!string_is_sound(heap, head, words[0], sizeof words))
+            return false;
+        value = mp_bytes(head & CELL_OWNS ? heap_at(heap, words[0]) : (void *)words, head >> CELL_LENGTH_SHIFT);
+        value.type = type;
+    } else if (head & CELL_OWNS || key_read(heap, entry, &value) != 0) {
+        return false;
+    }
+    return key_prepare(heap, &value, &key) == 0 && dict_find(heap, dict, &key, NULL) == entry;
+}
+
+static bool entries_are_sound(const struct object *dict)
+{
+    const struct heap *heap = object_heap(dict);
+    uint64_t live = 0, last = 0, used = dict_word(dict, DICT_USED), capacity = segments_capacity(dict);
+
+    if (used > capacity)
+        return false;
+    for (uint64_t position = 0; position < capacity; position++) {
+        const struct entry *entry = dict_entry(heap, dict, position);
+        uint64_t sequence = entry == NULL ? 0 : get(&entry->sequence);
+
+        if (sequence == 0)
+            continue;
+        if (position >= used || sequence <= last || !cell_is_sound(heap, &entry->value) || !key_is_sound(dict, entry))
+            return false;
+        last = sequence;
+        live++;
+    }
+    return live == dict_word(dict, DICT_LIVE) && last <= dict_word(dict, DICT_SEQUENCE) &&
+           dict_word(dict, DICT_SEQUENCE) < SEQUENCES;
+}
+
+/* A page of the index: as many slots not empty as it says. Counts its entries. */
+static bool page_is_sound(const struct object *dict, uint64_t ref, uint64_t number, uint64_t *live)
+{
+    uint64_t pages = dict_word(dict, DICT_PAGES), mask = dict_word(dict, DICT_MASK);
+    uint64_t slots = dict_word(dict, DICT_SLOTS), fill = 0;
+    _Atomic uint64_t *page = block_at(dict, ref);
+
+    if ((ref & ~REF_MASK) == 0 || (ref & REF_MASK) != REF_BLOCK ||
+        heap_block_size(object_heap(dict), ref) < INDEX_PAGE_BYTES(slots))
+        return false;
+    const _Atomic uint64_t *slot = index_slots(object_heap(dict), ref);
+    for (uint64_t i = 0; i < slots; i++) {
+        uint64_t value = get(&slot[i]);
+
+        fill += value != 0;
+        *live += value != 0 && value != INDEX_TOMBSTONE && index_page_number(index_tag(value), pages, mask) == number;
+    }
+    return fill == get(&page[0]);
+}
+
+/* As every entry is found by its key, it is enough that there are as many slots in use as entries. */
+static bool index_is_sound(const struct object *dict)
+{
+    uint64_t ref = get(&dict->root[1]), pages = dict_word(dict, DICT_PAGES), slots = dict_word(dict, DICT_SLOTS);
+    uint64_t live = 0;
+
+    if ((ref & ~REF_MASK) == 0 || (ref & REF_MASK) != REF_TABLE || pages == 0 || pages > INDEX_MOST_PAGES ||
+        dict_word(dict, DICT_MASK) != index_page_mask(pages) || slots < INDEX_GROUP || slots > INDEX_PAGE ||
+        (slots & (slots - 1)) != 0 || (pages > 1 && slots < INDEX_PAGE))
+        return false;
+    _Atomic uint64_t *table = block_at(dict, ref);
+    if (get(&table[0]) != pages)
+        return false;
+    for (uint64_t i = 0; i < pages; i++) {
+        if (!page_is_sound(dict, get(&table[1 + i]), i, &live))
+            return false;
+    }
+    return live == dict_word(dict, DICT_LIVE);
+}
+
+bool dict_is_sound(const struct object *dict)
+{
+    if (get(&dict->root[0]) == 0)
+        return get(&dict->root[1]) == 0 && dict_word(dict, DICT_USED) == 0 && dict_word(dict, DICT_LIVE) == 0 &&
+               dict_word(dict, DICT_PAGES) == 0 && dict_word(dict, DICT_SLOTS) == 0 && dict_word(dict, DICT_MASK) == 0;
+    return segments_are_sound(dict, REF_ENTRIES, 0) && index_is_sound(dict) && entries_are_sound(dict);
+}

@@ -1,0 +1,12 @@
+/* A dict's entries, in order of insertion, for a snapshot. */
+#ifndef DICT_SNAPSHOT_H
+#define DICT_SNAPSHOT_H
+
+#include "value/snapshot.h"
+
+/* Under the dict's mutex. */
+int dict_read_all(struct object *dict, struct snapshot *snapshot);
+/* Without it. */
+int dict_try_to_read_all(struct snapshot_attempt *attempt);
+
+#endif

@@ -1,0 +1,10 @@
+/* The checker's second half for lists. */
+#ifndef LIST_CHECK_H
+#define LIST_CHECK_H
+
+#include "object/object.h"
+
+/* As dict_is_sound(), of a list. */
+bool list_is_sound(const struct object *list);
+
+#endif

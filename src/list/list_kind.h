@@ -1,0 +1,8 @@
+#ifndef LIST_KIND_H
+#define LIST_KIND_H
+
+#include "object/object_kind.h"
+
+extern const struct object_kind list_kind;
+
+#endif

@@ -1,0 +1,10 @@
+#include "object/object_kind.h"
+
+const struct object_kind *object_kind_of(uint64_t kind)
+{
+    for (const struct object_kind *const *at = object_kinds; *at != NULL; at++) {
+        if ((*at)->kind == kind)
+            return *at;
+    }
+    return NULL;
+}

@@ -1,0 +1,52 @@
+#!/bin/sh
+# Usage: check_layers.sh OBJECTS. Fails, naming them, when a folder of src/ uses one that comes after it: by an
+# #include, or by a function or variable that its objects, which lie in OBJECTS/<folder>/, take from another's.
+#
+# One symbol is excepted. The table of kinds is declared in object/ and defined in manager/, as it names what lies
+# above: that is what it is for.
+set -eu
+LAYERS="base sync heap object value list dict primitives manager process pool"
+EXCEPT=object_kinds
+objects=$1
+root=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+for folder in "$root"/src/*/; do
+    name=$(basename "$folder")
+    case " $LAYERS " in
+    *" $name "*) ;;
+    *) echo "src/$name/ is no layer that is known here" ;;
+    esac
+done >"$work/wrong"
+
+cd "$root/src"
+ls ./*.[ch] 2>/dev/null | sed 's/^/in no folder: /' >>"$work/wrong"
+# user, used, what: the include of a file.
+grep -o '^#include "[a-z_]*/[a-z_]*\.h"' */*.[ch] |
+    sed 's|^\([a-z_]*\)/\([a-z_.]*\):#include "\([a-z_]*\)/\(.*\)"|\1 \3 \2:\4|' >"$work/edges"
+includes=$(wc -l <"$work/edges")
+[ "$includes" -gt 200 ] || { echo "only $includes includes were found" >&2; exit 1; }
+# A file of the library's is named with its folder.
+for header in */*.h; do
+    grep -n "^#include \"${header#*/}\"" */*.[ch] /dev/null || true
+done | sed 's/^/without its folder: /' >>"$work/wrong"
+
+for object in "$objects"/*/*.o; do
+    folder=$(basename "$(dirname "$object")")
+    nm "$object" | awk -v from="$folder $(basename "$object" .c.o)" '
+        $(NF - 1) ~ /^[TDBRCVWG]$/ { print "defines", $NF, from }
+        $(NF - 1) == "U" { print "uses", $NF, from }'
+done >"$work/symbols"
+awk -v except="$EXCEPT" '$1 == "defines" { folder[$2] = $3; file[$2] = $4 }
+    $1 == "uses" { user[++n] = $3; symbol[n] = $2; by[n] = $4 }
+    END { for (i = 1; i <= n; i++) if (symbol[i] in folder && symbol[i] != except)
+        print user[i], folder[symbol[i]], by[i] ".c:" symbol[i] "()" }' "$work/symbols" >"$work/calls"
+calls=$(wc -l <"$work/calls")
+[ "$calls" -gt 500 ] || { echo "only $calls uses of symbols were found in $objects" >&2; exit 1; }
+
+cat "$work/edges" "$work/calls" | awk -v layers="$LAYERS" '
+    BEGIN { n = split(layers, name, " "); for (i = 1; i <= n; i++) rank[name[i]] = i }
+    rank[$2] > rank[$1] { print $1 "/ uses " $2 "/, which comes after it: " $3 }' | sort -u >>"$work/wrong"
+[ ! -s "$work/wrong" ] || { cat "$work/wrong" >&2; exit 1; }
+echo "$includes includes and $calls uses of symbols, all of the same folder or of one before"
