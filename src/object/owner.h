@@ -56,8 +56,8 @@ int owner_begin(struct heap *heap, struct owner **owner);
 struct owner *owner_find(const struct heap *heap);
 /* This process closes the heap: `leave` is called for itself as an owner, then it is none any more. */
 void owner_leave(struct heap *heap, void (*leave)(struct owner *owner));
-/* Whether an owner with that mark is dead. `left`: it has closed the heap, so it is dead as soon as all that were forked
- * from it have done so, too, also if the process has opened the heap once more. Makes system calls; not under the
+/* Whether an owner with that mark is dead. `left`: it has closed the heap, so it is dead as soon as all forked from it
+ * have done so, too, also if the process has opened the heap once more. Makes system calls; not under the
  * heap's mutex. */
 bool owner_is_dead(const struct heap *heap, uint64_t mark, bool left);
 
