@@ -615,12 +615,24 @@ static bool may_be_taken_back(const void *context, uint64_t offset)
            (offset >= offsetof(struct heap, root) && offset < offsetof(struct heap, several_spaces));
 }
 
+/* A growth changes heap.size before any other word, so it is put back last. Who dies then leaves a log that names words
+ * beyond the heap's end, all of which have been put back. */
+static bool growth_is_taken_back(const struct heap *heap)
+{
+    const struct undo_record *first = &heap->log[0];
+
+    return get(&heap->undo.log) == offsetof(struct heap, log) && undo_count(&heap->undo) > 0 &&
+           get(&first->offset) == offsetof(struct heap, size) && get(&first->old) == get(&heap->size);
+}
+
 int heap_lock_until(struct heap *heap, int64_t deadline)
 {
     int error = mutex_lock_until(&heap->mutex, deadline);
 
     if (error != MP_EOWNERDEAD)
         return error;
+    if (growth_is_taken_back(heap))
+        undo_commit(&heap->undo);
     if (!undo_is_sound(&heap->undo, (char *)heap, get(&heap->size), may_be_taken_back, NULL) ||
         !undo_roll_back(&heap->undo, (char *)heap, get(&heap->size))) {
         mutex_unlock(&heap->mutex); /* not repaired: nobody gets it any more */
