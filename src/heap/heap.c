@@ -72,7 +72,7 @@
 /* So much of a manager's limit is its reserve. */
 #define RESERVED_PART 64
 /* A heap is being filled again when so much of what had been in use was freed. */
-#define REFILLED_PART 32
+#define REFILLED_PART 8
 /* A look for a block that fits just so ends after so many. */
 #define FIT_LOOKS 1000
 
