@@ -148,7 +148,7 @@ static int derive(mp_dict *handle, maker *make, uint64_t kind, void **result)
 
     if (error != 0)
         return error;
-    error = snapshot_take_locked(dict, &items);
+    error = snapshot_take_locked(dict, OBJECT_DICT, &items);
     if (error == 0) {
         error = make(dict, &items);
         if (error == 0)

@@ -107,7 +107,7 @@ int mp_list_remove(mp_list *handle, mp_value value)
         if (error != 0)
             return error;
         version = list_get(&list->version);
-        error = snapshot_take_locked(list, &items);
+        error = snapshot_take_locked(list, OBJECT_LIST, &items);
         object_unlock(list);
         if (error != 0)
             return error;

@@ -56,9 +56,9 @@ static void free_items(struct snapshot *snapshot)
     snapshot->count = 0;
 }
 
-int snapshot_take_locked(struct object *object, struct snapshot *snapshot)
+int snapshot_take_locked(struct object *object, uint64_t number, struct snapshot *snapshot)
 {
-    const struct object_kind *kind = object_kind_of(object_kind(object));
+    const struct object_kind *kind = object_kind_of(number);
 
     snapshot->heap = object_heap(object);
     snapshot->holds = (struct hold_table){snapshot->heap, 0, 0};
@@ -139,7 +139,7 @@ int snapshot_take(const void *handle, uint64_t kind, struct snapshot *snapshot)
     }
     if (error != 0)
         return error;
-    error = snapshot_take_locked(object, snapshot);
+    error = snapshot_take_locked(object, kind, snapshot);
     object_unlock(object);
     return error;
 }

@@ -31,8 +31,9 @@ struct snapshot_attempt {
 /* Of a dict (in order of insertion) or a list. Does not wait for a writer that is stopped. MP_EINVAL, MP_ENOMEM,
  * MP_EDEADLK. */
 int snapshot_take(const void *handle, uint64_t kind, struct snapshot *snapshot);
-/* The same by one who holds the object's mutex. */
-int snapshot_take_locked(struct object *object, struct snapshot *snapshot);
+/* The same by one who holds the object's mutex. The kind is that of the handle: the last share may be given up meanwhile,
+ * and then the object says that it is dead, though its content stays until the mutex is given back. */
+int snapshot_take_locked(struct object *object, uint64_t kind, struct snapshot *snapshot);
 void snapshot_free(struct snapshot *snapshot);
 
 /* ---- for the kinds, which read their content into it ---- */
