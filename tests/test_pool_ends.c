@@ -1139,7 +1139,7 @@ static void exit_among_frees(const void *arg)
     for (int i = 0; i < MANY_POOLS; i++)
         CHILD_REQUIRES(mp_pool_create(&many[i], 1, NULL) == 0);
     for (int i = 0; i < FREEING; i++)
-        CHILD_REQUIRES(pthread_create(&thread, NULL, free_many, NULL) == 0);
+        CHILD_REQUIRES(pthread_create(&thread, NULL, free_many, NULL) == 0 && pthread_detach(thread) == 0);
     while (atomic_load(&next_free) < *(const int *)arg)
         sched_yield();
     exit(0);
