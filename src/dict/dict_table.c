@@ -152,7 +152,8 @@ static void remove_unused_segments(struct object *dict)
 
 /* Moves the entries together at the front. Needs no memory, so it works in a full heap. It takes many small changes,
  * and after each of them the dict holds the same entries. Within one change no entry moves to the former position of
- * another: a reader may still have to find the other entry's old words there. */
+ * another: move_entry() makes no undo record of the key and value words, so a rollback has to find these at the old
+ * position. */
 static int compact(struct object *dict)
 {
     const struct heap *heap = object_heap(dict);

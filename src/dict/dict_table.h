@@ -40,7 +40,7 @@ void dict_add(struct object *dict, const struct key *key, _Atomic uint64_t *key_
 #define DICT_REMOVE_WORDS 16
 void dict_take_out(struct object *dict, struct entry *entry, _Atomic uint64_t *slot, _Atomic uint64_t *key_pending,
                    _Atomic uint64_t *value_pending);
-/* Removes everything. Is a change of its own. */
+/* Removes everything, by way of pending refs 2 and 3. Is a change of its own. */
 void dict_empty(struct object *dict);
 /* Gives memory back if little of it is in use. */
 void dict_shrink(struct object *dict);
