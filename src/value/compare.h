@@ -1,4 +1,4 @@
-/* Comparing values, into containers, and ordering them. */
+/* Comparing values, including the content of containers, and ordering them. */
 #ifndef COMPARE_H
 #define COMPARE_H
 
