@@ -118,8 +118,8 @@ static uint64_t find_position(mp_dict_iter *iter, const struct reading *reading)
     return object_read_word(reading, &reading->object->word[DICT_USED]);
 }
 
-/* Finds the entries from the next position to the end of its segment, if no change is under way. False: there are
- * none. */
+/* Finds the entries from the next position to the end of its segment. Only for a reading with an even version (no
+ * change is under way). False: there are none. */
 static bool find_run(mp_dict_iter *iter, const struct reading *reading)
 {
     const struct object *dict = reading->object;
@@ -183,7 +183,7 @@ static bool copy_entry(mp_dict_iter *iter, const struct reading *reading)
         iter->begin = iter->next;
         return true;
     }
-    /* During another's change, go one entry at a time, and remember no place. */
+    /* While a change is under way (odd version), read one entry at a time, and remember no place. */
     uint64_t used = find_position(iter, reading);
     if (iter->position >= used || !dict_read_entry(reading, iter->position, &copy))
         return false;

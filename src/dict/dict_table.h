@@ -1,7 +1,7 @@
 /* The entries of a dict in memory: in segments (segments.h), in order of insertion. dict_index.h finds them by key.
  *
  * Positions are used one after the other. A removed entry leaves its position empty until the dict is rebuilt or
- * compacted; only positions at the end are used again at once.
+ * compacted. Only positions at the end are used again without that.
  *
  * Functions that change something are called under the object's mutex. Functions that only look may also be called
  * without it; their result counts only if the version is still the same afterwards. */

@@ -1,5 +1,5 @@
-/* The slots of a dict's index in groups of eight, which is one cache line. All eight are compared at once, with SSE2
- * where there is any, so there is no loop whose end the processor would mispredict.
+/* The slots of a dict's index in groups of eight, which is one cache line. With SSE2 all eight are compared at once, so
+ * there is no loop whose end the processor would mispredict.
  *
  * Other threads may store slots meanwhile. Each is stored by one store and is seen whole. */
 #ifndef INDEX_GROUP_H

@@ -83,7 +83,7 @@ static int remove_found(mp_list *handle, uint64_t version, size_t index, const m
     if (!*changed) {
         mp_value now = cell_view(object_heap(list), list_cell(list, index));
 
-        /* One number may have replaced another without a change of the version. */
+        /* A number may have replaced another without a change of the version. */
         *changed = !value_same(&now, found);
         if (!*changed)
             error = list_remove_at(list, index);

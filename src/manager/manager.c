@@ -107,7 +107,7 @@ int mp_manager_free(mp_manager *manager)
         return 0;
     int error = heap_check_handle(heap_of(manager), HEAP_MANAGER);
     if (error == 0 && callback_inside(heap_of(manager)))
-        error = MP_EBUSY; /* the process that forked us may still use it */
+        error = MP_EBUSY; /* the library call that runs this callback still uses the heap */
     if (error != 0)
         return error;
     hold_leave(heap_of(manager));

@@ -117,7 +117,7 @@ int mp_manager_memory(mp_manager *manager, int64_t ref, void **memory)
     return 0;
 }
 
-/* Checks only the header: the memory behind it belongs to the user. */
+/* Checks the object and the block's header. The memory behind the header belongs to the user. */
 static bool memory_is_sound(const struct object *memory)
 {
     uint64_t ref = get(&memory->root[0]), size = get(&memory->word[MEMORY_SIZE]);

@@ -39,7 +39,8 @@ static bool is_listed(const void *lock)
     return false;
 }
 
-/* The heap of locks that the address lies in, if the whole heap is mapped; NULL: none. */
+/* The heap of locks that the address lies in. NULL: none, or the address is beyond the heap's size, where there is no
+ * file. */
 static struct heap *heap_of(const void *lock)
 {
     struct heap *heap = heap_around(lock, HEAP_LOCK, NULL);

@@ -38,8 +38,8 @@ static inline _Atomic(const void *) *lock_place_note(const void *lock)
 
 /* Slow path of lock_place_enter(), for a lock that is neither in the heap listed last nor noted. */
 enum lock_place lock_place_enter_later(const void *lock);
-/* Enters the lock, then reads the note. A thread that closes the lock clears the note, then looks who is inside. So at
- * least one of the two sees the other (a Dekker pairing). */
+/* Enters the lock, then reads the note. A thread that closes the lock clears the note, then looks for threads inside.
+ * So at least one of the two sees the other (a Dekker pairing). */
 static inline enum lock_place lock_place_enter_other(const void *lock)
 {
     if (lock != NULL && visitor_enter_lock(lock) &&
