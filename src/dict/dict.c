@@ -28,9 +28,8 @@ static __attribute__((noinline)) int get_words_slowly(mp_dict *dict, const char 
     return error != 0 ? error : dict_read(dict, &key, read_words, words, NULL);
 }
 
-/* What nearly always happens: the key is short, and nobody changes the dict. False: something else did. Written out,
- * and without a call: while a processor waits for memory it goes on as far as its window of instructions reaches, and
- * so, if they are few, it begins the next search before this one is through. */
+/* Fast path: the key is short, and the dict is not being changed. False: take the slow path. Kept short and call-free:
+ * consecutive lookups overlap their cache misses only if both fit in the processor's reorder buffer. */
 static inline __attribute__((always_inline)) bool get_words_at_once(const mp_dict *handle, const char *text,
                                                                     size_t size, struct words *words, int *error)
 {
@@ -39,7 +38,7 @@ static inline __attribute__((always_inline)) bool get_words_at_once(const mp_dic
     struct key key;
     uint64_t version;
 
-    /* The version first: a place that serves another dict by then has another one. */
+    /* Read the version first. If the place is reused for another dict meanwhile, its version differs. */
     if (size > KEY_INLINE || !object_read_begin(dict, &version) || !object_is_at_once(handle, OBJECT_DICT))
         return false;
     key_prepare_short(heap, MP_STR, text, size, &key);
@@ -52,7 +51,7 @@ static inline __attribute__((always_inline)) bool get_words_at_once(const mp_dic
         words->body = dict_get(&entry->value.body);
         *error = 0;
     }
-    return object_read_valid(dict, version); /* who frees a dict changes its version, too, before its content goes */
+    return object_read_valid(dict, version); /* freeing a dict changes its version before its content goes */
 }
 
 /* The two words of a key's value. */
@@ -163,7 +162,7 @@ int mp_dict_get_list(mp_dict *dict, const char *key, mp_list **value)
     return value == NULL ? MP_EINVAL : get_container(dict, key, MP_LIST, (void **)value);
 }
 
-/* Another try when what was found has ended before it could be held: another has taken its place. */
+/* Tries again when the container has ended before it could be held: another value has replaced it by then. */
 static int hold_container(mp_dict *dict, const char *key, mp_type type, void **container)
 {
     void *found = NULL;
@@ -291,7 +290,7 @@ static __attribute__((noinline)) int set_short(mp_dict *dict, const char *text, 
     return error != 0 ? error : set(dict, &key, &value);
 }
 
-/* The value made of its words no sooner than here, so that the usual case does without. */
+/* Slow path of set_plain(). The mp_value is built only here, so that the fast path does without. */
 static __attribute__((noinline)) int set_plain_short(mp_dict *dict, const char *text, mp_type type, uint64_t body)
 {
     mp_value value;
@@ -309,8 +308,8 @@ static __attribute__((noinline)) int set_plain_looked(mp_dict *dict, const struc
     return set_looked(dict, key, look, &value);
 }
 
-/* A value that is one word, and nothing else, often takes the place of one of its kind. Short, as get_words_at_once()
- * is. */
+/* Sets a value that is one word. Fast path: the key has a value of the same type. Kept short, like
+ * get_words_at_once(). */
 static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, const char *text, mp_type type,
                                                            uint64_t body)
 {
@@ -325,7 +324,7 @@ static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, cons
     struct look look = dict_look_short(dict, &key);
     pthread_mutex_t *guard = dict_lock_plain(handle, key.hash, &look, (uint64_t)type);
     if (guard == NULL) {
-        /* Copies, so that the compiler need not keep the others in memory. */
+        /* Copies, so that the compiler can keep the originals in registers. */
         struct key key_seen = key;
         struct look look_seen = look;
 

@@ -1,4 +1,4 @@
-/* Dicts: what takes two steps in Python, and is a race there, in one. */
+/* Dicts: operations that take two steps in Python, where they are a race, in one atomic step. */
 #include <string.h>
 
 #include "dict/dict_entry.h"
@@ -54,7 +54,7 @@ static __attribute__((noinline)) int add_short(mp_dict *dict, const char *text, 
     return error != 0 ? error : add(dict, &key, delta, now);
 }
 
-/* As set_plain(), in dict.c. */
+/* Like set_plain() in dict.c. */
 int mp_dict_add_int(mp_dict *handle, const char *text, int64_t delta, int64_t *now)
 {
     int64_t sum;
@@ -92,7 +92,7 @@ int mp_dict_add(mp_dict *dict, mp_value key_value, int64_t delta, int64_t *now)
     return error != 0 ? error : add(dict, &key, delta, now);
 }
 
-/* The integer under a key, 0 if there is none, plus delta. */
+/* Computes the integer under a key, 0 if there is none, plus delta. */
 static int sum_of(struct object *dict, const struct key *key, int64_t delta, struct entry **entry, int64_t *sum)
 {
     *entry = dict_find(object_heap(dict), dict, key, NULL);
@@ -102,7 +102,7 @@ static int sum_of(struct object *dict, const struct key *key, int64_t delta, str
     return __builtin_add_overflow(now, delta, sum) ? MP_EOVERFLOW : 0;
 }
 
-/* Stores an integer under a key: part of a change. Room has been made. */
+/* Stores an integer under a key. Room has been made. Part of a change. */
 static void put_sum(struct object *dict, const struct key *key, _Atomic uint64_t *key_pending, struct entry *entry,
                     int64_t sum)
 {
@@ -152,7 +152,7 @@ int mp_dict_transfer_int(mp_dict *handle, const char *from, const char *to, int6
         error = object_lock(handle, OBJECT_DICT);
     if (error != 0)
         return error;
-    /* To itself is nothing, though the key is to be there afterwards. */
+    /* A transfer to the same key changes nothing, but the key must exist afterwards. */
     bool same = keys[0].hash == keys[1].hash && strcmp(from, to) == 0;
     error = same ? add_to(dict, &keys[0], dict_find(object_heap(dict), dict, &keys[0], NULL), 0, NULL)
                  : transfer(dict, &keys[0], &keys[1], amount);
@@ -160,8 +160,8 @@ int mp_dict_transfer_int(mp_dict *handle, const char *from, const char *to, int6
     return error;
 }
 
-/* Inserts, and stores a copy of the value in *copy unless that is NULL: made first, as nothing may fail after the
- * insertion. */
+/* Inserts, and stores a copy of the value in *copy unless that is NULL. The copy is made first, as nothing may fail
+ * after the insertion. */
 static int insert_and_copy(struct object *dict, const struct key *key, const mp_value *value, mp_value *copy)
 {
     mp_value made = mp_none();
@@ -176,7 +176,7 @@ static int insert_and_copy(struct object *dict, const struct key *key, const mp_
     return error;
 }
 
-/* A value, under the mutex, as the user gets it. */
+/* Reads a value for the user, under the mutex. A container is held. */
 static int read_held(const struct heap *heap, const struct entry *entry, mp_value *value)
 {
     mp_value found;
@@ -235,8 +235,8 @@ int mp_dict_compare_and_swap(mp_dict *handle, mp_value key_value, mp_value expec
     return error;
 }
 
-/* The value's words go from one entry to the other; what was there goes to pending ref 0. Between equal keys the other
- * entry is a new one, too: as in Python the entry becomes the newest, and its key is `to`. */
+/* Moves the value's words from one entry to the other. The other entry's old value goes to pending ref 0. If the keys
+ * are equal, the other entry is a new one, too: as in Python the entry becomes the newest, and its key is `to`. */
 static int move(struct object *dict, const struct key *from, const struct key *to)
 {
     struct heap *heap = object_heap(dict);
@@ -249,7 +249,7 @@ static int move(struct object *dict, const struct key *from, const struct key *t
     if (target == source)
         target = NULL;
     if (target == NULL) {
-        error = dict_make_room(dict, &to->hash, 1); /* which may move entries */
+        error = dict_make_room(dict, &to->hash, 1); /* this may move entries */
         if (error == 0)
             error = dict_store_key(dict, to, &dict->pending[2]);
         if (error != 0)
@@ -291,15 +291,15 @@ int mp_dict_move(mp_dict *handle, mp_value from, mp_value to)
     return error;
 }
 
-/* A function of the user's that is applied to a value. */
+/* A call of the user's function on a value. */
 struct application {
     struct object *dict;
-    mp_value before; /* the value there was; entry and mutex keep a container alive */
-    mp_value value;  /* what the function made of it */
+    mp_value before; /* the old value; entry and mutex keep a container alive */
+    mp_value value;  /* the function's result */
     bool called, foreign;
 };
 
-/* Runs however the function is left: also by an exception of C++, or by the end of the thread. */
+/* Runs however the user's function is left, also by a C++ exception or the end of the thread. */
 static void leave(struct application *application)
 {
     if (application->called && !callback_end(application->dict))
@@ -309,7 +309,7 @@ static void leave(struct application *application)
     mp_value_free(&application->before);
 }
 
-/* Stores what the function made. A child that was forked inside it returns from it, too, but holds nothing. */
+/* Stores the function's result. A child forked inside the function returns from it too, but holds nothing. */
 static int finish(struct application *application, const struct key *key)
 {
     struct object *dict = application->dict;

@@ -3,7 +3,7 @@
 #include "dict/dict_table.h"
 #include "value/content_check.h"
 
-/* More than a dict ever gives. */
+/* More sequence numbers than a dict ever uses. */
 #define SEQUENCES (UINT64_C(1) << 62)
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -16,7 +16,7 @@ static _Atomic uint64_t *block_at(const struct object *object, uint64_t ref)
     return heap_at(object_heap(object), ref & ~REF_MASK);
 }
 
-/* Whether this entry is the one that a search for its key finds. */
+/* Whether a search for this entry's key finds this entry. */
 static bool key_is_sound(const struct object *dict, const struct entry *entry)
 {
     const struct heap *heap = object_heap(dict);
@@ -58,7 +58,7 @@ static bool entries_are_sound(const struct object *dict)
            dict_word(dict, DICT_SEQUENCE) < SEQUENCES;
 }
 
-/* A page of the index: as many slots not empty as it says. Counts its entries. */
+/* Checks that a page of the index has as many non-empty slots as it says. Counts its entries. */
 static bool page_is_sound(const struct object *dict, uint64_t ref, uint64_t number, uint64_t *live)
 {
     uint64_t pages = dict_word(dict, DICT_PAGES), mask = dict_word(dict, DICT_MASK);
@@ -78,7 +78,7 @@ static bool page_is_sound(const struct object *dict, uint64_t ref, uint64_t numb
     return fill == get(&page[0]);
 }
 
-/* As every entry is found by its key, it is enough that there are as many slots in use as entries. */
+/* Every entry is found by its key, so it is enough that as many slots hold entries as there are entries. */
 static bool index_is_sound(const struct object *dict)
 {
     uint64_t ref = get(&dict->root[1]), pages = dict_word(dict, DICT_PAGES), slots = dict_word(dict, DICT_SLOTS);

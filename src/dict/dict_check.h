@@ -4,9 +4,9 @@
 
 #include "object/object.h"
 
-/* Whether what a dict holds is something that the other files here can work with. To be called when all is stopped, and
- * known of every ref in the dict that it owns a real block, of its own, that has room for what its first word says, or
- * names a real object. */
+/* Whether a dict's content makes sense, so that the other files here can work with it. To be called when all other
+ * processes are stopped, and after object_check.c has found that every ref in the dict either owns a real block of its
+ * own, with room for what its first word says, or names a real object. */
 bool dict_is_sound(const struct object *dict);
 
 #endif

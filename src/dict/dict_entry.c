@@ -28,7 +28,6 @@ static int read_once(const struct reading *reading, const struct key *key, dict_
     return entry == NULL ? MP_EKEY : read(object_heap(dict), entry, out);
 }
 
-/* `discard`, when given, undoes a read that turned out not to count. */
 int dict_read(mp_dict *handle, const struct key *key, dict_reader *read, void *out, void (*discard)(void *out))
 {
     struct reading reading = {.object = dict_object(handle)};
@@ -84,7 +83,7 @@ int dict_get_value(mp_dict *dict, const struct key *key, mp_value *value)
         error = dict_read(dict, key, dict_read_value, value, dict_discard_value);
         if (error == 0)
             held = value_hold(value);
-    } while (error == 0 && held == MP_EINVAL); /* another has taken its place meanwhile */
+    } while (error == 0 && held == MP_EINVAL); /* another value has replaced it meanwhile */
     return error != 0 ? error : held;
 }
 
@@ -99,7 +98,6 @@ struct look dict_look(const struct object *dict, const struct key *key)
     return look;
 }
 
-/* Another value for an entry. */
 int dict_replace(struct object *dict, struct entry *entry, const mp_value *value)
 {
     uint64_t head, body, old_head = dict_get(&entry->value.head);

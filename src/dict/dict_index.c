@@ -1,5 +1,5 @@
-/* Crash safety: pages are built aside, owned by pending refs 2 and 3, and put into place by one change under the undo
- * log (object.h), which also makes pending ref 3 the owner of what they replace. */
+/* Crash safety: pages are built aside, owned by pending refs 2 and 3. One change under the undo log (object.h) puts
+ * them into place, and makes pending ref 3 the owner of what they replace. */
 #include "dict/dict_index.h"
 
 #include <string.h>
@@ -41,8 +41,8 @@ static inline _Atomic uint64_t *slots_of(const struct object *dict, const _Atomi
 
 /* ---- asking for memory ahead ---- */
 
-/* The entry of the first slot with this tag, in the first group; NULL: none. It is only a guess where there will be
- * something to read. */
+/* The entry of the first slot with this tag in the group; NULL: none. It may be another key's: it serves only to
+ * prefetch. */
 static const void *likely_entry(const struct heap *heap, const _Atomic uint64_t *group, uint64_t tag)
 {
     unsigned match = index_group_match(group, (uint32_t)tag);
@@ -90,7 +90,7 @@ static bool read_entry(const struct reading *reading, uint64_t offset, uint64_t 
     return true;
 }
 
-/* As index_search(), in a copy of each group. */
+/* Like index_search(), but reads each group through the reading and searches the copy. */
 static bool search_reading(const struct reading *reading, const struct index_page *page, uint64_t end,
                            const struct key *key, struct entry *copy)
 {
@@ -138,23 +138,24 @@ bool dict_find_reading(const struct reading *reading, const struct key *key, str
 
 /* ---- how large ---- */
 
-/* So many of a page's slots may be in use. */
+/* The number of a page's slots that may be in use. */
 static uint64_t limit(uint64_t slots)
 {
     return slots < INDEX_PAGE ? slots - slots / 8 : slots - slots / 16;
 }
 
-/* While the number of pages doubles, the fullest are those not yet split: begun when they are full to 3/5, it is over
- * when they are to 4/5. So each split waits for another fifth of a page. */
+/* While the number of pages doubles, the pages not yet split are the fullest. Splitting begins when these are 3/5 full,
+ * and ends, at twice the number of pages, when the last of them are 4/5 full. So there is one split for each FIFTH
+ * entries. */
 #define FIFTH (INDEX_PAGE / 5)
 
-/* How many pages there were before they began to double. */
+/* The number of pages at which the present doubling began. */
 static inline uint64_t level_of(uint64_t mask)
 {
     return (mask + 1) / 2;
 }
 
-/* There is to be one page more when there are so many entries. */
+/* The number of entries from which on there has to be one page more. */
 static inline uint64_t split_at(uint64_t pages, uint64_t mask)
 {
     return FIFTH * (2 * level_of(mask) + pages + 1);
@@ -164,7 +165,7 @@ static struct index_shape shape_for(uint64_t entries)
 {
     struct index_shape shape = {.pages = 1, .mask = 1, .slots = FIRST_SLOTS};
 
-    /* Room for more than half as many again, so that the next growth is not near. */
+    /* Leave room for half as many entries again, so that the next growth is not near. */
     while (shape.slots < INDEX_PAGE && limit(shape.slots) < entries + entries / 2 + 1)
         shape.slots *= 2;
     while (entries >= split_at(shape.pages, shape.mask))
@@ -192,9 +193,10 @@ static uint64_t count_entries(const _Atomic uint64_t *slots, uint64_t count)
     return entries;
 }
 
-/* Copies the entries' slots among `count` at `from` to a new page of `slots` slots, owned by *to[0], or the other one,
- * owned by *to[1], if this bit of their tag is set. Without a branch that cannot be foreseen: what is not kept is
- * written over. */
+/* Copies those of `count` slots at `from` that hold entries to new pages of `slots` slots. A slot goes to the page that
+ * *to[1] owns if this bit of its tag is set, and otherwise to the page that *to[0] owns. The loop has no branch on
+ * whether a slot is kept, as the processor could not predict it: a slot that is not kept is stored as 0, and the next
+ * one overwrites it. */
 static void distribute(const struct object *dict, const _Atomic uint64_t *from, uint64_t count,
                        _Atomic uint64_t *const to[2], uint64_t slots, uint64_t bit)
 {
@@ -217,8 +219,8 @@ static void distribute(const struct object *dict, const _Atomic uint64_t *from, 
         put(&block_at(dict, dict_get(to[1]))[0], kept[1]);
 }
 
-/* Another page of `slots` slots (as many as the others have, if there are others) with the same entries takes the place
- * of one. */
+/* Replaces a page by a new one with the same entries and `slots` slots. If there are other pages, `slots` is what they
+ * have. */
 static int rewrite_page(struct object *dict, uint64_t number, uint64_t slots)
 {
     _Atomic uint64_t *pending = &dict->pending[3], *ref = &table_of(dict)[1 + number];
@@ -238,7 +240,7 @@ static int rewrite_page(struct object *dict, uint64_t number, uint64_t slots)
     return 0;
 }
 
-/* Two new pages, in pending refs 2 and 3, take the place of `number` and that of a new one behind all others. */
+/* Commits a split. The pages in pending refs 2 and 3 become page `number` and a new last page. */
 static void put_split(struct object *dict, uint64_t number)
 {
     _Atomic uint64_t *table = table_of(dict), *low = &dict->pending[2], *high = &dict->pending[3];
@@ -256,7 +258,7 @@ static void put_split(struct object *dict, uint64_t number)
     ref_release(object_heap(dict), high);
 }
 
-/* One page more: it takes its part from the one that so far stood for it as well. */
+/* Linear-hashing step: splits page (pages - level) into itself and a new last page. */
 static int split_next(struct object *dict)
 {
     _Atomic uint64_t *low = &dict->pending[2], *high = &dict->pending[3];
@@ -281,7 +283,7 @@ static int split_next(struct object *dict)
 
 /* ---- room ---- */
 
-/* Room for `count` keys in the page that this hash leads to. */
+/* Makes room for `count` keys in the page that this hash leads to. */
 static int make_room_in_page(struct object *dict, uint64_t hash, uint64_t count)
 {
     for (;;) {
@@ -293,7 +295,7 @@ static int make_room_in_page(struct object *dict, uint64_t hash, uint64_t count)
         if (dict_get(&block_at(dict, dict_get(ref))[0]) + count <= limit(slots))
             return 0;
         if (count_entries(slots_of(dict, ref), slots) + count <= limit(slots) - slots / 16)
-            error = rewrite_page(dict, number, slots); /* it is full of what was removed */
+            error = rewrite_page(dict, number, slots); /* full of tombstones */
         else if (slots < INDEX_PAGE)
             error = rewrite_page(dict, number, slots * 2);
         else
@@ -303,8 +305,8 @@ static int make_room_in_page(struct object *dict, uint64_t hash, uint64_t count)
     }
 }
 
-/* Notes in each page how many of the keys lead to it. Returns the first hash whose page has not room for all of its
- * own, NULL: all have. */
+/* Counts in word 1 of each page how many of the keys lead to it. Returns the first hash whose page has no room for all
+ * keys counted there so far. NULL: all pages have room. */
 static const uint64_t *first_without_room(struct object *dict, const uint64_t *hashes, uint64_t count)
 {
     uint64_t most = limit(dict_word(dict, DICT_SLOTS));
@@ -321,14 +323,14 @@ static const uint64_t *first_without_room(struct object *dict, const uint64_t *h
     return NULL;
 }
 
-/* Whether there are to be more pages, for so many entries. */
+/* Whether `entries` entries need more pages. */
 static inline bool is_to_split(const struct object *dict, uint64_t entries)
 {
     return dict_word(dict, DICT_SLOTS) == INDEX_PAGE &&
            entries >= split_at(dict_word(dict, DICT_PAGES), dict_word(dict, DICT_MASK));
 }
 
-/* In the usual case, for one key: nothing is to grow. */
+/* Fast path for one key: its page has room, and no page is to be split. */
 static bool has_room(const struct object *dict, uint64_t hash)
 {
     return dict_get(&page_of(dict, hash)[0]) < limit(dict_word(dict, DICT_SLOTS)) &&
@@ -379,8 +381,8 @@ static uint64_t slot_value(const struct object *dict, uint64_t hash, const struc
     return index_tag(hash) << 32 | heap_offset(object_heap(dict), entry) >> 4;
 }
 
-/* The one that a tag gets: the first that is free, from its group on. Groups before that have no empty slot: so it is
- * found. */
+/* The slot for a new tag: the first one, from its first group on, that is empty or a tombstone. The groups passed on
+ * the way have no empty slot, so a search for the tag reaches this one. */
 static inline _Atomic uint64_t *free_slot(_Atomic uint64_t *first, uint64_t slots, uint64_t tag)
 {
     uint64_t mask = slots - INDEX_GROUP;
@@ -415,7 +417,7 @@ void index_remove(struct object *dict, _Atomic uint64_t *slot)
         object_set(dict, slot, INDEX_TOMBSTONE);
         return;
     }
-    _Atomic uint64_t *filled = page_of(dict, dict_get(slot)); /* its upper half is the hash's */
+    _Atomic uint64_t *filled = page_of(dict, dict_get(slot)); /* a slot's upper half is that of the hash */
     object_set(dict, slot, 0);
     object_set(dict, filled, dict_get(filled) - 1);
 }

@@ -1,17 +1,19 @@
-/* The index of a dict: where the entry with a given key lies, by the key's hash.
+/* The index of a dict: a hash table in shared memory from a key's hash to the place of its entry.
  *
- * root[1] is a table of pages, word[DICT_PAGES] says how many there are, word[DICT_SLOTS] how many slots each of them
- * has. An only page is replaced by a larger one when it fills. Those of INDEX_PAGE slots are split instead, one by one
- * and in turn (linear hashing): so an insertion pays for a page or two at the most, whatever the dict's size, and
- * nobody waits long for it.
+ * root[1] is a table of pages. word[DICT_PAGES] is the number of pages, word[DICT_SLOTS] the number of slots in each of
+ * them. While there is only one page, a larger one replaces it when it fills. From INDEX_PAGE slots on, pages are split
+ * instead, one by one and in turn (linear hashing). So an insertion pays for a page or two at the most, whatever the
+ * dict's size, and no caller waits long for it.
  *
- * A page: word 0 is how many of its slots are not empty, word 1 a note of who makes room, which counts for nothing to
- * anybody else; the slots lie from index_slots() on, by groups (index_group.h). A slot holds the upper half of the
- * key's hash, the tag, and below it the entry's offset / 16; 0 is empty, INDEX_TOMBSTONE one whose entry was removed.
- * The tag's low bits say in which of a page's groups the search begins; it goes on through those that have no empty
- * slot, and ends after the first that has one, or after all. The bits above them say which page. Invariant: a group
- * that has an empty slot never was full, so no search has to go on behind it; a slot there is empty again when its
- * entry is removed.
+ * A page: word 0 is the number of its slots that are not empty. Word 1 is scratch space of the function that makes
+ * room; nothing else reads it. The slots lie from index_slots() on, in groups of one cache line (index_group.h). A slot
+ * holds the upper half of the key's hash, the tag, and below it the entry's offset / 16. 0 is an empty slot,
+ * INDEX_TOMBSTONE a slot whose entry was removed. The tag's low bits give the group of a page in which the search
+ * begins, the bits above them the page. The search goes on through groups that have no empty slot. It ends after the
+ * first group that has one, or after all groups.
+ *
+ * Invariant: a group that has an empty slot never was full, so no search has to go on behind it. Therefore a slot of
+ * such a group becomes empty again when its entry is removed, and needs no tombstone.
  *
  * Functions that change something are called under the object's mutex. */
 #ifndef DICT_INDEX_H
@@ -24,7 +26,7 @@
 
 #define INDEX_PAGE_BITS 11
 #define INDEX_PAGE (UINT64_C(1) << INDEX_PAGE_BITS)
-/* All of a tag's bits are in use then. */
+/* With this many pages all bits of a tag are in use. */
 #define INDEX_MOST_PAGES (UINT64_C(1) << (32 - INDEX_PAGE_BITS))
 
 static inline uint64_t dict_get(const _Atomic uint64_t *word)
@@ -42,13 +44,14 @@ static inline uint64_t index_tag(uint64_t hash)
     return hash >> 32;
 }
 
-/* Of so many pages: the bits by which they are numbered. */
+/* The bits of a tag, from INDEX_PAGE_BITS on, that number `pages` pages. */
 static inline uint64_t index_page_mask(uint64_t pages)
 {
     return pages == 0 ? 0 : (UINT64_C(2) << (63 - __builtin_clzll(pages))) - 1;
 }
 
-/* The page that a tag leads to: by those bits, or one less where that page is not yet. */
+/* The page that a tag leads to (linear hashing): the number in these bits, or without the highest of them if that page
+ * does not exist yet. */
 static inline uint64_t index_page_number(uint64_t tag, uint64_t pages, uint64_t mask)
 {
     uint64_t number = tag >> INDEX_PAGE_BITS & mask;
@@ -56,14 +59,15 @@ static inline uint64_t index_page_number(uint64_t tag, uint64_t pages, uint64_t 
     return number < pages ? number : number & mask >> 1;
 }
 
-/* The slots of the page at this offset: where a line of the cache begins. */
+/* The slots of the page at this offset. They begin at a cache line. */
 static inline _Atomic uint64_t *index_slots(const struct heap *heap, uint64_t page)
 {
     return heap_at(heap, (page + 16 + 63) & ~UINT64_C(63));
 }
 #define INDEX_PAGE_BYTES(slots) (16 + 48 + 8 * (slots))
 
-/* Searches a page. Whatever its slots hold, this ends and looks only at bytes below `end`. */
+/* Searches a page. The page may be changing, or no page at all: the search ends in any case and reads only below
+ * `end`. */
 static inline struct entry *index_search(const struct heap *heap, uint64_t page, uint64_t slots, uint64_t end,
                                          const struct key *key, _Atomic uint64_t **slot)
 {
@@ -78,7 +82,7 @@ static inline struct entry *index_search(const struct heap *heap, uint64_t page,
             uint64_t offset = (dict_get(found) & UINT32_MAX) << 4;
             struct entry *entry = heap_at(heap, offset);
 
-            /* An empty slot's offset, 0, is none: it becomes too large. */
+            /* The offset of an empty slot is 0, and 0 - 1 is too large. */
             if (offset - 1 < end - sizeof *entry && key_equal(heap, entry, key)) {
                 if (slot != NULL)
                     *slot = found;
@@ -90,13 +94,13 @@ static inline struct entry *index_search(const struct heap *heap, uint64_t page,
     }
 }
 
-/* Where the ref to the page lies that a tag leads to; the dict is not empty. */
+/* The offset of the ref to the page that a tag leads to. The dict is not empty. */
 static inline uint64_t index_page_word(const struct object *dict, uint64_t table, uint64_t tag)
 {
     return table - REF_TABLE + 8 + 8 * index_page_number(tag, dict_word(dict, DICT_PAGES), dict_word(dict, DICT_MASK));
 }
 
-/* The entry with this key, or NULL. Stores its slot in *slot if that is not NULL. Under the mutex only. */
+/* The entry with this key, or NULL. Stores its slot in *slot if that is not NULL. The caller holds the mutex. */
 static inline struct entry *dict_find(const struct heap *heap, const struct object *dict, const struct key *key,
                                       _Atomic uint64_t **slot)
 {
@@ -108,14 +112,15 @@ static inline struct entry *dict_find(const struct heap *heap, const struct obje
     return index_search(heap, page, dict_word(dict, DICT_SLOTS), dict_get(&heap->size), key, slot);
 }
 
-/* Where a page lies, and how many slots it has. */
+/* A page's offset, and its number of slots. */
 struct index_page {
     uint64_t offset, slots;
 };
 
-/* The page that a tag leads to, without the mutex, since `version` was read, which was even. Words that do not belong
- * together may lead anywhere: so it is believed to be a page only if the version is still the same. False: it is not,
- * or there is none. What lies in it may be other data's by the time it is read, but it stays readable. */
+/* Finds the page that a tag leads to, without the mutex (an optimistic read). The caller read `version` before, and it
+ * was even. Words of different versions may lead anywhere, so the result is a page only if the version is still the
+ * same, which is checked here. False: it is not the same, or the dict has no page. The page may be freed and reused
+ * before it is read, but its memory stays readable. */
 static inline __attribute__((always_inline)) bool index_page_unlocked(const struct heap *heap,
                                                                       const struct object *dict, uint64_t tag,
                                                                       uint64_t end, uint64_t version,
@@ -130,8 +135,8 @@ static inline __attribute__((always_inline)) bool index_page_unlocked(const stru
     return object_read_valid(dict, version);
 }
 
-/* The same as dict_find() without the mutex. What it says is worth nothing if the version has changed meanwhile; what
- * is found in the page leads not out of the heap in any case. */
+/* Like dict_find(), but without the mutex. The caller discards the result if the version has changed meanwhile. In any
+ * case only memory inside the heap is read. */
 static inline struct entry *dict_find_unlocked(const struct heap *heap, const struct object *dict,
                                                const struct key *key, uint64_t version)
 {
@@ -143,12 +148,12 @@ static inline struct entry *dict_find_unlocked(const struct heap *heap, const st
                : NULL;
 }
 
-/* The same as a reading that may go through the undo log, and copies the entry's words: they count as long as the
- * reading does. False: none has the key. */
+/* Like dict_find_unlocked(), but as part of a reading, which may go through the undo log. Copies the entry's words. The
+ * result counts if the reading does. False: no entry has the key. */
 bool dict_find_reading(const struct reading *reading, const struct key *key, struct entry *copy);
 
-/* The same in the usual case and in few instructions: the key is no string longer than KEY_INLINE, and is in the first
- * group where it may be, or nowhere. False: this is another case. */
+/* Fast path of dict_find_unlocked(). It covers a key that is no string longer than KEY_INLINE, and whose entry is the
+ * first match in the first group of its search or is nowhere. Stores the entry or NULL. False: take the slow path. */
 static inline __attribute__((always_inline)) bool dict_find_at_once(const struct heap *heap, const struct object *dict,
                                                                     const struct key *key, uint64_t version,
                                                                     struct entry **entry)
@@ -169,31 +174,34 @@ static inline __attribute__((always_inline)) bool dict_find_at_once(const struct
     return offset - 1 < end - sizeof **entry && key_equal_short(*entry, key);
 }
 
-/* Asks for the memory in which these keys' entries will be searched. Only makes it faster. Without the mutex. At most
- * INDEX_PREFETCH keys. */
+/* Prefetches the memory in which the search for these keys will look. Only makes the search faster. Needs no mutex.
+ * Takes at most INDEX_PREFETCH keys. */
 #define INDEX_PREFETCH 32
 void index_prefetch(const struct object *dict, const struct key *keys, size_t count);
 
-/* Makes room for `count` more keys with these hashes. A change of its own. MP_ENOMEM: the dict is as it was. */
+/* Makes room for `count` more keys with these hashes. Is a change of its own. MP_ENOMEM: the dict holds what it did
+ * before. */
 int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count);
-/* After MP_ENOMEM: whether they have a place all the same, in slots whose entries were removed. */
+/* After index_make_room() returned MP_ENOMEM: whether the keys fit all the same, in slots of removed entries. */
 bool index_has_place(struct object *dict, const uint64_t *hashes, uint64_t count);
-/* Where a key with this hash, that is not there and for which room has been made, gets its slot: part of a change in
- * which *slot becomes `value` and *filled becomes `fill`. */
+/* Chooses the slot for a key that is not in the dict, for which room has been made. The caller's change then stores
+ * `value` in *slot and `fill` in *filled. */
 struct index_place {
     _Atomic uint64_t *slot, *filled;
     uint64_t value, fill;
 };
 struct index_place index_place(const struct object *dict, uint64_t hash, const struct entry *entry);
-/* Part of a change, at most INDEX_REMOVE_WORDS: of a key that dict_find() has found. */
+/* Removes the slot that dict_find() has found. Part of a change, of at most INDEX_REMOVE_WORDS words. */
 #define INDEX_REMOVE_WORDS 2
 void index_remove(struct object *dict, _Atomic uint64_t *slot);
-/* Part of a change, one word: the entry with this hash, which is there, moves. */
+/* Makes the slot of the entry with this hash, which is in the index, lead to the entry's new place. Part of a change,
+ * one word. */
 void index_move(struct object *dict, uint64_t hash, const struct entry *from, const struct entry *to);
 
-/* A new index, aside: index_build() makes it with room for `entries` keys, empty, in pending ref 3 (which may own a
- * part of it after MP_ENOMEM), index_build_add() fills it (MP_ENOMEM: too many of the keys have hashes that lead to one
- * page). To be put into place by a change of root[1] and the three words. */
+/* Builds a new index aside. index_build() makes an empty one with room for `entries` keys, owned by pending ref 3
+ * (which may own a part of it after MP_ENOMEM). index_build_add() adds an entry; MP_ENOMEM: too many keys have hashes
+ * that lead to one page. The caller puts the index into place by a change of root[1] and of the three words in
+ * `shape`. */
 struct index_shape {
     uint64_t pages, mask, slots;
 };

@@ -1,9 +1,9 @@
-/* Iterators over a dict. A step copies the words of one entry without the mutex, and believes them if the version has
- * not changed meanwhile. Between steps an iterator knows the last sequence number it has seen; positions after it hold
- * larger ones. Positions change only when the dict's epoch does, and then the place is found again by that number.
+/* Iterators over a dict. A step copies the words of one entry without the mutex, and uses them if the version has not
+ * changed meanwhile (an optimistic read). Between steps an iterator remembers the last sequence number it has seen.
+ * Invariant: later positions hold larger sequence numbers. Positions change only when the dict's epoch changes; then
+ * the iterator finds its place again by that number.
  *
- * For as long as the version stays the same, the next entry is the next in its segment, and that is all there is to a
- * step. */
+ * Fast path: while the version stays the same, the next entry is the next one in its segment. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@
 #define ITER_MAGIC UINT64_C(0x6d705f6469746572)
 #define AHEAD 16
 
-/* The words of an entry. Short strings are handed out as they lie here; the zeros behind them end them. */
+/* The words of an entry. Short strings are handed out from here; the zeros behind them terminate them. */
 struct item {
     uint64_t key[2], key_end;
     uint64_t body, body_end;
@@ -24,8 +24,8 @@ struct item {
 struct mp_dict_iter {
     struct handle handle;
     mp_dict *dict;
-    /* Where the next step looks: worth something while the version is `version`. The same: not known, or what was
-     * handed out last has to be dropped first. */
+    /* Where the next step looks. Valid while the dict's version is `version`. Equal: not known, or the item handed out
+     * last has to be dropped first. */
     const struct entry *next, *end;
     uint64_t version;
     const struct entry *begin; /* `position` is this one's: steps on the short way need not count */
@@ -64,7 +64,7 @@ int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
     new->dict = dict;
     forget_run(new);
     new->position = new->last = 0;
-    new->epoch = UINT64_MAX; /* none: the first step finds its place */
+    new->epoch = UINT64_MAX; /* no epoch: the first step finds its place */
     new->limit = limit;
     new->key_copy = NULL;
     new->value = mp_none();
@@ -81,7 +81,8 @@ static void drop_item(mp_dict_iter *iter)
 
 /* ---- finding the place ---- */
 
-/* The first position whose sequence is larger: they grow with the positions, removed ones count for nothing. */
+/* Binary search for the first position with a larger sequence number. These grow with the positions; removed entries
+ * are passed over. */
 static uint64_t find_place(const struct reading *reading, uint64_t sequence)
 {
     uint64_t low = 0, high = object_read_word(reading, &reading->object->word[DICT_USED]);
@@ -104,7 +105,8 @@ static uint64_t find_place(const struct reading *reading, uint64_t sequence)
     return low;
 }
 
-/* Makes sure that the next position is right; how many are used. What it stores counts if the reading does. */
+/* Makes sure that the next position is right. Returns how many positions are used. What it stores counts if the reading
+ * does. */
 static uint64_t find_position(mp_dict_iter *iter, const struct reading *reading)
 {
     uint64_t epoch = object_read_word(reading, &reading->object->word[DICT_EPOCH]);
@@ -116,7 +118,8 @@ static uint64_t find_position(mp_dict_iter *iter, const struct reading *reading)
     return object_read_word(reading, &reading->object->word[DICT_USED]);
 }
 
-/* Finds the entries from the next position to the end of its segment, past no change. False: there are none. */
+/* Finds the entries from the next position to the end of its segment. Only for a reading with an even version (no
+ * change is under way). False: there are none. */
 static bool find_run(mp_dict_iter *iter, const struct reading *reading)
 {
     const struct object *dict = reading->object;
@@ -149,7 +152,8 @@ static inline void copy_words(struct item *item, const struct entry *entry)
     item->key_end = item->body_end = 0;
 }
 
-/* Strings in blocks of their own, and what a container is. Counts if the version is the same afterwards. */
+/* Copies strings that have blocks of their own, and the container that the value is. The copies count if the version is
+ * the same afterwards. */
 static int copy_owned(mp_dict_iter *iter)
 {
     const struct heap *heap = object_heap(dict_object(iter->dict));
@@ -179,7 +183,7 @@ static bool copy_entry(mp_dict_iter *iter, const struct reading *reading)
         iter->begin = iter->next;
         return true;
     }
-    /* Past a change, one entry after the other: nothing is remembered of where they lie. */
+    /* While a change is under way (odd version), read one entry at a time, and remember no place. */
     uint64_t used = find_position(iter, reading);
     if (iter->position >= used || !dict_read_entry(reading, iter->position, &copy))
         return false;
@@ -187,7 +191,7 @@ static bool copy_entry(mp_dict_iter *iter, const struct reading *reading)
     return true;
 }
 
-/* Steps to the next entry that is there, and copies it, without believing anything yet. MP_ESTOP: there is none. */
+/* Steps to the next entry that exists, and copies it. The copy is not verified yet. MP_ESTOP: there is none. */
 static int copy_next(mp_dict_iter *iter, const struct reading *reading)
 {
     while (copy_entry(iter, reading)) {
@@ -200,7 +204,7 @@ static int copy_next(mp_dict_iter *iter, const struct reading *reading)
     return MP_ESTOP;
 }
 
-/* One try. False: it does not count, and nothing has happened. */
+/* One attempt at a step. False: it does not count, and nothing has changed. */
 static bool try_next(mp_dict_iter *iter, const struct reading *reading, int *error)
 {
     uint64_t position = iter->position, epoch = iter->epoch;
@@ -242,7 +246,7 @@ static int find_next(mp_dict_iter *iter)
 
 /* ---- handing out ---- */
 
-/* All of *value, a string's at `text`, without a copy made of it first. */
+/* Fills *value; a string's bytes are at `text` and are not copied. */
 static inline void view_text(uint64_t head, const void *text, mp_value *value)
 {
     value->type = (mp_type)(head & CELL_TYPE);
@@ -272,7 +276,7 @@ static int view_value(const mp_dict_iter *iter, mp_value *value)
 
     if (item->head & CELL_OWNS) {
         *value = iter->value;
-        value->owned = NULL; /* the iterator's */
+        value->owned = NULL; /* owned by the iterator */
         return 0;
     }
     if (!is_string(item->head))
@@ -320,7 +324,7 @@ static __attribute__((noinline)) int next_slowly(mp_dict_iter *handle, mp_value 
     return error != 0 ? error : hand_out(iter, key, value);
 }
 
-/* All of a key that is no string in a block of its own: its words move to where they stay until the next step. */
+/* Fills in a key that is no string in a block of its own. Its words move to where they stay until the next step. */
 static inline int view_short_key(mp_dict_iter *iter, uint64_t head, uint64_t body, uint64_t rest, mp_value *key)
 {
     iter->item.key[0] = body;
@@ -344,7 +348,7 @@ static inline int view_short_value(mp_dict_iter *iter, uint64_t head, uint64_t b
     return 0;
 }
 
-/* The short way: of an entry that owns nothing, while nobody changes the dict. */
+/* Has a fast path, for an entry that owns nothing while the dict is not being changed. */
 int mp_dict_next(mp_dict_iter *handle, mp_value *key, mp_value *value)
 {
     mp_dict_iter *iter = iter_of(handle);
@@ -356,7 +360,7 @@ int mp_dict_next(mp_dict_iter *handle, mp_value *key, mp_value *value)
     uint64_t key_body = dict_get(&entry->key_body), key_rest = dict_get(&entry->key_rest);
     uint64_t head = dict_get(&entry->value.head), body = dict_get(&entry->value.body);
     __builtin_prefetch((const char *)(entry + AHEAD));
-    /* Who frees a dict changes its version, too, before its content goes. */
+    /* Freeing a dict changes its version, too, before its content goes. */
     if (!object_read_valid(dict_object(iter->dict), iter->version) || !object_is_at_once(iter->dict, OBJECT_DICT) ||
         sequence <= iter->last || sequence > iter->limit || ((key_head | head) & CELL_OWNS) != 0)
         return next_slowly(handle, key, value);

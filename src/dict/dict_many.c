@@ -1,10 +1,10 @@
 /* Dicts: many keys at once. In a large dict a search waits for memory twice, for a slot of the index and then for the
- * entry; those of a group of keys are all asked for before the first is needed, so that their waits overlap. */
+ * entry. Both are prefetched for a whole group of keys before the first is needed, so that the waits overlap. */
 #include "dict/dict_entry.h"
 
 #define GROUP INDEX_PREFETCH
 
-/* As many keys as there are of a group, until one is none; *error says why. Returns how many. */
+/* Prepares keys until one is invalid; *error then says why. Returns how many are prepared. */
 static size_t prepare_group(mp_dict *dict, const mp_value *keys, size_t count, struct key *group, int *error)
 {
     size_t i = 0;
@@ -17,7 +17,7 @@ static size_t prepare_group(mp_dict *dict, const mp_value *keys, size_t count, s
     return i;
 }
 
-/* *value becomes none if there is no such key. */
+/* Stores none in *value if there is no such key. */
 static int get_or_none(mp_dict *dict, const struct key *key, mp_value *value, size_t *present)
 {
     int error = dict_get_value(dict, key, value);
@@ -54,7 +54,7 @@ int mp_dict_get_many(mp_dict *dict, const mp_value *keys, mp_value *values, size
     return error;
 }
 
-/* Under one hold of the mutex. Returns how many were set. */
+/* Sets a group under one hold of the mutex. Returns how many were set. */
 static size_t set_group(mp_dict *handle, const struct key *group, const mp_value *values, size_t size, int *error)
 {
     struct object *dict = dict_object(handle);

@@ -1,9 +1,9 @@
-/* Dicts: what takes entries out. */
+/* Dicts: removing entries. */
 #include "dict/dict_entry.h"
 #include "object/hold.h"
 
-/* Takes an entry out and stores its key and value in *key and *value, where these are not NULL. A container that is
- * handed out is held before it leaves its place, so it lives on. */
+/* Removes an entry and stores its key and value in *key and *value, where these are not NULL. A container that is
+ * handed out is held before its entry goes, so it lives on. */
 static int take(struct object *dict, struct entry *entry, _Atomic uint64_t *slot, mp_value *key, mp_value *value)
 {
     struct heap *heap = object_heap(dict);
@@ -73,7 +73,7 @@ int mp_dict_pop_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value
     return error == MP_EKEY ? value_copy(&fallback, value) : error;
 }
 
-/* The slot of an entry that is there. */
+/* The slot of an entry that is in the dict. */
 static _Atomic uint64_t *slot_of(struct object *dict, const struct entry *entry)
 {
     struct heap *heap = object_heap(dict);

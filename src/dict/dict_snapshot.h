@@ -4,9 +4,9 @@
 
 #include "value/snapshot.h"
 
-/* Under the dict's mutex. */
+/* The caller holds the dict's mutex. */
 int dict_read_all(struct object *dict, struct snapshot *snapshot);
-/* Without it. */
+/* Without the mutex. */
 int dict_try_to_read_all(struct snapshot_attempt *attempt);
 
 #endif

@@ -1,6 +1,6 @@
-/* Crash safety: whatever is built, is built aside, owned by a pending ref, and put into place by one change under the
- * undo log (object.h). Pending refs: 0 the value's, 1 the key's, 2 a segment or directory, 3 an index; after the change
- * they own what was replaced. */
+/* Crash safety: new blocks are built aside, each owned by a pending ref, and put into place by one change under the
+ * undo log (object.h). Pending refs: 0 a value, 1 a key, 2 a segment or directory, 3 an index. After the change they
+ * own what was replaced. */
 #include "dict/dict_table.h"
 
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "object/ref_table.h"
 #include "object/stripes.h"
 
-/* No dict has more entries: so many that nothing that is computed from their number overflows. */
+/* The most entries that a dict may have. Nothing that is computed from their number overflows. */
 #define MOST_ENTRIES (UINT64_C(1) << 40)
 /* A dict this large gives memory back when less than a quarter of its positions hold entries; an empty one gives back
  * all. */
@@ -62,7 +62,7 @@ static int copy_entries(struct object *dict, const struct index_shape *shape)
     return error;
 }
 
-/* The pending directory and index become the dict's; what they replace is released. */
+/* Makes the pending directory and index the dict's, and releases what they replace. */
 static void switch_tables(struct object *dict, const struct index_shape *shape)
 {
     uint64_t directory = get(&dict->root[0]), index = get(&dict->root[1]), live = dict_word(dict, DICT_LIVE);
@@ -81,12 +81,12 @@ static void switch_tables(struct object *dict, const struct index_shape *shape)
     object_release_pending(dict);
 }
 
-/* Builds segments and index anew, without the positions of removed entries and with room for `more`. */
+/* Builds new segments and a new index, without the positions of removed entries and with room for `more` entries. */
 static int rebuild(struct object *dict, uint64_t more)
 {
     uint64_t live = dict_word(dict, DICT_LIVE);
     struct index_shape shape;
-    int error = stripes_hold_all(dict); /* nobody may change what has been copied */
+    int error = stripes_hold_all(dict); /* no writer may change an entry once it is copied */
 
     if (error == 0)
         error = segments_new(dict, REF_ENTRIES, live + more, &dict->pending[2]);
@@ -103,10 +103,11 @@ static int rebuild(struct object *dict, uint64_t more)
 
 /* ---- moving entries together ---- */
 
-/* Entries that change their positions in one change: three words each, and two for all. */
+/* The most entries that move in one change: three words each, and two words for the change as a whole. */
 #define MOVED_AT_ONCE ((UNDO_RECORDS - 2) / 3)
 
-/* Part of a change: an entry moves to a position that holds none, and from which on none is held up to its own. */
+/* Moves an entry to a position that holds none. All positions from there up to the entry's own are empty. Part of a
+ * change. */
 static void move_entry(struct object *dict, struct entry *from, struct entry *to)
 {
     uint64_t sequence = get(&from->sequence);
@@ -122,7 +123,7 @@ static void move_entry(struct object *dict, struct entry *from, struct entry *to
     object_set(dict, &to->sequence, sequence);
 }
 
-/* The first position from `position` on that holds an entry, or holds none. */
+/* The first position, from `position` on, that holds an entry (`entry` is true) or holds none (false). */
 static uint64_t next_position(const struct object *dict, uint64_t position, bool entry)
 {
     uint64_t used = dict_word(dict, DICT_USED);
@@ -132,8 +133,8 @@ static uint64_t next_position(const struct object *dict, uint64_t position, bool
     return position;
 }
 
-/* Segments behind the last position in use go; but one may stay, for who removes and adds by turns where a segment
- * ends. */
+/* Removes the segments behind the last position in use, but keeps one of them, so that a caller that removes and adds
+ * by turns at the end of a segment does not allocate each time. */
 static void remove_unused_segments(struct object *dict)
 {
     _Atomic uint64_t *table = block_at(dict, get(&dict->root[0]));
@@ -149,9 +150,10 @@ static void remove_unused_segments(struct object *dict)
     }
 }
 
-/* Moves the entries together at the front, which needs no memory: for a heap that is full. In small changes, after each
- * of which the dict holds what it did before. No entry of a change moves to where another one of it was, as that one's
- * words may have to be found there again. */
+/* Moves the entries together at the front. Needs no memory, so it works in a full heap. It takes many small changes,
+ * and after each of them the dict holds the same entries. Within one change no entry moves to the former position of
+ * another: move_entry() makes no undo record of the key and value words, so a rollback has to find these at the old
+ * position. */
 static int compact(struct object *dict)
 {
     const struct heap *heap = object_heap(dict);
@@ -202,7 +204,7 @@ void dict_shrink(struct object *dict)
     remove_unused_segments(dict);
     if (!is_too_large(dict) || rebuild(dict, live / 4 + 1) != MP_ENOMEM)
         return;
-    /* With what becomes free when the entries have moved together there may be memory for the rest. */
+    /* Compacting frees memory, which may be enough for the rebuild. */
     if (live < dict_word(dict, DICT_USED) && compact(dict) == 0)
         rebuild(dict, live / 4 + 1);
 }
@@ -226,8 +228,8 @@ void dict_empty(struct object *dict)
     object_release_pending(dict);
 }
 
-/* Room in the segments: another one is added behind the last; a dict of which little is left, or that is small, is
- * built anew. */
+/* Makes room in the segments. Usually adds segments behind the last. Rebuilds a dict that is small, or that has lost
+ * more than half of its entries. */
 static int add_room(struct object *dict, uint64_t count)
 {
     uint64_t used = dict_word(dict, DICT_USED), live = dict_word(dict, DICT_LIVE), room = segments_capacity(dict);
@@ -242,7 +244,7 @@ static int add_room(struct object *dict, uint64_t count)
     return error;
 }
 
-/* The same, and without memory in the place of what was removed. */
+/* Like add_room(), but if there is no memory, uses the positions of removed entries. */
 static int make_room_in_segments(struct object *dict, uint64_t count)
 {
     if (dict_word(dict, DICT_USED) + count <= segments_capacity(dict))
@@ -330,7 +332,8 @@ void dict_add(struct object *dict, const struct key *key, _Atomic uint64_t *key_
     DELAY_POINT();
 }
 
-/* Positions at the end that hold no entry are used again. A few at a time: part of a change. */
+/* The new DICT_USED after the removal: empty positions at the end are given up for reuse. At most 64 at a time, as this
+ * is part of a change. */
 static uint64_t used_without_tail(struct object *dict, const struct entry *removed)
 {
     uint64_t used = dict_word(dict, DICT_USED);

@@ -8,7 +8,7 @@
 #include "value/snapshot.h"
 
 /* Builds the keys and values of `items` in a block of entries that pending ref 0 owns, so that storing them cannot
- * fail. Each entry counts, for whoever has to release it, before it owns anything. */
+ * fail. An entry is counted in the block before it owns anything, so that releasing the block releases it. */
 static int stage(struct object *dict, const struct snapshot *items)
 {
     struct heap *heap = object_heap(dict);
@@ -42,13 +42,13 @@ static int stage(struct object *dict, const struct snapshot *items)
     return 0;
 }
 
-/* Stores that storing one staged entry takes, at the most; and how many different words they go to, where the dict's
- * own are counted once for all. */
+/* The most stores that one staged entry takes, and the most different words that they go to. The dict's own words are
+ * counted once for all entries. */
 #define UPDATE_NOTES (DICT_ADD_WORDS + 1)
 #define UPDATE_WORDS (UPDATE_NOTES - 3)
 
-/* Part of a change: a staged entry's value goes into the dict. The staged entry then owns what was there before, or
- * nothing. */
+/* Stores a staged entry's value in the dict. The staged entry then owns what was there before, or nothing. Part of a
+ * change. */
 static void put_staged(struct object *dict, const mp_value *key_value, struct entry *staged)
 {
     struct heap *heap = object_heap(dict);
@@ -84,7 +84,7 @@ static int make_room_for(struct object *dict, const struct snapshot *items)
     return error;
 }
 
-/* All or none. */
+/* Stores all items or none. */
 static int update(struct object *dict, const struct snapshot *items)
 {
     int error = make_room_for(dict, items);
@@ -125,11 +125,11 @@ int mp_dict_update(mp_dict *handle, mp_dict *other)
     return error;
 }
 
-/* Makes a new container out of a dict's content while its mutex is held, in pending ref 1, which owns it until it is
- * whole. */
+/* Makes a new container out of a dict's content. The dict's mutex is held. Pending ref 1 owns the new container until
+ * it is whole. */
 typedef int maker(struct object *dict, const struct snapshot *items);
 
-/* The handle of what pending ref 1 owns, held by this process. */
+/* Gives the user the handle of what pending ref 1 owns. This process then holds it. */
 static int hand_out(struct object *dict, uint64_t kind, void **result)
 {
     void *handle = object_handle(object_pending(dict, 1));
@@ -170,7 +170,7 @@ static int make_copy(struct object *dict, const struct snapshot *items)
     error = object_lock(object_handle(copy), OBJECT_DICT);
     if (error == 0) {
         error = update(copy, items);
-        mutex_unlock(&copy->mutex); /* what died meanwhile is buried when the source is unlocked */
+        mutex_unlock(&copy->mutex); /* objects that died meanwhile are buried when the source is unlocked */
     }
     return error;
 }

@@ -1,7 +1,7 @@
-/* The slots of a dict's index by groups of eight, which is one line of a processor's cache: all are looked at at once,
- * so what is found does not depend on a loop's end that no processor can foresee.
+/* The slots of a dict's index in groups of eight, which is one cache line. With SSE2 all eight are compared at once, so
+ * there is no loop whose end the processor would mispredict.
  *
- * Slots are words that others may be storing meanwhile; each is one store, and is seen whole. */
+ * Other threads may store slots meanwhile. Each is stored by one store and is seen whole. */
 #ifndef INDEX_GROUP_H
 #define INDEX_GROUP_H
 
@@ -12,14 +12,14 @@
 #define INDEX_GROUP UINT64_C(8)
 #define INDEX_TOMBSTONE UINT64_C(0xffffffff)
 
-/* Whether a slot is neither empty nor a tombstone, whose lower halves are 0 and all ones. */
+/* Whether a slot is neither empty nor a tombstone: the lower half of these is 0 or all ones. */
 static inline bool index_is_entry(uint64_t slot)
 {
     return (uint32_t)(slot + 1) > 1;
 }
 
-/* Three questions, of which the answer has bit i set if it is so with slot i: whose upper half is the tag? which are
- * empty? which are empty or tombstones? */
+/* The three functions below return a mask whose bit i stands for slot i. index_group_match(): the upper half is the
+ * tag. index_group_empty(): the slot is empty. index_group_free(): the slot is empty or a tombstone. */
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)

@@ -16,7 +16,7 @@ struct words {
     uint64_t head, body;
 };
 
-/* Takes out of a cell's words what is wanted. May be called more than once; what it returns and stores counts if the
+/* Takes what the caller wants out of a cell's words. It may be called more than once; its results count only if the
  * version has not changed. */
 typedef int reader(const struct heap *heap, const struct words *words, void *out);
 
@@ -31,7 +31,7 @@ static int read_at(const struct object *list, int64_t index, reader *read, void 
     return read(object_heap(list), &words, out);
 }
 
-/* The same past a change. */
+/* Like read_at(), but part of a reading that may go through the undo log. */
 static int read_at_through(const struct reading *reading, int64_t index, reader *read, void *out)
 {
     const struct object *list = reading->object;
@@ -60,7 +60,7 @@ static int read_locked(mp_list *handle, int64_t index, reader *read, void *out)
     return error;
 }
 
-/* `discard`, when given, undoes a read that turned out not to count. */
+/* `discard`, if it is not NULL, undoes a read that turned out not to count. */
 static __attribute__((noinline)) int read_index(mp_list *handle, int64_t index, reader *read, void *out,
                                                 void (*discard)(void *out))
 {
@@ -92,8 +92,8 @@ static int read_words(const struct heap *heap, const struct words *words, void *
     return 0;
 }
 
-/* What nearly always happens: nobody changes the list. False: something else did. Short, and without a call, as is what
- * dict.c does at once. */
+/* Fast path: the list is not being changed. False: take the slow path. Kept short and call-free, like the fast paths in
+ * dict.c. */
 static inline __attribute__((always_inline)) bool get_at_once(const mp_list *handle, int64_t index, struct words *words,
                                                               int *error)
 {
@@ -101,7 +101,7 @@ static inline __attribute__((always_inline)) bool get_at_once(const mp_list *han
     struct list_place place;
     uint64_t version;
 
-    /* The version first: a place that serves another list by then has another one. */
+    /* Read the version first. If the place is reused for another list meanwhile, its version differs. */
     if (!object_read_begin(list, &version) || !object_is_at_once(handle, OBJECT_LIST))
         return false;
     *error = list_find(list, index, &place);
@@ -109,7 +109,7 @@ static inline __attribute__((always_inline)) bool get_at_once(const mp_list *han
         words->head = get(&place.cell->head);
         words->body = get(&place.cell->body);
     }
-    return object_read_valid(list, version); /* who frees a list changes its version, too, before its content goes */
+    return object_read_valid(list, version); /* freeing a list changes its version before its content goes */
 }
 
 /* The two words of an element. */
@@ -138,7 +138,7 @@ static void discard_value(void *out)
     mp_value_free(out);
 }
 
-/* A string, or a container, which is held. */
+/* Reads a value that owns something: a string, or a container, which is held. */
 static int get_owned(mp_list *list, int64_t index, mp_value *value)
 {
     int error, held = 0;
@@ -147,7 +147,7 @@ static int get_owned(mp_list *list, int64_t index, mp_value *value)
         error = read_index(list, index, read_value, value, discard_value);
         if (error == 0)
             held = value_hold(value);
-    } while (error == 0 && held == MP_EINVAL); /* another has taken its place meanwhile */
+    } while (error == 0 && held == MP_EINVAL); /* another value has replaced it meanwhile */
     return error != 0 ? error : held;
 }
 
@@ -163,7 +163,7 @@ int mp_list_get(mp_list *list, int64_t index, mp_value *value)
         cell_int(words.body, value);
         return 0;
     }
-    /* The words alone, or there is more to read, which must belong to them. */
+    /* A value that owns something needs another read, whose words and content belong together. */
     if ((words.head & CELL_OWNS) == 0)
         error = cell_read(object_heap(list_object(list)), words.head, words.body, &found);
     else
@@ -268,7 +268,7 @@ int mp_list_get_list(mp_list *list, int64_t index, mp_list **value)
     return value == NULL ? MP_EINVAL : get_container(list, index, MP_LIST, (void **)value);
 }
 
-/* As in dict.c. */
+/* Like hold_container() in dict.c. */
 static int hold_container(mp_list *list, int64_t index, mp_type type, void **container)
 {
     void *found = NULL;
@@ -320,7 +320,7 @@ int mp_list_length(mp_list *handle, size_t *length)
 
 /* ---- one element ---- */
 
-/* Stores a value in a cell outside the range, which becomes part of it: start and length are the new ones. */
+/* Stores a value in a cell next to the range in use, which then becomes part of the range: `start` is the new start. */
 static int add_at(struct object *list, uint64_t position, uint64_t start, const mp_value *value)
 {
     uint64_t head, body;
@@ -404,9 +404,9 @@ int mp_list_append_list(mp_list *list, mp_list *value)
     return mp_list_append(list, mp_list_value(value));
 }
 
-/* ---- putting another in the place of one ---- */
+/* ---- replacing an element ---- */
 
-/* Under the mutex and the cell's stripe. */
+/* The caller holds the mutex and the cell's stripe. */
 static int replace(struct object *list, struct cell *cell, const mp_value *value)
 {
     uint64_t head, body, old_head = get(&cell->head);
@@ -429,8 +429,8 @@ static int replace(struct object *list, struct cell *cell, const mp_value *value
     return 0;
 }
 
-/* Takes the mutex of a list that `value`, when given, may be stored in, and the stripe of the cell that an index leads
- * to. */
+/* Takes the list's mutex and the stripe of the cell that an index leads to. First checks that `value`, if it is not
+ * NULL, may be stored in the list. */
 static int lock_cell(mp_list *handle, int64_t index, const mp_value *value, struct cell **cell)
 {
     struct object *list = list_object(handle);
@@ -449,8 +449,9 @@ static int lock_cell(mp_list *handle, int64_t index, const mp_value *value, stru
     return error;
 }
 
-/* Takes what guards the cell that an index leads to while its body is replaced, where its head is `head`: its stripe,
- * or the mutex of a list that has none. NULL: something else is the case, and nothing is held. */
+/* Takes the lock that lets the caller replace the body of the cell that an index leads to, whose head is `head`: the
+ * cell's stripe, or the mutex if the list has no stripes. Returns that lock. NULL: the fast path does not apply, and
+ * nothing is held. */
 static inline __attribute__((always_inline)) pthread_mutex_t *guard_plain(mp_list *handle, int64_t index, uint64_t head,
                                                                           struct cell **cell)
 {
@@ -477,7 +478,7 @@ static __attribute__((noinline)) int set_slowly(mp_list *list, int64_t index, mp
     return error;
 }
 
-/* Made of its words no sooner than here, so that the usual case does without. */
+/* Slow path of set_plain(). The mp_value is built only here, so that the fast path does without. */
 static __attribute__((noinline)) int set_plain_slowly(mp_list *list, int64_t index, mp_type type, uint64_t body)
 {
     mp_value value;
@@ -486,7 +487,7 @@ static __attribute__((noinline)) int set_plain_slowly(mp_list *list, int64_t ind
     return set_slowly(list, index, value);
 }
 
-/* A value that is one word, and nothing else, often takes the place of one of its kind. */
+/* Sets a value that is one word. Fast path: the element has the same type. */
 static inline __attribute__((always_inline)) int set_plain(mp_list *handle, int64_t index, mp_type type, uint64_t body)
 {
     struct object *list = list_object(handle);
@@ -529,7 +530,7 @@ int mp_list_set_str(mp_list *list, int64_t index, const char *text)
     return set_slowly(list, index, mp_str(text));
 }
 
-/* What guards the cell is held. */
+/* The caller holds the lock that guards the cell. */
 static inline int add_to(struct cell *cell, int64_t delta, int64_t *sum)
 {
     if (__builtin_add_overflow((int64_t)get(&cell->body), delta, sum))
@@ -631,7 +632,7 @@ static int prepend_one(struct object *list, const mp_value *value)
     return error != 0 ? error : add_at(list, start - 1, start - 1, value);
 }
 
-/* In the middle: the cell that the gap begins with gets it. */
+/* Inserts in the middle: the value goes to the first cell of the gap. */
 static int fill_gap(struct object *list, uint64_t at, const mp_value *value)
 {
     uint64_t head, body;
@@ -677,7 +678,7 @@ int mp_list_insert(mp_list *handle, int64_t index, mp_value value)
     return error;
 }
 
-/* As list_take_out(), where that is usual: the cell at either end leaves the range, and there is no gap. */
+/* Fast path of list_take_out(): removes the cell at either end of a list that has no gap. */
 static void drop_end(struct object *list, uint64_t at)
 {
     struct cell *cell = list_cell(list, at);
@@ -718,7 +719,7 @@ static int take_at(struct object *list, int64_t index, mp_value *value)
         return MP_EINDEX;
     struct cell *cell = list_cell(list, at);
     int error = value != NULL ? cell_read(object_heap(list), get(&cell->head), get(&cell->body), &copy) : 0;
-    if (error == 0) /* before it leaves its place, so that it lives on */
+    if (error == 0) /* hold it while the list still owns it, so that it lives on */
         error = value_hold(&copy);
     if (error != 0)
         return error;

@@ -13,7 +13,7 @@ static _Atomic uint64_t *block_at(const struct object *object, uint64_t ref)
     return heap_at(object_heap(object), ref & ~REF_MASK);
 }
 
-/* A change that a death has left half done, see list_table.h. */
+/* Checks the words of a removal or reversal that a dead process left unfinished, see list_table.h. */
 static bool step_is_sound(const struct list_shape *shape, uint64_t behind)
 {
     if (shape->step == LIST_TURN)
@@ -40,8 +40,8 @@ static bool shape_is_sound(const struct list_shape *shape, uint64_t capacity)
     return shape->gap - 1 <= shape->length && step_is_sound(shape, shape->length - (shape->gap - 1));
 }
 
-/* Those in use are values; of a list that is settled the others own nothing. `first`: the position of the segment's
- * first. */
+/* Cells in use hold values. In a settled list the other cells own nothing. `first` is the position of the segment's
+ * first cell. */
 static bool cells_are_sound(const struct heap *heap, const _Atomic uint64_t *segment, uint64_t first,
                             const struct list_shape *shape)
 {
@@ -58,7 +58,7 @@ static bool cells_are_sound(const struct heap *heap, const _Atomic uint64_t *seg
     return true;
 }
 
-/* Of a list with a change half done, only what indices lead to is looked at. */
+/* In a list with an unfinished removal or reversal only the cells that indices lead to are checked. */
 static bool elements_are_sound(const struct object *list, const struct list_shape *shape)
 {
     for (uint64_t i = 0; i < shape->length; i++) {

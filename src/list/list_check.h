@@ -4,7 +4,7 @@
 
 #include "object/object.h"
 
-/* As dict_is_sound(), of a list. */
+/* Like dict_is_sound(), for a list. */
 bool list_is_sound(const struct object *list);
 
 #endif

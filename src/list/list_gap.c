@@ -1,15 +1,16 @@
-/* The gap of a list, and what is done with it: see list_table.h. All of it works without memory, in changes of a few
- * words, after each of which the list holds what it did before; so whoever reads meanwhile, and whoever comes after a
- * death, finds it whole. */
+/* The gap of a list (a gap buffer), and the operations that use it: see list_table.h. Only list_open() may allocate
+ * memory, and does so before it makes a gap. Cells move in changes of a few words, and no such change alters which
+ * elements the list holds. So the list is whole for concurrent readers and after a death. */
 #include "list/list_table.h"
 
 #define get list_get
 
-/* So long a repair waits for stripes. */
+/* How long a repair waits for stripes. */
 #define REPAIR_PATIENCE_NS INT64_C(200000)
-/* Words that may change with the cells: start, length, and those of the gap. */
+/* The words that may change together with cells: start, length, and those of the gap. */
 #define OTHER_WORDS 6
-/* Cells that move in one change, over a gap at least as large: two words each where it was, and where it gets. */
+/* The most cells that move in one change across a gap at least as large as their number. Each changes two words in its
+ * old place and two in its new one. */
 #define MOVED_AT_ONCE ((UNDO_RECORDS - OTHER_WORDS) / 4)
 
 static uint64_t word(const struct object *list, int number)
@@ -23,7 +24,7 @@ static void set_word(struct object *list, int number, uint64_t value)
         object_set(list, &list->word[number], value);
 }
 
-/* The cell that lies so many positions behind the list's start. */
+/* The cell at this distance behind the list's start. */
 static struct cell *cell_behind_start(const struct object *list, uint64_t distance)
 {
     return list_cell_at(object_heap(list), get(&list->root[0]), word(list, LIST_START) + distance);
@@ -82,8 +83,8 @@ bool list_read_element(const struct reading *reading, const struct list_shape *s
     return true;
 }
 
-/* Part of a change, in a list that is settled: there is a gap of that size before that index. At either end it is none.
- * */
+/* Notes a gap of that size before that index. At either end of the list there is no gap. Part of a change; the list is
+ * settled. */
 static void set_gap(struct object *list, uint64_t at, uint64_t size, uint64_t length)
 {
     if (size > 0 && at == 0 && length > 0) {
@@ -98,8 +99,8 @@ static void set_gap(struct object *list, uint64_t at, uint64_t size, uint64_t le
 
 /* ---- moving it ---- */
 
-/* So many cells can cross the gap in one change: where they move by less than that, many get where others were, and no
- * word changes twice. */
+/* The number of cells, up to `wanted`, that can cross a gap of this size in one change. In a gap smaller than that
+ * number, many cells move to the old places of others, and only 2 * size more words change; no word changes twice. */
 static uint64_t at_once(uint64_t size, uint64_t wanted)
 {
     uint64_t most = size < MOVED_AT_ONCE ? (UNDO_RECORDS - OTHER_WORDS - 2 * size) / 2 : MOVED_AT_ONCE;
@@ -107,7 +108,7 @@ static uint64_t at_once(uint64_t size, uint64_t wanted)
     return wanted < most ? wanted : most;
 }
 
-/* Part of a change: `count` cells from behind the gap move before it. */
+/* Moves `count` cells from behind the gap to before it. Part of a change. */
 static void cross_down(struct object *list, uint64_t at, uint64_t size, uint64_t count)
 {
     uint64_t end = at + size + count;
@@ -117,7 +118,7 @@ static void cross_down(struct object *list, uint64_t at, uint64_t size, uint64_t
     clear_cells(list, size < count ? end - size : end - count, end);
 }
 
-/* Part of a change: `count` cells from before the gap move behind it. */
+/* Moves `count` cells from before the gap to behind it. Part of a change. */
 static void cross_up(struct object *list, uint64_t at, uint64_t size, uint64_t count)
 {
     uint64_t begin = at - count;
@@ -129,7 +130,7 @@ static void cross_up(struct object *list, uint64_t at, uint64_t size, uint64_t c
 
 int list_move_gap(struct object *list, uint64_t to)
 {
-    int error = stripes_hold_all(list); /* indices lead to other cells */
+    int error = stripes_hold_all(list); /* because indices will lead to other cells */
 
     while (error == 0 && word(list, LIST_GAP) != 0) {
         uint64_t at = word(list, LIST_GAP) - 1, size = word(list, LIST_GAP_SIZE), length = word(list, LIST_LENGTH);
@@ -154,8 +155,8 @@ int list_move_gap(struct object *list, uint64_t to)
     return error;
 }
 
-/* Gets the gap to an index, or to the end of the list that is nearer to it, where it is none any more: whichever moves
- * less. */
+/* Moves the gap to an index, or to the nearer end of the list, where it stops being a gap: whichever moves fewer
+ * cells. */
 static int place_gap(struct object *list, uint64_t to)
 {
     uint64_t gap = word(list, LIST_GAP), length = word(list, LIST_LENGTH);
@@ -170,7 +171,7 @@ static int place_gap(struct object *list, uint64_t to)
 
 /* ---- what is under way ---- */
 
-/* Cells between those that are removed move down to the others. */
+/* Moves kept cells, which lie between removed ones, down across the gap. */
 static void move_kept(struct object *list, uint64_t at, uint64_t size, uint64_t phase)
 {
     uint64_t count = size == 0 ? phase : at_once(size, phase);
@@ -183,8 +184,8 @@ static void move_kept(struct object *list, uint64_t at, uint64_t size, uint64_t 
     object_commit(list);
 }
 
-/* Some of the cells behind the gap that belong to the list no more become part of it. One of them at the most owns
- * something. */
+/* Makes some of the removed cells behind the gap part of it. Ends with the first one that owns something, as pending
+ * ref 2 has room for one. */
 static void move_removed(struct object *list, uint64_t at, uint64_t size)
 {
     uint64_t step = word(list, LIST_STEP), left = word(list, LIST_LEFT), count = 0;
@@ -260,8 +261,8 @@ void list_repair(struct object *list)
 {
     if (word(list, LIST_STEP) == 0)
         return;
-    atomic_store_explicit(&list->held, 0, memory_order_relaxed); /* whatever the dead one held */
-    /* Another process may be stopped with a stripe: then the next who changes the list goes on. */
+    atomic_store_explicit(&list->held, 0, memory_order_relaxed); /* no stripe counts as held by the dead owner */
+    /* A process that is stopped may hold a stripe. Then the next process that changes the list finishes it. */
     if (stripes_hold_all_until(list, clock_now() + REPAIR_PATIENCE_NS) != 0)
         return;
     list_settle(list);
@@ -337,7 +338,7 @@ int list_cut(struct object *list, uint64_t first, uint64_t step, uint64_t count)
 
 /* ---- making room ---- */
 
-/* Positions before the first cell that are there. */
+/* The number of free positions before the first cell that exist. */
 static uint64_t room_in_front(const struct object *list)
 {
     uint64_t start = word(list, LIST_START), room = start % SEGMENT;
@@ -346,7 +347,7 @@ static uint64_t room_in_front(const struct object *list)
     return start >= SEGMENT && get(&table[start / SEGMENT]) != 0 ? room + SEGMENT : room;
 }
 
-/* A gap of `size` positions at either end, where the list has none: they are there, and hold nothing. */
+/* Makes a gap of `size` positions, which exist and are empty, at the front or the end of a list that has no gap. */
 static void begin_gap(struct object *list, bool front, uint64_t size)
 {
     object_begin(list);
@@ -400,7 +401,7 @@ int list_open(struct object *list, uint64_t at, uint64_t count)
     if (at == (front ? 0 : length))
         return 0;
     error = list_move_gap(list, at);
-    if (error == 0 && end) /* where it was none any more */
+    if (error == 0 && end) /* list_move_gap() left no gap there */
         begin_gap(list, at == 0, count);
     return error;
 }

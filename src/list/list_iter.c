@@ -1,5 +1,5 @@
-/* Iterators over a list: by index, as Python's, so each step looks at what is there when it gets there. For as long as
- * the list's version stays the same, the next index leads to the next cell, and that is all there is to a step. */
+/* Iterators over a list, by index, as in Python: each step reads the element that is at the index at that time. Fast
+ * path: while the list's version stays the same, the next index leads to the next cell. */
 #include <stdlib.h>
 
 #include "list/list_table.h"
@@ -11,9 +11,9 @@ struct mp_list_iter {
     struct handle handle;
     mp_list *list;
     int64_t index; /* the next one */
-    bool ended;    /* an end that was met stays one, as with Python's */
-    /* Where that is, and how far the list goes from there: worth something while the version is `version`. The same:
-     * not known. */
+    bool ended;    /* after the end the iterator stays ended, as in Python */
+    /* The next cell, and the end of the run of cells behind it. Valid while the list's version is `version`. Equal: not
+     * known. */
     const struct cell *next, *end;
     uint64_t version;
     char text[CELL_INLINE + 1]; /* a short string that was handed out */
@@ -73,7 +73,7 @@ static __attribute__((noinline)) int next_slowly(mp_list_iter *handle, mp_value 
     if (error != 0)
         return error == MP_EINDEX ? MP_ESTOP : error;
     *value = iter->value;
-    value->owned = NULL; /* the iterator's */
+    value->owned = NULL; /* owned by the iterator */
     iter->index++;
     find_next(iter);
     return 0;
@@ -92,7 +92,7 @@ int mp_list_next(mp_list_iter *handle, mp_value *value)
         return next_slowly(handle, value);
     iter->next++;
     iter->index++;
-    /* Integers, the most frequent, at once. */
+    /* Integers are the most frequent, so they come first. */
     if (head != MP_INT)
         return cell_view_short(object_heap(list), head, body, iter->text, value);
     cell_int(body, value);

@@ -1,4 +1,4 @@
-/* Searching lists: on a snapshot, as comparing may have to look into other containers, and may take long. */
+/* Searching lists. Works on a snapshot, as comparing may have to look into other containers and may take long. */
 #include "list/list_table.h"
 #include "value/compare.h"
 #include "value/snapshot.h"
@@ -71,7 +71,7 @@ int mp_list_contains(mp_list *list, mp_value value, bool *found)
     return error == MP_EVALUE ? 0 : error;
 }
 
-/* Removes what the search found, unless the list has changed since: then `changed`. */
+/* Removes the element that the search found, unless the list has changed since; sets *changed then. */
 static int remove_found(mp_list *handle, uint64_t version, size_t index, const mp_value *found, bool *changed)
 {
     struct object *list = list_object(handle);
@@ -83,7 +83,7 @@ static int remove_found(mp_list *handle, uint64_t version, size_t index, const m
     if (!*changed) {
         mp_value now = cell_view(object_heap(list), list_cell(list, index));
 
-        /* A number may have taken another's place without the version telling. */
+        /* A number may have replaced another without a change of the version. */
         *changed = !value_same(&now, found);
         if (!*changed)
             error = list_remove_at(list, index);

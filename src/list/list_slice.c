@@ -16,7 +16,7 @@ static int64_t clip(int64_t bound, int64_t length, int64_t low, int64_t high)
     return bound < low ? low : bound > high ? high : bound;
 }
 
-/* As Python's slice.indices(). */
+/* Like Python's slice.indices(). */
 static int slice_of(uint64_t size, int64_t start, int64_t stop, int64_t step, struct slice *slice)
 {
     int64_t length = (int64_t)size;
@@ -101,7 +101,7 @@ int mp_list_delete_slice(mp_list *handle, int64_t start, int64_t stop, int64_t s
     return error;
 }
 
-/* Part of a change: staged cells and elements of the slice, as many as there are of both, change their places. */
+/* Exchanges staged cells for elements of the slice, as many as there are of both. Part of a change. */
 static uint64_t exchange_staged(struct object *list, const struct slice *slice, struct cell *staged, uint64_t count)
 {
     if (count > slice->count)
@@ -118,7 +118,7 @@ static uint64_t exchange_staged(struct object *list, const struct slice *slice, 
     return count;
 }
 
-/* Part of a change: staged cells get into the gap before the element with that index. */
+/* Moves staged cells into the gap before the element with that index. Part of a change. */
 static void fill_gap(struct object *list, uint64_t at, struct cell *staged, uint64_t count)
 {
     uint64_t left = list_get(&list->word[LIST_GAP_SIZE]) - count, start = list_get(&list->word[LIST_START]);
@@ -135,7 +135,8 @@ static void fill_gap(struct object *list, uint64_t at, struct cell *staged, uint
     object_set(list, &list->word[LIST_LENGTH], list_length_of(list) + count);
 }
 
-/* The staged cells get to where the slice is. There is a gap for those that are more, and room in the log. */
+/* Puts the staged cells in the place of the slice. There is a gap for those that exceed the slice, and room in the undo
+ * log. */
 static void put_staged(struct object *list, const struct slice *slice, uint64_t count)
 {
     struct cell *staged = list_cells(object_heap(list), list_get(&list->pending[0]));
@@ -151,7 +152,7 @@ static void put_staged(struct object *list, const struct slice *slice, uint64_t 
     object_commit(list);
 }
 
-/* Gets the gap to where the staged cells will not all find place, or too many elements are. */
+/* Moves the gap to the slice if the numbers of staged cells and elements differ. */
 static int prepare_gap(struct object *list, const struct slice *slice, uint64_t count)
 {
     if (count > slice->count)

@@ -4,9 +4,9 @@
 
 #include "value/snapshot.h"
 
-/* Under the list's mutex. */
+/* The caller holds the list's mutex. */
 int list_read_all(struct object *list, struct snapshot *snapshot);
-/* Without it. */
+/* Without the mutex. */
 int list_try_to_read_all(struct snapshot_attempt *attempt);
 
 #endif

@@ -1,5 +1,5 @@
-/* Sorting: of indices, in private memory; the list then changes in one step. Its mutex is held all the while, so that
- * views of its cells need no copies. */
+/* Sorting. Indices are sorted in private memory, then the list changes in one step. The mutex is held all the while, so
+ * views of the cells need no copies. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +19,7 @@ struct sorting {
     int error;
 };
 
-/* Whether the element that stands behind goes before the other. */
+/* Whether the element at the later place sorts before the other. */
 static bool goes_before(struct sorting *sorting, uint64_t behind, uint64_t front)
 {
     const mp_value *a = &sorting->values[behind], *b = &sorting->values[front];
@@ -33,7 +33,7 @@ static bool goes_before(struct sorting *sorting, uint64_t behind, uint64_t front
     return sorting->reverse ? order > 0 : order < 0;
 }
 
-/* Merge sort, from the bottom: stable. Sorts indices; returns where the result is. */
+/* Bottom-up merge sort: stable. Sorts indices; returns the array that holds the result. */
 static uint64_t *sort_indices(struct sorting *sorting, uint64_t *from, uint64_t *to, uint64_t count)
 {
     for (uint64_t width = 1; width < count; width *= 2) {
@@ -53,7 +53,7 @@ static uint64_t *sort_indices(struct sorting *sorting, uint64_t *from, uint64_t 
     return from;
 }
 
-/* Everything that sorting needs besides; false: no memory. */
+/* Allocates and reads what sorting needs. False: no memory. */
 static bool prepare(struct sorting *sorting)
 {
     uint64_t length = list_length_of(sorting->list);
@@ -70,8 +70,8 @@ static bool prepare(struct sorting *sorting)
     return true;
 }
 
-/* Runs however the function is left: also by an exception of C++, or by the end of the thread. A child that was forked
- * inside it leaves it, too, but holds nothing. */
+/* Runs however the user's function is left, also by a C++ exception or the end of the thread. A child forked inside the
+ * function runs this too, but holds nothing. */
 static void leave(struct sorting *sorting)
 {
     if (sorting->called && !callback_end(sorting->list))

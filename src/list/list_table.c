@@ -23,14 +23,14 @@ static _Atomic uint64_t *block_at(const struct object *list, uint64_t ref)
 
 /* ---- segments ---- */
 
-/* Moves the cells into segments of their own size, with at least `room` positions: to their start, or in the middle, so
- * that there is room before them as well. A list of any size may be made smaller so, but it grows so only while it has
- * less than a segment. */
+/* Moves the cells into new segments with at least `room` positions: to their start, or to their middle, so that there
+ * is room in front as well. A list of any size may shrink this way, but it grows this way only while it has less than a
+ * segment. */
 static int move_cells(struct object *list, uint64_t room, bool middle)
 {
     struct heap *heap = object_heap(list);
     uint64_t old = get(&list->root[0]), length = list_length_of(list), start = 0;
-    int error = stripes_hold_all(list); /* nobody may change what has been copied */
+    int error = stripes_hold_all(list); /* no writer may change a cell once it is copied */
 
     if (error == 0)
         error = segments_new(list, REF_CELLS, room, &list->pending[1]);
@@ -54,8 +54,8 @@ static int move_cells(struct object *list, uint64_t room, bool middle)
     return 0;
 }
 
-/* Exchanges the directory for one without the segments that are missing at its front, but with `front` others, and with
- * room for as many behind the last as there are. No cell moves. */
+/* Replaces the directory by one without the missing segments at its front, with `front` other missing ones there, and
+ * with room behind the last for as many segments as there are. No cell moves. */
 static int move_directory(struct object *list, uint64_t front)
 {
     uint64_t old = get(&list->root[0]), missing = 0;
@@ -91,7 +91,7 @@ static int add_segment(struct object *list)
     return segments_add(list, REF_CELLS, get(block_at(list, get(&list->root[0]))), &list->pending[1]);
 }
 
-/* Takes a segment away in which no cell is in use. */
+/* Removes a segment in which no cell is in use. */
 static void remove_segment(struct object *list, uint64_t at)
 {
     _Atomic uint64_t *table = block_at(list, get(&list->root[0]));
@@ -105,7 +105,7 @@ static void remove_segment(struct object *list, uint64_t at)
     ref_release(object_heap(list), &list->pending[1]);
 }
 
-/* Exchanges the directory for one without the segments that are wholly in the gap, `count` of them from `first` on. No
+/* Replaces the directory by one without the segments that lie wholly in the gap, `count` of them from `first` on. No
  * cell moves. */
 static int leave_out_segments(struct object *list, uint64_t first, uint64_t count)
 {
@@ -137,8 +137,8 @@ static int leave_out_segments(struct object *list, uint64_t first, uint64_t coun
     return 0;
 }
 
-/* Of a gap of two segments or more only what is less than a segment at either side of it stays. Without memory for that
- * it goes to an end of the list. */
+/* Shrinks a gap of two segments or more: only the parts of segments that elements share stay. If there is no memory for
+ * that, moves the gap to the nearer end of the list instead. */
 static void shrink_gap(struct object *list)
 {
     uint64_t at = get(&list->word[LIST_GAP]) - 1, size = get(&list->word[LIST_GAP_SIZE]), length = list_length_of(list);
@@ -148,7 +148,8 @@ static void shrink_gap(struct object *list)
         list_move_gap(list, at < length - at ? 0 : length);
 }
 
-/* One that is not in use may stay at either end, for who pops and pushes by turns where a segment ends. */
+/* Removes segments that are not in use, but keeps one at either end, so that a caller that pushes and pops by turns at
+ * the end of a segment does not allocate each time. */
 static void remove_unused_segments(struct object *list)
 {
     uint64_t start = get(&list->word[LIST_START]), end = list_position(list, list_length_of(list));
@@ -160,7 +161,7 @@ static void remove_unused_segments(struct object *list)
         remove_segment(list, at - 2);
 }
 
-/* What a small list gets when its cells move: so that they do not soon move again. */
+/* The room that a small list gets when its cells move: more than it needs, so that they do not soon move again. */
 static uint64_t room_for(uint64_t needed)
 {
     uint64_t room = needed + needed / 2;
@@ -177,7 +178,8 @@ static int add_room(struct object *list, uint64_t count)
 {
     int error = 0;
 
-    /* An only segment that grows where it is leaves no hole: so a heap that was emptied holds as much again. */
+    /* An only segment that grows in place leaves no hole in the heap. So a heap that was emptied holds as much as
+     * before. */
     if (segments_capacity(list) < SEGMENT &&
         segments_extend(list, REF_CELLS, list_position(list, list_length_of(list)) + count))
         return 0;
@@ -244,23 +246,22 @@ void list_shrink(struct object *list)
     remove_unused_segments(list);
     uint64_t room = segments_capacity(list), length = list_length_of(list);
 
-    /* Of more than one segment as of one: what a list of one does not give back must not go when a step at its end
-     * takes another, or every step to and fro there would move the cells. */
+    /* A list of more than one segment is measured against one segment. Otherwise a list that shrinks to one segment and
+     * then takes another would move its cells at every step to and fro. */
     if (room > SEGMENT)
         room = SEGMENT;
     if (room > 64 && length < room / 4)
-        move_cells(list, length + length / 2 + FIRST_SEGMENT, false); /* if there is no memory for it, another time */
+        move_cells(list, length + length / 2 + FIRST_SEGMENT, false); /* without memory for it, another time */
 }
 
 /* ---- building aside ---- */
 
-/* A block of `count` cells, all none, that *slot owns as a plain block. */
+/* Makes a block of `count` empty cells, which *slot owns as a plain block. */
 static int new_cells(struct object *list, uint64_t count, _Atomic uint64_t *slot)
 {
     return count > LIST_LARGEST ? MP_ENOMEM : segment_new(object_heap(list), REF_CELLS, count, slot);
 }
 
-/* Builds values in a block of cells that pending ref 0 owns. Each cell owns what it will hold before it holds it. */
 int list_stage(struct object *list, const mp_value *values, size_t stride, size_t count)
 {
     struct heap *heap = object_heap(list);
@@ -297,7 +298,7 @@ int list_order_new(struct list_order *order, uint64_t count)
     return order->from == NULL ? MP_ENOMEM : 0;
 }
 
-/* In one moment: the new segments own their cells, and so the staging block and the old segments do not any more. */
+/* One change: the new segments own their cells, the staging block and the old segments do not any more. */
 static void commit_rebuild(struct object *list, uint64_t count)
 {
     uint64_t old = get(&list->root[0]);
@@ -341,7 +342,7 @@ int list_rebuild(struct object *list, struct list_order *order)
     return error;
 }
 
-/* There is room for the staged cells, in the undo log as well. */
+/* Appends the staged cells. The caller has made room for them in the segments and in the undo log. */
 static void add_staged(struct object *list, uint64_t count)
 {
     struct cell *staged = list_cells(object_heap(list), get(&list->pending[0]));
@@ -358,7 +359,6 @@ static void add_staged(struct object *list, uint64_t count)
     object_commit(list);
 }
 
-/* Behind the last: all or none. */
 int list_append_many(struct object *list, const mp_value *values, size_t stride, size_t count)
 {
     if (count == 0)
@@ -378,8 +378,8 @@ int list_append_many(struct object *list, const mp_value *values, size_t stride,
     return error;
 }
 
-/* The content of a list that has none yet, and that nobody sees: an undo log of all its cells would only take twice
- * their memory. */
+/* Fills a list that is still empty and that no other process sees. So it needs no undo log of all cells, which would
+ * take twice their memory. */
 static int fill(struct object *list, const mp_value *values, size_t stride, size_t count)
 {
     struct list_order order;
@@ -406,11 +406,11 @@ int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_valu
     if (error != 0)
         return error;
     error = count < SEGMENT ? list_append_many(list, values, stride, count) : fill(list, values, stride, count);
-    mutex_unlock(&list->mutex); /* what died meanwhile is buried when the owner is unlocked */
+    mutex_unlock(&list->mutex); /* objects that died meanwhile are buried when the owner is unlocked */
     return error;
 }
 
-/* A new list made of values while this one's mutex is held: pending ref 3 owns it until it is whole. */
+/* Pending ref 3 of this list owns the new list until it is whole. */
 int list_derive(struct object *list, const mp_value *values, size_t stride, size_t count, mp_list **result)
 {
     int error = list_from_values(list, &list->pending[3], values, stride, count);
@@ -426,7 +426,8 @@ int list_derive(struct object *list, const mp_value *values, size_t stride, size
     return error;
 }
 
-/* A list that `value` may be stored in: 0, MP_EINVAL, MP_EFOREIGN. */
+/* Checks that the handle is a list's and that `value`, if it is not NULL, may be stored in it. 0, MP_EINVAL,
+ * MP_EFOREIGN. */
 static int check(mp_list *handle, const mp_value *value)
 {
     if (!object_is(handle, OBJECT_LIST))

@@ -1,34 +1,35 @@
-/* How a list's cells lie in memory, and how they are exchanged for others: what the files of lists (list*.c) share, and
- * what dict_whole.c needs of them.
+/* How a list's cells lie in memory, and how they move: what the list*.c files share, and what dict_whole.c needs of it.
  *
- * Cells lie in segments (segments.h). Of their positions word[LIST_LENGTH] from word[LIST_START] on are in use: so both
- * ends are cheap. Cells outside that range are none; segments that lie wholly before it may be missing. Reading takes
- * no mutex (object.h).
+ * Cells lie in segments (segments.h). The positions in use begin at word[LIST_START] and hold word[LIST_LENGTH] cells.
+ * So pushing and popping is cheap at both ends. Cells outside that range are empty; segments that lie wholly before it
+ * may be missing. Readers take no mutex (object.h).
  *
- * THE GAP. Between two elements there may be a gap of word[LIST_GAP_SIZE] positions that are not in use: word[LIST_GAP]
- * is 1 more than the index of the element behind it, 0: there is none. Who removes from the middle makes one, or moves
- * the one there is and makes it larger; who inserts there moves one from an end, and fills it. Cells cross the gap a
- * few at a time: after each such change the list holds what it did before, no memory was needed, and the undo log has
- * had room. What has become a gap of whole segments is given back (list_shrink()).
+ * THE GAP (a gap buffer). Between two elements there may be a gap of word[LIST_GAP_SIZE] positions that are not in use.
+ * word[LIST_GAP] is 1 more than the index of the element behind the gap; 0: there is no gap. A removal from the middle
+ * makes a gap, or moves the gap that is there and makes it larger. An insertion in the middle moves a gap there and
+ * fills it. Cells cross the gap a few at a time. After each such change the list holds what it did before. No memory is
+ * needed for it, and the undo log has room. Whole segments that have become part of the gap are given back
+ * (list_shrink()).
  *
- * What has to remove many elements at once, or turn the list around, is done by one small change as well, for whoever
- * reads; the cells follow, a few at a time:
- *   - word[LIST_STEP] > 0: behind the gap, after word[LIST_PHASE] elements, lies the first of word[LIST_LEFT] cells
- *     that belong to the list no more; the others lie word[LIST_STEP] apart. They own what is in them, until they
- * become part of the gap.
- *   - word[LIST_STEP] is LIST_TURN: word[LIST_LEFT] elements at either end are where they belong; those between are
- *     still in the order that they had before. word[LIST_GAP] is 1, so that every index is looked at, and there is no
- * gap. A death may leave it so. The next who changes the list goes on with it first: list_settle().
+ * Removing many elements at once, or reversing the list, is one small change as well, as seen by readers; the cells
+ * follow, a few at a time:
+ *   - word[LIST_STEP] > 0: word[LIST_LEFT] cells behind the gap do not belong to the list any more. The first of them
+ *     lies after word[LIST_PHASE] elements, the others word[LIST_STEP] apart. They own their content until they become
+ *     part of the gap.
+ *   - word[LIST_STEP] is LIST_TURN: the list is being reversed. word[LIST_LEFT] elements at either end are in their new
+ *     places; those between are still in their old order. There is no gap. word[LIST_GAP] is 1, so that every index
+ *     takes the slow path.
+ * A process that dies may leave the list so. The next process that changes the list finishes it first: list_settle().
  *
- * A cell's body that takes the place of another, under the same head, is one word, stored at once, and readers need not
- * even notice: for that the cell's stripe is enough, where the list has stripes (stripes.h). Cells of one cache line
- * share a stripe. A cell that an index leads to must stay that one for as long as its stripe is held: so who changes
- * which cell any index leads to, at the front or by moving cells, holds all stripes. But who only appends holds none,
- * as indices lead where they led; negative ones do not, which count from the end: for those the mutex is taken.
+ * Replacing a cell's body under the same head is one atomic store, and readers need not notice it. For that the cell's
+ * stripe is enough, where the list has stripes (lock striping, stripes.h). Cells of one cache line share a stripe.
+ * Invariant: while a stripe is held, an index leads to the same cell. So a process that changes which cell an index
+ * leads to, at the front or by moving cells, holds all stripes. A process that only appends holds none, as indices from
+ * the start lead where they led. Negative indices, which count from the end, do not; for those the mutex is taken.
  *
- * So all of that changes a few words at a time under the undo log, and needs at the most another segment; a list of
- * less than a segment may move. Only sorting builds new segments aside (list_rebuild()): the new order of cells is
- * worked out in private memory, and one change of a few words makes the new segments the list's.
+ * All of that changes a few words at a time under the undo log, and needs at the most another segment. Only a list of
+ * less than a segment may move as a whole. Sorting alone builds new segments aside (list_rebuild()): the new order of
+ * cells is worked out in private memory, and one change of a few words makes the new segments the list's.
  *
  * Pending refs: 0 the staged cells or one new value, 1 segments, 2 removed cells, 3 a list that is being made from this
  * one. */
@@ -58,13 +59,13 @@ static inline uint64_t list_length_of(const struct object *list)
     return list_get(&list->word[LIST_LENGTH]);
 }
 
-/* The cells of a block that a ref leads to. */
+/* The cells of the block that a ref leads to. */
 static inline struct cell *list_cells(const struct heap *heap, uint64_t ref)
 {
     return heap_at(heap, (ref & ~REF_MASK) + 16);
 }
 
-/* The cell at a position of the segments in a directory. It must be there. */
+/* The cell at a position of the segments in a directory. The position must exist. */
 static inline struct cell *list_cell_at(const struct heap *heap, uint64_t directory, uint64_t position)
 {
     const _Atomic uint64_t *table = heap_at(heap, directory & ~REF_MASK);
@@ -79,7 +80,7 @@ struct list_shape {
     uint64_t start, length, gap, gap_size, step, left, phase;
 };
 
-/* How far behind the list's start an index leads that is not before the gap. */
+/* The distance from the list's start of the element with an index that is not before the gap. */
 uint64_t list_beyond(const struct list_shape *shape, uint64_t at);
 uint64_t list_position_beyond(const struct object *list, uint64_t at);
 
@@ -88,19 +89,19 @@ static inline uint64_t list_shape_position(const struct list_shape *shape, uint6
     return shape->start + (at >= shape->gap - 1 ? list_beyond(shape, at) : at);
 }
 
-/* For a reading: the two words of the element at that index, which is less than the length. False: there are none in
- * the heap. */
+/* Reads, as part of a reading, the two words of the element with that index, which is less than the length. False: the
+ * index leads out of the heap. */
 bool list_read_element(const struct reading *reading, const struct list_shape *shape, uint64_t at, uint64_t *words);
 
-/* The position that an index leads to; one that is the list's length: the next one's. */
+/* The position that an index leads to. For the list's length: the position of the next element to be appended. */
 static inline __attribute__((always_inline)) uint64_t list_position(const struct object *list, uint64_t at)
 {
-    if (__builtin_expect(at >= list_get(&list->word[LIST_GAP]) - 1, 0)) /* no gap: never */
+    if (__builtin_expect(at >= list_get(&list->word[LIST_GAP]) - 1, 0)) /* without a gap this is never true */
         return list_position_beyond(list, at);
     return list_get(&list->word[LIST_START]) + at;
 }
 
-/* Of `run` elements from an index on, how many certainly lie one behind the other. */
+/* The number of elements, of `run` from an index on, that are certain to lie one behind the other. */
 static inline uint64_t list_straight(const struct object *list, uint64_t at, uint64_t run)
 {
     uint64_t gap = list_get(&list->word[LIST_GAP]);
@@ -117,7 +118,7 @@ static inline struct cell *list_cell(const struct object *list, uint64_t index)
     return list_cell_at(object_heap(list), list_get(&list->root[0]), list_position(list, index));
 }
 
-/* Where a user's index leads: negative ones count from the end. False: nowhere. */
+/* Translates a user's index: negative ones count from the end. False: out of range. */
 static inline bool list_find_index(int64_t index, uint64_t length, uint64_t *at)
 {
     *at = (uint64_t)index + (index < 0 ? length : 0);
@@ -126,11 +127,12 @@ static inline bool list_find_index(int64_t index, uint64_t length, uint64_t *at)
 
 struct list_place {
     struct cell *cell;
-    uint64_t in; /* which one it is of its segment: stays the same for as long as the cell does */
+    uint64_t in; /* the cell's number within its segment, which does not change */
 };
 
-/* What an index leads to. May be called without the mutex: then what it says counts if the version was even before and
- * is the same afterwards, and whatever the words were, the cell lies in the heap. 0, MP_EINDEX, MP_ECORRUPT. */
+/* Finds the cell that an index leads to. May be called without the mutex: then the result counts if the version was
+ * even before and is the same afterwards. Whatever the words were, the cell lies in the heap. 0, MP_EINDEX,
+ * MP_ECORRUPT. */
 static inline __attribute__((always_inline)) int list_find(const struct object *list, int64_t index,
                                                            struct list_place *place)
 {
@@ -147,9 +149,10 @@ static inline __attribute__((always_inline)) int list_find(const struct object *
     return 0;
 }
 
-/* What stands for a key's hash where it is a list's cell that has a stripe. The first cache lines of a segment have one
- * each. Further on 16 lines share one, so that who goes through a part of a long list takes one again that it has just
- * had, and which one it is is mixed, as elements that are much used may lie a power of two apart. */
+/* The hash that chooses a cell's stripe (lock striping). Each of the first 16 cache lines of a segment has a stripe of
+ * its own. Beyond these, each run of 16 lines shares a stripe, so that a thread that goes through a part of a long list
+ * takes again a stripe that it has just had. Runs are hashed to stripes because elements in frequent use are often a
+ * power of two apart. */
 static inline uint64_t list_stripe(const struct object *list, const struct list_place *place)
 {
     uint64_t offset = heap_offset(object_heap(list), place->cell), line = offset / 64;
@@ -158,55 +161,59 @@ static inline uint64_t list_stripe(const struct object *list, const struct list_
     return line - first < 16 ? first * mix + (line << 60) : line / 16 * mix;
 }
 
-/* Takes the mutex of a list that `value`, when given, may be stored in, and its stripes; the mutex alone. Settles it.
- * */
+/* Takes a list's mutex, and all of its stripes (list_lock()) or none (list_lock_alone()). First checks that `value`, if
+ * it is not NULL, may be stored in the list. Then settles the list. On failure nothing is held. */
 int list_lock(mp_list *handle, const mp_value *value);
 int list_lock_alone(mp_list *handle, const mp_value *value);
 
-/* All of these are called under the list's mutex, and all stripes unless something else is said. MP_ENOMEM: all is as
- * it was. */
+/* Unless a comment says something else, the caller of the functions below holds the list's mutex and all stripes.
+ * MP_ENOMEM: the list holds what it did before. */
 
-/* Room for `count` more behind the last. Takes the stripes it needs. */
+/* Makes room for `count` more behind the last element. Takes the stripes it needs. */
 int list_make_room(struct object *list, uint64_t count);
-/* Room for one more before the first, in a list that is not empty. */
+/* Makes room for one more before the first element of a list that is not empty. */
 int list_make_room_in_front(struct object *list);
 /* Gives memory back if little of it is in use. */
 void list_shrink(struct object *list);
 /* Builds `count` values, `stride` bytes apart, in a block of cells that pending ref 0 owns. */
 int list_stage(struct object *list, const mp_value *values, size_t stride, size_t count);
 
-/* Goes on with what a death has left half done. Takes the stripes that it needs. 0, MP_ECORRUPT (of a stripe). */
+/* Finishes a removal or reversal that a dead process left unfinished. Takes the stripes that it needs. 0, MP_ECORRUPT
+ * (of a stripe). */
 int list_settle_now(struct object *list);
 static inline int list_settle(struct object *list)
 {
     return __builtin_expect(list_get(&list->word[LIST_STEP]) == 0, 1) ? 0 : list_settle_now(list);
 }
 
-/* Of these (list_gap.c) those that take something away, or turn it around, need no memory. The list is settled. */
+/* The functions below are in list_gap.c. They need a list that is settled. Those that remove elements or reverse the
+ * list need no memory. */
 
-/* Moves the gap, if there is one, to an index; at either end it is none any more. Takes the stripes it needs. */
+/* Moves the gap, if there is one, to an index. At either end of the list it stops being a gap. Takes the stripes it
+ * needs. */
 int list_move_gap(struct object *list, uint64_t to);
-/* Takes an element out. What it owned is in pending ref 0 then. */
+/* Removes an element. Afterwards pending ref 0 owns what the element owned. */
 int list_take_out(struct object *list, uint64_t at);
-/* Removes so many elements, `step` apart, from `first` on. */
+/* Removes `count` elements, `step` apart, from `first` on. */
 int list_cut(struct object *list, uint64_t first, uint64_t step, uint64_t count);
-/* Part of a change, of which LIST_LENGTH is another; the gap, if there is one, is before `first`. To be followed by
- * list_settle_now(). */
+/* Begins a removal as part of the caller's change, which also sets LIST_LENGTH. The gap, if there is one, is before
+ * `first`. The caller calls list_settle_now() after the change. */
 void list_cut_begin(struct object *list, uint64_t first, uint64_t step, uint64_t count);
-/* Removes all. */
+/* Removes all elements. */
 void list_empty(struct object *list);
 /* Reverses the list. */
 int list_turn(struct object *list);
-/* Gets what room there is in the list's segments behind the last element. MP_ENOMEM: it is not `count` cells. */
+/* Moves all free room of the list's segments behind the last element. MP_ENOMEM: there is room for less than `count`
+ * cells. */
 int list_gather_room(struct object *list, uint64_t count);
-/* Makes a gap of at least `count` cells before the element with that index, or behind the last, in a list that is not
+/* Makes a gap of at least `count` cells before the element with that index, or behind the last element. The list is not
  * empty. */
 int list_open(struct object *list, uint64_t at, uint64_t count);
-/* Gets room for one before the first element, out of what room there is. */
+/* Makes room for one element before the first, out of the room in the list's segments. */
 int list_open_front(struct object *list);
 
-/* The new content: for each place which cell goes there: 0 .. length - 1 the list's own, above that the staged ones. No
- * cell twice. */
+/* The new order of a list's cells: for each place the number of the cell that goes there. Numbers below the length are
+ * the list's own cells, those above are the staged cells. No number occurs twice. */
 struct list_order {
     uint64_t count;
     uint64_t *from;
@@ -219,21 +226,22 @@ static inline void list_order_add(struct list_order *order, uint64_t from, uint6
         order->from[order->count++] = from;
 }
 
-/* Gives the list a new content, which holds all of its own cells and the staged ones: frees the order. */
+/* Gives the list the new order, which holds all of its own cells and all staged ones. Frees the order. */
 int list_rebuild(struct object *list, struct list_order *order);
-/* Puts values behind the last: all or none. Takes the stripes it needs. */
+/* Appends values: all or none. Takes the stripes it needs. */
 int list_append_many(struct object *list, const mp_value *values, size_t stride, size_t count);
 
-/* Makes a new list of `count` values, `stride` bytes apart, owned by *slot, an empty pending ref of `owner`, whose
- * mutex is held. MP_ENOMEM: *slot may own a part of it; release it. */
+/* Makes a new list of `count` values, `stride` bytes apart. *slot, an empty pending ref of `owner`, owns it; the mutex
+ * of `owner` is held. MP_ENOMEM: *slot may own a part of the list; the caller releases it. */
 int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_value *values, size_t stride, size_t count);
-/* Makes a new list with a handle, of values that may lie in this list's own cells. */
+/* Makes a new list with a handle. The values may lie in this list's own cells. */
 int list_derive(struct object *list, const mp_value *values, size_t stride, size_t count, mp_list **result);
 
-/* list.c: takes an element out. */
+/* In list.c: removes an element. */
 int list_remove_at(struct object *list, uint64_t at);
 
-/* list_gap.c: in a list whose owner died goes on with what it has begun. The mutex is held, and no stripe. */
+/* In list_gap.c: finishes a removal or reversal that the dead owner of the list's mutex began. The caller holds the
+ * mutex and no stripe. */
 void list_repair(struct object *list);
 
 #endif

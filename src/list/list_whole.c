@@ -54,7 +54,7 @@ int mp_list_reverse(mp_list *handle)
     return error;
 }
 
-/* The list's own values, and behind them the other's: one new list, which is nobody's until it is whole. */
+/* Makes a new list of the list's own values followed by the other's. No process sees it until it is whole. */
 static int concat(struct object *list, const struct snapshot *others, mp_list **sum)
 {
     uint64_t length = list_length_of(list);
@@ -95,7 +95,7 @@ static int repeat(struct object *list, uint64_t times, mp_list **product)
 
     if (__builtin_mul_overflow(length, times, &count))
         return MP_EOVERFLOW;
-    /* What the heap can never hold is not even gathered in private memory. */
+    /* Do not gather in private memory what the heap can never hold. */
     if (count > object_heap(list)->limit / sizeof(struct cell))
         return MP_ENOMEM;
     mp_value *values = malloc((count + 1) * sizeof *values);

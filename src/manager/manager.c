@@ -12,7 +12,7 @@ static struct heap *heap_of(mp_manager *manager)
     return (struct heap *)manager;
 }
 
-/* The root dict: held by the heap's header, so that nobody can free it. */
+/* Makes the root dict. The heap's header holds it, so no process can free it. */
 static int make_root(struct heap *heap)
 {
     struct object *root;
@@ -72,8 +72,8 @@ int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_opt
 
 #define PATIENCE_NS (5 * INT64_C(1000000000))
 
-/* Others may make and free managers of that name all the time, so that it is there for making one, and not there for
- * opening it: each such turn is somebody's success, and to lose for long is next to impossible. */
+/* Other processes may make and free managers of that name all the time, so that the name exists when we create and is
+ * gone when we open. Each such round is a success of another process, so losing many in a row is next to impossible. */
 int mp_manager_open_or_create(mp_manager **manager, const char *name, const mp_manager_options *options, bool *made)
 {
     if (manager == NULL || name == NULL || (options != NULL && options->name != NULL))
@@ -107,7 +107,7 @@ int mp_manager_free(mp_manager *manager)
         return 0;
     int error = heap_check_handle(heap_of(manager), HEAP_MANAGER);
     if (error == 0 && callback_inside(heap_of(manager)))
-        error = MP_EBUSY; /* the caller's caller would go on in it */
+        error = MP_EBUSY; /* the library call that runs this callback still uses the heap */
     if (error != 0)
         return error;
     hold_leave(heap_of(manager));

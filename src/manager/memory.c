@@ -1,13 +1,13 @@
 /* Plain memory in a manager's heap, for users.
  *
- * Each piece belongs to an object of its own, whose root[0] owns the block: so who owns what, what is stale, and how it
- * is given back, is as with dicts and lists. The address that users get is the first in the block, after a header that
- * names the object, that is a multiple of MEMORY_ALIGN. An address is live when the object that its header names is
- * live and says that this is its address: so whatever a stale or made-up address leads to, it is found out.
+ * Each piece belongs to an object of its own, whose root[0] owns the block. So ownership, stale handles and freeing
+ * work as with dicts and lists. The address that users get is the first multiple of MEMORY_ALIGN in the block behind a
+ * header, which names the object. An address is live if the object that its header names is live and says that this is
+ * its address. So a stale or made-up address is recognized, whatever it leads to.
  *
- * The size, one more than asked for, is the last word written when a piece is made. Who dies before that leaves an
- * object with a handle that nobody has, as who dies between making a dict and storing its handle: it goes with the
- * manager. */
+ * The size plus one is the last word written when a piece is made. A process that dies before that leaves an object
+ * whose handle no process has, as does a process that dies between making a dict and storing its handle. The object is
+ * freed with the manager. */
 #include "manager/memory.h"
 
 #include <mp.h>
@@ -20,7 +20,7 @@ static uint64_t get(const _Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-/* Where the memory of an object begins: an offset; 0: it has none. */
+/* The offset at which an object's memory begins; 0: it has none. */
 static uint64_t place_of(const struct object *object)
 {
     uint64_t block = get(&object->root[0]) & ~REF_MASK;
@@ -117,7 +117,7 @@ int mp_manager_memory(mp_manager *manager, int64_t ref, void **memory)
     return 0;
 }
 
-/* What its owner writes in it is his own, but for the header before it. */
+/* Checks the object and the block's header. The memory behind the header belongs to the user. */
 static bool memory_is_sound(const struct object *memory)
 {
     uint64_t ref = get(&memory->root[0]), size = get(&memory->word[MEMORY_SIZE]);

@@ -1,8 +1,7 @@
-/* Locks for users: an object (object.h) of which nothing but the mutex is used.
+/* Locks for users: objects (object.h) of which only the mutex is used.
  *
- * Anonymous locks lie in a heap of the process that made them, which its children inherit; a child that makes locks has
- * a heap of its own, so that what it leaves behind ends with it. A named lock is a named heap with this one object as
- * its root. */
+ * Anonymous locks lie in a heap of the process that made them, which its children inherit. A child that makes locks has
+ * a heap of its own, so its locks end with it. A named lock is a named heap with this one object as its root. */
 #include "primitives/lock.h"
 
 #include <errno.h>
@@ -111,7 +110,7 @@ int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *option
         error = open_named(&object, name);
         if (error == MP_ENOENT)
             error = create_named(&object, name);
-    } while (error == MP_EEXIST); /* somebody made it in between */
+    } while (error == MP_EEXIST); /* another process made it in between */
     cancelling_allow(state);
     if (error == 0)
         *lock = object_handle(object);
@@ -139,8 +138,8 @@ static uint32_t thread_of(const struct object *object)
     return robust_mutex_word(&object->mutex) & ROBUST_THREAD;
 }
 
-/* The mark of the calling thread, which holds the mutex. (A child of _Fork(), of which nobody is told, is found out
- * here.) */
+/* The mark of the calling thread, which holds the mutex. The check of the thread number finds out a child of _Fork(),
+ * which runs no fork handlers. */
 static uint64_t own_mark(const struct object *object)
 {
     uint32_t thread = thread_of(object);
@@ -157,8 +156,8 @@ static struct object *object_with(pthread_mutex_t *mutex)
     return (struct object *)((char *)mutex - offsetof(struct object, mutex));
 }
 
-/* If the mutex's holder is gone and the kernel has not noted it, does what the kernel would have done. True: so it
- * is. */
+/* If the mutex's holder is gone and the kernel has not noted it in the mutex, does what the kernel would have done.
+ * Returns whether it did so. */
 static bool revive_if(pthread_mutex_t *mutex, bool thorough)
 {
     uint32_t word = robust_mutex_word(mutex);
@@ -183,8 +182,8 @@ static const struct turns_watch watch = {revive, is_closing};
 
 /* ---- giving back ---- */
 
-/* All but the usual case. `number` is what pthread_mutex_unlock() said: a child of _Fork() or clone() takes itself for
- * its parent's thread. */
+/* Slow path of release(). `number` is the result of pthread_mutex_unlock(): it fails in a child of _Fork() or clone(),
+ * which takes itself for its parent's thread. 0: unlock was not called. */
 __attribute__((noinline, cold)) static int release_later(mp_lock *lock, int number)
 {
     struct object *object = object_of(lock);
@@ -196,7 +195,7 @@ __attribute__((noinline, cold)) static int release_later(mp_lock *lock, int numb
     return number != 0 ? mutex_error(number) : MP_ENOTOWNER;
 }
 
-/* Gives it up if this thread holds it, and leaves `mark` there. */
+/* Releases the lock if this thread holds it, and leaves `mark` in it. */
 static inline int release(mp_lock *lock, uint64_t mark)
 {
     struct object *object = object_of(lock);
@@ -208,7 +207,8 @@ static inline int release(mp_lock *lock, uint64_t mark)
     return __builtin_expect(number == 0, 1) ? 0 : release_later(lock, number);
 }
 
-/* The lock was taken, and nobody was told of what error says. */
+/* Gives back a lock that was taken, when no caller was told that. If `error` is MP_EOWNERDEAD, the next holder is told
+ * instead. */
 static void give_back(mp_lock *lock, int error)
 {
     release(lock, error == MP_EOWNERDEAD ? HOLDER_SUSPECT : 0);
@@ -216,14 +216,15 @@ static void give_back(mp_lock *lock, int error)
 
 /* ---- taking ---- */
 
-/* The mutex was taken, or not, for that reason; 0 and MP_EOWNERDEAD: it was. `version` was the object's when the call
- * began: if it has changed, the lock was freed meanwhile, and this is another one in its place. */
+/* Completes an acquisition. `error` 0 or MP_EOWNERDEAD: the mutex was taken; otherwise it was not, for that reason.
+ * `version` is the object's at the beginning of the call. If it has changed, the lock was freed meanwhile, and this is
+ * another lock in its place. */
 static int acquired(mp_lock *lock, uint64_t version, int error)
 {
     struct object *object = object_of(lock);
 
     if (error == MP_EOWNERDEAD) {
-        heap_settle(object_heap(object)); /* it may have died as it freed the lock */
+        heap_settle(object_heap(object)); /* the owner may have died while it freed the lock */
         mutex_repaired(&object->mutex);
     }
     if (error != 0 && error != MP_EOWNERDEAD)
@@ -238,9 +239,9 @@ static int acquired(mp_lock *lock, uint64_t version, int error)
     return error;
 }
 
-/* What the numbers of threads say when a thread of another PID namespace holds the mutex and has the number of this
- * one: that it is this one's. Waits until that is over; false: the deadline came first. The C library would not have it
- * wait on the mutex. */
+/* A thread of another PID namespace that holds the mutex may have the same number as this thread. The mutex word then
+ * says that this thread holds it, and the C library would refuse to wait on the mutex. Waits until that is over. False:
+ * the deadline came first, or the lock is closing. */
 static bool wait_for_namesake(const struct object *object, int64_t deadline)
 {
     struct timespec pause = {.tv_nsec = 50000};
@@ -273,8 +274,8 @@ static int wait_for_it(struct object *object, int64_t deadline)
     }
 }
 
-/* All but the usual case. Only now does the time matter, which costs a look at the clock. `number` is what
- * pthread_mutex_trylock() said; NOT_TRIED: it is somebody's turn. */
+/* Slow path of acquire(). The clock is read only here. `number` is the result of pthread_mutex_trylock(). NOT_TRIED: it
+ * was not called, as a queued thread comes first. */
 #define NOT_TRIED (-1)
 
 __attribute__((noinline, cold)) static int acquire_later(mp_lock *lock, double timeout, int number)
@@ -293,7 +294,7 @@ __attribute__((noinline, cold)) static int acquire_later(mp_lock *lock, double t
         return acquired(lock, version, mutex_error(pthread_mutex_trylock(&object->mutex)));
     if (number != NOT_TRIED && timeout <= 0)
         return MP_ETIMEOUT;
-    clock_deadline(timeout, &deadline); /* it is no NaN */
+    clock_deadline(timeout, &deadline); /* cannot fail: acquire() has ruled out a NaN */
     return acquired(lock, version, wait_for_it(object, deadline));
 }
 
@@ -358,7 +359,7 @@ int mp_lock_release(mp_lock *lock)
 
 /* ---- freeing ---- */
 
-/* Takes the lock, whosever turn it is, if nobody holds it. */
+/* Takes the lock if it is free, ahead of queued threads. */
 static int take_to_free(mp_lock *lock)
 {
     struct object *object = object_of(lock);
@@ -372,9 +373,9 @@ static int take_to_free(mp_lock *lock)
     return number == EBUSY || number == EDEADLK ? MP_EBUSY : acquired(lock, version, mutex_error(number));
 }
 
-/* It dies while this thread holds it, so nobody can have taken it who would then not be let give it back. Who waits for
- * it gets the mutex afterwards, sees that the lock is gone, and gives it up. It can be buried only without the
- * mutex. */
+/* Frees an anonymous lock. The lock dies while this thread holds it, so no other thread holds a lock that it may not
+ * release. A thread that waits for the lock gets the mutex afterwards, sees that the lock is gone, and unlocks. The
+ * object can be buried only after the mutex is unlocked. */
 static int free_anonymous(mp_lock *lock)
 {
     struct object *object = object_of(lock);

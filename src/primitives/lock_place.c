@@ -6,10 +6,10 @@
 
 #define LISTED 16
 
-static struct heap nothing; /* of size 0: no address is in it */
+static struct heap nothing; /* its size is 0, so no address is in it */
 struct heap *_Atomic lock_place_last = &nothing;
 
-/* All that were ever listed; of those beyond LISTED heap_around() knows. */
+/* All heaps ever listed, up to LISTED. Those beyond are found by heap_around(). */
 static struct heap *_Atomic listed[LISTED];
 static atomic_int listed_count;
 
@@ -39,7 +39,8 @@ static bool is_listed(const void *lock)
     return false;
 }
 
-/* The heap of locks that the address lies in, if it is a whole part of the file; NULL: none. */
+/* The heap of locks that the address lies in. NULL: none, or the address is beyond the heap's size, where there is no
+ * file. */
 static struct heap *heap_of(const void *lock)
 {
     struct heap *heap = heap_around(lock, HEAP_LOCK, NULL);
@@ -52,14 +53,14 @@ static bool is_named(const void *lock, const struct heap *heap)
     return atomic_load(&heap->root) == heap_offset(heap, lock);
 }
 
-/* Under the mutex, so that nobody closes it. */
+/* The caller holds the mutex, so no thread closes the lock meanwhile. */
 static enum lock_place look_up(const void *lock)
 {
     const struct heap *heap = heap_of(lock);
 
     if (heap == NULL)
         return LOCK_PLACE_NONE;
-    if (!is_named(lock, heap)) /* in a named lock's heap there is nothing else: the address is of no lock */
+    if (!is_named(lock, heap)) /* the root is the only lock in a named lock's heap */
         return atomic_load(&heap->root) == 0 ? LOCK_PLACE_STAYS : LOCK_PLACE_NONE;
     if (!visitor_enter_lock(lock))
         return LOCK_PLACE_NONE;
@@ -79,8 +80,9 @@ enum lock_place lock_place_enter_later(const void *lock)
     return place;
 }
 
-/* Those inside mostly are for less than a microsecond; who waits for the lock looks now and then whether it is closing.
- * Nobody comes in: the note is gone, and who looks the lock up waits for the mutex. */
+/* Waits until no thread is inside the lock. Most threads are inside for less than a microsecond, and a thread that
+ * waits for the lock checks now and then whether it is closing. No thread comes in meanwhile: the note is gone, and a
+ * thread that looks the lock up waits for the mutex. */
 static void wait_until_left(const void *lock)
 {
     struct timespec pause = {.tv_nsec = 20000};

@@ -11,7 +11,7 @@
 
 struct writer {
     FILE *stream;
-    /* Handles of the containers we are in. The outermost may end meanwhile, and its place serve another. */
+    /* The handles of the containers being written. The outermost may end meanwhile, and another may get its place. */
     const void *path[MP_MAX_DEPTH];
     int depth;
 };
@@ -23,7 +23,7 @@ static void write_text(struct writer *writer, const char *text)
     fputs(text, writer->stream);
 }
 
-/* How many bytes the UTF-8 character at the start has; 0: it is none. */
+/* The length of the UTF-8 character at the start; 0: it is not valid. */
 static size_t character_length(const unsigned char *byte, size_t left)
 {
     size_t length = byte[0] < 0x80   ? 1
@@ -158,7 +158,7 @@ static int write_value(struct writer *writer, const mp_value *value)
     return MP_EINVAL;
 }
 
-/* Into memory first: the stream gets all or nothing, and no mutex waits for it. */
+/* Writes into memory first: the stream gets all or nothing, and no mutex is held while it is written. */
 int mp_value_json(const mp_value *value, char **text)
 {
     struct writer writer = {0};

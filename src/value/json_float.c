@@ -1,6 +1,6 @@
-/* The digits come from exact arithmetic on large integers: Burger and Dybvig, "Printing floating-point numbers
- * quickly and accurately", 1996. printf() does not do: its decimal point is the locale's, its last digit depends on
- * the rounding mode, and how many digits are enough is only found by trying. */
+/* The digits come from exact arithmetic on large integers: Burger and Dybvig, "Printing floating-point numbers quickly
+ * and accurately", 1996. printf() is not suitable: its decimal point depends on the locale, its last digit on the
+ * rounding mode, and the number of digits needed is found only by trying. */
 #include "value/json_float.h"
 
 #include <math.h>
@@ -20,7 +20,7 @@ __extension__ typedef unsigned __int128 two_words;
 
 struct large {
     int count;
-    uint64_t word[MOST_WORDS]; /* the lowest first; the highest of `count` is not 0 */
+    uint64_t word[MOST_WORDS]; /* least significant first; the highest of `count` is not 0 */
 };
 
 static void set(struct large *number, uint64_t value)
@@ -161,7 +161,7 @@ static void find_point(struct rest *rest, int power_of_2)
     }
 }
 
-/* Multiplies all by a power of 2, as divide() wants it. */
+/* Multiplies all by a power of 2 so that divide()'s condition holds. */
 static void align(struct rest *rest)
 {
     int bits = (__builtin_clzll(rest->scale.word[rest->scale.count - 1]) + 60) % 64;
@@ -223,7 +223,7 @@ static int make_digits(double real, char digits[MOST_DIGITS], int *point)
 
 /* ---- the text ---- */
 
-/* Digits with a point after so many of them, and zeros where there are no digits. */
+/* Writes digits with a point after the first `point` of them, and zeros where there are no digits. */
 static char *write_fixed(char *to, const char *digits, int count, int point)
 {
     int from = point > 0 ? 0 : point - 1, end = point >= count ? point + 1 : count;

@@ -1,4 +1,4 @@
-/* Keys that take more than the inline path of key.h. Words in the heap may be changing while they are read here, as in
+/* Keys that need more than the inline fast path of key.h. Words in the heap may change while they are read here, as in
  * value.c. */
 #include "value/key.h"
 
@@ -11,7 +11,7 @@ static uint64_t get(const _Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-/* In the head of a float key that is zero. */
+/* A bit in the head of a float key: the key was -0.0. */
 #define NEGATIVE_ZERO (UINT64_C(1) << CELL_LENGTH_SHIFT)
 
 /* ---- preparing ---- */
@@ -42,7 +42,7 @@ int key_prepare_long(const struct heap *heap, mp_type type, const void *data, si
     return 0;
 }
 
-/* Numbers that are equal are one key, whatever their type: integral ones are kept as integers, with the type they came
+/* Equal numbers are one key, whatever their type: an integral float is stored as an integer, under the type it came
  * as. */
 static void prepare_words(const struct heap *heap, mp_type type, uint64_t body, uint64_t rest, struct key *key)
 {
@@ -54,7 +54,7 @@ static void prepare_words(const struct heap *heap, mp_type type, uint64_t body, 
     key->hash = key_hash(heap, key->body, rest);
 }
 
-/* With 1 as its second word, a float that is no integer; its bits are the first. */
+/* A float that is no integer has its bits as the first word and 1 as the second. */
 static void prepare_float(const struct heap *heap, double real, struct key *key)
 {
     uint64_t bits;
@@ -62,7 +62,7 @@ static void prepare_float(const struct heap *heap, double real, struct key *key)
     if (real >= -9223372036854775808.0 && real < 9223372036854775808.0 && trunc(real) == real) {
         prepare_words(heap, MP_FLOAT, (uint64_t)(int64_t)real, 0, key);
         if (real == 0 && signbit(real))
-            key->head |= NEGATIVE_ZERO; /* as it came: equal keys may have different heads */
+            key->head |= NEGATIVE_ZERO; /* keeps the sign; equal keys may have different heads */
         return;
     }
     memcpy(&bits, &real, sizeof bits);

@@ -1,4 +1,4 @@
-/* Keys of dicts, made ready for searching: packed into words, hashed, compared. What every lookup does is inline
+/* Keys of dicts, prepared for lookup: packed into words, hashed, compared. The parts that every lookup needs are inline
  * here. */
 #ifndef KEY_H
 #define KEY_H
@@ -15,9 +15,9 @@
 struct key {
     uint64_t head; /* as it would be stored, without CELL_OWNS */
     uint64_t body;
-    uint64_t rest; /* of a string that does not fit: its hash, so that nobody needs its bytes for that */
+    uint64_t rest; /* the second word; of a long string its hash, so that its bytes need not be read for that */
     uint64_t hash;
-    const void *data; /* strings and bytes longer than KEY_INLINE: the bytes, NULL else */
+    const void *data; /* the bytes of strings and bytes longer than KEY_INLINE, otherwise NULL */
     size_t size;
 };
 
@@ -25,7 +25,7 @@ struct key {
 int key_prepare(const struct heap *heap, const mp_value *value, struct key *key);
 /* Copies an entry's key out, as cell_read() (value.h) does with a value. */
 int key_read(const struct heap *heap, const struct entry *entry, mp_value *value);
-/* The same of a number or none, from its words. */
+/* Like key_read(), for a number or none, from its words. */
 int key_number(uint64_t head, const uint64_t words[2], mp_value *value);
 
 /* For strings and bytes that do not fit in the words. */
@@ -43,14 +43,14 @@ static inline uint64_t key_fold(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* Of two words. What tells a string from bytes and a number, or "a" from "a\0", takes no part in it: such keys are not
- * equal, and too seldom met together. */
+/* The hash of two words. The type and length of a key take no part in it. So a string and a bytes object, or "a" and
+ * "a\0", may have the same hash, although they are not equal; such keys seldom occur together. */
 static inline uint64_t key_hash(const struct heap *heap, uint64_t a, uint64_t b)
 {
     return key_fold(a ^ heap->seed[0], b ^ heap->seed[1]);
 }
 
-/* The hash of an entry's key, as key_prepare() and the rest have it. */
+/* The hash of an entry's key: the same as key_prepare() computes. */
 static inline uint64_t key_stored_hash(const struct heap *heap, const struct entry *entry)
 {
     uint64_t head = atomic_load_explicit(&entry->key_head, memory_order_relaxed);
@@ -73,7 +73,7 @@ static inline uint64_t key_load(const unsigned char *byte, size_t size)
     return word;
 }
 
-/* Up to 8 bytes as one word, as they would lie in memory, zeros behind. Two loads of fixed size that overlap: no call,
+/* Packs up to 8 bytes into one word, in memory order, with zeros behind. Two loads of fixed size that overlap: no call,
  * no loop. */
 static inline uint64_t key_pack_word(const unsigned char *byte, size_t size)
 {
@@ -84,7 +84,7 @@ static inline uint64_t key_pack_word(const unsigned char *byte, size_t size)
     return byte[0] | (uint64_t)byte[size / 2] << 8 * (size / 2) | (uint64_t)byte[size - 1] << 8 * (size - 1);
 }
 
-/* Up to KEY_INLINE bytes as two. */
+/* Packs up to KEY_INLINE bytes into two words. */
 static inline void key_pack(const unsigned char *byte, size_t size, uint64_t *body, uint64_t *rest)
 {
     *body = size >= 8 ? key_load(byte, 8) : key_pack_word(byte, size);
@@ -101,7 +101,7 @@ static inline void key_pack(const unsigned char *byte, size_t size, uint64_t *bo
 }
 #endif
 
-/* Strings and bytes of at most KEY_INLINE. */
+/* Prepares a key that is a string or bytes of at most KEY_INLINE bytes. */
 static inline void key_prepare_short(const struct heap *heap, mp_type type, const void *data, size_t size,
                                      struct key *key)
 {
@@ -127,8 +127,8 @@ static inline int key_prepare_str(const struct heap *heap, const char *text, str
     return text == NULL ? MP_EINVAL : key_prepare_bytes(heap, MP_STR, text, strlen(text), key);
 }
 
-/* The key that an entry's words are, if it is no string longer than KEY_INLINE; its bytes go to `text`, KEY_INLINE + 1
- * of them. MP_ECORRUPT as of cell_read(). */
+/* A view of the key in an entry's words, which is no string longer than KEY_INLINE. Its bytes go to `text`, which has
+ * KEY_INLINE + 1 bytes. MP_ECORRUPT as of cell_read(). */
 static inline int key_view(uint64_t head, const uint64_t words[2], char *text, mp_value *value)
 {
     mp_type type = (mp_type)(head & CELL_TYPE);
@@ -146,7 +146,7 @@ static inline int key_view(uint64_t head, const uint64_t words[2], char *text, m
 
 /* ---- comparing ---- */
 
-/* Numbers are one key whatever their types, when their other words are the same. */
+/* Whether both types are numbers. Numbers whose other words are the same are one key, whatever their types. */
 static inline bool key_types_agree(uint64_t a, uint64_t b)
 {
     a &= CELL_TYPE;
@@ -154,8 +154,8 @@ static inline bool key_types_agree(uint64_t a, uint64_t b)
     return a >= MP_BOOL && a <= MP_FLOAT && b >= MP_BOOL && b <= MP_FLOAT;
 }
 
-/* Whether an entry has this key, which is no string longer than KEY_INLINE. Safe to call on an entry that is being
- * changed: may then say anything. */
+/* Whether an entry has this key, which is no string longer than KEY_INLINE. May be called on an entry that is being
+ * changed; the result then means nothing. */
 static inline bool key_equal_short(const struct entry *entry, const struct key *key)
 {
     uint64_t head = atomic_load_explicit(&entry->key_head, memory_order_relaxed);
@@ -166,7 +166,7 @@ static inline bool key_equal_short(const struct entry *entry, const struct key *
     return head == key->head || key_types_agree(head, key->head);
 }
 
-/* The same of any key. */
+/* Like key_equal_short(), for any key. */
 static inline bool key_equal(const struct heap *heap, const struct entry *entry, const struct key *key)
 {
     return key->data != NULL ? key_equal_long(heap, entry, key) : key_equal_short(entry, key);

@@ -1,6 +1,6 @@
-/* Snapshots are taken under the object's mutex: one consistent moment, at the price of others' waiting while it is
- * copied. A process that is stopped may keep the mutex, or a stripe. After PATIENCE_NS the snapshot is read without it,
- * as one entry is (object.h). */
+/* A snapshot is taken under the object's mutex: that gives one consistent moment, and other threads wait while the
+ * content is copied. A process that is stopped may keep the mutex, or a stripe. After PATIENCE_NS the snapshot is read
+ * without the mutex, as one entry is (object.h). */
 #include "value/snapshot.h"
 
 #include <stdlib.h>
@@ -11,8 +11,7 @@
 #include "object/stripes.h"
 #include "value/value.h"
 
-/* So often a snapshot is read without the mutex before the mutex is tried again; and so long it is waited for
- * stripes. */
+/* The number of reads without the mutex before the mutex is tried again, and the time to wait for stripes. */
 #define MOST_TRIES 64
 #define PATIENCE_NS INT64_C(200000)
 
@@ -21,7 +20,8 @@ static bool is_container(const mp_value *value)
     return value->type == MP_DICT || value->type == MP_LIST;
 }
 
-/* Takes a share in each container that is shown. The object's mutex is held, so none of them ends meanwhile. */
+/* Takes a share in each container that is shown. The caller holds the object's mutex, so none of them ends
+ * meanwhile. */
 static int hold_containers(struct snapshot *snapshot)
 {
     uint64_t count = 0;
@@ -81,9 +81,11 @@ void snapshot_add_to_sum(struct snapshot_attempt *attempt, const uint64_t *words
         attempt->sum = (attempt->sum ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15) + (attempt->sum >> 29);
 }
 
-/* What is read is of one moment if the reading counts, but for single words that are put without a change, by who holds
- * their stripe (stripes.h). The caller holds all stripes but those of processes that are stopped; so it is of one
- * moment as soon as all words are the same twice. False: that was not so in MOST_TRIES. */
+/* Reads the content without the mutex. False: no read succeeded in MOST_TRIES.
+ *
+ * A reading that counts shows one moment, except for single words that a holder of their stripe stores without a change
+ * of the version (stripes.h). The caller holds all stripes but those of processes that are stopped. So the content is
+ * of one moment as soon as two reads in a row give the same sum of all words. */
 static bool read_without(const void *handle, uint64_t kind, struct snapshot *snapshot, int *error)
 {
     struct snapshot_attempt attempt = {.reading.object = object_of(handle), .snapshot = snapshot};
@@ -106,8 +108,8 @@ static bool read_without(const void *handle, uint64_t kind, struct snapshot *sna
     return false;
 }
 
-/* The containers that are shown are alive when the reading counts, so the pin has to be there before that. MP_ETIMEOUT:
- * it did not count, or there is no place for a pin. */
+/* Takes a snapshot without the mutex. The containers that are shown are alive at the moment when the reading counts, so
+ * the pin (a hazard pointer) is set before that. MP_ETIMEOUT: no read counted, or there is no place for a pin. */
 static int take_without(const void *handle, uint64_t kind, struct snapshot *snapshot)
 {
     snapshot->heap = object_heap(object_of(handle));

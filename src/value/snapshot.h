@@ -1,6 +1,6 @@
-/* Snapshots: a container's whole content as it was at one moment, in private memory. What compares, prints, copies and
- * sorts containers works on these, so that it holds no mutex while it takes its time. The containers that a snapshot
- * shows live as long as it does. */
+/* Snapshots: a container's whole content as it was at one moment, in private memory. Comparing, printing, copying and
+ * sorting work on snapshots, so they hold no mutex while they run. A container that a snapshot shows lives as long as
+ * the snapshot. */
 #ifndef SNAPSHOT_H
 #define SNAPSHOT_H
 
@@ -10,7 +10,7 @@
 #include "object/object.h"
 
 struct snapshot_item {
-    mp_value key; /* none for a list's */
+    mp_value key; /* of type none for an item of a list */
     mp_value value;
 };
 
@@ -21,26 +21,27 @@ struct snapshot {
     struct hold_table holds; /* of the containers that are shown */
 };
 
-/* One try to read a container without its mutex. What it finds counts if the reading does. */
+/* One attempt to read a container without its mutex. Its result counts if the reading does. */
 struct snapshot_attempt {
     struct reading reading;
     struct snapshot *snapshot;
     uint64_t sum; /* of all words that were read */
 };
 
-/* Of a dict (in order of insertion) or a list. Does not wait for a writer that is stopped. MP_EINVAL, MP_ENOMEM,
- * MP_EDEADLK. */
+/* Takes a snapshot of a dict (in order of insertion) or a list. Does not wait for a writer that is stopped. MP_EINVAL,
+ * MP_ENOMEM, MP_EDEADLK. */
 int snapshot_take(const void *handle, uint64_t kind, struct snapshot *snapshot);
-/* The same by one who holds the object's mutex. The kind is that of the handle: the last share may be given up meanwhile,
- * and then the object says that it is dead, though its content stays until the mutex is given back. */
+/* Like snapshot_take(), for a caller that holds the object's mutex. `kind` is that of the caller's handle. The object
+ * itself may say that it is dead: another process may give up the last share meanwhile. The content stays until the
+ * mutex is released. */
 int snapshot_take_locked(struct object *object, uint64_t kind, struct snapshot *snapshot);
 void snapshot_free(struct snapshot *snapshot);
 
 /* ---- for the kinds, which read their content into it ---- */
 
-/* Place for so many items, of which none is there yet. MP_ENOMEM. */
+/* Allocates `count` items; snapshot->count is 0. MP_ENOMEM. */
 int snapshot_make_items(struct snapshot *snapshot, uint64_t count);
-/* Adds words that were read. */
+/* Adds words that were read to the attempt's sum. */
 void snapshot_add_to_sum(struct snapshot_attempt *attempt, const uint64_t *words, size_t count);
 
 #endif

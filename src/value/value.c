@@ -1,7 +1,7 @@
 /* Values: how they are stored, compared and copied.
  *
- * Whatever is read here from the heap may be changing at the same time (readers of a dict hold no mutex): every word is
- * loaded with one relaxed atomic load, and every offset and length is bounded by the heap's size before it is used. */
+ * Words in the heap may change while they are read here, as readers of a dict hold no mutex. So every word is loaded
+ * with one relaxed atomic load, and every offset and length is checked against the heap's size before it is used. */
 #include "value/value.h"
 
 #include <errno.h>
@@ -120,11 +120,11 @@ int value_copy(const mp_value *from, mp_value *to)
 
 /* ---- bytes in the heap ---- */
 
-/* Pages of a large block that is free are given back to the system (heap.c), also while somebody copies from it who
- * does not hold the mutex: then the system has to find a page for the thread that touches them, and kills it (SIGBUS)
- * if there is none. So what may become a hole is copied by the system itself, which says that it could not. */
+/* Pages of a large free block are given back to the system (heap.c), even while a reader without the mutex copies from
+ * it. A thread that touches such a page makes the system find a new one, and is killed (SIGBUS) if there is none. So
+ * memory that may become a hole is copied by system calls, which report an error instead. */
 
-/* By the file under the heap, where a hole reads as zeros. False: this process has it no more. */
+/* Copies from the heap's file, in which a hole reads as zeros. False: this process has no descriptor of it any more. */
 static bool copy_from_file(const struct heap *heap, uint64_t offset, char *to, size_t size)
 {
     struct heap_file file;
@@ -142,7 +142,7 @@ static bool copy_from_file(const struct heap *heap, uint64_t offset, char *to, s
     return true;
 }
 
-/* False: the system does not copy here. */
+/* Copies by a system call. False: the system does not allow it here. */
 static bool copy_large(const char *from, char *to, size_t size)
 {
     static _Atomic bool refused;
@@ -159,15 +159,15 @@ static bool copy_large(const char *from, char *to, size_t size)
     }
     if (size == 0)
         return true;
-    /* A hole: then it is not what it was any more, and does not count. */
+    /* A hole: the block was freed meanwhile, so the result will not count. */
     if (done == 0 || errno == EFAULT)
         return true;
     atomic_store_explicit(&refused, true, memory_order_relaxed);
     return false;
 }
 
-/* Copies bytes that may be changing, a word at a time. `from` is aligned to 16, and so much may be read that whole
- * words do. */
+/* Copies bytes that may be changing, a word at a time. `from` is aligned to 16, and whole words may be read, also
+ * beyond `size`. */
 static void copy_out(const struct heap *heap, uint64_t offset, void *to, size_t size)
 {
     const _Atomic uint64_t *from = heap_at(heap, offset);
@@ -275,7 +275,7 @@ static void copy_bytes(const struct heap *heap, uint64_t head, uint64_t body, vo
         memcpy(to, &body, head >> CELL_LENGTH_SHIFT);
 }
 
-/* Room for so many bytes. */
+/* A buffer for `size` bytes. */
 static char *staged_room(struct staged_bytes *staged, size_t size)
 {
     if (size <= STAGED_SHORT)
@@ -428,7 +428,7 @@ static int64_t integer_of(const mp_value *value)
     return value->type == MP_BOOL ? value->as.boolean : value->as.integer;
 }
 
-/* Exact, as Python's: a float equals an integer only when it is that very integer. */
+/* Exact, as in Python: a float equals an integer only if its value is exactly that integer. */
 static bool same_number(const mp_value *a, const mp_value *b)
 {
     if (a->type == MP_FLOAT && b->type == MP_FLOAT)
