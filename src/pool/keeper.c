@@ -366,8 +366,7 @@ static void reap(void)
         if (pid < 0)
             continue;
         if (WIFSTOPPED(status)) {
-            dispatch_kick(self.pool); /* the stopped worker may be the one that all others rely on to find what is
-                                       * queued */
+            dispatch_kick(self.pool); /* others may rely on it to find what is queued */
             continue;
         }
         for (uint32_t i = 0; i < self.pool->workers; i++) {

@@ -180,8 +180,7 @@ struct pool {
     /* 1: the keeper has ended as it should. A caller that ignores SIGCHLD never hears of its exit code. */
     _Atomic uint32_t orderly;
     _Atomic uint32_t rescan;         /* 1: look at all tasks, as no ticket may lead to some queued ones */
-    _Atomic uint32_t guests_changed; /* counts guests sent away: a process with guests mapped then looks which are
-                                      * gone */
+    _Atomic uint32_t guests_changed; /* counts guests sent away: each process then unmaps those */
     _Atomic uint32_t no_guests;      /* 1: a worker could not map a guest: no new ones */
     struct guest guest[GUESTS];
     _Atomic uint64_t segment[SEGMENTS];

@@ -340,10 +340,8 @@ static void sleep_until_woken(struct pool *pool)
 static struct task *next_task(struct pool *pool)
 {
     for (;;) {
-        uint32_t state = atomic_load(&pool->state); /* load before looking: tasks are queued before the pool is
-                                                     * closed */
-        struct task *task = state != POOL_TERMINATED ? find_task(pool) : NULL; /* the keeper may lack the right to kill
-                                                                                * us */
+        uint32_t state = atomic_load(&pool->state); /* load first: queueing precedes closing */
+        struct task *task = state != POOL_TERMINATED ? find_task(pool) : NULL; /* it may be unable to kill us */
 
         if (task != NULL) {
             self.ran = true;
