@@ -39,7 +39,7 @@ static inline void dispatch_follow_caller(struct pool *pool)
         atomic_store_explicit(&pool->wanted_cpu, cpu, memory_order_relaxed);
 }
 
-/* Worker: whether the caller, who may be waiting for it, was seen last on this CPU. */
+/* Worker: whether the caller, which may be waiting for it, was seen last on this CPU. */
 static inline bool dispatch_cpu_is_wanted(const struct pool *pool)
 {
     return atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed) == cpu_now();

@@ -404,7 +404,7 @@ static uint64_t collect(mp_pool *pool, const struct map_job *job, uint64_t at, u
 
 /* Returns the chunk to wait for: the last one, not the next, for one wake-up instead of one per chunk. If results are
  * copied out as they arrive, it is the last chunk of the current level, if that level holds at least COLLECT_LEAST
- * bytes. */
+ * bytes. If that chunk is done already, it is `at`, the first one that is not. */
 static uint64_t chunk_to_wait_for(const struct map_job *job, uint64_t at, bool collects)
 {
     uint64_t last = job->chunk_count - 1;

@@ -94,7 +94,8 @@ bool map_is_done(struct mp_result *result);
 /* The status of the first item that failed; 0: none did. */
 int map_status(const struct map_job *job);
 int map_item_status(struct heap *heap, struct map_job *job, uint64_t index, int *status);
-/* The caller holds the mutex, and the handle is freed. */
+/* Frees a map whose handle is freed. If helpers are still there, the job goes with the last one. The caller holds the
+ * mutex. */
 void map_release(mp_pool *pool, struct map_job *job);
 /* The caller holds the mutex. One of the map's helping tasks has been taken back. */
 void map_helper_gone(mp_pool *pool, struct map_job *job);

@@ -63,7 +63,7 @@ struct returned {
 /* Part of a map: consecutive items, claimed like a task. */
 struct chunk {
     _Atomic uint32_t word;
-    uint32_t done;   /* of its items: dealt with before its last worker died */
+    uint32_t done;   /* items dealt with before its last worker died */
     int32_t status;  /* of the first item that failed */
     uint32_t deaths; /* at item `done` */
 };
@@ -101,7 +101,7 @@ struct map_job {
     struct slot *slot; /* of the map's result, which owns this job */
     uint64_t called;   /* helping tasks that were queued */
     uint64_t helpers;  /* those of them not yet taken back */
-    bool released;     /* the caller has freed it: it is freed with the last helper */
+    bool released;     /* the caller has freed the result: the job goes with the last helper */
     bool placed;       /* the caller chose the place for the results */
     void *deliver_to;  /* NULL, or that place, when results_at is 0: still to be copied there */
     _Alignas(CACHE_LINE) _Atomic uint64_t next; /* hint: the first chunk that no worker has a ticket for */
@@ -171,7 +171,7 @@ struct pool {
     _Atomic uint32_t cpus;    /* 0: not known yet. The caller counts them while the keeper starts the workers */
     _Atomic uint32_t state;   /* enum pool_state, only ever grows */
     _Atomic int32_t broken;   /* 0, or why no task will run any more: MP_EINITIALIZER, MP_EBROKEN */
-    _Atomic uint32_t calls;   /* futex that the keeper sleeps on: counts what it is to look at */
+    _Atomic uint32_t calls;   /* futex that the keeper sleeps on: counts events for it */
     _Atomic uint32_t ending;  /* counts the keeper's steps when it ends the workers */
     _Atomic uint32_t grouped; /* 1: keeper and workers have a process group of their own */
     _Atomic uint32_t first;   /* 1: the keeper is the first process of a PID namespace */
@@ -184,7 +184,7 @@ struct pool {
     _Atomic uint32_t no_guests;      /* 1: a worker could not map a guest: no new ones */
     struct guest guest[GUESTS];
     _Atomic uint64_t segment[SEGMENTS];
-    _Atomic uint64_t ring_block[SEGMENTS]; /* all rings ever made: they are kept, as a late reader may still read one */
+    _Atomic uint64_t ring_block[SEGMENTS]; /* all rings ever made: kept, as a late reader may still read one */
     _Atomic uint64_t worker_block;
 
     /* The queue: tickets 0, 1, 2, ... The task of ticket t is ring[1 + t % size]; ring[0] is the size, a power of two.

@@ -341,7 +341,7 @@ static struct task *next_task(struct pool *pool)
 {
     for (;;) {
         uint32_t state = atomic_load(&pool->state); /* load first: queueing precedes closing */
-        struct task *task = state != POOL_TERMINATED ? find_task(pool) : NULL; /* it may be unable to kill us */
+        struct task *task = state != POOL_TERMINATED ? find_task(pool) : NULL; /* the keeper may fail to kill us */
 
         if (task != NULL) {
             self.ran = true;
