@@ -70,7 +70,7 @@ static void wake(struct pool *pool, bool by_caller)
             uint32_t index = i * 64 + (uint32_t)__builtin_ctzll(asleep);
 
             if (!set_remove(pool->sleeping, index))
-                continue; /* another process wakes it */
+                continue; /* another waker has it */
             DELAY_POINT();
             /* Set the bit on its behalf, so that no other worker is woken before this one has looked. */
             set_add(pool->searching, index);

@@ -6,11 +6,11 @@
  * another address: shared data holds the caller's address only. The files are opened anew, not shared: so no other
  * process holds the lock of a manager's name for the caller, and a name goes when its users have gone.
  *
- * The keeper comes first. It runs no tasks, and every worker that it forks from then on inherits what it
- * has mapped. So once the keeper has a guest, maps can count on it. A worker may be unable to map the guest: a task has
- * used up its descriptors or addresses, or has changed the worker's user so that it may not look into the keeper. Then
- * it ends, and a new worker that has inherited the guest takes its place. After the first worker that could not, new
- * guests are copied from instead. If the keeper cannot map a guest (the process may not be looked into, as with
+ * The keeper comes first. It runs no tasks, and every worker that it forks from then on inherits what it has mapped. So
+ * once the keeper has a guest, maps can count on it. A worker may be unable to map the guest: a task has used up its
+ * descriptors or addresses, or has changed the worker's user so that it may not look into the keeper. Then it ends, and
+ * a new worker that has inherited the guest takes its place. After the first worker that could not, new guests are
+ * copied from instead. If the keeper cannot map a guest (the process may not be looked into, as with
  * prctl(PR_SET_DUMPABLE, 0); no /proc), the map is done with copies.
  *
  * A guest goes when the caller closes the manager, but not before the last map that uses it is released; or when its

@@ -51,7 +51,7 @@
 /* This process's own. */
 static struct {
     struct pool *pool;
-    sigset_t caller_mask; /* what the workers get back */
+    sigset_t caller_mask; /* the mask that the workers restore */
     struct sigaction caller_child;
     pid_t keeper; /* this one, or a worker's */
     pid_t parent; /* what getppid() says while the caller lives; 0 also when it is in another PID namespace */
