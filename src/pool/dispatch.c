@@ -36,7 +36,8 @@ void task_requeue(_Atomic uint32_t *word)
         ;
 }
 
-/* Whether it slept, or was about to. It is woken in any case: somebody may have died after storing the 0. */
+/* Returns whether the worker slept, or was about to. The futex is woken in any case: an earlier waker may have died
+ * after storing the 0. */
 static bool rouse(struct pool *pool, uint32_t index)
 {
     struct worker *worker = &pool->worker[index];
@@ -47,9 +48,9 @@ static bool rouse(struct pool *pool, uint32_t index)
     return slept;
 }
 
-/* A caller who has rested for longer than a worker spins will again: that worker spins for nothing. One who has not is
- * soon back with more, and to have both spin is the best the two can do: where they share a CPU, the system moves one
- * of them away then. */
+/* If the caller has rested for longer than a worker spins, it will rest again: a worker that spins on the caller's CPU
+ * then spins for nothing, so `wanted_cpu` names that CPU. A caller that has not rested soon submits more, and it is
+ * best that both sides spin: where they share a CPU, the system then moves one of them away. */
 static void note_caller(struct pool *pool)
 {
     bool rested = clock_now() - atomic_load_explicit(&pool->waited, memory_order_relaxed) > WORKER_SPIN_NS;
@@ -69,9 +70,9 @@ static void wake(struct pool *pool, bool by_caller)
             uint32_t index = i * 64 + (uint32_t)__builtin_ctzll(asleep);
 
             if (!set_remove(pool->sleeping, index))
-                continue; /* somebody else wakes it */
+                continue; /* another waker has it */
             DELAY_POINT();
-            /* On its behalf, so that nobody wakes another before this one has looked. */
+            /* Set the bit on its behalf, so that no other worker is woken before this one has looked. */
             set_add(pool->searching, index);
             DELAY_POINT();
             if (by_caller)
@@ -82,8 +83,8 @@ static void wake(struct pool *pool, bool by_caller)
             if (rouse(pool, index))
                 return;
             DELAY_POINT();
-            /* It has woken by itself, before we put it there, and may be at work already: then it would never leave the
-             * set, and as long as it works nobody would be woken for what is queued. */
+            /* The worker woke by itself before we set its `searching` bit, and may already run a task: it would never
+             * clear the bit, and while it works no worker would be woken for what is queued. Clear it. */
             atomic_store_explicit(&pool->woken_cpu, 0, memory_order_relaxed);
             set_remove(pool->searching, index);
         }
@@ -118,7 +119,7 @@ void dispatch_rescan(struct pool *pool)
 
 void dispatch_kick(struct pool *pool)
 {
-    /* Whoever really searches does so with or without its bit. */
+    /* A worker that really searches does so with or without its bit. */
     for (uint32_t i = 0; i < pool->sets; i++)
         atomic_store(&pool->searching[i], 0);
     atomic_store(&pool->rescan, 1);

@@ -1,4 +1,4 @@
-/* Finding, claiming and finishing tasks, waking workers: what caller, keeper and workers of a pool do alike. */
+/* Finding, claiming and finishing tasks, waking workers: used by the caller, the keeper and the workers of a pool. */
 #ifndef DISPATCH_H
 #define DISPATCH_H
 
@@ -19,17 +19,18 @@ static inline bool task_runs_on(uint32_t word, uint32_t worker)
     return task_state(word) == TASK_RUNNING && word >> TASK_WORKER_SHIFT == worker;
 }
 
-/* Claims a queued task or chunk for a worker, which has stored in its record beforehand what it is about to claim. */
+/* Claims a queued task or chunk for a worker. The worker has stored in its record beforehand what it is about to
+ * claim. */
 bool task_claim(_Atomic uint32_t *word, uint32_t worker);
-/* Makes the word say done, and wakes who waits for it. All about the outcome is written before. */
+/* Sets the word to done and wakes its waiters. The outcome must be written before. */
 void task_finish(_Atomic uint32_t *word);
-/* Makes a task queued again that was running, keeping its waiters. */
+/* Sets a running task back to queued; the waiter bit stays. */
 void task_requeue(_Atomic uint32_t *word);
 
-/* A worker looks for work so long before it sleeps, where a CPU is free for that. */
+/* How long a worker spins for work before it sleeps, if a CPU is free for that. */
 #define WORKER_SPIN_NS 50000
 
-/* Caller: it waits for a worker, on this CPU. Keeps `wanted_cpu` up to date while there is one. */
+/* Caller, while it waits for a worker: keeps `wanted_cpu` at the CPU it runs on, unless `wanted_cpu` is 0. */
 static inline void dispatch_follow_caller(struct pool *pool)
 {
     uint32_t cpu = cpu_now(), wanted = atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed);
@@ -38,7 +39,7 @@ static inline void dispatch_follow_caller(struct pool *pool)
         atomic_store_explicit(&pool->wanted_cpu, cpu, memory_order_relaxed);
 }
 
-/* Worker: whether the caller, who may be waiting for it, was seen last on this CPU. */
+/* Worker: whether the caller, which may be waiting for it, was seen last on this CPU. */
 static inline bool dispatch_cpu_is_wanted(const struct pool *pool)
 {
     return atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed) == cpu_now();
@@ -46,14 +47,15 @@ static inline bool dispatch_cpu_is_wanted(const struct pool *pool)
 
 /* Wakes one sleeping worker, unless there is none or one is searching already. Called after a task was queued. */
 void dispatch_wake(struct pool *pool);
-/* The same by the caller, who may be about to wait for that one. (A worker does not wait for another that it wakes.) */
+/* Like dispatch_wake(), but for the caller, which may be about to wait for that worker. (A worker never waits for
+ * another that it wakes.) */
 void dispatch_wake_by_caller(struct pool *pool);
 /* Wakes every worker, also those that are in no set. */
 void dispatch_wake_all(struct pool *pool);
-/* A task became queued without a ticket: see that it is found. */
+/* Called when a task was queued without a ticket: makes a worker look at all tasks. */
 void dispatch_rescan(struct pool *pool);
-/* A task has been waiting strangely long: the worker that was to find it may have been stopped. Everybody else
- * looks. */
+/* Called when a task has waited suspiciously long: the worker that was to find it may have been stopped. Wakes all
+ * workers to look at all tasks. */
 void dispatch_kick(struct pool *pool);
 
 static inline bool set_has_any(struct pool *pool, _Atomic uint64_t *set)
@@ -70,7 +72,7 @@ static inline void set_add(_Atomic uint64_t *set, uint32_t worker)
     atomic_fetch_or(&set[worker / 64], UINT64_C(1) << worker % 64);
 }
 
-/* Whether it was in. */
+/* Returns whether the worker was in the set. */
 static inline bool set_remove(_Atomic uint64_t *set, uint32_t worker)
 {
     uint64_t bit = UINT64_C(1) << worker % 64;
@@ -78,7 +80,7 @@ static inline bool set_remove(_Atomic uint64_t *set, uint32_t worker)
     return (atomic_fetch_and(&set[worker / 64], ~bit) & bit) != 0;
 }
 
-/* Whether there is a CPU to spin on for one process more than the workers that are awake. */
+/* Whether a CPU is free for one more process than the workers that are awake. */
 static inline bool cpu_is_idle(struct pool *pool)
 {
     uint32_t awake = pool->workers;
@@ -88,19 +90,19 @@ static inline bool cpu_is_idle(struct pool *pool)
     return awake < pool->cpus;
 }
 
-/* Calls visit for every slot there is, until it returns true; whether it did. */
+/* Calls visit for every slot until it returns true. Returns whether it did. */
 bool slots_visit(struct pool *pool, bool (*visit)(struct slot *slot, void *arg), void *arg);
 
-/* The queue's tickets: whether there are any that nobody has taken. */
+/* Whether the queue has tickets that no worker has taken. */
 static inline bool tickets_left(struct pool *pool)
 {
     return atomic_load(&pool->head) < atomic_load(&pool->tail);
 }
 
-/* Where a task's argument and the room for its result lie; NULL for those of no bytes. */
+/* The task's argument, and the room for its result. NULL if the size is 0. */
 const void *task_arg(struct heap *heap, struct task *task);
 void *task_result(struct heap *heap, struct task *task);
-/* What a task that is done delivers, and its size in bytes. */
+/* The result of a task that is done, and its size in bytes. */
 const void *task_outcome(struct heap *heap, struct task *task, uint64_t *size);
 /* Whether the result lies behind the argument in task.data. */
 static inline bool task_result_is_inline(uint64_t arg_size, uint64_t result_size)
@@ -115,27 +117,27 @@ struct keeper_watch {
     int leash[2]; /* a pipe: the keeper has the read end, the caller the write end; -1: none */
 };
 _Noreturn void keeper_run(struct pool *pool, const sigset_t *caller_mask, const struct keeper_watch *watch);
-/* Has the keeper look at everything. Needs no descriptor and no permission, and may be called from anywhere. */
+/* Makes the keeper look at everything. Needs no descriptor and no permission, and may be called from anywhere. */
 static inline void keeper_call(struct pool *pool)
 {
     atomic_fetch_add(&pool->calls, 1);
     futex_wake(&pool->calls, 1);
 }
-/* Worker: ties its life to the keeper's again, which it loses when it changes its user or group. */
+/* Worker: renews the tie to the keeper's life, which is lost when the worker changes its user or group. */
 void keeper_tie_worker(void);
 _Noreturn void worker_run(struct pool *pool, uint32_t index);
-/* A task or an initializer may fork, and the child return from it as well. It is not the worker. */
+/* A task or an initializer may fork, and the child may return from it too. That child is not the worker. */
 extern bool worker_forked;
 void worker_after_fork(void);
-/* In such a child: ends it. After each call of a function of the program's. */
+/* Ends such a child. To be called after each call of a function of the program. */
 static inline void worker_leave_if_forked(void)
 {
     if (worker_forked)
         process_leave(0);
 }
-/* Counts a task or chunk done by this worker; false when it was the last it may do. */
+/* Counts a task or chunk that this worker has done. False: it was the last one it may do. */
 bool worker_may_go_on(struct pool *pool);
-/* What a task's return value counts as. */
+/* The code recorded for a value that a task returned. */
 int worker_code(int code);
 /* Zeroes memory for results. */
 void worker_zero(void *memory, size_t size);

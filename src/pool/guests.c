@@ -1,24 +1,24 @@
-/* How the processes of a pool get at the memory of managers that were made or opened after they were forked.
+/* How the processes of a pool map the memory of managers that were made or opened after they were forked.
  *
- * A manager's heap is a file without a name, or one whose name may be gone: the only way to it leads through a
- * descriptor of a process that has it open. So the keeper opens the caller's anew, through /proc, maps it, and keeps a
- * descriptor of its own; workers open that one anew, map it, and close it. Each process may have it at another address:
- * only the caller's counts in what is shared. The files are opened anew, not shared: so nobody holds the lock of a
- * manager's name for the caller, and a name goes when its users have gone.
+ * A manager's heap is a file without a name, or one whose name may be gone: the only way to it is through a descriptor
+ * of a process that has it open. So the keeper opens the caller's descriptor anew, through /proc, maps the file, and
+ * keeps a descriptor of its own. Workers open that one anew, map it, and close it. Each process may have the file at
+ * another address: shared data holds the caller's address only. The files are opened anew, not shared: so no other
+ * process holds the lock of a manager's name for the caller, and a name goes when its users have gone.
  *
- * The keeper comes first. It does what the library tells it and nothing else, and what it has mapped is inherited by
- * every worker that it forks from then on. So once the keeper has a guest, maps can count on it: a worker that cannot
- * map it (a task has used up its descriptors, or addresses, or has changed who it is so that it may not look into the
- * keeper) makes room for a new one that can. If the keeper cannot (the process may not be looked into, as with
- * prctl(PR_SET_DUMPABLE, 0); no /proc), the map is done with copies. The first worker that could not is also the last:
- * from then on, new guests are copied from.
+ * The keeper comes first. It runs no tasks, and every worker that it forks from then on inherits what it has mapped. So
+ * once the keeper has a guest, maps can count on it. A worker may be unable to map the guest: a task has used up its
+ * descriptors or addresses, or has changed the worker's user so that it may not look into the keeper. Then it ends, and
+ * a new worker that has inherited the guest takes its place. After the first worker that could not, new guests are
+ * copied from instead. If the keeper cannot map a guest (the process may not be looked into, as with
+ * prctl(PR_SET_DUMPABLE, 0); no /proc), the map is done with copies.
  *
  * A guest goes when the caller closes the manager, but not before the last map that uses it is released; or when its
- * place is wanted for another one and no map uses it. The keeper is called then, and all workers are woken, so that
- * memory which nobody else uses any more is given back: by the idle ones at once, by the others after their task.
+ * place is wanted for another guest and no map uses it. The caller then wakes the keeper and all workers, so that
+ * memory which is no longer used is given back: by idle workers at once, by the others after their task.
  *
- * DEATHS. A worker that dies takes its mappings along, and has written nothing that others would read. So does the
- * keeper, and the workers go with it. */
+ * DEATHS. The mappings of a worker end with it, and it has written nothing here that others would read. If the keeper
+ * dies, the workers die too. */
 #include "pool/guests.h"
 
 #include <limits.h>
@@ -68,7 +68,7 @@ static struct guest *find(struct pool *pool, uint64_t serial)
     return NULL;
 }
 
-/* No map uses it. */
+/* Removes a guest that no map uses. The caller holds the mutex, and ends with pool_unlock(). */
 static void send_away(mp_pool *pool, struct guest *guest)
 {
     atomic_store(&guest->word, number_of(atomic_load(&guest->word)) << GUEST_NUMBER_SHIFT | GUEST_NONE);
@@ -77,7 +77,7 @@ static void send_away(mp_pool *pool, struct guest *guest)
     pool->to_call = POOL_CALL_ALL;
 }
 
-/* A place that is free, or that of the guest that was not wanted for the longest time. NULL: all are in use. */
+/* A free place, or that of the guest that has not been wanted for the longest time. NULL: all are in use. */
 static struct guest *make_place(mp_pool *pool)
 {
     struct guest *oldest = NULL;
@@ -114,7 +114,7 @@ static struct guest *make_guest(mp_pool *pool, const struct heap_file *file, con
     return guest;
 }
 
-/* Whether the keeper has it now. */
+/* Waits for the keeper's answer. Returns whether the keeper has mapped the guest. */
 static bool await(mp_pool *pool, struct guest *guest)
 {
     int64_t deadline = clock_now() + PATIENCE_NS;
@@ -190,14 +190,14 @@ static void unmap(int i)
     self.seat[i].fd = -1;
 }
 
-/* Maps guest i, of that number, from the descriptor of that process. */
+/* Maps guest i with this number through the descriptor `fd` of `process`. */
 static bool map(struct guest *guest, int i, uint32_t number, pid_t process, int fd)
 {
     struct heap_file file = {.length = atomic_load(&guest->length),
                              .device = (dev_t)atomic_load(&guest->device),
                              .inode = (ino_t)atomic_load(&guest->inode),
                              .fd = fd};
-    /* At the same address, if it happens to be free. */
+    /* Try the same address; it may be free. */
     void *near = (void *)(uintptr_t)atomic_load(&guest->start);
 
     unmap(i);
@@ -211,7 +211,8 @@ static bool map(struct guest *guest, int i, uint32_t number, pid_t process, int 
 
 void guests_begin(struct pool *pool)
 {
-    /* A pool made in a task of another: what that one's worker had mapped stays, as does all that a fork passes on. */
+    /* If this pool is made in a task of another pool, the mappings of that pool's worker stay, as does all that a fork
+     * passes on. */
     self.pool = pool;
     for (int i = 0; i < GUESTS; i++) {
         self.seat[i].number = 0;

@@ -1,25 +1,25 @@
-/* The keeper: a small process between the caller and the workers. It forks them, reaps them, clears up after those that
- * die and replaces them, and takes them along when the caller ends.
+/* The keeper: the pool's supervisor process, between the caller and the workers. It forks the workers, reaps them,
+ * clears up after those that die and replaces them, and ends them when the caller ends.
  *
- * It has one thread, and sleeps on one word, pool->calls, that is counted up for whatever it is to look at: by the
- * caller, and by the keeper's own handler of SIGCHLD. So the caller needs neither a descriptor, which the program might
- * have closed, nor the permission to send signals, which setuid() takes away.
+ * It has one thread and sleeps on one futex, pool->calls. The caller, and the keeper's own SIGCHLD handler, increment
+ * it for every event. So the caller needs neither a descriptor, which the program might have closed, nor the permission
+ * to send signals, which setuid() takes away.
  *
  * THE CALLER'S END raises SIGCHLD in the keeper in two ways, as either may fail:
- * - the kernel's death signal: not when the caller has dropped its privileges;
- * - the hang-up of a pipe whose write end the caller has: not when a child of the caller holds it as well.
- * Both are hints: a pidfd, or the parent's number, says whether it is true. They are looked at every few seconds in any
- * case.
+ * - the kernel's death signal: lost if the caller has dropped its privileges;
+ * - the hang-up of a pipe whose write end the caller has: missing if a child of the caller holds the write end as well.
+ * Both are hints: a pidfd, or the parent's pid, says whether the caller has ended. The keeper checks that every few
+ * seconds in any case.
  *
- * THE KEEPER'S END, however it comes, is the workers' end, in two ways again:
- * - the death signal (exact here, as their parent has but one thread): gone once a worker has changed its user or
+ * THE KEEPER'S END, for whatever reason, ends the workers, in two ways again:
+ * - the death signal (exact here, as their parent has one thread only): lost once a worker has changed its user or
  *   group;
- * - the hang-up of the keeper's own pipe, which each worker has opened for itself: not when a task has closed it.
- * A worker renews both from time to time, and leaves when it finds another parent.
+ * - the hang-up of the keeper's own pipe, which each worker has opened for itself: lost if a task has closed it.
+ * A worker renews both from time to time, and exits when it finds that it has another parent.
  *
- * SIGNALS. Keeper and workers have a process group of their own: what a terminal or a program sends to the caller's
- * group does not reach them, while tasks have the dispositions and the mask that the program had. What is sent to the
- * keeper itself it blocks. */
+ * SIGNALS. Keeper and workers have a process group of their own: a signal that a terminal or a program sends to the
+ * caller's group does not reach them, while tasks have the dispositions and the mask that the program had. The keeper
+ * blocks signals sent to itself, except SIGCHLD. */
 #include <errno.h>
 #include <limits.h>
 #include <mp.h>
@@ -41,17 +41,17 @@
 #include "process/process.h"
 
 #define RETRY_FORK_NS INT64_C(100000000)
-/* How often to look whether the caller lives: with all hints, and without. */
+/* How often to check that the caller lives: with all hints working, and without. */
 #define LOOK_SELDOM_NS INT64_C(5000000000)
 #define LOOK_OFTEN_NS INT64_C(50000000)
-/* So long for workers that this process may not kill. */
+/* How long to wait for workers that this process may not kill. */
 #define UNKILLABLE_NS INT64_C(1000000000)
 #define MAX_FAILED_STARTS 8
 
 /* This process's own. */
 static struct {
     struct pool *pool;
-    sigset_t caller_mask; /* what the workers get back */
+    sigset_t caller_mask; /* the mask that the workers restore */
     struct sigaction caller_child;
     pid_t keeper; /* this one, or a worker's */
     pid_t parent; /* what getppid() says while the caller lives; 0 also when it is in another PID namespace */
@@ -61,10 +61,10 @@ static struct {
     ino_t leash_inode;
     uint32_t live;
     uint32_t failed_starts; /* workers that died in the initializer, one after the other */
-    bool lost;              /* a worker ended that had not found the queue empty */
+    bool lost;              /* a worker ended before it had found the queue empty */
     bool stopping;          /* no more replacements */
-    /* The workers' pids, 0: none. Those in the pool's heap are for others to read: a task gone wild may have written
-     * there. */
+    /* The workers' pids, 0: none. The pids in the pool's heap are for other processes: a task with a wild pointer may
+     * have overwritten them. */
     pid_t pid[MP_POOL_MAX_WORKERS];
 } self;
 
@@ -77,8 +77,8 @@ static void close_end(int *fd)
     *fd = -1;
 }
 
-/* Opens the read end anew: who gets the signal is a matter of each open end. Without /proc there is only the death
- * signal. */
+/* Opens the read end anew: the signal's receiver is set per open file description. Without /proc there is only the
+ * death signal. */
 static void take_leash(void)
 {
     char path[40];
@@ -96,7 +96,7 @@ static void take_leash(void)
         close_end(&self.leash[0]);
 }
 
-/* A task may have closed it, and opened something else. */
+/* Whether the descriptor still is the leash: a task may have closed it and opened something else. */
 static bool has_leash(void)
 {
     struct stat file;
@@ -107,11 +107,11 @@ static bool has_leash(void)
 
 void keeper_tie_worker(void)
 {
-    if (death_signal_holds(SIGKILL)) /* nothing has changed: so the leash holds as well */
+    if (death_signal_holds(SIGKILL)) /* credentials are unchanged, so the leash holds as well */
         return;
     death_signal(SIGKILL);
     if (has_leash())
-        hangup_signal_take(self.leash[0]); /* in the name of the user that it is now */
+        hangup_signal_take(self.leash[0]); /* with the rights of the current user */
     pid_t parent = getppid();
     if (parent >= 0 && parent != self.keeper) /* the call may be refused */
         _exit(1);
@@ -121,7 +121,7 @@ static _Noreturn void become_worker(uint32_t index)
 {
     char name[WORKER_ROOM];
 
-    /* Should the keeper die now, this is how the caller finds whom to reap. */
+    /* If the keeper dies now, the caller finds here which child to reap. */
     atomic_store(&self.pool->worker[index].pid, getpid());
     take_leash();
     keeper_tie_worker();
@@ -156,7 +156,7 @@ static int start_worker(uint32_t index)
     return 0;
 }
 
-/* Whether all are there. */
+/* Returns whether all workers are there. */
 static bool replace_missing(void)
 {
     bool all = true;
@@ -169,7 +169,7 @@ static bool replace_missing(void)
     return all;
 }
 
-/* False: this process may not, or cannot. It may still be able to become root again, where it has only set that
+/* False: this process may not, or cannot, kill it. It tries to become root again, in case it has only set that
  * aside. */
 static bool kill_worker(pid_t pid)
 {
@@ -178,7 +178,7 @@ static bool kill_worker(pid_t pid)
     return syscall(SYS_setresuid, -1, 0, -1) == 0 && kill(pid, SIGKILL) == 0;
 }
 
-/* Those that may not be killed leave when they have done their task, or when this process ends. */
+/* Workers that may not be killed leave when they have done their task, or when this process ends. */
 static void kill_workers(void)
 {
     bool all = true;
@@ -207,7 +207,7 @@ static void kill_workers(void)
     }
 }
 
-/* The caller may have closed named heaps that this process still had: then it is the last one out. */
+/* The caller may have closed named heaps that this process still has mapped: then this process is their last user. */
 static _Noreturn void leave(void)
 {
     kill_workers();
@@ -223,7 +223,7 @@ static int error_of(int status)
     return WIFSIGNALED(status) ? MP_EDIED - WTERMSIG(status) : MP_EDIED - 100 - WEXITSTATUS(status);
 }
 
-/* What becomes of the task the dead worker had. Its record names the one it was about to claim or had claimed. */
+/* Requeues or fails the task of the dead worker. Its record names the task it was about to claim or had claimed. */
 static void settle_task(struct worker *worker, uint32_t index, int error)
 {
     struct pool *pool = self.pool;
@@ -234,7 +234,7 @@ static void settle_task(struct worker *worker, uint32_t index, int error)
     struct task *task = heap_at(pool->heap, offset);
     uint32_t word = atomic_load(&task->word);
     if (!task_runs_on(word, index)) {
-        /* It may have died between making it done and waking those who wait. */
+        /* It may have died between setting the word to done and waking the waiters. */
         if (task_state(word) == TASK_DONE)
             futex_wake(&task->word, INT_MAX);
         return;
@@ -274,7 +274,8 @@ static void give_up(int error)
     slots_visit(self.pool, wake_waiters, NULL);
 }
 
-/* It refused, or ended the process; or workers are killed in it again and again, which is more likely its own doing. */
+/* Whether the initializer is to blame for a death: it refused, or ended the process; or workers are killed in it again
+ * and again, which is more likely its own doing. */
 static bool initializer_failed(uint32_t phase, int status)
 {
     if (self.pool->initializer == NULL || self.stopping)
@@ -296,7 +297,7 @@ static bool caller_is_gone(void)
         return hung_up(self.watch.caller);
     if (getppid() != self.parent)
         return true;
-    /* From another PID namespace, and without pidfds, nothing else tells. */
+    /* If the caller is in another PID namespace and there are no pidfds, only the pipe tells. */
     return self.parent == 0 && hung_up(self.watch.leash[0]);
 }
 
@@ -305,8 +306,8 @@ static bool pool_is_over(void)
     return atomic_load(&self.pool->state) == POOL_TERMINATED || caller_is_gone();
 }
 
-/* A caller whose signal handler called exit() keeps the heap to itself for good: so who waits for it looks for the
- * pool's end. */
+/* Rolls back what the dead worker left in the heap. A caller whose signal handler called exit() holds the heap's lock
+ * for good: so the wait checks whether the pool is over. */
 static void settle_heap(struct heap *heap)
 {
     int error;
@@ -326,11 +327,12 @@ static void bury_worker(uint32_t index, int status)
     uint32_t phase = atomic_load(&worker->phase);
 
     self.live--;
-    settle_heap(pool->heap); /* before anybody looks at the task's blocks */
+    settle_heap(pool->heap); /* before any process looks at the task's blocks */
     settle_task(worker, index, error_of(status));
     heap_free(pool->heap, &worker->staging);
     heap_free(pool->heap, &worker->spare);
-    /* In this order: who is about to wake it either finds that it does not sleep, or has put it into the set by now. */
+    /* Order matters: clear `asleep` first. A concurrent waker then either reads asleep == 0 and backs out, or has
+     * already set the `searching` bit that we clear next. */
     DELAY_POINT();
     atomic_store(&worker->asleep, 0);
     DELAY_POINT();
@@ -338,7 +340,7 @@ static void bury_worker(uint32_t index, int status)
     DELAY_POINT();
     set_remove(pool->sleeping, index);
     DELAY_POINT();
-    /* Not before all is settled: mp_pool_workers() must not show a full pool in which a dead one's task still seems to
+    /* Only after all is settled: mp_pool_workers() must not show a full pool while a dead worker's task still seems to
      * run. */
     self.pid[index] = 0;
     atomic_store(&worker->pid, 0);
@@ -359,12 +361,12 @@ static void reap(void)
     int status;
     pid_t pid;
 
-    /* No SIGCHLD comes again for those not reaped now. */
+    /* Reap all: there is no further SIGCHLD for a child left unreaped. */
     while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0 || (pid < 0 && errno == EINTR)) {
         if (pid < 0)
             continue;
         if (WIFSTOPPED(status)) {
-            dispatch_kick(self.pool); /* it may be the one that all others rely on to find what is queued */
+            dispatch_kick(self.pool); /* others may rely on it to find what is queued */
             continue;
         }
         for (uint32_t i = 0; i < self.pool->workers; i++) {
@@ -378,7 +380,8 @@ static void reap(void)
 
 /* ---- the loop ---- */
 
-/* Closed: workers leave as they find nothing to do. When all have, something may have been queued again meanwhile. */
+/* In a closed pool, workers leave when they find nothing to do. After the last one has left, a task may have been
+ * queued again. */
 static bool is_finished(void)
 {
     if (self.live > 0)
@@ -386,18 +389,18 @@ static bool is_finished(void)
     return self.stopping || !slots_visit(self.pool, is_queued, NULL);
 }
 
-/* In a closed pool a worker that has left was not needed, unless another's end has left tasks behind. */
+/* In a closed pool, a worker that has left is not replaced, unless the end of another has left tasks behind. */
 static bool replacements_wanted(uint32_t state)
 {
     if (state == POOL_OPEN)
         return true;
     bool wanted = (self.lost || self.live == 0) && slots_visit(self.pool, is_queued, NULL);
     if (wanted && self.live == 0)
-        atomic_store(&self.pool->rescan, 1); /* nobody is left to look into anybody's batch */
+        atomic_store(&self.pool->rescan, 1); /* no worker is left to look into the batches */
     return wanted;
 }
 
-/* Until when to sleep. When the pipe has hung up and the caller lives, the program has closed it. */
+/* The time until which to sleep. If the pipe has hung up and the caller lives, the program has closed the pipe. */
 static int64_t next_look(bool retry)
 {
     int64_t pause = retry ? RETRY_FORK_NS : LOOK_SELDOM_NS;
@@ -412,12 +415,12 @@ static void keep(void)
     struct pool *pool = self.pool;
 
     for (;;) {
-        /* Before the look: what comes later ends the sleep. */
+        /* Load before the checks: a later event then ends the sleep. */
         uint32_t seen = atomic_load(&pool->calls);
 
         if (pool_is_over())
             leave();
-        guests_keep(pool); /* before a worker is replaced by one that is to have them */
+        guests_keep(pool); /* a replacement forked below inherits them */
         reap();
         uint32_t state = atomic_load(&pool->state);
         if (state == POOL_TERMINATED || self.stopping)
@@ -429,7 +432,7 @@ static void keep(void)
     }
 }
 
-/* The workers'. Without it they have the death signal. */
+/* Makes the workers' leash. Without it they have the death signal only. */
 static void make_leash(void)
 {
     struct stat file;
@@ -448,7 +451,7 @@ static void make_leash(void)
     close_end(&self.leash[1]);
 }
 
-/* Has the caller's end raise SIGCHLD. */
+/* Makes the caller's end raise SIGCHLD in this process. */
 static void watch_caller(void)
 {
     self.parent = getppid() != 0 ? self.pool->caller : 0;
@@ -503,7 +506,7 @@ void keeper_run(struct pool *pool, const sigset_t *caller_mask, const struct kee
 {
     self.pool = pool;
     self.watch = *watch;
-    /* A pool made in a task of another: what that one's keeper knew came along with the fork. */
+    /* If this pool is made in a task of another pool, the fork brought that keeper's state along: reset it. */
     self.live = self.failed_starts = 0;
     memset(self.pid, 0, pool->workers * sizeof *self.pid);
     self.lost = self.stopping = false;

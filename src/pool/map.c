@@ -1,4 +1,4 @@
-/* Maps, the caller's side: what they are made of is in map.h. */
+/* Maps, the caller's side. See map.h for the parts of a map. */
 #include <limits.h>
 #include <mp.h>
 #include <string.h>
@@ -7,10 +7,11 @@
 #include "pool/map.h"
 #include "pool/pool.h"
 
-/* Arguments of at least so many bytes are copied in portions, of at least so many, while workers begin. */
+/* Arguments of at least STREAM_LEAST bytes are copied in portions of at least PORTION_LEAST bytes, while workers
+ * begin. */
 #define STREAM_LEAST (UINT64_C(256) * 1024)
 #define PORTION_LEAST (UINT64_C(64) * 1024)
-/* Results are copied out in lots of at least so many bytes, while workers go on with the rest. */
+/* Results are copied out in lots of at least this many bytes, while workers go on with the rest. */
 #define COLLECT_LEAST (UINT64_C(64) * 1024)
 
 static struct map_job *job_of(struct heap *heap, struct slot *slot)
@@ -40,26 +41,25 @@ struct request {
     const void *args;
     uint64_t count, arg_size, result_size, chunk_size;
     bool statuses;
-    bool waits;    /* args stay as they are until the end */
-    bool placed;   /* results go where they are wanted, whoever waits for them */
+    bool waits;    /* the caller keeps args unchanged until the map is done */
+    bool placed;   /* results go to the chosen place, before any get */
     void *results; /* where the caller wants them; NULL: not known yet */
     struct place args_place, results_place;
 };
 
-/* ---- in place ----
- *
- * Memory in a manager's heap that was open already when the keeper was forked is the same memory, at the same address,
- * in all the pool's processes; that of a younger one is mapped there as a guest. Arguments and results that lie there
- * need not be copied. Two exceptions: what is not aligned as tasks may expect it; and arguments in the results' memory,
- * which would be zeroed, or half overwritten when their item has to be run again, or overwritten by results that are
- * copied out while others are still to be worked on: they are copied. */
+/* Memory in a manager's heap that was open already when the keeper was forked is mapped at the same address in all the
+ * pool's processes. A younger heap is mapped there as a guest. Arguments and results in such memory need not be copied.
+ * Two exceptions are copied:
+ * - memory that is not aligned as tasks may expect it;
+ * - arguments that overlap the results. They would be zeroed, or half overwritten when their item has to be run again,
+ *   or overwritten by results that are copied out while other items are still to be worked on. */
 
 static bool is_aligned(const void *memory)
 {
     return (uintptr_t)memory % 16 == 0;
 }
 
-/* Whether it lies in a manager's heap; and where there. */
+/* Whether the memory lies in a manager's heap. Fills in the file and the offset. */
 static bool find_place(const void *memory, uint64_t size, struct place *place)
 {
     const struct heap *heap = heap_find(memory, HEAP_MANAGER, &place->file);
@@ -77,7 +77,7 @@ static bool overlap(const struct place *a, uint64_t a_size, const struct place *
            b->offset < a->offset + a_size;
 }
 
-/* Sees to it that the pool's processes can use what was found, if it is aligned. */
+/* Makes a place that was found usable in the pool's processes, if it is aligned. */
 static void open_place(mp_pool *pool, const void *memory, struct place *place)
 {
     if (!is_aligned(memory))
@@ -110,11 +110,10 @@ static void leave_guests(mp_pool *pool, uint32_t *args_guest, uint32_t *results_
     *args_guest = *results_guest = 0;
 }
 
-/* ---- chunks ----
- *
- * Unless their size is given, the first chunks are large and the last ones single items: so no worker is still at a
- * long one when the others have nothing left to do, whatever the items cost, and there are few of them. Half of what is
- * left goes into chunks of one size, so many that each worker gets four, and so on. */
+/* Guided scheduling, unless the chunk size is given: the first chunks are large and the last ones single items. So no
+ * worker is still at a long chunk when the others have nothing left to do, whatever the items cost, and there are few
+ * chunks. Half of what is left goes into chunks of one size (a level), four for each worker; then half of the rest, and
+ * so on. */
 
 static uint64_t guided_size(uint64_t left, uint64_t workers)
 {
@@ -139,8 +138,8 @@ static uint64_t guide(struct level *level, uint64_t count, uint64_t workers)
     return levels;
 }
 
-/* Fills in the levels of a map; returns how many. A worker that is to be replaced after so many chunks gets fewer, and
- * equal ones. */
+/* Fills in the levels of a map; returns how many. If workers are replaced after a number of chunks, there are fewer
+ * chunks, all of one size. */
 static uint64_t divide(const mp_pool *pool, struct level *level, uint64_t count, uint64_t chunk_size)
 {
     uint64_t workers = pool->shared.workers;
@@ -160,14 +159,12 @@ static uint64_t chunks_of(const struct level *level, uint64_t levels, uint64_t c
     return last->chunk + (count - last->item + last->size - 1) / last->size;
 }
 
-/* ---- arguments in portions ----
- *
- * The caller copies large arguments while the first workers are at work already, after it has given the mutex back.
- * Helpers are queued as there comes something to do for them; the first one before, as it may have to be woken. While
- * the caller copies it needs a CPU itself. A portion counts once it is whole. If the caller dies in between, so does
- * the pool, and with it who waits. */
+/* The caller copies large arguments while the first workers are at work already, after it has unlocked the mutex. It
+ * queues helpers as work for them arrives, the first one before the copy, as it may have to be woken. The caller itself
+ * needs a CPU while it copies. A portion counts once it is whole. If the caller dies in between, the pool dies with it,
+ * including the workers that wait for a portion. */
 
-/* So many helpers may be at work meanwhile; 0: it would not pay. */
+/* The number of helpers that may be at work while the caller copies. 0: portions would not pay. */
 static uint64_t helpers_meanwhile(const mp_pool *pool)
 {
     uint64_t cpus = pool->shared.cpus, workers = pool->shared.workers;
@@ -180,8 +177,8 @@ static uint64_t helpers_in_all(const mp_pool *pool, const struct map_job *job)
     return job->chunk_count < pool->shared.workers ? job->chunk_count : pool->shared.workers;
 }
 
-/* How large portions are; 0: all arguments are copied before anybody begins, or need not be copied. Results in place
- * may lie where the arguments are copied from. */
+/* The size of portions; 0: all arguments are copied before a worker begins, or need not be copied. No portions if the
+ * results are in place: they may lie where the arguments are copied from. */
 static uint64_t portion_size(const mp_pool *pool, const struct map_job *job)
 {
     uint64_t bytes = job->count * job->arg_size, size = bytes / MAP_PORTIONS / CACHE_LINE * CACHE_LINE + CACHE_LINE;
@@ -191,9 +188,9 @@ static uint64_t portion_size(const mp_pool *pool, const struct map_job *job)
     return size > PORTION_LEAST ? size : PORTION_LEAST;
 }
 
-/* The blocks of a map. Until there is a job with words for the large ones, words of its slot and `staging` own them.
- * Those come first: so when the last map has given its blocks back, they lie where that one's lay, in pages that the
- * workers have mapped; its job, which is small, may still be there. */
+/* Allocates the blocks of a map. Until the job exists, words of its slot and `staging` own the large blocks. These are
+ * allocated first: after the last map has freed its blocks, the new ones lie at the same place, in pages that the
+ * workers have mapped, even if the small job of that map is still allocated. */
 static int take_blocks(mp_pool *pool, const struct request *request, struct slot *slot, uint64_t job_bytes)
 {
     struct heap *heap = pool->shared.heap;
@@ -214,15 +211,15 @@ static int take_blocks(mp_pool *pool, const struct request *request, struct slot
     return error;
 }
 
-/* Between the two stores both words own it, which nobody ever sees: only the caller moves blocks, and the pool's heap
- * does not outlive it. */
+/* Between the two stores both words own the block. No process sees this state: only the caller moves blocks, and the
+ * pool's heap does not outlive it. */
 static void move_block(_Atomic uint64_t *from, _Atomic uint64_t *to)
 {
     atomic_store(to, atomic_load(from));
     atomic_store(from, 0);
 }
 
-/* Arguments and statuses. */
+/* Copies the arguments, unless they come in portions or lie in place, and zeroes the statuses. */
 static void fill_blocks(struct heap *heap, struct map_job *job, const void *args)
 {
     uint64_t statuses = atomic_load(&job->statuses);
@@ -250,7 +247,7 @@ static void describe_job(const mp_pool *pool, const struct request *request, str
     job->portion = portion_size(pool, job);
 }
 
-/* A slot whose arg_block owns the job. Under the mutex. */
+/* Makes a slot whose arg_block owns the job. The caller holds the mutex. */
 static int make_job(mp_pool *pool, const struct request *request, struct slot **result)
 {
     struct level level[MAP_LEVELS];
@@ -285,8 +282,8 @@ static int make_job(mp_pool *pool, const struct request *request, struct slot **
     return 0;
 }
 
-/* Queues helping tasks until so many have been, whether they still run or not; 0 if that is one at least. Under the
- * mutex. */
+/* Queues helping tasks until `wanted` have been queued in all, including those that have ended. 0 if at least one has
+ * been queued. The caller holds the mutex. */
 static int submit_helpers(mp_pool *pool, struct map_job *job, uint64_t wanted)
 {
     uint64_t offset = heap_offset(pool->shared.heap, job);
@@ -307,7 +304,8 @@ static int submit_helpers(mp_pool *pool, struct map_job *job, uint64_t wanted)
     return 0;
 }
 
-/* More helpers while the arguments come. Nobody needs them: those that are queued do it all if need be. */
+/* Queues more helpers while the arguments arrive. Errors are ignored: the helpers already queued can do all the
+ * work. */
 static void call_helpers(mp_pool *pool, struct map_job *job, uint64_t wanted)
 {
     pthread_mutex_lock(&pool->mutex);
@@ -328,7 +326,7 @@ static void copy_portions(mp_pool *pool, struct map_job *job, const unsigned cha
         uint32_t before = atomic_fetch_add(&job->portions, 1);
         if (before & MAP_PORTION_AWAITED)
             futex_wake_some(&job->portions, INT_MAX, UINT32_C(1) << (before & ~MAP_PORTION_AWAITED));
-        /* Each begins with its share of the first half. */
+        /* Each helper begins with its share of the first half. */
         uint64_t due = 1 + 2 * all * (copied + size) / bytes;
         if (due > most)
             due = most;
@@ -382,7 +380,7 @@ static uint64_t first_not_done(struct mp_result *result)
     while (at < job->chunk_count &&
            task_state(atomic_load_explicit(&job->chunk[at].word, memory_order_acquire)) == TASK_DONE)
         at++;
-    atomic_store(&result->cursor, at); /* several threads may do this: each stores what is true */
+    atomic_store(&result->cursor, at); /* several threads may store here: each value is true */
     return at;
 }
 
@@ -391,8 +389,8 @@ bool map_is_done(struct mp_result *result)
     return first_not_done(result) == result->job->chunk_count;
 }
 
-/* Copies out what has been done since, where it is enough. The items below `collected` are there; returns below which
- * they are afterwards, if all chunks before `at` are done. */
+/* Copies out the results that are new, if they are enough. On entry the items below `collected` have been copied, and
+ * all chunks before `at` are done. Returns the new `collected`. */
 static uint64_t collect(mp_pool *pool, const struct map_job *job, uint64_t at, unsigned char *to, uint64_t collected)
 {
     uint64_t end = at == job->chunk_count ? job->count : map_first_item(job, at);
@@ -404,8 +402,9 @@ static uint64_t collect(mp_pool *pool, const struct map_job *job, uint64_t at, u
     return end;
 }
 
-/* The last one is likely to be done last: so this process is not woken for each on the way. Who collects wakes for each
- * level in which there is much to be copied. */
+/* Returns the chunk to wait for: the last one, not the next, for one wake-up instead of one per chunk. If results are
+ * copied out as they arrive, it is the last chunk of the current level, if that level holds at least COLLECT_LEAST
+ * bytes. If that chunk is done already, it is `at`, the first one that is not. */
 static uint64_t chunk_to_wait_for(const struct map_job *job, uint64_t at, bool collects)
 {
     uint64_t last = job->chunk_count - 1;
@@ -455,7 +454,7 @@ int map_item_status(struct heap *heap, struct map_job *job, uint64_t index, int 
     return 0;
 }
 
-/* Under the mutex. */
+/* Copies the results to `deliver_to`, once, if the heap there is still open. The caller holds the mutex. */
 static void deliver(mp_pool *pool, struct map_job *job)
 {
     void *to = job->deliver_to;
@@ -466,7 +465,7 @@ static void deliver(mp_pool *pool, struct map_job *job)
         memcpy(to, map_results(&pool->shared, job), job->count * job->result_size);
 }
 
-/* All chunks are done: gives back what only they need. Late helpers look at the chunks' words only. */
+/* Frees what only the chunks need. All chunks must be done. Helpers that come later read only the words of chunks. */
 static void empty_job(mp_pool *pool, struct map_job *job)
 {
     deliver(pool, job);

@@ -1,10 +1,10 @@
 /* A map: one job in the pool's heap, divided into chunks, and as many helping tasks in the queue as there are workers
- * to help. What the caller (map.c), the workers and the keeper (map_worker.c) share.
+ * to help. This header is shared by the caller (map.c), the workers and the keeper (map_worker.c).
  *
- * Each chunk has a word like a task's, claimed in the same way; job.next only tells where to look first. A helper takes
- * chunks until it has seen that none is queued any more. A worker notes the item it is at, so that of a dead one's
- * chunk only that item is lost: the rest is queued again, and the helping task with it, so that somebody comes for
- * it. */
+ * Each chunk has a state word like a task's and is claimed in the same way; job.next is only a hint of where to look
+ * first. A helper takes chunks until it has seen that none is queued. A worker records the item it is at. So when it
+ * dies, only that item of its chunk is lost: the rest of the chunk is queued again, and so is the helping task, so that
+ * some worker takes it. */
 #ifndef MAP_H
 #define MAP_H
 
@@ -33,7 +33,7 @@ static inline uint64_t map_chunk_items(const struct map_job *job, uint64_t chunk
     return left < size ? left : size;
 }
 
-/* Where the arguments lie, and the results. */
+/* The addresses of the arguments and of the results in this process. */
 static inline const unsigned char *map_args(struct pool *pool, const struct map_job *job)
 {
     return job->args_at != 0 ? guest_memory(pool, job->args_guest, job->args_at)
@@ -46,14 +46,14 @@ static inline unsigned char *map_results(struct pool *pool, const struct map_job
                                 : heap_at(pool->heap, atomic_load(&job->results));
 }
 
-/* An item has failed with this code: its status alone; with a result of zeros. */
+/* Records that an item has failed with `code`: note_status() the status only; item_failed() also zeroes its result. */
 void map_note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code);
 void map_item_failed(struct pool *pool, struct map_job *job, struct chunk *chunk, uint64_t item, int code);
 
-/* Worker, in a helping task: works on chunks until none is left. False: it must leave before (enough tasks for this
- * worker). */
+/* Worker, in a helping task: works on chunks until none is left. False: the worker must be replaced first, as it has
+ * done its number of tasks or cannot map a guest. */
 bool map_help(struct pool *pool, uint32_t worker, struct map_job *job);
-/* Keeper: what becomes of the chunk a dead worker was in. */
+/* Keeper: finishes or requeues the chunk that a dead worker was in. */
 void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int error);
 
 #endif

@@ -1,4 +1,4 @@
-/* What workers do for a map, and the keeper for those of them that died (map.h). */
+/* Maps, the side of the workers, and of the keeper for workers that died (map.h). */
 #include "pool/map.h"
 
 #include <limits.h>
@@ -9,7 +9,8 @@
 
 /* Takes up to this many chunks from job.next at once, where there are plenty. */
 #define MAX_BATCH 64
-/* Looks so long for arguments before it sleeps, where a CPU is free for that: some portions are copied in that time. */
+/* How long a worker spins for arguments before it sleeps, if a CPU is free for that: some portions are copied in that
+ * time. */
 #define ARGS_SPIN_NS 50000
 
 void map_note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
@@ -31,7 +32,8 @@ void map_item_failed(struct pool *pool, struct map_job *job, struct chunk *chunk
 
 /* ---- the workers' side ---- */
 
-/* The keeper must be able to tell whether the chunk's status is of an item that is run again. */
+/* Record first, then the status: the keeper must be able to tell whether the chunk's status comes from an item that is
+ * run again. */
 static void note_failure(struct pool *pool, struct worker *record, struct map_job *job, struct chunk *chunk,
                          uint64_t item, int code)
 {
@@ -48,7 +50,7 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
     const uint64_t arg_size = job->arg_size, result_size = job->result_size;
     uint64_t item = map_first_item(job, index) + chunk->done;
     const uint64_t end = map_first_item(job, index) + map_chunk_items(job, index);
-    /* As numbers, which stay 0 where there are none. */
+    /* As integers, which stay 0 if there are no arguments or results. */
     uintptr_t arg = arg_size > 0 ? (uintptr_t)(map_args(pool, job) + item * arg_size) : 0;
     uintptr_t result = result_size > 0 ? (uintptr_t)(map_results(pool, job) + item * result_size) : 0;
 
@@ -72,7 +74,7 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
 
 /* ---- arguments that are still on their way ---- */
 
-/* So many portions must be there for a chunk to be begun. */
+/* The number of portions that must be there before the chunk can begin. */
 static uint32_t portions_for(const struct map_job *job, uint64_t chunk)
 {
     uint64_t end = (map_first_item(job, chunk) + map_chunk_items(job, chunk)) * job->arg_size;
@@ -98,12 +100,12 @@ static void sleep_for_portion(struct map_job *job, uint32_t needed)
         if ((now & ~MAP_PORTION_AWAITED) >= needed)
             return;
         DELAY_POINT();
-        /* Who makes it more than `now` sees that somebody waits. */
+        /* The caller, when it raises the count above `now`, sees MAP_PORTION_AWAITED. */
         futex_wait_as(&job->portions, now, DEADLINE_NEVER, UINT32_C(1) << (needed - 1));
     }
 }
 
-/* No chunk is claimed meanwhile: whoever dies here takes nothing with it. */
+/* The worker holds no chunk here: if it dies, no chunk is lost. */
 static void wait_for_args(struct pool *pool, struct map_job *job, uint64_t chunk)
 {
     if (has_args(job, chunk))
@@ -127,7 +129,7 @@ static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worke
     if (task_state(atomic_load_explicit(&chunk->word, memory_order_relaxed)) != TASK_QUEUED)
         return false;
     wait_for_args(pool, job, index);
-    /* First the record, then the claim, as with tasks. */
+    /* Record first, then claim, as with tasks. */
     atomic_store_explicit(&record->chunk, index, memory_order_relaxed);
     atomic_store_explicit(&record->item, map_first_item(job, index) + chunk->done, memory_order_relaxed);
     atomic_store_explicit(&record->failing, 0, memory_order_relaxed);
@@ -137,8 +139,8 @@ static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worke
     return task_claim(&chunk->word, worker);
 }
 
-/* Runs those of chunks [from, to) that nobody has claimed. False: this worker has done its share, or cannot get at the
- * map's memory: one to be forked anew can. */
+/* Runs those of chunks [from, to) that no worker has claimed. False: this worker has done its share, or cannot map the
+ * memory of the map; a newly forked one can. */
 static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, uint64_t from, uint64_t to)
 {
     struct worker *record = &pool->worker[worker];
@@ -146,7 +148,7 @@ static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, 
     for (uint64_t i = from; i < to; i++) {
         if (!claim_chunk(pool, record, worker, job, i))
             continue;
-        /* With a chunk in hand: until that is done, the job and its guests are there. */
+        /* Only after the claim: until the chunk is done, the job and its guests stay. */
         if (!guest_admit(pool, job->args_guest) || !guest_admit(pool, job->results_guest)) {
             task_requeue(&job->chunk[i].word);
             return false;
@@ -158,10 +160,10 @@ static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, 
     return true;
 }
 
-/* Chunks of one size, of which each worker has a share that it takes first, and goes on with those of others in turn:
- * in the next map over the same memory it then looks at the same pages, which it has mapped and perhaps in its cache.
- * While the arguments are on their way it begins with those that come first. Only when all chunks of a level are taken
- * is it time for the next one, as smaller chunks are to come last. */
+/* Within a level, each worker takes its own share of the chunks first and then those of the others in turn. So in the
+ * next map over the same memory it touches the same pages, which it has mapped and perhaps in its cache. While its
+ * arguments have not arrived it begins with the first chunks. The next level begins only when all chunks of this one
+ * are taken, as smaller chunks are to come last. */
 static bool help_by_levels(struct pool *pool, uint32_t worker, struct map_job *job)
 {
     for (uint64_t i = 0; i < job->level_count; i++) {
@@ -201,13 +203,13 @@ bool map_help(struct pool *pool, uint32_t worker, struct map_job *job)
 {
     bool all = (job->level_count > 1 ? help_by_levels : help_in_turn)(pool, worker, job);
 
-    /* What others have taken and not come to, or was queued again. */
+    /* Chunks that other workers took tickets for and have not claimed, or that were queued again. */
     return all && run_chunks(pool, worker, job, 0, job->chunk_count);
 }
 
 /* ---- the keeper's side ---- */
 
-/* What a worker wrote of the failure of an item that it had not yet gone on from. */
+/* Undoes what a dead worker wrote about the failure of the item that it was still at. */
 static void take_back_failure(struct heap *heap, struct map_job *job, struct chunk *chunk, struct worker *worker,
                               uint64_t item)
 {
@@ -230,14 +232,15 @@ void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int erro
     struct chunk *chunk = &job->chunk[at];
     uint32_t word = atomic_load(&chunk->word);
     if (!task_runs_on(word, index)) {
-        /* It may have died between making it done and waking those who wait. */
+        /* It may have died between setting the word to done and waking the waiters. */
         if (task_state(word) == TASK_DONE)
             futex_wake(&chunk->word, INT_MAX);
         return;
     }
     uint32_t done = (uint32_t)(atomic_load(&worker->item) - map_first_item(job, at));
     uint64_t items = map_chunk_items(job, at);
-    /* It wrote that before it claimed the chunk, which another one may have had in between. */
+    /* It wrote `item` before it claimed the chunk; in between, another worker may have had the chunk and advanced
+     * chunk->done. */
     if (done < chunk->done)
         done = chunk->done;
     if (done != chunk->done)

@@ -1,4 +1,4 @@
-/* Pools: made, closed, terminated, joined, freed; and what the caller does when the keeper is gone. */
+/* Pools: making, closing, terminating, joining and freeing them; and what the caller does when the keeper has ended. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,14 +19,15 @@
 #include "process/process.h"
 
 #define START_LOOK_NS INT64_C(10000000)
-/* A keeper that has not moved for so long when it should end was stopped: it is continued, and in the end killed. */
+/* A keeper that should end and has made no step for NUDGE_NS may be stopped: it is sent SIGCONT, and after PATIENCE_NS
+ * SIGKILL. */
 #define NUDGE_NS INT64_C(100000000)
 #define PATIENCE_NS INT64_C(1000000000)
-/* One that may not be killed either is left. */
+/* How long to wait for a keeper that may not be killed either. */
 #define GIVE_UP_NS INT64_C(5000000000)
-/* Looks this often for the keeper's end when there is no pidfd to wait for. */
+/* How often to look for the keeper's end without a pidfd, in milliseconds. */
 #define BLIND_LOOK_MS 5
-/* No pid comes round so soon. */
+/* The kernel does not reuse a pid within this time. */
 #define BELIEF_NS INT64_C(20000000)
 /* How long a killed keeper's workers may take to end. */
 #define ORPHANS_NS INT64_C(1000000000)
@@ -82,7 +83,7 @@ static bool fail_slot(struct slot *slot, void *arg)
     return false;
 }
 
-/* Under the mutex, when keeper and workers are no more. */
+/* Fails all tasks that are not done. The caller holds the mutex. Keeper and workers have ended. */
 static void fail_all(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
@@ -95,7 +96,8 @@ static void fail_all(mp_pool *pool)
     slots_visit(shared, fail_slot, &failing);
 }
 
-/* Reaps a child, or all of a group that have ended (a negative number). Whether there are some that have not ended. */
+/* Reaps a child that has ended, or all such of a process group (a negative number). Returns whether some have not
+ * ended. */
 static bool reap_dead(pid_t which)
 {
     pid_t found;
@@ -106,8 +108,8 @@ static bool reap_dead(pid_t which)
     return found == 0;
 }
 
-/* The keeper was killed, and its workers with it. Where this process is init, or a subreaper, they have become its
- * children. They are known by their group, and by their numbers if a task has left that. */
+/* The keeper was killed, and its workers with it. If this process is init, or a subreaper, they are now its children.
+ * They are found by pid, in case a task has left the group, and then by their group. */
 static void reap_orphans(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
@@ -129,7 +131,7 @@ static void reap_orphans(mp_pool *pool)
         reap_dead(-pool->keeper);
 }
 
-/* Under the mutex. The keeper has ended: settles what it left. */
+/* Settles what a keeper that has ended left behind. The caller holds the mutex. */
 static void bury_keeper(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
@@ -143,7 +145,7 @@ static void bury_keeper(mp_pool *pool)
     fail_all(pool);
 }
 
-/* Whether the pid still is the keeper's, as far as a program that reaps it itself is concerned. */
+/* Whether the pid is still the keeper's: a program that reaps the keeper itself lets the pid be reused. */
 static bool keeper_is_believed(mp_pool *pool)
 {
     int64_t now = clock_boot();
@@ -156,7 +158,7 @@ static bool keeper_is_believed(mp_pool *pool)
     return true;
 }
 
-/* Under the mutex. Whether the keeper has ended: then it is reaped and buried. */
+/* Whether the keeper has ended; if so, it is reaped and settled. The caller holds the mutex. */
 static bool keeper_is_gone(mp_pool *pool)
 {
     int exitcode;
@@ -165,7 +167,7 @@ static bool keeper_is_gone(mp_pool *pool)
         return true;
     int state = cancelling_forbid();
     int found = keeper_is_believed(pool) ? child_reap(pool->keeper, -1, &exitcode) : MP_ENOENT;
-    if (found == MP_ESYSTEM) { /* waitid() is refused */
+    if (found == MP_ESYSTEM) { /* waitid() was refused */
         pid_t ended = waitpid(pool->keeper, NULL, WNOHANG);
 
         found = ended == 0 ? 0 : 1;
@@ -176,7 +178,8 @@ static bool keeper_is_gone(mp_pool *pool)
     return found != 0;
 }
 
-/* The first process of a PID namespace does not end before all others there are reaped, this process's children too. */
+/* Whether the keeper is the first process of a PID namespace: that one does not end before all others there are reaped,
+ * this process's children too. */
 static bool is_first_process(mp_pool *pool)
 {
     return atomic_load(&pool->shared.first) != 0;
@@ -194,7 +197,7 @@ bool pool_look_after_keeper(mp_pool *pool)
     return gone;
 }
 
-/* 0 also when it has ended. */
+/* Returns 0 also if the keeper has ended. */
 static int signal_keeper(mp_pool *pool, int number)
 {
     int error = 0;
@@ -228,13 +231,13 @@ static bool poll_for_keeper(mp_pool *pool, int pidfd, int64_t deadline)
             return false;
         if ((set.fd < 0 || is_first_process(pool)) && left > BLIND_LOOK_MS)
             left = BLIND_LOOK_MS;
-        if (poll(&set, 1, (int)left) > 0) /* a debugger may keep it from being reaped, or it has been already */
+        if (poll(&set, 1, (int)left) > 0) /* a debugger may delay the reaping, or it is reaped already */
             pidfd = -1;
     }
     return true;
 }
 
-/* False: it still lives at the deadline. */
+/* False: the keeper still lives at the deadline. */
 static bool wait_for_keeper(mp_pool *pool, int64_t deadline)
 {
     int pidfd = -1;
@@ -250,8 +253,8 @@ static bool wait_for_keeper(mp_pool *pool, int64_t deadline)
     return gone;
 }
 
-/* Waits until the keeper, which knows that it is to end, has ended. MP_ESYSTEM: it was stopped, and this process may
- * neither continue nor kill it. */
+/* Waits until the keeper, which was told to end, has ended. MP_ESYSTEM: it was stopped, and this process may neither
+ * continue nor kill it. */
 static int wait_for_end(mp_pool *pool)
 {
     uint32_t seen = atomic_load(&pool->shared.ending);
@@ -341,7 +344,7 @@ static void close_all(const int *fds, int count)
     }
 }
 
-/* What the keeper watches this process with. MP_EAGAIN: no descriptors. */
+/* Opens the descriptors with which the keeper watches this process. MP_EAGAIN: no descriptors. */
 static int open_watch(struct keeper_watch *watch)
 {
     *watch = (struct keeper_watch){.caller = -1, .leash = {-1, -1}};
@@ -373,12 +376,12 @@ static void keep_leash(mp_pool *pool, int fd)
     pool->leash_inode = file.st_ino;
 }
 
-/* Unless the program has closed it, and perhaps opened something else under its number. */
+/* Closes the leash, unless the program has closed it and perhaps opened something else under its number. */
 static void drop_leash(const mp_pool *pool)
 {
     struct stat file;
 
-    /* When the system does not tell, it most likely still is. */
+    /* If fstat() is refused, the descriptor most likely still is the leash. */
     if (pool->leash >= 0 &&
         (fstat(pool->leash, &file) != 0 ? errno != EBADF
                                         : file.st_dev == pool->leash_device && file.st_ino == pool->leash_inode))
@@ -403,7 +406,7 @@ static int fork_keeper(mp_pool *pool)
         keeper_run(&pool->shared, &mask, &watch);
     int number = errno;
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    close_all(&watch.caller, 1); /* only the keeper needs these */
+    close_all(&watch.caller, 1); /* these are for the keeper only */
     close_all(&watch.leash[0], 1);
     if (pid < 0) {
         close_all(&watch.leash[1], 1);
@@ -440,7 +443,7 @@ static void release(mp_pool *pool)
     heap_close(heap);
 }
 
-/* States only grow. */
+/* Sets the state, which only ever grows. */
 static void raise_state(mp_pool *pool, uint32_t state)
 {
     uint32_t now = atomic_load(&pool->shared.state);
@@ -449,8 +452,8 @@ static void raise_state(mp_pool *pool, uint32_t state)
         ;
 }
 
-/* The code that exit() has interrupted, as a signal handler may, or another thread may have the mutex for good: then it
- * is not waited for. */
+/* Locks a mutex, or gives up after a while: the code that exit() has interrupted (in a signal handler), or another
+ * thread, may hold it for good. */
 static bool lock_at_end(pthread_mutex_t *mutex)
 {
     int64_t deadline = clock_now() + LOCK_AT_END_NS;
@@ -463,8 +466,8 @@ static bool lock_at_end(pthread_mutex_t *mutex)
     return true;
 }
 
-/* As mp_pool_terminate(), but without the mutex if another thread keeps it: then nobody is told, and the keeper is not
- * reaped. It is not waited for for ever either: it ends with this process in any case. */
+/* Like mp_pool_terminate(), but without the mutex if another thread keeps it: then no waiter is told, and the keeper is
+ * not reaped. The wait for the keeper is limited too: the keeper ends with this process in any case. */
 static void end_at_exit(mp_pool *pool)
 {
     int64_t deadline = clock_now() + GIVE_UP_NS;
@@ -481,11 +484,12 @@ static void end_at_exit(mp_pool *pool)
         nap();
 }
 
-/* A pool of this process that has not been ended yet, and is not freed by another thread before this one looks at the
- * next. A child of _Fork() or clone(), in which nobody has been told of the fork, has its parent's as well. */
+/* Returns a pool of this process that has not been ended yet, and pins it (visitor): no other thread frees it
+ * meanwhile. After _Fork() or clone(), which run no fork handlers, a child has its parent's pools in the list too: they
+ * are skipped. */
 static mp_pool *next_to_end(struct visitor *own)
 {
-    bool locked = lock_at_end(&pools_mutex); /* if not, nobody frees one either */
+    bool locked = lock_at_end(&pools_mutex); /* if it fails, no other thread can free a pool either */
     mp_pool *pool = pools;
 
     while (pool != NULL && (pool->owner != getpid() || pool->ended_at_exit))
@@ -499,7 +503,7 @@ static mp_pool *next_to_end(struct visitor *own)
     return pool;
 }
 
-/* exit() may be called inside a call on a pool: what that has noted is put back, though it will hardly go on. */
+/* exit() may be called inside a call on a pool: restore the pin of that call, though it will hardly go on. */
 static void terminate_all(void)
 {
     struct visitor *own = visitor_own != NULL ? visitor_own : visitor_make();
@@ -607,7 +611,7 @@ int mp_pool_create(mp_pool **result, int workers, const mp_pool_options *options
 
 static void set_state(mp_pool *pool, uint32_t state)
 {
-    pthread_mutex_lock(&pool->mutex); /* those who are submitting get done first */
+    pthread_mutex_lock(&pool->mutex); /* threads that are submitting finish first */
     raise_state(pool, state);
     pthread_mutex_unlock(&pool->mutex);
 }
@@ -675,7 +679,7 @@ int mp_pool_free(mp_pool *pool)
     int error = pool_enter(pool);
     if (error != 0)
         return error;
-    terminate(pool); /* a keeper that cannot be ended keeps only its own mapping */
+    terminate(pool); /* if it fails, the keeper keeps its own mapping only */
     bool mine = atomic_compare_exchange_strong(&pool->magic, &live, 0);
     pool_leave();
     if (!mine)

@@ -11,15 +11,15 @@
 #include "pool/map.h"
 #include "pool/pool.h"
 
-/* Looks so long for a result before it sleeps, which is about as long as it takes to sleep and be woken. */
+/* How long to spin for a result before sleeping: about as long as it takes to sleep and be woken. */
 #define SPIN_NS 60000
-/* The same while no worker has begun with it: it may be that one waits for this very CPU. */
+/* Spin limit while no worker has claimed the task: a worker may be waiting for this very CPU. */
 #define QUEUED_SPIN_NS 20000
-/* The same when that worker slept on this very CPU: it is about to run elsewhere, or waits for this one. */
+/* Spin limit if the woken worker slept on this very CPU: it is about to run elsewhere, or waits for this CPU. */
 #define BESIDE_SPIN_NS 3000
-/* The same when workers fill the CPUs: only what is about to be done is worth taking a CPU from them. */
+/* Spin limit while workers fill the CPUs: only a result that is almost there is worth taking a CPU from them. */
 #define FULL_SPIN_NS 2000
-/* A sleeper looks this often whether the keeper still lives: it cannot wait for both. */
+/* How often a sleeper checks that the keeper lives: it cannot wait for both. */
 #define LOOK_NS INT64_C(50000000)
 
 static struct slot *slot_of(mp_result *result)
@@ -32,8 +32,8 @@ static bool is_live(const mp_result *result)
     return atomic_load_explicit(&result->magic, memory_order_acquire) == RESULT_MAGIC;
 }
 
-/* 0: the result is live and its pool as well, and their memory stays so until pool_leave(). MP_EINVAL, MP_EFOREIGN,
- * MP_ENOMEM. */
+/* Returns 0 if the result and its pool are live; their memory then stays until pool_leave(). Else MP_EINVAL,
+ * MP_EFOREIGN or MP_ENOMEM. */
 static int result_enter(const mp_result *result)
 {
     if (!range_is_address(result, CACHE_LINE) || !range_known(result) || !is_live(result))
@@ -55,7 +55,7 @@ static bool is_done(_Atomic uint32_t *word)
 
 /* ---- waiting ---- */
 
-/* How long it is worth spinning for a task that nobody has begun with. */
+/* How long to spin for a task that no worker has claimed. */
 static int64_t queued_spin(struct pool *pool)
 {
     bool beside = atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed) != 0 &&
@@ -99,7 +99,7 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *fi
         return 0;
     if (deadline > clock_now() && spin(pool, word))
         return 0;
-    /* Signals may end each sleep early: the time to look comes all the same. */
+    /* Signals may end each sleep early: `look` makes sure that the check comes all the same. */
     for (int64_t look = clock_now() + LOOK_NS;;) {
         uint32_t now = atomic_load(word);
         int64_t time = clock_now();
@@ -190,7 +190,7 @@ int mp_pool_apply(mp_pool *pool, mp_task_function *function, const void *arg, si
 
 /* ---- results ---- */
 
-/* `results`, when given, is where a map's go. */
+/* `results`, if not NULL, is where the results of a map are copied. */
 static int wait_until(mp_result *result, int64_t deadline, void *results)
 {
     if (result->job != NULL) {
@@ -203,7 +203,7 @@ static int wait_until(mp_result *result, int64_t deadline, void *results)
     return result_wait_word(result->pool, word, word, deadline);
 }
 
-/* Whether it has ended; asks the keeper's fate only when it has not. */
+/* Whether the task or map has ended. Checks the keeper only if it has not. */
 static bool has_ended(mp_result *result)
 {
     for (int i = 0; i < 2; i++) {
@@ -218,7 +218,7 @@ static bool has_ended(mp_result *result)
     return false;
 }
 
-/* What it delivers, and how many bytes. */
+/* The result and its size in bytes. */
 static const void *outcome(mp_result *result, uint64_t *size)
 {
     struct heap *heap = result->pool->shared.heap;
@@ -255,8 +255,8 @@ int mp_result_wait(mp_result *result, double timeout)
     return error;
 }
 
-/* Whether a map's results, wherever they are copied to, may go there one by one: who gives up before the end wants
- * none, and who has chosen a place gets them there first. */
+/* Whether a map's results may be copied out while it runs. Not if a timeout may end the get: it must leave the buffer
+ * alone. Not if the caller chose a place (options.results): the results are copied there first. */
 static bool can_collect(const mp_result *result, size_t size, int64_t deadline)
 {
     const struct map_job *job = result->job;
@@ -282,16 +282,16 @@ static int get(mp_result *result, void *buffer, size_t size, double timeout)
     uint64_t length;
     const void *delivered = outcome(result, &length);
 
-    /* A map delivers what there is, with zeros for what failed. */
+    /* A map delivers the results it has, with zeros for items that failed. */
     if (result->job == NULL && status != 0)
         return status;
     if (result->job != NULL && result->job->placed && buffer == NULL)
-        return status; /* they are where they were wanted */
+        return status; /* the results are in the chosen place */
     if (length > size)
         return MP_ETOOSMALL;
     if (result->job != NULL && !map_has_results(result->job))
         return MP_EINVAL;
-    /* Those of a map may lie where they are wanted. */
+    /* A map may have written its results right into the buffer. */
     if (length > 0 && !collects && buffer != delivered)
         memcpy(buffer, delivered, length);
     return status;
@@ -319,7 +319,7 @@ int mp_result_ready(mp_result *result, bool *ready)
     return 0;
 }
 
-/* As result_enter(), when `out` is there and the task has ended. */
+/* Like result_enter(), but also requires `out` and a task that has ended. */
 static int enter_ended(mp_result *result, const void *out)
 {
     int error = out == NULL ? MP_EINVAL : result_enter(result);
@@ -370,7 +370,8 @@ int mp_result_status(mp_result *result, size_t index, int *status)
     return error;
 }
 
-/* Under the mutex, which is let go meanwhile: the handle is no longer live, and other threads leave. */
+/* Waits until the other threads that use the handle, which is no longer live, have left. The caller holds the mutex; it
+ * is unlocked while waiting. */
 static void wait_for_visitors(mp_pool *pool, mp_result *result)
 {
     const struct timespec pause = {.tv_nsec = 100000};
@@ -385,7 +386,7 @@ static void wait_for_visitors(mp_pool *pool, mp_result *result)
     cancelling_allow(state);
 }
 
-/* Under the mutex. */
+/* The caller holds the mutex. */
 static void release(mp_pool *pool, mp_result *result)
 {
     if (result->job != NULL) {

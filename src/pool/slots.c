@@ -1,4 +1,4 @@
-/* Slots for tasks, and the queue's tail: everything the caller does under the pool's mutex to submit a task. */
+/* Slots for tasks, and the queue's tail: all that the caller does under the pool's mutex to submit a task. */
 #include <mp.h>
 #include <string.h>
 
@@ -7,19 +7,16 @@
 
 #define LARGEST_SIZE (UINT64_C(1) << 40)
 
-/* Blocks of at least this size rest before they are used again, together up to REST_BYTES. */
+/* Blocks of at least this size rest before they are used again. The resting blocks have up to REST_BYTES in all. */
 #define REST_SMALLEST (UINT64_C(16) * 1024)
 #define REST_BYTES (UINT64_C(4) * 1024 * 1024)
 
-/* ---- large blocks ----
+/* A block that was just freed is still in the cache of the process that read it last. A process that writes it again at
+ * once must fetch each line from there: measured on two cores of a server for 1 MiB, 65 us (430 us if they share no
+ * cache) instead of 10 us. So large blocks are used again in turn, when other data has driven them out of the caches.
  *
- * A block that was just given back is still in the cache of the process that read it last. Whoever wrote it again at
- * once would have to have each line taken from there: measured on two cores of a server for 1 MiB, 65 us (430 us when
- * they have no cache in common) instead of 10 us. So the large ones are used again in turn, when other data has driven
- * them out.
- *
- * Only the caller moves blocks between tasks and `resting`, and the pool's heap does not outlive the caller: so nobody
- * ever sees a block that two words own, or none, between two of these stores. */
+ * Only the caller moves blocks between tasks and `resting`, and the pool's heap does not outlive the caller. So no
+ * process sees the state between two of these stores, in which two words own a block, or none does. */
 
 static void free_oldest(mp_pool *pool)
 {
@@ -51,7 +48,7 @@ void block_put(mp_pool *pool, _Atomic uint64_t *slot)
     atomic_store(slot, 0);
 }
 
-/* Takes the block that has rested longest, when that would be the next to be freed, and has the right size. */
+/* Takes the block that has rested longest, if it would be the next to be freed and has the right size. */
 static bool take_rested(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
 {
     if (size < REST_SMALLEST || pool->first_resting == pool->last_resting)
@@ -130,7 +127,7 @@ static struct slot *detached_pop(mp_pool *pool)
     return slot;
 }
 
-/* Looks at up to `count` detached slots and takes those back whose tasks are done. */
+/* Looks at up to `count` detached slots and frees those whose tasks are done. */
 static void take_back(mp_pool *pool, uint64_t count)
 {
     for (; count > 0 && pool->detached != NULL; count--) {
@@ -224,7 +221,7 @@ int slot_submit(mp_pool *pool, struct slot *slot)
     struct pool *shared = &pool->shared;
     uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_relaxed);
 
-    /* Acquire: who moved the head had read the places, that are now written again. */
+    /* Acquire: pairs with the worker that moved the head; it has read the places that are now written again. */
     if (tail - atomic_load_explicit(&shared->head, memory_order_acquire) >= pool->ring_size) {
         int error = grow_ring(pool);
         if (error != 0)
@@ -236,7 +233,8 @@ int slot_submit(mp_pool *pool, struct slot *slot)
     atomic_store_explicit(&ring[1 + (tail & (pool->ring_size - 1))], heap_offset(shared->heap, &slot->task),
                           memory_order_relaxed);
     DELAY_POINT();
-    /* Sequentially consistent: before the look at who sleeps, in dispatch_wake(). */
+    /* seq_cst: the store comes before the load of `sleeping` in dispatch_wake() (Dekker pairing with
+     * sleep_until_woken()). */
     atomic_store(&shared->tail, tail + 1);
     DELAY_POINT();
     return 0;

@@ -1,23 +1,23 @@
-/* What the caller, the keeper and the workers of a pool share. All of it lies in the pool's own heap, which all of them
- * have mapped at the same address; offsets are from the heap's start.
+/* Data shared by the caller, the keeper (the pool's supervisor process) and the workers of a pool. All of it lies in
+ * the pool's own heap, which all of them have mapped at the same address. Offsets are from the heap's start.
  *
- * THE TRUTH is one word per task (and per chunk of a map): free, queued, running by worker w, done. A worker claims a
- * task with one compare-and-swap of that word, which names it from that instant on. Before, it has stored the task in
- * its own record (worker.task): so for whatever died, the keeper looks at that one task, and its word says whether the
- * dead one had it. Everything else is a HINT of where to look, and may be wrong after a death: the queue of tickets and
- * its head, the ranges that workers have taken from it, the sets of sleeping and of searching workers. Whoever finds
- * that a hint may have been lost sets `rescan`, and the next worker looks at all tasks.
+ * THE TRUTH is one state word per task (and per chunk of a map): free, queued, running by worker w, done. A worker
+ * claims a task with one compare-and-swap of that word, which names the worker from then on. Before the CAS the worker
+ * writes the task's offset to its own record (worker.task). After a death the keeper examines only that task: its word
+ * says whether the dead worker owned it. All other data is a HINT of where to look, and may be wrong after a death: the
+ * queue of tickets and its head, the ranges that workers have taken from it, the sets of sleeping and of searching
+ * workers. A process that finds that a hint may have been lost sets `rescan`, and the next worker looks at all tasks.
  *
- * SLEEPING. A worker that finds nothing puts itself into `sleeping`, looks once more, and sleeps on its own word. Who
- * queues a task wakes one of them, unless a worker is `searching` already: that one will find the task, and when it
- * does, and there are more, it wakes the next. So workers wake one by one, as work appears. All of this is idempotent
- * bit by bit: for a dead worker the keeper clears its bits, and wakes all others once, as it may have died while waking
- * one.
+ * SLEEPING. A worker that finds nothing adds itself to `sleeping`, looks once more, and sleeps on its own futex. A
+ * process that queues a task wakes one of the sleepers, unless a worker is `searching` already: that worker will find
+ * the task, and if there are more, it wakes the next. So workers wake one by one, as work appears. Every step sets or
+ * clears single bits and is idempotent. For a dead worker the keeper clears its bits, and wakes all others once, as it
+ * may have died while waking one.
  *
- * SPINNING comes before sleeping, on either side, but not where the other side needs this very CPU to get on: a kernel
- * often puts who is woken beside the waker. So when the caller rests between tasks, a worker does not spin on the CPU
- * where the caller was seen last; and the caller spins only a little for a worker that has been woken and slept where
- * he is now. */
+ * SPINNING comes before sleeping on either side, but not where the other side needs this very CPU: a kernel often puts
+ * the woken process beside the waker. So when the caller rests between tasks, a worker does not spin on the CPU where
+ * the caller was seen last. The caller spins only briefly for a worker that has been woken and slept on the CPU where
+ * the caller is now. */
 #ifndef TASK_H
 #define TASK_H
 
@@ -28,16 +28,18 @@
 
 enum task_state { TASK_FREE, TASK_QUEUED, TASK_RUNNING, TASK_DONE };
 #define TASK_STATE UINT32_C(7)
-#define TASK_WAITER UINT32_C(8) /* somebody sleeps on the word: whoever makes it done wakes them */
+#define TASK_WAITER UINT32_C(8) /* there are sleepers on the word: the process that sets it to done wakes them */
 #define TASK_WORKER_SHIFT 16
 
 #define TASK_INLINE 64
 #define CACHE_LINE 64
 
-/* A task. The first cache line is all that a task with small arguments needs.
- * The argument lies in data when it fits, else in arg_block; the result behind it in data when it fits as well, else in
- * result_block. Written by the caller before the word says queued, by the worker while it says running by it, by the
- * keeper after that one died. function 0: the task is to help with a map, data begins with the job's offset. */
+/* A task. A task with small arguments needs the first cache line only. The argument lies in `data` if it fits, else in
+ * arg_block. The result lies behind it in `data` if it fits as well, else in result_block. Writers:
+ * - the caller, before the word says queued;
+ * - the worker, while the word says running by that worker;
+ * - the keeper, after that worker died.
+ * function 0: the task is to help with a map, and `data` begins with the job's offset. */
 struct task {
     _Atomic uint32_t word;
     int32_t status; /* when done: 0, the task's code, or MP_E... */
@@ -52,7 +54,7 @@ struct task {
     uint32_t returned;               /* 1: the result lies in returned_block */
 };
 
-/* A result whose size only the task knew. */
+/* A result whose size is chosen by the task, in mp_task_return(). */
 struct returned {
     _Alignas(16) uint64_t size;
     _Alignas(16) unsigned char data[];
@@ -61,12 +63,12 @@ struct returned {
 /* Part of a map: consecutive items, claimed like a task. */
 struct chunk {
     _Atomic uint32_t word;
-    uint32_t done;   /* of its items: dealt with before its last worker died */
+    uint32_t done;   /* items dealt with before its last worker died */
     int32_t status;  /* of the first item that failed */
     uint32_t deaths; /* at item `done` */
 };
 
-/* Consecutive chunks of one size; the last of all may be smaller. */
+/* Consecutive chunks of one size. The last chunk of the map may be smaller. */
 struct level {
     uint64_t chunk, item; /* the first of each */
     uint64_t size;        /* items of each chunk */
@@ -74,11 +76,11 @@ struct level {
 
 #define MAP_LEVELS 64
 
-/* At most so many, as a futex tells so many kinds of waiters apart. */
+/* Most portions of a map: a futex bitset tells 32 kinds of waiters apart. */
 #define MAP_PORTIONS 32
-#define MAP_PORTION_AWAITED UINT32_C(0x80000000) /* somebody waits, or has waited, for one */
+#define MAP_PORTION_AWAITED UINT32_C(0x80000000) /* a worker waits, or has waited, for a portion */
 
-/* A map. Lies in a block of its own, the chunks behind it. */
+/* A map. Lies in a block of its own, followed by its chunks. */
 struct map_job {
     uint64_t function;
     uint64_t count, arg_size, result_size;
@@ -89,25 +91,26 @@ struct map_job {
      * processes unless the manager is a guest (guests.h), which the job then keeps until it is released. */
     uint64_t args_at, results_at;
     uint32_t args_guest, results_guest; /* index + 1; 0: none */
-    /* Large arguments come in portions of so many bytes, while workers begin with those that are there; 0: all are. */
+    /* Large arguments arrive in portions of this many bytes, while workers begin with those that are there. 0: all
+     * are. */
     uint64_t portion;
     _Atomic uint32_t
-        portions; /* so many are there, and MAP_PORTION_AWAITED; a futex, portion n's waiters have bit n - 1 */
-    uint64_t results_serial; /* of that heap (heap_around()), so that the caller knows when he has closed it */
+        portions; /* number of portions there, and MAP_PORTION_AWAITED; a futex, waiters for portion n use bit n - 1 */
+    uint64_t results_serial; /* of that heap (heap_around()), so that the caller knows when it has closed the heap */
     /* The caller's own. */
     struct slot *slot; /* of the map's result, which owns this job */
     uint64_t called;   /* helping tasks that were queued */
     uint64_t helpers;  /* those of them not yet taken back */
-    bool released;     /* nobody will ask any more: goes with the last helper */
-    bool placed;       /* results were wanted in a place of the caller's choice */
+    bool released;     /* the caller has freed the result: the job goes with the last helper */
+    bool placed;       /* the caller chose the place for the results */
     void *deliver_to;  /* NULL, or that place, when results_at is 0: still to be copied there */
-    _Alignas(CACHE_LINE) _Atomic uint64_t next; /* hint: the first chunk nobody has a ticket for */
+    _Alignas(CACHE_LINE) _Atomic uint64_t next; /* hint: the first chunk that no worker has a ticket for */
     _Alignas(CACHE_LINE) struct chunk chunk[];
 };
 
 #define RESULT_MAGIC UINT64_C(0x6d705f7265733131)
 
-/* The caller's handle, next to its task. Only the caller's process uses it. */
+/* The caller's handle, next to its task. Used by the caller's process only. */
 struct mp_result {
     _Atomic uint64_t magic; /* RESULT_MAGIC while the handle is live */
     struct mp_pool *pool;
@@ -131,10 +134,10 @@ enum worker_phase { WORKER_NONE, WORKER_STARTING, WORKER_WORKING, WORKER_LEAVING
 /* The most tasks that a worker takes from the queue at a time. */
 #define WORKER_BATCH 16
 
-/* A worker's record. Written by the worker; by the keeper before the fork and after the death. */
+/* A worker's record. Written by the worker; before the fork and after its death, by the keeper. */
 struct worker {
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t task; /* offset: what it is about to claim, or has claimed */
-    _Atomic uint64_t job;                           /* the same for a chunk: the map, the chunk, the item it is at */
+    _Atomic uint64_t job;                           /* likewise for a chunk: the map, the chunk, the item it is at */
     _Atomic uint64_t chunk;
     _Atomic uint64_t item;
     _Atomic uint64_t next, end; /* batch[next .. end): taken from the queue, not yet looked at; others may steal */
@@ -142,7 +145,7 @@ struct worker {
     _Atomic uint32_t phase;     /* enum worker_phase */
     _Atomic uint32_t asleep;    /* futex: 1 while it sleeps or is about to */
     _Atomic uint32_t slept_on;  /* hint: cpu_now() when it went to sleep */
-    _Atomic uint64_t staging;   /* owns a block of mp_task_return()'s on its way */
+    _Atomic uint64_t staging;   /* owns a block of mp_task_return() until it is exchanged */
     _Atomic uint64_t spare;     /* owns a block that the worker zeroes ahead; 0: none */
     _Alignas(CACHE_LINE) _Atomic uint64_t batch[WORKER_BATCH]; /* offsets of tasks; what is not in use is stale, or 0 */
     _Atomic uint64_t
@@ -168,7 +171,7 @@ struct pool {
     _Atomic uint32_t cpus;    /* 0: not known yet. The caller counts them while the keeper starts the workers */
     _Atomic uint32_t state;   /* enum pool_state, only ever grows */
     _Atomic int32_t broken;   /* 0, or why no task will run any more: MP_EINITIALIZER, MP_EBROKEN */
-    _Atomic uint32_t calls;   /* futex that the keeper sleeps on: counts what it is to look at */
+    _Atomic uint32_t calls;   /* futex that the keeper sleeps on: counts events for it */
     _Atomic uint32_t ending;  /* counts the keeper's steps when it ends the workers */
     _Atomic uint32_t grouped; /* 1: keeper and workers have a process group of their own */
     _Atomic uint32_t first;   /* 1: the keeper is the first process of a PID namespace */
@@ -176,23 +179,25 @@ struct pool {
     _Atomic int32_t start_error;
     /* 1: the keeper has ended as it should. A caller that ignores SIGCHLD never hears of its exit code. */
     _Atomic uint32_t orderly;
-    _Atomic uint32_t rescan;         /* 1: look at all tasks, some may be queued that no ticket leads to */
-    _Atomic uint32_t guests_changed; /* counts guests sent away: whoever has some mapped looks which */
-    _Atomic uint32_t no_guests;      /* 1: a worker could not map one: no more of them */
+    _Atomic uint32_t rescan;         /* 1: look at all tasks, as no ticket may lead to some queued ones */
+    _Atomic uint32_t guests_changed; /* counts guests sent away: each process then unmaps those */
+    _Atomic uint32_t no_guests;      /* 1: a worker could not map a guest: no new ones */
     struct guest guest[GUESTS];
     _Atomic uint64_t segment[SEGMENTS];
-    _Atomic uint64_t ring_block[SEGMENTS]; /* all rings there were: they are kept, so that a late reader finds sense */
+    _Atomic uint64_t ring_block[SEGMENTS]; /* all rings ever made: kept, as a late reader may still read one */
     _Atomic uint64_t worker_block;
 
-    /* The queue: tickets 0, 1, 2, ...; ticket t's task is ring[1 + t % size], ring[0] is the size, a power of two. The
-     * caller writes a place again once the head is past it: so a worker reads the places it wants first, and believes
-     * what it has read when it then moves the head past them. */
-    _Alignas(2 * CACHE_LINE) _Atomic uint64_t head; /* hint: the first ticket nobody has taken */
+    /* The queue: tickets 0, 1, 2, ... The task of ticket t is ring[1 + t % size]; ring[0] is the size, a power of two.
+     * The caller writes a place again only once the head is past it. So a worker first reads the places it wants, then
+     * moves the head past them with a CAS: if that succeeds, what it read is valid. */
+    _Alignas(2 * CACHE_LINE) _Atomic uint64_t head; /* hint: the first ticket not taken */
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t tail; /* tickets written; by the caller alone */
     _Atomic uint64_t ring;                          /* offset of the newest ring */
-    /* Hints. wanted_cpu: where the caller is, a cpu_now(), when it wakes workers after a rest; 0: it does not rest in
-     * between. woken_cpu: where the worker slept that was woken last and has not run since; 0: none. waited: when the
-     * caller last looked whether a result was there. */
+    /* Hints.
+     * - wanted_cpu: where the caller is, a cpu_now(), when it wakes workers after a rest; 0: it does not rest in
+     *   between.
+     * - woken_cpu: where the worker slept that was woken last and has not run since; 0: none.
+     * - waited: when the caller last looked whether a result was there. */
     _Alignas(2 * CACHE_LINE) _Atomic uint32_t wanted_cpu, woken_cpu;
     _Atomic int64_t waited;
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t sleeping[WORKER_SETS];

@@ -11,16 +11,17 @@
 #include "pool/map.h"
 #include "process/process.h"
 
-/* Takes up to WORKER_BATCH tasks at once when they are so short that the whole lot is expected to take no longer than
- * this. */
+/* A worker takes up to WORKER_BATCH tasks at once if they are so short that it expects to run all of them within this
+ * time. */
 #define BATCH_NS 4000
 /* Memory of at least this size may be zeroed ahead. */
 #define ZERO_LARGE ((size_t)64 * 1024)
 #define ZERO_PAGE 4096
-/* Zeroes ahead up to so many bytes, in so many workers, and looks for tasks after each step. */
+/* Limits of zeroing ahead: the most bytes, and the number of workers that do it. (AHEAD_STEP: bytes between two looks
+ * for tasks.) */
 #define AHEAD_MOST ((size_t)2 << 20)
 #define AHEAD_WORKERS 4
-/* Of those that a function of the library may return, and so a task as well. */
+/* The lowest code that a function of the library, and so a task, may return. */
 #define LOWEST_CODE MP_EDEPTH
 /* How often to renew what ties this process to its keeper, which a task undoes when it changes its user. */
 #define TIE_NS INT64_C(1000000)
@@ -33,14 +34,14 @@ static struct {
     bool searching;        /* is in pool->searching */
     uint32_t tasks_left;   /* until it is replaced; 0: no limit */
     uint64_t batch;        /* tickets to take at a time */
-    int64_t tied;          /* when its life was tied to the keeper's last */
+    int64_t tied;          /* when it last renewed its tie to the keeper */
     bool ran;              /* a task has run since */
     int64_t batch_started; /* when the tickets in hand were taken */
     uint64_t batch_size;
     uint32_t guests_seen; /* of pool->guests_changed */
     uint64_t large;       /* the size of the last large result */
-    uint64_t ahead_size;  /* of record->spare: so much is wanted zeroed; 0: nothing */
-    uint64_t ahead_done;  /* so much is */
+    uint64_t ahead_size;  /* of record->spare: bytes to be zeroed; 0: none */
+    uint64_t ahead_done;  /* bytes zeroed so far */
     struct task *running; /* for mp_task_return() */
     struct pool *pool;
 } self;
@@ -68,13 +69,13 @@ static bool claim(struct pool *pool, struct task *task)
 {
     if (task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) != TASK_QUEUED)
         return false;
-    /* First the record, then the claim: at no time is a task claimed that the keeper could not find. */
+    /* Record first, then claim. *Invariant:* the keeper can find every claimed task. */
     store(&self.record->task, heap_offset(pool->heap, task));
     undo_order();
     return task_claim(&task->word, self.index);
 }
 
-/* From the batch of one worker, this one's own or another's: whichever task is still there to be claimed. */
+/* Claims the first task in the batch of one worker, this one or another, that is still queued. */
 static struct task *claim_from_batch(struct pool *pool, struct worker *owner)
 {
     uint64_t end = load(&owner->end);
@@ -101,8 +102,8 @@ static void tie(int64_t now)
     self.ran = false;
 }
 
-/* How many tickets to take: more while tasks turn out short, so that the head is not touched for each; one as soon as
- * they are not, so that tasks start in order and nobody waits behind a long one. */
+/* Decides how many tickets to take. While tasks turn out short it takes more, so that the head is not touched for each.
+ * Once they are not, it takes one, so that tasks start in order and none waits behind a long one. */
 static void adapt_batch(struct pool *pool)
 {
     int64_t now = clock_now();
@@ -142,10 +143,10 @@ static void look_at_guests(struct pool *pool)
     guests_clear(pool);
 }
 
-/* Takes tasks from the queue into this worker's batch, which is empty. */
+/* Takes tasks from the queue into this worker's batch, which must be empty. */
 static bool take_tickets(struct pool *pool)
 {
-    if (guests_have_changed(pool)) /* as good a moment as any: a worker without a task comes here as well */
+    if (guests_have_changed(pool)) /* a worker without a task comes here as well */
         look_at_guests(pool);
     uint64_t head = atomic_load(&pool->head);
     uint64_t tail = atomic_load(&pool->tail);
@@ -165,7 +166,8 @@ static bool take_tickets(struct pool *pool)
             DELAY_POINT();
             atomic_store(&self.record->end, count);
             DELAY_POINT();
-            /* Who fell asleep before it could see this batch would not hear of it should the first task take long. */
+            /* A worker that fell asleep before it could see this batch would not hear of it if our first task takes
+             * long. */
             if (count > 1)
                 dispatch_wake(pool);
             return true;
@@ -184,13 +186,13 @@ static bool claim_slot(struct slot *slot, void *found)
     return true;
 }
 
-/* Looks at all tasks. When it finds one there may be more. */
+/* Looks at all tasks if `rescan` is set. When it finds one there may be more. */
 static struct task *claim_anywhere(struct pool *pool)
 {
     struct task *task = NULL;
 
     if (atomic_exchange(&pool->rescan, 0) != 0 && slots_visit(pool, claim_slot, &task))
-        dispatch_rescan(pool); /* who looked meanwhile has seen no need to, and may have fallen asleep */
+        dispatch_rescan(pool); /* workers that saw rescan == 0 meanwhile may have fallen asleep */
     return task;
 }
 
@@ -208,7 +210,7 @@ static struct task *find_task(struct pool *pool)
                 return task;
         }
     } while (take_tickets(pool));
-    /* What others have taken tickets for, and are too busy to look at. */
+    /* Steal from the batches of workers that are too busy to look at them. */
     for (uint32_t i = 0; i < pool->workers && task == NULL; i++) {
         struct worker *other = &pool->worker[i];
 
@@ -228,7 +230,7 @@ static bool is_time_to_look(struct pool *pool)
 /* Whether a task in its batch is still to be claimed. */
 static bool has_queued(struct pool *pool, struct worker *worker)
 {
-    uint64_t end = atomic_load(&worker->end); /* first: next and the batch are then at least as new */
+    uint64_t end = atomic_load(&worker->end); /* load `end` first: next and the batch are then at least as new */
 
     for (uint64_t i = load(&worker->next); i < end; i++) {
         uint64_t offset = load(&worker->batch[i]);
@@ -240,7 +242,7 @@ static bool has_queued(struct pool *pool, struct worker *worker)
     return false;
 }
 
-/* Whether there is a task to be claimed in any batch; `but`, when given, does not count. */
+/* Whether any batch, other than that of `but`, holds a task still to be claimed. */
 static bool batches_have_tasks(struct pool *pool, const struct worker *but)
 {
     for (uint32_t i = 0; i < pool->workers; i++) {
@@ -252,7 +254,7 @@ static bool batches_have_tasks(struct pool *pool, const struct worker *but)
 
 static bool spin(struct pool *pool)
 {
-    /* The one more is the caller, who is about to submit something if anybody is. */
+    /* One CPU is left for the caller, which is the most likely to submit something. */
     if (!cpu_is_idle(pool) || dispatch_cpu_is_wanted(pool))
         return false;
     int64_t end = clock_now() + WORKER_SPIN_NS;
@@ -266,17 +268,14 @@ static bool spin(struct pool *pool)
     return false;
 }
 
-/* ---- zeroing ahead ----
- *
- * To zero 1 MiB for a result takes as long as to fill it. The caller copies the result out meanwhile, if there is
- * nothing else to do, and the worker has a block of its own, `spare`, that it zeroes in that time: the next large
- * result is written into that one, and the caller's takes its place. The two are exchanged in one step of the heap's,
- * so that each of the two words owns one of them whenever the worker dies; the spare then goes with its record. Whether
- * a block is zero only the worker knows that zeroed it: so whoever runs the task again zeroes whichever it finds
- * there. */
+/* Zeroing 1 MiB for a result takes as long as filling it. So while the caller copies a result out and there is no other
+ * work, the worker zeroes a block of its own, `spare`. The next large result is written into `spare`, and the block
+ * that the caller allocated becomes the new `spare`. One step of the heap's exchanges the two. *Invariant:* each of the
+ * two words owns one of the blocks whenever the worker dies; the spare then goes with its record. Only the worker that
+ * zeroed a block knows that it is zero, so a worker that runs the task again zeroes the block it finds there. */
 
-/* Zeroes one step of it, and waits for nobody: others rely on a worker that searches. False: there is nothing to be
- * done. */
+/* Zeroes one step of the spare block. Never blocks: others rely on a worker that searches. False: nothing is left to
+ * zero. */
 static bool zero_ahead(struct pool *pool)
 {
     if (self.ahead_done >= self.ahead_size)
@@ -317,8 +316,9 @@ static void sleep_until_woken(struct pool *pool)
     DELAY_POINT();
     set_add(pool->sleeping, self.index);
     DELAY_POINT();
-    /* Who queued a task, or took some, before it could see us in the set has done so early enough for us to see it now.
-     * Who sent a guest away wakes all. */
+    /* Dekker pairing (store-buffer): we set our `sleeping` bit, then look for work; a process that queues a task, or
+     * takes some into its batch, does so and then reads `sleeping`. So at least one of us sees the other. A process
+     * that sends a guest away wakes all workers. */
     if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record) && !guests_have_changed(pool)) {
         DELAY_POINT();
         while (atomic_load(&self.record->asleep) != 0)
@@ -326,8 +326,8 @@ static void sleep_until_woken(struct pool *pool)
     }
     if (atomic_load_explicit(&pool->woken_cpu, memory_order_relaxed) != 0)
         atomic_store_explicit(&pool->woken_cpu, 0, memory_order_relaxed);
-    /* Who took us out of the set has put us into the other one; after that of dispatch_wake_all() we do so
-     * ourselves. */
+    /* wake() has moved our bit from `sleeping` to `searching`; dispatch_wake_all() has only cleared `sleeping`. Setting
+     * `searching` here covers both. */
     set_remove(pool->sleeping, self.index);
     DELAY_POINT();
     set_add(pool->searching, self.index);
@@ -336,19 +336,19 @@ static void sleep_until_woken(struct pool *pool)
     atomic_store(&self.record->asleep, 0);
 }
 
-/* A claimed task; NULL when the worker is to end. */
+/* Returns a claimed task, or NULL if the worker is to end. */
 static struct task *next_task(struct pool *pool)
 {
     for (;;) {
-        uint32_t state = atomic_load(&pool->state); /* before looking: what is queued comes before closing */
-        struct task *task = state != POOL_TERMINATED ? find_task(pool) : NULL; /* of a keeper that may not kill it */
+        uint32_t state = atomic_load(&pool->state); /* load first: queueing precedes closing */
+        struct task *task = state != POOL_TERMINATED ? find_task(pool) : NULL; /* the keeper may fail to kill us */
 
         if (task != NULL) {
             self.ran = true;
             if (self.searching) {
                 stop_searching(pool);
                 DELAY_POINT();
-                /* Also what lies in batches, its own too: whoever took those woke nobody while this one searched. */
+                /* Count tasks in batches, our own too: the workers that took them woke no other while we searched. */
                 if (is_time_to_look(pool) || batches_have_tasks(pool, NULL))
                     dispatch_wake(pool);
             }
@@ -377,8 +377,8 @@ bool worker_may_go_on(struct pool *pool)
     return pool->tasks_per_child == 0 || --self.tasks_left > 0;
 }
 
-/* Reads a byte of each page first: where this process has not had the pages before, and others have, a read gives it
- * many pages at a time, to write to as well, and a write one. */
+/* Reads a byte of each page first. Where other processes have the pages and this one has not yet, a read fault maps
+ * many pages at a time, writable ones too; a write fault maps one. */
 void worker_zero(void *memory, size_t size)
 {
     const volatile char *bytes = memory;
@@ -402,14 +402,14 @@ static int exchange_blocks(struct heap *heap, _Atomic uint64_t *a, _Atomic uint6
     return 0;
 }
 
-/* A result of this size gets zeroed memory ahead. */
+/* Whether memory for results of this size is zeroed ahead. */
 static bool is_zeroed_ahead(uint64_t size)
 {
     return size >= ZERO_LARGE && size <= AHEAD_MOST && self.index < AHEAD_WORKERS;
 }
 
-/* Gives the task the spare block, zeroed to the end, and takes the task's for it. Two results of a size, one after the
- * other, are a sign that there will be a third. */
+/* Gives the task the spare block, zeroed to the end, and makes the task's block the spare. Returns whether it did. Two
+ * results in a row of the same size are taken as a sign that a third follows: only then is a spare kept. */
 static bool use_spare(struct pool *pool, struct task *task)
 {
     bool fits = load(&self.record->spare) != 0 && self.ahead_size >= task->result_size &&
@@ -448,7 +448,7 @@ static int call(struct pool *pool, struct task *task)
 
 static void run(struct pool *pool, struct task *task)
 {
-    task->returned = 0; /* what a worker before, that died, returned does not count */
+    task->returned = 0; /* drop what an earlier worker returned before it died */
     task->status = call(pool, task);
     worker_flush();
     DELAY_POINT();
@@ -475,8 +475,8 @@ int mp_task_return(const void *data, size_t size)
     returned->size = size;
     if (size > 0)
         memcpy(returned->data, data, size);
-    /* One block or the other, whole with its size, whenever the worker dies; the one not returned goes with its
-     * record. */
+    /* *Invariant:* whenever the worker dies, returned_block owns either block, complete with its size; the other one
+     * goes with the record. */
     error = exchange_blocks(heap, &task->returned_block, staging);
     if (error != 0)
         return error;
@@ -501,7 +501,7 @@ static void initialise(struct pool *pool)
     atomic_store(&self.record->phase, WORKER_WORKING);
 }
 
-/* False: the worker has done its share and is to be replaced. */
+/* False: the worker is to be replaced. */
 static bool do_task(struct pool *pool, struct task *task)
 {
     uint64_t job;
@@ -512,7 +512,7 @@ static bool do_task(struct pool *pool, struct task *task)
     }
     memcpy(&job, task->data, sizeof job);
     bool all = map_help(pool, self.index, heap_at(pool->heap, job));
-    atomic_store(&self.record->job, 0); /* while it is sure to be there: the keeper would look into it */
+    atomic_store(&self.record->job, 0); /* clear it while the job still exists: the keeper would look into it */
     if (all) {
         task_finish(&task->word);
         return true;

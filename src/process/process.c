@@ -1,47 +1,48 @@
 /* Process: starting, watching, joining and ending children.
  *
- * WHO MAY DO WHAT. A child belongs to the process that started it (`generation` tells which that was): all others get
- * MP_EFOREIGN. The live ones are in a registry, oldest first; one leaves it in the instant in which it is found to have
- * ended, which is also when it is reaped, unless others wait for it.
+ * OWNERSHIP. A child belongs to the process that started it (`generation` tells which one that was): all others get
+ * MP_EFOREIGN. The live children are in a registry, oldest first. A child leaves it as soon as it is found to have
+ * ended. It is reaped at the same time, unless other threads wait for it.
  *
- * THREADS AND SIGNALS. One mutex guards the registry and every handle. Its holder has all signals blocked: so no
- * handler of the program's runs while its thread holds the mutex, and such a handler may fork(), or call exit(),
- * without waiting for itself. A start has them blocked from before the fork until the pid is noted: so no child is
- * forgotten at the end. The mutex is never held while waiting, or while memory is taken or freed: a waiter counts
- * itself in `waiters`, lets the mutex go, sleeps (in waitid(), or, with a deadline, on a pidfd), and takes the mutex
- * again to look. Whoever comes first notes the exit code; the last waiter reaps, so that the pid is nobody else's while
- * one of them is still on its way to sleep, and gives the memory of a freed handle back. Memory of handles is kept for
- * new handles and never returned, so that a stale handle always leads to a magic number that can be looked at.
+ * THREADS AND SIGNALS. One mutex guards the registry and every handle. Its holder has all signals blocked: so no signal
+ * handler of the program runs while its thread holds the mutex, and such a handler may fork(), or call exit(), without
+ * waiting for itself. A start blocks signals from before the fork until the pid is noted: so no child is forgotten at
+ * the end.
+ * The mutex is never held while waiting, or while memory is allocated or freed. A waiter counts itself in `waiters`,
+ * unlocks the mutex, sleeps (in waitid(), or, with a deadline, on a pidfd), and locks the mutex again to look. The
+ * first waiter to see the end notes the exit code. The last waiter reaps, so that the pid is not reused while one of
+ * them is still on its way to sleep, and gives back the memory of a freed handle. Memory of handles is type-stable: it
+ * is reused for handles only and never returned, so a stale handle always leads to a magic number that can be checked.
  *
- * FORK. Any fork, of the program's own too, takes the mutex first, so the child finds the registry whole; the child
- * then closes the descriptors of the `holders`, forgets its brothers, and knows their handles by their generation. (A
- * child that was made without fork handlers does so when it first calls the library; see lifecycle_pid().) All of this
- * costs the same however many brothers there are that are no daemons: they have no descriptor. The child writes as few
- * pages as it can, since each is copied for it. An entry is in the registry before its process is forked (with pid 0),
- * so that a fork by another thread in that very moment closes its descriptors, too.
+ * FORK. Any fork, of the program's own too, locks the mutex first, so the child finds the registry whole. The child
+ * then closes the descriptors of the `holders` and empties the registry; the handles of its siblings show by their
+ * generation that they are not its own. (A child that was made without fork handlers does so when it first calls the
+ * library; see lifecycle_pid().) The cost does not depend on the number of siblings that are not daemons: they have no
+ * descriptor. The child writes as few pages as it can, since each is copied for it. An entry is in the registry before
+ * its process is forked (with pid 0), so that a fork by another thread at that moment closes its descriptors too.
  *
- * REAPING. Only our own children, one by one. A program that reaps them itself, or ignores SIGCHLD, takes the exit code
- * with it: MP_EXITCODE_UNKNOWN. Its pid may then come round again, as that of another child of the program: so a pid is
- * only believed for as long as none can have come round, and is then looked at again: whether the system says that this
- * process began when ours did. What is believed, and is a child not yet reaped, can be sent a signal. (Where there is
- * no /proc to ask, or no descriptor left, what is a child of this process is believed.)
+ * REAPING. The library reaps only its own children, one by one. A program that reaps them itself, or ignores SIGCHLD,
+ * loses the exit code: MP_EXITCODE_UNKNOWN. The pid may then be reused by another child of the program. So a pid is
+ * believed only for a time in which it cannot have been reused. Then it is checked again: the system must say that the
+ * process began when our child did. A pid that is believed, and belongs to a child not yet reaped, can be sent a
+ * signal. (Without /proc, or without a free descriptor, any pid that is a child of this process is believed.)
  *
- * DAEMONS end with their parent however that ends: they are on a leash. That is a pair of connected sockets, both of
- * whose ends only the parent has open. When it is gone the kernel closes them, one before the other; each has been told
- * to send SIGKILL to the daemon when its other end is closed, so the first one's end does it, in whatever order. The
- * daemon has no descriptor for it: so the leash holds whatever program the daemon executes and whatever descriptors it
- * closes. The kernel notes who has asked for the signal, and asks that process's rights, not the daemon's: so it holds
- * whichever user the daemon becomes. A thread's end is nothing to it, the main thread's neither. (The kernel's own
- * death signal goes by the forking *thread*'s end, and is lost when credentials change. It only serves where no
- * descriptors are left.) How a daemon gets on its leash:
+ * DAEMONS end with their parent however that ends: they are on a leash. A leash is a pair of connected sockets, both of
+ * whose ends only the parent has open. When the parent is gone the kernel closes them, one before the other. Each is
+ * set to send SIGKILL to the daemon when its peer is closed, so the end that is closed last does it. The daemon has no
+ * descriptor for it: so the leash holds whatever program the daemon executes and whatever descriptors it closes. The
+ * kernel checks the rights of the process that asked for the signal, not of the daemon: so the leash holds whichever
+ * user the daemon becomes. The end of a thread, even of the main thread, does not matter. (The kernel's own death
+ * signal is sent when the forking *thread* ends, and is lost when credentials change. It only serves if no descriptors
+ * are left.) How a daemon gets on its leash:
  *
  *   1. The parent makes the pair, which may fail, and forks.
- *   2. The daemon, which has both ends open as well, names itself as the one to be sent the signal.
+ *   2. The daemon, which has both ends open as well, names itself as the receiver of the signal.
  *   3. It closes both. If the parent has died before, the daemon is the last to have them open: the first close kills
  *      it.
  *
- * OUTPUT. What is buffered is flushed before the fork, so that it comes before what the child prints. What another
- * thread buffers between this and the fork is the parent's to print: the child throws its copy away. */
+ * OUTPUT. Buffered output is flushed before the fork, so that it comes before what the child prints. What another
+ * thread buffers between the flush and the fork is printed by the parent: the child discards its copy. */
 #include "process/process.h"
 
 #include <errno.h>
@@ -73,11 +74,11 @@
 #define LOCK_STREAM INT64_C(50000000) /* the longest wait for a thread that prints, before a start */
 #define ROOM 40                       /* bytes of most names with their identities */
 #define FEW 8                         /* children that most programs have at a time */
-/* No pid comes round so soon. More than a tick, in which the system counts when processes begin. */
+/* The kernel does not reuse a pid within this time. Longer than a clock tick, the unit of the times at which processes
+ * begin. */
 #define BELIEF INT64_C(20000000)
 
-/* A descriptor and the file it leads to: the program may have closed it, and its number may be another file's by
- * now. */
+/* A descriptor and the file it refers to: the program may have closed it and reused its number for another file. */
 struct descriptor {
     int fd; /* -1: none */
     dev_t device;
@@ -88,13 +89,13 @@ struct mp_process {
     uint64_t magic;                     /* MAGIC while the handle is live */
     struct mp_process *previous, *next; /* in the registry; `next` also in the list of spare handles */
     struct mp_process *previous_holder, *next_holder;
-    uint64_t generation;       /* whose child it is: of the process with that generation */
+    uint64_t generation;       /* the generation of the process whose child it is */
     pid_t pid;                 /* 0: about to be forked */
-    int64_t started, believed; /* when it had been forked; when the pid was last sure to be its own */
-    struct descriptor pidfd;   /* while somebody waits with a deadline */
+    int64_t started, believed; /* when it was forked; when the pid was last known to be its own */
+    struct descriptor pidfd;   /* while a thread waits with a deadline */
     struct descriptor leash[2];
     int waiters;
-    bool holds;  /* descriptors, and so is in the list of holders */
+    bool holds;  /* it has descriptors, and so is in the list of holders */
     bool ended;  /* its exit code is known, and it is out of the registry */
     bool zombie; /* it has ended, and the last waiter has to reap it */
     bool daemon;
@@ -102,8 +103,8 @@ struct mp_process {
     int exitcode;
     const char *name;
     const char *identity;           /* "2:1": the second child's first child */
-    struct mp_process *made_before; /* all whose memory malloc() gave */
-    char *memory;                   /* of name and identity, where `room` does not suffice, else NULL */
+    struct mp_process *made_before; /* links all handles that malloc() gave */
+    char *memory;                   /* for name and identity if `room` is too small, else NULL */
     char room[ROOM];
 };
 
@@ -114,10 +115,10 @@ static pthread_t forker;
 static struct mp_process *oldest, *newest;
 static struct mp_process *holders; /* of descriptors, which a forked child has to close */
 static uint64_t generation;        /* how many forks this process is away from the first */
-static struct mp_process few[FEW]; /* near the mutex: in a page that a fork costs anyway */
+static struct mp_process few[FEW]; /* near the mutex: in a page that a fork copies anyway */
 static struct mp_process *spare;
 static struct mp_process *newest_made;
-static struct mp_process *unfreed; /* ended at this process's end */
+static struct mp_process *unfreed; /* handles not freed when this process ended */
 
 static struct mp_process self = {.magic = MAGIC, .name = "MainProcess", .identity = ""};
 static struct mp_process creator = {.magic = MAGIC};
@@ -125,9 +126,9 @@ static bool has_creator;
 /* The leash of this process, until it has named itself. */
 static struct descriptor own_leash[2] = {{.fd = -1}, {.fd = -1}};
 static _Atomic unsigned children_started;
-static _Thread_local struct mp_process *starting; /* what this thread is about to fork, if that has a leash */
+static _Thread_local struct mp_process *starting; /* the process this thread is about to fork, if it has a leash */
 
-/* Where it is known that a fork handler, if any was needed, has run in this process. */
+/* Like lock(), but for callers that know that a fork handler, if any was needed, has run in this process. */
 static void lock_as_known(void)
 {
     uint64_t before = signals_set(SIGNALS_ALL);
@@ -152,7 +153,7 @@ static void unlock(void)
 
 /* ---- descriptors and memory of handles ---- */
 
-/* Takes note of what was just opened, or of nothing when fd is negative. */
+/* Records a descriptor that was just opened; none if fd is negative. */
 static struct descriptor descriptor_of(int fd)
 {
     struct descriptor descriptor = {.fd = fd < 0 ? -1 : fd};
@@ -172,7 +173,7 @@ static void close_descriptor(struct descriptor *descriptor)
     if (descriptor->fd < 0)
         return;
     int state = cancelling_forbid();
-    /* When the system does not tell, or did not when it was opened, it most likely is. */
+    /* If fstat() is refused, or was when the descriptor was opened, it most likely still is ours. */
     if (fstat(descriptor->fd, &file) != 0
             ? errno != EBADF
             : descriptor->inode == 0 || (file.st_dev == descriptor->device && file.st_ino == descriptor->inode))
@@ -181,7 +182,7 @@ static void close_descriptor(struct descriptor *descriptor)
     descriptor->fd = -1;
 }
 
-/* To be called, under the mutex, when descriptors of it have been opened or closed. */
+/* To be called after descriptors of the process have been opened or closed. The caller holds the mutex. */
 static void note_descriptors(struct mp_process *process)
 {
     bool holds = process->pidfd.fd >= 0 || process->leash[0].fd >= 0 || process->leash[1].fd >= 0;
@@ -217,7 +218,8 @@ static void close_descriptors(struct mp_process *process)
     close_leash(process);
 }
 
-/* Its memory is freed when it is used again: not under the mutex. */
+/* Puts a handle into the list of spare ones. The memory of its name is freed on reuse, not here: the caller holds the
+ * mutex. */
 static void put_spare(struct mp_process *process)
 {
     process->magic = 0;
@@ -254,7 +256,7 @@ static struct mp_process *take_spare(void)
     return process;
 }
 
-/* After the process has ended: lets go of what no waiter needs any more. */
+/* Releases what no waiter needs any more. The process has ended; the caller holds the mutex. */
 static void release(struct mp_process *process)
 {
     int exitcode;
@@ -311,8 +313,8 @@ static void fork_done(void)
     unlock();
 }
 
-/* In the child of any fork, under the mutex, which the forking thread holds; or, when no fork handler has run in it, at
- * its first call, when the mutex may be one that a thread of the parent's held. */
+/* Runs in the child of any fork, with the mutex held by the forking thread. If no fork handler has run, it runs at the
+ * child's first call, and the mutex may have been held by another thread of the parent: it is initialized anew. */
 static void after_fork(void)
 {
     if (!forking || !pthread_equal(forker, pthread_self())) {
@@ -333,12 +335,12 @@ static void after_fork(void)
     generation++;
     has_creator = false;
     creator.pid = self.pid;
-    self.pid = getpid(); /* costs less than to have lifecycle_pid() write down what it is */
+    self.pid = getpid(); /* cheaper than lifecycle_pid() in every child */
 }
 
 /* ---- the end of a child ---- */
 
-/* Whether the pid still is this child's, as far as a program that reaps it itself is concerned. */
+/* Whether the pid is still this child's: a program that reaps the child itself lets the pid be reused. */
 static bool is_believed(struct mp_process *process)
 {
     int64_t now = clock_boot();
@@ -353,7 +355,8 @@ static bool is_believed(struct mp_process *process)
     return same;
 }
 
-/* Notes its end if it has ended, and reaps it unless somebody is about to wait for the pid. Under the mutex. */
+/* Checks whether the process has ended. If so, notes the exit code, and reaps it unless a thread is about to wait for
+ * the pid. The caller holds the mutex. */
 static void reap(struct mp_process *process)
 {
     int exitcode = MP_EXITCODE_UNKNOWN;
@@ -363,7 +366,7 @@ static void reap(struct mp_process *process)
         return;
     if (is_believed(process))
         found = process->waiters > 0 ? child_look(process->pid, &exitcode) : child_reap(process->pid, -1, &exitcode);
-    if (found == MP_ESYSTEM) /* refused: it cannot be looked at without being reaped */
+    if (found == MP_ESYSTEM) /* refused: without waitid() the only way to look is to reap */
         found = child_reap(process->pid, -1, &exitcode);
     if (found == 0)
         return;
@@ -374,12 +377,12 @@ static void reap(struct mp_process *process)
     release(process);
 }
 
-/* One waiter's. */
+/* The state of one waiter. */
 struct patience {
     int64_t deadline;
     int64_t pause;
     bool readable; /* the pidfd was */
-    bool asked;    /* for a pidfd: where it is refused, it is so again and again */
+    bool asked;    /* for a pidfd: if refused once, it is always refused */
 };
 
 static struct timespec until(int64_t deadline, int64_t most)
@@ -393,8 +396,8 @@ static struct timespec until(int64_t deadline, int64_t most)
     return (struct timespec){.tv_sec = (time_t)(left / SECOND), .tv_nsec = (long)(left % SECOND)};
 }
 
-/* Sleeps until the process may have ended, or the deadline, or a signal. A debugger may keep a process that has ended
- * from being reaped: so what is readable, and still not reaped, is looked at with pauses, as if there was no pidfd. */
+/* Sleeps until the process may have ended, or the deadline, or a signal. A debugger may delay the reaping of a process
+ * that has ended. So once the pidfd has been readable, the waiter polls with pauses, as if there was no pidfd. */
 static void wait_a_while(int pidfd, struct patience *patience)
 {
     struct pollfd watch = {.fd = pidfd, .events = POLLIN};
@@ -418,10 +421,10 @@ static void wait_without_cancelling(int pidfd, struct patience *patience)
     cancelling_allow(state);
 }
 
-/* Under the mutex, which is let go meanwhile; the pid is believed. */
+/* The pid is believed. The caller holds the mutex; it is unlocked while sleeping. */
 static void sleep_once(struct mp_process *process, struct patience *patience)
 {
-    int found = 0; /* 1: it has ended and is not reaped, for certain */
+    int found = 0; /* 1: it has certainly ended and is not reaped */
 
     process->waiters++;
     if (patience->deadline != DEADLINE_NEVER && process->pidfd.fd < 0 && !patience->asked) {
@@ -441,7 +444,7 @@ static void sleep_once(struct mp_process *process, struct patience *patience)
         process->believed = clock_boot();
 }
 
-/* Under the mutex, which is let go meanwhile. The handle may have been freed afterwards. */
+/* The caller holds the mutex; it is unlocked while waiting. The handle may have been freed on return. */
 static int wait_until_ended(struct mp_process *process, int64_t deadline)
 {
     struct patience patience = {.deadline = deadline, .pause = FIRST_PAUSE};
@@ -463,7 +466,8 @@ static int wait_until_ended(struct mp_process *process, int64_t deadline)
     return MP_ETIMEOUT;
 }
 
-/* Under the mutex. What this process may not kill by now, as either has become another user's, its leash may. */
+/* Sends a signal. If SIGKILL is refused, because either process now has another user, closing the leash may still kill
+ * the daemon. The caller holds the mutex. */
 static int send_signal(struct mp_process *process, int number)
 {
     reap(process);
@@ -487,7 +491,7 @@ static struct mp_process *oldest_of(bool daemon)
     return process;
 }
 
-/* Those that may not be asked are killed. */
+/* Signals all daemons. Daemons that may not be sent this signal are killed. */
 static void signal_daemons(int number)
 {
     struct mp_process *next;
@@ -499,8 +503,8 @@ static void signal_daemons(int number)
     }
 }
 
-/* A handle whose process was running at the end could not be freed before. It stays in a list of such, where leak
- * checkers see that it is not lost. Under the mutex, which is let go meanwhile. */
+/* Waits for a child at exit. Its handle could not be freed before, so it is kept in the list `unfreed`, where leak
+ * checkers see that it is not lost. The caller holds the mutex; it is unlocked while waiting. */
 static bool end_child(struct mp_process *process, int64_t deadline)
 {
     if (wait_until_ended(process, deadline) != 0)
@@ -512,8 +516,8 @@ static bool end_child(struct mp_process *process, int64_t deadline)
     return true;
 }
 
-/* Under the mutex, which is let go meanwhile. A daemon that can be killed in no way, as another user's that has no
- * leash, is not waited for. */
+/* Ends all daemons. A daemon that cannot be killed, as it has another user and no leash, is not waited for. The caller
+ * holds the mutex; it is unlocked while waiting. */
 static void end_daemons(void)
 {
     int64_t deadline = clock_now() + GRACE;
@@ -555,7 +559,8 @@ static void initialise(void)
         put_spare(&few[i]);
 }
 
-/* Another thread may hold the stream for long, as when it prints into a pipe that is full. */
+/* Locks a stream, or gives up after a while: another thread may hold it for long, as when it prints into a full
+ * pipe. */
 static bool lock_stream(FILE *stream)
 {
     const struct timespec pause = {.tv_nsec = FIRST_PAUSE};
@@ -591,7 +596,7 @@ void process_flush(void)
     flush(stderr);
 }
 
-/* In a forked child: what is in its buffers is the parent's to print. */
+/* In a forked child: discards buffered output, which the parent prints. */
 static void discard_output(void)
 {
     if (!stream_is_empty(stdout))
@@ -616,7 +621,7 @@ _Noreturn void process_leave(int code)
 
 #define DIGITS 10 /* of the largest number */
 
-/* Writes a number in decimal, without a NUL; where it ends. */
+/* Writes a number in decimal, without a NUL. Returns where it ends. */
 static char *put_number(char *to, unsigned number)
 {
     char digits[DIGITS];
@@ -659,8 +664,8 @@ void process_enter_worker(unsigned number, char room[WORKER_ROOM])
     enter(room, identity, true);
 }
 
-/* A dead parent's children are given to another process, whose pid is another: it was there already when the parent
- * was. (0: the parent is in another pid namespace.) */
+/* Whether the parent lives: the children of a dead parent get another parent. Its pid differs, as that process existed
+ * while the old parent did. */
 static bool parent_lives(pid_t parent)
 {
     pid_t now = getppid();
@@ -668,7 +673,7 @@ static bool parent_lives(pid_t parent)
     return now == parent || now <= 0; /* in another PID namespace; or the call was refused */
 }
 
-/* Makes this process end with its parent: at once, and in the same way, if that is gone already. */
+/* Makes this process end with its parent: at once, and in the same way, if the parent has ended already. */
 static void tie_to_parent(pid_t parent)
 {
     bool tied = true;
@@ -679,7 +684,7 @@ static void tie_to_parent(pid_t parent)
         tied = (own_leash[i].fd < 0 || hangup_signal_take(own_leash[i].fd) == 0) && tied;
     for (int i = 0; i < 2; i++)
         close_descriptor(&own_leash[i]);
-    /* The leash alone would do, if no other child that was made without fork handlers had it open, too. */
+    /* The leash alone would be enough, but another child, made without fork handlers, may have it open too. */
     if (!tied || !parent_lives(parent))
         raise(SIGKILL);
 }
@@ -747,7 +752,7 @@ static int leash_error(int number)
     }
 }
 
-/* Under the mutex, so that no fork of another thread takes it along unseen. */
+/* Makes the leash under the mutex, so that a fork by another thread does not inherit it unseen. */
 static int make_leash(struct mp_process *process)
 {
     int fd[2], error = 0;
@@ -767,7 +772,8 @@ static int make_leash(struct mp_process *process)
     return error;
 }
 
-/* The death signal does for a daemon of the main thread's, as long as that thread lives. */
+/* Ties a daemon to this process. If no leash can be made, the death signal is enough for a daemon of the main thread,
+ * as long as that thread lives. */
 static int tie(struct mp_process *process)
 {
     int error = process->daemon ? make_leash(process) : 0;
@@ -801,7 +807,7 @@ static int prepare(struct mp_process **result, const mp_process_options *options
     return error;
 }
 
-/* Takes back what prepare() did. */
+/* Undoes prepare(). */
 static void discard(struct mp_process *process)
 {
     lock();
@@ -822,7 +828,7 @@ static int fork_error(int number)
     }
 }
 
-/* With all signals blocked: `signals` are those that were before. */
+/* Forks the process. All signals are blocked; `signals` is the mask from before. */
 static int start(struct mp_process *process, mp_process_function *function, void *arg, uint64_t signals)
 {
     if (process->leashed)
@@ -861,7 +867,7 @@ static int make_and_start(mp_process **process, mp_process_function *function, v
     if (error == 0) {
         *process = made;
     } else {
-        next = number; /* the number goes to the next one, unless another thread has started one meanwhile */
+        next = number; /* the next child gets the number, unless another thread has started one meanwhile */
         atomic_compare_exchange_strong(&children_started, &next, number - 1);
     }
     signals_set(signals);
@@ -881,7 +887,8 @@ int mp_process_start(mp_process **process, mp_process_function *function, void *
 
 /* ---- handles ---- */
 
-/* In the worker of a pool it may be a younger one, of memory that is not there. Under the mutex. */
+/* Whether the memory of the handle exists here. In the worker of a pool, a handle made after the fork may lead to
+ * memory that does not. The caller holds the mutex. */
 static bool is_there(const mp_process *process)
 {
     const struct mp_process *other = newest_made;
@@ -897,14 +904,14 @@ static bool is_there(const mp_process *process)
     return other != NULL;
 }
 
-/* Under the mutex. */
+/* The caller holds the mutex. */
 static bool is_live(const mp_process *process)
 {
     return process != NULL && range_is_address(process, _Alignof(mp_process)) && is_there(process) &&
            process->magic == MAGIC;
 }
 
-/* Takes the mutex if the handle is that of a child of this process. */
+/* Locks the mutex if the handle is that of a child of this process. */
 static int lock_child(mp_process *process)
 {
     int error = 0;
@@ -1011,7 +1018,8 @@ int mp_process_interrupt(mp_process *process)
     return signal_child(process, SIGINT);
 }
 
-/* What can be told of any handle, of another process's too, as the copy it was forked with says it. */
+/* Locks the mutex if the handle is live. Handles of another process are allowed too: their data is the copy made by the
+ * fork. */
 static int lock_any(const mp_process *process)
 {
     pthread_once(&once, initialise);
