@@ -1,36 +1,45 @@
 /* libmp: Python-style multiprocessing for C.
  *
- * This header is the manual. It is plain C11 and is clean in C++ as well.
+ * This header is the manual. It is plain C11, and compiles without warnings as C++ as well.
  *
- * Conventions, which hold wherever a comment does not say otherwise:
+ * Conventions. They hold for every function, unless its comment says otherwise:
  *
- * - A function returns 0 on success or a negative MP_E... code; mp_strerror() explains any of them. A positive value is
- *   a failure code that a task of the caller's own returned. On an error, out-parameters are left as they were.
- * - What is made comes back through the first argument and is released with the matching ..._free(), which takes NULL.
- * - MP_EINVAL is the answer to a NULL pointer where one is needed, to a handle that is not live (freed, closed, never
- *   made), to an option that does not exist, and to a string or bytes of more than 2^40 bytes. It is not repeated for
- *   each function. The handle of a dict, list, lock or iterator that has ended is an error for good, also when its
- *   memory serves another. Any other freed handle is known as such until its memory serves a new one of the same kind.
- *   In a task of a pool, a handle that leads to memory which the worker does not have, as that of a manager younger
- *   than the pool, is MP_EINVAL. Elsewhere an address that cannot be read at all cannot be checked.
- * - What belongs to another process gives MP_EFOREIGN: a Process, a Pool and its results belong to the process that
- *   made them. Managers, dicts, lists and locks are shared with every process forked after they were made.
- * - Strings and memory given to a function are copied; the caller keeps its own. Options are copied as well.
- * - Times are seconds (double) on the monotonic clock: MP_FOREVER waits without limit, 0 or less does not wait. A NaN
- *   is MP_EINVAL. Signals that arrive never shorten a wait.
- * - Threads: every function may be called from several threads at once. None is a cancellation point, nor is what
- *   functions of the user's do inside one, nor is printing to a stream: a thread that is cancelled meanwhile ends at a
- *   cancellation point after the call. None may be called while PTHREAD_CANCEL_ASYNCHRONOUS is set.
- *   A thread's stack of 16 KiB is enough for each of them, and 32 KiB for printing and JSON of what is nested deep.
- * - Signal handlers: none is async-signal-safe, except mp_version(), mp_died(), mp_strerror() for the codes of the enum
- *   below, and the constructors of mp_value. But a handler may call exit() or _exit(), whichever function it has
- *   interrupted; and fork() as well where that is one on processes, if the child does not return from the handler.
- * - All stands on the kernel's robust futexes, which tell that an owner died. Where they are refused (sandboxes without
- *   set_robust_list(), qemu-user), managers, locks and pools are neither made nor opened: MP_ESYSTEM.
- * - "Blocks" says what a function may wait for. Functions on a manager's containers wait for each other's short
- *   critical sections only; those are not mentioned each time.
- * - The library installs no signal handler in the calling process, starts no thread, prints nothing that it was not
- *   asked to print, and never ends the calling process. Its descriptors are close-on-exec, and none is ever 0, 1 or 2.
+ * - Return values: a function returns 0 on success or a negative MP_E... code; mp_strerror() explains each of them. A
+ *   positive value is a failure code that a function of the caller's own (a task, say) returned. After an error, output
+ *   parameters are unchanged.
+ * - Ownership: a function that makes an object stores it through its first argument. The caller releases it with the
+ *   matching ..._free(), which accepts NULL.
+ * - MP_EINVAL is the error for each of these; the comments of single functions do not repeat it:
+ *   - a NULL pointer where one is needed;
+ *   - a handle that is not live (freed, closed, never made);
+ *   - an option that does not exist;
+ *   - a string or bytes of more than 2^40 bytes.
+ * - Stale handles: the handle of a dict, list, lock or iterator that has ended is an error for good, even when its
+ *   memory is used for another object. Any other freed handle is recognized until its memory is used for a new handle
+ *   of the same kind. In a task of a pool, a handle that leads to memory which the worker does not have (that of a
+ *   manager younger than the pool, for example) is MP_EINVAL. Elsewhere the library cannot check an address that cannot
+ *   be read at all.
+ * - Sharing: a Process, a Pool and its results belong to the process that made them; in another process they are
+ *   MP_EFOREIGN. Managers, dicts, lists and locks are shared with every process forked after they were made.
+ * - Copies: the library copies strings, memory and options that it is given. The caller keeps its own.
+ * - Times are seconds (double) on the monotonic clock. MP_FOREVER waits without limit; 0 or less does not wait. A NaN
+ *   is MP_EINVAL. A signal that arrives never shortens a wait.
+ * - Threads: several threads may call any function at once. No function is a cancellation point, not even while it runs
+ *   a function of the caller's or prints to a stream: a thread that is cancelled during a call ends at a cancellation
+ *   point after it. No function may be called while PTHREAD_CANCEL_ASYNCHRONOUS is set. A thread's stack of 16 KiB is
+ *   enough for every function; printing and JSON of deeply nested containers need 32 KiB.
+ * - Signal handlers: these are async-signal-safe: mp_version(), mp_died(), mp_strerror() for the codes of the enum
+ *   below, and the constructors of mp_value. All other functions are not. But a handler may call exit() or _exit(),
+ *   whichever function it has interrupted. It may also call fork() if it has interrupted a function on processes and
+ *   the child does not return from the handler.
+ * - Robust futexes: the library needs this feature of the kernel, which reports that the owner of a lock has died.
+ *   Where the system refuses it (sandboxes without set_robust_list(), qemu-user), managers, locks and pools can be
+ *   neither made nor opened: MP_ESYSTEM.
+ * - "Blocks" says what a function may wait for. Functions on a manager's containers also wait for each other's short
+ *   critical sections; the comments do not mention that each time.
+ * - Side effects: the library installs no signal handler in the calling process and starts no thread. It prints only
+ *   what it is asked to print. It never ends the calling process. Its descriptors are close-on-exec, and none of them
+ *   is 0, 1 or 2.
  */
 #ifndef MP_H
 #define MP_H
@@ -55,7 +64,7 @@ extern "C" {
 #define MP_API
 #endif
 
-/* The version of the library that is linked, "major.minor.patch": a constant. Never blocks. Python: none. */
+/* The version of the linked library as "major.minor.patch": a constant string. Never blocks. Python: none. */
 MP_API const char *mp_version(void);
 
 /* ------------------------------------------------------------------------------------------------------- errors */
@@ -96,27 +105,28 @@ enum {
     MP_EDIED = -1000       /* a worker died in the task: MP_EDIED - s: by signal s; MP_EDIED - 100 - c: exit code c */
 };
 
-/* The deepest nesting that printing and comparing follow. */
+/* The deepest nesting of containers that printing and comparing follow. */
 #define MP_MAX_DEPTH 200
 
-/* What `code` means, in one line of English without a full stop. Never NULL. For a code of the enum above it is a
- * constant; for others (those of MP_EDIED, a task's own) it lies in a buffer of the calling thread, valid until its
- * next call. Never blocks. Python: the text of an exception. */
+/* The meaning of `code`: one line of English without a full stop, never NULL. For a code of the enum above it is a
+ * constant string. For other codes (those of MP_EDIED, or a task's own) it lies in a buffer of the calling thread,
+ * valid until that thread's next call. Never blocks. Python: the text of an exception. */
 MP_API const char *mp_strerror(int code);
 
-/* True when `code` says that a worker died in a task. Stores how, as a process's exit code is given (the code, or minus
- * the signal; MP_EXITCODE_UNKNOWN), in *exitcode when that is not NULL. Never blocks. Python: none (the Pool hangs). */
+/* Returns true if `code` says that a worker died while it ran a task. *exitcode, unless NULL, then receives the
+ * worker's exit code in the form of mp_process_exitcode(): the code, minus the signal, or MP_EXITCODE_UNKNOWN. Never
+ * blocks. Python: none (the Pool hangs). */
 MP_API bool mp_died(int code, int *exitcode);
 
 #define MP_FOREVER (1e300)
 
 /* ---------------------------------------------------------------------------------------------------- CPU counts */
 
-/* The number of CPUs of the machine that are online, at least 1. Never blocks. Python: os.cpu_count(). */
+/* The number of online CPUs of the machine, at least 1. Never blocks. Python: os.cpu_count(). */
 MP_API int mp_cpu_count(void);
 
-/* The number of CPUs this process may use: the smallest of its affinity mask and its cgroup's quota (v1 and v2, rounded
- * up), at least 1. What a pool takes by default. Never blocks. Python: os.process_cpu_count(). */
+/* The number of CPUs that this process may use, at least 1: the smaller of its affinity mask and its cgroup's quota (v1
+ * and v2, rounded up). A pool has that many workers by default. Never blocks. Python: os.process_cpu_count(). */
 MP_API int mp_usable_cpu_count(void);
 
 /* -------------------------------------------------------------------------------------------------------- values */
@@ -127,8 +137,9 @@ typedef struct mp_list mp_list;
 
 typedef enum mp_type { MP_NONE, MP_BOOL, MP_INT, MP_FLOAT, MP_STR, MP_BYTES, MP_DICT, MP_LIST } mp_type;
 
-/* One value of any type. Values the caller makes point to the caller's memory. Values the library hands out own theirs:
- * release them with mp_value_free(). A string it hands out always ends in a NUL that `size` does not count. */
+/* One value of any type. A value that the caller makes points to the caller's memory. A value that the library hands
+ * out owns its memory: release it with mp_value_free(). A string in it always ends in a NUL that `size` does not
+ * count. */
 typedef struct mp_value {
     mp_type type;
     size_t size; /* MP_STR, MP_BYTES: length in bytes */
@@ -144,9 +155,9 @@ typedef struct mp_value {
     void *owned; /* private: what mp_value_free() releases */
 } mp_value;
 
-/* Constructors. Plain functions: they check nothing, allocate nothing and keep the pointer they are given. mp_strn()
- * and mp_bytes() take a length in bytes, so the string may hold anything; mp_str(NULL) makes a value that every
- * function refuses. Never block. */
+/* Constructors. They check nothing, allocate nothing, and keep the pointer that they are given. mp_strn() and
+ * mp_bytes() take a length in bytes, so the data may contain any bytes. mp_str(NULL) makes a value that every function
+ * refuses. Never block. */
 MP_API mp_value mp_none(void);
 MP_API mp_value mp_bool(bool value);
 MP_API mp_value mp_int(int64_t value);
@@ -157,124 +168,133 @@ MP_API mp_value mp_bytes(const void *data, size_t size);
 MP_API mp_value mp_dict_value(mp_dict *dict);
 MP_API mp_value mp_list_value(mp_list *list);
 
-/* Releases what a value from the library owns and makes it none: the memory of a string, the hold on a container (see
- * "dict"). NULL and values of the caller's own are fine. In a forked child it releases the child's copy of a string;
- * holds are the parent's, and stay. Python: del. */
+/* Releases what a value from the library owns: the memory of a string, or the hold on a container (see "dict"). The
+ * value becomes none. NULL, and values that the caller made, are accepted. In a forked child it releases the child's
+ * copy of a string; a hold is the parent's, and stays. Python: del. */
 MP_API void mp_value_free(mp_value *value);
 
-/* Compares as Python's == does (1, 1.0 and true are equal; containers by content, each as it is at one moment). Stores
- * the answer in *equal. Errors: MP_EDEPTH, MP_ENOMEM, MP_EDEADLK, MP_ESYSTEM, MP_ECORRUPT (the last three for
- * containers: see "dict"). Python: a == b. */
+/* Compares as Python's == does: 1, 1.0 and true are equal, and containers are compared by content, each as it is at one
+ * moment. Stores the answer in *equal. Errors: MP_EDEPTH, MP_ENOMEM; and for containers (see "dict") MP_EDEADLK,
+ * MP_ESYSTEM, MP_ECORRUPT. Python: a == b. */
 MP_API int mp_value_equal(const mp_value *a, const mp_value *b, bool *equal);
 
-/* Writes a value as JSON, the same in every locale: strings escaped, floats in the fewest digits that read back equal,
- * as Python's repr() has them (but infinities as 1e999, NaN as null), bytes as a string of the characters U+0000 to
- * U+00FF, nested containers inside, one that contains itself as "...". What is no UTF-8 in a string becomes U+FFFD.
- * Keys that are not strings are written as strings. Each container is written as it is at one moment, and none is
- * locked while the stream is written to. mp_value_print() writes all or nothing, without a line feed, and does not
- * flush; it blocks as the stream does. mp_value_json() stores a string that the caller releases with free(). Errors:
- * MP_ENOMEM, MP_EDEPTH, MP_EDEADLK, MP_ECORRUPT, MP_ESYSTEM (also: the stream reports an error, or has before). Python:
- * json.dumps(). */
+/* Write a value as JSON, which is the same in every locale:
+ * - Strings are escaped. Bytes that are not valid UTF-8 become U+FFFD.
+ * - A float has the fewest digits that read back equal, as in Python's repr(); infinities are 1e999, NaN is null.
+ * - Bytes become a string of the characters U+0000 to U+00FF.
+ * - Keys that are not strings are written as strings.
+ * - Nested containers are written inside; a container that contains itself is written as "...".
+ *
+ * Each container is written as it is at one moment. No container is locked while the stream is written to.
+ *
+ * mp_value_print() writes all or nothing, without a line feed, and does not flush. It blocks as the stream does.
+ * mp_value_json() stores a string, which the caller releases with free(). Errors: MP_ENOMEM, MP_EDEPTH, MP_EDEADLK,
+ * MP_ECORRUPT, MP_ESYSTEM (also: the stream reports an error, or had its error flag set). Python: json.dumps(). */
 MP_API int mp_value_print(const mp_value *value, FILE *stream);
 MP_API int mp_value_json(const mp_value *value, char **text);
 
 /* ------------------------------------------------------------------------------------------------------- manager */
 
 typedef struct mp_manager_options {
-    /* NULL: anonymous, gone with the last process that has it. Else: other programs of the same user open it by this
-     * name. */
+    /* NULL: anonymous; it ends with the last process that has it. Otherwise other programs of the same user can open it
+     * by this name. */
     const char *name;
-    /* The most bytes its heap may grow to, from 64 KiB to 64 GiB: what is outside counts as the nearer of these. 0: 64
-     * GiB, or as much as the system maps; under RLIMIT_AS, at most a quarter of what that leaves; under valgrind, 64
-     * MiB, as its leak check looks at all that might be used. A 64th of it is kept for content that is removed and
-     * comes again. */
+    /* The most bytes that its heap may grow to: from 64 KiB to 64 GiB; a value outside counts as the nearer bound. 0
+     * means 64 GiB, or as much as the system maps; under RLIMIT_AS at most a quarter of what that leaves; under
+     * valgrind 64 MiB, as its leak check reads all memory that might be used. A 64th of the limit is reserved for
+     * content that is removed and inserted again. */
     size_t limit;
 } mp_manager_options;
 
-/* Makes a manager: a shared heap that grows as needed, with one dict in it already (mp_manager_root()). *manager is
- * released with mp_manager_free(), by each process that has it. `options` may be NULL.
+/* Makes a manager: a shared heap that grows as needed and already contains one dict (mp_manager_root()). Each process
+ * that has the manager releases it with mp_manager_free(). `options` may be NULL.
  *
- * A named one is refused with MP_EEXIST while a process has one of that name open. A stale name, which no live process
- * has open, is replaced. A file under the name that is not the library's is MP_EKIND, and stays as it is. Whenever a
- * named object is made or opened, stale names of this user are removed, whatever they are: a bounded number at a time.
+ * Names: a name is taken, MP_EEXIST, while a process has a manager of that name open. A stale name, which no live
+ * process has open, is replaced. A file under the name that is not the library's is MP_EKIND, and stays as it is. Each
+ * time a named object is made or opened, the library also removes a bounded number of this user's stale names,
+ * whichever they are.
  *
  * Blocks: an anonymous one, no. A named one: while another process keeps the file under the name locked, for a few
- * seconds at the most (then MP_EAGAIN). Errors: MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN (also:
- * no descriptors), MP_ESYSTEM (also: a stale name cannot be removed, as it is a mount point, say).
- * Python: Manager(). */
+ * seconds at most (then MP_EAGAIN). Errors: MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN (also: no
+ * descriptors), MP_ESYSTEM (also: a stale name cannot be removed, for example because it is a mount point). Python:
+ * Manager(). */
 MP_API int mp_manager_create(mp_manager **manager, const mp_manager_options *options);
 
 /* Opens a named manager that another program (or this one) has open. Its containers are reached from mp_manager_root();
  * their addresses differ from process to process. `options` is reserved and must be NULL. *manager is released with
  * mp_manager_free().
  *
- * Damaged memory: whatever the file holds, opening it succeeds or is an error, and never crashes. Opening proves what
- * costs little, however large the heap is: owner, mode, kind, version, header, sizes, and the root with its mutex.
- * Damage deeper inside is not looked for. A program that cannot trust those who had the manager open calls
- * mp_manager_check() first: a heap that it finds sound can be used in every way. To use one that is damaged inside
- * without that is undefined.
+ * Damaged memory: whatever the file contains, opening it succeeds or returns an error; it never crashes. Opening checks
+ * only what is cheap, however large the heap is: owner, mode, kind, version, header, sizes, and the root with its
+ * mutex. It does not look for damage deeper inside. To use a manager that is damaged there is undefined. A program that
+ * does not trust the processes that had the manager open therefore calls mp_manager_check() first: every use of a heap
+ * that passes that check is safe.
  *
- * Programs that share a manager must be in one PID namespace, as its mutexes name their holders. (Named locks tell
- * namespaces apart.) They must use the same C library (else MP_EVERSION). Blocks: as mp_manager_create() of a named
- * one. Errors: MP_ENAME, MP_ENOENT (none, or only a stale one, whose name is removed), MP_EKIND (also: a file that is
- * not the library's, which stays), MP_EACCESS, MP_EVERSION, MP_ECORRUPT, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python:
- * SyncManager.connect(). */
+ * Programs that share a manager must be in one PID namespace, as its mutexes identify their holders by thread ID.
+ * (Named locks tell namespaces apart.) They must also use the same C library (else MP_EVERSION). Blocks: as
+ * mp_manager_create() of a named one. Errors: MP_ENAME, MP_ENOENT (there is none, or only a stale one, whose name is
+ * then removed), MP_EKIND (also: a file that is not the library's, which stays), MP_EACCESS, MP_EVERSION, MP_ECORRUPT,
+ * MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python: SyncManager.connect(). */
 MP_API int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_options *options);
 
-/* Opens the manager of that name, or makes it if there is none: of several programs that call this at once, one makes
- * it and the others open that. Stores in *made, which may be NULL, whether this call made it: then its root is empty,
- * and others can see it from the beginning. `options` may be NULL; its name must be. *manager is released with
- * mp_manager_free(). Blocks: as mp_manager_open(); and while others keep making and freeing managers of that name, for
- * some 5 seconds at the most (then MP_EAGAIN). Errors: those of mp_manager_create() and mp_manager_open(), without
- * MP_EEXIST and MP_ENOENT. Python: none. */
+/* Opens the manager of that name, or makes it if there is none. Of several programs that call this at once, one makes
+ * it and the others open it. *made, unless NULL, receives whether this call made it; its root is then empty, and other
+ * programs can see it from the beginning. `options` may be NULL; options->name must be NULL. *manager is released with
+ * mp_manager_free(). Blocks: as mp_manager_open(); and while other processes keep making and freeing managers of that
+ * name, for about 5 seconds at most (then MP_EAGAIN). Errors: those of mp_manager_create() and mp_manager_open(),
+ * without MP_EEXIST and MP_ENOENT. Python: none. */
 MP_API int mp_manager_open_or_create(mp_manager **manager, const char *name, const mp_manager_options *options,
                                      bool *made);
 
-/* Removes the name now. Processes that have the manager open keep it, and the next create makes another: so a server
- * that has died comes back by unlink and create, while clients still have the old manager open. Blocks: as
+/* Removes the name at once. Processes that have the manager open keep it, and the next create makes a new one. So a
+ * server that has died can restart with unlink and create while clients still have the old manager open. Blocks: as
  * mp_manager_open(). Errors: MP_ENAME, MP_ENOENT, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python:
  * SharedMemory.unlink(). */
 MP_API int mp_manager_unlink(const char *name);
 
-/* Closes the manager in this process. Other processes keep theirs; the last one to close it removes the memory, and the
- * name if it has one. What this process holds in it is given up as if it had died. No other thread may be inside a call
- * on it. From now on every handle into it is an error in this process, until 16 other managers or pools were closed
- * after it (fewer where RLIMIT_AS is set); then its addresses may be another's, or nobody's. Blocks: no; a named one
- * while another process finds out whether the name is stale, for 0.2 s at the most. Errors: MP_EBUSY (called by a
- * function that mp_dict_apply() or mp_list_sort() runs for it). Python: Manager.shutdown(), for this process.
+/* Closes the manager in this process. Other processes keep theirs; the last one that closes it removes the memory, and
+ * the name if there is one. This process's holds on containers in it are given up, as if the process had died. No other
+ * thread of this process may be inside a call on the manager. From now on every handle into it is an error in this
+ * process, until 16 other managers or pools have been closed after it (fewer where RLIMIT_AS is set); after that, its
+ * addresses may belong to something else, or be unmapped. Blocks: no; a named one: while another process checks whether
+ * the name is stale, for 0.2 s at most. Errors: MP_EBUSY (called by a function that mp_dict_apply() or mp_list_sort()
+ * runs on this manager). Python: Manager.shutdown(), for this process.
  *
- * The end of a process gives up what it has open. When the last process that has a named object ends normally (exit,
- * return from main, the end of a child's function), the name goes too; but not that of a lock which another of its
- * threads holds. Then, and after any other end (a signal, _exit(), exec), the name is stale. */
+ * End of a process: all that it has open is given up. When the last process that has a named object ends normally
+ * (exit, return from main, the end of a child's function), the name is removed too, except that of a lock which another
+ * of its threads holds. In that case, and after any other end (a signal, _exit(), exec), the name is stale. */
 MP_API int mp_manager_free(mp_manager *manager);
 
-/* Makes an empty dict or list in the manager. The calling process holds it, until mp_dict_free() or mp_list_free().
+/* Make an empty dict or list in the manager. The calling process holds it, until mp_dict_free() or mp_list_free().
  * Errors: MP_ENOMEM, MP_ESYSTEM, MP_ECORRUPT. Python: Manager().dict(), .list(). */
 MP_API int mp_manager_dict(mp_manager *manager, mp_dict **dict);
 MP_API int mp_manager_list(mp_manager *manager, mp_list **list);
 
-/* Stores the dict that each manager is born with: where programs that open it by name find each other. It is borrowed,
- * and lives as long as the manager: to free it is MP_EINVAL. Never blocks. Errors: none besides. Python: none. */
+/* Stores the root: the dict that every manager contains from the beginning. Programs that open a manager by name find
+ * its other containers through it. The handle is borrowed, and valid as long as the manager; freeing it is MP_EINVAL.
+ * Never blocks. Errors: none besides. Python: none. */
 MP_API int mp_manager_root(mp_manager *manager, mp_dict **dict);
 
-/* Takes `size` bytes of plain memory in the manager's heap: zeroed, aligned to 64, shared with every process that has
- * the manager, at the same address in all that were forked after the manager was made or opened. mp_pool_map() uses
- * arguments and results that lie there in place, without copying. It costs about a kilobyte besides, so it is meant for
- * large pieces. It lives until mp_memory_free(), or as long as its manager; nobody holds it, so a death does not free
- * it. The library orders nothing that processes do there: they need atomics or a lock. *memory is released with
- * mp_memory_free(), once, by any process. Errors: MP_ENOMEM, MP_ESYSTEM, MP_ECORRUPT. Python:
- * multiprocessing.RawArray(). */
+/* Allocates `size` bytes of plain memory in the manager's heap: zeroed, aligned to 64 bytes, and shared with every
+ * process that has the manager. Its address is the same in all processes that were forked after the manager was made or
+ * opened. mp_pool_map() uses arguments and results in such memory in place, without copying. Each piece costs about a
+ * kilobyte more than its size, so it is meant for large pieces. It lasts until mp_memory_free(), or as long as its
+ * manager. No process holds it, so no process's death frees it. The library does not order the processes' accesses to
+ * it: they need atomics or a lock. *memory is released with mp_memory_free(), once, by any process. Errors: MP_ENOMEM,
+ * MP_ESYSTEM, MP_ECORRUPT. Python: multiprocessing.RawArray(). */
 MP_API int mp_manager_alloc(mp_manager *manager, size_t size, void **memory);
-/* Gives it back, for all processes. NULL is fine. Errors: MP_EINVAL: not an address that mp_manager_alloc() gave, of a
- * manager that this process has, and that is still in use; MP_ECORRUPT. Python: none. */
+/* Frees memory of mp_manager_alloc(), for all processes. NULL is accepted. Errors: MP_EINVAL (not an address that
+ * mp_manager_alloc() gave, of a manager that this process has, and that is still in use), MP_ECORRUPT. Python: none. */
 MP_API int mp_memory_free(void *memory);
-/* Stores the size it was asked for with, in bytes. Errors: MP_EINVAL (as above). Python: len(array). */
+/* Stores the size in bytes that mp_manager_alloc() was called with. Errors: MP_EINVAL (as above). Python:
+ * len(array). */
 MP_API int mp_memory_size(const void *memory, size_t *size);
-/* Stores a number that names the memory in all processes: programs that open a manager by name have it at different
- * addresses, and find it by the number, which a dict can hold. Errors: MP_EINVAL (as above). Python: none. */
+/* Stores a number that identifies the memory in all processes. Programs that open a manager by name have the memory at
+ * different addresses; they find it by this number, which a dict can hold. Errors: MP_EINVAL (as above). Python:
+ * none. */
 MP_API int mp_memory_ref(const void *memory, int64_t *ref);
-/* Stores the address in this process of the memory that has this number. It is borrowed. Errors: MP_EINVAL (also: there
- * is none of that number). Python: none. */
+/* Stores the address in this process of the memory with that number. The address is borrowed. Errors: MP_EINVAL (also:
+ * no memory has that number). Python: none. */
 MP_API int mp_manager_memory(mp_manager *manager, int64_t ref, void **memory);
 
 typedef struct mp_manager_info {
@@ -284,17 +304,17 @@ typedef struct mp_manager_info {
 } mp_manager_info;
 
 /* Stores the sizes above, after giving back what dead processes held. `size` never shrinks; but where much of the heap
- * is free, the pages of large free pieces go back to the system. In a file system with a limit of its own (/dev/shm,
- * where named managers lie) only strings and bytes of 1 MiB and more go back before the manager ends. Errors: none
- * besides MP_EINVAL. Python: none. */
+ * is free, the pages of large free pieces are returned to the system. In a file system with a size limit of its own
+ * (/dev/shm, where named managers lie), only those of strings and bytes of 1 MiB or more are returned before the
+ * manager ends. Errors: none besides MP_EINVAL. Python: none. */
 MP_API int mp_manager_get_info(mp_manager *manager, mp_manager_info *info);
 
-/* Walks the whole heap and proves that it is sound: every byte belongs to exactly one owner, every container is whole,
- * every key is found where it should be. Slow, for tests and for distrust: it stops all others while it looks. It
- * believes nothing it has not checked: whatever the memory holds, it neither crashes nor hangs (as long as nobody
- * damages it meanwhile). Blocks: for 30 seconds at the most. Errors: MP_ENOMEM, MP_ECORRUPT, MP_EDEADLK (from inside a
- * function that mp_dict_apply() or mp_list_sort() has called), MP_ETIMEOUT (a process that uses the heap kept a
- * container to itself all the time: it is stopped). Python: none. */
+/* Walks the whole heap and verifies that it is sound: every byte belongs to exactly one owner, every container is
+ * whole, every key is found where it should be. It is slow and stops all other users of the heap meanwhile: use it in
+ * tests, and for memory that is not trusted. It relies on nothing that it has not checked: whatever the memory
+ * contains, it neither crashes nor hangs (if no process damages the memory meanwhile). Blocks: for 30 seconds at most.
+ * Errors: MP_ENOMEM, MP_ECORRUPT, MP_EDEADLK (called by a function that mp_dict_apply() or mp_list_sort() runs),
+ * MP_ETIMEOUT (a process that uses the heap kept a container locked all the time, as it is stopped). Python: none. */
 MP_API int mp_manager_check(mp_manager *manager);
 
 /* ---------------------------------------------------------------------------------------------------------- dict
