@@ -319,60 +319,62 @@ MP_API int mp_manager_check(mp_manager *manager);
 
 /* ---------------------------------------------------------------------------------------------------------- dict
  *
- * A dict maps keys (none, bool, int, float, str, bytes; 1, 1.0 and true are one key, as in Python) to values of any
- * type, in order of insertion. Each call is atomic: another process sees it whole or not at all, also when the caller
- * is killed inside.
+ * A dict maps keys to values of any type, in order of insertion. A key is none, a bool, int, float, str or bytes; 1,
+ * 1.0 and true are one key, as in Python. Each call is atomic: another process sees all of its effect or nothing, even
+ * when the caller is killed during the call.
  *
- * Readers wait for no writer, whether it is slow, stopped or dead. Readers are the calls that change nothing and make
- * no container: looking up, has and contains, get_many, the length, iteration, index, count, equality, JSON, printing,
- * and mp_value_free(). Beside a change that is not over they find the dict as it was before. The first five take no
- * lock. The others look at the dict as a whole, and copy it first, under its lock. A call that does not get the lock
- * within a fifth of a millisecond copies without it. What makes a new container of a dict (copy, keys, values, items)
- * waits as writers do.
+ * READERS never wait for a writer, whether that is slow, stopped or dead. Readers are the calls that change nothing and
+ * make no container: lookup, has and contains, get_many, length, iteration, index, count, equality, JSON, printing, and
+ * mp_value_free(). During a change they see the dict as it was before. The first five take no lock. The others need the
+ * dict as a whole: they copy it first, under its lock, or without the lock if they do not get it within a fifth of a
+ * millisecond. Calls that make a new container of a dict (copy, keys, values, items) wait as writers do.
  *
- * WHO FREES WHAT. A dict or list stored in another is shared, not copied. It lives as long as it is stored somewhere or
- * somebody holds it. Each of these gives the calling process one hold:
- *   - mp_manager_dict(), mp_manager_list(), and what makes a new container of others (copy, keys, slice, concat, ...);
+ * HOLDS: WHO FREES WHAT. A dict or list stored in another container is shared, not copied. It lives as long as it is
+ * stored somewhere or a process holds it. Each of these gives the calling process one hold:
+ *   - mp_manager_dict(), mp_manager_list(), and each function that makes a new container of others (copy, keys, slice,
+ *     concat, ...);
  *   - mp_dict_hold(), mp_dict_hold_dict() and the like;
  *   - an mp_value that comes out of a container (get, pop, setdefault, ...) and is a dict or list.
- * Each hold is given up once: by mp_dict_free() or mp_list_free(), by whatever process has the handle; the hold of an
- * mp_value by mp_value_free() or by mp_dict_free() of the handle in it, not both. So a producer frees a list that it
- * has put into another when it likes, and the consumer frees what it pops.
  *
- * A handle that mp_dict_get_dict(), mp_dict_get_list() and their like give, and one inside a value that an iterator,
- * mp_dict_apply() or mp_list_sort() gives, is borrowed: it holds nothing and needs no free. Once the container has
- * ended, a borrowed handle is MP_EINVAL for good: it never leads to another container.
+ * Each hold is given up once, by any process that has the handle: with mp_dict_free() or mp_list_free(). The hold of an
+ * mp_value is given up with mp_value_free(), or with mp_dict_free() or mp_list_free() of the handle in it, but not
+ * both. So a producer may free a list as soon as it has stored it in another container, and the consumer frees what it
+ * pops.
  *
- * Reading a container writes a hold down in the manager's memory. Where a process is stopped inside the manager's
- * allocator, that is done later, and the container lives meanwhile all the same. 256 containers that are held by
- * readers can be waiting for that at a time, in one manager; the reader of a further one waits for the stopped
- * process.
+ * BORROWED HANDLES. A handle is borrowed if it comes from mp_dict_get_dict(), mp_dict_get_list() or their like, or lies
+ * in a value that an iterator, mp_dict_apply() or mp_list_sort() gives. It holds nothing and is not freed. Once its
+ * container has ended, it is MP_EINVAL for good: it never leads to another container.
  *
- * A hold dies with its process, as a descriptor does, but not before the processes that were forked from it since:
- * these have inherited its handles. What held nothing else is given back to the manager some time after that, at the
- * latest when memory runs out, the manager is checked, or its sizes are asked for.
+ * DELAYED HOLDS. A reader that takes a container out records its hold in the manager's memory. While another process is
+ * stopped inside the manager's allocator, that record is delayed; the container stays alive meanwhile. Up to 256
+ * containers per manager can have such delayed holds at a time. A reader that takes out a further one waits for the
+ * stopped process.
  *
- * Containers that hold each other in a ring live until their manager ends. A container of another manager cannot be
- * stored (MP_EFOREIGN).
+ * DEATH OF A PROCESS. A hold ends with its process, as a descriptor does; but it lasts until the processes that were
+ * forked from it since have ended too, because they have inherited its handles. A container that nothing else holds is
+ * then given back to the manager after some time: at the latest when memory runs out, the manager is checked, or its
+ * sizes are asked for.
  *
- * Taking entries out needs no memory of the heap, and what it frees is used for the next ones, also in a full heap.
+ * LIMITS. Containers that hold each other in a ring live until their manager ends. A container of another manager
+ * cannot be stored (MP_EFOREIGN). Removing entries needs no memory of the heap, and what it frees is used for the next
+ * ones, even in a full heap.
  *
- * ERRORS. Any function on a dict may return MP_EINVAL, and MP_ECORRUPT where the memory does not add up; neither is
- * repeated below. Where one of these stands for several, it means:
- *   - "store errors": MP_ENOMEM (the dict is as it was), MP_EFOREIGN, MP_EDEADLK, and MP_ESYSTEM where the heap would
- *     have to grow and the program has closed the library's own descriptor;
- *   - "hold errors", of functions that hand out a hold: MP_ENOMEM and MP_ESYSTEM, as above;
+ * ERRORS. Every function on a dict may return MP_EINVAL, and MP_ECORRUPT if the shared memory is damaged; the comments
+ * below do not repeat them. They also use these short forms:
+ *   - "store errors": MP_ENOMEM (the dict is unchanged), MP_EFOREIGN, MP_EDEADLK, and MP_ESYSTEM (the heap has to grow,
+ *     and the program has closed the library's own descriptor);
+ *   - "hold errors", of functions that give a hold: MP_ENOMEM and MP_ESYSTEM, as above;
  *   - MP_EDEADLK, of a function that changes the dict or looks at it as a whole: see mp_dict_apply();
- *   - MP_ETYPE, of a function that takes an mp_value as key: it is a dict or list.
+ *   - MP_ETYPE, of a function that takes an mp_value as key: the key is a dict or list.
  */
 
-/* Gives up one hold on the dict: the calling process's, or, if that has none, another's, as of a handle that was passed
- * along. NULL is fine. Errors: MP_EINVAL (also: nobody holds it). Python: del. */
+/* Gives up one hold on the dict: one of the calling process or, if it has none, one of another process (the handle was
+ * passed along). NULL is accepted. Errors: MP_EINVAL (also: no process holds it). Python: del. */
 MP_API int mp_dict_free(mp_dict *dict);
-/* Holds the dict once more, until mp_dict_free(). Errors: hold errors. Python: another name for it. */
+/* Takes one more hold on the dict, until mp_dict_free(). Errors: hold errors. Python: another name for it. */
 MP_API int mp_dict_hold(mp_dict *dict);
 
-/* Short forms: keys are NUL-terminated strings, so is `text`; `size` is in bytes. Errors: store errors.
+/* Short forms of d[key] = value. Keys and `text` are NUL-terminated strings; `size` is in bytes. Errors: store errors.
  * Python: d[key] = value. */
 MP_API int mp_dict_set_none(mp_dict *dict, const char *key);
 MP_API int mp_dict_set_bool(mp_dict *dict, const char *key, bool value);
@@ -383,11 +385,14 @@ MP_API int mp_dict_set_bytes(mp_dict *dict, const char *key, const void *data, s
 MP_API int mp_dict_set_dict(mp_dict *dict, const char *key, mp_dict *value);
 MP_API int mp_dict_set_list(mp_dict *dict, const char *key, mp_list *value);
 
-/* Short forms of d[key]. Errors: MP_EKEY, MP_ETYPE (a value of another type; _float takes an int as well). _str and
- * _bytes copy into `buffer` of `size` bytes and store the length (without the NUL that ends a string) in *length, which
- * may be NULL; a buffer too small (a string needs its length + 1) is MP_ETOOSMALL and *length is stored, the buffer
- * untouched, as after every other error; MP_ENOMEM (private memory, for more than 512 bytes). buffer may be NULL when
- * size is 0. _dict and _list give a borrowed handle. */
+/* Short forms of d[key]. Errors: MP_EKEY, MP_ETYPE (a value of another type; _float accepts an int as well). Python:
+ * d[key].
+ *
+ * _str and _bytes copy into `buffer`, which has `size` bytes, and store the length in *length, which may be NULL. The
+ * length does not count the NUL that ends a string, so a string needs length + 1 bytes. If the buffer is too small, the
+ * error is MP_ETOOSMALL and *length is stored. After this and every other error the buffer is unchanged. `buffer` may
+ * be NULL when size is 0. Errors besides: MP_ENOMEM (private memory, for more than 512 bytes). _dict and _list give a
+ * borrowed handle. */
 MP_API int mp_dict_get_bool(mp_dict *dict, const char *key, bool *value);
 MP_API int mp_dict_get_int(mp_dict *dict, const char *key, int64_t *value);
 MP_API int mp_dict_get_float(mp_dict *dict, const char *key, double *value);
@@ -395,122 +400,133 @@ MP_API int mp_dict_get_str(mp_dict *dict, const char *key, char *buffer, size_t 
 MP_API int mp_dict_get_bytes(mp_dict *dict, const char *key, void *buffer, size_t size, size_t *length);
 MP_API int mp_dict_get_dict(mp_dict *dict, const char *key, mp_dict **value);
 MP_API int mp_dict_get_list(mp_dict *dict, const char *key, mp_list **value);
-/* The same as _get_dict and _get_list, but the handle holds the container: it lives until mp_dict_free() or
- * mp_list_free(), whatever becomes of its place. Errors: MP_EKEY, MP_ETYPE, hold errors. Python: d[key]. */
+/* Like _get_dict and _get_list, but the calling process holds the container: it lives until mp_dict_free() or
+ * mp_list_free(), even if it is removed from this dict. Errors: MP_EKEY, MP_ETYPE, hold errors. Python: d[key]. */
 MP_API int mp_dict_hold_dict(mp_dict *dict, const char *key, mp_dict **value);
 MP_API int mp_dict_hold_list(mp_dict *dict, const char *key, mp_list **value);
 
 /* Removes a key. Errors: MP_EKEY, MP_EDEADLK. Python: del d[key]. */
 MP_API int mp_dict_delete(mp_dict *dict, const char *key);
 
-/* Stores whether the key is there in *found. Errors: none besides. Python: key in d. */
+/* Stores in *found whether the key is there. Errors: none besides. Python: key in d. */
 MP_API int mp_dict_has(mp_dict *dict, const char *key, bool *found);
 
 /* Adds delta to the integer under key, atomically; a missing key counts as 0. Stores the new value in *now, which may
- * be NULL. Errors: MP_ETYPE (not an int), MP_EOVERFLOW (nothing changed), store errors.
- * Python: d[key] += delta, under a lock. */
+ * be NULL. Errors: MP_ETYPE (not an int), MP_EOVERFLOW (nothing is changed), store errors. Python: d[key] += delta,
+ * under a lock. */
 MP_API int mp_dict_add_int(mp_dict *dict, const char *key, int64_t delta, int64_t *now);
 
-/* Moves `amount` from the integer under `from` to the one under `to` (missing keys count as 0), both or neither.
- * Errors: MP_ETYPE, MP_EOVERFLOW, store errors. Python: none in one step. */
+/* Subtracts `amount` from the integer under `from` and adds it to the one under `to`: both or neither. A missing key
+ * counts as 0. Errors: MP_ETYPE, MP_EOVERFLOW, store errors. Python: none in one step. */
 MP_API int mp_dict_transfer_int(mp_dict *dict, const char *from, const char *to, int64_t amount);
 
-/* General forms, with keys of any type. Values that come out own their memory, or hold their container:
- * mp_value_free(). */
+/* General forms, with keys of any type. A value that they store in *value owns its memory, or holds its container:
+ * release it with mp_value_free(). */
 /* Errors: MP_ETYPE, store errors. Python: d[key] = value. */
 MP_API int mp_dict_set(mp_dict *dict, mp_value key, mp_value value);
 /* Errors: MP_EKEY, MP_ETYPE, hold errors (MP_ENOMEM of strings and bytes too). Python: d[key]. */
 MP_API int mp_dict_get(mp_dict *dict, mp_value key, mp_value *value);
-/* *value is a copy of its own also when it is the fallback, and is to be freed. A fallback that is no valid value is
- * MP_EINVAL, whether it is needed or not. Errors: as mp_dict_get(), without MP_EKEY. Python: d.get(key, fallback). */
+/* Stores the value under key or, if the key is missing, a copy of the fallback; in both cases *value is to be freed. A
+ * fallback that is not a valid value is MP_EINVAL, whether it is needed or not. Errors: as mp_dict_get(), without
+ * MP_EKEY. Python: d.get(key, fallback). */
 MP_API int mp_dict_get_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
-/* Stores the fallback if the key is missing; *value, which may be NULL, is a copy of what is there then. Errors:
- * MP_ETYPE, store errors, hold errors. Python: d.setdefault(key, fallback). */
+/* Sets the key to the fallback if the key is missing. *value, unless NULL, receives a copy of the value that is then
+ * under key. Errors: MP_ETYPE, store errors, hold errors. Python: d.setdefault(key, fallback). */
 MP_API int mp_dict_setdefault(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
 /* Errors: MP_EKEY, MP_ETYPE, MP_EDEADLK. Python: del d[key]. */
 MP_API int mp_dict_remove(mp_dict *dict, mp_value key);
-/* value may be NULL. After an error the entry is still there. Errors: MP_EKEY, MP_ETYPE, MP_EDEADLK, hold errors
- * (MP_ENOMEM of strings and bytes too). Python: d.pop(key). */
+/* Removes the key and stores its value; `value` may be NULL. After an error the entry is still there. Errors: MP_EKEY,
+ * MP_ETYPE, MP_EDEADLK, hold errors (MP_ENOMEM of strings and bytes too). Python: d.pop(key). */
 MP_API int mp_dict_pop(mp_dict *dict, mp_value key, mp_value *value);
-/* The fallback as with mp_dict_get_default(). value must not be NULL. Errors: as mp_dict_pop(), without MP_EKEY.
- * Python: d.pop(key, fallback). */
+/* Like mp_dict_pop(), but a missing key gives a copy of the fallback, as in mp_dict_get_default(). `value` must not be
+ * NULL. Errors: as mp_dict_pop(), without MP_EKEY. Python: d.pop(key, fallback). */
 MP_API int mp_dict_pop_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
-/* Removes the newest entry. key and value may be NULL. Errors: MP_EKEY (empty), MP_EDEADLK, MP_ENOMEM, hold errors.
- * Python: d.popitem(). */
+/* Removes the newest entry and stores its key and value, either of which may be NULL. Errors: MP_EKEY (the dict is
+ * empty), MP_EDEADLK, MP_ENOMEM, hold errors. Python: d.popitem(). */
 MP_API int mp_dict_popitem(mp_dict *dict, mp_value *key, mp_value *value);
 /* Errors: MP_ETYPE. Python: key in d. */
 MP_API int mp_dict_contains(mp_dict *dict, mp_value key, bool *found);
-/* Adds as mp_dict_add_int() does, with a key of any type, and has its errors. Python: d[key] += delta, under a lock. */
+/* Like mp_dict_add_int(), but with a key of any type. Errors: as mp_dict_add_int(). Python: d[key] += delta, under a
+ * lock. */
 MP_API int mp_dict_add(mp_dict *dict, mp_value key, int64_t delta, int64_t *now);
 /* Stores `desired` if the value under key equals `expected` (as == does; containers by identity). Errors: MP_EKEY,
  * MP_ECHANGED, MP_ETYPE, store errors. Python: none in one step. */
 MP_API int mp_dict_compare_and_swap(mp_dict *dict, mp_value key, mp_value expected, mp_value desired);
 /* Moves the value under `from` to `to`, in one step. If `to` is there, its entry keeps its place and its key (1 stays 1
- * when `to` is 1.0), and the value takes the place of its own, which is released. If `to` is not there, or equals
- * `from`, the entry becomes the newest, with `to` as its key. After an error the dict is as it was. Errors: MP_EKEY
- * (`from` is not there), MP_ETYPE, store errors. Python: d[to] = d.pop(from). */
+ * when `to` is 1.0), and its old value is released. If `to` is not there, or equals `from`, the entry becomes the
+ * newest, with `to` as its key. After an error the dict is unchanged. Errors: MP_EKEY (`from` is not there), MP_ETYPE,
+ * store errors. Python: d[to] = d.pop(from). */
 MP_API int mp_dict_move(mp_dict *dict, mp_value from, mp_value to);
 
-/* Applies a function to the value under key while nobody else can change the dict. It gets the value (none with present
- * == false when the key is missing) and may put another one in its place, which must stay valid until mp_dict_apply()
- * returns. It returns 0 to store *value, or anything else to leave the dict as it was, which mp_dict_apply() then
- * returns. The function should be short: others wait for it.
+/* Calls `function` with the value under key; no other process or thread can change the dict meanwhile. If the key is
+ * missing, the value is none and `present` is false. The function may replace *value; the new value must stay valid
+ * until mp_dict_apply() returns. It returns 0 to have *value stored. Any other return value leaves the dict unchanged,
+ * and mp_dict_apply() returns it. The function should be short, as writers of the dict wait for it.
  *
- * Inside, reading single keys of the same dict is allowed, and finds it as it was; changing it, or looking at it as a
- * whole, is MP_EDEADLK. So is a call that would wait for a dict or list whose holder, inside such a function as well,
- * waits for this one. Such a circle may lead through several managers; it is found only by a process that has them all
- * open.
+ * Inside the function:
+ * - Reading single keys of the same dict is allowed, and finds the dict as it was.
+ * - Changing the dict, or looking at it as a whole, is MP_EDEADLK.
+ * - MP_EDEADLK is also the error of a call that would close a circle of waits: it would wait for a dict or list whose
+ *   holder, also inside such a function, waits for this one. A circle may lead through several managers; only a process
+ *   that has all of them open detects it.
+ * - The thread cannot be cancelled.
  *
- * If the process is killed inside, or the function is left by an exception of C++ or the end of its thread, the dict is
- * as it was; leaving it by longjmp() is undefined. A child forked inside gets MP_EFOREIGN when the function returns in
- * it. A thread cannot be cancelled inside. Blocks: while others change the dict; and as long as the function does.
- * Errors: MP_ETYPE (a container as key), MP_EDEPTH (more than 32 such functions inside each other), store errors, and
- * what the function returns. Python: with lock: d[key] = f(d[key]). */
+ * Leaving the function without a return: if the process is killed inside, or the function is left by a C++ exception or
+ * the end of its thread, the dict is unchanged. Leaving it by longjmp() is undefined. In a child that was forked
+ * inside, mp_dict_apply() returns MP_EFOREIGN after the function.
+ *
+ * Blocks: while others change the dict, and as long as the function does. Errors: MP_ETYPE (a container as key),
+ * MP_EDEPTH (more than 32 such functions inside each other), store errors, and what the function returns. Python: with
+ * lock: d[key] = f(d[key]). */
 typedef int mp_dict_function(mp_value *value, bool present, void *arg);
 MP_API int mp_dict_apply(mp_dict *dict, mp_value key, mp_dict_function *function, void *arg);
 
-/* Many keys at once: several times as fast as one by one in a large dict, as the waits for memory overlap. `count` is
- * the number of keys, none of which is a container, and of values; both arrays may be NULL when it is 0. */
-/* values[i] becomes that of keys[i], or none where there is no such key; how many there were goes to *found, which may
- * be NULL. Each is read for itself, as by mp_dict_get(), not all at one moment. After an error about a key or a value,
- * all `count` values are none. Errors: MP_ETYPE, hold errors (MP_ENOMEM of strings and bytes too). Python: [d.get(key)
- * for key in keys]. */
+/* Many keys in one call: in a large dict several times as fast as one by one, as the cache misses overlap. `count` is
+ * the number of keys and of values; no key may be a container. Both arrays may be NULL when count is 0. */
+/* Stores in values[i] the value under keys[i], or none if there is no such key. *found, unless NULL, receives how many
+ * keys were there. Each key is read separately, as by mp_dict_get(), not all at one moment. Release each value with
+ * mp_value_free(). After an error about a key or a value, all `count` values are none. Errors: MP_ETYPE, hold errors
+ * (MP_ENOMEM of strings and bytes too). Python: [d.get(key) for key in keys]. */
 MP_API int mp_dict_get_many(mp_dict *dict, const mp_value *keys, mp_value *values, size_t count, size_t *found);
-/* Sets one key after the other, each as by mp_dict_set(). How many were set goes to *done, which may be NULL; after an
- * error, too: those before the key or value that caused it. For all or none there is mp_dict_update(). Errors:
+/* Sets one key after the other, each as by mp_dict_set(). *done, unless NULL, receives how many were set; after an
+ * error, how many were set before the key or value that caused it. (mp_dict_update() sets all or none.) Errors:
  * MP_ETYPE, store errors. Python: for key, value in zip(keys, values): d[key] = value. */
 MP_API int mp_dict_set_many(mp_dict *dict, const mp_value *keys, const mp_value *values, size_t count, size_t *done);
 
-/* The number of entries, never in the middle of a change, also when who made it has died there. Errors: none besides.
- * Python: len(d). */
+/* Stores the number of entries. A change counts as a whole or not at all, even when the process that made it died
+ * during the change. Errors: none besides. Python: len(d). */
 MP_API int mp_dict_length(mp_dict *dict, size_t *length);
 /* Errors: MP_EDEADLK. Python: d.clear(). */
 MP_API int mp_dict_clear(mp_dict *dict);
-/* A new dict of the same manager with the same entries, as they were at one moment. The caller holds it. Errors: store
- * errors. Python: d.copy(). */
+/* Makes a new dict of the same manager with the same entries, as they were at one moment. The caller holds it. Errors:
+ * store errors. Python: d.copy(). */
 MP_API int mp_dict_copy(mp_dict *dict, mp_dict **copy);
-/* Takes over all entries of another dict, as they were at one moment, in one step: all or none. Errors: store errors.
- * Python: d.update(other). */
+/* Sets all entries of another dict, as they were at one moment, in one step: all or none. Errors: store errors. Python:
+ * d.update(other). */
 MP_API int mp_dict_update(mp_dict *dict, mp_dict *other);
-/* As mp_value_equal(), and with its errors. The dicts may be of different managers. Python: a == b. */
+/* Compares two dicts as mp_value_equal() does, and with its errors. They may be of different managers. Python: a ==
+ * b. */
 MP_API int mp_dict_equal(mp_dict *a, mp_dict *b, bool *equal);
-/* New lists of the same manager, as things were at one moment; items makes a list of lists of two. The caller holds the
- * new list. Errors: store errors. Python: list(d.keys()), list(d.values()), list(d.items()). */
+/* Make new lists of the same manager, with the contents of the dict at one moment; _items makes a list of [key, value]
+ * lists. The caller holds the new list. Errors: store errors. Python: list(d.keys()), list(d.values()),
+ * list(d.items()). */
 MP_API int mp_dict_keys(mp_dict *dict, mp_list **keys);
 MP_API int mp_dict_values(mp_dict *dict, mp_list **values);
 MP_API int mp_dict_items(mp_dict *dict, mp_list **items);
-/* As mp_value_print() and mp_value_json() do, and with their errors. Python: print(d), json.dumps(d). */
+/* Write the dict as mp_value_print() and mp_value_json() do, and with their errors. Python: print(d), json.dumps(d). */
 MP_API int mp_dict_print(mp_dict *dict, FILE *stream);
 MP_API int mp_dict_json(mp_dict *dict, char **text);
 
-/* Iteration in order of insertion, while others may change the dict: each entry that stays is met once, none twice;
- * what is added after the start is not met. The iterator belongs to the calling process; one thread at a time uses it.
- * It does not hold the dict. key and value, either of which may be NULL, are borrowed: valid until the next call on the
- * iterator, and not to be freed. What is handed out is in the dict at the moment of the call; a container is held until
- * the next.
+/* Iteration in order of insertion, while others may change the dict. An entry that stays is met once; no entry is met
+ * twice; an entry added after the start is not met. The iterator belongs to the calling process; only one thread at a
+ * time may use it. It does not hold the dict.
+ *
  * mp_dict_iter_create(): *iter is released with mp_dict_iter_free(). Errors: MP_ENOMEM.
- * mp_dict_next(): Errors: MP_EINVAL (also when the dict has ended), MP_ESTOP (the end), hold errors (the next call goes
- * on where this one could not; MP_ENOMEM of strings and bytes too). Python: for key, value in d.items(). */
+ *
+ * mp_dict_next(): stores the next key and value, either of which may be NULL. They are borrowed: valid until the next
+ * call on the iterator, and not to be freed; a container among them is held until then. The entry is in the dict at the
+ * moment of the call. Errors: MP_EINVAL (also: the dict has ended), MP_ESTOP (the end), hold errors (the next call
+ * continues with the entry that failed; MP_ENOMEM of strings and bytes too). Python: for key, value in d.items(). */
 typedef struct mp_dict_iter mp_dict_iter;
 MP_API int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict);
 MP_API int mp_dict_next(mp_dict_iter *iter, mp_value *key, mp_value *value);
@@ -518,22 +534,23 @@ MP_API int mp_dict_iter_free(mp_dict_iter *iter);
 
 /* ---------------------------------------------------------------------------------------------------------- list
  *
- * What is said of dicts above holds for lists, of errors too. Indices are as Python's: negative ones count from the
- * end. Both ends are cheap, so a list is a deque as well: append, insert and pop there take no longer in a long list;
- * in its middle they do. A few elements at an end are deleted by one slice, or appended by one extend, as cheaply as
- * one by one.
+ * All that is said of dicts above also holds for lists, including the errors. A negative index counts from the end, as
+ * in Python. A list is also an efficient deque: append, insert and pop at either end take no longer in a long list; in
+ * the middle they do. Deleting a few elements at an end with one slice, or appending them with one extend, is as cheap
+ * as one by one.
  */
 
-/* Where a slice ends that goes to the end (or, as start with a negative step, begins there). Python: None. */
+/* The omitted bounds of a slice: MP_END for a slice to the end, MP_BEGIN for one from the beginning; with a negative
+ * step, a slice from the last element starts at MP_END, and one down to the first stops at MP_BEGIN. Python: None. */
 #define MP_END INT64_MAX
 #define MP_BEGIN INT64_MIN
 
-/* As mp_dict_free() and mp_dict_hold(). */
+/* Like mp_dict_free() and mp_dict_hold(), with the same errors. Python: del; another name for it. */
 MP_API int mp_list_free(mp_list *list);
 MP_API int mp_list_hold(mp_list *list);
 
-/* Short forms. Errors: of append and set, store errors; of set and get, MP_EINDEX; of get, MP_ETYPE. For the rest see
- * the dict's. Python: l.append(x), l[i] = x, l[i]. */
+/* Short forms. Errors: of append and set, store errors; of set and get, MP_EINDEX; of get, MP_ETYPE. Buffers, lengths
+ * and borrowed handles: as in the dict's short forms. Python: l.append(x), l[i] = x, l[i]. */
 MP_API int mp_list_append_none(mp_list *list);
 MP_API int mp_list_append_bool(mp_list *list, bool value);
 MP_API int mp_list_append_int(mp_list *list, int64_t value);
@@ -552,18 +569,20 @@ MP_API int mp_list_get_str(mp_list *list, int64_t index, char *buffer, size_t si
 MP_API int mp_list_get_bytes(mp_list *list, int64_t index, void *buffer, size_t size, size_t *length);
 MP_API int mp_list_get_dict(mp_list *list, int64_t index, mp_dict **value);
 MP_API int mp_list_get_list(mp_list *list, int64_t index, mp_list **value);
-/* As mp_dict_hold_dict() and mp_dict_hold_list(). Errors: MP_EINDEX, MP_ETYPE, hold errors. Python: l[i]. */
+/* Like mp_dict_hold_dict() and mp_dict_hold_list(): the calling process holds the container. Errors: MP_EINDEX,
+ * MP_ETYPE, hold errors. Python: l[i]. */
 MP_API int mp_list_hold_dict(mp_list *list, int64_t index, mp_dict **value);
 MP_API int mp_list_hold_list(mp_list *list, int64_t index, mp_list **value);
-/* Adds delta to the integer at index, atomically; the new value goes to *now, which may be NULL. Errors: MP_EINDEX,
- * MP_ETYPE, MP_EOVERFLOW (nothing changed), MP_EDEADLK. Python: l[i] += delta, under a lock. */
+/* Adds delta to the integer at index, atomically. Stores the new value in *now, which may be NULL. Errors: MP_EINDEX,
+ * MP_ETYPE, MP_EOVERFLOW (nothing is changed), MP_EDEADLK. Python: l[i] += delta, under a lock. */
 MP_API int mp_list_add_int(mp_list *list, int64_t index, int64_t delta, int64_t *now);
 
-/* General forms. Values that come out own their memory, or hold their container: mp_value_free(). */
+/* General forms. A value that they store in *value owns its memory, or holds its container: release it with
+ * mp_value_free(). */
 /* Errors: store errors. Python: l.append(x). */
 MP_API int mp_list_append(mp_list *list, mp_value value);
-/* An index past either end means that end. Needs memory for the value, at the most for 1024 elements, and 16 bytes for
- * each 1024 that the list has. Errors: store errors. Python: l.insert(i, x). */
+/* Inserts before the element at index; an index past either end means that end. Needs memory for the value, for up to
+ * 1024 elements, and 16 bytes for each 1024 elements of the list. Errors: store errors. Python: l.insert(i, x). */
 MP_API int mp_list_insert(mp_list *list, int64_t index, mp_value value);
 /* Errors: MP_EINDEX, hold errors (MP_ENOMEM of strings and bytes too). Python: l[i]. */
 MP_API int mp_list_get(mp_list *list, int64_t index, mp_value *value);
@@ -574,66 +593,75 @@ MP_API int mp_list_set(mp_list *list, int64_t index, mp_value value);
 MP_API int mp_list_compare_and_swap(mp_list *list, int64_t index, mp_value expected, mp_value desired);
 /* Errors: MP_EINDEX, MP_EDEADLK. Python: del l[i]. */
 MP_API int mp_list_delete(mp_list *list, int64_t index);
-/* Index -1 for the last. value may be NULL. After an error the element is still there. Errors: MP_EINDEX, MP_EDEADLK,
- * hold errors (MP_ENOMEM of strings and bytes too). Python: l.pop(i). */
+/* Removes the element at index (-1: the last) and stores it; `value` may be NULL. After an error the element is still
+ * there. Errors: MP_EINDEX, MP_EDEADLK, hold errors (MP_ENOMEM of strings and bytes too). Python: l.pop(i). */
 MP_API int mp_list_pop(mp_list *list, int64_t index, mp_value *value);
-/* Removes the first that equals (==). It is looked for without a lock; if the list changes meanwhile, the search begins
- * anew. Errors: MP_EVALUE (none does), MP_EDEPTH, MP_ENOMEM, MP_ESYSTEM, MP_EDEADLK. Python: l.remove(x). */
+/* Removes the first element that equals the value (==). The search takes no lock; if the list changes meanwhile, it
+ * starts again. Errors: MP_EVALUE (no element is equal), MP_EDEPTH, MP_ENOMEM, MP_ESYSTEM, MP_EDEADLK. Python:
+ * l.remove(x). */
 MP_API int mp_list_remove(mp_list *list, mp_value value);
-/* These look at the list as it is at one moment, from a copy. Errors: MP_EDEPTH, MP_ENOMEM, MP_ESYSTEM, MP_EDEADLK; of
- * index also MP_EVALUE (none does). Python: l.index(x), l.count(x), x in l. */
+/* Search a copy of the list as it is at one moment: for the first equal element, for the number of equal elements, for
+ * any. Errors: MP_EDEPTH, MP_ENOMEM, MP_ESYSTEM, MP_EDEADLK; of _index also MP_EVALUE (no element is equal). Python:
+ * l.index(x), l.count(x), x in l. */
 MP_API int mp_list_index(mp_list *list, mp_value value, size_t *index);
 MP_API int mp_list_count(mp_list *list, mp_value value, size_t *count);
 MP_API int mp_list_contains(mp_list *list, mp_value value, bool *found);
-/* The number of elements, as mp_dict_length(). Errors: none besides. Python: len(l). */
+/* Stores the number of elements, as mp_dict_length() does. Errors: none besides. Python: len(l). */
 MP_API int mp_list_length(mp_list *list, size_t *length);
 /* Errors: MP_EDEADLK. Python: l.clear(). */
 MP_API int mp_list_clear(mp_list *list);
-/* All or none. `other` may be the list itself. Errors: store errors. Python: l.extend(other). */
+/* Appends all elements of another list, or none. `other` may be the list itself. Errors: store errors. Python:
+ * l.extend(other). */
 MP_API int mp_list_extend(mp_list *list, mp_list *other);
-/* Appends `count` values of the caller's, all or none. values may be NULL when count is 0. Errors: MP_EOVERFLOW (more
+/* Appends `count` values of the caller's, all or none. `values` may be NULL when count is 0. Errors: MP_EOVERFLOW (more
  * than memory has addresses for), store errors. Python: l.extend([...]). */
 MP_API int mp_list_extend_values(mp_list *list, const mp_value *values, size_t count);
-/* A new list of the same manager, which the caller holds. MP_BEGIN and MP_END stand for Python's omitted bounds: for a
- * negative step, start at MP_END and stop at MP_BEGIN. Errors: MP_EVALUE (step is 0), store errors.
- * Python: l[start:stop:step]. */
+/* Makes a new list of the same manager, which the caller holds. MP_BEGIN and MP_END stand for Python's omitted bounds:
+ * for a negative step, start at MP_END and stop at MP_BEGIN. Errors: MP_EVALUE (step is 0), store errors. Python:
+ * l[start:stop:step]. */
 MP_API int mp_list_slice(mp_list *list, int64_t start, int64_t stop, int64_t step, mp_list **slice);
-/* With a step other than 1 the lengths must be equal. After an error the list is as it was. Errors: MP_EVALUE (they are
- * not equal, or step is 0), store errors. Python: l[start:stop:step] = other. */
+/* Replaces the slice by the elements of `other`. With a step other than 1 their lengths must be equal. After an error
+ * the list is unchanged. Errors: MP_EVALUE (the lengths are not equal, or step is 0), store errors. Python:
+ * l[start:stop:step] = other. */
 MP_API int mp_list_set_slice(mp_list *list, int64_t start, int64_t stop, int64_t step, mp_list *other);
-/* Needs no memory of the heap. Errors: MP_EVALUE (step is 0), MP_EDEADLK. Python: del l[start:stop:step]. */
+/* Deletes the slice. Needs no memory of the heap. Errors: MP_EVALUE (step is 0), MP_EDEADLK. Python: del
+ * l[start:stop:step]. */
 MP_API int mp_list_delete_slice(mp_list *list, int64_t start, int64_t stop, int64_t step);
 /* Needs no memory. Errors: MP_EDEADLK. Python: l.reverse(). */
 MP_API int mp_list_reverse(mp_list *list);
-/* Sorts in place, stably, ascending (descending when `reverse`, equal ones still in their old order). `compare` gets
- * two borrowed values and returns less than, equal to or more than 0. NULL for it: by value as Python orders numbers,
- * strings and bytes; values of types without an order are MP_ETYPE. After an error the list is as it was. What
- * `compare` may do, and how it may be left: see mp_dict_apply(). Errors: MP_ETYPE, MP_ENOMEM, MP_ESYSTEM, MP_EDEADLK,
- * MP_EDEPTH, MP_EFOREIGN (in a child forked inside `compare`). Python: l.sort(key=functools.cmp_to_key(compare),
- * reverse=reverse). */
+/* Sorts in place, stably: ascending, or descending if `reverse`; equal elements keep their order in both cases.
+ * `compare` receives two borrowed values and returns less than, equal to, or more than 0. If it is NULL, elements are
+ * ordered by value, as Python orders numbers, strings and bytes; values of types without an order are MP_ETYPE. After
+ * an error the list is unchanged. mp_dict_apply() tells what `compare` may do, and how it may be left. Errors:
+ * MP_ETYPE, MP_ENOMEM, MP_ESYSTEM, MP_EDEADLK, MP_EDEPTH, MP_EFOREIGN (in a child forked inside `compare`). Python:
+ * l.sort(key=functools.cmp_to_key(compare), reverse=reverse). */
 typedef int mp_compare(const mp_value *a, const mp_value *b, void *arg);
 MP_API int mp_list_sort(mp_list *list, mp_compare *compare, void *arg, bool reverse);
-/* A new list of the same manager, as it was at one moment, which the caller holds. Errors: store errors. Python:
- * l.copy(). */
+/* Makes a new list of the same manager with the same elements, as they were at one moment. The caller holds it. Errors:
+ * store errors. Python: l.copy(). */
 MP_API int mp_list_copy(mp_list *list, mp_list **copy);
-/* A new list of a's manager, which the caller holds. Errors: store errors (MP_EFOREIGN: b holds a container of another
- * manager). Python: a + b. */
+/* Makes a new list of a's manager with the elements of a, then those of b. The caller holds it. Errors: store errors
+ * (MP_EFOREIGN: b holds a container of another manager). Python: a + b. */
 MP_API int mp_list_concat(mp_list *a, mp_list *b, mp_list **sum);
-/* A new list of the same manager, which the caller holds; `times` less than 1 gives an empty one. Errors: MP_EOVERFLOW,
- * store errors. Python: l * times. */
+/* Makes a new list of the same manager with the elements `times` times over; `times` less than 1 gives an empty list.
+ * The caller holds it. Errors: MP_EOVERFLOW, store errors. Python: l * times. */
 MP_API int mp_list_repeat(mp_list *list, int64_t times, mp_list **product);
-/* As mp_dict_equal(). Python: a == b. */
+/* Compares two lists as mp_dict_equal() compares dicts, and with its errors. Python: a == b. */
 MP_API int mp_list_equal(mp_list *a, mp_list *b, bool *equal);
-/* As mp_dict_print() and mp_dict_json(). Python: print(l), json.dumps(l). */
+/* Write the list as mp_dict_print() and mp_dict_json() write a dict, and with their errors. Python: print(l),
+ * json.dumps(l). */
 MP_API int mp_list_print(mp_list *list, FILE *stream);
 MP_API int mp_list_json(mp_list *list, char **text);
 
-/* Iteration by index, as Python's: sees what is at each index when it gets there. Once it has met the end, an iterator
- * stays there. It belongs to the calling process; one thread at a time uses it. It does not hold the list. value is
- * borrowed: valid until the next call on the iterator, and not to be freed; a container is held until then.
+/* Iteration by index, as Python's: each step gives the element that is at its index at that moment. Once an iterator
+ * has reached the end, it stays there. It belongs to the calling process; only one thread at a time may use it. It does
+ * not hold the list.
+ *
  * mp_list_iter_create(): *iter is released with mp_list_iter_free(). Errors: MP_ENOMEM.
- * mp_list_next(): Errors: MP_EINVAL (also when the list has ended), MP_ESTOP (the end), hold errors (MP_ENOMEM of
- * strings and bytes too). Python: for x in l. */
+ *
+ * mp_list_next(): stores the next element in *value. It is borrowed: valid until the next call on the iterator, and not
+ * to be freed; a container is held until then. Errors: MP_EINVAL (also: the list has ended), MP_ESTOP (the end), hold
+ * errors (MP_ENOMEM of strings and bytes too). Python: for x in l. */
 typedef struct mp_list_iter mp_list_iter;
 MP_API int mp_list_iter_create(mp_list_iter **iter, mp_list *list);
 MP_API int mp_list_next(mp_list_iter *iter, mp_value *value);
