@@ -669,22 +669,22 @@ MP_API int mp_list_iter_free(mp_list_iter *iter);
 
 /* ---------------------------------------------------------------------------------------------------------- lock
  *
- * A mutual-exclusion lock between processes and threads. It is owned by the thread that took it, and knows when that
- * thread dies, in whatever way, exit and exec included: the next to take it gets MP_EOWNERDEAD, holds the lock, and
- * should look whether what it guards is whole.
+ * A mutual-exclusion lock between processes and threads. It is owned by the thread that took it. If that thread dies
+ * while it holds the lock, in whatever way (exit and exec included), the next thread to take it gets MP_EOWNERDEAD: it
+ * holds the lock, and should check whether the data that the lock protects is whole.
  *
- * A thread may hold any number of locks. When it dies, the kernel tells of the 2 000 or so that it took last. That the
- * others are free is found out by those who want them, at once or within some 50 ms (300 ms where the thread's process
- * now executes another program), where /proc is mounted and kill() is not refused.
+ * A thread may hold any number of locks. When it dies, the kernel marks about 2 000 of them, those that it took last.
+ * Threads that want one of the others find out that it is free, at once or within about 50 ms (300 ms if the dead
+ * thread's process now executes another program), provided that /proc is mounted and kill() is not refused.
  *
- * Processes of several PID namespaces may share a lock, with three limits. Where the holder and the one who wants the
- * lock are threads of the same number in two namespaces, the latter gets it up to 2 ms late, and must not be killed in
- * the instant in which it asks. And of the locks that the kernel does not tell of, only those held in one's own
- * namespace are found to be free.
+ * Processes of several PID namespaces may share a lock, with these limits. If the holder and a thread that wants the
+ * lock have the same thread ID in two namespaces, the latter gets the lock up to 2 ms late, and must not be killed in
+ * the instant in which it asks for it. And of the locks that the kernel does not mark, only those held in the caller's
+ * own namespace are found to be free.
  *
  * A handle whose memory this process does not have (made in another process after the fork, or freed here) is
- * MP_EINVAL. Every function on a lock may return MP_ECORRUPT where its memory does not add up; that is not repeated
- * below.
+ * MP_EINVAL. Every function on a lock may return MP_ECORRUPT if the lock's memory is damaged; the comments below do not
+ * repeat it.
  */
 typedef struct mp_lock mp_lock;
 
@@ -700,29 +700,31 @@ MP_API int mp_lock_create(mp_lock **lock, const mp_lock_options *options);
 /* Opens a named lock, making it if there is none. `options` is reserved and must be NULL. Each open gives a handle of
  * its own. Blocks: as mp_manager_open(). Errors: as mp_lock_create(), without MP_EEXIST; MP_EVERSION. Python: none. */
 MP_API int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *options);
-/* Releases the handle; for an anonymous lock, the lock, in all processes. A lock that is held is MP_EBUSY and stays as
- * it is; that somebody waits for it does not keep it. Other threads and, of an anonymous lock, other processes may be
- * inside calls on it, or wait for it: these fail with MP_EINVAL (or have taken the lock first, and this call is
- * MP_EBUSY). The last process to free a named lock removes its name; others keep theirs. Blocks: no; a named one as
- * mp_manager_free(), and if threads of this process wait for it, until they have left, some 50 ms. Errors: MP_EBUSY.
- * Python: del. */
+/* Releases the handle; for an anonymous lock, the lock itself, in all processes. A lock that is held is MP_EBUSY and
+ * unchanged; a lock that others only wait for is freed. Other threads (of an anonymous lock, also other processes) may
+ * be inside calls on it or wait for it. Their calls fail with MP_EINVAL, unless they take the lock first; then this
+ * call is MP_EBUSY. The last process to free a named lock removes its name; other processes keep their handles. Blocks:
+ * no; a named one as mp_manager_free(), and until waiting threads of this process have left, about 50 ms. Errors:
+ * MP_EBUSY. Python: del. */
 MP_API int mp_lock_free(mp_lock *lock);
 /* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Blocks and errors:
  * as mp_manager_unlink(). Python: none. */
 MP_API int mp_lock_unlink(const char *name);
 
-/* Takes the lock, waiting for `timeout` seconds at the most. Blocks: until it is free. With a timeout of 0 or less it
- * does not block, and takes the lock only if it is free and nobody's turn.
+/* Takes the lock, waiting for `timeout` seconds at most. Blocks: until the lock is free. With a timeout of 0 or less it
+ * does not block: it takes the lock only if it is free and no waiter's turn.
  *
- * The wait is bounded. A thread that has waited for a millisecond gets a turn: it gets the lock before all who call
- * after that, those who only try included. Turns come in the order in which threads have waited so long (of more than
- * 64, the others wait to be among them). So from then on a thread waits for those before it, each as long as that one
- * holds the lock, and for none of them twice. Threads that have waited for less get the lock in any order: nothing is
- * handed over, and no time is lost with that, unless one has waited so long. If a thread does not take the free lock in
- * its turn, as it was killed or stopped or does not get a CPU, the others wait for some 5 ms (50 ms if all of them have
- * waited for long); then those who wait are given their turns anew, in any order. Errors: MP_EOWNERDEAD (the caller
- * HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK (this thread holds it), MP_EINVAL (also: it was freed meanwhile), MP_ENOMEM
- * (a thread's first call on a named lock). Python: lock.acquire(block, timeout). */
+ * Fairness: the wait is bounded.
+ * - A thread that has waited for 1 ms is queued (up to 64 threads; further ones wait for a place in the queue). Queued
+ *   threads get the lock in the order in which they were queued, before all later calls, including those with a timeout
+ *   of 0. So a queued thread waits only for those before it, for each of them once.
+ * - Threads that are not queued get the lock in any order.
+ * - A queued thread may fail to take the free lock in its turn (it was killed or stopped, or gets no CPU). The others
+ *   then wait for about 5 ms (50 ms if all of them are queued); after that the waiting threads are queued anew, in any
+ *   order.
+ *
+ * Errors: MP_EOWNERDEAD (the caller HOLDS the lock), MP_ETIMEOUT, MP_EDEADLK (this thread holds it), MP_EINVAL (also:
+ * it was freed meanwhile), MP_ENOMEM (a thread's first call on a named lock). Python: lock.acquire(block, timeout). */
 MP_API int mp_lock_acquire(mp_lock *lock, double timeout);
 /* Gives the lock back. Never blocks. Errors: MP_ENOTOWNER, MP_ENOMEM (a thread's first call on a named lock). Python:
  * lock.release(). */
@@ -914,8 +916,8 @@ MP_API int mp_pool_create(mp_pool **pool, int workers, const mp_pool_options *op
 MP_API int mp_pool_apply(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size, void *result,
                          size_t result_size);
 
-/* Queues one task and returns at once. `*result` is a handle to be freed with mp_result_free(); NULL for `result`:
- * nobody hears of the task's end. Blocks: no. Errors: MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER, MP_ENOMEM, MP_ESYSTEM.
+/* Queues one task and returns at once. *result is a handle to be freed with mp_result_free(). `result` may be NULL: the
+ * task's outcome is then discarded. Blocks: no. Errors: MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER, MP_ENOMEM, MP_ESYSTEM.
  * Python: pool.apply_async(). */
 MP_API int mp_pool_apply_async(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size,
                                size_t result_size, mp_result **result);
@@ -952,14 +954,17 @@ MP_API int mp_pool_map(mp_pool *pool, mp_task_function *function, const void *ar
                        size_t result_size, size_t count);
 MP_API int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
                             size_t result_size, size_t count, const mp_map_options *options);
-/* The same without waiting: *result is to be freed with mp_result_free(); mp_result_get() delivers count * result_size
- * bytes, and mp_result_status() each item's status. options may be NULL; options->status must be NULL. args are copied
- * before it returns, unless options->results is given: then results go there, and that must be memory of
- * mp_manager_alloc() that begins at a multiple of 16 (else MP_EINVAL); args can be used in place as well, and must stay
- * as they are until the map has ended; mp_result_get() with NULL for the buffer copies nothing (with another, it may be
- * MP_EINVAL once this process has closed the manager). Where a manager younger than the pool had to be copied from,
- * results are there once the map was waited for, or found to have ended, or its handle was freed after its end. Blocks:
- * no. Errors: as mp_pool_apply_async(), and MP_EOVERFLOW. Python: pool.map_async(). */
+/* Like mp_pool_map_with(), but does not wait: *result is to be freed with mp_result_free(). mp_result_get() delivers
+ * count * result_size bytes, and mp_result_status() each item's status. `options` may be NULL; options->status must be
+ * NULL. Without options->results, args are copied before the call returns.
+ *
+ * With options->results, the results go there. It must be memory of mp_manager_alloc() that begins at a multiple of 16
+ * (else MP_EINVAL). Then args can be used in place as well, and must not change until the map has ended.
+ * mp_result_get() with a NULL buffer copies nothing; with another buffer, it may be MP_EINVAL once this process has
+ * closed the manager. If results had to be copied to a manager younger than the pool, they are there once the map was
+ * waited for, or found to have ended, or its handle was freed after its end.
+ *
+ * Blocks: no. Errors: as mp_pool_apply_async(), and MP_EOVERFLOW. Python: pool.map_async(). */
 MP_API int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size,
                              size_t result_size, size_t count, const mp_map_options *options, mp_result **result);
 
@@ -980,9 +985,10 @@ MP_API int mp_pool_free(mp_pool *pool);
 
 /* The number of workers the pool was made with. Never blocks. Errors: none besides. Python: pool._processes. */
 MP_API int mp_pool_size(mp_pool *pool, int *workers);
-/* Stores up to `capacity` pids of the live workers, and the number of all in *count; pids may be NULL when capacity is
- * 0; and the pid of the keeper. After unshare(CLONE_NEWPID) those of the workers are as the keeper sees them, in the
- * new namespace. Never block. Errors: none besides. Python: [p.pid for p in pool._pool]. */
+/* mp_pool_workers() stores up to `capacity` pids of the live workers, and the number of all live workers in *count;
+ * `pids` may be NULL when capacity is 0. mp_pool_keeper() stores the pid of the keeper. After unshare(CLONE_NEWPID) the
+ * workers' pids are those that the keeper sees, in the new namespace. Never block. Errors: none besides. Python: [p.pid
+ * for p in pool._pool]. */
 MP_API int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *count);
 MP_API int mp_pool_keeper(mp_pool *pool, pid_t *pid);
 
@@ -1005,9 +1011,9 @@ MP_API int mp_result_size(mp_result *result, size_t *size);
 /* Stores the status of item `index` of a map (a task has one item, 0). Errors: MP_ENOTREADY, MP_EINDEX. Never blocks.
  * Python: none. */
 MP_API int mp_result_status(mp_result *result, size_t index, int *status);
-/* Releases the handle. NULL is fine. A task that has not ended goes on, and nobody hears of its end. Blocks: until
- * other threads, for which it is MP_EINVAL now, have left their calls on it. Errors: none besides.
- * Python: del result. */
+/* Releases the handle. NULL is accepted. A task that has not ended continues, and its outcome is discarded. Blocks:
+ * until other threads have left their calls on it, which fail with MP_EINVAL. Errors: none besides. Python: del
+ * result. */
 MP_API int mp_result_free(mp_result *result);
 
 /* Inside a task of mp_pool_apply() or mp_pool_apply_async(): hands over a result whose size only the task knows,
