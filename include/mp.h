@@ -731,14 +731,14 @@ MP_API int mp_lock_acquire(mp_lock *lock, double timeout);
 MP_API int mp_lock_release(mp_lock *lock);
 
 /* MP_WITH_LOCK(lock) { ... }: runs the block with the lock held, and releases it however the block is left: at its end,
- * by break or continue, and with gcc and clang also by return or goto. When the lock cannot be taken (not a live lock,
- * held by this thread already) the block does not run. A lock whose owner died is taken like any other, and the news is
- * not lost: the next mp_lock_acquire() or MP_WITH_LOCK_STATUS() gets MP_EOWNERDEAD, however often MP_WITH_LOCK has
- * taken the lock meanwhile.
+ * by break or continue, and with gcc and clang also by return or goto. If the lock cannot be taken (not a live lock, or
+ * this thread holds it already), the block does not run. A lock whose owner died is taken like any other. That death is
+ * still reported later: the next mp_lock_acquire() or MP_WITH_LOCK_STATUS() gets MP_EOWNERDEAD, however often
+ * MP_WITH_LOCK has taken the lock meanwhile.
  *
- * MP_WITH_LOCK_STATUS(lock, &status) { ... }: the same, and stores in the int `status` what mp_lock_acquire() said: 0;
- * MP_EOWNERDEAD (the block runs); or an error (it does not run). If &status is NULL, the block does not run. Blocks: as
- * mp_lock_acquire() with MP_FOREVER. Python: with lock: */
+ * MP_WITH_LOCK_STATUS(lock, &status) { ... }: like MP_WITH_LOCK, but also stores in the int `status` what
+ * mp_lock_acquire() returned: 0; MP_EOWNERDEAD (the block runs); or an error (it does not run). If &status is NULL, the
+ * block does not run. Blocks: as mp_lock_acquire() with MP_FOREVER. Python: with lock: */
 typedef struct mp_lock_guard {
     mp_lock *lock; /* NULL: not taken */
     int untold;    /* the last owner died, and nobody has been told */
@@ -923,33 +923,36 @@ MP_API int mp_pool_apply_async(mp_pool *pool, mp_task_function *function, const 
                                size_t result_size, mp_result **result);
 
 typedef struct mp_map_options {
-    /* Items that a worker takes at a time. 0: many at first, fewer and fewer towards the end, so that all workers end
-     * together; with max_tasks_per_child items / (4 * workers), rounded up. More than there are: all. */
+    /* The number of items that a worker takes at a time; more than there are means all. 0: guided scheduling, with
+     * chunks that get smaller towards the end, so that all workers end together; with max_tasks_per_child, items / (4 *
+     * workers), rounded up. */
     size_t chunk_size;
     int *status; /* NULL, or room for a code for each item: 0, its failure code, or MP_E...; mp_pool_map_with() only */
     void *results; /* NULL, or where the results go, see "In place"; mp_pool_map_async() only */
 } mp_map_options;
 
-/* Runs function over `count` items of arg_size bytes each, that lie one behind the other at `args`, and stores their
- * results (result_size bytes each) one behind the other at `results`. Every item is run, whatever becomes of others;
- * the return value is the failure of the first (lowest) item that failed, or an error as of mp_pool_apply(). Results of
- * failed items are zeroed. An item whose worker died fails alone: the rest of its chunk is run by another worker. Tasks
- * may begin before all arguments are copied, and results are stored while others still run: so where tasks share that
- * memory with this process, they must neither change `args` nor look at `results`. Errors besides: MP_EOVERFLOW (more
- * than 2^40 items or bytes of each, or 2^44 bytes in all). Blocks: until all are done. Python: pool.map().
+/* Runs `function` over `count` items of arg_size bytes each, which lie one after the other at `args`, and stores their
+ * results (result_size bytes each) one after the other at `results`. Every item is run, even if others fail. The return
+ * value is the failure code of the failed item with the lowest index, or an error as of mp_pool_apply(). Results of
+ * failed items are zeroed. If a worker dies, only the item that it was running fails: another worker runs the rest of
+ * its chunk. Tasks may begin before all arguments are copied, and results are stored while other tasks still run. So
+ * tasks that share this memory with the calling process must neither change `args` nor read `results`. Errors besides:
+ * MP_EOVERFLOW (more than 2^40 items or bytes of each, or 2^44 bytes in all). Blocks: until all items are done. Python:
+ * pool.map().
  *
- * In place: what lies in memory of mp_manager_alloc() and begins at a multiple of 16 is not copied: tasks read their
- * arguments there, or write their results there. All else is as it is with copies; but nobody else may write there
- * until the map has ended, and results can be seen before. `results` may be `args` (or overlap it): then the arguments
- * are copied, so that an item whose worker died can be run again. Tasks must not free that manager.
+ * In place: arguments and results in memory of mp_manager_alloc() that begin at a multiple of 16 are not copied: tasks
+ * read or write them there. All else is as with copies, except that no one else may write there until the map has
+ * ended, and that results are visible before. `results` may be `args` (or overlap it): then the arguments are copied,
+ * so that an item whose worker died can be run again. Tasks must not free that manager.
  *
- * A manager that was not open in this process when the pool was made is mapped by the pool's processes when a map first
- * uses it, perhaps at another address, and its memory only: handles of its containers mean nothing there. They let go
- * of it when this process frees the manager and the last map that uses it is freed; a worker that is in a task, after
- * that. They have up to 16 at a time, those used last. A worker that lacks what it takes to map one (descriptors; or it
- * has changed its user) is replaced. What cannot be mapped is copied: where the system does not let processes look at
- * each other through /proc, which prctl(PR_SET_DUMPABLE, 0) also forbids, or when maps that have not ended use 16
- * others. */
+ * Managers younger than the pool: a manager that was not open in this process when the pool was made is mapped by the
+ * pool's processes when a map first uses it, possibly at another address. They map its memory only: handles of its
+ * containers are not valid there. They unmap it when this process has freed the manager and the last map that uses it;
+ * a worker that is running a task, after that task. They keep up to 16 such managers mapped, those used last. A worker
+ * that cannot map one (it lacks descriptors, or has changed its user) is replaced. The memory is copied instead in two
+ * cases:
+ * - The system does not let processes look at each other through /proc, which prctl(PR_SET_DUMPABLE, 0) also forbids.
+ * - Maps that have not ended use 16 other such managers. */
 MP_API int mp_pool_map(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
                        size_t result_size, size_t count);
 MP_API int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
@@ -961,8 +964,8 @@ MP_API int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const voi
  * With options->results, the results go there. It must be memory of mp_manager_alloc() that begins at a multiple of 16
  * (else MP_EINVAL). Then args can be used in place as well, and must not change until the map has ended.
  * mp_result_get() with a NULL buffer copies nothing; with another buffer, it may be MP_EINVAL once this process has
- * closed the manager. If results had to be copied to a manager younger than the pool, they are there once the map was
- * waited for, or found to have ended, or its handle was freed after its end.
+ * closed the manager. If the memory of a manager younger than the pool had to be copied, the results are there once the
+ * map was waited for, or found to have ended, or its handle was freed after its end.
  *
  * Blocks: no. Errors: as mp_pool_apply_async(), and MP_EOVERFLOW. Python: pool.map_async(). */
 MP_API int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size,
@@ -992,13 +995,13 @@ MP_API int mp_pool_size(mp_pool *pool, int *workers);
 MP_API int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *count);
 MP_API int mp_pool_keeper(mp_pool *pool, pid_t *pid);
 
-/* Waits for the task and copies its result. `size` must be at least the result's (for a map: all of them); larger is
- * fine. Those of a map may be stored as they come when the timeout is MP_FOREVER; else nothing is before the end. A map
- * whose items have failed stores the results of the others all the same. May be called several times, from several
- * threads. Blocks: for `timeout` seconds at the most. Returns 0, the task's failure code (above 0, or one of the
- * library's that it returned), MP_EDIED - ..., MP_EINITIALIZER, MP_ETERMINATED, MP_EBROKEN, MP_EVALUE, or: MP_ETIMEOUT
- * (a later call may succeed), MP_ETOOSMALL (mp_result_size() tells).
- * Python: result.get(timeout). */
+/* Waits for the task and copies its result to `buffer`. `size` must be at least the size of the result (for a map: of
+ * all results); it may be larger. With MP_FOREVER, the results of a map may be stored as they arrive; with any other
+ * timeout nothing is stored before the end. If items of a map have failed, the results of the others are stored all the
+ * same. It may be called several times, and by several threads. Blocks: for `timeout` seconds at most. Returns 0, the
+ * task's failure code (above 0, or one of the library's that it returned), MP_EDIED - ..., MP_EINITIALIZER,
+ * MP_ETERMINATED, MP_EBROKEN, MP_EVALUE, or: MP_ETIMEOUT (a later call may succeed), MP_ETOOSMALL (mp_result_size()
+ * gives the size). Python: result.get(timeout). */
 MP_API int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout);
 /* Waits only. Blocks: for `timeout` seconds at the most. Errors: MP_ETIMEOUT. Python: result.wait(timeout). */
 MP_API int mp_result_wait(mp_result *result, double timeout);
