@@ -779,25 +779,25 @@ typedef struct mp_process_options {
     mp_daemon daemon;
 } mp_process_options;
 
-/* Starts a process that runs function(arg) in a copy of the caller's memory, and ends with what it returns. It is a
- * fork: the child has the caller's memory as it was, its descriptors, signal dispositions and mask, and of its threads
- * only the calling one. stdout and stderr are flushed before the fork and at the child's end; other streams that the
- * function writes to it must flush itself. What other threads print meanwhile is printed once, by the calling process.
- * The child leaves with _exit: the caller's atexit handlers do not run in it. `options` may be NULL. *process is
- * released with mp_process_free(), once it has ended.
+/* Starts a process that runs function(arg) and ends with its return value. It is a fork: the child has a copy of the
+ * caller's memory, its descriptors, signal dispositions and signal mask, and of its threads only the calling one.
+ * stdout and stderr are flushed before the fork and at the child's end; the function must itself flush other streams
+ * that it writes to. What other threads print meanwhile is printed once, by the calling process. The child leaves with
+ * _exit: the caller's atexit handlers do not run in it. `options` may be NULL. *process is released with
+ * mp_process_free(), once the process has ended.
  *
- * A daemon ends with its parent process, also when that is killed or executes another program, whichever thread started
- * it and whichever threads have ended; and also when the daemon has executed another program, has closed descriptors,
- * or has become another user's. (In a user namespace, where root is not the machine's root, a daemon that has become
- * another user's stays when its parent is killed.) It costs its parent two close-on-exec descriptors, itself none. A
- * parent that closes these kills the daemon. A child that the parent makes past the C library's fork handlers (_Fork(),
- * clone()) has them open as well: the daemon then ends with the last of both. When descriptors have run out or the
- * system refuses them, a daemon of the main thread ends with that thread, and stays if it becomes another user's; a
- * daemon of another thread is MP_EAGAIN or MP_ESYSTEM.
+ * Daemons: a daemon ends when its parent process ends, even if the parent is killed or executes another program,
+ * whichever thread started the daemon and whichever threads have ended. This holds even if the daemon has executed
+ * another program, has closed descriptors, or has become another user's. (Exception: in a user namespace, where root is
+ * not the machine's root, a daemon that has become another user's stays when its parent is killed.) A daemon costs its
+ * parent two close-on-exec descriptors, and itself none. A parent that closes them kills the daemon. A child that the
+ * parent makes without the C library's fork handlers (_Fork(), clone()) has them open as well: the daemon then ends
+ * when both have ended. If descriptors have run out or the system refuses them, a daemon of the main thread ends with
+ * that thread, and stays if it becomes another user's; a daemon of another thread is MP_EAGAIN or MP_ESYSTEM.
  *
- * Blocks: while the caller's output is flushed; for 50 ms at the most for another thread that prints. Errors:
- * MP_EINVAL, MP_ENAME (a name that is too long or empty), MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM; nothing is left behind
- * then. Python: Process(target=function, args=(arg,)).start(). */
+ * Blocks: while the caller's output is flushed, and for 50 ms at most for another thread that prints. Errors:
+ * MP_EINVAL, MP_ENAME (a name that is too long or empty), MP_EAGAIN, MP_ENOMEM, MP_ESYSTEM; after an error nothing is
+ * left behind. Python: Process(target=function, args=(arg,)).start(). */
 MP_API int mp_process_start(mp_process **process, mp_process_function *function, void *arg,
                             const mp_process_options *options);
 
@@ -817,16 +817,17 @@ MP_API int mp_process_is_alive(mp_process *process, bool *alive);
  * MP_EXITCODE_UNKNOWN. Never blocks. Errors: MP_EFOREIGN. Python: p.exitcode. */
 MP_API int mp_process_exitcode(mp_process *process, int *exitcode);
 
-/* Send SIGTERM, SIGKILL, SIGINT. Harmless when it has ended: the signal never reaches another process that has its pid
- * by then. Never block. Errors: MP_EFOREIGN, MP_ESYSTEM (not permitted, as either has become another user's;
- * mp_process_kill() kills a daemon all the same). Python: p.terminate(), .kill(), .interrupt(). */
+/* Send SIGTERM, SIGKILL, SIGINT to the process. After its end they do nothing: the signal never reaches another process
+ * that has been given its pid. Never block. Errors: MP_EFOREIGN, MP_ESYSTEM (not permitted, as one of the two processes
+ * has become another user's; mp_process_kill() kills a daemon all the same). Python: p.terminate(), .kill(),
+ * .interrupt(). */
 MP_API int mp_process_terminate(mp_process *process);
 MP_API int mp_process_kill(mp_process *process);
 MP_API int mp_process_interrupt(mp_process *process);
 
-/* The pid, the name (valid while the handle is; never NULL, "" for a handle that is not live), whether it is a daemon.
- * Of any process whose handle this one has, inherited ones too. Never block. Errors: none besides. Python: p.pid,
- * p.name, p.daemon. */
+/* The pid, the name (valid while the handle is; never NULL, "" for a handle that is not live), and whether it is a
+ * daemon. They accept every handle that the calling process has, inherited ones included. Never block. Errors: none
+ * besides. Python: p.pid, p.name, p.daemon. */
 MP_API int mp_process_pid(mp_process *process, pid_t *pid);
 MP_API const char *mp_process_name(mp_process *process);
 MP_API int mp_process_is_daemon(mp_process *process, bool *daemon);
@@ -836,52 +837,57 @@ MP_API int mp_process_is_daemon(mp_process *process, bool *daemon);
  * gave. Never blocks. Errors: none besides. Python: active_children(). */
 MP_API int mp_process_children(mp_process **processes, size_t capacity, size_t *count);
 
-/* The calling process ("MainProcess" in a program's first), and the one that started it: NULL in the main process and
- * in a process that the library did not start. Never freed. Never block.
- * Python: current_process(), parent_process(). */
+/* mp_process_current() gives the calling process (named "MainProcess" in a program's first process).
+ * mp_process_parent() gives the process that started it; NULL in the main process and in a process that the library did
+ * not start. The handles are never freed. Never block. Python: current_process(), parent_process(). */
 MP_API mp_process *mp_process_current(void);
 MP_API mp_process *mp_process_parent(void);
 
-/* At a normal end of the program (return from main, exit, the last thread's end), in this order: pools are terminated,
- * daemons get SIGTERM (and SIGKILL a second later; at once those that may not be sent SIGTERM), children that are not
- * daemons are waited for. A child that the program makes past the C library's fork handlers (_Fork(), clone(), vfork())
- * ends nothing of its parent's. In one of clone(), which the C library takes for its parent's thread, no manager, lock
- * or pool is made or opened: MP_ESYSTEM. Those inherited can be used, but nobody is told of what it holds when it is
- * killed. */
+/* At a normal end of the program (return from main, exit, the last thread's end) the library acts in this order:
+ * 1. It terminates pools.
+ * 2. It sends SIGTERM to daemons, and SIGKILL a second later; daemons that may not be sent SIGTERM are killed at once.
+ * 3. It waits for the children that are not daemons.
+ *
+ * A child that the program makes without the C library's fork handlers (_Fork(), clone(), vfork()) ends none of its
+ * parent's processes and pools. In a child made with clone(), which the C library takes for its parent's thread,
+ * managers, locks and pools can be neither made nor opened: MP_ESYSTEM. It can use inherited ones; but if it is killed,
+ * nobody learns which locks it held. */
 
 /* ---------------------------------------------------------------------------------------------------------- pool
  *
- * A pool of worker processes that run functions of the program, over arguments and results that travel by value. A
- * small keeper process starts the workers and replaces those that die. The function must be one that the program had
- * when the pool was made.
+ * A pool of worker processes that run functions of the program. Arguments and results are passed by value. A small
+ * supervisor process, the keeper, starts the workers and replaces those that die. A task's function must be one that
+ * the program had when the pool was made.
  *
- * What a task finds: every worker, replacements too, is a copy of the process as it was when the pool was made: its
- * memory, descriptors, environment, directory, user, and the stack of the thread that made it, whose size is the
- * task's. Later changes reach neither side, but in shared memory. stdout and stderr are flushed after each task (of a
- * map, after each chunk).
+ * What a task finds: every worker, replacements included, is a copy of the process as it was when the pool was made:
+ * its memory, descriptors, environment, directory, user, and the stack of the thread that made the pool, whose size is
+ * the task's. Later changes on one side are not seen on the other, except in shared memory. stdout and stderr are
+ * flushed after each task (in a map, after each chunk).
  *
- * Order: tasks begin in the order in which they were submitted, those of several threads in the order of their calls,
- * as workers become free; they end in any order. Tasks of less than a microsecond or so a worker takes several at a
- * time: neighbours may then begin in another order. A task that is run again, as its worker died, begins at any time
+ * Order: tasks begin in the order in which they were submitted, as workers become free; those of several threads in the
+ * order of the calls. They end in any order. A worker takes several tasks of about a microsecond or less at a time:
+ * neighbours may then begin in another order. A task that is run again because its worker died begins at any time
  * between others.
  *
- * Signals: tasks, and programs that they start, have the dispositions and the signal mask that the program had when the
- * pool was made. Keeper and workers have a process group of their own: so what a terminal (SIGINT, SIGQUIT, SIGTSTP,
- * SIGHUP), or a kill() to the caller's group, sends does not reach them, and a program that handles it can have its
- * tasks finished. This has a price: for a terminal they are in the background, so a task that reads from it, or changes
- * its settings, is stopped (SIGTTIN, SIGTTOU); and stopping the caller (Ctrl-Z) stops no task. A service manager that
- * sends a signal to each process, and not to the group, reaches the workers as well: install the handler before the
- * pool is made, so that workers have it, too; or have the manager signal the main process first. The keeper blocks all
- * signals.
+ * Signals: tasks, and programs that they start, have the signal dispositions and the signal mask that the program had
+ * when the pool was made. Keeper and workers have a process group of their own. So they do not receive the signals of a
+ * terminal (SIGINT, SIGQUIT, SIGTSTP, SIGHUP), or of a kill() to the caller's group; a program that handles such a
+ * signal can let its tasks finish. The keeper blocks all signals. The consequences:
+ * - For a terminal the workers are in the background: a task that reads from it, or changes its settings, is stopped
+ *   (SIGTTIN, SIGTTOU).
+ * - Stopping the caller (Ctrl-Z) stops no task.
+ * - A service manager that sends a signal to each process, and not to the group, reaches the workers as well. Install
+ *   the handler before the pool is made, so that workers have it too; or have the service manager signal the main
+ *   process first.
  *
- * Privileges: a caller that gives its own up keeps its pool, as does one in which a task or the initializer does so;
- * all of them end as they should. If the keeper may not kill a worker (it was made with fewer privileges), that worker
- * ends with its task.
+ * Privileges: a caller that gives up its privileges keeps its pool, and so does a program in which a task or the
+ * initializer gives them up; all processes still end as they should. If the keeper may not kill a worker (as the keeper
+ * was made with fewer privileges), that worker ends with its task.
  *
- * Threads: a pool or a result may be freed while other threads are inside calls on it: those fail with MP_ETERMINATED,
- * MP_ECLOSED or MP_EINVAL, and the call that frees waits until they have left. After it has returned, its address must
- * not be used any more. Every call on a pool or a result may return MP_EFOREIGN (another process made it), and
- * MP_ENOMEM if it is a thread's first; neither is repeated below.
+ * Threads: a thread may free a pool or a result while other threads are inside calls on it. Those calls fail with
+ * MP_ETERMINATED, MP_ECLOSED or MP_EINVAL, and the call that frees waits until they have returned. After that the
+ * address must not be used any more. Every call on a pool or a result may return MP_EFOREIGN (another process made it),
+ * and MP_ENOMEM if it is a thread's first; the comments below do not repeat these.
  */
 typedef struct mp_pool mp_pool;
 typedef struct mp_result mp_result;
