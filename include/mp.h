@@ -82,7 +82,7 @@ enum {
     MP_ETOOSMALL = -9, /* the buffer given is too small; nothing was lost, and the size needed can be known */
     MP_ESTOP = -10,    /* an iteration has ended (Python: StopIteration) */
     MP_ECHANGED = -11, /* compare-and-swap: the value was not the expected one */
-    MP_EOWNERDEAD = -12,   /* the lock was taken, and its last owner died holding it: the caller HOLDS the lock */
+    MP_EOWNERDEAD = -12,   /* the last owner of the lock died holding it; now the caller HOLDS the lock */
     MP_EDEADLK = -13,      /* the calling thread holds the lock already; or see mp_dict_apply() */
     MP_ENOTOWNER = -14,    /* the calling thread does not hold the lock */
     MP_EBUSY = -15,        /* in use: the process still runs, the lock is held, the pool is open */
@@ -98,7 +98,7 @@ enum {
     MP_EKIND = -25,        /* the named object is of another kind, or not the library's at all */
     MP_EACCESS = -26,      /* the named object belongs to another user, or others may write it */
     MP_EVERSION = -27,     /* the named object was made by another version, C library or kind of machine */
-    MP_ECORRUPT = -28,     /* the shared memory does not add up */
+    MP_ECORRUPT = -28,     /* the shared memory is damaged */
     MP_EAGAIN = -29,       /* the system refused a new process or descriptor (a limit); may succeed later */
     MP_ESYSTEM = -30,      /* the system lacks something needed, or refuses it; errno says more */
     MP_EDEPTH = -31,       /* containers nested more than MP_MAX_DEPTH deep; or too many functions inside each other */
@@ -692,13 +692,14 @@ typedef struct mp_lock_options {
     const char *name; /* NULL: shared with the processes forked after it was made. Else: a named one */
 } mp_lock_options;
 
-/* Makes a lock. `options` may be NULL. *lock is released with mp_lock_free(): an anonymous one once, by any process
- * that has it; a named one by each process that has it. A name is treated as mp_manager_create() treats it. A process
- * can make about a million anonymous locks. Blocks: an anonymous one, no; a named one as mp_manager_create(). Errors:
+/* Makes a lock. `options` may be NULL. *lock is released with mp_lock_free(): an anonymous lock once, by any process
+ * that has it; a named lock by each process that has it. Names follow the rules of mp_manager_create(). A process can
+ * make about a million anonymous locks. Blocks: an anonymous one, no; a named one as mp_manager_create(). Errors:
  * MP_ENAME, MP_EEXIST, MP_EKIND, MP_EACCESS, MP_ENOMEM, MP_EAGAIN, MP_ESYSTEM. Python: multiprocessing.Lock(). */
 MP_API int mp_lock_create(mp_lock **lock, const mp_lock_options *options);
-/* Opens a named lock, making it if there is none. `options` is reserved and must be NULL. Each open gives a handle of
- * its own. Blocks: as mp_manager_open(). Errors: as mp_lock_create(), without MP_EEXIST; MP_EVERSION. Python: none. */
+/* Opens a named lock, or makes it if there is none. `options` is reserved and must be NULL. Each call gives a handle of
+ * its own, which is released with mp_lock_free(). Blocks: as mp_manager_open(). Errors: as mp_lock_create(), without
+ * MP_EEXIST; MP_EVERSION. Python: none. */
 MP_API int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options *options);
 /* Releases the handle; for an anonymous lock, the lock itself, in all processes. A lock that is held is MP_EBUSY and
  * unchanged; a lock that others only wait for is freed. Other threads (of an anonymous lock, also other processes) may
@@ -707,8 +708,8 @@ MP_API int mp_lock_open(mp_lock **lock, const char *name, const mp_lock_options 
  * no; a named one as mp_manager_free(), and until waiting threads of this process have left, about 50 ms. Errors:
  * MP_EBUSY. Python: del. */
 MP_API int mp_lock_free(mp_lock *lock);
-/* Removes the name now. Those who have the lock open keep it; the next create or open makes another. Blocks and errors:
- * as mp_manager_unlink(). Python: none. */
+/* Removes the name at once. Processes that have the lock open keep it; the next create or open makes another. Blocks
+ * and errors: as mp_manager_unlink(). Python: none. */
 MP_API int mp_lock_unlink(const char *name);
 
 /* Takes the lock, waiting for `timeout` seconds at most. Blocks: until the lock is free. With a timeout of 0 or less it
@@ -741,10 +742,10 @@ MP_API int mp_lock_release(mp_lock *lock);
  * block does not run. Blocks: as mp_lock_acquire() with MP_FOREVER. Python: with lock: */
 typedef struct mp_lock_guard {
     mp_lock *lock; /* NULL: not taken */
-    int untold;    /* the last owner died, and nobody has been told */
+    int untold;    /* the last owner died, and no caller has been told yet */
 } mp_lock_guard;
-/* What the macros are made of: the first two take the lock, the third releases what they took; a second time, or of
- * NULL, it does nothing. */
+/* The functions behind the macros. The first two take the lock; the third releases what they took, and does nothing
+ * when called again or with NULL. */
 MP_API mp_lock_guard mp_lock_guard_enter(mp_lock *lock);
 MP_API mp_lock_guard mp_lock_guard_enter_status(mp_lock *lock, int *status);
 MP_API void mp_lock_guard_leave(mp_lock_guard *guard);
@@ -766,7 +767,7 @@ typedef struct mp_process mp_process;
 typedef int mp_process_function(void *arg);
 
 #define MP_EXITCODE_NONE INT32_MIN          /* still running */
-#define MP_EXITCODE_UNKNOWN (INT32_MIN + 1) /* ended, but the program itself has reaped it, so nobody can know how */
+#define MP_EXITCODE_UNKNOWN (INT32_MIN + 1) /* ended, but reaped by the program itself: its code is lost */
 
 typedef enum mp_daemon {
     MP_DAEMON_INHERIT = 0, /* as the process that starts it is */
@@ -801,16 +802,16 @@ typedef struct mp_process_options {
 MP_API int mp_process_start(mp_process **process, mp_process_function *function, void *arg,
                             const mp_process_options *options);
 
-/* Waits for the process to end. Blocks: for `timeout` seconds at the most. More than once is fine, from several threads
- * too. Errors: MP_ETIMEOUT, MP_EFOREIGN (not a child of the calling process; itself). Python: p.join(timeout). */
+/* Waits for the process to end. It may be called more than once, and by several threads. Blocks: for `timeout` seconds
+ * at most. Errors: MP_ETIMEOUT, MP_EFOREIGN (not a child of the calling process; itself). Python: p.join(timeout). */
 MP_API int mp_process_join(mp_process *process, double timeout);
 
 /* Releases the handle. NULL is fine. Never blocks. Errors: MP_EBUSY (it still runs: nothing changes), MP_EFOREIGN.
  * Python: p.close(). */
 MP_API int mp_process_free(mp_process *process);
 
-/* Stores whether it still runs, and reaps it when it does not. For mp_process_current() and mp_process_parent() as
- * well. Never blocks. Errors: MP_EFOREIGN. Python: p.is_alive(). */
+/* Stores whether the process still runs; if it has ended, reaps it. Also for mp_process_current() and
+ * mp_process_parent(). Never blocks. Errors: MP_EFOREIGN. Python: p.is_alive(). */
 MP_API int mp_process_is_alive(mp_process *process, bool *alive);
 
 /* Stores the exit code: what the function returned, minus the signal that killed it, MP_EXITCODE_NONE while it runs, or
@@ -832,9 +833,9 @@ MP_API int mp_process_pid(mp_process *process, pid_t *pid);
 MP_API const char *mp_process_name(mp_process *process);
 MP_API int mp_process_is_daemon(mp_process *process, bool *daemon);
 
-/* Stores up to `capacity` handles of the calling process's live children, oldest first, and the number of all in
- * *count; reaps the others. processes may be NULL when capacity is 0. The handles are those that mp_process_start()
- * gave. Never blocks. Errors: none besides. Python: active_children(). */
+/* Stores up to `capacity` handles of the calling process's live children, oldest first, and the number of all live ones
+ * in *count; reaps the children that have ended. `processes` may be NULL when capacity is 0. The handles are those that
+ * mp_process_start() gave. Never blocks. Errors: none besides. Python: active_children(). */
 MP_API int mp_process_children(mp_process **processes, size_t capacity, size_t *count);
 
 /* mp_process_current() gives the calling process (named "MainProcess" in a program's first process).
@@ -892,33 +893,34 @@ MP_API mp_process *mp_process_parent(void);
 typedef struct mp_pool mp_pool;
 typedef struct mp_result mp_result;
 
-/* A task. `arg` points to a copy of the bytes given (NULL when their size is 0), `result` to as many zeroed bytes as
- * were asked for (NULL when 0); both are aligned to 16, in a map as in an array that begins so: each item where the
- * size is a multiple of 16, else the first one. Returns 0, or a code above 0 that tells its failure (Python's
- * exception) and comes back from mp_pool_apply() or mp_result_get(). A task that ends with `return mp_...()` may return
- * a code of the library's, MP_EINVAL to MP_EDEPTH: it comes back as it is, and looks as if the pool had said so; any
- * other negative value counts as MP_EVALUE. */
+/* A task. `arg` points to a copy of the argument's bytes (NULL when their size is 0). `result` points to result_size
+ * zeroed bytes (NULL when that is 0). Both are aligned to 16; in a map, the first item is, and every item if the size
+ * is a multiple of 16.
+ *
+ * It returns 0, or a failure code above 0 (Python's exception), which mp_pool_apply() or mp_result_get() returns. A
+ * task that ends with `return mp_...()` may return one of the library's codes, MP_EINVAL to MP_EDEPTH: it is passed on
+ * unchanged, and cannot be told from an error of the pool. Any other negative value counts as MP_EVALUE. */
 typedef int mp_task_function(const void *arg, void *result);
 
 typedef struct mp_pool_options {
     int (*initializer)(void *arg); /* runs once in each worker before its first task; not 0: the pool is broken */
     void *initializer_arg;         /* passed on as it is: memory the workers inherit */
     int max_tasks_per_child;       /* a worker is replaced after this many tasks (chunks of map); 0: never */
-    int retries;                   /* how often a task is run again whose worker died; 0: never */
+    int retries;                   /* how often a task is run again after its worker died; 0: never */
 } mp_pool_options;
 
-/* Starts a pool of `workers` processes; 0: mp_usable_cpu_count(). At the most MP_POOL_MAX_WORKERS. `options` may be
+/* Starts a pool of `workers` processes, at most MP_POOL_MAX_WORKERS; 0 means mp_usable_cpu_count(). `options` may be
  * NULL. *pool is released with mp_pool_free(). Blocks: until the workers are started (not for their initializers).
- * Errors: MP_EAGAIN, MP_ENOMEM, MP_EBROKEN (the keeper was killed meanwhile), MP_ESYSTEM (errno says more: a call that
- * is refused, for instance); nothing is left behind then.
- * Python: Pool(workers, initializer, initargs, maxtasksperchild). */
+ * Errors: MP_EAGAIN, MP_ENOMEM, MP_EBROKEN (the keeper was killed meanwhile), MP_ESYSTEM (errno says more: for
+ * instance, a system call is refused); after an error nothing is left behind. Python: Pool(workers, initializer,
+ * initargs, maxtasksperchild). */
 #define MP_POOL_MAX_WORKERS 1024
 MP_API int mp_pool_create(mp_pool **pool, int workers, const mp_pool_options *options);
 
-/* Runs one task and waits for it. `result` takes result_size bytes; both may be NULL and 0, as may arg and arg_size.
- * Returns 0, the task's own failure code (above 0), or: MP_ECLOSED, MP_EBROKEN, MP_EINITIALIZER, MP_ETERMINATED,
- * MP_EDIED - ..., MP_ENOMEM, MP_ESYSTEM, MP_EVALUE, MP_ETOOSMALL (mp_task_return() gave more than fits). Blocks: until
- * the task has ended. Python: pool.apply(). */
+/* Runs one task and waits for it. `result` receives result_size bytes. `result` and result_size may be NULL and 0, and
+ * so may `arg` and arg_size. Returns 0, the task's own failure code (above 0), or: MP_ECLOSED, MP_EBROKEN,
+ * MP_EINITIALIZER, MP_ETERMINATED, MP_EDIED - ..., MP_ENOMEM, MP_ESYSTEM, MP_EVALUE, MP_ETOOSMALL (mp_task_return()
+ * gave more than fits). Blocks: until the task has ended. Python: pool.apply(). */
 MP_API int mp_pool_apply(mp_pool *pool, mp_task_function *function, const void *arg, size_t arg_size, void *result,
                          size_t result_size);
 
@@ -977,19 +979,19 @@ MP_API int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const voi
 MP_API int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size,
                              size_t result_size, size_t count, const mp_map_options *options, mp_result **result);
 
-/* Refuses new tasks from now on; those submitted are finished, then the workers end. More than once is fine. Blocks:
- * no. Errors: none besides. Python: pool.close(). */
+/* Refuses new tasks from now on. The tasks submitted before are finished, then the workers end. It may be called more
+ * than once. Blocks: no. Errors: none besides. Python: pool.close(). */
 MP_API int mp_pool_close(mp_pool *pool);
-/* Stops the workers at once; what has not finished fails with MP_ETERMINATED. Blocks: until they are gone (well under a
- * second). Errors: MP_ESYSTEM (somebody has stopped the keeper, and this process may neither continue nor kill it).
- * Python: pool.terminate(). */
+/* Stops the workers at once. Tasks that have not finished fail with MP_ETERMINATED. Blocks: until the workers have
+ * ended (well under a second). Errors: MP_ESYSTEM (the keeper was stopped by a signal, and this process may neither
+ * continue nor kill it). Python: pool.terminate(). */
 MP_API int mp_pool_terminate(mp_pool *pool);
 /* Waits until every worker has ended. Blocks: until all tasks are done. Errors: MP_EBUSY (before mp_pool_close() or
  * mp_pool_terminate()), MP_EBROKEN (the keeper died first). Python: pool.join(). */
 MP_API int mp_pool_join(mp_pool *pool);
-/* Terminates the pool if it still runs and releases it with all its results, whose handles are errors from now on. NULL
- * is fine. Blocks: until the workers are gone, and other threads have left their calls on it. Errors: none besides.
- * Python: del pool, or the end of `with Pool() as pool:`. */
+/* Terminates the pool if it still runs, and releases it with all its results, whose handles are errors from now on.
+ * NULL is accepted. Blocks: until the workers have ended, and other threads have left their calls on the pool. Errors:
+ * none besides. Python: del pool, or the end of `with Pool() as pool:`. */
 MP_API int mp_pool_free(mp_pool *pool);
 
 /* The number of workers the pool was made with. Never blocks. Errors: none besides. Python: pool._processes. */
@@ -1009,9 +1011,10 @@ MP_API int mp_pool_keeper(mp_pool *pool, pid_t *pid);
  * MP_ETERMINATED, MP_EBROKEN, MP_EVALUE, or: MP_ETIMEOUT (a later call may succeed), MP_ETOOSMALL (mp_result_size()
  * gives the size). Python: result.get(timeout). */
 MP_API int mp_result_get(mp_result *result, void *buffer, size_t size, double timeout);
-/* Waits only. Blocks: for `timeout` seconds at the most. Errors: MP_ETIMEOUT. Python: result.wait(timeout). */
+/* Waits for the end of the task or map. Blocks: for `timeout` seconds at most. Errors: MP_ETIMEOUT. Python:
+ * result.wait(timeout). */
 MP_API int mp_result_wait(mp_result *result, double timeout);
-/* Stores whether it has ended. Never blocks. Errors: none besides. Python: result.ready(). */
+/* Stores whether the task or map has ended. Never blocks. Errors: none besides. Python: result.ready(). */
 MP_API int mp_result_ready(mp_result *result, bool *ready);
 /* Stores whether it ended without failure. Errors: MP_ENOTREADY. Never blocks. Python: result.successful(). */
 MP_API int mp_result_successful(mp_result *result, bool *successful);
@@ -1025,10 +1028,10 @@ MP_API int mp_result_status(mp_result *result, size_t index, int *status);
  * result. */
 MP_API int mp_result_free(mp_result *result);
 
-/* Inside a task of mp_pool_apply() or mp_pool_apply_async(): hands over a result whose size only the task knows,
- * instead of the bytes at `result`. The last call that succeeds counts. Fetch it with mp_result_size() and
- * mp_result_get(). Never blocks. Errors: MP_EINVAL (not inside such a task), MP_EFOREIGN (in a process that the task
- * has forked), MP_ENOMEM, MP_ESYSTEM. Python: return. */
+/* Called inside a task of mp_pool_apply() or mp_pool_apply_async(): sets a result whose size only the task knows,
+ * instead of the bytes at `result`. The last successful call counts. The caller of the pool fetches it with
+ * mp_result_size() and mp_result_get(). Never blocks. Errors: MP_EINVAL (not inside such a task), MP_EFOREIGN (in a
+ * process that the task has forked), MP_ENOMEM, MP_ESYSTEM. Python: return. */
 MP_API int mp_task_return(const void *data, size_t size);
 
 #ifdef __cplusplus
