@@ -806,8 +806,8 @@ MP_API int mp_process_start(mp_process **process, mp_process_function *function,
  * at most. Errors: MP_ETIMEOUT, MP_EFOREIGN (not a child of the calling process; itself). Python: p.join(timeout). */
 MP_API int mp_process_join(mp_process *process, double timeout);
 
-/* Releases the handle. NULL is fine. Never blocks. Errors: MP_EBUSY (it still runs: nothing changes), MP_EFOREIGN.
- * Python: p.close(). */
+/* Releases the handle. NULL is accepted. Never blocks. Errors: MP_EBUSY (the process still runs; the handle stays
+ * valid), MP_EFOREIGN. Python: p.close(). */
 MP_API int mp_process_free(mp_process *process);
 
 /* Stores whether the process still runs; if it has ended, reaps it. Also for mp_process_current() and
@@ -850,9 +850,9 @@ MP_API mp_process *mp_process_parent(void);
  * 3. It waits for the children that are not daemons.
  *
  * A child that the program makes without the C library's fork handlers (_Fork(), clone(), vfork()) ends none of its
- * parent's processes and pools. In a child made with clone(), which the C library takes for its parent's thread,
- * managers, locks and pools can be neither made nor opened: MP_ESYSTEM. It can use inherited ones; but if it is killed,
- * nobody learns which locks it held. */
+ * parent's processes and pools. In a child made with clone(), the C library still assumes that it runs in the parent's
+ * thread. Therefore managers, locks and pools can be neither made nor opened there: MP_ESYSTEM. Inherited ones can be
+ * used; but if the child is killed, the system reports none of the locks that it holds. */
 
 /* ---------------------------------------------------------------------------------------------------------- pool
  *
