@@ -28,7 +28,7 @@
 #define READ_SPINS 16
 #define READ_TRIES 64
 #define READ_PATIENCE_NS INT64_C(200000)
-/* So often who waits for a checker asks whether it is dead. */
+/* The interval at which a thread that waits for a checker asks whether it is dead. */
 #define CHECKER_LOOK_NS INT64_C(2000000)
 /* So many that are pinned one by one may lie in limbo before others. */
 #define LOOK_AT_LIMBO (4 * HEAP_PINS)

@@ -17,9 +17,9 @@
  * released. An object with no share left dies in the same step, unless it is pinned (pin.h): then it lives on in
  * heap.limbo.
  *
- * READING WITHOUT THE MUTEX. `version` is odd while words change that do not make sense one by one. A reader notes an
- * even version, reads with relaxed atomic loads, bounds every offset and length before using it, and believes what it
- * read if the version is still the same. Memory is never unmapped, so the worst it meets is nonsense.
+ * READING WITHOUT THE MUTEX (a seqlock). `version` is odd while words change that do not make sense one by one. A
+ * reader notes an even version, reads with relaxed atomic loads, bounds every offset and length before using it, and
+ * believes what it read if the version is still the same. Memory is never unmapped, so the worst it meets is nonsense.
  *
  * A version that stays odd is that of a change half done, whose process does not get on, or takes long. Then the reader
  * reads through the undo log (undo.h) and finds the state before the change; or the state after it, if the log was
@@ -149,7 +149,7 @@ struct object {
         _Atomic uint64_t held;   /* which stripes the holder of the mutex holds */
         _Atomic uint64_t holder; /* a lock's: the holder's mark, HOLDER_SUSPECT, or 0: see holder.h */
     };
-    /* Guarded by the mutex, and looked at by who waits for it:
+    /* Guarded by the mutex, and read by threads that wait for it:
      *   - in the low bits: how often a thread that would only put a word had to wait for the mutex;
      *   - OBJECT_INSIDE: while its holder is inside a function of the program's: the holder's namespaces (callback.h);
      *   - OBJECT_CHECKED: its holder is a checker (checking.h). */
@@ -218,8 +218,8 @@ static inline void *object_handle(const struct object *object)
     return object_handle_at(object_heap(object), object->self, object_generation(object));
 }
 
-/* Of an object that says it is dead: whether its magic is that one when nothing is left half done. The process that
- * gave it up may have died before that stood. */
+/* Slow path for an object marked dead: the process that dropped the last share may have died before its commit. Reads
+ * `magic` as the heap's undo log would restore it, and compares that. */
 __attribute__((cold)) bool object_is_after_all(const struct object *object, uint64_t magic);
 
 /* True when it is the handle of a live object of that kind, as far as the object's own words can tell. The address is
@@ -232,12 +232,12 @@ static inline bool object_is_there(const void *handle, uint64_t kind)
     return __builtin_expect(now == object_magic(handle, kind), 1) ||
            (now == object_magic(handle, OBJECT_DEAD) && object_is_after_all(object, object_magic(handle, kind)));
 }
-/* The same of any address. */
+/* Like object_is_there(), but for any address. */
 static inline bool object_is(const void *handle, uint64_t kind)
 {
     return range_known(object_of(handle)) && object_is_there(handle, kind);
 }
-/* As object_is_there(), without a call in it. False: ask that one. */
+/* Fast path of object_is_there(), without a call in it. False: the caller asks object_is_there(). */
 static inline bool object_is_at_once(const void *handle, uint64_t kind)
 {
     return atomic_load_explicit(&object_of(handle)->magic, memory_order_acquire) == object_magic(handle, kind);
@@ -247,10 +247,10 @@ static inline bool object_is_at_once(const void *handle, uint64_t kind)
 
 /* Makes an object, all its words zero, owned by nobody else, with a handle of its own: for locks and memory. */
 int object_create(struct heap *heap, uint64_t kind, struct object **object);
-/* The same, owned by *slot (a pending ref of another object, or a word of the heap's header): goes away if that one
- * dies. */
+/* Like object_create(), but owned by *slot (a pending ref of another object, or a word of the heap's header): the
+ * object goes away when the owner of *slot does. */
 int object_create_in(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, struct object **object);
-/* The same, owned by a hold of the calling process: see hold.h. */
+/* Like object_create(), but owned by a hold of the calling process: see hold.h. */
 int object_create_held(struct heap *heap, uint64_t kind, struct object **object);
 /* Stores a share in the object in *slot, in one step. MP_EINVAL when the handle is not one of a live object of that
  * kind. */
@@ -286,7 +286,7 @@ static inline int object_lock(const void *handle, uint64_t kind)
         return MP_EINVAL;
     return object_lock_at_once(object, magic, &number) ? 0 : object_lock_later(object, magic, number);
 }
-/* The same without the stripes: words that lie in their place may be replaced by others. */
+/* Like object_lock(), but without the stripes: other threads may still replace single words in place. */
 static inline int object_lock_alone(const void *handle, uint64_t kind)
 {
     struct object *object = object_of(handle);
@@ -357,12 +357,12 @@ static inline void object_commit(struct object *object)
 
 /* Instead of commit: puts all back as it was at object_begin(). */
 void object_roll_back(struct object *object);
-/* Makes room for so many stores of so many different words in the next change; to be followed by object_release_undo()
- * when that is over. */
+/* Makes room for `notes` stores to `words` different words in the next change. The caller calls object_release_undo()
+ * after that change. */
 int object_reserve_undo(struct object *object, uint64_t notes, uint64_t words);
 void object_release_undo(struct object *object);
 
-/* Reading without the mutex. False: somebody is changing it, try again or lock. */
+/* Reading without the mutex (a seqlock). False: a writer is changing the object; try again or lock. */
 static inline bool object_read_begin(const struct object *object, uint64_t *version)
 {
     *version = atomic_load_explicit(&object->version, memory_order_acquire);
@@ -375,7 +375,7 @@ static inline bool object_read_valid(const struct object *object, uint64_t versi
     return atomic_load_explicit(&object->version, memory_order_relaxed) == version;
 }
 
-/* The same of a reader that does not wait for who is changing it. */
+/* Such a read that does not wait for a writer: while `version` is odd it reads through the undo log. */
 struct reading {
     const struct object *object;
     uint64_t version; /* odd: words are read through the undo log */

@@ -534,7 +534,7 @@ static int lock_heap(struct check *check)
     return error;
 }
 
-/* The last one taken first: see checking.c. */
+/* Unlocks in the reverse order of locking: see checking.c. */
 static void unlock_objects(struct check *check, size_t count)
 {
     while (count-- > 0) {
@@ -543,8 +543,9 @@ static void unlock_objects(struct check *check, size_t count)
     }
 }
 
-/* We hold an object whose owner died. If it left nothing there, that is all: so the spare objects that somebody else
- * may be waiting for, with another's mutex in his hands, do not stay with us. */
+/* We hold an object whose owner died. If the owner left nothing to roll back, repairs the mutex now, so that
+ * unlock_objects() releases it when we back off. Otherwise a thread that waits for it while it holds another object's
+ * mutex would deadlock with us. */
 static void inherit(struct check *check, uint64_t offset)
 {
     struct object *object = object_at(check, offset);

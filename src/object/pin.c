@@ -65,7 +65,7 @@ void pin_end(struct heap *heap, int place, uint64_t owner, uint64_t object)
         atomic_store(&heap->pin[place].owner, 0);
 }
 
-/* Who takes the word back has the place for itself. */
+/* The thread whose compare-and-swap clears the word is the one that frees the place. */
 static bool pin_end_at(struct heap_pin *pin, uint64_t owner, uint64_t object)
 {
     uint64_t expected = word_of(owner, object);

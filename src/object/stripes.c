@@ -4,13 +4,13 @@
 
 #include "object/callback.h"
 
-/* An object gets stripes when somebody who would have been content with one has had to wait for its mutex so often. */
+/* An object gets stripes after threads that need only one stripe have waited for its mutex this often. */
 #define MEETINGS 32
-/* So often a thread that waits for a stripe looks for its holder. */
+/* The interval at which a thread that waits for a stripe looks for its holder. */
 #define LOOK_NS INT64_C(50000000)
 
-/* What object.held says: nothing, all of them, or HELD_ONE and the number of the one. Written by who holds the object's
- * mutex, and for him alone. */
+/* The values of object.held: no stripe, all stripes, or HELD_ONE plus the number of one stripe. Only the holder of the
+ * object's mutex reads and writes it. */
 enum { HELD_NONE, HELD_ALL, HELD_ONE };
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -23,7 +23,7 @@ static void put(_Atomic uint64_t *word, uint64_t value)
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-/* Its holder is about to give it up, or is inside a function of the program's. */
+/* Slow path: waits for the stripe's holder, which is about to unlock it or is inside a function of the program's. */
 static int wait_for(struct object *object, pthread_mutex_t *stripe, int64_t deadline, int number)
 {
     int error;
@@ -58,7 +58,7 @@ static int lock_until(struct object *object, pthread_mutex_t *stripe, int64_t de
     return number == 0 ? 0 : wait_for(object, stripe, deadline, number);
 }
 
-/* Those that some other object has had. False: there are none. */
+/* Takes a block of stripes that a buried object left in heap.stripes. False: there is none. */
 static bool take_spare(struct object *object)
 {
     struct heap *heap = object_heap(object);
@@ -187,8 +187,8 @@ int stripes_hold_one(struct object *object, uint64_t hash)
         return 0;
     pthread_mutex_t *stripe = stripe_of(object, hash);
     int error = lock_until(object, stripe, DEADLINE_NEVER);
-    /* Who dies here leaves the stripe to the next as one of a dead owner; the next holder of the mutex forgets what
-     * `held` says. */
+    /* A process that dies here leaves the stripe to the next thread as one of a dead owner. The next holder of the
+     * mutex ignores what `held` says. */
     if (error == 0)
         put(&object->held, HELD_ONE + (uint64_t)((struct stripe *)stripe - stripes_of(object)->stripe));
     return error;
@@ -221,8 +221,8 @@ static void give_up(struct object *object)
     heap_unlock(heap);
 }
 
-/* Not striped first: who dies before all stripes are given up leaves some with a dead owner, as any death does, and
- * whoever waits for one finds that it is not what he has to hold any more. */
+/* Clears `striped` before it unlocks. A process that dies in between leaves the remaining stripes with a dead owner,
+ * which lock recovery handles. A waiter that gets one reads `striped` again and finds that it needs another lock. */
 void stripes_end(struct object *object)
 {
     put(&object->met, 0);

@@ -1,4 +1,4 @@
-/* Stripes: more mutexes for a dict or list that several processes contend for.
+/* Stripes: lock striping, more mutexes for a dict or list that several processes contend for.
  *
  * A thread that stores one word over another, in place, holds the stripe of its key (of a list's cell, list_table.h)
  * and nothing else: so threads that do that to different keys run side by side. A thread that takes entries out, moves
@@ -9,10 +9,10 @@
  * A stripe guards single stores, so there is nothing to repair after a holder that died. What its owner held besides, a
  * change half done, shows in the object's version: a thread that holds a stripe looks at that first.
  *
- * An object gets stripes when those who would only put a word have had to wait for its mutex often: where others
- * contend, who add and take away, stripes would only cost. When it is buried, its stripes wait in heap.stripes for the
- * next object that needs some. Their block never is anything else, as its mutexes must stay mutexes: a straggler may
- * still take one, and finds then that it guards nothing of what it has seen. */
+ * An object gets stripes when threads that only put a word have often had to wait for its mutex. Threads that add and
+ * remove entries do not count: for them stripes are only a cost. When the object is buried, its stripes
+ * wait in heap.stripes for the next object that needs some. Their block never is anything else, as its mutexes must
+ * stay mutexes: a straggler may still take one, and finds then that it guards nothing of what it has seen. */
 #ifndef STRIPES_H
 #define STRIPES_H
 
@@ -37,7 +37,8 @@ static inline struct stripes *stripes_of(const struct object *object)
     return stripes_at(object_heap(object), atomic_load_explicit(&object->stripes, memory_order_relaxed));
 }
 
-/* Of a striped object: the mutex for a key with this hash. NULL: it was buried meanwhile; not under the mutex. */
+/* The stripe of a striped object for a key with this hash. NULL: the object was buried meanwhile, which cannot happen
+ * under its mutex. */
 static inline pthread_mutex_t *stripe_of(const struct object *object, uint64_t hash)
 {
     uint64_t block = atomic_load_explicit(&object->stripes, memory_order_relaxed);
@@ -95,7 +96,7 @@ void stripes_make(struct object *object);
 /* Takes all stripes, or that of a key, until object_unlock(). An object that is not striped, or all of whose stripes
  * are held, needs none. 0, MP_ECORRUPT. */
 int stripes_hold_all(struct object *object);
-/* The same with a deadline, and MP_ETIMEOUT. */
+/* Like stripes_hold_all(), but with a deadline: MP_ETIMEOUT. */
 int stripes_hold_all_until(struct object *object, int64_t deadline);
 /* For a reader that does not hold the mutex: takes the stripes that become free before the deadline. The holder of
  * another one may store words meanwhile. */
@@ -105,12 +106,12 @@ struct stripes_taken {
 };
 struct stripes_taken stripes_take_free(struct object *object, int64_t deadline);
 void stripes_give_back(const struct stripes_taken *stripes);
-/* All, if nobody holds any. */
+/* Takes all stripes if no other thread holds one. Does not wait. */
 bool stripes_try_hold_all(struct object *object);
 int stripes_hold_one(struct object *object, uint64_t hash);
-/* Gives those up that are held. */
+/* Unlocks the stripes that are held. */
 void stripes_release(struct object *object);
-/* The same of an object that is buried, of which all are held: it has none any more. */
+/* For an object that is being buried, with all its stripes held: unlocks them, puts their block into heap.stripes. */
 void stripes_end(struct object *object);
 /* For the checker: whether the block can be one; whether the object's are. */
 bool stripes_block_is_sound(const struct heap *heap, uint64_t block);
