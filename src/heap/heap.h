@@ -39,10 +39,10 @@ struct heap {
     uint64_t seed[2];  /* of hashes */
     uint64_t checksum; /* of the words above */
     /* In one cache line with those above, and nothing in it that changes often: it is what readers without a mutex look
-     * at. Guarded by the mutex, as all below. */
+     * at. Guarded by the mutex, as all below that does not say otherwise. */
     _Atomic uint64_t size; /* bytes of the file that belong to the heap; beyond may lie an unfinished growth */
 
-    _Alignas(64) pthread_mutex_t mutex; /* guards all below */
+    _Alignas(64) pthread_mutex_t mutex; /* guards all below that does not say otherwise */
     struct undo undo;
     struct undo_record log[UNDO_RECORDS]; /* the first records of `undo`, always */
 
@@ -162,13 +162,13 @@ bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked);
 /* Takes a block of at least `size` bytes, aligned to 16, contents undefined, and stores its offset in *slot, which lies
  * in the heap and holds 0: the slot owns the block from the same instant in which the free lists no longer do. */
 int heap_alloc(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
-/* The same as heap_free() under heap_lock(), with changes before it committed. */
+/* Like heap_free(), for a caller that has the heap's mutex and has committed the changes before. */
 void heap_free_locked(struct heap *heap, _Atomic uint64_t *slot);
-/* The same for the bytes of a value. One of at least HEAP_READ_FROM_FILE bytes may become a hole in the file once it is
+/* Like heap_alloc(), for the bytes of a value. One of at least HEAP_READ_FROM_FILE bytes may become a hole in the file once it is
  * freed: who reads it without the mutex of what owns it must read it from the file (value.c). */
 #define HEAP_READ_FROM_FILE (UINT64_C(64) * 1024)
 int heap_alloc_value(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
-/* Makes the block that *slot owns large enough for `size` bytes, where it is. False: what lies behind it is in use.
+/* Makes the block that *slot owns large enough for `size` bytes, where it is. False: there is no room behind it.
  * What is in the block stays; what comes to it has undefined contents. */
 bool heap_extend(struct heap *heap, const _Atomic uint64_t *slot, uint64_t size);
 /* Frees the block that *slot owns and stores 0 there, in the same instant. A slot that holds 0 is fine. Low four bits

@@ -545,7 +545,7 @@ static void unlock_objects(struct check *check, size_t count)
 
 /* We hold an object whose owner died. If the owner left nothing to roll back, repairs the mutex now, so that
  * unlock_objects() releases it when we back off. Otherwise a thread that waits for it while it holds another object's
- * mutex would deadlock with us. */
+ * mutex would wait until the checker's deadline, and the checker for that thread. */
 static void inherit(struct check *check, uint64_t offset)
 {
     struct object *object = object_at(check, offset);

@@ -1,4 +1,4 @@
-/* Locks for users: objects (object.h) of which only the mutex is used.
+/* Locks for users: objects (object.h) without content. Only the mutex and what belongs to it is used.
  *
  * Anonymous locks lie in a heap of the process that made them, which its children inherit. A child that makes locks has
  * a heap of its own, so its locks end with it. A named lock is a named heap with this one object as its root. */

@@ -25,8 +25,8 @@ int mutex_error(int number);
 /* The rest of mutex_lock_until(), after pthread_mutex_trylock() has failed: `number` is what it returned. */
 int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number);
 /* 0; MP_EOWNERDEAD: taken, and the last owner died holding it (the caller repairs what it guards; a kill while it does
- * leads to MP_EOWNERDEAD again); MP_EDEADLK: this thread holds it; MP_ETIMEOUT. A deadline that is past takes a free
- * mutex all the same. The mutex itself is usable again in every case. */
+ * leads to MP_EOWNERDEAD again); MP_EDEADLK: this thread holds it; MP_ETIMEOUT; MP_ECORRUPT: it is no mutex, or was
+ * given up for good. A deadline that is past takes a free mutex all the same. */
 static inline int mutex_lock_until(pthread_mutex_t *mutex, int64_t deadline)
 {
     int number = pthread_mutex_trylock(mutex);

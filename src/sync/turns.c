@@ -7,12 +7,12 @@
 #include "base/platform.h"
 #include "sync/mutex.h"
 
-/* Who waits looks whether the one whose turn it is still comes: after an eighth of the time it has waited, within these
- * bounds. So a lock that is held for long does not keep those busy who wait for it. */
+/* How often a waiter checks that the thread whose turn it is still comes: after an eighth of the time that the waiter
+ * has waited, within these bounds. So waiters for a lock that is held for long use little CPU. */
 #define LOOK_FIRST_NS INT64_C(2000000)
 #define LOOK_LAST_NS INT64_C(50000000)
 
-/* Who sleeps on `served`: those with a ticket, told apart by it as far as there are bits, and those without. */
+/* The futex bitset of the waiters on `served`: bits 0 to 30 are ticket % 31, bit 31 is a waiter without a ticket. */
 #define WITHOUT_TICKET (UINT32_C(1) << 31)
 
 static uint32_t sleepers_with(uint32_t ticket)
@@ -32,11 +32,11 @@ static int64_t earlier(int64_t a, int64_t b)
 
 /* ---- tickets ---- */
 
-/* False: too many have one. */
+/* False: TURN_TICKETS are out. */
 static bool take_ticket(struct turns *turns, uint32_t *ticket)
 {
     for (;;) {
-        /* First: of a moment before, so that there are no more than it seems. */
+        /* Loaded before `taken`: so the difference is never less than the number of tickets that are out. */
         uint32_t served = atomic_load(&turns->served);
         uint32_t next = atomic_load(&turns->taken);
 
@@ -50,7 +50,7 @@ static bool take_ticket(struct turns *turns, uint32_t *ticket)
     }
 }
 
-/* So many tickets as that there cannot be: the memory is damaged. */
+/* More tickets than there can be: the memory is damaged. */
 static bool is_nonsense(const struct turns *turns, uint32_t served)
 {
     uint32_t next = atomic_load(&turns->taken);
@@ -58,13 +58,13 @@ static bool is_nonsense(const struct turns *turns, uint32_t served)
     return next - served > TURN_TICKETS && atomic_load(&turns->served) == served;
 }
 
-/* Whether that ticket has not been served and not been passed over. */
+/* Whether the ticket is still out: neither served nor void. */
 static bool is_valid(const struct turns *turns, uint32_t ticket, uint32_t served)
 {
     return ticket - served < atomic_load(&turns->taken) - served;
 }
 
-/* Tickets from there to there are done with. */
+/* Clears the bits of the tickets in [from, to), which are served or void. */
 static void forget(struct turns *turns, uint32_t from, uint32_t to)
 {
     for (; from != to; from++)
@@ -78,9 +78,14 @@ static void wake_next(struct turns *turns, uint32_t served)
     futex_wake_some(&turns->served, INT_MAX, more ? sleepers_with(served) : WITHOUT_TICKET);
 }
 
-/* After a ticket's turn, if it still is its turn: now it is the next one's. Those who wait no longer are skipped: each
- * sets its bit first and looks then whether it is its turn, and here it is first its turn and then its bit is looked
- * at; so one of the two sees the other. A bit that a death has left there makes one who comes much later take a new
+/* Ends the turn of a ticket, if it still is its turn, and begins the next. Tickets that were given up are skipped. This
+ * is a Dekker pairing; all four accesses are sequentially consistent, so at least one side sees the other:
+ *
+ *   the thread that gives its ticket up      this thread
+ *   1. sets its bit in `left`                1. stores the ticket in `served`
+ *   2. loads `served`                        2. loads its bit
+ *
+ * A thread that dies after step 1 leaves its bit. It makes a thread that gets the same bit much later take a new
  * ticket. */
 static void end_turn(struct turns *turns, uint32_t ticket)
 {
@@ -99,8 +104,8 @@ static void end_turn(struct turns *turns, uint32_t ticket)
     wake_next(turns, ticket);
 }
 
-/* The one whose turn it is does not come. It has seldom died alone, and the others may be dead as well: so that nobody
- * waits for each of them, all tickets are void, and who lives and waits takes a new one. */
+/* The thread whose turn it is does not come. Threads with other tickets have often died with it, and each would cost
+ * the same wait again. So all tickets become void, and each thread that lives and waits takes a new one. */
 static void end_all_turns(struct turns *turns, uint32_t served)
 {
     uint32_t expected = served, next = atomic_load(&turns->taken);
@@ -124,10 +129,10 @@ static void give_ticket_up(struct turns *turns, uint32_t ticket)
         atomic_fetch_and(&turns->left, ~left_bit(ticket));
 }
 
-/* ---- those who do not come ---- */
+/* ---- threads that do not take their turn ---- */
 
-/* What `idle` holds: the low bits of the ticket whose turn it was, and of the moment. So what somebody notes too late
- * counts for nothing once the turn is over. */
+/* `idle` holds the low bits of the ticket whose turn it was, and of the time. So a note that comes late, after that
+ * turn is over, does not count. */
 #define MOMENT ((UINT64_C(1) << 48) - 1)
 
 static uint64_t note_of(uint32_t served, int64_t now)
@@ -135,27 +140,32 @@ static uint64_t note_of(uint32_t served, int64_t now)
     return (uint64_t)served << 48 | ((uint64_t)now & MOMENT);
 }
 
-/* Notes that the mutex is free in that turn. Who takes it meanwhile takes it first and then looks at the note, here it
- * is the other way round: so one of the two takes the note back. */
+/* Notes that the mutex is free in that turn. A thread may take the mutex at the same time: see taken(). This is a
+ * Dekker pairing, so at least one of the two clears the note:
+ *
+ *   this thread                              the thread that takes the mutex
+ *   1. stores the note                       1. takes the mutex
+ *   2. fence                                 2. fence
+ *   3. loads the mutex: is it held?          3. loads the note: is there one? */
 static void note_idle(struct turns *turns, const pthread_mutex_t *mutex, uint32_t served, int64_t now)
 {
     pid_t holder;
 
     atomic_store(&turns->idle, note_of(served, now));
-    atomic_thread_fence(memory_order_seq_cst); /* the C library takes the mutex with an order of its own: see taken() */
+    atomic_thread_fence(memory_order_seq_cst); /* the C library takes the mutex with acquire only */
     DELAY_POINT();
     if (robust_mutex_held(mutex, &holder))
         atomic_store(&turns->idle, 0);
     else
-        wake_next(turns, served); /* who made it its turn may have died before it did that */
+        wake_next(turns, served); /* the thread that began the turn may have died before it woke the next */
 }
 
-/* Somebody else's turn it is. If the mutex has been free for long enough, ends all turns; if it is free now, notes
- * that. Returns when to look again. */
+/* For a thread that waits for another's turn to end. If the mutex has been free for TURN_LASTS_NS in this turn, ends
+ * all turns. If it is free now, notes that. Returns the time at which to look again. */
 static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t served, int64_t pause)
 {
     uint64_t note = atomic_load(&turns->idle);
-    /* After the note was read: what was noted since does not seem to lie ahead. */
+    /* Read after the note: a note is never later than this, if it is one of this clock. */
     int64_t now = clock_now();
     int64_t idle_for = (int64_t)(((uint64_t)now - note) & MOMENT);
     pid_t holder;
@@ -169,7 +179,7 @@ static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t 
             atomic_store(&turns->idle, 0);
         return now + pause;
     }
-    /* What lies ahead all the same was noted by another clock, or by nobody. */
+    /* A note of another turn, or of a time that lies ahead (another clock, or damage), is replaced. */
     if (note == 0 || (note ^ note_of(served, 0)) >> 48 != 0 || idle_for > (int64_t)(MOMENT / 2)) {
         note_idle(turns, mutex, served, now);
         return now + TURN_LASTS_NS;
@@ -183,7 +193,7 @@ static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t 
 
 /* ---- waiting ---- */
 
-/* What all steps of a wait share. */
+/* The arguments of a wait, for all of its steps. */
 struct wait {
     struct turns *turns;
     pthread_mutex_t *mutex;
@@ -198,7 +208,7 @@ static int64_t pause_after(const struct wait *wait, int64_t now)
     return pause < LOOK_FIRST_NS ? LOOK_FIRST_NS : earlier(pause, LOOK_LAST_NS);
 }
 
-/* Waits, without a ticket, until nobody has one, or until `end`, which is past it MP_ETIMEOUT. */
+/* Waits without a ticket until no ticket is out. MP_ETIMEOUT: some still are at `end`. */
 static int step_aside(const struct wait *wait, int64_t end)
 {
     struct turns *turns = wait->turns;
@@ -215,7 +225,7 @@ static int step_aside(const struct wait *wait, int64_t end)
     return 0;
 }
 
-/* Whichever thread's turn it was, the mutex was taken: turns are not idle. */
+/* This thread has got the mutex, so the current turn is not idle: clears the note. */
 static int taken(const struct wait *wait, int error)
 {
     atomic_thread_fence(memory_order_seq_cst); /* see note_idle() */
@@ -224,7 +234,7 @@ static int taken(const struct wait *wait, int error)
     return error;
 }
 
-/* Takes the mutex, whoever's turn it is. */
+/* Takes the mutex, whatever the turn. */
 static int take(const struct wait *wait, int64_t end)
 {
     int error = mutex_lock_until(wait->mutex, end);
@@ -234,7 +244,7 @@ static int take(const struct wait *wait, int64_t end)
     return error;
 }
 
-/* As one of those who compete, until `end`. */
+/* Tries for the mutex without a ticket, until `end`. */
 static int compete(const struct wait *wait, int64_t end)
 {
     int error = step_aside(wait, end);
@@ -245,7 +255,7 @@ static int compete(const struct wait *wait, int64_t end)
     return error == MP_ETIMEOUT ? error : taken(wait, error);
 }
 
-/* Its turn it is. MP_ETIMEOUT also when that may have ended. */
+/* It is this ticket's turn. MP_ETIMEOUT: the mutex was not free, and the turn may have ended meanwhile. */
 static int in_turn(const struct wait *wait, uint32_t ticket)
 {
     int error = take(wait, earlier(wait->deadline, clock_now() + LOOK_LAST_NS));
@@ -257,7 +267,7 @@ static int in_turn(const struct wait *wait, uint32_t ticket)
     return error;
 }
 
-/* With a ticket, until it is served. MP_ETIMEOUT also when it was passed over. */
+/* Waits with a ticket for its turn. MP_ETIMEOUT: the deadline is past, or the ticket has become void. */
 static int with_ticket(const struct wait *wait, uint32_t ticket)
 {
     struct turns *turns = wait->turns;

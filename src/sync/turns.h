@@ -1,14 +1,14 @@
-/* Who has waited long for a lock, and whose turn it is.
+/* The fair queue of a lock: a ticket lock that begins only when a thread has waited for long.
  *
- * A mutex goes to whoever happens to come by when it is free: that is fast, but who sleeps may be overtaken any number
- * of times. So who has waited for TURN_AFTER_NS takes a ticket, and while there are tickets not served, only the one
- * whose turn it is goes for the mutex; who comes later steps aside until none is left. The rest of the time nothing is
- * handed over, and all that taking a lock costs more is a look at two words.
+ * A mutex goes to the thread that happens to try when it is free. That is fast, but a sleeping thread may be overtaken
+ * any number of times. So a thread that has waited for TURN_AFTER_NS takes a ticket. While there are tickets that have
+ * not been served, only the thread whose turn it is tries for the mutex; threads that come later wait until no ticket
+ * is left. At all other times the mutex is not handed over, and the fair queue costs a look at two words.
  *
- * DEATH. Nothing here is owned. Tickets are taken in one step, and served grows by one at a time. When the mutex was
- * seen free for TURN_LASTS_NS and the one whose turn it is has not taken it, it has died or is stopped: then all
- * tickets are void, and those who still wait take new ones. Whatever the words hold, nobody waits for longer than that
- * for anybody who does not come: they say who goes first, and nothing depends on it. */
+ * DEATH. No thread owns anything here. A ticket is taken in one step, and `served` grows by one at a time. If the mutex
+ * was seen free for TURN_LASTS_NS, the thread whose turn it is has died or is stopped. Then all tickets become void,
+ * and the threads that still wait take new ones. The words only say which thread goes first; mutual exclusion does not
+ * depend on them. So damaged words delay a thread by that time at the most. */
 #ifndef TURNS_H
 #define TURNS_H
 
@@ -19,35 +19,36 @@
 
 #define TURN_AFTER_NS INT64_C(1000000)
 #define TURN_LASTS_NS INT64_C(5000000)
-/* So many have a ticket at a time. Others wait for one. */
+/* The most tickets at a time. Further threads wait for one. */
 #define TURN_TICKETS 64
 
-/* All zero when it is made, and as good with any other values. */
+/* All zero at first. Any other values are harmless. */
 struct turns {
-    _Atomic uint32_t served; /* the ticket whose turn it is: grows. Those who wait sleep on it */
-    _Atomic uint32_t taken;  /* the next ticket to be taken; the same as served: there is none */
-    _Atomic uint64_t left;   /* bit ticket % 64: who had that ticket waits no longer */
-    _Atomic uint64_t idle;   /* a note since when the mutex was seen free, and in which turn; 0: it was not */
+    _Atomic uint32_t served; /* the ticket whose turn it is: grows. A futex of the waiters */
+    _Atomic uint32_t taken;  /* the next ticket to be taken; equal to served: no ticket is out */
+    _Atomic uint64_t left;   /* bit ticket % 64: that ticket was given up */
+    _Atomic uint64_t idle;   /* since when the mutex was seen free, and in which turn; 0: it was not */
 };
 
-/* Whether somebody is to have the mutex before all who come now. */
+/* Whether a thread in the queue is to have the mutex before threads that come now. */
 static inline bool turns_wanted(const struct turns *turns)
 {
     return atomic_load_explicit(&turns->served, memory_order_relaxed) !=
            atomic_load_explicit(&turns->taken, memory_order_relaxed);
 }
 
-/* What is asked again and again while a wait lasts. */
+/* Questions that a wait asks repeatedly. */
 struct turns_watch {
-    /* Whether the mutex's holder has died without the kernel having noted it, and the mutex now is one whose owner
+    /* Whether the mutex's holder has died without the kernel's noticing. If so, the mutex is now one whose owner
      * died. */
     bool (*revive)(pthread_mutex_t *mutex);
-    /* Whether the wait is to end, with MP_EINVAL: the lock is taken away. */
+    /* Whether the wait is to end with MP_EINVAL, as another thread closes the lock. */
     bool (*is_closing)(const pthread_mutex_t *mutex);
 };
 
-/* Takes the mutex in its turn. As mutex_lock_until(), but: a deadline that is past takes it only if it is free and
- * nobody's turn. For a thread that does not hold it, when it was not free, or turns_wanted(). */
+/* The slow path of taking the lock: for a thread that does not hold the mutex, when the mutex was not free or
+ * turns_wanted(). Like mutex_lock_until(), but with a deadline that is past it takes the mutex only if the mutex is
+ * free and no ticket is out. */
 int turns_lock(struct turns *turns, pthread_mutex_t *mutex, int64_t deadline, const struct turns_watch *watch);
 
 #endif
