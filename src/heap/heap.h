@@ -164,8 +164,8 @@ bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked);
 int heap_alloc(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 /* Like heap_free(), for a caller that has the heap's mutex and has committed the changes before. */
 void heap_free_locked(struct heap *heap, _Atomic uint64_t *slot);
-/* Like heap_alloc(), for the bytes of a value. One of at least HEAP_READ_FROM_FILE bytes may become a hole in the file once it is
- * freed: who reads it without the mutex of what owns it must read it from the file (value.c). */
+/* Like heap_alloc(), for the bytes of a value. A block of at least HEAP_READ_FROM_FILE bytes may become a hole in the
+ * file once it is freed: a reader without the mutex of its owner must read it from the file (value.c). */
 #define HEAP_READ_FROM_FILE (UINT64_C(64) * 1024)
 int heap_alloc_value(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 /* Makes the block that *slot owns large enough for `size` bytes, where it is. False: there is no room behind it.
