@@ -122,7 +122,7 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name);
 int heap_close(struct heap *heap);
 /* At the end of this process, which goes on to use what it has: gives up its share in all names. */
 void heap_leave_names(void);
-/* Removes a name that leads to a heap of that kind, whoever has it open. */
+/* Removes a name that leads to a heap of that kind. Processes that have the heap open keep it. */
 int heap_unlink(enum heap_kind kind, const char *name);
 /* The heap of that kind that this process has open and that has the address inside; NULL: none. *serial, when wanted:
  * how many heaps this process and those it was forked from have opened up to that one. */

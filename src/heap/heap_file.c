@@ -397,7 +397,7 @@ static ssize_t read_start(int fd, void *buffer, size_t size)
     return got >= 0 ? got : MP_ESYSTEM;
 }
 
-/* So many bytes of a heap are looked at before it is mapped. */
+/* The bytes of a heap that are looked at before it is mapped. */
 #define HEADER_BYTES ((ssize_t)offsetof(struct heap, mutex))
 
 /* What the first words of a file say, of which `got` bytes were read: only enough to map it. */

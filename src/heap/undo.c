@@ -4,7 +4,7 @@
 
 #include "base/delay.h"
 
-/* Words of one line of the cache are neighbours in the table, too: whoever notes one often notes the next. */
+/* Words of one cache line are neighbours in the table, too: a change that notes one word often notes the next. */
 #define LINE_WORDS UINT64_C(8)
 
 static uint64_t get(const _Atomic uint64_t *word)
@@ -153,9 +153,9 @@ static void put_back(char *base, const struct undo_record *record)
     atomic_store_explicit(word, get(&record->old), memory_order_relaxed);
 }
 
-/* All of them stay in the log until the last is put back: so readers see the same all the time, and whoever has to do
- * this again does the same again. The oldest record of a word comes last: the first records are older than those in the
- * table. */
+/* All records stay in the log until the last is put back. So readers see the same state all the time, and a process
+ * that has to do this again, after a death, does the same again. The oldest record of a word is put back last: the
+ * first records are older than those in the table. */
 bool undo_roll_back(struct undo *undo, char *base, uint64_t end)
 {
     uint64_t count = undo_count(undo);

@@ -25,7 +25,7 @@
 /* After that wait was in vain, so long no thread of this process waits again: it only tries. */
 #define STUCK_NS INT64_C(5000000)
 #define LOOKS 64
-/* So often a thread that pins asks whether the object is alive, while others commit changes of the heap. */
+/* The number of times that a thread that pins asks whether the object is alive, while others commit changes. */
 #define LIVE_TRIES 64
 
 static uint64_t get(const _Atomic uint64_t *word)

@@ -23,14 +23,14 @@
 #include "object/pin.h"
 #include "object/stripes.h"
 
-/* So often a reader looks for an even version before it reads through the log; so often it reads in vain, as others
- * keep writing, before it asks for the mutex; and so long it waits for that. */
+/* The number of looks for an even version before a reader reads through the undo log; the number of attempts, while
+ * others keep writing, before it asks for the mutex; and how long it waits for the mutex. */
 #define READ_SPINS 16
 #define READ_TRIES 64
 #define READ_PATIENCE_NS INT64_C(200000)
 /* The interval at which a thread that waits for a checker asks whether it is dead. */
 #define CHECKER_LOOK_NS INT64_C(2000000)
-/* So many that are pinned one by one may lie in limbo before others. */
+/* The number of objects in limbo that one look at it visits. */
 #define LOOK_AT_LIMBO (4 * HEAP_PINS)
 
 _Static_assert(sizeof(struct object) == HEAP_OBJECT_BYTES, "heap.h says how large an object is");

@@ -97,7 +97,7 @@ enum { LIST_START, LIST_LENGTH, LIST_GAP, LIST_GAP_SIZE, LIST_STEP, LIST_LEFT, L
 /* Memory's (memory.c): 1 + its size in bytes; 0: not whole yet, nobody has its address. root[0] is its block. */
 enum { MEMORY_SIZE };
 #define MEMORY_ALIGN UINT64_C(64)
-/* So long before the memory, a word with the offset of its object. */
+/* The distance from the memory back to a word with the offset of its object. */
 #define MEMORY_HEADER UINT64_C(16)
 
 /* Where in a block the memory begins: an offset. */
