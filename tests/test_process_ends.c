@@ -1060,8 +1060,14 @@ static const struct {
     const char *name;
     int number;
 } calls[] = {
-    {"pidfd_open", SYS_pidfd_open}, {"waitid", SYS_waitid}, {"socketpair", SYS_socketpair},
-    {"madvise", SYS_madvise},       {"prctl", SYS_prctl},   {"ppoll", SYS_ppoll},
+    {"pidfd_open", SYS_pidfd_open},
+    {"waitid", SYS_waitid},
+    {"socketpair", SYS_socketpair},
+    {"madvise", SYS_madvise},
+    {"prctl", SYS_prctl},
+    {"ppoll", SYS_ppoll},
+    {"kill", SYS_kill},
+    {"getppid", SYS_getppid},
 };
 
 static void *start_and_stop_daemon(void *arg)
@@ -1101,6 +1107,14 @@ static void play_refused(const char *call, const char *error)
     has_daemon(); /* for the end */
 }
 
+/* A daemon without a leash, to which no signal can be sent: the end does not wait for it. */
+static void play_unkillable(const char *unused, const char *error)
+{
+    (void)unused;
+    if (refuse_call(SYS_socketpair, EPERM) == 0 && refuse_call(SYS_kill, atoi(error)) == 0)
+        has_daemon();
+}
+
 static void refused_calls_are_done_without(void **state)
 {
     const int errors[] = {ENOSYS, EPERM};
@@ -1113,6 +1127,8 @@ static void refused_calls_are_done_without(void **state)
             snprintf(call, sizeof call, "%zu", i);
             snprintf(error, sizeof error, "%d", errors[j]);
             assert_plays("refused", call, error);
+            if (i == 0)
+                assert_plays("unkillable", call, error);
         }
     }
 }
@@ -1223,6 +1239,7 @@ static const struct scene {
     {"lines", play_lines, NULL},
     {"held", NULL, play_held},
     {"refused", play_refused, NULL},
+    {"unkillable", play_unkillable, NULL},
     {"cancelled", NULL, play_cancelled},
 };
 

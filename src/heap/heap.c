@@ -615,8 +615,10 @@ static bool may_be_taken_back(const void *context, uint64_t offset)
            (offset >= offsetof(struct heap, root) && offset < offsetof(struct heap, several_spaces));
 }
 
-/* A growth changes heap.size before any other word, so it is put back last. Who dies then leaves a log that names words
- * beyond the heap's end, all of which have been put back. */
+/* A growth changes heap.size before any other word, so a roll-back restores it last. Crash order:
+ *   1. The roll-back has restored all words, heap.size as well. The undo log is not empty yet.
+ *   2. The process dies. The log still names words beyond the heap's end, which undo_is_sound() would refuse.
+ *   3. The next owner of the mutex finds heap.size at its old value, and only empties the log. */
 static bool growth_is_taken_back(const struct heap *heap)
 {
     const struct undo_record *first = &heap->log[0];

@@ -295,10 +295,11 @@ static bool caller_is_gone(void)
 {
     if (self.watch.caller >= 0)
         return hung_up(self.watch.caller);
-    if (getppid() != self.parent)
+    pid_t parent = getppid();
+    if (parent >= 0 && parent != self.parent)
         return true;
-    /* If the caller is in another PID namespace and there are no pidfds, only the pipe tells. */
-    return self.parent == 0 && hung_up(self.watch.leash[0]);
+    /* If the caller is in another PID namespace, or getppid() is refused, only the pipe tells. */
+    return parent <= 0 && hung_up(self.watch.leash[0]);
 }
 
 static bool pool_is_over(void)

@@ -529,7 +529,7 @@ static void end_daemons(void)
             continue;
         signal_daemons(SIGKILL);
         deadline = clock_now() + GRACE;
-        if (process == oldest_of(true) && kill(process->pid, 0) != 0 && errno == EPERM && !process->leashed)
+        if (process == oldest_of(true) && kill(process->pid, 0) != 0 && errno != ESRCH && !process->leashed)
             unlink_process(process);
     }
 }
