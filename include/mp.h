@@ -7,8 +7,13 @@
  * - Return values: a function returns 0 on success or a negative MP_E... code; mp_strerror() explains each of them. A
  *   positive value is a failure code that a function of the caller's own (a task, say) returned. After an error, output
  *   parameters are unchanged.
- * - Ownership: a function that makes an object stores it through its first argument. The caller releases it with the
- *   matching ..._free(), which accepts NULL.
+ * - Order of arguments: a function that makes an object on its own (..._create(), ..._open(), ..._start()) stores it
+ *   through its first argument. A function on an object takes that object first, then what goes in, then what comes
+ *   out. Options are always last; NULL means the defaults.
+ * - Ownership: the caller releases what a function has made with the matching ..._free(), which accepts NULL.
+ * - Names: where a function exists in two forms, a suffix tells them apart. The form that ends in a type (_int, _str,
+ *   _dict...) or in _key takes C types: the key of a dict is a NUL-terminated string. The form without a suffix takes
+ *   an mp_value for each key and each value, so it works with all types.
  * - MP_EINVAL is the error for each of these; the comments of single functions do not repeat it:
  *   - a NULL pointer where one is needed;
  *   - a handle that is not live (freed, closed, never made);
@@ -55,7 +60,7 @@ extern "C" {
 #endif
 
 #define MP_VERSION_MAJOR 0
-#define MP_VERSION_MINOR 1
+#define MP_VERSION_MINOR 2
 #define MP_VERSION_PATCH 0
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -89,7 +94,7 @@ enum {
     MP_ENOTREADY = -16,    /* the result is not there yet */
     MP_ECLOSED = -17,      /* the pool was closed or terminated: no new tasks */
     MP_ETERMINATED = -18,  /* the pool was terminated before the task had finished */
-    MP_EBROKEN = -19,      /* the pool's keeper process is gone, and its workers with it */
+    MP_EBROKEN = -19,      /* the pool's supervisor process is gone, and its workers with it */
     MP_EINITIALIZER = -20, /* the pool's initializer failed */
     MP_EFOREIGN = -21,     /* belongs to another process, or to another manager */
     MP_EEXIST = -22,       /* the name is taken (Python: FileExistsError) */
@@ -155,18 +160,18 @@ typedef struct mp_value {
     void *owned; /* private: what mp_value_free() releases */
 } mp_value;
 
-/* Constructors. They check nothing, allocate nothing, and keep the pointer that they are given. mp_strn() and
- * mp_bytes() take a length in bytes, so the data may contain any bytes. mp_str(NULL) makes a value that every function
- * refuses. Never block. */
-MP_API mp_value mp_none(void);
-MP_API mp_value mp_bool(bool value);
-MP_API mp_value mp_int(int64_t value);
-MP_API mp_value mp_float(double value);
-MP_API mp_value mp_str(const char *text);
-MP_API mp_value mp_strn(const char *text, size_t size);
-MP_API mp_value mp_bytes(const void *data, size_t size);
-MP_API mp_value mp_dict_value(mp_dict *dict);
-MP_API mp_value mp_list_value(mp_list *list);
+/* Constructors. They check nothing, allocate nothing, and keep the pointer that they are given. mp_value_strn() and
+ * mp_value_bytes() take a length in bytes, so the data may contain any bytes. mp_value_str(NULL) makes a value that
+ * every function refuses. Never block. */
+MP_API mp_value mp_value_none(void);
+MP_API mp_value mp_value_bool(bool value);
+MP_API mp_value mp_value_int(int64_t value);
+MP_API mp_value mp_value_float(double value);
+MP_API mp_value mp_value_str(const char *text);
+MP_API mp_value mp_value_strn(const char *text, size_t size);
+MP_API mp_value mp_value_bytes(const void *data, size_t size);
+MP_API mp_value mp_value_dict(mp_dict *dict);
+MP_API mp_value mp_value_list(mp_list *list);
 
 /* Releases what a value from the library owns: the memory of a string, or the hold on a container (see "dict"). The
  * value becomes none. NULL, and values that the caller made, are accepted. In a forked child it releases the child's
@@ -243,8 +248,8 @@ MP_API int mp_manager_open(mp_manager **manager, const char *name, const mp_mana
  * mp_manager_free(). Blocks: as mp_manager_open(); and while other processes keep making and freeing managers of that
  * name, for about 5 seconds at most (then MP_EAGAIN). Errors: those of mp_manager_create() and mp_manager_open(),
  * without MP_EEXIST and MP_ENOENT. Python: none. */
-MP_API int mp_manager_open_or_create(mp_manager **manager, const char *name, const mp_manager_options *options,
-                                     bool *made);
+MP_API int mp_manager_open_or_create(mp_manager **manager, const char *name, bool *made,
+                                     const mp_manager_options *options);
 
 /* Removes the name at once. Processes that have the manager open keep it, and the next create makes a new one. So a
  * server that has died can restart with unlink and create while clients still have the old manager open. Blocks: as
@@ -406,10 +411,10 @@ MP_API int mp_dict_hold_dict(mp_dict *dict, const char *key, mp_dict **value);
 MP_API int mp_dict_hold_list(mp_dict *dict, const char *key, mp_list **value);
 
 /* Removes a key. Errors: MP_EKEY, MP_EDEADLK. Python: del d[key]. */
-MP_API int mp_dict_delete(mp_dict *dict, const char *key);
+MP_API int mp_dict_remove_key(mp_dict *dict, const char *key);
 
 /* Stores in *found whether the key is there. Errors: none besides. Python: key in d. */
-MP_API int mp_dict_has(mp_dict *dict, const char *key, bool *found);
+MP_API int mp_dict_contains_key(mp_dict *dict, const char *key, bool *found);
 
 /* Adds delta to the integer under key, atomically; a missing key counts as 0. Stores the new value in *now, which may
  * be NULL. Errors: MP_ETYPE (not an int), MP_EOVERFLOW (nothing is changed), store errors. Python: d[key] += delta,
@@ -857,7 +862,7 @@ MP_API mp_process *mp_process_parent(void);
 /* ---------------------------------------------------------------------------------------------------------- pool
  *
  * A pool of worker processes that run functions of the program. Arguments and results are passed by value. A small
- * supervisor process, the keeper, starts the workers and replaces those that die. A task's function must be one that
+ * supervisor process starts the workers and replaces those that die. A task's function must be one that
  * the program had when the pool was made.
  *
  * What a task finds: every worker, replacements included, is a copy of the process as it was when the pool was made:
@@ -871,9 +876,9 @@ MP_API mp_process *mp_process_parent(void);
  * between others.
  *
  * Signals: tasks, and programs that they start, have the signal dispositions and the signal mask that the program had
- * when the pool was made. Keeper and workers have a process group of their own. So they do not receive the signals of a
- * terminal (SIGINT, SIGQUIT, SIGTSTP, SIGHUP), or of a kill() to the caller's group; a program that handles such a
- * signal can let its tasks finish. The keeper blocks all signals. The consequences:
+ * when the pool was made. Supervisor and workers have a process group of their own. So they do not receive the signals
+ * of a terminal (SIGINT, SIGQUIT, SIGTSTP, SIGHUP), or of a kill() to the caller's group; a program that handles such a
+ * signal can let its tasks finish. The supervisor blocks all signals. The consequences:
  * - For a terminal the workers are in the background: a task that reads from it, or changes its settings, is stopped
  *   (SIGTTIN, SIGTTOU).
  * - Stopping the caller (Ctrl-Z) stops no task.
@@ -882,8 +887,8 @@ MP_API mp_process *mp_process_parent(void);
  *   process first.
  *
  * Privileges: a caller that gives up its privileges keeps its pool, and so does a program in which a task or the
- * initializer gives them up; all processes still end as they should. If the keeper may not kill a worker (as the keeper
- * was made with fewer privileges), that worker ends with its task.
+ * initializer gives them up; all processes still end as they should. If the supervisor may not kill a worker (as the
+ * supervisor was made with fewer privileges), that worker ends with its task.
  *
  * Threads: a thread may free a pool or a result while other threads are inside calls on it. Those calls fail with
  * MP_ETERMINATED, MP_ECLOSED or MP_EINVAL, and the call that frees waits until they have returned. After that the
@@ -911,7 +916,7 @@ typedef struct mp_pool_options {
 
 /* Starts a pool of `workers` processes, at most MP_POOL_MAX_WORKERS; 0 means mp_usable_cpu_count(). `options` may be
  * NULL. *pool is released with mp_pool_free(). Blocks: until the workers are started (not for their initializers).
- * Errors: MP_EAGAIN, MP_ENOMEM, MP_EBROKEN (the keeper was killed meanwhile), MP_ESYSTEM (errno says more: for
+ * Errors: MP_EAGAIN, MP_ENOMEM, MP_EBROKEN (the supervisor was killed meanwhile), MP_ESYSTEM (errno says more: for
  * instance, a system call is refused); after an error nothing is left behind. Python: Pool(workers, initializer,
  * initargs, maxtasksperchild). */
 #define MP_POOL_MAX_WORKERS 1024
@@ -977,17 +982,17 @@ MP_API int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const voi
  *
  * Blocks: no. Errors: as mp_pool_apply_async(), and MP_EOVERFLOW. Python: pool.map_async(). */
 MP_API int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size,
-                             size_t result_size, size_t count, const mp_map_options *options, mp_result **result);
+                             size_t result_size, size_t count, mp_result **result, const mp_map_options *options);
 
 /* Refuses new tasks from now on. The tasks submitted before are finished, then the workers end. It may be called more
  * than once. Blocks: no. Errors: none besides. Python: pool.close(). */
 MP_API int mp_pool_close(mp_pool *pool);
 /* Stops the workers at once. Tasks that have not finished fail with MP_ETERMINATED. Blocks: until the workers have
- * ended (well under a second). Errors: MP_ESYSTEM (the keeper was stopped by a signal, and this process may neither
+ * ended (well under a second). Errors: MP_ESYSTEM (the supervisor was stopped by a signal, and this process may neither
  * continue nor kill it). Python: pool.terminate(). */
 MP_API int mp_pool_terminate(mp_pool *pool);
 /* Waits until every worker has ended. Blocks: until all tasks are done. Errors: MP_EBUSY (before mp_pool_close() or
- * mp_pool_terminate()), MP_EBROKEN (the keeper died first). Python: pool.join(). */
+ * mp_pool_terminate()), MP_EBROKEN (the supervisor died first). Python: pool.join(). */
 MP_API int mp_pool_join(mp_pool *pool);
 /* Terminates the pool if it still runs, and releases it with all its results, whose handles are errors from now on.
  * NULL is accepted. Blocks: until the workers have ended, and other threads have left their calls on the pool. Errors:
@@ -997,11 +1002,11 @@ MP_API int mp_pool_free(mp_pool *pool);
 /* The number of workers the pool was made with. Never blocks. Errors: none besides. Python: pool._processes. */
 MP_API int mp_pool_size(mp_pool *pool, int *workers);
 /* mp_pool_workers() stores up to `capacity` pids of the live workers, and the number of all live workers in *count;
- * `pids` may be NULL when capacity is 0. mp_pool_keeper() stores the pid of the keeper. After unshare(CLONE_NEWPID) the
- * workers' pids are those that the keeper sees, in the new namespace. Never block. Errors: none besides. Python: [p.pid
- * for p in pool._pool]. */
+ * `pids` may be NULL when capacity is 0. mp_pool_supervisor() stores the pid of the supervisor. After
+ * unshare(CLONE_NEWPID) the workers' pids are those that the supervisor sees, in the new namespace. Never block.
+ * Errors: none besides. Python: [p.pid for p in pool._pool]. */
 MP_API int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *count);
-MP_API int mp_pool_keeper(mp_pool *pool, pid_t *pid);
+MP_API int mp_pool_supervisor(mp_pool *pool, pid_t *pid);
 
 /* Waits for the task and copies its result to `buffer`. `size` must be at least the size of the result (for a map: of
  * all results); it may be larger. With MP_FOREVER, the results of a map may be stored as they arrive; with any other
@@ -1036,6 +1041,24 @@ MP_API int mp_task_return(const void *data, size_t size);
 
 #ifdef __cplusplus
 }
+#endif
+
+/* The names that version 0.2 has replaced. They end with version 1.0; a program that defines MP_NO_OLD_NAMES does
+ * without them today. All are macros with arguments, so that other uses of the words (a type mp_int) stay as they
+ * are. */
+#ifndef MP_NO_OLD_NAMES
+#define mp_none() mp_value_none()
+#define mp_bool(value) mp_value_bool(value)
+#define mp_int(value) mp_value_int(value)
+#define mp_float(value) mp_value_float(value)
+#define mp_str(text) mp_value_str(text)
+#define mp_strn(text, size) mp_value_strn(text, size)
+#define mp_bytes(data, size) mp_value_bytes(data, size)
+#define mp_dict_value(dict) mp_value_dict(dict)
+#define mp_list_value(list) mp_value_list(list)
+#define mp_dict_has(dict, key, found) mp_dict_contains_key(dict, key, found)
+#define mp_dict_delete(dict, key) mp_dict_remove_key(dict, key)
+#define mp_pool_keeper(pool, pid) mp_pool_supervisor(pool, pid)
 #endif
 
 #endif

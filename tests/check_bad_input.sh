@@ -3,7 +3,7 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 # These take no argument that could be bad.
-cannot_fail='mp_version mp_cpu_count mp_usable_cpu_count mp_none mp_bool mp_float mp_process_parent'
+cannot_fail='mp_version mp_cpu_count mp_usable_cpu_count mp_value_none mp_value_bool mp_value_float mp_process_parent'
 
 functions=$(tr '\n' ' ' <"$root/include/mp.h" | grep -o 'MP_API [^;(]*(' | grep -v 'MP_API __attribute__' |
     sed 's/($//; s/.*[ *]//' | sort -u)

@@ -14,7 +14,7 @@ function plain(type, name) {
     if (type == "mp_list **") return "\\&out_list"
     if (type == "mp_dict_iter **") return "\\&out_dict_iter"
     if (type == "mp_list_iter **") return "\\&out_list_iter"
-    if (type == "mp_value") return name == "key" || name == "from" || name == "to" ? "mp_str(\"a\")" : "mp_int(1)"
+    if (type == "mp_value") return name == "key" || name == "from" || name == "to" ? "mp_value_str(\"a\")" : "mp_value_int(1)"
     if (type == "mp_value *") return "\\&out_value"
     if (type == "const mp_value *") return name == "keys" ? "\\&live_key" : "\\&live_value"
     if (type == "const char *") return "\"a\""
@@ -45,7 +45,7 @@ function emit(kind, how, at, text,    i, list) {
     name = part[1]; sub(/.*[ *]/, "", name)
     arguments = $0; sub(/^[^(]*\(/, "", arguments); sub(/\);.*$/, "", arguments)
     # Plain constructors, and mp_value_free(), check nothing.
-    if (arguments !~ /mp_dict \*|mp_list \*|mp_value/ || name ~ /^mp_(dict|list)_value$|^mp_value_free$/) next
+    if (arguments !~ /mp_dict \*|mp_list \*|mp_value/ || name ~ /^mp_value_(dict|list)$|^mp_value_free$/) next
     # What only gives a dict or list takes none.
     if (arguments ~ /mp_manager|mp_dict_iter \*[^*]|mp_list_iter \*[^*]/) next
     count = split(arguments, argument, ", ")
@@ -65,8 +65,8 @@ function emit(kind, how, at, text,    i, list) {
         if (type[i] != "mp_value" && type[i] != "const mp_value *") continue
         how = names[i] == "key" || names[i] == "keys" || names[i] == "from" || names[i] == "to" ? "KEY" : "VALUE"
         if (type[i] == "mp_value") {
-            emit("DICT", how, i, "mp_dict_value((mp_dict *)STALE)")
-            emit("LIST", how, i, "mp_list_value((mp_list *)STALE)")
+            emit("DICT", how, i, "mp_value_dict((mp_dict *)STALE)")
+            emit("LIST", how, i, "mp_value_list((mp_list *)STALE)")
         } else {
             emit("DICT", how, i, "\\&(mp_value){.type = MP_DICT, .as.dict = (mp_dict *)STALE}")
             emit("LIST", how, i, "\\&(mp_value){.type = MP_LIST, .as.list = (mp_list *)STALE}")

@@ -14,7 +14,7 @@ note=$folder/leftovers-before
 
 processes() {
     ls -l /proc/[0-9]*/exe 2>/dev/null | grep -F -- "-> $folder/" | sed 's|.* /proc/\([0-9]*\)/exe -> |process \1 |'
-    cat /proc/[0-9]*/stat 2>/dev/null | grep -E '\((mp-keeper|PoolWorker-[0-9]+|Process-[0-9:]+|test_[a-z_]+)\) Z ' |
+    cat /proc/[0-9]*/stat 2>/dev/null | grep -E '\((mp-supervisor|PoolWorker-[0-9]+|Process-[0-9:]+|test_[a-z_]+)\) Z ' |
         grep -v ') Z 1 ' | sed 's/ Z .*//; s/^/zombie /'
 }
 

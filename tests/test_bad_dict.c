@@ -20,7 +20,7 @@ static int keep(mp_value *value, bool present, void *arg)
 
 static void refuses_to_read(mp_dict *dict)
 {
-    const mp_value one_key = mp_str("a");
+    const mp_value one_key = mp_value_str("a");
 
     REFUSES(mp_dict_get_bool(dict, "a", &out.flag), MP_EINVAL);
     REFUSES(mp_dict_get_int(dict, "a", &out.integer), MP_EINVAL);
@@ -32,11 +32,11 @@ static void refuses_to_read(mp_dict *dict)
     REFUSES(mp_dict_hold_list(dict, "a", &out.list), MP_EINVAL);
     REFUSES(mp_dict_hold(dict), MP_EINVAL);
     REFUSES(mp_dict_get_list(dict, "a", &out.list), MP_EINVAL);
-    REFUSES(mp_dict_get(dict, mp_str("a"), &out.value), MP_EINVAL);
-    REFUSES(mp_dict_get_default(dict, mp_str("b"), mp_int(1), &out.value), MP_EINVAL);
+    REFUSES(mp_dict_get(dict, mp_value_str("a"), &out.value), MP_EINVAL);
+    REFUSES(mp_dict_get_default(dict, mp_value_str("b"), mp_value_int(1), &out.value), MP_EINVAL);
     REFUSES(mp_dict_get_many(dict, &one_key, &out.value, 1, &out.size), MP_EINVAL);
-    REFUSES(mp_dict_has(dict, "a", &out.flag), MP_EINVAL);
-    REFUSES(mp_dict_contains(dict, mp_str("a"), &out.flag), MP_EINVAL);
+    REFUSES(mp_dict_contains_key(dict, "a", &out.flag), MP_EINVAL);
+    REFUSES(mp_dict_contains(dict, mp_value_str("a"), &out.flag), MP_EINVAL);
     REFUSES(mp_dict_length(dict, &out.size), MP_EINVAL);
     REFUSES(mp_dict_copy(dict, &out.dict), MP_EINVAL);
     REFUSES(mp_dict_update(stock.dict, dict), MP_EINVAL);
@@ -52,7 +52,7 @@ static void refuses_to_read(mp_dict *dict)
 
 static void refuses_to_write(mp_dict *dict)
 {
-    const mp_value one_key = mp_str("a"), one_value = mp_int(2);
+    const mp_value one_key = mp_value_str("a"), one_value = mp_value_int(2);
 
     REFUSES(mp_dict_set_many(dict, &one_key, &one_value, 1, &out.size), MP_EINVAL);
     REFUSES(mp_dict_set_none(dict, "a"), MP_EINVAL);
@@ -64,19 +64,19 @@ static void refuses_to_write(mp_dict *dict)
     REFUSES(mp_dict_set_dict(dict, "a", stock.dict), MP_EINVAL);
     REFUSES(mp_dict_set_list(dict, "a", stock.list), MP_EINVAL);
     REFUSES(mp_dict_set_dict(stock.dict, "a", dict), MP_EINVAL);
-    REFUSES(mp_dict_delete(dict, "a"), MP_EINVAL);
+    REFUSES(mp_dict_remove_key(dict, "a"), MP_EINVAL);
     REFUSES(mp_dict_add_int(dict, "a", 1, &out.integer), MP_EINVAL);
     REFUSES(mp_dict_transfer_int(dict, "a", "b", 1), MP_EINVAL);
-    REFUSES(mp_dict_set(dict, mp_str("a"), mp_int(2)), MP_EINVAL);
-    REFUSES(mp_dict_setdefault(dict, mp_str("b"), mp_int(2), &out.value), MP_EINVAL);
-    REFUSES(mp_dict_remove(dict, mp_str("a")), MP_EINVAL);
-    REFUSES(mp_dict_pop(dict, mp_str("a"), &out.value), MP_EINVAL);
-    REFUSES(mp_dict_pop_default(dict, mp_str("a"), mp_int(2), &out.value), MP_EINVAL);
+    REFUSES(mp_dict_set(dict, mp_value_str("a"), mp_value_int(2)), MP_EINVAL);
+    REFUSES(mp_dict_setdefault(dict, mp_value_str("b"), mp_value_int(2), &out.value), MP_EINVAL);
+    REFUSES(mp_dict_remove(dict, mp_value_str("a")), MP_EINVAL);
+    REFUSES(mp_dict_pop(dict, mp_value_str("a"), &out.value), MP_EINVAL);
+    REFUSES(mp_dict_pop_default(dict, mp_value_str("a"), mp_value_int(2), &out.value), MP_EINVAL);
     REFUSES(mp_dict_popitem(dict, &out.key, &out.value), MP_EINVAL);
-    REFUSES(mp_dict_add(dict, mp_str("a"), 1, &out.integer), MP_EINVAL);
-    REFUSES(mp_dict_compare_and_swap(dict, mp_str("a"), mp_int(1), mp_int(2)), MP_EINVAL);
-    REFUSES(mp_dict_move(dict, mp_str("a"), mp_str("b")), MP_EINVAL);
-    REFUSES(mp_dict_apply(dict, mp_str("a"), keep, NULL), MP_EINVAL);
+    REFUSES(mp_dict_add(dict, mp_value_str("a"), 1, &out.integer), MP_EINVAL);
+    REFUSES(mp_dict_compare_and_swap(dict, mp_value_str("a"), mp_value_int(1), mp_value_int(2)), MP_EINVAL);
+    REFUSES(mp_dict_move(dict, mp_value_str("a"), mp_value_str("b")), MP_EINVAL);
+    REFUSES(mp_dict_apply(dict, mp_value_str("a"), keep, NULL), MP_EINVAL);
     REFUSES(mp_dict_clear(dict), MP_EINVAL);
     REFUSES(mp_dict_update(dict, stock.dict), MP_EINVAL);
 }
@@ -99,7 +99,7 @@ static void refuses_iter(void *handle)
 static void refuses_list_to_store(void *handle)
 {
     REFUSES(mp_dict_set_list(stock.dict, "a", handle), MP_EINVAL);
-    REFUSES(mp_dict_set(stock.dict, mp_str("a"), mp_list_value(handle)), MP_EINVAL);
+    REFUSES(mp_dict_set(stock.dict, mp_value_str("a"), mp_value_list(handle)), MP_EINVAL);
 }
 
 static void is_unchanged(void)
@@ -140,13 +140,13 @@ static void null_pointers(void **state)
     REFUSES(mp_dict_hold_dict(dict, "a", NULL), MP_EINVAL);
     REFUSES(mp_dict_hold_list(dict, "a", NULL), MP_EINVAL);
     REFUSES(mp_dict_get_list(dict, "a", NULL), MP_EINVAL);
-    REFUSES(mp_dict_get(dict, mp_str("a"), NULL), MP_EINVAL);
-    REFUSES(mp_dict_get_default(dict, mp_str("a"), mp_int(1), NULL), MP_EINVAL);
-    REFUSES(mp_dict_get_default(dict, mp_str("b"), mp_int(1), NULL), MP_EINVAL);
-    REFUSES(mp_dict_pop_default(dict, mp_str("a"), mp_int(1), NULL), MP_EINVAL);
-    REFUSES(mp_dict_pop_default(dict, mp_str("b"), mp_int(1), NULL), MP_EINVAL);
-    REFUSES(mp_dict_has(dict, "a", NULL), MP_EINVAL);
-    REFUSES(mp_dict_contains(dict, mp_str("a"), NULL), MP_EINVAL);
+    REFUSES(mp_dict_get(dict, mp_value_str("a"), NULL), MP_EINVAL);
+    REFUSES(mp_dict_get_default(dict, mp_value_str("a"), mp_value_int(1), NULL), MP_EINVAL);
+    REFUSES(mp_dict_get_default(dict, mp_value_str("b"), mp_value_int(1), NULL), MP_EINVAL);
+    REFUSES(mp_dict_pop_default(dict, mp_value_str("a"), mp_value_int(1), NULL), MP_EINVAL);
+    REFUSES(mp_dict_pop_default(dict, mp_value_str("b"), mp_value_int(1), NULL), MP_EINVAL);
+    REFUSES(mp_dict_contains_key(dict, "a", NULL), MP_EINVAL);
+    REFUSES(mp_dict_contains(dict, mp_value_str("a"), NULL), MP_EINVAL);
     REFUSES(mp_dict_length(dict, NULL), MP_EINVAL);
     REFUSES(mp_dict_copy(dict, NULL), MP_EINVAL);
     REFUSES(mp_dict_equal(dict, dict, NULL), MP_EINVAL);
@@ -156,7 +156,7 @@ static void null_pointers(void **state)
     REFUSES(mp_dict_print(dict, NULL), MP_EINVAL);
     REFUSES(mp_dict_json(dict, NULL), MP_EINVAL);
     REFUSES(mp_dict_iter_create(NULL, dict), MP_EINVAL);
-    REFUSES(mp_dict_apply(dict, mp_str("a"), NULL, NULL), MP_EINVAL);
+    REFUSES(mp_dict_apply(dict, mp_value_str("a"), NULL, NULL), MP_EINVAL);
     REFUSES(mp_dict_set_str(dict, "a", NULL), MP_EINVAL);
     REFUSES(mp_dict_set_bytes(dict, "a", NULL, 1), MP_EINVAL);
     is_unchanged();
@@ -184,8 +184,8 @@ static void null_keys(void **state)
     REFUSES(mp_dict_hold_dict(dict, NULL, &out.dict), MP_EINVAL);
     REFUSES(mp_dict_hold_list(dict, NULL, &out.list), MP_EINVAL);
     REFUSES(mp_dict_get_list(dict, NULL, &out.list), MP_EINVAL);
-    REFUSES(mp_dict_delete(dict, NULL), MP_EINVAL);
-    REFUSES(mp_dict_has(dict, NULL, &out.flag), MP_EINVAL);
+    REFUSES(mp_dict_remove_key(dict, NULL), MP_EINVAL);
+    REFUSES(mp_dict_contains_key(dict, NULL, &out.flag), MP_EINVAL);
     REFUSES(mp_dict_add_int(dict, NULL, 1, &out.integer), MP_EINVAL);
     REFUSES(mp_dict_transfer_int(dict, NULL, "a", 1), MP_EINVAL);
     REFUSES(mp_dict_transfer_int(dict, "a", NULL, 1), MP_EINVAL);
@@ -198,18 +198,18 @@ static void refuses_key(mp_value key, int code)
 {
     mp_dict *dict = stock.dict;
 
-    REFUSES(mp_dict_set(dict, key, mp_int(1)), code);
+    REFUSES(mp_dict_set(dict, key, mp_value_int(1)), code);
     REFUSES(mp_dict_get(dict, key, &out.value), code);
-    REFUSES(mp_dict_get_default(dict, key, mp_int(1), &out.value), code);
-    REFUSES(mp_dict_setdefault(dict, key, mp_int(1), &out.value), code);
+    REFUSES(mp_dict_get_default(dict, key, mp_value_int(1), &out.value), code);
+    REFUSES(mp_dict_setdefault(dict, key, mp_value_int(1), &out.value), code);
     REFUSES(mp_dict_remove(dict, key), code);
     REFUSES(mp_dict_pop(dict, key, &out.value), code);
-    REFUSES(mp_dict_pop_default(dict, key, mp_int(1), &out.value), code);
+    REFUSES(mp_dict_pop_default(dict, key, mp_value_int(1), &out.value), code);
     REFUSES(mp_dict_contains(dict, key, &out.flag), code);
     REFUSES(mp_dict_add(dict, key, 1, &out.integer), code);
-    REFUSES(mp_dict_compare_and_swap(dict, key, mp_int(1), mp_int(2)), code);
-    REFUSES(mp_dict_move(dict, key, mp_str("b")), code);
-    REFUSES(mp_dict_move(dict, mp_str("a"), key), code);
+    REFUSES(mp_dict_compare_and_swap(dict, key, mp_value_int(1), mp_value_int(2)), code);
+    REFUSES(mp_dict_move(dict, key, mp_value_str("b")), code);
+    REFUSES(mp_dict_move(dict, mp_value_str("a"), key), code);
     REFUSES(mp_dict_apply(dict, key, keep, NULL), code);
 }
 
@@ -224,37 +224,37 @@ static void refuses_value(mp_value value, int code)
 {
     mp_dict *dict = stock.dict;
 
-    REFUSES(mp_dict_set(dict, mp_str("a"), value), code);
-    REFUSES(mp_dict_set(dict, mp_str("new"), value), code);
-    REFUSES(mp_dict_setdefault(dict, mp_str("a"), value, &out.value), code);
-    REFUSES(mp_dict_setdefault(dict, mp_str("new"), value, &out.value), code);
-    REFUSES(mp_dict_compare_and_swap(dict, mp_str("a"), value, mp_int(2)), code);
-    REFUSES(mp_dict_compare_and_swap(dict, mp_str("a"), mp_int(1), value), code);
-    REFUSES(mp_dict_apply(dict, mp_str("a"), replace, &value), code);
-    REFUSES(mp_dict_apply(dict, mp_str("new"), replace, &value), code);
+    REFUSES(mp_dict_set(dict, mp_value_str("a"), value), code);
+    REFUSES(mp_dict_set(dict, mp_value_str("new"), value), code);
+    REFUSES(mp_dict_setdefault(dict, mp_value_str("a"), value, &out.value), code);
+    REFUSES(mp_dict_setdefault(dict, mp_value_str("new"), value, &out.value), code);
+    REFUSES(mp_dict_compare_and_swap(dict, mp_value_str("a"), value, mp_value_int(2)), code);
+    REFUSES(mp_dict_compare_and_swap(dict, mp_value_str("a"), mp_value_int(1), value), code);
+    REFUSES(mp_dict_apply(dict, mp_value_str("a"), replace, &value), code);
+    REFUSES(mp_dict_apply(dict, mp_value_str("new"), replace, &value), code);
 }
 
 static void refuses_fallback(mp_value value)
 {
     mp_dict *dict = stock.dict;
 
-    REFUSES(mp_dict_get_default(dict, mp_str("a"), value, &out.value), MP_EINVAL);
-    REFUSES(mp_dict_get_default(dict, mp_str("new"), value, &out.value), MP_EINVAL);
-    REFUSES(mp_dict_pop_default(dict, mp_str("a"), value, &out.value), MP_EINVAL);
-    REFUSES(mp_dict_pop_default(dict, mp_str("new"), value, &out.value), MP_EINVAL);
+    REFUSES(mp_dict_get_default(dict, mp_value_str("a"), value, &out.value), MP_EINVAL);
+    REFUSES(mp_dict_get_default(dict, mp_value_str("new"), value, &out.value), MP_EINVAL);
+    REFUSES(mp_dict_pop_default(dict, mp_value_str("a"), value, &out.value), MP_EINVAL);
+    REFUSES(mp_dict_pop_default(dict, mp_value_str("new"), value, &out.value), MP_EINVAL);
 }
 
 static void values_that_are_none(void **state)
 {
     const mp_value bad[] = {
-        mp_str(NULL),
-        mp_strn(NULL, 0),
-        mp_strn(NULL, 5),
-        mp_bytes(NULL, 5),
-        mp_strn("x", SIZE_MAX),
-        mp_strn("x", SIZE_MAX / 2),
-        mp_bytes("x", SIZE_MAX),
-        mp_bytes("x", SIZE_MAX - 7),
+        mp_value_str(NULL),
+        mp_value_strn(NULL, 0),
+        mp_value_strn(NULL, 5),
+        mp_value_bytes(NULL, 5),
+        mp_value_strn("x", SIZE_MAX),
+        mp_value_strn("x", SIZE_MAX / 2),
+        mp_value_bytes("x", SIZE_MAX),
+        mp_value_bytes("x", SIZE_MAX - 7),
         {.type = MP_BYTES},
         {.type = (mp_type)(MP_LIST + 1), .as.integer = 1},
         {.type = (mp_type)-1, .as.integer = 1},
@@ -267,8 +267,8 @@ static void values_that_are_none(void **state)
         refuses_value(bad[i], MP_EINVAL);
         refuses_fallback(bad[i]);
     }
-    const mp_value none[] = {mp_dict_value(NULL), mp_list_value(NULL), mp_dict_value((mp_dict *)stock.list),
-                             mp_list_value((mp_list *)stock.dict)};
+    const mp_value none[] = {mp_value_dict(NULL), mp_value_list(NULL), mp_value_dict((mp_dict *)stock.list),
+                             mp_value_list((mp_list *)stock.dict)};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
         refuses_value(none[i], MP_EINVAL);
         refuses_fallback(none[i]);
@@ -279,8 +279,8 @@ static void values_that_are_none(void **state)
 static void containers_are_no_keys(void **state)
 {
     (void)state;
-    refuses_key(mp_dict_value(stock.dict), MP_ETYPE);
-    refuses_key(mp_list_value(stock.list), MP_ETYPE);
+    refuses_key(mp_value_dict(stock.dict), MP_ETYPE);
+    refuses_key(mp_value_list(stock.list), MP_ETYPE);
     is_unchanged();
 }
 
@@ -293,8 +293,8 @@ static void sizes_beyond_memory(void **state)
     REFUSES(mp_dict_set_bytes(stock.dict, "a", "x", huge), MP_ENOMEM);
     REFUSES(mp_dict_set_bytes(stock.dict, "new", "x", huge), MP_ENOMEM);
     REFUSES(mp_dict_set_bytes(stock.dict, "a", "x", SIZE_MAX), MP_EINVAL);
-    REFUSES(mp_dict_set(stock.dict, mp_int(1), mp_strn("x", huge)), MP_ENOMEM);
-    REFUSES(mp_dict_setdefault(stock.dict, mp_int(1), mp_strn("x", huge), &out.value), MP_ENOMEM);
+    REFUSES(mp_dict_set(stock.dict, mp_value_int(1), mp_value_strn("x", huge)), MP_ENOMEM);
+    REFUSES(mp_dict_setdefault(stock.dict, mp_value_int(1), mp_value_strn("x", huge), &out.value), MP_ENOMEM);
     is_unchanged();
 }
 
@@ -303,11 +303,11 @@ static void containers_of_another_manager(void **state)
     mp_dict *mixed;
     (void)state;
 
-    refuses_value(mp_dict_value(stock.foreign_dict), MP_EFOREIGN);
-    refuses_value(mp_list_value(stock.foreign_list), MP_EFOREIGN);
+    refuses_value(mp_value_dict(stock.foreign_dict), MP_EFOREIGN);
+    refuses_value(mp_value_list(stock.foreign_list), MP_EFOREIGN);
     REFUSES(mp_dict_set_dict(stock.dict, "a", stock.foreign_dict), MP_EFOREIGN);
     REFUSES(mp_dict_set_list(stock.dict, "a", stock.foreign_list), MP_EFOREIGN);
-    mp_value key = mp_str("a"), value = mp_list_value(stock.foreign_list);
+    mp_value key = mp_value_str("a"), value = mp_value_list(stock.foreign_list);
     HOLDS(mp_dict_set_many(stock.dict, &key, &value, 1, NULL) == MP_EFOREIGN);
     assert_int_equal(mp_manager_dict(stock.other, &mixed), 0);
     assert_int_equal(mp_dict_set_int(mixed, "new", 1), 0);
@@ -334,16 +334,16 @@ static void answers_that_are_errors(void **state)
     REFUSES(mp_dict_hold_dict(dict, "a", &out.dict), MP_ETYPE);
     REFUSES(mp_dict_get_list(dict, "a", &out.list), MP_ETYPE);
     REFUSES(mp_dict_get_int(dict, "new", &out.integer), MP_EKEY);
-    REFUSES(mp_dict_get(dict, mp_str("new"), &out.value), MP_EKEY);
-    REFUSES(mp_dict_pop(dict, mp_str("new"), &out.value), MP_EKEY);
-    REFUSES(mp_dict_delete(dict, "new"), MP_EKEY);
-    REFUSES(mp_dict_remove(dict, mp_str("new")), MP_EKEY);
-    REFUSES(mp_dict_move(dict, mp_str("new"), mp_str("a")), MP_EKEY);
-    REFUSES(mp_dict_compare_and_swap(dict, mp_str("new"), mp_int(1), mp_int(2)), MP_EKEY);
-    REFUSES(mp_dict_compare_and_swap(dict, mp_str("a"), mp_int(7), mp_int(2)), MP_ECHANGED);
+    REFUSES(mp_dict_get(dict, mp_value_str("new"), &out.value), MP_EKEY);
+    REFUSES(mp_dict_pop(dict, mp_value_str("new"), &out.value), MP_EKEY);
+    REFUSES(mp_dict_remove_key(dict, "new"), MP_EKEY);
+    REFUSES(mp_dict_remove(dict, mp_value_str("new")), MP_EKEY);
+    REFUSES(mp_dict_move(dict, mp_value_str("new"), mp_value_str("a")), MP_EKEY);
+    REFUSES(mp_dict_compare_and_swap(dict, mp_value_str("new"), mp_value_int(1), mp_value_int(2)), MP_EKEY);
+    REFUSES(mp_dict_compare_and_swap(dict, mp_value_str("a"), mp_value_int(7), mp_value_int(2)), MP_ECHANGED);
     REFUSES(mp_dict_add_int(dict, "s", 1, &out.integer), MP_ETYPE);
     REFUSES(mp_dict_add_int(dict, "a", INT64_MAX, &out.integer), MP_EOVERFLOW);
-    REFUSES(mp_dict_add(dict, mp_str("a"), INT64_MAX, &out.integer), MP_EOVERFLOW);
+    REFUSES(mp_dict_add(dict, mp_value_str("a"), INT64_MAX, &out.integer), MP_EOVERFLOW);
     REFUSES(mp_dict_transfer_int(dict, "a", "s", 1), MP_ETYPE);
     REFUSES(mp_dict_transfer_int(dict, "s", "a", 1), MP_ETYPE);
     REFUSES(mp_dict_transfer_int(dict, "new", "a", INT64_MAX), MP_EOVERFLOW);
@@ -427,21 +427,21 @@ static int use_inside(mp_value *value, bool present, void *arg)
     (void)arg;
 
     REFUSES(mp_dict_set_int(dict, "a", 2), MP_EDEADLK);
-    REFUSES(mp_dict_set(dict, mp_str("new"), mp_int(2)), MP_EDEADLK);
-    REFUSES(mp_dict_delete(dict, "a"), MP_EDEADLK);
-    REFUSES(mp_dict_remove(dict, mp_str("a")), MP_EDEADLK);
-    REFUSES(mp_dict_pop(dict, mp_str("a"), &out.value), MP_EDEADLK);
-    REFUSES(mp_dict_pop_default(dict, mp_str("a"), mp_none(), &out.value), MP_EDEADLK);
+    REFUSES(mp_dict_set(dict, mp_value_str("new"), mp_value_int(2)), MP_EDEADLK);
+    REFUSES(mp_dict_remove_key(dict, "a"), MP_EDEADLK);
+    REFUSES(mp_dict_remove(dict, mp_value_str("a")), MP_EDEADLK);
+    REFUSES(mp_dict_pop(dict, mp_value_str("a"), &out.value), MP_EDEADLK);
+    REFUSES(mp_dict_pop_default(dict, mp_value_str("a"), mp_value_none(), &out.value), MP_EDEADLK);
     REFUSES(mp_dict_popitem(dict, &out.key, &out.value), MP_EDEADLK);
     REFUSES(mp_dict_add_int(dict, "a", 1, &out.integer), MP_EDEADLK);
-    REFUSES(mp_dict_add(dict, mp_str("a"), 1, &out.integer), MP_EDEADLK);
+    REFUSES(mp_dict_add(dict, mp_value_str("a"), 1, &out.integer), MP_EDEADLK);
     REFUSES(mp_dict_transfer_int(dict, "a", "b", 1), MP_EDEADLK);
-    REFUSES(mp_dict_setdefault(dict, mp_str("new"), mp_none(), &out.value), MP_EDEADLK);
-    REFUSES(mp_dict_compare_and_swap(dict, mp_str("a"), mp_int(1), mp_int(2)), MP_EDEADLK);
-    REFUSES(mp_dict_move(dict, mp_str("a"), mp_str("b")), MP_EDEADLK);
-    mp_value one_key = mp_str("a"), one_value = mp_int(2);
+    REFUSES(mp_dict_setdefault(dict, mp_value_str("new"), mp_value_none(), &out.value), MP_EDEADLK);
+    REFUSES(mp_dict_compare_and_swap(dict, mp_value_str("a"), mp_value_int(1), mp_value_int(2)), MP_EDEADLK);
+    REFUSES(mp_dict_move(dict, mp_value_str("a"), mp_value_str("b")), MP_EDEADLK);
+    mp_value one_key = mp_value_str("a"), one_value = mp_value_int(2);
     HOLDS(mp_dict_set_many(dict, &one_key, &one_value, 1, NULL) == MP_EDEADLK);
-    REFUSES(mp_dict_apply(dict, mp_str("a"), keep, NULL), MP_EDEADLK);
+    REFUSES(mp_dict_apply(dict, mp_value_str("a"), keep, NULL), MP_EDEADLK);
     REFUSES(mp_dict_clear(dict), MP_EDEADLK);
     REFUSES(mp_dict_copy(dict, &out.dict), MP_EDEADLK);
     REFUSES(mp_dict_update(dict, stock.foreign_dict), MP_EDEADLK);
@@ -461,7 +461,7 @@ static int use_inside(mp_value *value, bool present, void *arg)
 static void use_from_inside_apply(void **state)
 {
     (void)state;
-    REFUSES(mp_dict_apply(stock.dict, mp_str("a"), use_inside, NULL), 7);
+    REFUSES(mp_dict_apply(stock.dict, mp_value_str("a"), use_inside, NULL), 7);
     is_unchanged();
 }
 
@@ -469,7 +469,7 @@ static int free_inside(mp_value *value, bool present, void *arg)
 {
     (void)present;
     HOLDS(mp_dict_free(arg) == 0);
-    *value = mp_str("a string that needs a block of its own");
+    *value = mp_value_str("a string that needs a block of its own");
     return 0;
 }
 
@@ -479,7 +479,7 @@ static void free_from_inside_apply(void **state)
     (void)state;
 
     assert_int_equal(mp_manager_dict(stock.manager, &dict), 0);
-    mp_dict_apply(dict, mp_str("a key that needs a block of its own"), free_inside, dict);
+    mp_dict_apply(dict, mp_value_str("a key that needs a block of its own"), free_inside, dict);
     REFUSES(mp_dict_set_int(dict, "a", 1), MP_EINVAL);
     is_unchanged();
 }

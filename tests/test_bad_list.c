@@ -23,9 +23,9 @@ static void refuses_to_read(mp_list *list)
     REFUSES(mp_list_hold(list), MP_EINVAL);
     REFUSES(mp_list_get_list(list, 0, &out.list), MP_EINVAL);
     REFUSES(mp_list_get(list, 0, &out.value), MP_EINVAL);
-    REFUSES(mp_list_index(list, mp_int(1), &out.size), MP_EINVAL);
-    REFUSES(mp_list_count(list, mp_int(1), &out.size), MP_EINVAL);
-    REFUSES(mp_list_contains(list, mp_int(1), &out.flag), MP_EINVAL);
+    REFUSES(mp_list_index(list, mp_value_int(1), &out.size), MP_EINVAL);
+    REFUSES(mp_list_count(list, mp_value_int(1), &out.size), MP_EINVAL);
+    REFUSES(mp_list_contains(list, mp_value_int(1), &out.flag), MP_EINVAL);
     REFUSES(mp_list_length(list, &out.size), MP_EINVAL);
     REFUSES(mp_list_slice(list, 0, 1, 1, &out.list), MP_EINVAL);
     REFUSES(mp_list_copy(list, &out.list), MP_EINVAL);
@@ -41,7 +41,7 @@ static void refuses_to_read(mp_list *list)
 
 static void refuses_to_store(mp_list *list)
 {
-    const mp_value values[] = {mp_int(1), mp_int(2)};
+    const mp_value values[] = {mp_value_int(1), mp_value_int(2)};
 
     REFUSES(mp_list_append_none(list), MP_EINVAL);
     REFUSES(mp_list_append_bool(list, true), MP_EINVAL);
@@ -56,10 +56,10 @@ static void refuses_to_store(mp_list *list)
     REFUSES(mp_list_set_float(list, 0, 0.5), MP_EINVAL);
     REFUSES(mp_list_set_str(list, 0, "x"), MP_EINVAL);
     REFUSES(mp_list_add_int(list, 0, 1, &out.integer), MP_EINVAL);
-    REFUSES(mp_list_append(list, mp_int(1)), MP_EINVAL);
-    REFUSES(mp_list_insert(list, 0, mp_int(1)), MP_EINVAL);
-    REFUSES(mp_list_set(list, 0, mp_int(2)), MP_EINVAL);
-    REFUSES(mp_list_compare_and_swap(list, 0, mp_int(1), mp_int(2)), MP_EINVAL);
+    REFUSES(mp_list_append(list, mp_value_int(1)), MP_EINVAL);
+    REFUSES(mp_list_insert(list, 0, mp_value_int(1)), MP_EINVAL);
+    REFUSES(mp_list_set(list, 0, mp_value_int(2)), MP_EINVAL);
+    REFUSES(mp_list_compare_and_swap(list, 0, mp_value_int(1), mp_value_int(2)), MP_EINVAL);
     REFUSES(mp_list_extend(list, stock.list), MP_EINVAL);
     REFUSES(mp_list_extend(stock.list, list), MP_EINVAL);
     REFUSES(mp_list_extend_values(list, values, 2), MP_EINVAL);
@@ -72,7 +72,7 @@ static void refuses_to_remove(mp_list *list)
 {
     REFUSES(mp_list_delete(list, 0), MP_EINVAL);
     REFUSES(mp_list_pop(list, 0, &out.value), MP_EINVAL);
-    REFUSES(mp_list_remove(list, mp_int(1)), MP_EINVAL);
+    REFUSES(mp_list_remove(list, mp_value_int(1)), MP_EINVAL);
     REFUSES(mp_list_clear(list), MP_EINVAL);
     REFUSES(mp_list_delete_slice(list, 0, 1, 1), MP_EINVAL);
     REFUSES(mp_list_reverse(list), MP_EINVAL);
@@ -98,7 +98,7 @@ static void refuses_iter(void *handle)
 static void refuses_dict_to_store(void *handle)
 {
     REFUSES(mp_list_append_dict(stock.list, handle), MP_EINVAL);
-    REFUSES(mp_list_append(stock.list, mp_dict_value(handle)), MP_EINVAL);
+    REFUSES(mp_list_append(stock.list, mp_value_dict(handle)), MP_EINVAL);
 }
 
 static void is_unchanged(void)
@@ -140,9 +140,9 @@ static void null_pointers(void **state)
     REFUSES(mp_list_hold_list(list, 0, NULL), MP_EINVAL);
     REFUSES(mp_list_get_list(list, 0, NULL), MP_EINVAL);
     REFUSES(mp_list_get(list, 0, NULL), MP_EINVAL);
-    REFUSES(mp_list_index(list, mp_int(1), NULL), MP_EINVAL);
-    REFUSES(mp_list_count(list, mp_int(1), NULL), MP_EINVAL);
-    REFUSES(mp_list_contains(list, mp_int(1), NULL), MP_EINVAL);
+    REFUSES(mp_list_index(list, mp_value_int(1), NULL), MP_EINVAL);
+    REFUSES(mp_list_count(list, mp_value_int(1), NULL), MP_EINVAL);
+    REFUSES(mp_list_contains(list, mp_value_int(1), NULL), MP_EINVAL);
     REFUSES(mp_list_length(list, NULL), MP_EINVAL);
     REFUSES(mp_list_slice(list, 0, 1, 1, NULL), MP_EINVAL);
     REFUSES(mp_list_copy(list, NULL), MP_EINVAL);
@@ -165,7 +165,7 @@ static void null_pointers(void **state)
 
 static void refuses_value(mp_value value, int code)
 {
-    const mp_value values[] = {mp_int(1), mp_str("a string that needs a block of its own"), value};
+    const mp_value values[] = {mp_value_int(1), mp_value_str("a string that needs a block of its own"), value};
     mp_list *list = stock.list;
 
     REFUSES(mp_list_append(list, value), code);
@@ -173,8 +173,8 @@ static void refuses_value(mp_value value, int code)
     REFUSES(mp_list_insert(list, 1, value), code);
     REFUSES(mp_list_insert(list, 2, value), code);
     REFUSES(mp_list_set(list, 0, value), code);
-    REFUSES(mp_list_compare_and_swap(list, 0, value, mp_int(2)), code);
-    REFUSES(mp_list_compare_and_swap(list, 0, mp_int(1), value), code);
+    REFUSES(mp_list_compare_and_swap(list, 0, value, mp_value_int(2)), code);
+    REFUSES(mp_list_compare_and_swap(list, 0, mp_value_int(1), value), code);
     REFUSES(mp_list_extend_values(list, values, 3), code);
 }
 
@@ -191,19 +191,19 @@ static void refuses_to_search(mp_value value)
 static void values_that_are_none(void **state)
 {
     const mp_value bad[] = {
-        mp_str(NULL),
-        mp_strn(NULL, 5),
-        mp_bytes(NULL, 5),
-        mp_strn("x", SIZE_MAX),
-        mp_strn("x", SIZE_MAX / 2),
-        mp_bytes("x", SIZE_MAX - 7),
+        mp_value_str(NULL),
+        mp_value_strn(NULL, 5),
+        mp_value_bytes(NULL, 5),
+        mp_value_strn("x", SIZE_MAX),
+        mp_value_strn("x", SIZE_MAX / 2),
+        mp_value_bytes("x", SIZE_MAX - 7),
         {.type = MP_STR},
         {.type = (mp_type)(MP_LIST + 1), .as.integer = 1},
         {.type = (mp_type)-1, .as.integer = 1},
-        mp_dict_value(NULL),
-        mp_list_value(NULL),
-        mp_dict_value((mp_dict *)stock.list),
-        mp_list_value((mp_list *)stock.dict),
+        mp_value_dict(NULL),
+        mp_value_list(NULL),
+        mp_value_dict((mp_dict *)stock.list),
+        mp_value_list((mp_list *)stock.dict),
     };
     (void)state;
 
@@ -219,8 +219,8 @@ static void containers_of_another_manager(void **state)
     mp_list *mixed;
     (void)state;
 
-    refuses_value(mp_dict_value(stock.foreign_dict), MP_EFOREIGN);
-    refuses_value(mp_list_value(stock.foreign_list), MP_EFOREIGN);
+    refuses_value(mp_value_dict(stock.foreign_dict), MP_EFOREIGN);
+    refuses_value(mp_value_list(stock.foreign_list), MP_EFOREIGN);
     REFUSES(mp_list_append_dict(stock.list, stock.foreign_dict), MP_EFOREIGN);
     REFUSES(mp_list_append_list(stock.list, stock.foreign_list), MP_EFOREIGN);
     assert_int_equal(mp_manager_list(stock.other, &mixed), 0);
@@ -296,9 +296,9 @@ static void refuses_index(int64_t index)
     REFUSES(mp_list_set_int(list, index, 2), MP_EINDEX);
     REFUSES(mp_list_set_float(list, index, 0.5), MP_EINDEX);
     REFUSES(mp_list_set_str(list, index, "x"), MP_EINDEX);
-    REFUSES(mp_list_set(list, index, mp_int(2)), MP_EINDEX);
+    REFUSES(mp_list_set(list, index, mp_value_int(2)), MP_EINDEX);
     REFUSES(mp_list_add_int(list, index, 1, &out.integer), MP_EINDEX);
-    REFUSES(mp_list_compare_and_swap(list, index, mp_int(1), mp_int(2)), MP_EINDEX);
+    REFUSES(mp_list_compare_and_swap(list, index, mp_value_int(1), mp_value_int(2)), MP_EINDEX);
     REFUSES(mp_list_delete(list, index), MP_EINDEX);
     REFUSES(mp_list_pop(list, index, &out.value), MP_EINDEX);
 }
@@ -330,9 +330,9 @@ static void answers_that_are_errors(void **state)
     REFUSES(mp_list_get_str(list, 1, NULL, 0, NULL), MP_ETOOSMALL);
     REFUSES(mp_list_add_int(list, 1, 1, &out.integer), MP_ETYPE);
     REFUSES(mp_list_add_int(list, 0, INT64_MAX, &out.integer), MP_EOVERFLOW);
-    REFUSES(mp_list_compare_and_swap(list, 0, mp_int(7), mp_int(2)), MP_ECHANGED);
-    REFUSES(mp_list_remove(list, mp_int(7)), MP_EVALUE);
-    REFUSES(mp_list_index(list, mp_int(7), &out.size), MP_EVALUE);
+    REFUSES(mp_list_compare_and_swap(list, 0, mp_value_int(7), mp_value_int(2)), MP_ECHANGED);
+    REFUSES(mp_list_remove(list, mp_value_int(7)), MP_EVALUE);
+    REFUSES(mp_list_index(list, mp_value_int(7), &out.size), MP_EVALUE);
     REFUSES(mp_list_slice(list, 0, 1, 0, &out.list), MP_EVALUE);
     REFUSES(mp_list_delete_slice(list, 0, 1, 0), MP_EVALUE);
     REFUSES(mp_list_set_slice(list, 0, 1, 0, list), MP_EVALUE);
@@ -353,7 +353,7 @@ static void slices_of_any_bounds(void **state)
         HOLDS(mp_list_slice(stock.list, bounds[i % 7], bounds[i / 7 % 7], steps[i / 49], &slice) == 0);
         HOLDS(mp_list_length(slice, &length) == 0 && length <= 2);
         HOLDS(mp_list_delete_slice(slice, bounds[i % 7], bounds[i / 7 % 7], steps[i / 49]) == 0);
-        HOLDS(mp_list_insert(slice, bounds[i % 7], mp_int(1)) == 0);
+        HOLDS(mp_list_insert(slice, bounds[i % 7], mp_value_int(1)) == 0);
         assert_int_equal(mp_list_free(slice), 0);
     }
     is_unchanged();
@@ -397,18 +397,18 @@ static void iterators_end_with_their_list(void **state)
 
 static void refuses_inside(mp_list *list)
 {
-    REFUSES(mp_list_append(list, mp_int(1)), MP_EDEADLK);
+    REFUSES(mp_list_append(list, mp_value_int(1)), MP_EDEADLK);
     REFUSES(mp_list_append_int(list, 1), MP_EDEADLK);
     REFUSES(mp_list_set_int(list, 0, 1), MP_EDEADLK);
     REFUSES(mp_list_add_int(list, 0, 1, &out.integer), MP_EDEADLK);
-    REFUSES(mp_list_insert(list, 0, mp_int(1)), MP_EDEADLK);
-    REFUSES(mp_list_compare_and_swap(list, 0, mp_int(1), mp_int(2)), MP_EDEADLK);
+    REFUSES(mp_list_insert(list, 0, mp_value_int(1)), MP_EDEADLK);
+    REFUSES(mp_list_compare_and_swap(list, 0, mp_value_int(1), mp_value_int(2)), MP_EDEADLK);
     REFUSES(mp_list_delete(list, 0), MP_EDEADLK);
     REFUSES(mp_list_pop(list, 0, &out.value), MP_EDEADLK);
-    REFUSES(mp_list_remove(list, mp_int(1)), MP_EDEADLK);
-    REFUSES(mp_list_index(list, mp_int(1), &out.size), MP_EDEADLK);
-    REFUSES(mp_list_count(list, mp_int(1), &out.size), MP_EDEADLK);
-    REFUSES(mp_list_contains(list, mp_int(1), &out.flag), MP_EDEADLK);
+    REFUSES(mp_list_remove(list, mp_value_int(1)), MP_EDEADLK);
+    REFUSES(mp_list_index(list, mp_value_int(1), &out.size), MP_EDEADLK);
+    REFUSES(mp_list_count(list, mp_value_int(1), &out.size), MP_EDEADLK);
+    REFUSES(mp_list_contains(list, mp_value_int(1), &out.flag), MP_EDEADLK);
     REFUSES(mp_list_clear(list), MP_EDEADLK);
     REFUSES(mp_list_extend(list, stock.foreign_list), MP_EDEADLK);
     REFUSES(mp_list_extend(stock.foreign_list, list), MP_EDEADLK);
@@ -490,8 +490,8 @@ static void compare_that_is_no_order(void **state)
 
     assert_int_equal(mp_list_repeat(stock.list, 100, &list), 0);
     HOLDS(mp_list_sort(list, compare_wildly, &random, true) == 0);
-    HOLDS(mp_list_count(list, mp_int(1), &count) == 0 && count == 100);
-    HOLDS(mp_list_count(list, mp_str("text"), &count) == 0 && count == 100);
+    HOLDS(mp_list_count(list, mp_value_int(1), &count) == 0 && count == 100);
+    HOLDS(mp_list_count(list, mp_value_str("text"), &count) == 0 && count == 100);
     assert_int_equal(mp_list_free(list), 0);
     is_unchanged();
 }

@@ -37,8 +37,8 @@ static void null_pointers(void **state)
     REFUSES(mp_manager_create(NULL, NULL), MP_EINVAL);
     REFUSES(mp_manager_open(NULL, "x", NULL), MP_EINVAL);
     REFUSES(mp_manager_open(&out.manager, NULL, NULL), MP_EINVAL);
-    REFUSES(mp_manager_open_or_create(NULL, "x", NULL, &out.flag), MP_EINVAL);
-    REFUSES(mp_manager_open_or_create(&out.manager, NULL, NULL, &out.flag), MP_EINVAL);
+    REFUSES(mp_manager_open_or_create(NULL, "x", &out.flag, NULL), MP_EINVAL);
+    REFUSES(mp_manager_open_or_create(&out.manager, NULL, &out.flag, NULL), MP_EINVAL);
     REFUSES(mp_manager_unlink(NULL), MP_EINVAL);
     REFUSES(mp_manager_dict(stock.manager, NULL), MP_EINVAL);
     REFUSES(mp_manager_list(stock.manager, NULL), MP_EINVAL);
@@ -110,10 +110,10 @@ static void names_that_are_none(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         REFUSES(mp_manager_create(&out.manager, &(mp_manager_options){.name = bad[i]}), MP_ENAME);
         REFUSES(mp_manager_open(&out.manager, bad[i], NULL), MP_ENAME);
-        REFUSES(mp_manager_open_or_create(&out.manager, bad[i], NULL, &out.flag), MP_ENAME);
+        REFUSES(mp_manager_open_or_create(&out.manager, bad[i], &out.flag, NULL), MP_ENAME);
         REFUSES(mp_manager_unlink(bad[i]), MP_ENAME);
     }
-    REFUSES(mp_manager_open_or_create(&out.manager, "x", &(mp_manager_options){.name = "x"}, &out.flag), MP_EINVAL);
+    REFUSES(mp_manager_open_or_create(&out.manager, "x", &out.flag, &(mp_manager_options){.name = "x"}), MP_EINVAL);
     REFUSES(mp_manager_open(&out.manager, "x", &(mp_manager_options){0}), MP_EINVAL);
 }
 
@@ -139,7 +139,7 @@ static void names_of_others(void **state)
     assert_int_equal(mp_lock_create(&lock, &(mp_lock_options){.name = name}), 0);
     REFUSES(mp_manager_create(&out.manager, &(mp_manager_options){.name = name}), MP_EKIND);
     REFUSES(mp_manager_open(&out.manager, name, NULL), MP_EKIND);
-    REFUSES(mp_manager_open_or_create(&out.manager, name, NULL, &out.flag), MP_EKIND);
+    REFUSES(mp_manager_open_or_create(&out.manager, name, &out.flag, NULL), MP_EKIND);
     REFUSES(mp_manager_unlink(name), MP_EKIND);
     assert_int_equal(mp_lock_free(lock), 0);
     REFUSES(mp_manager_unlink(name), MP_ENOENT);
@@ -206,7 +206,7 @@ static int apply_inside(mp_value *value, bool present, void *arg)
     (void)value;
     (void)present;
 
-    HOLDS(mp_dict_apply(root, mp_int(1), close_the_other, NULL) == 1);
+    HOLDS(mp_dict_apply(root, mp_value_int(1), close_the_other, NULL) == 1);
     REFUSES(mp_manager_free(stock.manager), MP_EBUSY);
     return 1;
 }
@@ -219,7 +219,7 @@ static void freed_from_inside_apply(void **state)
 
     assert_int_equal(mp_manager_create(&closing, NULL), 0);
     assert_int_equal(mp_manager_root(stock.other, &root), 0);
-    HOLDS(mp_dict_apply(stock.dict, mp_int(1), apply_inside, root) == 1);
+    HOLDS(mp_dict_apply(stock.dict, mp_value_int(1), apply_inside, root) == 1);
     REFUSES(mp_manager_free(closing), MP_EINVAL);
     HOLDS(mp_manager_check(stock.manager) == 0 && mp_manager_check(stock.other) == 0);
 }

@@ -37,13 +37,13 @@ static void refuses_pool_with(mp_pool *pool, int code)
     REFUSES(mp_pool_apply_async(pool, copy_int, args, 4, 4, NULL), code);
     REFUSES(mp_pool_map(pool, copy_int, args, 4, out.text, 4, 4), code);
     REFUSES(mp_pool_map_with(pool, copy_int, args, 4, out.text, 4, 4, &(mp_map_options){.status = &out.code}), code);
-    REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, NULL, &out.result), code);
+    REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, &out.result, NULL), code);
     REFUSES(mp_pool_close(pool), code);
     REFUSES(mp_pool_terminate(pool), code);
     REFUSES(mp_pool_join(pool), code);
     REFUSES(mp_pool_size(pool, &out.code), code);
     REFUSES(mp_pool_workers(pool, &out.pid, 1, &out.size), code);
-    REFUSES(mp_pool_keeper(pool, &out.pid), code);
+    REFUSES(mp_pool_supervisor(pool, &out.pid), code);
     if (pool != NULL)
         REFUSES(mp_pool_free(pool), code);
 }
@@ -113,18 +113,18 @@ static void null_pointers(void **state)
     REFUSES(mp_pool_map_with(pool, NULL, args, 4, out.text, 4, 4, &status), MP_EINVAL);
     REFUSES(mp_pool_map_with(pool, copy_int, NULL, 4, out.text, 4, 4, &status), MP_EINVAL);
     REFUSES(mp_pool_map_with(pool, copy_int, args, 4, NULL, 4, 4, &status), MP_EINVAL);
-    REFUSES(mp_pool_map_async(pool, NULL, args, 4, 4, 4, NULL, &out.result), MP_EINVAL);
-    REFUSES(mp_pool_map_async(pool, copy_int, NULL, 4, 4, 4, NULL, &out.result), MP_EINVAL);
+    REFUSES(mp_pool_map_async(pool, NULL, args, 4, 4, 4, &out.result, NULL), MP_EINVAL);
+    REFUSES(mp_pool_map_async(pool, copy_int, NULL, 4, 4, 4, &out.result, NULL), MP_EINVAL);
     REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, NULL, NULL), MP_EINVAL);
-    REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, &status, &out.result), MP_EINVAL);
+    REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, &out.result, &status), MP_EINVAL);
     /* Memory that cannot be used in place, or results that are given twice. */
     const mp_map_options own = {.results = out.text};
-    REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, &own, &out.result), MP_EINVAL);
+    REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, &out.result, &own), MP_EINVAL);
     REFUSES(mp_pool_map_with(pool, copy_int, args, 4, out.text, 4, 4, &own), MP_EINVAL);
     REFUSES(mp_pool_size(pool, NULL), MP_EINVAL);
     REFUSES(mp_pool_workers(pool, NULL, 1, &out.size), MP_EINVAL);
     REFUSES(mp_pool_workers(pool, &out.pid, 1, NULL), MP_EINVAL);
-    REFUSES(mp_pool_keeper(pool, NULL), MP_EINVAL);
+    REFUSES(mp_pool_supervisor(pool, NULL), MP_EINVAL);
     REFUSES(mp_result_get(stock.result, NULL, 4, 0), MP_EINVAL);
     REFUSES(mp_result_ready(stock.result, NULL), MP_EINVAL);
     REFUSES(mp_result_successful(stock.result, NULL), MP_EINVAL);
@@ -172,7 +172,7 @@ static void refuses_map(size_t arg_size, size_t result_size, size_t count, size_
     if (chunk_size == 0)
         REFUSES(mp_pool_map(stock.pool, copy_int, args, arg_size, out.text, result_size, count), code);
     REFUSES(mp_pool_map_with(stock.pool, copy_int, args, arg_size, out.text, result_size, count, &options), code);
-    REFUSES(mp_pool_map_async(stock.pool, copy_int, args, arg_size, result_size, count, &no_status, &out.result), code);
+    REFUSES(mp_pool_map_async(stock.pool, copy_int, args, arg_size, result_size, count, &out.result, &no_status), code);
 }
 
 static void sizes_that_overflow(void **state)
@@ -242,7 +242,7 @@ static void answers_that_are_errors(void **state)
     REFUSES(mp_result_status(stock.result, 1, &out.code), MP_EINDEX);
     REFUSES(mp_result_status(stock.result, SIZE_MAX, &out.code), MP_EINDEX);
     HOLDS(mp_pool_apply(stock.pool, fail_task, NULL, 0, &value, 4) == 3 && value == 7);
-    assert_int_equal(mp_pool_map_async(stock.pool, copy_int, args, 4, 4, 4, NULL, &result), 0);
+    assert_int_equal(mp_pool_map_async(stock.pool, copy_int, args, 4, 4, 4, &result, NULL), 0);
     assert_int_equal(mp_result_wait(result, 60), 0);
     REFUSES(mp_result_status(result, 4, &out.code), MP_EINDEX);
     REFUSES(mp_result_status(result, SIZE_MAX, &out.code), MP_EINDEX);
@@ -284,7 +284,7 @@ static void results_that_are_not_there(void **state)
     REFUSES(mp_pool_apply_async(pool, copy_int, args, 4, 4, &out.result), MP_ECLOSED);
     REFUSES(mp_pool_map(pool, copy_int, args, 4, out.text, 4, 4), MP_ECLOSED);
     REFUSES(mp_pool_map_with(pool, copy_int, args, 4, out.text, 4, 4, NULL), MP_ECLOSED);
-    REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, NULL, &out.result), MP_ECLOSED);
+    REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, &out.result, NULL), MP_ECLOSED);
     assert_int_equal(mp_pool_free(pool), 0);
     refuses_pool(pool);
     refuses_result(result);

@@ -12,7 +12,7 @@
 
 static void refuses_value(const mp_value *value)
 {
-    const mp_value good = mp_int(1);
+    const mp_value good = mp_value_int(1);
 
     REFUSES(mp_value_equal(value, &good, &out.flag), MP_EINVAL);
     REFUSES(mp_value_equal(&good, value, &out.flag), MP_EINVAL);
@@ -24,18 +24,18 @@ static void refuses_value(const mp_value *value)
 static void values_that_are_none(void **state)
 {
     const mp_value bad[] = {
-        mp_str(NULL),
-        mp_strn(NULL, 5),
-        mp_bytes(NULL, 5),
-        mp_strn("x", SIZE_MAX),
-        mp_bytes("x", SIZE_MAX / 2),
+        mp_value_str(NULL),
+        mp_value_strn(NULL, 5),
+        mp_value_bytes(NULL, 5),
+        mp_value_strn("x", SIZE_MAX),
+        mp_value_bytes("x", SIZE_MAX / 2),
         {.type = MP_STR},
         {.type = MP_BYTES},
         {.type = (mp_type)(MP_LIST + 1)},
         {.type = (mp_type)-1},
         {.type = (mp_type)INT_MIN},
-        mp_dict_value(NULL),
-        mp_list_value(NULL),
+        mp_value_dict(NULL),
+        mp_value_list(NULL),
     };
     (void)state;
 
@@ -63,7 +63,7 @@ static void containers_that_are_none(void **state)
 
 static void null_pointers(void **state)
 {
-    const mp_value good = mp_int(1);
+    const mp_value good = mp_value_int(1);
     (void)state;
 
     REFUSES(mp_value_equal(&good, &good, NULL), MP_EINVAL);
@@ -74,7 +74,7 @@ static void null_pointers(void **state)
 
 static void streams_that_take_nothing(void **state)
 {
-    const mp_value good = mp_int(1);
+    const mp_value good = mp_value_int(1);
     FILE *stream = fopen("/dev/null", "r");
     (void)state;
 
@@ -85,10 +85,10 @@ static void streams_that_take_nothing(void **state)
 
 static void values_freed_twice(void **state)
 {
-    mp_value value, own = mp_str("the caller's");
+    mp_value value, own = mp_value_str("the caller's");
     (void)state;
 
-    assert_int_equal(mp_dict_get(stock.dict, mp_str("s"), &value), 0);
+    assert_int_equal(mp_dict_get(stock.dict, mp_value_str("s"), &value), 0);
     mp_value_free(&value);
     HOLDS(value.type == MP_NONE && value.owned == NULL);
     mp_value_free(&value);
@@ -111,7 +111,7 @@ static void nested_too_deep(void **state)
             assert_int_equal(mp_list_free(list[i]), 0);
             list[i] = outer[i];
         }
-        value[i] = mp_list_value(list[i]);
+        value[i] = mp_value_list(list[i]);
     }
     REFUSES(mp_value_equal(&value[0], &value[1], &out.flag), MP_EDEPTH);
     REFUSES(mp_value_json(&value[0], (char **)&out.value.owned), MP_EDEPTH);

@@ -133,17 +133,17 @@ static int text_freed(int error, char *text)
 #define DICT_TOUCHES(TOUCH) \
     TOUCH(set, mp_dict_set_str(t->dict, "s", "another string, as long as the first")) \
     TOUCH(set_short, mp_dict_set_int(t->dict, "n", 2)) \
-    TOUCH(set_new, (mp_dict_delete(t->dict, "new"), mp_dict_set_int(t->dict, "new", 1))) \
-    TOUCH(delete, (e = mp_dict_delete(t->dict, "new"), e == MP_EKEY ? 0 : e)) \
-    TOUCH(setdefault, mp_dict_setdefault(t->dict, mp_str("n"), mp_int(1), NULL)) \
-    TOUCH(pop_default, freed(mp_dict_pop_default(t->dict, mp_str("new"), mp_none(), &v), &v)) \
+    TOUCH(set_new, (mp_dict_remove_key(t->dict, "new"), mp_dict_set_int(t->dict, "new", 1))) \
+    TOUCH(delete, (e = mp_dict_remove_key(t->dict, "new"), e == MP_EKEY ? 0 : e)) \
+    TOUCH(setdefault, mp_dict_setdefault(t->dict, mp_value_str("n"), mp_value_int(1), NULL)) \
+    TOUCH(pop_default, freed(mp_dict_pop_default(t->dict, mp_value_str("new"), mp_value_none(), &v), &v)) \
     TOUCH(popitem, (mp_dict_set_int(t->dict, "new", 1), mp_dict_popitem(t->dict, NULL, NULL))) \
-    TOUCH(add, mp_dict_add(t->dict, mp_str("n"), 1, NULL)) \
+    TOUCH(add, mp_dict_add(t->dict, mp_value_str("n"), 1, NULL)) \
     TOUCH(add_int, mp_dict_add_int(t->dict, "n", 1, NULL)) \
     TOUCH(transfer, mp_dict_transfer_int(t->dict, "n", "m", 1)) \
-    TOUCH(swap, (e = mp_dict_compare_and_swap(t->dict, mp_str("n"), mp_int(-1), mp_int(2)), e == MP_ECHANGED ? 0 : e)) \
-    TOUCH(move, mp_dict_move(t->dict, mp_str("n"), mp_str("n"))) \
-    TOUCH(apply, mp_dict_apply(t->dict, mp_str("n"), leave_as_it_is, NULL)) \
+    TOUCH(swap, (e = mp_dict_compare_and_swap(t->dict, mp_value_str("n"), mp_value_int(-1), mp_value_int(2)), e == MP_ECHANGED ? 0 : e)) \
+    TOUCH(move, mp_dict_move(t->dict, mp_value_str("n"), mp_value_str("n"))) \
+    TOUCH(apply, mp_dict_apply(t->dict, mp_value_str("n"), leave_as_it_is, NULL)) \
     TOUCH(set_many, mp_dict_set_many(t->dict, &(mp_value){.type = MP_INT}, &(mp_value){.type = MP_INT}, 1, NULL)) \
     TOUCH(update, mp_dict_update(t->dict, t->other_dict)) \
     TOUCH(update_from, mp_dict_update(t->other_dict, t->dict)) \
@@ -157,18 +157,18 @@ static int text_freed(int error, char *text)
 
 #define LIST_TOUCHES(TOUCH) \
     TOUCH(append, mp_list_append_int(t->list, 4)) \
-    TOUCH(insert, mp_list_insert(t->list, 1, mp_int(4))) \
-    TOUCH(insert_in_front, mp_list_insert(t->list, 0, mp_int(4))) \
+    TOUCH(insert, mp_list_insert(t->list, 1, mp_value_int(4))) \
+    TOUCH(insert_in_front, mp_list_insert(t->list, 0, mp_value_int(4))) \
     TOUCH(set, mp_list_set_str(t->list, -1, "a string that has a block of its own")) \
     TOUCH(set_short, mp_list_set_int(t->list, 0, 9)) \
     TOUCH(add_int, (e = mp_list_add_int(t->list, 0, 1, NULL), e == MP_ETYPE ? 0 : e)) \
-    TOUCH(swap, (e = mp_list_compare_and_swap(t->list, 0, mp_int(-1), mp_int(2)), e == MP_ECHANGED ? 0 : e)) \
+    TOUCH(swap, (e = mp_list_compare_and_swap(t->list, 0, mp_value_int(-1), mp_value_int(2)), e == MP_ECHANGED ? 0 : e)) \
     TOUCH(delete, mp_list_delete(t->list, -1)) \
     TOUCH(pop, freed(mp_list_pop(t->list, 0, &v), &v)) \
-    TOUCH(remove, (e = mp_list_remove(t->list, mp_int(-1)), e == MP_EVALUE ? 0 : e)) \
-    TOUCH(index, (e = mp_list_index(t->list, mp_int(-1), &n), e == MP_EVALUE ? 0 : e)) \
-    TOUCH(count, mp_list_count(t->list, mp_int(1), &n)) \
-    TOUCH(contains, mp_list_contains(t->list, mp_int(1), &b)) \
+    TOUCH(remove, (e = mp_list_remove(t->list, mp_value_int(-1)), e == MP_EVALUE ? 0 : e)) \
+    TOUCH(index, (e = mp_list_index(t->list, mp_value_int(-1), &n), e == MP_EVALUE ? 0 : e)) \
+    TOUCH(count, mp_list_count(t->list, mp_value_int(1), &n)) \
+    TOUCH(contains, mp_list_contains(t->list, mp_value_int(1), &b)) \
     TOUCH(extend, mp_list_extend(t->list, t->other_list)) \
     TOUCH(extend_from, mp_list_extend(t->other_list, t->list)) \
     TOUCH(extend_values, mp_list_extend_values(t->list, &(mp_value){.type = MP_INT}, 1)) \
@@ -188,7 +188,7 @@ static int text_freed(int error, char *text)
 
 #define TOUCH_VARIABLES \
     int e = 0; \
-    mp_value v = mp_none(); \
+    mp_value v = mp_value_none(); \
     mp_dict *d = NULL; \
     mp_list *l = NULL; \
     char *text = NULL; \
@@ -259,7 +259,7 @@ static int in_sort(const mp_value *a, const mp_value *b, void *arg)
 
 static int apply_inside(const struct target *target, struct run *run)
 {
-    return mp_dict_apply(target->dict, mp_str("n"), in_apply, run);
+    return mp_dict_apply(target->dict, mp_value_str("n"), in_apply, run);
 }
 
 static int sort_inside(const struct target *target, struct run *run)
@@ -679,14 +679,14 @@ static void as_deep_as_is_said(void **state)
 static int return_zero(mp_value *value)
 {
     if (value != NULL)
-        *value = mp_int(77);
+        *value = mp_value_int(77);
     return 0;
 }
 
 static int return_failure(mp_value *value)
 {
     if (value != NULL)
-        *value = mp_int(999);
+        *value = mp_value_int(999);
     return 5;
 }
 
@@ -802,7 +802,7 @@ static int call_left(void)
     bool begun = false;
 
     return in_list ? mp_list_sort(lists[0][0], sort_left, &begun, false)
-                   : mp_dict_apply(dicts[0][0], mp_str("n"), apply_left, NULL);
+                   : mp_dict_apply(dicts[0][0], mp_value_str("n"), apply_left, NULL);
 }
 
 static int outer_left(void *arg)
@@ -1058,7 +1058,7 @@ static int do_unrelated(void *arg)
 static int free_removed(void *arg)
 {
     (void)arg;
-    return mp_dict_delete(parent, where->list ? "l" : "d") != 0;
+    return mp_dict_remove_key(parent, where->list ? "l" : "d") != 0;
 }
 
 static void make_removed(void)
@@ -1202,7 +1202,7 @@ static int be_inside_apply(void)
 {
     int result = 0;
 
-    return mp_dict_apply(dicts[0][0], mp_str("n"), be_inside_for_long, &result);
+    return mp_dict_apply(dicts[0][0], mp_value_str("n"), be_inside_for_long, &result);
 }
 
 /* What waits for the mutex, for a stripe where there are some, for both, and for all. */
@@ -1223,7 +1223,7 @@ static int check(void)
 
 static int remove_and_put(void)
 {
-    int error = mp_dict_delete(dicts[0][0], "s");
+    int error = mp_dict_remove_key(dicts[0][0], "s");
 
     return error == 0 ? put_a_string() : error;
 }

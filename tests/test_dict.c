@@ -73,29 +73,29 @@ static void equal_numbers_are_one_key(void **state)
     size_t length;
     (void)state;
 
-    assert_int_equal(mp_dict_set(dict, mp_int(1), mp_str("int")), 0);
-    assert_int_equal(mp_dict_set(dict, mp_float(1.0), mp_str("float")), 0);
-    assert_int_equal(mp_dict_set(dict, mp_bool(true), mp_str("bool")), 0);
-    assert_int_equal(mp_dict_set(dict, mp_float(1.5), mp_str("other")), 0);
-    assert_int_equal(mp_dict_set(dict, mp_str("1"), mp_str("text")), 0);
-    assert_int_equal(mp_dict_set(dict, mp_bytes("1", 1), mp_str("bytes")), 0);
-    assert_int_equal(mp_dict_set(dict, mp_none(), mp_str("none")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_int(1), mp_value_str("int")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_float(1.0), mp_value_str("float")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_bool(true), mp_value_str("bool")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_float(1.5), mp_value_str("other")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_str("1"), mp_value_str("text")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_bytes("1", 1), mp_value_str("bytes")), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_none(), mp_value_str("none")), 0);
     assert_int_equal(mp_dict_length(dict, &length), 0);
     assert_int_equal(length, 5);
-    assert_int_equal(mp_dict_get(dict, mp_int(1), &value), 0);
+    assert_int_equal(mp_dict_get(dict, mp_value_int(1), &value), 0);
     assert_string_equal(value.as.str, "bool");
     mp_value_free(&value);
-    assert_int_equal(mp_dict_set(dict, mp_dict_value(dict), mp_none()), MP_ETYPE);
+    assert_int_equal(mp_dict_set(dict, mp_value_dict(dict), mp_value_none()), MP_ETYPE);
 }
 
 static void keeps_the_order_of_insertion(void **state)
 {
     (void)state;
     for (int i = 0; i < 5; i++)
-        assert_int_equal(mp_dict_set(dict, mp_int(i), mp_int(i)), 0);
-    assert_int_equal(mp_dict_set(dict, mp_int(2), mp_int(20)), 0);
-    assert_int_equal(mp_dict_remove(dict, mp_int(1)), 0);
-    assert_int_equal(mp_dict_set(dict, mp_int(1), mp_int(10)), 0);
+        assert_int_equal(mp_dict_set(dict, mp_value_int(i), mp_value_int(i)), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_int(2), mp_value_int(20)), 0);
+    assert_int_equal(mp_dict_remove(dict, mp_value_int(1)), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_int(1), mp_value_int(10)), 0);
     assert_json(dict, "{\"0\": 0, \"2\": 20, \"3\": 3, \"4\": 4, \"1\": 10}");
 }
 
@@ -111,14 +111,14 @@ static void removes_in_every_way(void **state)
     assert_string_equal(key.as.str, "c");
     assert_int_equal(value.as.integer, 3);
     mp_value_free(&key);
-    assert_int_equal(mp_dict_pop(dict, mp_str("b"), &value), 0);
+    assert_int_equal(mp_dict_pop(dict, mp_value_str("b"), &value), 0);
     assert_string_equal(value.as.str, "long enough for a block");
     mp_value_free(&value);
-    assert_int_equal(mp_dict_pop(dict, mp_str("b"), &value), MP_EKEY);
-    assert_int_equal(mp_dict_pop_default(dict, mp_str("b"), mp_int(7), &value), 0);
+    assert_int_equal(mp_dict_pop(dict, mp_value_str("b"), &value), MP_EKEY);
+    assert_int_equal(mp_dict_pop_default(dict, mp_value_str("b"), mp_value_int(7), &value), 0);
     assert_int_equal(value.as.integer, 7);
-    assert_int_equal(mp_dict_delete(dict, "a"), 0);
-    assert_int_equal(mp_dict_delete(dict, "a"), MP_EKEY);
+    assert_int_equal(mp_dict_remove_key(dict, "a"), 0);
+    assert_int_equal(mp_dict_remove_key(dict, "a"), MP_EKEY);
     assert_int_equal(mp_dict_popitem(dict, NULL, NULL), MP_EKEY);
     assert_json(dict, "{}");
 }
@@ -133,18 +133,18 @@ static void atomic_forms(void **state)
     assert_int_equal(now_value, 5);
     assert_int_equal(mp_dict_add_int(dict, "n", -7, NULL), 0);
     assert_int_equal(mp_dict_add_int(dict, "n", INT64_MIN, NULL), MP_EOVERFLOW);
-    assert_int_equal(mp_dict_compare_and_swap(dict, mp_str("n"), mp_int(-2), mp_int(9)), 0);
-    assert_int_equal(mp_dict_compare_and_swap(dict, mp_str("n"), mp_int(-2), mp_int(9)), MP_ECHANGED);
-    assert_int_equal(mp_dict_compare_and_swap(dict, mp_str("x"), mp_int(-2), mp_int(9)), MP_EKEY);
+    assert_int_equal(mp_dict_compare_and_swap(dict, mp_value_str("n"), mp_value_int(-2), mp_value_int(9)), 0);
+    assert_int_equal(mp_dict_compare_and_swap(dict, mp_value_str("n"), mp_value_int(-2), mp_value_int(9)), MP_ECHANGED);
+    assert_int_equal(mp_dict_compare_and_swap(dict, mp_value_str("x"), mp_value_int(-2), mp_value_int(9)), MP_EKEY);
     assert_int_equal(mp_dict_transfer_int(dict, "n", "m", 4), 0);
     assert_int_equal(mp_dict_transfer_int(dict, "n", "n", 4), 0);
     assert_int_equal(mp_dict_transfer_int(dict, "m", "n", INT64_MIN), MP_EOVERFLOW);
-    assert_int_equal(mp_dict_setdefault(dict, mp_str("n"), mp_int(1), &value), 0);
+    assert_int_equal(mp_dict_setdefault(dict, mp_value_str("n"), mp_value_int(1), &value), 0);
     assert_int_equal(value.as.integer, 5);
-    assert_int_equal(mp_dict_setdefault(dict, mp_str("d"), mp_str("a default of some length"), NULL), 0);
-    assert_int_equal(mp_dict_move(dict, mp_str("d"), mp_str("n")), 0);
+    assert_int_equal(mp_dict_setdefault(dict, mp_value_str("d"), mp_value_str("a default of some length"), NULL), 0);
+    assert_int_equal(mp_dict_move(dict, mp_value_str("d"), mp_value_str("n")), 0);
     assert_json(dict, "{\"n\": \"a default of some length\", \"m\": 4}");
-    assert_int_equal(mp_dict_move(dict, mp_str("m"), mp_str("new")), 0);
+    assert_int_equal(mp_dict_move(dict, mp_value_str("m"), mp_value_str("new")), 0);
     assert_json(dict, "{\"n\": \"a default of some length\", \"new\": 4}");
     assert_int_equal(mp_dict_add_int(dict, "n", 1, NULL), MP_ETYPE);
 }
@@ -158,8 +158,8 @@ static void atomic_forms(void **state)
 /* Python: d = {"a": FIRST, 1: SECOND, LONG_KEY: THIRD}; d[to] = d.pop(from). The order, and whose key stays. */
 static void moves_as_python_does(void **state)
 {
-    const mp_value a = mp_str("a"), one = mp_int(1), real_one = mp_float(1), truth = mp_bool(true),
-                   text = mp_str(LONG_KEY);
+    const mp_value a = mp_value_str("a"), one = mp_value_int(1), real_one = mp_value_float(1),
+                   truth = mp_value_bool(true), text = mp_value_str(LONG_KEY);
     const struct {
         mp_value from, to;
         int error;
@@ -177,19 +177,20 @@ static void moves_as_python_does(void **state)
         {text, a, 0, "{\"a\": " THIRD ", \"1\": " SECOND "}"},
         {truth, text, 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " SECOND "}"},
         /* A key that is not there: the entry becomes the newest. */
-        {a, mp_str("new"), 0, "{\"1\": " SECOND ", \"" LONG_KEY "\": " THIRD ", \"new\": " FIRST "}"},
-        {text, mp_str(LONG_KEY "!"), 0, "{\"a\": " FIRST ", \"1\": " SECOND ", \"" LONG_KEY "!\": " THIRD "}"},
-        {real_one, mp_int(2), 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " THIRD ", \"2\": " SECOND "}"},
+        {a, mp_value_str("new"), 0, "{\"1\": " SECOND ", \"" LONG_KEY "\": " THIRD ", \"new\": " FIRST "}"},
+        {text, mp_value_str(LONG_KEY "!"), 0, "{\"a\": " FIRST ", \"1\": " SECOND ", \"" LONG_KEY "!\": " THIRD "}"},
+        {real_one, mp_value_int(2), 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " THIRD ", \"2\": " SECOND "}"},
         /* KeyError. */
-        {mp_none(), mp_none(), MP_EKEY, "{\"a\": " FIRST ", \"1\": " SECOND ", \"" LONG_KEY "\": " THIRD "}"},
-        {mp_int(2), a, MP_EKEY, "{\"a\": " FIRST ", \"1\": " SECOND ", \"" LONG_KEY "\": " THIRD "}"},
+        {mp_value_none(), mp_value_none(), MP_EKEY,
+         "{\"a\": " FIRST ", \"1\": " SECOND ", \"" LONG_KEY "\": " THIRD "}"},
+        {mp_value_int(2), a, MP_EKEY, "{\"a\": " FIRST ", \"1\": " SECOND ", \"" LONG_KEY "\": " THIRD "}"},
     };
     (void)state;
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_int_equal(mp_dict_clear(dict), 0);
         assert_int_equal(mp_dict_set_str(dict, "a", "in a block of its own"), 0);
-        assert_int_equal(mp_dict_set(dict, one, mp_str("second")), 0);
+        assert_int_equal(mp_dict_set(dict, one, mp_value_str("second")), 0);
         assert_int_equal(mp_dict_set_float(dict, LONG_KEY, 2.5), 0);
         assert_int_equal(mp_dict_move(dict, cases[i].from, cases[i].to), cases[i].error);
         assert_json(dict, cases[i].after);
@@ -213,10 +214,11 @@ static void moving_for_ever_takes_no_memory(void **state)
     (void)state;
 
     for (int i = 0; i < 5; i++)
-        assert_int_equal(mp_dict_set(dict, mp_int(i), mp_str("a value in a block of its own")), 0);
+        assert_int_equal(mp_dict_set(dict, mp_value_int(i), mp_value_str("a value in a block of its own")), 0);
     size_t before = used();
     for (int i = 0; i < ROUNDS; i++)
-        assert_int_equal(mp_dict_move(dict, mp_int(i % 5), i % 2 == 0 ? mp_int(i % 5) : mp_float(i % 5)), 0);
+        assert_int_equal(
+            mp_dict_move(dict, mp_value_int(i % 5), i % 2 == 0 ? mp_value_int(i % 5) : mp_value_float(i % 5)), 0);
     assert_true(used() <= before + 4096);
     assert_int_equal(mp_dict_popitem(dict, &key, NULL), 0);
     assert_true(key.type == MP_FLOAT && key.as.real == (ROUNDS - 1) % 5);
@@ -243,12 +245,12 @@ static void applies_a_function(void **state)
     int64_t value;
     (void)state;
 
-    assert_int_equal(mp_dict_apply(dict, mp_str("n"), twice, NULL), 42);
+    assert_int_equal(mp_dict_apply(dict, mp_value_str("n"), twice, NULL), 42);
     assert_int_equal(mp_dict_set_int(dict, "n", 21), 0);
-    assert_int_equal(mp_dict_apply(dict, mp_str("n"), twice, NULL), 0);
+    assert_int_equal(mp_dict_apply(dict, mp_value_str("n"), twice, NULL), 0);
     assert_int_equal(mp_dict_get_int(dict, "n", &value), 0);
     assert_int_equal(value, 42);
-    assert_int_equal(mp_dict_apply(dict, mp_str("n"), reenter, dict), MP_EDEADLK);
+    assert_int_equal(mp_dict_apply(dict, mp_value_str("n"), reenter, dict), MP_EDEADLK);
 }
 
 /* More than one group of keys, some there and some not, of every kind. */
@@ -262,8 +264,8 @@ static void many_keys_at_once(void **state)
 
     for (int i = 0; i < COUNT; i++) {
         snprintf(text[i], sizeof text[i], i % 2 == 0 ? "%d" : "the key of number %d that is long", i);
-        keys[i] = i % 5 == 0 ? mp_int(i) : mp_str(text[i]);
-        values[i] = i % 3 == 0 ? mp_int(i) : i % 3 == 1 ? mp_str(text[i]) : mp_none();
+        keys[i] = i % 5 == 0 ? mp_value_int(i) : mp_value_str(text[i]);
+        values[i] = i % 3 == 0 ? mp_value_int(i) : i % 3 == 1 ? mp_value_str(text[i]) : mp_value_none();
     }
     assert_int_equal(mp_dict_set_many(dict, keys, values, COUNT, &done), 0);
     assert_int_equal(done, COUNT);
@@ -281,9 +283,10 @@ static void many_keys_at_once(void **state)
         mp_value_free(&found[i]);
     }
     /* In turn: the last value of a key that comes twice counts. */
-    assert_int_equal(
-        mp_dict_set_many(dict, (mp_value[]){mp_int(0), mp_int(0)}, (mp_value[]){mp_int(1), mp_int(2)}, 2, NULL), 0);
-    assert_int_equal(mp_dict_get_many(dict, (mp_value[]){mp_int(0)}, found, 1, NULL), 0);
+    assert_int_equal(mp_dict_set_many(dict, (mp_value[]){mp_value_int(0), mp_value_int(0)},
+                                      (mp_value[]){mp_value_int(1), mp_value_int(2)}, 2, NULL),
+                     0);
+    assert_int_equal(mp_dict_get_many(dict, (mp_value[]){mp_value_int(0)}, found, 1, NULL), 0);
     assert_int_equal(found[0].as.integer, 2);
     assert_int_equal(mp_dict_get_many(dict, NULL, NULL, 0, &present), 0);
     assert_int_equal(present, 0);
@@ -292,8 +295,9 @@ static void many_keys_at_once(void **state)
 
 static void many_keys_one_of_them_bad(void **state)
 {
-    mp_value keys[3] = {mp_str("a"), mp_str("b"), mp_dict_value(dict)}, values[3] = {mp_int(1), mp_str("x"), mp_int(3)};
-    mp_value bad = {.type = MP_STR}, found[3] = {mp_int(9), mp_int(9), mp_int(9)};
+    mp_value keys[3] = {mp_value_str("a"), mp_value_str("b"), mp_value_dict(dict)},
+             values[3] = {mp_value_int(1), mp_value_str("x"), mp_value_int(3)};
+    mp_value bad = {.type = MP_STR}, found[3] = {mp_value_int(9), mp_value_int(9), mp_value_int(9)};
     size_t done = 9;
     (void)state;
 
@@ -305,7 +309,8 @@ static void many_keys_one_of_them_bad(void **state)
     for (int i = 0; i < 3; i++)
         assert_int_equal(found[i].type, MP_NONE);
     values[1] = bad;
-    assert_int_equal(mp_dict_set_many(dict, (mp_value[]){mp_str("c"), mp_str("d")}, values, 2, &done), MP_EINVAL);
+    assert_int_equal(mp_dict_set_many(dict, (mp_value[]){mp_value_str("c"), mp_value_str("d")}, values, 2, &done),
+                     MP_EINVAL);
     assert_int_equal(done, 1);
     assert_json(dict, "{\"a\": 1, \"b\": \"x\", \"c\": 1}");
     assert_int_equal(mp_dict_get_many(dict, NULL, found, 1, NULL), MP_EINVAL);
@@ -358,8 +363,8 @@ static void nested_containers_are_shared(void **state)
     assert_int_equal(mp_dict_set_int(found, "x", 1), 0);
     assert_int_equal(mp_dict_set_dict(found, "self", found), 0);
     assert_json(dict, "{\"inner\": {\"x\": 1, \"self\": \"...\"}}");
-    assert_int_equal(mp_dict_delete(found, "self"), 0);
-    assert_int_equal(mp_dict_pop(dict, mp_str("inner"), &popped), 0);
+    assert_int_equal(mp_dict_remove_key(found, "self"), 0);
+    assert_int_equal(mp_dict_pop(dict, mp_value_str("inner"), &popped), 0);
     assert_json(popped.as.dict, "{\"x\": 1}");
     assert_int_equal(mp_dict_free(popped.as.dict), 0);
     assert_int_equal(mp_dict_set_int(found, "x", 1), MP_EINVAL);
@@ -368,10 +373,10 @@ static void nested_containers_are_shared(void **state)
 static void prints_valid_json(void **state)
 {
     (void)state;
-    assert_int_equal(mp_dict_set(dict, mp_str("quote\"\\\n\x01"), mp_float(1)), 0);
-    assert_int_equal(mp_dict_set(dict, mp_str("h\xc3\xa9"), mp_float(0.1)), 0);
-    assert_int_equal(mp_dict_set(dict, mp_str("bad\xff"), mp_float(1e300 * 1e10)), 0);
-    assert_int_equal(mp_dict_set(dict, mp_float(2.5), mp_bytes("\xff", 1)), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_str("quote\"\\\n\x01"), mp_value_float(1)), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_str("h\xc3\xa9"), mp_value_float(0.1)), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_str("bad\xff"), mp_value_float(1e300 * 1e10)), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_float(2.5), mp_value_bytes("\xff", 1)), 0);
     assert_json(dict, "{\"quote\\\"\\\\\\n\\u0001\": 1.0, \"h\xc3\xa9\": 0.1, \"bad\\ufffd\": 1e999, "
                       "\"2.5\": \"\\u00ff\"}");
 }
@@ -394,7 +399,7 @@ static void behaves_like_a_model(void **state)
 
         snprintf(key, sizeof key, i % 2 ? "%d" : "a key of more than sixteen bytes %d", i);
         if (rand() % 3 == 0) {
-            assert_int_equal(mp_dict_delete(dict, key), model[i] < 0 ? MP_EKEY : 0);
+            assert_int_equal(mp_dict_remove_key(dict, key), model[i] < 0 ? MP_EKEY : 0);
             model[i] = -1;
         } else {
             assert_int_equal(mp_dict_set_int(dict, key, value), 0);
@@ -429,7 +434,7 @@ static void many_entries_and_back(void **state)
         snprintf(key, sizeof key, "%d", i);
         assert_int_equal(mp_dict_get_int(dict, key, &value), 0);
         assert_int_equal(value, i);
-        assert_int_equal(mp_dict_delete(dict, key), 0);
+        assert_int_equal(mp_dict_remove_key(dict, key), 0);
     }
     assert_int_equal(mp_dict_clear(dict), 0);
     assert_int_equal(mp_manager_get_info(manager, &after), 0);
@@ -445,15 +450,15 @@ static void iterates_while_it_changes(void **state)
     (void)state;
 
     for (int i = 0; i < 3000; i++)
-        assert_int_equal(mp_dict_set(dict, mp_int(i), mp_int(i)), 0);
+        assert_int_equal(mp_dict_set(dict, mp_value_int(i), mp_value_int(i)), 0);
     assert_int_equal(mp_dict_iter_create(&iter, dict), 0);
     while ((error = mp_dict_next(iter, &key, &value)) == 0) {
         assert_int_equal(key.as.integer, value.as.integer);
         sum += value.as.integer;
         /* Odd ones behind us go, and others come: positions move, and none is met that was not there at the start. */
         if (++count % 2 == 0)
-            mp_dict_remove(dict, mp_int(count - 1));
-        mp_dict_set(dict, mp_int(100000 + count), mp_int(-1));
+            mp_dict_remove(dict, mp_value_int(count - 1));
+        mp_dict_set(dict, mp_value_int(100000 + count), mp_value_int(-1));
     }
     assert_int_equal(error, MP_ESTOP);
     assert_int_equal(count, 3000);
@@ -475,7 +480,7 @@ static void running_out_of_memory_changes_nothing(void **state)
     assert_int_equal(mp_dict_set_int(root, "kept", 1), 0);
     assert_int_equal(mp_dict_set_bytes(root, "kept", large, 1 << 20), MP_ENOMEM);
     for (; error == 0; stored += error == 0)
-        error = mp_dict_set(root, mp_int(stored), mp_int(stored));
+        error = mp_dict_set(root, mp_value_int(stored), mp_value_int(stored));
     assert_int_equal(error, MP_ENOMEM);
     assert_true(stored > 1000);
     assert_int_equal(mp_manager_check(small), 0);
@@ -495,28 +500,28 @@ static void tells_what_is_there(void **state)
     (void)state;
 
     assert_int_equal(mp_dict_set_none(dict, "none"), 0);
-    assert_int_equal(mp_dict_set(dict, mp_int(7), mp_str("a text of more than eight bytes")), 0);
-    assert_int_equal(mp_dict_has(dict, "none", &found), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_int(7), mp_value_str("a text of more than eight bytes")), 0);
+    assert_int_equal(mp_dict_contains_key(dict, "none", &found), 0);
     assert_true(found);
-    assert_int_equal(mp_dict_has(dict, "other", &found), 0);
+    assert_int_equal(mp_dict_contains_key(dict, "other", &found), 0);
     assert_false(found);
-    assert_int_equal(mp_dict_contains(dict, mp_float(7), &found), 0);
+    assert_int_equal(mp_dict_contains(dict, mp_value_float(7), &found), 0);
     assert_true(found);
-    assert_int_equal(mp_dict_contains(dict, mp_str("7"), &found), 0);
+    assert_int_equal(mp_dict_contains(dict, mp_value_str("7"), &found), 0);
     assert_false(found);
-    assert_int_equal(mp_dict_get_default(dict, mp_int(7), mp_int(1), &value), 0);
+    assert_int_equal(mp_dict_get_default(dict, mp_value_int(7), mp_value_int(1), &value), 0);
     assert_string_equal(value.as.str, "a text of more than eight bytes");
     mp_value_free(&value);
-    assert_int_equal(mp_dict_get_default(dict, mp_int(8), mp_str("fallback"), &value), 0);
+    assert_int_equal(mp_dict_get_default(dict, mp_value_int(8), mp_value_str("fallback"), &value), 0);
     assert_string_equal(value.as.str, "fallback");
     mp_value_free(&value);
-    assert_int_equal(mp_dict_get(dict, mp_int(8), &value), MP_EKEY);
+    assert_int_equal(mp_dict_get(dict, mp_value_int(8), &value), MP_EKEY);
     assert_int_equal(mp_dict_length(dict, &length), 0);
     assert_int_equal(length, 2); /* asking has added nothing */
     assert_int_equal(mp_dict_clear(dict), 0);
     assert_int_equal(mp_dict_length(dict, &length), 0);
     assert_int_equal(length, 0);
-    assert_int_equal(mp_dict_has(dict, "none", &found), 0);
+    assert_int_equal(mp_dict_contains_key(dict, "none", &found), 0);
     assert_false(found);
 }
 
@@ -528,7 +533,7 @@ static void assert_different_keys(const mp_value *keys, int count)
     bool equal;
 
     for (int i = 0; i < count; i++)
-        assert_int_equal(mp_dict_set(dict, keys[i], mp_int(i)), 0);
+        assert_int_equal(mp_dict_set(dict, keys[i], mp_value_int(i)), 0);
     assert_int_equal(mp_dict_length(dict, &length), 0);
     assert_int_equal(length, count);
     for (int i = 0; i < count; i++) {
@@ -550,31 +555,31 @@ static void keys_are_told_apart(void **state)
     enum { LONG = 2 << 20 };
     char *texts = malloc(2 * LONG);
     const mp_value keys[] = {
-        mp_none(),
-        mp_bool(false),
-        mp_int(1),
-        mp_int(-1),
-        mp_int(INT64_MIN),
-        mp_int(INT64_MAX),
-        mp_float(0.5),
-        mp_float(1e300),
-        mp_float(-1e300),
-        mp_int(INT64_C(9007199254740993)),
-        mp_float(9007199254740992.0),
-        mp_str(""),
-        mp_bytes("", 0),
-        mp_bytes("\0", 1),
-        mp_bytes("\0\0", 2),
-        mp_bytes("a\0b", 3),
-        mp_bytes("a\0c", 3),
-        mp_strn("a\0b", 3),
-        mp_str("a"),
-        mp_str("\xe6\xb0\xb4"),
-        mp_str("\xf0\x9f\x92\xa7 water"),
-        mp_strn(texts, LONG),
-        mp_strn(texts + LONG, LONG),
-        mp_strn(texts, LONG - 1),
-        mp_bytes(texts, LONG),
+        mp_value_none(),
+        mp_value_bool(false),
+        mp_value_int(1),
+        mp_value_int(-1),
+        mp_value_int(INT64_MIN),
+        mp_value_int(INT64_MAX),
+        mp_value_float(0.5),
+        mp_value_float(1e300),
+        mp_value_float(-1e300),
+        mp_value_int(INT64_C(9007199254740993)),
+        mp_value_float(9007199254740992.0),
+        mp_value_str(""),
+        mp_value_bytes("", 0),
+        mp_value_bytes("\0", 1),
+        mp_value_bytes("\0\0", 2),
+        mp_value_bytes("a\0b", 3),
+        mp_value_bytes("a\0c", 3),
+        mp_value_strn("a\0b", 3),
+        mp_value_str("a"),
+        mp_value_str("\xe6\xb0\xb4"),
+        mp_value_str("\xf0\x9f\x92\xa7 water"),
+        mp_value_strn(texts, LONG),
+        mp_value_strn(texts + LONG, LONG),
+        mp_value_strn(texts, LONG - 1),
+        mp_value_bytes(texts, LONG),
     };
     (void)state;
 
@@ -591,8 +596,8 @@ static void keys_of_every_length(void **state)
     (void)state;
 
     for (size_t i = 0; i < 32; i++) {
-        keys[i] = mp_strn(text, i);
-        keys[32 + i] = mp_bytes(text, i);
+        keys[i] = mp_value_strn(text, i);
+        keys[32 + i] = mp_value_bytes(text, i);
     }
     assert_different_keys(keys, 64);
 }
@@ -605,22 +610,22 @@ static void nothing_else_is_a_key(void **state)
     (void)state;
 
     assert_int_equal(mp_manager_list(manager, &list), 0);
-    const mp_value keys[] = {mp_dict_value(dict), mp_list_value(list)};
+    const mp_value keys[] = {mp_value_dict(dict), mp_value_list(list)};
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(mp_dict_set(dict, keys[i], mp_int(1)), MP_ETYPE);
+        assert_int_equal(mp_dict_set(dict, keys[i], mp_value_int(1)), MP_ETYPE);
         assert_int_equal(mp_dict_get(dict, keys[i], &value), MP_ETYPE);
-        assert_int_equal(mp_dict_get_default(dict, keys[i], mp_int(1), &value), MP_ETYPE);
-        assert_int_equal(mp_dict_setdefault(dict, keys[i], mp_int(1), NULL), MP_ETYPE);
+        assert_int_equal(mp_dict_get_default(dict, keys[i], mp_value_int(1), &value), MP_ETYPE);
+        assert_int_equal(mp_dict_setdefault(dict, keys[i], mp_value_int(1), NULL), MP_ETYPE);
         assert_int_equal(mp_dict_contains(dict, keys[i], &found), MP_ETYPE);
         assert_int_equal(mp_dict_remove(dict, keys[i]), MP_ETYPE);
-        assert_int_equal(mp_dict_pop_default(dict, keys[i], mp_int(1), &value), MP_ETYPE);
+        assert_int_equal(mp_dict_pop_default(dict, keys[i], mp_value_int(1), &value), MP_ETYPE);
         assert_int_equal(mp_dict_add(dict, keys[i], 1, NULL), MP_ETYPE);
     }
     /* 0.0, -0.0, 0 and false are one key, and the first of them stays it. */
-    assert_int_equal(mp_dict_set(dict, mp_float(0.0), mp_int(1)), 0);
-    assert_int_equal(mp_dict_add(dict, mp_int(0), 1, NULL), 0);
-    assert_int_equal(mp_dict_add(dict, mp_float(-0.0), 1, NULL), 0);
-    assert_int_equal(mp_dict_add(dict, mp_bool(false), 1, NULL), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_float(0.0), mp_value_int(1)), 0);
+    assert_int_equal(mp_dict_add(dict, mp_value_int(0), 1, NULL), 0);
+    assert_int_equal(mp_dict_add(dict, mp_value_float(-0.0), 1, NULL), 0);
+    assert_int_equal(mp_dict_add(dict, mp_value_bool(false), 1, NULL), 0);
     assert_json(dict, "{\"0.0\": 4}");
     assert_int_equal(mp_list_free(list), 0);
 }
@@ -651,7 +656,7 @@ static void every_view_follows_the_order(void **state)
     assert_int_equal(mp_dict_set_int(dict, "a", 3), 0);
     assert_int_equal(mp_dict_set_int(dict, "d", 4), 0);
     assert_int_equal(mp_dict_set_str(dict, "b", "overwritten by a longer one"), 0);
-    assert_int_equal(mp_dict_delete(dict, "c"), 0);
+    assert_int_equal(mp_dict_remove_key(dict, "c"), 0);
     assert_int_equal(mp_dict_set_int(dict, "c", 5), 0);
     assert_list_json(mp_dict_keys, "[\"b\", \"a\", \"d\", \"c\"]");
     assert_list_json(mp_dict_values, "[\"overwritten by a longer one\", 3, 4, 5]");
@@ -673,7 +678,7 @@ static void the_newest_entry_is_popped(void **state)
     for (const char *name = "a\0b\0c\0d\0"; *name != 0; name += 2)
         assert_int_equal(mp_dict_set_int(dict, name, *name), 0);
     assert_int_equal(mp_dict_set_int(dict, "b", 'b'), 0); /* no newer for that */
-    assert_int_equal(mp_dict_delete(dict, "a"), 0);
+    assert_int_equal(mp_dict_remove_key(dict, "a"), 0);
     assert_int_equal(mp_dict_set_int(dict, "a", 'a'), 0);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(mp_dict_popitem(dict, &key, &value), 0);
@@ -716,7 +721,7 @@ static void equality_is_of_the_content(void **state)
     assert_int_equal(mp_dict_set_int(inner[1], "x", 2), 0);
     assert_false(equals(other));
     assert_int_equal(mp_dict_set_int(inner[1], "x", 1), 0);
-    assert_int_equal(mp_dict_delete(other, "a"), 0);
+    assert_int_equal(mp_dict_remove_key(other, "a"), 0);
     assert_int_equal(mp_dict_set_int(other, "c", 1), 0); /* as many, but others */
     assert_false(equals(other));
     assert_int_equal(mp_dict_free(other), 0);
@@ -734,17 +739,17 @@ static void iterates_over_what_moves(void **state)
     (void)state;
 
     for (int i = 0; i < COUNT; i++)
-        assert_int_equal(mp_dict_set(dict, mp_int(i), mp_int(i)), 0);
+        assert_int_equal(mp_dict_set(dict, mp_value_int(i), mp_value_int(i)), 0);
     assert_int_equal(mp_dict_iter_create(&iter, dict), 0);
     for (int i = 0; i < COUNT / 2; i++, last = key.as.integer)
         assert_int_equal(mp_dict_next(iter, &key, NULL), 0);
     for (int i = 0; i < COUNT; i++) {
         if (i % KEPT != 0)
-            assert_int_equal(mp_dict_remove(dict, mp_int(i)), 0);
+            assert_int_equal(mp_dict_remove(dict, mp_value_int(i)), 0);
     }
     for (int i = 0; i < COUNT; i++) {
-        assert_int_equal(mp_dict_set(dict, mp_str("new"), mp_int(i)), 0);
-        assert_int_equal(mp_dict_delete(dict, "new"), 0);
+        assert_int_equal(mp_dict_set(dict, mp_value_str("new"), mp_value_int(i)), 0);
+        assert_int_equal(mp_dict_remove_key(dict, "new"), 0);
     }
     while (mp_dict_next(iter, &key, NULL) == 0) {
         assert_int_equal(key.type, MP_INT);
@@ -768,7 +773,7 @@ static void printed_floats_read_back_equal(void **state)
         memcpy(&real, &bits, sizeof real);
         if (!isfinite(real))
             continue;
-        mp_value value = mp_float(real);
+        mp_value value = mp_value_float(real);
         assert_int_equal(mp_value_json(&value, &text), 0);
         back = strtod(text, NULL);
         assert_memory_equal(&back, &real, sizeof real);
@@ -808,7 +813,7 @@ static void nested_lists_are_shared(void **state)
     assert_int_equal(mp_list_append_dict(found, dict), 0);
     assert_json(dict, "{\"list\": [1, \"...\"]}");
     assert_int_equal(mp_list_clear(found), 0);
-    assert_int_equal(mp_dict_delete(dict, "list"), 0);
+    assert_int_equal(mp_dict_remove_key(dict, "list"), 0);
     assert_int_equal(mp_list_append_int(found, 1), MP_EINVAL);
 }
 
@@ -823,22 +828,23 @@ static void what_does_not_fit_changes_nothing(void **state)
     (void)state;
 
     for (int i = 0; i < 4000; i++)
-        assert_int_equal(mp_dict_set(dict, mp_int(-i), mp_str("a text of some length, in a block of its own")), 0);
+        assert_int_equal(
+            mp_dict_set(dict, mp_value_int(-i), mp_value_str("a text of some length, in a block of its own")), 0);
     assert_int_equal(mp_manager_create(&small, &(mp_manager_options){.limit = 1 << 18}), 0);
     assert_int_equal(mp_manager_root(small, &root), 0);
     assert_int_equal(mp_dict_set_str(root, "text", "of more than eight bytes"), 0);
     for (int i = 1; error == 0; i++)
-        error = mp_dict_set(root, mp_int(i), mp_str("a text of some length, in a block of its own"));
+        error = mp_dict_set(root, mp_value_int(i), mp_value_str("a text of some length, in a block of its own"));
     assert_int_equal(mp_dict_json(root, &json), 0);
     assert_int_equal(mp_dict_update(root, dict), MP_ENOMEM);
     assert_int_equal(mp_dict_copy(root, &copy), MP_ENOMEM);
     assert_int_equal(mp_dict_items(root, &list), MP_ENOMEM);
     assert_int_equal(mp_dict_set_bytes(root, "text", large, 1 << 20), MP_ENOMEM);
-    assert_int_equal(mp_dict_setdefault(root, mp_str("new"), mp_bytes(large, 1 << 20), NULL), MP_ENOMEM);
-    assert_int_equal(mp_dict_set(root, mp_bytes(large, 1 << 20), mp_int(1)), MP_ENOMEM);
-    assert_int_equal(
-        mp_dict_compare_and_swap(root, mp_str("text"), mp_str("of more than eight bytes"), mp_bytes(large, 1 << 20)),
-        MP_ENOMEM);
+    assert_int_equal(mp_dict_setdefault(root, mp_value_str("new"), mp_value_bytes(large, 1 << 20), NULL), MP_ENOMEM);
+    assert_int_equal(mp_dict_set(root, mp_value_bytes(large, 1 << 20), mp_value_int(1)), MP_ENOMEM);
+    assert_int_equal(mp_dict_compare_and_swap(root, mp_value_str("text"), mp_value_str("of more than eight bytes"),
+                                              mp_value_bytes(large, 1 << 20)),
+                     MP_ENOMEM);
     assert_int_equal(mp_dict_json(root, &again), 0);
     assert_string_equal(again, json);
     assert_int_equal(mp_manager_check(small), 0);
@@ -864,8 +870,8 @@ static void refuses_bad_input(void **state)
     assert_int_equal(mp_dict_get_int(dict, "x", NULL), MP_EINVAL);
     assert_int_equal(mp_dict_get_int((mp_dict *)manager, "x", &value), MP_EINVAL);
     assert_int_equal(mp_dict_get_str(dict, "x", NULL, 1, NULL), MP_EINVAL);
-    assert_int_equal(mp_dict_has(dict, "x", NULL), MP_EINVAL);
-    assert_int_equal(mp_dict_apply(dict, mp_int(1), NULL, NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_contains_key(dict, "x", NULL), MP_EINVAL);
+    assert_int_equal(mp_dict_apply(dict, mp_value_int(1), NULL, NULL), MP_EINVAL);
     assert_int_equal(mp_dict_update(dict, NULL), MP_EINVAL);
     assert_int_equal(mp_dict_copy(dict, NULL), MP_EINVAL);
     assert_int_equal(mp_dict_print(dict, NULL), MP_EINVAL);
@@ -878,7 +884,7 @@ static void refuses_bad_input(void **state)
     assert_int_equal(mp_dict_set_dict(dict, "x", foreign), MP_EFOREIGN);
     assert_int_equal(mp_manager_free(other), 0);
     assert_int_equal(mp_dict_set_int(foreign, "x", 1), MP_EINVAL);
-    assert_int_equal(mp_dict_has(foreign, "x", &found), MP_EINVAL);
+    assert_int_equal(mp_dict_contains_key(foreign, "x", &found), MP_EINVAL);
     assert_int_equal(mp_manager_free(other), MP_EINVAL);
 }
 

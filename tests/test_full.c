@@ -65,12 +65,12 @@ static const char *text_of(int64_t i)
 
 static int put_number(int64_t i)
 {
-    return mp_dict_set(dict, mp_int(i), mp_int(i));
+    return mp_dict_set(dict, mp_value_int(i), mp_value_int(i));
 }
 
 static int put_text(int64_t i)
 {
-    return mp_dict_set(dict, mp_str(text_of(i)), mp_str(text_of(i)));
+    return mp_dict_set(dict, mp_value_str(text_of(i)), mp_value_str(text_of(i)));
 }
 
 static int append_number(int64_t i)
@@ -104,7 +104,7 @@ static int put_nested_list(int64_t i)
 
     if (error != 0)
         return error;
-    error = mp_dict_set(dict, mp_int(i), mp_list_value(made));
+    error = mp_dict_set(dict, mp_value_int(i), mp_value_list(made));
     MUST(mp_list_free(made));
     return error;
 }
@@ -164,14 +164,14 @@ static bool is_number(int64_t i, int64_t content)
 {
     mp_value value;
 
-    return i == content && mp_dict_get(dict, mp_int(i), &value) == 0 && is_value(value, content);
+    return i == content && mp_dict_get(dict, mp_value_int(i), &value) == 0 && is_value(value, content);
 }
 
 static bool is_text(int64_t i, int64_t content)
 {
     mp_value value;
 
-    return i == content && mp_dict_get(dict, mp_str(text_of(i)), &value) == 0 && is_value(value, content);
+    return i == content && mp_dict_get(dict, mp_value_str(text_of(i)), &value) == 0 && is_value(value, content);
 }
 
 static bool is_element(int64_t i, int64_t content)
@@ -204,26 +204,26 @@ static int64_t fill(const struct content *content)
 static void delete_each(int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
-        MUST(mp_dict_delete(dict, text_of(i)));
+        MUST(mp_dict_remove_key(dict, text_of(i)));
 }
 
 static void remove_each(int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
-        MUST(mp_dict_remove(dict, mp_int(i)));
+        MUST(mp_dict_remove(dict, mp_value_int(i)));
 }
 
 static void remove_backwards(int64_t count)
 {
     while (count-- > 0)
-        MUST(mp_dict_remove(dict, mp_int(count)));
+        MUST(mp_dict_remove(dict, mp_value_int(count)));
 }
 
 static void remove_scattered(int64_t count)
 {
     for (int64_t first = 0; first < 7; first++) {
         for (int64_t i = first; i < count; i += 7)
-            MUST(mp_dict_remove(dict, mp_int(i)));
+            MUST(mp_dict_remove(dict, mp_value_int(i)));
     }
 }
 
@@ -232,7 +232,7 @@ static void pop_each(int64_t count)
     mp_value value;
 
     for (int64_t i = 0; i < count; i++) {
-        MUST(mp_dict_pop(dict, mp_str(text_of(i)), &value));
+        MUST(mp_dict_pop(dict, mp_value_str(text_of(i)), &value));
         mp_value_free(&value);
     }
 }
@@ -242,7 +242,7 @@ static void pop_default_each(int64_t count)
     mp_value value;
 
     for (int64_t i = 0; i < count; i++)
-        MUST(mp_dict_pop_default(dict, mp_int(i), mp_none(), &value));
+        MUST(mp_dict_pop_default(dict, mp_value_int(i), mp_value_none(), &value));
 }
 
 static void pop_items(int64_t count)
@@ -276,9 +276,9 @@ static void move_over(int64_t count)
         char from[400];
 
         strcpy(from, text_of(i - 1));
-        MUST(mp_dict_move(dict, mp_str(from), mp_str(text_of(i))));
+        MUST(mp_dict_move(dict, mp_value_str(from), mp_value_str(text_of(i))));
     }
-    MUST(mp_dict_delete(dict, text_of(count - 1)));
+    MUST(mp_dict_remove_key(dict, text_of(count - 1)));
 }
 
 static void pop_last(int64_t count)
@@ -323,7 +323,7 @@ static void remove_from_list(int64_t count)
 {
     MUST(mp_list_delete_slice(list, 50, count, 1));
     for (int64_t i = 0; i < 50; i++)
-        MUST(mp_list_remove(list, mp_int((i + 25) % 50)));
+        MUST(mp_list_remove(list, mp_value_int((i + 25) % 50)));
 }
 
 static void clear_list(int64_t count)
@@ -391,7 +391,7 @@ static void insert_after_pop(int64_t count)
 {
     for (int64_t i = 1; i < 300; i++) {
         MUST(mp_list_pop(list, i * 31 % count, NULL));
-        MUST(mp_list_insert(list, i * 97 % count, mp_int(i)));
+        MUST(mp_list_insert(list, i * 97 % count, mp_value_int(i)));
     }
     MUST(mp_list_clear(list));
 }
@@ -559,7 +559,7 @@ static void the_same_where_the_file_system_is_full(void **state)
 static void remove_a_third(int64_t count)
 {
     for (int64_t i = 0; i < count; i += 3)
-        MUST(mp_dict_remove(dict, mp_int(i)));
+        MUST(mp_dict_remove(dict, mp_value_int(i)));
 }
 
 /* A third of a dict is removed here and there, and set again: it is the newest then. Other containers get nothing of
@@ -693,7 +693,7 @@ static void fill_with_all(void)
     }
     for (int64_t i = 0; i < 40; i++) {
         MUST(mp_list_append_int(other_list, -i));
-        MUST(mp_dict_set(other_dict, mp_int(i + 1990), mp_str(text_of(i))));
+        MUST(mp_dict_set(other_dict, mp_value_int(i + 1990), mp_value_str(text_of(i))));
     }
     MUST(mp_dict_set_str(dict, "text", text_of(1)));
     MUST(mp_dict_set_int(dict, "one", 1));
@@ -702,7 +702,8 @@ static void fill_with_all(void)
     for (size_t size = 100000; size > 8; size = size * 3 / 4) {
         char *bytes = calloc(1, size);
 
-        for (int64_t i = 0; mp_dict_set(filler, mp_int((int64_t)size << 32 | i), mp_bytes(bytes, size)) == 0; i++)
+        for (int64_t i = 0;
+             mp_dict_set(filler, mp_value_int((int64_t)size << 32 | i), mp_value_bytes(bytes, size)) == 0; i++)
             ;
         free(bytes);
     }
@@ -710,7 +711,7 @@ static void fill_with_all(void)
 
 static mp_value a_text(void)
 {
-    return mp_str("a text that needs a block of its own, of a hundred bytes or so, in which it lies wholly");
+    return mp_value_str("a text that needs a block of its own, of a hundred bytes or so, in which it lies wholly");
 }
 
 static int nothing_to_apply(mp_value *value, bool found, void *arg)
@@ -728,19 +729,19 @@ static int nothing_to_apply(mp_value *value, bool found, void *arg)
     }
 #define RETURN(call_) return call_;
 
-CALL(set_new, RETURN(mp_dict_set(dict, mp_int(-1), a_text())))
-CALL(set_replace, RETURN(mp_dict_set(dict, mp_int(1), a_text())))
-CALL(set_plain, RETURN(mp_dict_set(dict, mp_int(1), mp_int(7))))
-CALL(set_dict, RETURN(mp_dict_set(dict, mp_int(1), mp_dict_value(other_dict))))
-CALL(setdefault, mp_value value; int error = mp_dict_setdefault(dict, mp_int(-1), a_text(), &value);
+CALL(set_new, RETURN(mp_dict_set(dict, mp_value_int(-1), a_text())))
+CALL(set_replace, RETURN(mp_dict_set(dict, mp_value_int(1), a_text())))
+CALL(set_plain, RETURN(mp_dict_set(dict, mp_value_int(1), mp_value_int(7))))
+CALL(set_dict, RETURN(mp_dict_set(dict, mp_value_int(1), mp_value_dict(other_dict))))
+CALL(setdefault, mp_value value; int error = mp_dict_setdefault(dict, mp_value_int(-1), a_text(), &value);
      if (error == 0) mp_value_free(&value); return error;)
-CALL(add, RETURN(mp_dict_add(dict, mp_int(1), 7, NULL)))
-CALL(add_new, RETURN(mp_dict_add(dict, mp_int(-1), 7, NULL)))
-CALL(swap, RETURN(mp_dict_compare_and_swap(dict, mp_int(1), mp_int(1), a_text())))
-CALL(apply, RETURN(mp_dict_apply(dict, mp_int(1), nothing_to_apply, NULL)))
-CALL(dict_remove, RETURN(mp_dict_remove(dict, mp_int(1000))))
-CALL(dict_delete, RETURN(mp_dict_delete(dict, "text")))
-CALL(dict_pop, mp_value value; RETURN(mp_dict_pop(dict, mp_int(3), &value)))
+CALL(add, RETURN(mp_dict_add(dict, mp_value_int(1), 7, NULL)))
+CALL(add_new, RETURN(mp_dict_add(dict, mp_value_int(-1), 7, NULL)))
+CALL(swap, RETURN(mp_dict_compare_and_swap(dict, mp_value_int(1), mp_value_int(1), a_text())))
+CALL(apply, RETURN(mp_dict_apply(dict, mp_value_int(1), nothing_to_apply, NULL)))
+CALL(dict_remove, RETURN(mp_dict_remove(dict, mp_value_int(1000))))
+CALL(dict_delete, RETURN(mp_dict_remove_key(dict, "text")))
+CALL(dict_pop, mp_value value; RETURN(mp_dict_pop(dict, mp_value_int(3), &value)))
 CALL(
     dict_popitem, mp_value key, value; int error = mp_dict_popitem(dict, &key, &value); if (error == 0) {
         mp_value_free(&key);
@@ -748,8 +749,8 @@ CALL(
     } return error;)
 CALL(dict_clear, RETURN(mp_dict_clear(dict)))
 CALL(dict_free, RETURN(mp_dict_free(dict)))
-CALL(move, RETURN(mp_dict_move(dict, mp_int(3), mp_int(-4))))
-CALL(move_over_another, RETURN(mp_dict_move(dict, mp_int(3), mp_int(4))))
+CALL(move, RETURN(mp_dict_move(dict, mp_value_int(3), mp_value_int(-4))))
+CALL(move_over_another, RETURN(mp_dict_move(dict, mp_value_int(3), mp_value_int(4))))
 CALL(update, RETURN(mp_dict_update(dict, other_dict)))
 CALL(dict_copy, mp_dict *made; RETURN(mp_dict_copy(dict, &made)))
 CALL(keys, mp_list *made; RETURN(mp_dict_keys(dict, &made)))
@@ -759,9 +760,9 @@ CALL(transfer, RETURN(mp_dict_transfer_int(dict, "one", "two", 1)))
 CALL(append, RETURN(mp_list_append(list, a_text())))
 CALL(insert_front, RETURN(mp_list_insert(list, 0, a_text())))
 CALL(insert_middle, RETURN(mp_list_insert(list, 700, a_text())))
-CALL(insert_number, RETURN(mp_list_insert(list, 700, mp_int(1))))
+CALL(insert_number, RETURN(mp_list_insert(list, 700, mp_value_int(1))))
 CALL(list_set, RETURN(mp_list_set(list, 700, a_text())))
-CALL(list_set_plain, RETURN(mp_list_set(list, 700, mp_int(1))))
+CALL(list_set_plain, RETURN(mp_list_set(list, 700, mp_value_int(1))))
 CALL(extend, RETURN(mp_list_extend(list, other_list)))
 CALL(extend_values, mp_value value = a_text(); RETURN(mp_list_extend_values(list, &value, 1)))
 CALL(slice, mp_list *made; RETURN(mp_list_slice(list, 1, MP_END, 2, &made)))
@@ -774,7 +775,7 @@ CALL(delete_front, RETURN(mp_list_delete(list, 0)))
 CALL(delete_middle, RETURN(mp_list_delete(list, 999)))
 CALL(list_pop, mp_value value; int error = mp_list_pop(list, 500, &value); if (error == 0) mp_value_free(&value);
      return error;)
-CALL(list_remove, RETURN(mp_list_remove(list, mp_str(text_of(600)))))
+CALL(list_remove, RETURN(mp_list_remove(list, mp_value_str(text_of(600)))))
 CALL(delete_slice, RETURN(mp_list_delete_slice(list, 3, 1700, 1)))
 CALL(delete_slice_step, RETURN(mp_list_delete_slice(list, 1, MP_END, 3)))
 CALL(list_clear, RETURN(mp_list_clear(list)))
@@ -813,7 +814,7 @@ static int print_list(FILE *stream)
 
 static int print_value(FILE *stream)
 {
-    mp_value value = mp_dict_value(dict);
+    mp_value value = mp_value_dict(dict);
 
     return mp_value_print(&value, stream);
 }
@@ -890,8 +891,9 @@ static int backwards(const mp_value *a, const mp_value *b, void *arg)
                                : 0;
 }
 
-CALL(has, bool found; int error = mp_dict_has(dict, "text", &found); return error == 0 && !found ? WRONG : error;)
-CALL(contains, bool found; int error = mp_dict_contains(dict, mp_int(7), &found);
+CALL(has, bool found; int error = mp_dict_contains_key(dict, "text", &found);
+     return error == 0 && !found ? WRONG : error;)
+CALL(contains, bool found; int error = mp_dict_contains(dict, mp_value_int(7), &found);
      return error == 0 && !found ? WRONG : error;)
 CALL(get_bool, bool value; int error = mp_dict_get_bool(dict, "bool", &value);
      return error == 0 && !value ? WRONG : error;)
@@ -907,13 +909,13 @@ CALL(get_dict, mp_dict *value; size_t length; int error = mp_dict_get_dict(dict,
      return error != 0 ? error : mp_dict_length(value, &length);)
 CALL(get_list, mp_list *value; size_t length; int error = mp_dict_get_list(dict, "list", &value);
      return error != 0 ? error : mp_list_length(value, &length);)
-CALL(dict_get, mp_value value; int error = mp_dict_get(dict, mp_int(7), &value);
+CALL(dict_get, mp_value value; int error = mp_dict_get(dict, mp_value_int(7), &value);
      return error == 0 && !is_value(value, 7) ? WRONG : error;)
-CALL(get_default, mp_value value; int error = mp_dict_get_default(dict, mp_int(-7), mp_int(8), &value);
+CALL(get_default, mp_value value; int error = mp_dict_get_default(dict, mp_value_int(-7), mp_value_int(8), &value);
      return error == 0 && !is_value(value, 8) ? WRONG : error;)
-CALL(get_container, mp_value value; int error = mp_dict_get(dict, mp_str("dict"), &value);
+CALL(get_container, mp_value value; int error = mp_dict_get(dict, mp_value_str("dict"), &value);
      if (error == 0) mp_value_free(&value); return error;)
-CALL(get_many, mp_value key[2] = {mp_int(7), mp_int(-7)}, value[2]; size_t found;
+CALL(get_many, mp_value key[2] = {mp_value_int(7), mp_value_int(-7)}, value[2]; size_t found;
      int error = mp_dict_get_many(dict, key, value, 2, &found);
      return error == 0 && (found != 1 || !is_value(value[0], 7)) ? WRONG : error;)
 CALL(dict_len, size_t length; return mp_dict_length(dict, &length);)
@@ -933,16 +935,17 @@ CALL(set_short_bytes, RETURN(mp_dict_set_bytes(dict, "one", "few", 3)))
 CALL(set_bytes, char bytes[300] = ""; return mp_dict_set_bytes(dict, "one", bytes, sizeof bytes);)
 CALL(set_dict_short, RETURN(mp_dict_set_dict(dict, "one", other_dict)))
 CALL(set_list_short, RETURN(mp_dict_set_list(dict, "one", list)))
-CALL(set_many, mp_value key[2] = {mp_int(7), mp_int(8)}, value[2] = {mp_int(1), mp_int(2)};
+CALL(set_many, mp_value key[2] = {mp_value_int(7), mp_value_int(8)}, value[2] = {mp_value_int(1), mp_value_int(2)};
      return mp_dict_set_many(dict, key, value, 2, NULL);)
-CALL(set_many_new, mp_value key[2] = {mp_int(-7), mp_int(-8)}, value[2] = {a_text(), a_text()}; size_t done = 7;
-     int error = mp_dict_set_many(dict, key, value, 2, &done); return error == MP_ENOMEM && done != 0 ? WRONG : error;)
+CALL(set_many_new, mp_value key[2] = {mp_value_int(-7), mp_value_int(-8)}, value[2] = {a_text(), a_text()};
+     size_t done = 7; int error = mp_dict_set_many(dict, key, value, 2, &done);
+     return error == MP_ENOMEM && done != 0 ? WRONG : error;)
 CALL(add_int, RETURN(mp_dict_add_int(dict, "one", 5, NULL)))
-CALL(pop_default, mp_value value; int error = mp_dict_pop_default(dict, mp_int(9), mp_none(), &value);
+CALL(pop_default, mp_value value; int error = mp_dict_pop_default(dict, mp_value_int(9), mp_value_none(), &value);
      return error == 0 && !is_value(value, 9) ? WRONG : error;)
 CALL(transfer_new, RETURN(mp_dict_transfer_int(dict, "one", "a key that nobody has used before, and so long", 1)))
-CALL(swap_plain, RETURN(mp_dict_compare_and_swap(dict, mp_int(1), mp_int(1), mp_int(2))))
-CALL(move_same, RETURN(mp_dict_move(dict, mp_int(3), mp_int(3))))
+CALL(swap_plain, RETURN(mp_dict_compare_and_swap(dict, mp_value_int(1), mp_value_int(1), mp_value_int(2))))
+CALL(move_same, RETURN(mp_dict_move(dict, mp_value_int(3), mp_value_int(3))))
 CALL(list_at, mp_value value; int error = mp_list_get(list, 7, &value);
      return error == 0 && !is_value(value, 7) ? WRONG : error;)
 CALL(list_get_container, mp_value value; int error = mp_list_get(mixed, AT_DICT, &value);
@@ -967,11 +970,11 @@ CALL(list_hold_dict, mp_dict *value; int error = mp_list_hold_dict(mixed, AT_DIC
      return error == 0 ? mp_dict_free(value) : error;)
 CALL(list_hold_list, mp_list *value; int error = mp_list_hold_list(mixed, AT_LIST, &value);
      return error == 0 ? mp_list_free(value) : error;)
-CALL(list_index, size_t index; int error = mp_list_index(list, mp_str(text_of(1000)), &index);
+CALL(list_index, size_t index; int error = mp_list_index(list, mp_value_str(text_of(1000)), &index);
      return error == 0 && index != 1000 ? WRONG : error;)
-CALL(list_count, size_t count; int error = mp_list_count(mixed, mp_int(7), &count);
+CALL(list_count, size_t count; int error = mp_list_count(mixed, mp_value_int(7), &count);
      return error == 0 && count != 1 ? WRONG : error;)
-CALL(list_contains, bool found; int error = mp_list_contains(mixed, mp_float(7.0), &found);
+CALL(list_contains, bool found; int error = mp_list_contains(mixed, mp_value_float(7.0), &found);
      return error == 0 && !found ? WRONG : error;)
 CALL(list_len, size_t length; return mp_list_length(list, &length);)
 CALL(list_equal, bool equal; int error = mp_list_equal(list, list, &equal);
@@ -979,8 +982,8 @@ CALL(list_equal, bool equal; int error = mp_list_equal(list, list, &equal);
 CALL(list_print, RETURN(printed(print_list)))
 CALL(list_iterate, RETURN(iterate_list()))
 CALL(list_add_int, RETURN(mp_list_add_int(mixed, AT_INT, 5, NULL)))
-CALL(list_swap, RETURN(mp_list_compare_and_swap(mixed, AT_INT, mp_int(7), a_text())))
-CALL(list_swap_plain, RETURN(mp_list_compare_and_swap(mixed, AT_INT, mp_int(7), mp_int(8))))
+CALL(list_swap, RETURN(mp_list_compare_and_swap(mixed, AT_INT, mp_value_int(7), a_text())))
+CALL(list_swap_plain, RETURN(mp_list_compare_and_swap(mixed, AT_INT, mp_value_int(7), mp_value_int(8))))
 CALL(list_set_int, RETURN(mp_list_set_int(list, 5, 1)))
 CALL(list_set_float, RETURN(mp_list_set_float(list, 5, 0.5)))
 CALL(list_set_str, RETURN(mp_list_set_str(list, 5, a_text().as.str)))
@@ -999,9 +1002,9 @@ CALL(memory_size, size_t size; int error = mp_memory_size(memory, &size);
 CALL(memory_ref, int64_t ref; void *found; int error = mp_memory_ref(memory, &ref);
      if (error == 0) error = mp_manager_memory(manager, ref, &found);
      return error == 0 && found != memory ? WRONG : error;)
-CALL(value_equal, mp_value a = mp_dict_value(dict), b = mp_dict_value(dict); bool equal;
+CALL(value_equal, mp_value a = mp_value_dict(dict), b = mp_value_dict(dict); bool equal;
      int error = mp_value_equal(&a, &b, &equal); return error == 0 && !equal ? WRONG : error;)
-CALL(value_json, mp_value value = mp_list_value(list); char *text; int error = mp_value_json(&value, &text);
+CALL(value_json, mp_value value = mp_value_list(list); char *text; int error = mp_value_json(&value, &text);
      if (error == 0) free(text); return error;)
 CALL(value_print, RETURN(printed(print_value)))
 

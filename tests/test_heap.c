@@ -321,7 +321,7 @@ static void a_killed_process_leaves_it_sound(void **state)
         usleep((useconds_t)(rand() % 3000));
         kill(pid, SIGKILL);
         assert_int_equal(waitpid(pid, NULL, 0), pid);
-        heap_settle(heap);
+        heap_recover(heap);
         assert_sound();
     }
 }

@@ -77,7 +77,7 @@ static int use_dict(void)
 
     memset(value, 'v', sizeof value);
     for (int i = 0; i < 1000 && error == 0; i++)
-        error = mp_dict_set(root, mp_int(i), mp_strn(value, sizeof value));
+        error = mp_dict_set(root, mp_value_int(i), mp_value_strn(value, sizeof value));
     if (error == 0)
         error = mp_dict_clear(root);
     return error != 0 ? error : mp_manager_check(manager);

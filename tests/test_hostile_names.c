@@ -84,7 +84,7 @@ static struct image manager_image(void)
     assert_int_equal(mp_manager_dict(manager, &inner), 0);
     assert_int_equal(mp_manager_list(manager, &list), 0);
     for (int i = 0; i < 20; i++)
-        assert_int_equal(mp_dict_set(inner, mp_int(i), mp_str("a value of some length")), 0);
+        assert_int_equal(mp_dict_set(inner, mp_value_int(i), mp_value_str("a value of some length")), 0);
     assert_int_equal(mp_list_append_str(list, "short"), 0);
     assert_int_equal(mp_dict_set_dict(root, "a dict", inner), 0);
     assert_int_equal(mp_dict_set_list(root, "a list under a long key", list), 0);

@@ -187,7 +187,7 @@ static int change_value(mp_value *value, bool present, void *arg)
 {
     (void)present;
     (void)arg;
-    *value = mp_int(7);
+    *value = mp_value_int(7);
     return mp_list_append_int(list, 3);
 }
 
@@ -294,8 +294,8 @@ CALL(manager_check, mp_manager_check(manager))
 CALL(manager_unlink, mp_manager_unlink(name))
 CALL(dict_set, mp_dict_set_int(dict, "a", 2))
 CALL(dict_get, mp_dict_get_int(dict, "a", &number))
-CALL(dict_delete, mp_dict_delete(dict, "a"))
-CALL(dict_apply, mp_dict_apply(dict, mp_str("a"), change_value, NULL))
+CALL(dict_delete, mp_dict_remove_key(dict, "a"))
+CALL(dict_apply, mp_dict_apply(dict, mp_value_str("a"), change_value, NULL))
 CALL(dict_clear, mp_dict_clear(dict))
 CALL(dict_hold, mp_dict_hold(dict))
 CALL(list_append, mp_list_append_str(list, "longer than fits into the element itself"))
@@ -336,7 +336,7 @@ static const struct {
     {"mp_dict_set_int", dict_set},
     {"mp_dict_get_int", dict_get},
     {"mp_dict_set_str, growing", set_many_keys},
-    {"mp_dict_delete", dict_delete},
+    {"mp_dict_remove_key", dict_delete},
     {"mp_dict_apply", dict_apply},
     {"mp_dict_clear", dict_clear},
     {"mp_dict_hold", dict_hold},

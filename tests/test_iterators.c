@@ -48,9 +48,9 @@ static const char long_text[] = "a string that has a block of its own: ";
 static mp_value key_of(int number, char *text)
 {
     if (number % 3 == 0)
-        return mp_int(number);
+        return mp_value_int(number);
     snprintf(text, 64, "%s%d", number % 3 == 1 ? "" : long_text, number);
-    return mp_str(text);
+    return mp_value_str(text);
 }
 
 static int number_of_text(const mp_value *value)
@@ -75,17 +75,17 @@ static mp_value value_with(int number, char *text)
 
     switch (number % 5) {
     case 0:
-        return mp_int(number);
+        return mp_value_int(number);
     case 1:
     case 2:
         snprintf(text, 64, "%s%d", number % 5 == 1 ? "" : long_text, number);
-        return mp_str(text);
+        return mp_value_str(text);
     case 3:
         assert_int_equal(mp_manager_dict(manager, &inner_dict) | mp_dict_set_int(inner_dict, "n", number), 0);
-        return mp_dict_value(inner_dict);
+        return mp_value_dict(inner_dict);
     default:
         assert_int_equal(mp_manager_list(manager, &inner_list) | mp_list_append_int(inner_list, number), 0);
-        return mp_list_value(inner_list);
+        return mp_value_list(inner_list);
     }
 }
 
@@ -278,7 +278,7 @@ static void change_grow(int key)
     if (key % 8 != 0)
         return;
     for (int i = 0; i < 300; i++)
-        assert_int_equal(mp_dict_set(dict, key_of(1000 + i, text), mp_int(0)), 0);
+        assert_int_equal(mp_dict_set(dict, key_of(1000 + i, text), mp_value_int(0)), 0);
     for (int i = 0; i < 300; i++)
         assert_int_equal(mp_dict_remove(dict, key_of(1000 + i, text)), 0);
     model_sequence += 300;
@@ -292,7 +292,8 @@ static void change_swap(int key)
     if (at == model_length || model[at].value % 5 != 0)
         return;
     next_value += 5 - next_value % 5;
-    assert_int_equal(mp_dict_compare_and_swap(dict, key_of(key, text), mp_int(model[at].value), mp_int(next_value)), 0);
+    assert_int_equal(
+        mp_dict_compare_and_swap(dict, key_of(key, text), mp_value_int(model[at].value), mp_value_int(next_value)), 0);
     model[at].value = next_value;
 }
 
@@ -691,7 +692,7 @@ static void a_dead_container_has_no_entries(void **state)
             char text[64];
 
             value = value_with(3 + i, text);
-            assert_int_equal(mp_dict_set(own, mp_int(i), value) | mp_list_append(own_list, value), 0);
+            assert_int_equal(mp_dict_set(own, mp_value_int(i), value) | mp_list_append(own_list, value), 0);
             free_container(&value);
         }
         assert_int_equal(mp_dict_iter_create(&dict_iter, own) | mp_list_iter_create(&list_iter, own_list), 0);

@@ -271,12 +271,13 @@ static void make_shown(void)
     assert_int_equal(mp_manager_list(shown.manager, &shown.list), 0);
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
         assert_int_equal(mp_list_append_float(shown.list, reals[i]), 0);
-        assert_int_equal(mp_dict_set(shown.dict, mp_float(reals[i]), mp_float(-reals[i])), 0);
+        assert_int_equal(mp_dict_set(shown.dict, mp_value_float(reals[i]), mp_value_float(-reals[i])), 0);
     }
     assert_int_equal(mp_list_append_int(shown.list, 1234567890123), 0);
     assert_int_equal(mp_list_append_bool(shown.list, true), 0);
     assert_int_equal(mp_list_append_bytes(shown.list, "\0\xff", 2), 0);
-    assert_int_equal(mp_dict_set(shown.dict, mp_int(-9876543), mp_str("h\xc3\xa9llo \xd9\xab \x01 \xff")), 0);
+    assert_int_equal(mp_dict_set(shown.dict, mp_value_int(-9876543), mp_value_str("h\xc3\xa9llo \xd9\xab \x01 \xff")),
+                     0);
     assert_int_equal(mp_dict_set_list(shown.dict, "list", shown.list), 0);
 }
 
@@ -292,14 +293,14 @@ static int list_json(char **text)
 
 static int value_json(char **text)
 {
-    mp_value value = mp_dict_value(shown.dict);
+    mp_value value = mp_value_dict(shown.dict);
 
     return mp_value_json(&value, text);
 }
 
 static int print_to(FILE *stream, int kind)
 {
-    mp_value value = mp_list_value(shown.list);
+    mp_value value = mp_value_list(shown.list);
 
     return kind == 0   ? mp_dict_print(shown.dict, stream)
            : kind == 1 ? mp_list_print(shown.list, stream)

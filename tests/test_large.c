@@ -42,7 +42,7 @@ static int look_at_some(void *arg)
     if (mp_dict_length(dict, &length) != 0 || length != ENTRIES)
         return 1;
     for (int64_t i = 1; i < ENTRIES; i += 1000) {
-        if (mp_dict_get(dict, mp_int(mix(i)), &value) != 0 || value.type != MP_INT || value.as.integer != i)
+        if (mp_dict_get(dict, mp_value_int(mix(i)), &value) != 0 || value.type != MP_INT || value.as.integer != i)
             return 2;
     }
     return 0;
@@ -61,13 +61,13 @@ static void ten_million_entries(void **state)
 
     assert_int_equal(mp_manager_dict(manager, &dict), 0);
     for (int64_t i = 0; i < ENTRIES; i++)
-        assert_int_equal(mp_dict_set(dict, mp_int(mix(i)), mp_int(i)), 0);
+        assert_int_equal(mp_dict_set(dict, mp_value_int(mix(i)), mp_value_int(i)), 0);
     assert_int_equal(mp_process_start(&process, look_at_some, dict, NULL), 0);
     for (int64_t i = 0; i < ENTRIES; i++) {
-        assert_int_equal(mp_dict_get(dict, mp_int(mix(i)), &value), 0);
+        assert_int_equal(mp_dict_get(dict, mp_value_int(mix(i)), &value), 0);
         assert_int_equal(value.as.integer, i);
     }
-    assert_int_equal(mp_dict_get(dict, mp_int(mix(ENTRIES)), &value), MP_EKEY);
+    assert_int_equal(mp_dict_get(dict, mp_value_int(mix(ENTRIES)), &value), MP_EKEY);
     assert_int_equal(mp_process_join(process, 250), 0);
     assert_int_equal(mp_process_exitcode(process, &code), 0);
     assert_int_equal(code, 0);
@@ -149,8 +149,8 @@ static void values_of_a_hundred_mebibytes(void **state)
     assert_true(memcmp(back, data, LARGE - 1) == 0);
     assert_int_equal(back[LARGE - 1], (char)(data[LARGE - 1] + 1));
     /* As a key, and as text in a list. */
-    assert_int_equal(mp_dict_set(dict, mp_bytes(data, LARGE), mp_int(1)), 0);
-    assert_int_equal(mp_dict_remove(dict, mp_bytes(data, LARGE)), 0);
+    assert_int_equal(mp_dict_set(dict, mp_value_bytes(data, LARGE), mp_value_int(1)), 0);
+    assert_int_equal(mp_dict_remove(dict, mp_value_bytes(data, LARGE)), 0);
     assert_int_equal(mp_list_append_str(list, data), 0);
     assert_int_equal(mp_list_get_str(list, 0, back, LARGE + 1, &length), 0);
     assert_int_equal(length, LARGE);
@@ -181,7 +181,7 @@ static void what_does_not_fit_is_refused(void **state)
     assert_int_equal(mp_dict_set_bytes(root, "x", data, LARGE), MP_ENOMEM);
     assert_int_equal(mp_dict_set_bytes(root, "y", data, LARGE), MP_ENOMEM);
     assert_int_equal(mp_list_append_bytes(list, data, LARGE), MP_ENOMEM);
-    assert_int_equal(mp_list_set(list, 0, mp_bytes(data, LARGE)), MP_ENOMEM);
+    assert_int_equal(mp_list_set(list, 0, mp_value_bytes(data, LARGE)), MP_ENOMEM);
     assert_int_equal(mp_dict_json(root, &again), 0);
     assert_string_equal(again, json);
     assert_int_equal(mp_manager_check(small), 0);

@@ -46,9 +46,9 @@ static void appends_inserts_and_pops(void **state)
     (void)state;
 
     fill(3);
-    assert_int_equal(mp_list_insert(list, 1, mp_str("a text of some length")), 0);
-    assert_int_equal(mp_list_insert(list, -100, mp_bool(true)), 0);
-    assert_int_equal(mp_list_insert(list, 100, mp_none()), 0);
+    assert_int_equal(mp_list_insert(list, 1, mp_value_str("a text of some length")), 0);
+    assert_int_equal(mp_list_insert(list, -100, mp_value_bool(true)), 0);
+    assert_int_equal(mp_list_insert(list, 100, mp_value_none()), 0);
     assert_json(list, "[true, 0, \"a text of some length\", 1, 2, null]");
     assert_int_equal(mp_list_pop(list, 2, &value), 0);
     assert_string_equal(value.as.str, "a text of some length");
@@ -86,8 +86,8 @@ static void gets_and_sets(void **state)
     assert_true(real == 1.0);
     assert_int_equal(mp_list_add_int(list, 1, 9, &sum), 0);
     assert_int_equal(sum, 10);
-    assert_int_equal(mp_list_compare_and_swap(list, 1, mp_int(10), mp_str("swapped for this")), 0);
-    assert_int_equal(mp_list_compare_and_swap(list, 1, mp_int(10), mp_int(0)), MP_ECHANGED);
+    assert_int_equal(mp_list_compare_and_swap(list, 1, mp_value_int(10), mp_value_str("swapped for this")), 0);
+    assert_int_equal(mp_list_compare_and_swap(list, 1, mp_value_int(10), mp_value_int(0)), MP_ECHANGED);
     assert_int_equal(mp_list_set_int(list, 4, 1), MP_EINDEX);
     assert_int_equal(mp_list_get_int(list, INT64_MIN, &integer), MP_EINDEX);
     assert_json(list, "[\"longer than eight\", \"swapped for this\", 2, 30]");
@@ -145,15 +145,15 @@ static void searches(void **state)
     fill(3);
     assert_int_equal(mp_list_append_dict(list, inner), 0);
     assert_int_equal(mp_list_append_float(list, 1.0), 0);
-    assert_int_equal(mp_list_index(list, mp_dict_value(same), &at), 0);
+    assert_int_equal(mp_list_index(list, mp_value_dict(same), &at), 0);
     assert_int_equal(at, 3);
-    assert_int_equal(mp_list_count(list, mp_bool(true), &at), 0);
+    assert_int_equal(mp_list_count(list, mp_value_bool(true), &at), 0);
     assert_int_equal(at, 2);
-    assert_int_equal(mp_list_contains(list, mp_str("1"), &found), 0);
+    assert_int_equal(mp_list_contains(list, mp_value_str("1"), &found), 0);
     assert_false(found);
-    assert_int_equal(mp_list_remove(list, mp_dict_value(same)), 0);
-    assert_int_equal(mp_list_remove(list, mp_float(1)), 0);
-    assert_int_equal(mp_list_remove(list, mp_str("1")), MP_EVALUE);
+    assert_int_equal(mp_list_remove(list, mp_value_dict(same)), 0);
+    assert_int_equal(mp_list_remove(list, mp_value_float(1)), 0);
+    assert_int_equal(mp_list_remove(list, mp_value_str("1")), MP_EVALUE);
     assert_json(list, "[0, 2, 1.0]");
     assert_int_equal(mp_dict_free(inner), 0);
     assert_int_equal(mp_dict_free(same), 0);
@@ -238,7 +238,7 @@ static void behaves_like_a_model(void **state)
         int64_t at = rand() % ((int64_t)count + 1);
 
         if (count < MOST && rand() % 2 == 0) {
-            assert_int_equal(mp_list_insert(list, at, mp_int(step)), 0);
+            assert_int_equal(mp_list_insert(list, at, mp_value_int(step)), 0);
             memmove(&model[at + 1], &model[at], (count - (size_t)at) * sizeof *model);
             model[at] = step;
             count++;
@@ -292,7 +292,7 @@ static void iterates_over_what_is_there_then(void **state)
         assert_int_equal(value.type, MP_INT);
         assert_int_equal(value.as.integer, i + 100);
     }
-    assert_int_equal(mp_list_insert(list, 0, mp_none()), 0); /* the one that was met stands at 3 now */
+    assert_int_equal(mp_list_insert(list, 0, mp_value_none()), 0); /* the one that was met stands at 3 now */
     assert_int_equal(mp_list_next(iter, &value), 0);
     assert_int_equal(value.as.integer, 102);
     assert_int_equal(mp_list_delete(list, 0), 0);
@@ -432,7 +432,7 @@ static void nested_containers_are_shared(void **state)
 
 static void extends(void **state)
 {
-    const mp_value values[] = {mp_int(2), mp_str("a text of some length"), mp_none()};
+    const mp_value values[] = {mp_value_int(2), mp_value_str("a text of some length"), mp_value_none()};
     mp_list *other;
     (void)state;
 
@@ -458,18 +458,18 @@ static void finds_the_first(void **state)
 
     fill(5);
     assert_int_equal(mp_list_append_int(list, 2), 0);
-    assert_int_equal(mp_list_index(list, mp_int(2), &at), 0);
+    assert_int_equal(mp_list_index(list, mp_value_int(2), &at), 0);
     assert_int_equal(at, 2);
-    assert_int_equal(mp_list_count(list, mp_int(2), &at), 0);
+    assert_int_equal(mp_list_count(list, mp_value_int(2), &at), 0);
     assert_int_equal(at, 2);
-    assert_int_equal(mp_list_contains(list, mp_float(4), &found), 0);
+    assert_int_equal(mp_list_contains(list, mp_value_float(4), &found), 0);
     assert_true(found);
-    assert_int_equal(mp_list_index(list, mp_int(5), &at), MP_EVALUE);
-    assert_int_equal(mp_list_count(list, mp_int(5), &at), 0);
+    assert_int_equal(mp_list_index(list, mp_value_int(5), &at), MP_EVALUE);
+    assert_int_equal(mp_list_count(list, mp_value_int(5), &at), 0);
     assert_int_equal(at, 0);
-    assert_int_equal(mp_list_remove(list, mp_int(2)), 0);
+    assert_int_equal(mp_list_remove(list, mp_value_int(2)), 0);
     assert_json(list, "[0, 1, 3, 4, 2]");
-    assert_int_equal(mp_list_remove(list, mp_int(7)), MP_EVALUE);
+    assert_int_equal(mp_list_remove(list, mp_value_int(7)), MP_EVALUE);
     assert_json(list, "[0, 1, 3, 4, 2]");
 }
 
@@ -557,7 +557,7 @@ static void what_does_not_fit_changes_nothing(void **state)
     assert_int_equal(mp_manager_list(small, &full), 0);
     while (error == 0)
         error = mp_list_append_str(full, "a text of some length, for a block of its own");
-    const mp_value values[] = {mp_int(1), mp_bytes(large, 1 << 20)};
+    const mp_value values[] = {mp_value_int(1), mp_value_bytes(large, 1 << 20)};
     assert_int_equal(mp_list_json(full, &json), 0);
     assert_int_equal(mp_list_insert(full, 0, values[1]), MP_ENOMEM);
     assert_int_equal(mp_list_set(full, 0, values[1]), MP_ENOMEM);
@@ -593,7 +593,7 @@ static void refuses_bad_input(void **state)
     assert_int_equal(mp_list_extend_values(list, NULL, 1), MP_EINVAL);
     assert_int_equal(mp_list_slice(list, 0, 1, 1, NULL), MP_EINVAL);
     assert_int_equal(mp_list_concat(list, NULL, &out), MP_EINVAL);
-    assert_int_equal(mp_list_index(list, mp_str(NULL), &count), MP_EINVAL);
+    assert_int_equal(mp_list_index(list, mp_value_str(NULL), &count), MP_EINVAL);
     assert_int_equal(mp_list_length(list, NULL), MP_EINVAL);
     assert_int_equal(mp_list_sort(NULL, NULL, NULL, false), MP_EINVAL);
     assert_int_equal(mp_list_print(list, NULL), MP_EINVAL);

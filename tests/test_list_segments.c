@@ -71,7 +71,7 @@ static void append(int64_t from, int64_t to)
 static void prepend(int64_t from, int64_t to)
 {
     while (to-- > from)
-        assert_int_equal(mp_list_insert(list, 0, mp_int(to)), 0);
+        assert_int_equal(mp_list_insert(list, 0, mp_value_int(to)), 0);
 }
 
 static void pop(int64_t index, int64_t expected)
@@ -158,7 +158,7 @@ static void many_are_put_behind_across_segments(void **state)
 
     for (size_t i = 0; i < LENGTH(counts); i++) {
         for (size_t j = 0; j < counts[i]; j++)
-            values[j] = mp_int(total + (int64_t)j);
+            values[j] = mp_value_int(total + (int64_t)j);
         assert_int_equal(mp_list_extend_values(list, values, counts[i]), 0);
         total += (int64_t)counts[i];
         expect_range(0, total);
@@ -205,7 +205,7 @@ static void failing_in_front_changes_nothing(void **state)
     assert_int_equal(mp_manager_free(manager), 0);
     assert_int_equal(mp_manager_create(&manager, &options), 0);
     assert_int_equal(mp_manager_list(manager, &list), 0);
-    while (mp_list_insert(list, 0, mp_int(-count - 1)) == 0)
+    while (mp_list_insert(list, 0, mp_value_int(-count - 1)) == 0)
         count++;
     assert_true(count > 50 * S);
     expect_range(-count, 0);
@@ -329,7 +329,7 @@ static void step(bool front, bool add)
     const struct cell *cell = list_cell(object(), in);
 
     if (add)
-        assert_int_equal(mp_list_insert(list, front ? 0 : length(), mp_int(0)), 0);
+        assert_int_equal(mp_list_insert(list, front ? 0 : length(), mp_value_int(0)), 0);
     else
         assert_int_equal(mp_list_delete(list, front ? 0 : -1), 0);
     if (list_cell(object(), in + shift) != cell)
@@ -421,7 +421,7 @@ static void slices_at_the_ends_give_back_what_they_held(void **state)
     append(0, 100);
     for (int end = 0; end < 2; end++) {
         for (int i = 0; i < 20; i++) {
-            mp_value value = i % 2 == 0 ? mp_list_value(inner) : mp_str("a string in a block of its own");
+            mp_value value = i % 2 == 0 ? mp_value_list(inner) : mp_value_str("a string in a block of its own");
 
             assert_int_equal(mp_list_insert(list, end == 0 ? 0 : INT64_MAX, value), 0);
         }
@@ -480,7 +480,7 @@ static void work_at_an_end(struct model *model, int what, int64_t count)
         if (what % 2 == 0 && model->count < 6 * S) {
             int64_t index = what == 0 ? 0 : model->count;
 
-            assert_int_equal(mp_list_insert(list, index, mp_int(++next)), 0);
+            assert_int_equal(mp_list_insert(list, index, mp_value_int(++next)), 0);
             model_insert(model, index, next);
         } else if (what % 2 == 1 && model->count > 0) {
             int64_t index = what == 1 ? 0 : model->count - 1;
@@ -493,7 +493,7 @@ static void work_at_an_end(struct model *model, int what, int64_t count)
 
 static void work_inside(struct model *model, int what, int64_t index, int64_t count)
 {
-    mp_value value = mp_int(-index);
+    mp_value value = mp_value_int(-index);
 
     if (index + count > model->count)
         count = model->count - index;
@@ -723,7 +723,7 @@ static void damage_is_found(void **state)
     expect_found(&table[3], table[3] & ~REF_MASK);
     expect_found(&table[3], table[4]);
     expect_found((_Atomic uint64_t *)heap_at(heap, table[3] & ~REF_MASK), SEGMENT - 1);
-    expect_found(&object()->root[0], (object()->root[0] & ~REF_MASK) | REF_SHELL);
+    expect_found(&object()->root[0], (object()->root[0] & ~REF_MASK) | REF_TABLE_SHALLOW);
     expect_found(&object()->root[1], object()->root[0]);
     expect_found(&list_cell(object(), 5)->head, 99);
     expect_found(&list_cell_at(heap, object()->root[0], 2 * SEGMENT)->head, CELL_OWNS | MP_STR);

@@ -106,10 +106,10 @@ static int code_of(mp_process_function *function)
 static int put_words(void *arg)
 {
     (void)arg;
-    return mp_list_set_int(list, 0, 10) != 0 || mp_list_set(list, 1, mp_int(11)) != 0 ||
+    return mp_list_set_int(list, 0, 10) != 0 || mp_list_set(list, 1, mp_value_int(11)) != 0 ||
            mp_list_add_int(list, 2, 10, NULL) != 0 ||
-           mp_list_compare_and_swap(list, 3, mp_float(3.0), mp_int(13)) != 0 ||
-           mp_list_compare_and_swap(list, 4, mp_int(3), mp_int(14)) != MP_ECHANGED ||
+           mp_list_compare_and_swap(list, 3, mp_value_float(3.0), mp_value_int(13)) != 0 ||
+           mp_list_compare_and_swap(list, 4, mp_value_int(3), mp_value_int(14)) != MP_ECHANGED ||
            mp_list_add_int(list, 5, INT64_MAX, NULL) != MP_EOVERFLOW;
 }
 
@@ -178,7 +178,7 @@ static void appending_needs_no_stripe(void **state)
 
     stripe();
     assert_int_equal(object_lock(list, OBJECT_LIST), 0);
-    assert_int_equal(list_make_room(o, 8), 0);
+    assert_int_equal(list_reserve(o, 8), 0);
     object_unlock(o);
     for (int i = 0; i < STRIPES; i++)
         assert_int_equal(pthread_mutex_lock(&stripes_of(o)->stripe[i].mutex), 0);
@@ -285,7 +285,7 @@ static void who_waited_for_the_mutex_takes_the_stripe(void **state)
 /* The last element is another one after an append, for which no stripe is needed. */
 static void the_last_is_the_last_when_it_is_put(void **state)
 {
-    mp_value value = mp_int(5);
+    mp_value value = mp_value_int(5);
     (void)state;
 
     assert_int_equal(mp_list_delete(list, -1), 0);
@@ -397,12 +397,12 @@ static int search(void *arg)
     size_t index = 9;
 
     (void)arg;
-    return mp_list_index(list, mp_int(99), &index) == 0 && index == 0 ? 0 : 1;
+    return mp_list_index(list, mp_value_int(99), &index) == 0 && index == 0 ? 0 : 1;
 }
 
 static int pop_first(void *arg)
 {
-    mp_value value = mp_none();
+    mp_value value = mp_value_none();
 
     (void)arg;
     return mp_list_pop(list, 0, &value) == 0 && value.as.integer == 99 ? 0 : 1;
@@ -410,7 +410,7 @@ static int pop_first(void *arg)
 
 static int pop_last_integer(void *arg)
 {
-    mp_value value = mp_none();
+    mp_value value = mp_value_none();
 
     (void)arg;
     return mp_list_pop(list, INTEGERS - 1, &value) == 0 && value.as.integer == 99 ? 0 : 1;
@@ -418,7 +418,7 @@ static int pop_last_integer(void *arg)
 
 static int pop_last(void *arg)
 {
-    mp_value value = mp_none();
+    mp_value value = mp_value_none();
 
     (void)arg;
     return mp_list_pop(list, -1, &value) == 0 && value.as.integer == 99 ? 0 : 1;
@@ -427,7 +427,7 @@ static int pop_last(void *arg)
 static int insert_first(void *arg)
 {
     (void)arg;
-    return mp_list_insert(list, 0, mp_int(1)) != 0 ? 1 : is_99(list, 1);
+    return mp_list_insert(list, 0, mp_value_int(1)) != 0 ? 1 : is_99(list, 1);
 }
 
 static int append_until_moved(void *arg)
@@ -482,7 +482,7 @@ static int set_slice(void *arg)
 static int swap(void *arg)
 {
     (void)arg;
-    return mp_list_compare_and_swap(list, 0, mp_int(99), mp_str("another string of some length"));
+    return mp_list_compare_and_swap(list, 0, mp_value_int(99), mp_value_str("another string of some length"));
 }
 
 static int put_a_string(void *arg)
@@ -559,7 +559,7 @@ static void inserting_before_comes_after(void **state)
 static void popping_before_comes_after(void **state)
 {
     (void)state;
-    assert_int_equal(mp_list_insert(list, 0, mp_int(99)), 0);
+    assert_int_equal(mp_list_insert(list, 0, mp_value_int(99)), 0);
     waits_for_the_stripe_of(INTEGERS / 2, pop_first);
 }
 
@@ -618,7 +618,7 @@ static int reenter(const mp_value *a, const mp_value *b, void *arg)
     (void)a;
     (void)b;
     if (mp_list_set_int(list, 0, 1) != MP_EDEADLK || mp_list_add_int(list, 0, 1, NULL) != MP_EDEADLK ||
-        mp_list_compare_and_swap(list, 0, mp_int(0), mp_int(1)) != MP_EDEADLK ||
+        mp_list_compare_and_swap(list, 0, mp_value_int(0), mp_value_int(1)) != MP_EDEADLK ||
         mp_list_append_int(list, 1) != MP_EDEADLK)
         ++*wrong;
     return 0;
@@ -634,7 +634,7 @@ static void inside_a_function_it_is_still_a_deadlock(void **state)
     assert_int_equal(wrong, 0);
 }
 
-/* ---- deaths, burials ---- */
+/* ---- deaths, reclaims ---- */
 
 static int die_holding_a_stripe(void *arg)
 {
@@ -695,7 +695,7 @@ static void freeing_comes_after(void **state)
     assert_int_equal(pthread_mutex_lock(held), 0);
     assert_int_equal(mp_list_free(list), 0); /* does not wait */
     assert_int_not_equal(list_get(&object()->root[0]), 0);
-    stripes_unguard(object(), held); /* who leaves the dead list buries it */
+    stripes_unguard(object(), held); /* who leaves the dead list reclaims it */
     assert_int_equal(list_get(&object()->root[0]), 0);
 }
 
@@ -745,12 +745,12 @@ static void the_next_list_in_its_place_has_none(void **state)
 /* Moves the elements about; the sum of all stays the same. */
 static int move_about(int64_t own)
 {
-    mp_value value = mp_none();
+    mp_value value = mp_value_none();
 
     if (mp_list_append_int(list, 0) != 0 || mp_list_pop(list, -1, &value) != 0 ||
-        mp_list_add_int(list, own, value.as.integer, NULL) != 0 || mp_list_insert(list, 0, mp_int(0)) != 0 ||
+        mp_list_add_int(list, own, value.as.integer, NULL) != 0 || mp_list_insert(list, 0, mp_value_int(0)) != 0 ||
         mp_list_pop(list, 0, &value) != 0 || mp_list_add_int(list, own, value.as.integer, NULL) != 0 ||
-        mp_list_insert(list, 7, mp_int(0)) != 0 || mp_list_pop(list, 7, &value) != 0 ||
+        mp_list_insert(list, 7, mp_value_int(0)) != 0 || mp_list_pop(list, 7, &value) != 0 ||
         mp_list_add_int(list, own, value.as.integer, NULL) != 0)
         return 1;
     /* Whatever is removed was of this value at that moment. */
@@ -772,7 +772,7 @@ static int add_one(int64_t index)
     do {
         error = mp_list_get_int(list, index, &value);
         if (error == 0)
-            error = mp_list_compare_and_swap(list, index, mp_int(value), mp_int(value + 1));
+            error = mp_list_compare_and_swap(list, index, mp_value_int(value), mp_value_int(value + 1));
     } while (error == MP_ECHANGED);
     return error;
 }
@@ -953,8 +953,8 @@ static void what_is_removed_is_what_was_found(void **state)
     stripe();
     assert_int_equal(mp_process_start(&process, add_to_many, NULL, NULL), 0);
     for (int i = 0; i < 2000; i++) {
-        assert_int_equal(mp_list_insert(list, MARK, mp_int(-1)), 0);
-        int error = mp_list_remove(list, mp_int(-1));
+        assert_int_equal(mp_list_insert(list, MARK, mp_value_int(-1)), 0);
+        int error = mp_list_remove(list, mp_value_int(-1));
         assert_true(error == 0 || error == MP_EVALUE);
         marks += error != 0;
     }

@@ -100,7 +100,7 @@ static int in_dict(mp_value *value, bool present, void *arg)
 
 static void hold_dict(void (*meanwhile)(void))
 {
-    mp_dict_apply(dict, mp_str("key"), in_dict, &meanwhile);
+    mp_dict_apply(dict, mp_value_str("key"), in_dict, &meanwhile);
 }
 
 static volatile pid_t *waiter; /* shared */

@@ -67,7 +67,7 @@ static int add_to_it(void)
         return 3;
     /* Growth in one is growth in all. */
     for (int i = 0; i < 20000; i++) {
-        if (mp_dict_set(inner, mp_int(i), mp_int(i)) != 0)
+        if (mp_dict_set(inner, mp_value_int(i), mp_value_int(i)) != 0)
             return 4;
     }
     return mp_dict_free(inner) == 0 && mp_manager_free(manager) == 0 ? 0 : 5;
@@ -85,7 +85,7 @@ static void a_second_program_sees_the_contents(void **state)
     assert_int_equal(in_child(add_to_it), 0);
     assert_int_equal(mp_dict_get_dict(root, "inner", &inner), 0);
     mp_value found;
-    assert_int_equal(mp_dict_get(inner, mp_int(19999), &found), 0);
+    assert_int_equal(mp_dict_get(inner, mp_value_int(19999), &found), 0);
     assert_int_equal(found.as.integer, 19999);
     assert_int_equal(mp_manager_check(manager), 0);
     assert_int_equal(mp_dict_free(root), MP_EINVAL);
@@ -344,13 +344,13 @@ static void assert_dict_is_gone(mp_dict *dict)
     char *text;
 
     assert_int_equal(mp_dict_set_int(dict, "x", 1), MP_EINVAL);
-    assert_int_equal(mp_dict_get(dict, mp_int(1), &value), MP_EINVAL);
-    assert_int_equal(mp_dict_pop(dict, mp_int(1), &value), MP_EINVAL);
+    assert_int_equal(mp_dict_get(dict, mp_value_int(1), &value), MP_EINVAL);
+    assert_int_equal(mp_dict_pop(dict, mp_value_int(1), &value), MP_EINVAL);
     assert_int_equal(mp_dict_popitem(dict, NULL, NULL), MP_EINVAL);
     assert_int_equal(mp_dict_add_int(dict, "x", 1, NULL), MP_EINVAL);
     assert_int_equal(mp_dict_transfer_int(dict, "x", "y", 1), MP_EINVAL);
-    assert_int_equal(mp_dict_move(dict, mp_int(1), mp_int(2)), MP_EINVAL);
-    assert_int_equal(mp_dict_has(dict, "x", &flag), MP_EINVAL);
+    assert_int_equal(mp_dict_move(dict, mp_value_int(1), mp_value_int(2)), MP_EINVAL);
+    assert_int_equal(mp_dict_contains_key(dict, "x", &flag), MP_EINVAL);
     assert_int_equal(mp_dict_length(dict, &length), MP_EINVAL);
     assert_int_equal(mp_dict_clear(dict), MP_EINVAL);
     assert_int_equal(mp_dict_copy(dict, &copy), MP_EINVAL);
@@ -373,10 +373,10 @@ static void assert_list_is_gone(mp_list *list)
 
     assert_int_equal(mp_list_append_int(list, 1), MP_EINVAL);
     assert_int_equal(mp_list_get(list, 0, &value), MP_EINVAL);
-    assert_int_equal(mp_list_set(list, 0, mp_int(1)), MP_EINVAL);
+    assert_int_equal(mp_list_set(list, 0, mp_value_int(1)), MP_EINVAL);
     assert_int_equal(mp_list_pop(list, 0, NULL), MP_EINVAL);
-    assert_int_equal(mp_list_insert(list, 0, mp_int(1)), MP_EINVAL);
-    assert_int_equal(mp_list_index(list, mp_int(1), &length), MP_EINVAL);
+    assert_int_equal(mp_list_insert(list, 0, mp_value_int(1)), MP_EINVAL);
+    assert_int_equal(mp_list_index(list, mp_value_int(1), &length), MP_EINVAL);
     assert_int_equal(mp_list_length(list, &length), MP_EINVAL);
     assert_int_equal(mp_list_sort(list, NULL, NULL, false), MP_EINVAL);
     assert_int_equal(mp_list_reverse(list), MP_EINVAL);

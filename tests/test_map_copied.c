@@ -234,7 +234,7 @@ static void an_async_map_has_copied_all_when_it_returns(void **state)
     mp_result *result;
     (void)state;
 
-    assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, NULL, &result), 0);
+    assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
     memset(numbers, 0xff, MANY * sizeof *numbers);
     assert_int_equal(mp_result_get(result, squares, MANY * sizeof *squares, SECONDS), 0);
     expect_squares(squares, MANY);
@@ -277,7 +277,7 @@ static void a_map_without_memory_keeps_nothing(void **state)
     for (size_t bytes = 64 * 1024; bytes <= MANY * sizeof(int); bytes *= 2) {
         mp_result *result;
 
-        assert_int_equal(mp_pool_map_async(pool, square, numbers, bytes / 8, endless, 8, NULL, &result), MP_ENOMEM);
+        assert_int_equal(mp_pool_map_async(pool, square, numbers, bytes / 8, endless, 8, &result, NULL), MP_ENOMEM);
         assert_int_equal(pool->resting_bytes, 0);
         assert_int_equal(atomic_load(&pool->staging), 0);
     }
@@ -293,7 +293,7 @@ static void each_map_lies_where_the_last_one_did(void **state)
     (void)state;
 
     for (int i = 0; i < 50; i++) {
-        assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, NULL, &result), 0);
+        assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
         assert_true(args == 0 || atomic_load(&result->job->args) == args);
         assert_true(results == 0 || atomic_load(&result->job->results) == results);
         args = atomic_load(&result->job->args);
@@ -442,24 +442,24 @@ static void nothing_is_lost_with_a_worker_that_waits_for_arguments(void **state)
     }
 }
 
-static pid_t keeper;
+static pid_t supervisor;
 
-static bool the_keeper_is_dead(void)
+static bool the_supervisor_is_dead(void)
 {
     siginfo_t info = {.si_pid = 0};
 
     if (one_has_begun())
-        kill(keeper, SIGKILL);
-    return waitid(P_PID, (id_t)keeper, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == keeper;
+        kill(supervisor, SIGKILL);
+    return waitid(P_PID, (id_t)supervisor, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == supervisor;
 }
 
-static void a_dead_keeper_is_noticed(void **state)
+static void a_dead_supervisor_is_noticed(void **state)
 {
     (void)state;
     if (!is_cpu_free())
         return;
-    assert_int_equal(mp_pool_keeper(pool, &keeper), 0);
-    make_gate(the_keeper_is_dead);
+    assert_int_equal(mp_pool_supervisor(pool, &supervisor), 0);
+    make_gate(the_supervisor_is_dead);
     assert_int_equal(map_through(square), MP_EBROKEN);
     drop_gate();
 }
@@ -533,7 +533,7 @@ static void a_timeout_leaves_the_buffer_alone(void **state)
     assert_non_null(squares);
     memset(squares, 'x', MANY * sizeof *squares);
     atomic_store(&shared->hold, 1);
-    assert_int_equal(mp_pool_map_async(pool, hold_last, numbers, sizeof(int), sizeof(int), MANY, NULL, &result), 0);
+    assert_int_equal(mp_pool_map_async(pool, hold_last, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
     assert_true(wait_until(all_but_one_are_done, NULL, SECONDS));
     assert_int_equal(mp_result_get(result, squares, MANY * sizeof *squares, 0.01), MP_ETIMEOUT);
     for (size_t i = 0; i < MANY * sizeof *squares; i++)
@@ -553,7 +553,7 @@ static void too_small_a_buffer_is_left_alone(void **state)
     int few[4] = {-1, -1, -1, -1};
     (void)state;
 
-    assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, NULL, &result), 0);
+    assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
     assert_int_equal(mp_result_get(result, few, sizeof few, MP_FOREVER), MP_ETOOSMALL);
     for (size_t i = 0; i < LENGTH(few); i++)
         assert_int_equal(few[i], -1);
@@ -585,7 +585,7 @@ static void several_threads_get_one_result(void **state)
     (void)state;
 
     for (int round = 0; round < 20; round++) {
-        assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, NULL, &result), 0);
+        assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
         for (int i = 0; i < 4; i++) {
             waiting[i] = (struct waiting){.result = result, .squares = calloc(MANY, sizeof(int))};
             assert_non_null(waiting[i].squares);
@@ -640,7 +640,7 @@ int main(void)
         TEST(workers_begin_before_all_arguments_are_there),
         TEST(a_worker_sleeps_until_there_are_arguments),
         TEST(nothing_is_lost_with_a_worker_that_waits_for_arguments),
-        TEST(a_dead_keeper_is_noticed),
+        TEST(a_dead_supervisor_is_noticed),
         TEST(a_pool_closed_meanwhile_finishes_the_map),
         TEST(a_pool_terminated_meanwhile_fails_the_map),
         TEST(a_timeout_leaves_the_buffer_alone),

@@ -293,7 +293,7 @@ static void nothing_is_copied(void **state)
     assert_int_equal(mp_memory_free(results), 0);
 }
 
-/* Made after the pool, also where an older one was. See test_guests.c. */
+/* Made after the pool, also where an older one was. See test_attachments.c. */
 static void younger_managers_do_as_well(void **state)
 {
     mp_pool *pool;
@@ -325,7 +325,7 @@ static void results_of_map_async_go_where_they_are_wanted(void **state)
     assert_int_equal(mp_pool_create(&pool, 2, NULL), 0);
     for (int i = 0; i < ITEMS; i++)
         args[i] = i + 1;
-    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), ITEMS, &options, &result), 0);
+    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
     assert_int_equal(mp_result_get(result, NULL, 0, 60), 9);
     for (int i = 0; i < ITEMS; i++)
         assert_int_equal(results[i], expected(i + 1));
@@ -339,10 +339,10 @@ static void results_of_map_async_go_where_they_are_wanted(void **state)
     assert_int_equal(status, 9);
     assert_int_equal(mp_result_free(result), 0);
     options.results = copy;
-    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), ITEMS, &options, &result),
+    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), ITEMS, &result, &options),
                      MP_EINVAL);
     options.results = results + 1;
-    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), 1, &options, &result), MP_EINVAL);
+    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), 1, &result, &options), MP_EINVAL);
     options.results = results;
     assert_int_equal(mp_pool_map_with(pool, square, args, sizeof(int), results, sizeof(int), 1, &options), MP_EINVAL);
     assert_int_equal(mp_pool_free(pool), 0);
@@ -412,7 +412,7 @@ static void a_terminated_map_is_zeroed(void **state)
     for (int i = 0; i < 10; i++)
         args[i] = results[i] = i + 1;
     assert_int_equal(mp_pool_create(&pool, 2, NULL), 0);
-    assert_int_equal(mp_pool_map_async(pool, wait_for_ever, args, sizeof(int), sizeof(int), 10, &options, &result), 0);
+    assert_int_equal(mp_pool_map_async(pool, wait_for_ever, args, sizeof(int), sizeof(int), 10, &result, &options), 0);
     assert_int_equal(mp_pool_terminate(pool), 0);
     assert_int_equal(mp_result_get(result, NULL, 0, MP_FOREVER), MP_ETERMINATED);
     assert_true(is_zero((unsigned char *)results, 10 * sizeof *results));
@@ -437,7 +437,7 @@ static void a_map_outlives_its_manager(void **state)
         mp_map_options options = {.results = numbers + 16};
         assert_int_equal(mp_pool_create(&pool, 2, NULL), 0);
         assert_int_equal(mp_pool_map_async(pool, waits ? wait_for_ever : square, numbers, sizeof(int), sizeof(int), 10,
-                                           &options, &result),
+                                           &result, &options),
                          0);
         if (!waits)
             assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);

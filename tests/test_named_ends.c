@@ -50,7 +50,7 @@ static bool make_all(void)
 {
     bool made;
 
-    if (mp_manager_open_or_create(&manager, names[0].text, NULL, &made) != 0 || mp_manager_root(manager, &root) != 0)
+    if (mp_manager_open_or_create(&manager, names[0].text, &made, NULL) != 0 || mp_manager_root(manager, &root) != 0)
         return false;
     for (int i = 0; i < LOCKS; i++) {
         if (mp_lock_open(&lock[i], names[1 + i].text, NULL) != 0)
@@ -74,7 +74,7 @@ static void *change_for_ever(void *arg)
         if (i % 1000 < 500)
             mp_dict_set_str(root, key, "a value that needs a block of its own");
         else
-            mp_dict_delete(root, key);
+            mp_dict_remove_key(root, key);
         atomic_fetch_add(&steps, 1);
     }
     return NULL;
@@ -420,7 +420,7 @@ static void the_last_one_leaves_nothing_in_the_way(void **state)
 
 /* What every process does that comes across a name: it tries the exclusive lock, and removes the name if it gets it.
  * This one takes its time in between. */
-static _Noreturn void remove_slowly(const char *path)
+static _Noreturn void remove_slow(const char *path)
 {
     char ready = 1;
     int fd;
@@ -449,7 +449,7 @@ static void a_name_is_gone_when_the_last_one_is(void **state)
         name_objects();
         pid_t pid = fork(); /* first: it is to have no share */
         if (pid == 0)
-            remove_slowly(names[0].path);
+            remove_slow(names[0].path);
         assert_true(make_all());
         assert_int_equal(read(told[0], &ready, 1), 1);
         assert_int_equal(free_all(), -1);
@@ -614,7 +614,7 @@ static void a_server_comes_back(void **state)
     assert_int_equal(mp_manager_create(&new, &(mp_manager_options){.name = names[0].text}), MP_EEXIST);
     assert_int_equal(mp_manager_unlink(names[0].text), 0);
     assert_int_equal(mp_manager_unlink(names[0].text), MP_ENOENT);
-    assert_int_equal(mp_manager_open_or_create(&new, names[0].text, &(mp_manager_options){.limit = 1 << 20}, &made), 0);
+    assert_int_equal(mp_manager_open_or_create(&new, names[0].text, &made, &(mp_manager_options){.limit = 1 << 20}), 0);
     assert_true(made);
     mp_manager_info info;
     assert_int_equal(mp_manager_get_info(new, &info), 0);
@@ -622,7 +622,7 @@ static void a_server_comes_back(void **state)
     assert_int_equal(mp_dict_get_int(old_root, "x", &value), 0);
     assert_int_equal(mp_manager_free(old), 0);
     assert_int_equal(access(names[0].path, F_OK), 0); /* the new one's */
-    assert_int_equal(mp_manager_open_or_create(&old, names[0].text, NULL, &made), 0);
+    assert_int_equal(mp_manager_open_or_create(&old, names[0].text, &made, NULL), 0);
     assert_false(made);
     assert_int_equal(mp_manager_free(old), 0);
     assert_int_equal(mp_manager_free(new), 0);
@@ -642,7 +642,7 @@ static int open_many_times(void *arg)
         int64_t sum;
         bool made;
 
-        if (mp_manager_open_or_create(&mine, names[0].text, NULL, &made) != 0 || mp_manager_root(mine, &dict) != 0 ||
+        if (mp_manager_open_or_create(&mine, names[0].text, &made, NULL) != 0 || mp_manager_root(mine, &dict) != 0 ||
             mp_dict_add_int(dict, "users", 1, &sum) != 0)
             return 1;
         kept += made && sum < 1;

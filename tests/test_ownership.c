@@ -158,17 +158,17 @@ struct held {
     HOLD(dict_hold_list, mp_dict_hold_list(outer_dict, "l", &h->list)) \
     HOLD(list_hold_dict, mp_list_hold_dict(outer_list, 0, &h->dict)) \
     HOLD(list_hold_list, mp_list_hold_list(outer_list, 1, &h->list)) \
-    HOLD(get_dict, mp_dict_get(outer_dict, mp_str("d"), &h->value)) \
-    HOLD(get_list, mp_dict_get(outer_dict, mp_str("l"), &h->value)) \
-    HOLD(get_default, mp_dict_get_default(outer_dict, mp_str("d"), mp_none(), &h->value)) \
+    HOLD(get_dict, mp_dict_get(outer_dict, mp_value_str("d"), &h->value)) \
+    HOLD(get_list, mp_dict_get(outer_dict, mp_value_str("l"), &h->value)) \
+    HOLD(get_default, mp_dict_get_default(outer_dict, mp_value_str("d"), mp_value_none(), &h->value)) \
     HOLD(get_default_fallback, (mp_dict_get_dict(outer_dict, "d", &h->dict), \
-         mp_dict_get_default(outer_dict, mp_str("x"), mp_dict_value(h->dict), &h->value))) \
-    HOLD(setdefault, mp_dict_setdefault(outer_dict, mp_str("d"), mp_none(), &h->value)) \
+         mp_dict_get_default(outer_dict, mp_value_str("x"), mp_value_dict(h->dict), &h->value))) \
+    HOLD(setdefault, mp_dict_setdefault(outer_dict, mp_value_str("d"), mp_value_none(), &h->value)) \
     HOLD(setdefault_fallback, (mp_dict_get_list(outer_dict, "l", &h->list), \
-         mp_dict_setdefault(outer_dict, mp_str("x"), mp_list_value(h->list), &h->value))) \
-    HOLD(get_many, mp_dict_get_many(outer_dict, (const mp_value[]){mp_str("d"), mp_str("l")}, h->many, 2, NULL)) \
-    HOLD(pop, mp_dict_pop(outer_dict, mp_str("d"), &h->value)) \
-    HOLD(pop_default, mp_dict_pop_default(outer_dict, mp_str("l"), mp_none(), &h->value)) \
+         mp_dict_setdefault(outer_dict, mp_value_str("x"), mp_value_list(h->list), &h->value))) \
+    HOLD(get_many, mp_dict_get_many(outer_dict, (const mp_value[]){mp_value_str("d"), mp_value_str("l")}, h->many, 2, NULL)) \
+    HOLD(pop, mp_dict_pop(outer_dict, mp_value_str("d"), &h->value)) \
+    HOLD(pop_default, mp_dict_pop_default(outer_dict, mp_value_str("l"), mp_value_none(), &h->value)) \
     HOLD(popitem, mp_dict_popitem(outer_dict, &h->key, &h->value)) \
     HOLD(list_get, mp_list_get(outer_list, 0, &h->value)) \
     HOLD(list_pop, mp_list_pop(outer_list, 0, &h->value)) \
@@ -191,7 +191,7 @@ static int hold_often(struct held *h)
     int error = 0;
 
     for (int i = 0; error == 0 && i < 500; i++)
-        error = mp_dict_get(outer_dict, mp_str(i % 2 ? "d" : "l"), &h->value);
+        error = mp_dict_get(outer_dict, mp_value_str(i % 2 ? "d" : "l"), &h->value);
     return error;
 }
 
@@ -346,7 +346,7 @@ static int hold_for_ever(void *arg)
         if (mp_dict_json(outer_dict, &text) == 0)
             free(text);
         mp_dict_equal(outer_dict, outer_dict, &equal);
-        mp_list_contains(outer_list, mp_dict_value(outer_dict), &equal);
+        mp_list_contains(outer_list, mp_value_dict(outer_dict), &equal);
         if (empty() != 0)
             _exit(1);
         atomic_fetch_add(&shared->ready, 1);
@@ -430,7 +430,7 @@ static void outlive(void)
 static int hold_and_leave_heir(void *arg)
 {
     (void)arg;
-    if (mp_dict_pop(outer_dict, mp_str("d"), &inherited.value) != 0)
+    if (mp_dict_pop(outer_dict, mp_value_str("d"), &inherited.value) != 0)
         return 1;
     if (fork() == 0) {
         if (fork() == 0) /* and of that one, which ends at once */
@@ -470,7 +470,7 @@ static void a_child_keeps_what_its_dead_parent_held(void **state)
 static int close_all_and_go_on(void *arg)
 {
     (void)arg;
-    if (mp_dict_pop(outer_dict, mp_str("d"), &inherited.value) != 0)
+    if (mp_dict_pop(outer_dict, mp_value_str("d"), &inherited.value) != 0)
         return 1;
     for (int fd = 0; fd < 256; fd++)
         close(fd);
@@ -509,7 +509,7 @@ static int from_program[2], to_program[2];
 static int hold_and_become_another(void *arg)
 {
     (void)arg;
-    if (mp_dict_pop(outer_dict, mp_str("l"), &inherited.value) != 0)
+    if (mp_dict_pop(outer_dict, mp_value_str("l"), &inherited.value) != 0)
         return 1;
     dup2(to_program[0], 0);
     dup2(from_program[1], 1);
@@ -547,7 +547,7 @@ static void *hold_in_thread(void *arg)
 {
     struct held *held = arg;
 
-    return mp_dict_pop(outer_dict, mp_str("d"), &held->value) == 0 ? held : NULL;
+    return mp_dict_pop(outer_dict, mp_value_str("d"), &held->value) == 0 ? held : NULL;
 }
 
 static void a_thread_that_ends_gives_nothing_up(void **state)
@@ -659,10 +659,10 @@ static void make_younger(struct younger *younger, const void *first, const void 
 
         if ((i + lists) % 2 == 0) {
             assert_int_equal(mp_manager_dict(manager, &dict) | mp_dict_set_int(dict, "a", 1), 0);
-            younger->value[i] = mp_dict_value(dict);
+            younger->value[i] = mp_value_dict(dict);
         } else {
             assert_int_equal(mp_manager_list(manager, &list) | mp_list_append_int(list, 1), 0);
-            younger->value[i] = mp_list_value(list);
+            younger->value[i] = mp_value_list(list);
         }
         const struct object *object = object_of(younger->value[i].as.dict);
         younger->places += object == object_of(first) || object == object_of(second);
@@ -688,7 +688,7 @@ static mp_value make_one(bool list)
     mp_list *made = NULL;
 
     assert_int_equal(list ? mp_manager_list(manager, &made) : mp_manager_dict(manager, &dict), 0);
-    return list ? mp_list_value(made) : mp_dict_value(dict);
+    return list ? mp_value_list(made) : mp_value_dict(dict);
 }
 
 static void free_one(const mp_value *value)
@@ -734,8 +734,8 @@ static void stale_handles_are_errors_for_good(void **state)
     sink = fopen("/dev/null", "w");
     assert_non_null(sink);
     assert_int_equal(mp_manager_dict(manager, &live_dict) | mp_manager_list(manager, &live_list), 0);
-    live_key = mp_str("a");
-    live_value = mp_int(1);
+    live_key = mp_value_str("a");
+    live_value = mp_value_int(1);
     assert_int_equal(mp_manager_dict(manager, &stale_dict) | mp_manager_list(manager, &stale_list), 0);
     assert_int_equal(mp_dict_free(stale_dict) | mp_list_free(stale_list), 0);
     for (size_t i = 0; i < last; i++) {
@@ -791,7 +791,7 @@ static void no_hold_is_given_up_twice(void **state)
     assert_int_equal(count_objects(), objects);
     /* Nor is it another's by then. */
     assert_int_equal(fill(), 0);
-    assert_int_equal(mp_dict_pop(outer_dict, mp_str("d"), &held.value), 0);
+    assert_int_equal(mp_dict_pop(outer_dict, mp_value_str("d"), &held.value), 0);
     twin = held.value;
     assert_int_equal(empty(), 0);
     mp_value_free(&held.value);
@@ -838,7 +838,7 @@ static void a_value_gives_up_ones_own_hold_only(void **state)
         struct held held = {.dict = NULL};
 
         assert_int_equal(fill(), 0);
-        assert_int_equal(mp_dict_pop(outer_dict, mp_str(list ? "l" : "d"), &held.value), 0);
+        assert_int_equal(mp_dict_pop(outer_dict, mp_value_str(list ? "l" : "d"), &held.value), 0);
         assert_int_equal(empty(), 0);
         assert_int_equal(end_of(free_the_value, &held.value), 0);
         assert_int_equal(number_in(&held), 1);
@@ -893,17 +893,17 @@ static int do_step(enum step step)
     switch (step) {
     case STORE: {
         int error = list_inside ? make_list((mp_list **)&produced) : make_dict((mp_dict **)&produced);
-        mp_value value = list_inside ? mp_list_value(produced) : mp_dict_value(produced);
+        mp_value value = list_inside ? mp_value_list(produced) : mp_value_dict(produced);
 
         if (error != 0)
             return error;
-        return into_list ? mp_list_append(outer_list, value) : mp_dict_set(outer_dict, mp_int(1), value);
+        return into_list ? mp_list_append(outer_list, value) : mp_dict_set(outer_dict, mp_value_int(1), value);
     }
     case PRODUCER_FREE:
         return list_inside ? mp_list_free(produced) : mp_dict_free(produced);
     case POP:
         return into_list ? mp_list_pop(outer_list, 0, &consumed.value)
-                         : mp_dict_pop(outer_dict, mp_int(1), &consumed.value);
+                         : mp_dict_pop(outer_dict, mp_value_int(1), &consumed.value);
     case READ:
         return number_in(&consumed) == 1 ? 0 : -2000;
     case CONSUMER_FREE:
@@ -1076,8 +1076,8 @@ static void snapshots_hold_what_they_show(void **state)
         assert_int_equal(holdings[i].hold(&held), 0);
         mp_value value = held.value.type == MP_DICT || held.value.type == MP_LIST ? held.value
                          : held.many[0].type == MP_DICT                           ? held.many[0]
-                         : held.dict != NULL                                      ? mp_dict_value(held.dict)
-                                                                                  : mp_list_value(held.list);
+                         : held.dict != NULL                                      ? mp_value_dict(held.dict)
+                                                                                  : mp_value_list(held.list);
         assert_int_equal(mp_value_json(&value, &before), 0);
         assert_int_equal(empty(), 0);
         for (int j = 0; j < 20; j++) {

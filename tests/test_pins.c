@@ -1,5 +1,5 @@
-/* Readers of containers while another process is stopped that has the heap's mutex (src/object/pin.h): each call answers, what
- * it shows lives until it is given up, and all comes back in the end. */
+/* Readers of containers while another process is stopped that has the heap's mutex (src/object/pin.h): each call
+ * answers, what it shows lives until it is given up, and all comes back in the end. */
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -25,7 +25,7 @@ static mp_manager *manager;
 static mp_dict *dict, *inner;
 static mp_list *list;
 static size_t used; /* blocks, while dict and list are empty */
-static pid_t keeper;
+static pid_t supervisor;
 
 static struct heap *heap(void)
 {
@@ -44,7 +44,7 @@ static size_t used_now(void)
     for (uint64_t at = heap()->objects; at != 0;) {
         const struct object *object = heap_at(heap(), at);
 
-        blocks += object_kind(object) != OBJECT_SPARE;
+        blocks += object_kind(object) != OBJECT_FREE;
         blocks -= object->self == object_first_of(object->block);
         at = object->next_all;
     }
@@ -75,7 +75,7 @@ static int make(void **state)
 {
     (void)state;
     alarm(PATIENCE);
-    keeper = 0;
+    supervisor = 0;
     if (mp_manager_create(&manager, NULL) != 0 || mp_manager_dict(manager, &dict) != 0 ||
         mp_manager_list(manager, &list) != 0)
         return -1;
@@ -90,16 +90,16 @@ static void let_go(int signal_number)
 {
     int status;
 
-    kill(keeper, signal_number);
-    assert_int_equal(waitpid(keeper, &status, 0), keeper);
-    keeper = 0;
+    kill(supervisor, signal_number);
+    assert_int_equal(waitpid(supervisor, &status, 0), supervisor);
+    supervisor = 0;
 }
 
 /* All has come back, and the heap is sound. */
 static int drop(void **state)
 {
     (void)state;
-    if (keeper != 0)
+    if (supervisor != 0)
         let_go(SIGKILL);
     empty();
     assert_int_equal(mp_manager_check(manager), 0);
@@ -113,15 +113,15 @@ static void keep_mutex(void)
 {
     int status;
 
-    keeper = fork();
-    if (keeper == 0) {
+    supervisor = fork();
+    if (supervisor == 0) {
         alarm(PATIENCE);
         heap_lock(heap());
         raise(SIGSTOP);
         heap_unlock(heap());
         _exit(0);
     }
-    assert_int_equal(waitpid(keeper, &status, WUNTRACED), keeper);
+    assert_int_equal(waitpid(supervisor, &status, WUNTRACED), supervisor);
     assert_true(WIFSTOPPED(status));
 }
 
@@ -188,21 +188,21 @@ static int give_up(void)
 
 static int by_dict_get(void)
 {
-    int error = mp_dict_get(dict, mp_str("inner"), &value);
+    int error = mp_dict_get(dict, mp_value_str("inner"), &value);
 
     return error == 0 ? look(value.as.dict) : error;
 }
 
 static int by_dict_get_default(void)
 {
-    int error = mp_dict_get_default(dict, mp_str("inner"), mp_none(), &value);
+    int error = mp_dict_get_default(dict, mp_value_str("inner"), mp_value_none(), &value);
 
     return error == 0 ? look(value.as.dict) : error;
 }
 
 static int by_dict_get_many(void)
 {
-    mp_value key = mp_str("inner");
+    mp_value key = mp_value_str("inner");
     size_t found = 0;
     int error = mp_dict_get_many(dict, &key, &value, 1, &found);
 
@@ -218,7 +218,7 @@ static int by_list_get(void)
 
 static int by_dict_next(void)
 {
-    mp_value key, seen = mp_none();
+    mp_value key, seen = mp_value_none();
     int error = mp_dict_iter_create(&dict_iter, dict);
 
     if (error == 0)
@@ -228,7 +228,7 @@ static int by_dict_next(void)
 
 static int by_list_next(void)
 {
-    mp_value seen = mp_none();
+    mp_value seen = mp_value_none();
     int error = mp_list_iter_create(&list_iter, list);
 
     if (error == 0)
@@ -250,7 +250,7 @@ static int by_json(void)
 static int by_contains(void)
 {
     bool found = false;
-    int error = mp_list_contains(list, mp_dict_value(inner), &found);
+    int error = mp_list_contains(list, mp_value_dict(inner), &found);
 
     return error == 0 && !found ? MP_ECORRUPT : error;
 }
@@ -416,8 +416,8 @@ static int hold_and_owe(void)
         return 1;
     keep_mutex();
     mp_value_free(&value); /* to be done later */
-    kill(keeper, SIGKILL);
-    waitpid(keeper, NULL, 0); /* it has this process's descriptors, and so its lock */
+    kill(supervisor, SIGKILL);
+    waitpid(supervisor, NULL, 0); /* it has this process's descriptors, and so its lock */
     kill(getpid(), SIGKILL);
     return 1;
 }
@@ -662,8 +662,8 @@ static int hold_owe_and_close(void)
     keep_mutex();
     mp_value_free(&value); /* to be done later */
     error = error == 0 ? mp_manager_free(manager) : error;
-    kill(keeper, SIGKILL);
-    waitpid(keeper, NULL, 0);
+    kill(supervisor, SIGKILL);
+    waitpid(supervisor, NULL, 0);
     return error;
 }
 
@@ -776,18 +776,18 @@ static void step(pid_t pid)
  * share; the place serves another dict when the reader goes on. False: it had taken its pin back before. */
 static bool hold_beside(int instructions)
 {
-    assert_int_equal(mp_dict_delete(dict, "inner"), 0);
-    keeper = start_and_stop(replace_inner);
-    assert_true(keeper != 0);
+    assert_int_equal(mp_dict_remove_key(dict, "inner"), 0);
+    supervisor = start_and_stop(replace_inner);
+    assert_true(supervisor != 0);
     pid_t reads = start_and_stop(hold_stale_inner);
     if (reads == 0)
         skip();
     for (int i = 0; i < instructions && pins_now() != 0; i++)
         step(reads);
     bool more = pins_now() != 0;
-    kill(keeper, SIGCONT);
-    assert_int_equal(end_of(keeper), 0);
-    keeper = 0;
+    kill(supervisor, SIGCONT);
+    assert_int_equal(end_of(supervisor), 0);
+    supervisor = 0;
     assert_int_equal(ptrace(PTRACE_DETACH, reads, NULL, NULL), 0);
     assert_int_equal(end_of(reads), 0);
     empty();
@@ -841,12 +841,12 @@ static void holding_is_a_share(void)
 
 static void carving_is_a_share(void)
 {
-    put_share(&heap()->carving);
+    put_share(&heap()->under_construction);
 }
 
 static void carving_is_small(void)
 {
-    heap_alloc(heap(), 24, &heap()->carving);
+    heap_alloc(heap(), 24, &heap()->under_construction);
 }
 
 static void holding_is_small(void)
@@ -913,8 +913,8 @@ static const struct damage {
     {"the trash is a share", trash_is_a_share, MP_ECORRUPT},
     {"holding is a share", holding_is_a_share, MP_ECORRUPT},
     {"holding is small", holding_is_small, MP_ECORRUPT},
-    {"carving is a share", carving_is_a_share, MP_ECORRUPT},
-    {"carving is small", carving_is_small, MP_ECORRUPT},
+    {"under_construction is a share", carving_is_a_share, MP_ECORRUPT},
+    {"under_construction is small", carving_is_small, MP_ECORRUPT},
     {"a table has a block", table_has_a_block, MP_ECORRUPT},
     {"a table has nothing", table_has_nothing, MP_ECORRUPT},
     {"a chain leads to the reserve", chain_leads_to_reserve, MP_ECORRUPT},
@@ -958,7 +958,7 @@ static void *read_all_the_time(void *arg)
     (void)arg;
     for (int i = 0; i < ROUNDS; i++) {
         mp_value mine;
-        int error = i % 2 ? mp_dict_get(dict, mp_str("inner"), &mine) : mp_list_get(list, 0, &mine);
+        int error = i % 2 ? mp_dict_get(dict, mp_value_str("inner"), &mine) : mp_list_get(list, 0, &mine);
 
         if (error == 0 && look(mine.as.dict) != 0)
             return dict;
@@ -991,7 +991,7 @@ static void replace_all_the_time(void)
         if (mp_manager_dict(manager, &made) == 0) {
             mp_dict_set_int(made, "mark", 7);
             mp_dict_set_dict(dict, "inner", made);
-            mp_list_set(list, 0, mp_dict_value(made));
+            mp_list_set(list, 0, mp_value_dict(made));
             mp_dict_free(made);
         }
     }

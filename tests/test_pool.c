@@ -338,7 +338,7 @@ static void a_failing_item_fails_alone(void **state)
         assert_int_equal(status[i], i % 2 == 0 ? 0 : i);
         assert_int_equal(out[i], i % 2 == 0 ? i + 1 : 0);
     }
-    assert_int_equal(mp_pool_map_async(pool, fail_odd, in, sizeof *in, sizeof *out, 100, NULL, &result), 0);
+    assert_int_equal(mp_pool_map_async(pool, fail_odd, in, sizeof *in, sizeof *out, 100, &result, NULL), 0);
     assert_int_equal(mp_result_get(result, out, sizeof out, 60), 1);
     assert_int_equal(mp_result_status(result, 33, &one), 0);
     assert_int_equal(one, 33);
@@ -521,7 +521,7 @@ static void default_chunks_shrink(void **state)
             mp_result *result;
             uint64_t items = 0, before = UINT64_MAX;
 
-            assert_int_equal(mp_pool_map_async(fresh, get_pid, NULL, 0, sizeof(int), counts[c], NULL, &result), 0);
+            assert_int_equal(mp_pool_map_async(fresh, get_pid, NULL, 0, sizeof(int), counts[c], &result, NULL), 0);
             const struct map_job *job = result->job;
             for (uint64_t i = 0; i < job->level_count; i++) {
                 bool last = i + 1 == job->level_count;
@@ -576,7 +576,7 @@ static void note_switches(mp_pool *idle, long *counts)
     assert_true(wait_until(all_asleep, idle, 60));
     for (int i = 0; i < IDLERS; i++)
         counts[i] = switches(atomic_load(&idle->shared.worker[i].pid));
-    counts[IDLERS] = switches(idle->keeper);
+    counts[IDLERS] = switches(idle->supervisor);
 }
 
 /* Nobody in a pool without tasks does anything, nor does a caller that waits for nothing: no process wakes. */
@@ -682,7 +682,7 @@ static void nobody_waits_for_a_worker_but_the_caller(void **state)
         atomic_store(gate, 0);
         assert_true(wait_until(both_asleep, pair, 60));
         atomic_store(&pair->shared.waited, 0); /* as if after a rest */
-        assert_int_equal(mp_pool_map_async(pair, meet, (int[]){2, 2}, sizeof(int), 0, 2, NULL, &result), 0);
+        assert_int_equal(mp_pool_map_async(pair, meet, (int[]){2, 2}, sizeof(int), 0, 2, &result, NULL), 0);
         assert_true(wait_until(both_have_come, NULL, 60));
         assert_int_equal(atomic_load(&pair->shared.wanted_cpu), first + 1);
         assert_int_equal(mp_result_wait(result, 60), 0);
@@ -984,9 +984,9 @@ static void terminating_leaves_nobody(void **state)
     atomic_store(gate, 0);
     assert_int_equal(mp_pool_workers(pool, pids, 2, &live), 0);
     assert_int_equal(live, 2);
-    assert_int_equal(mp_pool_keeper(pool, &pids[2]), 0);
+    assert_int_equal(mp_pool_supervisor(pool, &pids[2]), 0);
     assert_int_equal(mp_pool_apply_async(pool, wait_at_gate, &code, sizeof code, sizeof code, &single), 0);
-    assert_int_equal(mp_pool_map_async(pool, wait_at_gate, in, sizeof *in, sizeof *out, 100, NULL, &map), 0);
+    assert_int_equal(mp_pool_map_async(pool, wait_at_gate, in, sizeof *in, sizeof *out, 100, &map, NULL), 0);
     assert_int_equal(mp_result_wait(map, 0.01), MP_ETIMEOUT);
     assert_int_equal(mp_pool_terminate(pool), 0);
     assert_int_equal(mp_pool_terminate(pool), 0);
@@ -1018,7 +1018,7 @@ static void a_freed_pool_leaves_nobody(void **state)
     atomic_store(gate, 0);
     assert_int_equal(mp_pool_create(&freed, 2, NULL), 0);
     assert_int_equal(mp_pool_workers(freed, pids, 2, &live), 0);
-    assert_int_equal(mp_pool_keeper(freed, &pids[2]), 0);
+    assert_int_equal(mp_pool_supervisor(freed, &pids[2]), 0);
     assert_int_equal(mp_pool_apply_async(freed, wait_at_gate, &code, sizeof code, sizeof code, &result), 0);
     assert_int_equal(mp_pool_free(freed), 0);
     for (int i = 0; i < 3; i++)
@@ -1144,7 +1144,7 @@ static void refuses_bad_input(void **state)
     assert_int_equal(mp_pool_free(NULL), 0);
     assert_int_equal(mp_pool_size(pool, NULL), MP_EINVAL);
     assert_int_equal(mp_pool_workers(pool, NULL, 1, &count), MP_EINVAL);
-    assert_int_equal(mp_pool_keeper(pool, NULL), MP_EINVAL);
+    assert_int_equal(mp_pool_supervisor(pool, NULL), MP_EINVAL);
     assert_int_equal(mp_result_get(NULL, &y, 4, 1), MP_EINVAL);
     assert_int_equal(mp_result_free(NULL), 0);
     assert_int_equal(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof y, &result), 0);

@@ -1,4 +1,4 @@
-/* Pools whose workers, keeper or caller die or are stopped. */
+/* Pools whose workers, supervisor or caller die or are stopped. */
 #include <mp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -218,9 +218,9 @@ static bool all_gone(void *arg)
     return true;
 }
 
-static void a_dead_keeper_is_an_error(void **state)
+static void a_dead_supervisor_is_an_error(void **state)
 {
-    pid_t pids[WORKERS + 1] = {0}, keeper;
+    pid_t pids[WORKERS + 1] = {0}, supervisor;
     int ms = 60000, y;
     mp_result *result;
     mp_pool *doomed;
@@ -230,8 +230,8 @@ static void a_dead_keeper_is_an_error(void **state)
     assert_int_equal(mp_pool_create(&doomed, WORKERS, NULL), 0);
     assert_int_equal(mp_pool_apply_async(doomed, nap_ms, &ms, sizeof ms, 0, &result), 0);
     assert_int_equal(mp_pool_workers(doomed, pids, WORKERS, &live), 0);
-    assert_int_equal(mp_pool_keeper(doomed, &keeper), 0);
-    kill(keeper, SIGKILL);
+    assert_int_equal(mp_pool_supervisor(doomed, &supervisor), 0);
+    kill(supervisor, SIGKILL);
     assert_int_equal(mp_result_get(result, NULL, 0, 60), MP_EBROKEN);
     assert_int_equal(mp_pool_apply(doomed, square, &ms, sizeof ms, &y, sizeof y), MP_EBROKEN);
     assert_true(wait_until(all_gone, pids, 20));
@@ -254,7 +254,7 @@ static _Noreturn void be_a_caller(int pipe, bool leave)
     for (int i = 0; i < 3 * WORKERS; i++)
         mp_pool_apply_async(left, nap_ms, &ms, sizeof ms, 0, NULL);
     mp_pool_workers(left, pids, WORKERS, &live);
-    mp_pool_keeper(left, &pids[WORKERS]);
+    mp_pool_supervisor(left, &pids[WORKERS]);
     if (write(pipe, pids, sizeof pids) != sizeof pids)
         _exit(1);
     if (leave)
@@ -334,11 +334,11 @@ static void any_signal_that_ends_a_worker_is_named(void **state)
     close(ends[1]);
 }
 
-/* A pool in which all are stopped, the keeper as well, is terminated as any other. */
+/* A pool in which all are stopped, the supervisor as well, is terminated as any other. */
 static void the_stopped_are_terminated(void **state)
 {
     (void)state;
-    for (int keeper_too = 0; keeper_too < 2; keeper_too++) {
+    for (int supervisor_too = 0; supervisor_too < 2; supervisor_too++) {
         pid_t pids[WORKERS + 1];
         mp_result *result[WORKERS];
         mp_pool *stopped;
@@ -350,8 +350,8 @@ static void the_stopped_are_terminated(void **state)
             assert_int_equal(mp_pool_apply_async(stopped, tell_and_wait, &ends[1], sizeof(int), 0, &result[i]), 0);
             assert_int_equal(read(ends[0], &pids[i], sizeof pids[i]), sizeof pids[i]);
         }
-        assert_int_equal(mp_pool_keeper(stopped, &pids[WORKERS]), 0);
-        for (int i = 0; i < WORKERS + keeper_too; i++)
+        assert_int_equal(mp_pool_supervisor(stopped, &pids[WORKERS]), 0);
+        for (int i = 0; i < WORKERS + supervisor_too; i++)
             kill(pids[i], SIGSTOP);
         assert_int_equal(mp_pool_terminate(stopped), 0);
         for (int i = 0; i < WORKERS; i++) {
@@ -382,8 +382,9 @@ static int have_a_household(const void *arg, void *result)
     (void)result;
 
     if (mp_pool_create(&inner, WORKERS - 1, NULL) != 0 || mp_pool_workers(inner, pids, WORKERS - 1, &live) != 0 ||
-        mp_pool_keeper(inner, &pids[WORKERS - 1]) != 0 || mp_process_start(&process, sleep_for_ever, NULL, NULL) != 0 ||
-        mp_process_pid(process, &pids[WORKERS]) != 0 || write(*(const int *)arg, pids, sizeof pids) != sizeof pids)
+        mp_pool_supervisor(inner, &pids[WORKERS - 1]) != 0 ||
+        mp_process_start(&process, sleep_for_ever, NULL, NULL) != 0 || mp_process_pid(process, &pids[WORKERS]) != 0 ||
+        write(*(const int *)arg, pids, sizeof pids) != sizeof pids)
         return 1;
     raise(SIGKILL);
     return 2;
@@ -424,7 +425,7 @@ static void an_initializer_that_dies_breaks_the_pool(void **state)
 
         assert_int_equal(mp_pool_create(&broken, 2, &options), 0);
         assert_int_equal(mp_pool_apply(broken, square, &x, sizeof x, &y, sizeof y), MP_EINITIALIZER);
-        assert_true(wait_until(is_empty, broken, 20)); /* and stays so: the keeper ends */
+        assert_true(wait_until(is_empty, broken, 20)); /* and stays so: the supervisor ends */
         assert_int_equal(mp_pool_close(broken), 0);
         assert_int_equal(mp_pool_join(broken), 0);
         assert_int_equal(mp_pool_free(broken), 0);
@@ -462,9 +463,9 @@ static void retries_are_counted(void **state)
     }
 }
 
-static void the_keeper_heeds_no_signal_and_workers_are_in_its_group(void **state)
+static void the_supervisor_heeds_no_signal_and_workers_are_in_its_group(void **state)
 {
-    pid_t pids[WORKERS], again[WORKERS], keeper;
+    pid_t pids[WORKERS], again[WORKERS], supervisor;
     size_t live;
     int y;
     (void)state;
@@ -473,13 +474,13 @@ static void the_keeper_heeds_no_signal_and_workers_are_in_its_group(void **state
     for (int i = 0; i < 4 * WORKERS; i++)
         assert_int_equal(mp_pool_apply(pool, square, &i, sizeof i, &y, sizeof y), 0);
     assert_int_equal(mp_pool_workers(pool, pids, WORKERS, &live), 0);
-    assert_int_equal(mp_pool_keeper(pool, &keeper), 0);
+    assert_int_equal(mp_pool_supervisor(pool, &supervisor), 0);
     const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGTSTP, SIGALRM};
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        kill(keeper, signals[i]);
-    assert_int_not_equal(getpgid(keeper), getpgrp());
+        kill(supervisor, signals[i]);
+    assert_int_not_equal(getpgid(supervisor), getpgrp());
     for (int i = 0; i < WORKERS; i++)
-        assert_int_equal(getpgid(pids[i]), keeper);
+        assert_int_equal(getpgid(pids[i]), supervisor);
     for (int i = 0; i < 100; i++)
         assert_int_equal(mp_pool_apply(pool, square, &i, sizeof i, &y, sizeof y), 0);
     assert_int_equal(mp_pool_workers(pool, again, WORKERS, &live), 0);
@@ -553,14 +554,14 @@ int main(void)
         TEST(map_loses_only_the_items_that_killed),
         TEST(tasks_are_retried_as_asked),
         TEST(all_workers_killed_ten_times),
-        TEST(a_dead_keeper_is_an_error),
+        TEST(a_dead_supervisor_is_an_error),
         TEST(nothing_outlives_the_caller),
         TEST(any_signal_that_ends_a_worker_is_named),
         TEST(the_stopped_are_terminated),
         TEST(a_killed_workers_household_goes_with_it),
         TEST(an_initializer_that_dies_breaks_the_pool),
         TEST(retries_are_counted),
-        TEST(the_keeper_heeds_no_signal_and_workers_are_in_its_group),
+        TEST(the_supervisor_heeds_no_signal_and_workers_are_in_its_group),
         TEST(a_stopped_worker_holds_up_only_its_task),
         TEST(a_storm_loses_nothing_but_what_was_hit),
     };

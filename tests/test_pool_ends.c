@@ -37,7 +37,7 @@ enum { WORKERS = 3, NOBODY = 65534 };
 /* Shared with all children. */
 static struct {
     _Atomic int flag, gate;
-    _Atomic pid_t pids[WORKERS + 1]; /* workers, and the keeper */
+    _Atomic pid_t pids[WORKERS + 1]; /* workers, and the supervisor */
 } * shared;
 
 static mp_pool *pool;
@@ -118,14 +118,14 @@ static int stay(const void *arg, void *result)
 static void make(const mp_pool_options *options)
 {
     size_t live = 0;
-    pid_t pids[WORKERS], keeper;
+    pid_t pids[WORKERS], supervisor;
 
     CHILD_REQUIRES(mp_pool_create(&pool, WORKERS, options) == 0);
     CHILD_REQUIRES(mp_pool_workers(pool, pids, WORKERS, &live) == 0 && live == WORKERS);
-    CHILD_REQUIRES(mp_pool_keeper(pool, &keeper) == 0);
+    CHILD_REQUIRES(mp_pool_supervisor(pool, &supervisor) == 0);
     for (int i = 0; i < WORKERS; i++)
         shared->pids[i] = pids[i];
-    shared->pids[WORKERS] = keeper;
+    shared->pids[WORKERS] = supervisor;
 }
 
 static void works(void)
@@ -194,7 +194,7 @@ static int do_long_map(void)
 static int do_map_async(void)
 {
     mp_result *result;
-    int error = mp_pool_map_async(pool, quick, large, 4, 4, 1000, NULL, &result);
+    int error = mp_pool_map_async(pool, quick, large, 4, 4, 1000, &result, NULL);
 
     return error != 0 ? error : mp_result_free(result);
 }
@@ -256,7 +256,7 @@ static int do_ask(void)
     pid_t pid;
 
     (void)mp_pool_size(pool, &workers);
-    (void)mp_pool_keeper(pool, &pid);
+    (void)mp_pool_supervisor(pool, &pid);
     return mp_pool_workers(pool, NULL, 0, &count);
 }
 
@@ -518,19 +518,19 @@ static bool worker_is_dead(void *arg)
     return has_ended(shared->pids[0]);
 }
 
-static bool keeper_sleeps(void *arg)
+static bool supervisor_sleeps(void *arg)
 {
     (void)arg;
     return process_sleeps(shared->pids[WORKERS]);
 }
 
-/* What a handler that interrupts a submission finds, while a worker's end has the keeper wait for the heap. */
+/* What a handler that interrupts a submission finds, while a worker's end has the supervisor wait for the heap. */
 static void exit_with_the_heap_locked(void)
 {
     CHILD_REQUIRES(pthread_mutex_lock(&pool->mutex) == 0 && heap_lock(pool->shared.heap) == 0);
     kill(shared->pids[0], SIGKILL);
-    CHILD_REQUIRES(wait_until(worker_is_dead, NULL, 30) && wait_until(keeper_sleeps, NULL, 30));
-    alarm(3); /* far less than exit() waits for a keeper that does not end */
+    CHILD_REQUIRES(wait_until(worker_is_dead, NULL, 30) && wait_until(supervisor_sleeps, NULL, 30));
+    alarm(3); /* far less than exit() waits for a supervisor that does not end */
     exit(0);
 }
 
@@ -550,7 +550,7 @@ static void close_and_join(void)
     CHILD_REQUIRES(mp_pool_close(pool) == 0 && mp_pool_join(pool) == 0 && mp_pool_free(pool) == 0);
 }
 
-static void kill_keeper(void)
+static void kill_supervisor(void)
 {
     int y, error;
 
@@ -561,7 +561,7 @@ static void kill_keeper(void)
     CHILD_REQUIRES(mp_pool_free(pool) == 0);
 }
 
-static void stop_keeper(void)
+static void stop_supervisor(void)
 {
     kill(shared->pids[WORKERS], SIGSTOP);
     CHILD_REQUIRES(mp_pool_free(pool) == 0);
@@ -586,8 +586,8 @@ static const struct end {
     {"free", free_it, false},
     {"terminate", terminate_it, false},
     {"close and join", close_and_join, false},
-    {"the keeper killed", kill_keeper, true},
-    {"the keeper stopped", stop_keeper, true},
+    {"the supervisor killed", kill_supervisor, true},
+    {"the supervisor stopped", stop_supervisor, true},
 };
 
 enum { ENDS = sizeof ends / sizeof *ends };
@@ -819,14 +819,14 @@ static void be_a_subreaper(const void *arg)
 
 static void no_zombies_are_left_to_a_subreaper(void **state)
 {
-    void (*const ways[])(void) = {kill_keeper, stop_keeper, free_it, close_and_join};
+    void (*const ways[])(void) = {kill_supervisor, stop_supervisor, free_it, close_and_join};
     (void)state;
 
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         assert_int_equal(in_child(be_a_subreaper, &ways[i]), 0);
 }
 
-/* ---- keepers that are the first process of a PID namespace ---- */
+/* ---- supervisors that are the first process of a PID namespace ---- */
 
 static int stay_as_daemon(void *arg)
 {
@@ -849,9 +849,9 @@ static void be_in_a_new_namespace(const void *arg)
     (*(void (*const *)(void))arg)();
 }
 
-static void a_namespace_ends_with_its_keeper(void **state)
+static void a_namespace_ends_with_its_supervisor(void **state)
 {
-    void (*const ways[])(void) = {kill_keeper, stop_keeper, free_it, close_and_join, terminate_it, end_by_exit};
+    void (*const ways[])(void) = {kill_supervisor, stop_supervisor, free_it, close_and_join, terminate_it, end_by_exit};
     (void)state;
 
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
@@ -913,7 +913,7 @@ static void live_without(const void *arg)
     }
     close_and_join();
     make(NULL);
-    kill_keeper();
+    kill_supervisor();
     make(NULL);
     occupy();
     CHILD_REQUIRES(mp_pool_free(pool) == 0);
@@ -936,7 +936,7 @@ static void free_without_kill(const void *arg)
     CHILD_REQUIRES(mp_pool_free(pool) == 0);
 }
 
-/* Workers that nobody can kill leave with their keeper. */
+/* Workers that nobody can kill leave with their supervisor. */
 static void a_pool_ends_without_kill(void **state)
 {
     const int errors[] = {ENOSYS, EPERM};
@@ -1016,7 +1016,7 @@ static void live_without_standard(const void *arg)
 {
     const int closed = *(const int *)arg;
     int taken = -1;
-    pid_t keeper;
+    pid_t supervisor;
 
     for (int fd = 0; fd <= 2; fd++) {
         if ((closed & 1 << fd) != 0)
@@ -1024,8 +1024,8 @@ static void live_without_standard(const void *arg)
     }
     make(NULL);
     for (int fd = 0; fd <= 2; fd++) {
-        CHILD_REQUIRES(mp_pool_keeper(pool, &keeper) == 0);
-        CHILD_REQUIRES((closed & 1 << fd) == 0 || (!has_descriptor(0, fd) && !has_descriptor(keeper, fd)));
+        CHILD_REQUIRES(mp_pool_supervisor(pool, &supervisor) == 0);
+        CHILD_REQUIRES((closed & 1 << fd) == 0 || (!has_descriptor(0, fd) && !has_descriptor(supervisor, fd)));
     }
     CHILD_REQUIRES(mp_pool_apply(pool, standard_are_free, &closed, sizeof closed, &taken, sizeof taken) == 0 &&
                    taken == 0);
@@ -1107,7 +1107,7 @@ static void reuse_descriptors(const void *arg)
 
 static void no_file_of_the_programs_is_closed(void **state)
 {
-    void (*const ways[])(void) = {kill_keeper, stop_keeper, free_it, close_and_join, end_by_exit};
+    void (*const ways[])(void) = {kill_supervisor, stop_supervisor, free_it, close_and_join, end_by_exit};
     (void)state;
 
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
@@ -1164,7 +1164,7 @@ int main(void)
         cmocka_unit_test(privileges_are_no_obstacle_to_the_end),
         cmocka_unit_test(a_signal_to_the_group_is_the_callers),
         cmocka_unit_test(no_zombies_are_left_to_a_subreaper),
-        cmocka_unit_test(a_namespace_ends_with_its_keeper),
+        cmocka_unit_test(a_namespace_ends_with_its_supervisor),
         cmocka_unit_test(what_is_refused_is_done_without),
         cmocka_unit_test(a_pool_ends_without_kill),
         cmocka_unit_test(a_child_of_clone_harms_no_pool),

@@ -1,4 +1,4 @@
-/* Pools and tasks that do what no task should; workers, keepers and callers that die or are stopped at the worst of
+/* Pools and tasks that do what no task should; workers, supervisors and callers that die or are stopped at the worst of
  * moments. */
 #include <errno.h>
 #include <fcntl.h>
@@ -416,7 +416,7 @@ static int forgets_the_workers(const void *arg, void *result)
     return 0;
 }
 
-static void the_keeper_trusts_no_pid_from_outside(void **state)
+static void the_supervisor_trusts_no_pid_from_outside(void **state)
 {
     struct pool *pool_of = &pool->shared;
     pid_t pids[WORKERS];
@@ -683,18 +683,18 @@ static void a_worker_woken_twice_keeps_nobody_asleep(void **state)
     assert_int_equal(mp_pool_free(pair), 0);
 }
 
-/* ---- keepers and callers ---- */
+/* ---- supervisors and callers ---- */
 
-static pid_t doomed_keeper;
+static pid_t doomed_supervisor;
 
-/* The keeper dies when the caller is sure to be waiting. */
+/* The supervisor dies when the caller is sure to be waiting. */
 static void at_alarm(int number)
 {
     static int alarms;
     (void)number;
 
     if (++alarms == 40)
-        kill(doomed_keeper, SIGKILL);
+        kill(doomed_supervisor, SIGKILL);
 }
 
 static void set_timer(suseconds_t microseconds)
@@ -720,11 +720,11 @@ static int wait_for_gate(const void *arg, void *result)
     return wait_until(gate_opens, NULL, 120) ? 0 : 1;
 }
 
-static void all_threads_hear_of_the_keepers_death(void **state)
+static void all_threads_hear_of_the_supervisors_death(void **state)
 {
     mp_result *result[8];
     pthread_t thread[8];
-    pid_t keeper;
+    pid_t supervisor;
     void *error;
     (void)state;
 
@@ -732,11 +732,11 @@ static void all_threads_hear_of_the_keepers_death(void **state)
         if (i % 2 == 0)
             assert_int_equal(mp_pool_apply_async(pool, wait_for_gate, NULL, 0, 0, &result[i]), 0);
         else
-            assert_int_equal(mp_pool_map_async(pool, wait_for_gate, NULL, 0, 0, 10, NULL, &result[i]), 0);
+            assert_int_equal(mp_pool_map_async(pool, wait_for_gate, NULL, 0, 0, 10, &result[i], NULL), 0);
         assert_int_equal(pthread_create(&thread[i], NULL, get_waiting, result[i]), 0);
     }
-    assert_int_equal(mp_pool_keeper(pool, &keeper), 0);
-    kill(keeper, SIGKILL);
+    assert_int_equal(mp_pool_supervisor(pool, &supervisor), 0);
+    kill(supervisor, SIGKILL);
     for (int i = 0; i < 8; i++) {
         assert_int_equal(pthread_join(thread[i], &error), 0);
         assert_int_equal((intptr_t)error, MP_EBROKEN);
@@ -752,7 +752,7 @@ static void a_steady_timer_hides_no_death(void **state)
     (void)state;
 
     assert_int_equal(mp_pool_apply_async(pool, wait_for_gate, NULL, 0, 0, &result), 0);
-    assert_int_equal(mp_pool_keeper(pool, &doomed_keeper), 0);
+    assert_int_equal(mp_pool_supervisor(pool, &doomed_supervisor), 0);
     set_timer(5000);
     int error = mp_result_get(result, NULL, 0, 30);
     set_timer(0);
@@ -760,18 +760,18 @@ static void a_steady_timer_hides_no_death(void **state)
     assert_int_equal(mp_result_free(result), 0);
 }
 
-static void a_stopped_keeper_is_no_obstacle_to_the_end(void **state)
+static void a_stopped_supervisor_is_no_obstacle_to_the_end(void **state)
 {
     mp_result *other[OTHERS];
-    pid_t keeper;
+    pid_t supervisor;
     (void)state;
 
-    assert_int_equal(mp_pool_keeper(pool, &keeper), 0);
-    kill(keeper, SIGSTOP);
+    assert_int_equal(mp_pool_supervisor(pool, &supervisor), 0);
+    kill(supervisor, SIGSTOP);
     submit_others(other, 0, OTHERS);
     others_are_done(other);
     assert_int_equal(mp_pool_terminate(pool), 0);
-    assert_true(wait_until(is_gone, &keeper, 30));
+    assert_true(wait_until(is_gone, &supervisor, 30));
 }
 
 static void a_program_that_ignores_its_children_is_told_the_truth(void **state)
@@ -843,8 +843,8 @@ static _Noreturn void be_a_caller(int pipe_end)
         _exit(1);
     for (int i = 0; i < MANY; i++)
         mp_pool_apply_async(large, raise_flag_and_wait, &(int){1}, sizeof(int), 0, NULL);
-    if (!wait_flag(MANY) || mp_pool_workers(large, pids, MANY, &live) != 0 || mp_pool_keeper(large, &pids[MANY]) != 0 ||
-        write(pipe_end, pids, sizeof pids) != sizeof pids)
+    if (!wait_flag(MANY) || mp_pool_workers(large, pids, MANY, &live) != 0 ||
+        mp_pool_supervisor(large, &pids[MANY]) != 0 || write(pipe_end, pids, sizeof pids) != sizeof pids)
         _exit(1);
     for (;;)
         pause();
@@ -857,7 +857,7 @@ static bool all_gone(void *arg)
     for (int i = 0; i <= MANY; i++) {
         char process = state_of(pids[i]);
 
-        if (process != 0 && process != 'Z') /* whoever inherits the keeper may take its time to reap it */
+        if (process != 0 && process != 'Z') /* whoever inherits the supervisor may take its time to reap it */
             return false;
     }
     return true;
@@ -905,12 +905,12 @@ static bool was_interrupted(void *arg)
             _exit(code); \
     } while (0)
 
-/* Has its own session, whose terminal is the pseudo-terminal; in its foreground are this process, keeper and
+/* Has its own session, whose terminal is the pseudo-terminal; in its foreground are this process, supervisor and
  * workers. */
 static _Noreturn void be_on_terminal(void)
 {
     struct sigaction action = {.sa_handler = at_interrupt};
-    pid_t pids[WORKERS], again[WORKERS], keeper;
+    pid_t pids[WORKERS], again[WORKERS], supervisor;
     mp_result *waiting;
     size_t live;
     int y;
@@ -919,7 +919,7 @@ static _Noreturn void be_on_terminal(void)
     REQUIRE(mp_pool_create(&pool, WORKERS, NULL) == 0, 10);
     REQUIRE(mp_pool_apply_async(pool, raise_flag_and_wait, &(int){1}, sizeof(int), 0, &waiting) == 0, 11);
     REQUIRE(wait_flag(1), 12); /* raised: the test types ^C */
-    REQUIRE(mp_pool_workers(pool, pids, WORKERS, &live) == 0 && mp_pool_keeper(pool, &keeper) == 0, 13);
+    REQUIRE(mp_pool_workers(pool, pids, WORKERS, &live) == 0 && mp_pool_supervisor(pool, &supervisor) == 0, 13);
     REQUIRE(mp_result_wait(waiting, 0.2) == MP_ETIMEOUT, 14);
     REQUIRE(wait_until(was_interrupted, NULL, 30), 15);
     shared->gate = 1;
@@ -927,7 +927,7 @@ static _Noreturn void be_on_terminal(void)
     for (int i = 0; i < 50; i++)
         REQUIRE(mp_pool_apply(pool, square, &i, sizeof i, &y, sizeof y) == 0 && y == i * i, 17);
     REQUIRE(mp_pool_workers(pool, again, WORKERS, &live) == 0 && memcmp(pids, again, sizeof pids) == 0, 18);
-    REQUIRE(kill(keeper, 0) == 0, 19);
+    REQUIRE(kill(supervisor, 0) == 0, 19);
     REQUIRE(mp_pool_close(pool) == 0 && mp_pool_join(pool) == 0 && mp_pool_free(pool) == 0, 20);
     REQUIRE(interrupts == 1, 21);
     _exit(0);
@@ -961,7 +961,7 @@ int main(void)
         cmocka_unit_test(a_hostile_task_harms_no_other),
         TEST(hostile_items_harm_no_others),
         TEST(terminating_needs_nobodys_consent),
-        TEST(the_keeper_trusts_no_pid_from_outside),
+        TEST(the_supervisor_trusts_no_pid_from_outside),
         TEST(a_worker_without_descriptors_still_returns_much),
         TEST(a_result_of_an_earlier_attempt_is_forgotten),
         TEST(killed_between_claim_and_start),
@@ -970,9 +970,9 @@ int main(void)
         TEST(all_workers_killed_at_once),
         TEST(a_worker_stopped_while_searching_keeps_nobody_asleep),
         TEST(a_worker_woken_twice_keeps_nobody_asleep),
-        TEST(all_threads_hear_of_the_keepers_death),
+        TEST(all_threads_hear_of_the_supervisors_death),
         TEST(a_steady_timer_hides_no_death),
-        TEST(a_stopped_keeper_is_no_obstacle_to_the_end),
+        TEST(a_stopped_supervisor_is_no_obstacle_to_the_end),
         TEST(a_program_that_ignores_its_children_is_told_the_truth),
         TEST(a_caller_without_descriptors_keeps_its_pool),
         TEST(a_killed_caller_takes_64_busy_workers_along),

@@ -752,12 +752,12 @@ static void many_threads_daemons_and_a_brother(void)
 
     for (int i = 0; i < 4; i++)
         start_sleeper_in_thread(&shared->values[i]);
-    CHECK(mp_process_start(&brother, wait_for_go, NULL, &options) == 0); /* must not hold their leashes */
+    CHECK(mp_process_start(&brother, wait_for_go, NULL, &options) == 0); /* must not hold their lifelinees */
     store_pid(brother, &shared->values[4]);
     raise(SIGKILL);
 }
 
-static void each_daemon_has_its_own_leash(void **state)
+static void each_daemon_has_its_own_lifeline(void **state)
 {
     int status;
     pid_t pid = fork_private(many_threads_daemons_and_a_brother);
@@ -1102,7 +1102,7 @@ static void no_descriptors_leak_into_executed_programs(void **state)
     int descriptors = count_descriptors();
 
     (void)state;
-    start_sleeper_in_thread(&shared->values[0]); /* on a leash */
+    start_sleeper_in_thread(&shared->values[0]); /* on a lifeline */
     assert_true(count_descriptors() > descriptors);
     assert_int_equal(WEXITSTATUS(run_self("descriptors", NULL)), descriptors_at_start);
     assert_int_equal(run(execute_self, NULL), descriptors_at_start);
@@ -1228,7 +1228,7 @@ static void *start_daemon_without_descriptors(void *arg)
     return NULL;
 }
 
-static void fail_for_want_of_a_leash(void)
+static void fail_for_want_of_a_lifeline(void)
 {
     struct rlimit few = {3, 3};
     pthread_t thread;
@@ -1243,7 +1243,7 @@ static void descriptors_run_out(void **state)
 {
     (void)state;
     in_private_process(live_without_descriptors);
-    in_private_process(fail_for_want_of_a_leash);
+    in_private_process(fail_for_want_of_a_lifeline);
 }
 
 static void close_all_descriptors(void)
@@ -1585,7 +1585,7 @@ static int run_all(void)
         TEST(daemons_are_asked_first),
         TEST(stubborn_daemons_are_killed_at_the_end),
         TEST(daemons_are_killed_when_the_parent_is),
-        TEST(each_daemon_has_its_own_leash),
+        TEST(each_daemon_has_its_own_lifeline),
         TEST(daemon_outlives_the_thread_that_started_it),
         TEST(others_are_waited_for_at_a_normal_end),
         TEST(the_same_holds_for_a_child),

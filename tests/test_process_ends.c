@@ -894,7 +894,7 @@ static void play_reused(void)
         close(fd);
     for (int i = 3; i < MANY; i++)
         CHECK(open("/dev/null", O_RDWR) >= 3);
-    CHECK(mp_process_join(daemon, PATIENCE) == 0); /* its leash was let go */
+    CHECK(mp_process_join(daemon, PATIENCE) == 0); /* its lifeline was let go */
     CHECK(mp_process_free(daemon) == 0);
     atomic_store(&shared->go, 1);
     CHECK(mp_process_join(child, PATIENCE) == 0 && mp_process_free(child) == 0);
@@ -929,7 +929,7 @@ static void play_descriptors(void)
     CHECK(count_descriptors() == before);
 }
 
-static void daemons_have_no_descriptor_for_their_leash(void **state)
+static void daemons_have_no_descriptor_for_their_lifeline(void **state)
 {
     (void)state;
     assert_plays("descriptors", NULL, NULL);
@@ -1110,7 +1110,7 @@ static void play_refused(const char *call, const char *error)
     has_daemon(); /* for the end */
 }
 
-/* A daemon without a leash, to which no signal can be sent: the end does not wait for it. */
+/* A daemon without a lifeline, to which no signal can be sent: the end does not wait for it. */
 static void play_unkillable(const char *unused, const char *error)
 {
     (void)unused;
@@ -1283,7 +1283,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(daemons_of_other_users_end_with_their_parent),
         cmocka_unit_test(standard_descriptors_may_be_closed),
         cmocka_unit_test(no_file_of_the_programs_is_closed),
-        cmocka_unit_test(daemons_have_no_descriptor_for_their_leash),
+        cmocka_unit_test(daemons_have_no_descriptor_for_their_lifeline),
         cmocka_unit_test(lines_of_threads_appear_once),
         cmocka_unit_test(a_stream_held_holds_up_no_start),
         cmocka_unit_test(refused_calls_are_done_without),

@@ -226,7 +226,8 @@ static void older_managers_that_have_grown(void **state)
     assert_int_equal(mp_manager_list(manager, &list), 0);
     for (int i = 0; i < ROUNDS; i++) {
         for (int k = 0; k < 500; k++) {
-            mp_value text = mp_str("so long that it takes a block of its own, which makes the heap larger with each");
+            mp_value text =
+                mp_value_str("so long that it takes a block of its own, which makes the heap larger with each");
 
             assert_int_equal(mp_list_append(list, text), 0);
         }

@@ -61,7 +61,7 @@ static int list_free(void *list)
 
 static int dict_add(void *dict, enum slot slot, mp_value value)
 {
-    return mp_dict_set(dict, mp_str(keys[slot]), value);
+    return mp_dict_set(dict, mp_value_str(keys[slot]), value);
 }
 
 static int list_add(void *list, enum slot slot, mp_value value)
@@ -82,7 +82,7 @@ static int list_number(void *list, int64_t *number)
 
 static int dict_get(void *dict, enum slot slot, mp_value *value)
 {
-    return mp_dict_get(dict, mp_str(keys[slot]), value);
+    return mp_dict_get(dict, mp_value_str(keys[slot]), value);
 }
 
 static int list_get(void *list, enum slot slot, mp_value *value)
@@ -136,7 +136,7 @@ static const struct kind *kind_of(mp_type type)
 
 static mp_value value_of(const struct kind *kind, void *container)
 {
-    return kind->type == MP_DICT ? mp_dict_value(container) : mp_list_value(container);
+    return kind->type == MP_DICT ? mp_value_dict(container) : mp_value_list(container);
 }
 
 /* A container with that number and, `levels` deep, others in it. */
@@ -147,7 +147,7 @@ static int build(const struct kind *kind, int64_t number, int levels, void **mad
 
     if (error != 0)
         return error;
-    error = kind->add(container, NUMBER, mp_int(number));
+    error = kind->add(container, NUMBER, mp_value_int(number));
     for (int i = 0; error == 0 && levels > 0 && i < KINDS; i++) {
         error = build(&kinds[i], number, levels - 1, &inner);
         if (error == 0)
@@ -180,20 +180,20 @@ typedef int replace(void *container, const struct kind *kind, enum slot slot, mp
 
 static int set(void *container, const struct kind *kind, enum slot slot, mp_value value)
 {
-    return kind->type == MP_DICT ? mp_dict_set(container, mp_str(keys[slot]), value)
+    return kind->type == MP_DICT ? mp_dict_set(container, mp_value_str(keys[slot]), value)
                                  : mp_list_set(container, (int64_t)slot, value);
 }
 
 static int put_back(void *container, const struct kind *kind, enum slot slot, mp_value value)
 {
-    return kind->type == MP_DICT ? mp_dict_set(container, mp_str(keys[slot]), value)
+    return kind->type == MP_DICT ? mp_dict_set(container, mp_value_str(keys[slot]), value)
                                  : mp_list_insert(container, (int64_t)slot, value);
 }
 
 static int pop_and_store(void *container, const struct kind *kind, enum slot slot, mp_value value)
 {
     mp_value popped;
-    int error = kind->type == MP_DICT ? mp_dict_pop(container, mp_str(keys[slot]), &popped)
+    int error = kind->type == MP_DICT ? mp_dict_pop(container, mp_value_str(keys[slot]), &popped)
                                       : mp_list_pop(container, (int64_t)slot, &popped);
 
     if (error == 0)
@@ -203,7 +203,7 @@ static int pop_and_store(void *container, const struct kind *kind, enum slot slo
 
 static int pop_newest_and_store(void *container, const struct kind *kind, enum slot slot, mp_value value)
 {
-    mp_value key = mp_none(), popped = mp_none();
+    mp_value key = mp_value_none(), popped = mp_value_none();
     int error = kind->type == MP_DICT ? mp_dict_popitem(container, &key, &popped) : mp_list_pop(container, -1, &popped);
 
     mp_value_free(&key);
@@ -214,14 +214,14 @@ static int pop_newest_and_store(void *container, const struct kind *kind, enum s
 static int delete_and_insert(void *container, const struct kind *kind, enum slot slot, mp_value value)
 {
     int error =
-        kind->type == MP_DICT ? mp_dict_delete(container, keys[slot]) : mp_list_delete(container, (int64_t)slot);
+        kind->type == MP_DICT ? mp_dict_remove_key(container, keys[slot]) : mp_list_delete(container, (int64_t)slot);
 
     return error != 0 ? error : put_back(container, kind, slot, value);
 }
 
 static int cut_and_insert(void *container, const struct kind *kind, enum slot slot, mp_value value)
 {
-    int error = kind->type == MP_DICT ? mp_dict_remove(container, mp_str(keys[slot]))
+    int error = kind->type == MP_DICT ? mp_dict_remove(container, mp_value_str(keys[slot]))
                                       : mp_list_delete_slice(container, (int64_t)slot, (int64_t)slot + 1, 1);
 
     return error != 0 ? error : put_back(container, kind, slot, value);
@@ -230,7 +230,7 @@ static int cut_and_insert(void *container, const struct kind *kind, enum slot sl
 /* Number and other container as they were, the one of the slot new. */
 static int clear_and_refill(void *container, const struct kind *kind, enum slot slot, mp_value value)
 {
-    mp_value all[SLOTS] = {mp_none(), mp_none(), mp_none()};
+    mp_value all[SLOTS] = {mp_value_none(), mp_value_none(), mp_value_none()};
     int error = 0;
 
     for (int i = 0; error == 0 && i < SLOTS; i++)
@@ -240,7 +240,7 @@ static int clear_and_refill(void *container, const struct kind *kind, enum slot 
         error = kind->type == MP_DICT ? mp_dict_clear(container) : mp_list_clear(container);
     for (int i = 0; error == 0 && i < SLOTS; i++)
         error = kind->add(container, (enum slot)i, all[i]);
-    all[slot] = mp_none(); /* the caller's */
+    all[slot] = mp_value_none(); /* the caller's */
     for (int i = 0; i < SLOTS; i++)
         mp_value_free(&all[i]);
     return error;
@@ -266,7 +266,7 @@ static int swap(void *container, const struct kind *kind, enum slot slot, mp_val
 
     if (error != 0)
         return error;
-    error = kind->type == MP_DICT ? mp_dict_compare_and_swap(container, mp_str(keys[slot]), before, value)
+    error = kind->type == MP_DICT ? mp_dict_compare_and_swap(container, mp_value_str(keys[slot]), before, value)
                                   : mp_list_compare_and_swap(container, (int64_t)slot, before, value);
     mp_value_free(&before);
     return error;
@@ -281,16 +281,16 @@ static int take_other(mp_value *value, bool present, void *other)
 
 static int apply(void *container, const struct kind *kind, enum slot slot, mp_value value)
 {
-    return kind->type == MP_DICT ? mp_dict_apply(container, mp_str(keys[slot]), take_other, &value)
+    return kind->type == MP_DICT ? mp_dict_apply(container, mp_value_str(keys[slot]), take_other, &value)
                                  : mp_list_set(container, (int64_t)slot, value);
 }
 
 static int move(void *container, const struct kind *kind, enum slot slot, mp_value value)
 {
     if (kind->type == MP_DICT) {
-        int error = mp_dict_set(container, mp_str("new"), value);
+        int error = mp_dict_set(container, mp_value_str("new"), value);
 
-        return error != 0 ? error : mp_dict_move(container, mp_str("new"), mp_str(keys[slot]));
+        return error != 0 ? error : mp_dict_move(container, mp_value_str("new"), mp_value_str(keys[slot]));
     }
     int error = mp_list_reverse(container);
     if (error == 0)
@@ -300,7 +300,7 @@ static int move(void *container, const struct kind *kind, enum slot slot, mp_val
 
 static int many(void *container, const struct kind *kind, enum slot slot, mp_value value)
 {
-    mp_value key = mp_str(keys[slot]);
+    mp_value key = mp_value_str(keys[slot]);
 
     if (kind->type == MP_DICT)
         return mp_dict_set_many(container, &key, &value, 1, NULL);
@@ -617,7 +617,7 @@ static struct asked inside(const struct asked *asked)
 static void use_dict(const struct asked *outer, mp_dict *dict)
 {
     const struct asked inner = inside(outer), *asked = &inner;
-    mp_value value = mp_none();
+    mp_value value = mp_value_none();
     mp_list *list = NULL;
     mp_dict *copy = NULL;
     char *text = NULL;
@@ -627,12 +627,13 @@ static void use_dict(const struct asked *outer, mp_dict *dict)
     /* Where a number may be missing, this would put another there. */
     if (asked->strict && answered(asked, mp_dict_add_int(dict, "of", 0, &number), false))
         look_number(asked, number);
-    error = mp_dict_apply(dict, mp_str("of"), see_number, (void *)(uintptr_t)asked);
+    error = mp_dict_apply(dict, mp_value_str("of"), see_number, (void *)(uintptr_t)asked);
     if (error != 1)
         answered(asked, error, false);
-    error = mp_dict_compare_and_swap(dict, mp_str("of"), mp_int(asked->number), mp_int(asked->number));
+    error =
+        mp_dict_compare_and_swap(dict, mp_value_str("of"), mp_value_int(asked->number), mp_value_int(asked->number));
     answered(asked, error, false);
-    if (answered(asked, mp_dict_setdefault(dict, mp_str("of"), mp_int(asked->number), &value), false))
+    if (answered(asked, mp_dict_setdefault(dict, mp_value_str("of"), mp_value_int(asked->number), &value), false))
         look_value(asked, &value);
     if (answered(asked, error = mp_dict_values(dict, &list), false))
         look_list(asked, 0, &list);
@@ -658,7 +659,7 @@ static void use_list(const struct asked *outer, mp_list *list)
 
     if (answered(asked, mp_list_add_int(list, 0, 0, &number), false))
         look_number(asked, number);
-    answered(asked, mp_list_compare_and_swap(list, 0, mp_int(asked->number), mp_int(asked->number)), false);
+    answered(asked, mp_list_compare_and_swap(list, 0, mp_value_int(asked->number), mp_value_int(asked->number)), false);
     if (answered(asked, mp_list_copy(list, &copy), false))
         look_list(asked, 0, &copy);
     if (answered(asked, mp_list_concat(list, list, &copy), false))
@@ -756,7 +757,7 @@ static void iterate_list(const struct asked *asked)
 
 static void get_many(const struct asked *asked)
 {
-    const mp_value wanted[SLOTS] = {mp_str("of"), mp_str("d"), mp_str("l")};
+    const mp_value wanted[SLOTS] = {mp_value_str("of"), mp_value_str("d"), mp_value_str("l")};
     mp_value values[SLOTS];
     size_t found;
 
@@ -774,17 +775,17 @@ static mp_value first_borrowed(const struct asked *asked)
 {
     mp_dict *dict;
 
-    return mp_dict_get_dict(asked->dict, "d", &dict) == 0 ? mp_dict_value(dict) : mp_none();
+    return mp_dict_get_dict(asked->dict, "d", &dict) == 0 ? mp_value_dict(dict) : mp_value_none();
 }
 
 /* clang-format off */
 /* Without and with a change of the parent. */
 #define DICT_LOOKS(LOOK, CHANGE) \
-    LOOK(get, look_and_free(a, mp_dict_get(a->dict, mp_str(i++ % 2 ? "d" : "l"), &v), &v)) \
+    LOOK(get, look_and_free(a, mp_dict_get(a->dict, mp_value_str(i++ % 2 ? "d" : "l"), &v), &v)) \
     LOOK(get_int, look(a, &kinds[0], a->dict, 0, true)) \
-    LOOK(get_default, look_and_free(a, mp_dict_get_default(a->dict, mp_str("d"), mp_int(a->number), &v), &v)) \
+    LOOK(get_default, look_and_free(a, mp_dict_get_default(a->dict, mp_value_str("d"), mp_value_int(a->number), &v), &v)) \
     LOOK(get_default_fallback, v = first_borrowed(a); if (v.type != MP_NONE) \
-         look_stored(a, mp_dict_get_default(a->dict, mp_str("none"), v, &w), &w)) \
+         look_stored(a, mp_dict_get_default(a->dict, mp_value_str("none"), v, &w), &w)) \
     LOOK(get_many, get_many(a)) \
     LOOK(hold_dict, e = mp_dict_hold_dict(a->dict, "d", &d); if (answered(a, e, true)) { \
          look(a, &kinds[0], d, 1, true); if (mp_dict_free(d) != 0) fault("not held", 0); }) \
@@ -794,10 +795,10 @@ static mp_value first_borrowed(const struct asked *asked)
     LOOK(get_list, e = mp_dict_get_list(a->dict, "l", &l); look_borrowed(a, e, &kinds[1], l)) \
     LOOK(use_dict, if (answered(a, mp_dict_get_dict(a->dict, "d", &d), true)) use_dict(a, d)) \
     LOOK(use_list, if (answered(a, mp_dict_get_list(a->dict, "l", &l), true)) use_list(a, l)) \
-    LOOK(setdefault, look_and_free(a, mp_dict_setdefault(a->dict, mp_str("of"), mp_int(a->number), &v), &v)) \
-    LOOK(has, if (answered(a, mp_dict_has(a->dict, "d", &b), true) && a->strict && !b) fault("has", 0); else \
+    LOOK(setdefault, look_and_free(a, mp_dict_setdefault(a->dict, mp_value_str("of"), mp_value_int(a->number), &v), &v)) \
+    LOOK(has, if (answered(a, mp_dict_contains_key(a->dict, "d", &b), true) && a->strict && !b) fault("has", 0); else \
          answers++) \
-    LOOK(contains, if (answered(a, mp_dict_contains(a->dict, mp_str("l"), &b), true) && a->strict && !b) fault("in", \
+    LOOK(contains, if (answered(a, mp_dict_contains(a->dict, mp_value_str("l"), &b), true) && a->strict && !b) fault("in", \
          0); \
          else answers++) \
     LOOK(length, if (answered(a, mp_dict_length(a->dict, &n), true) && a->strict && n != SLOTS) \
@@ -808,30 +809,30 @@ static mp_value first_borrowed(const struct asked *asked)
     LOOK(copy, look_dict(a, mp_dict_copy(a->dict, &d), &d)) \
     LOOK(update, e = mp_manager_dict(manager, &d); if (e == 0) e = mp_dict_update(d, a->dict); look_dict(a, e, &d)) \
     LOOK(set_elsewhere, v = first_borrowed(a); if (v.type != MP_NONE && \
-         answered(a, mp_dict_set(scratch_dict, mp_str("d"), v), false)) \
-         look_and_free(a, mp_dict_pop(scratch_dict, mp_str("d"), &v), &v)) \
-    LOOK(set_many_elsewhere, v = first_borrowed(a); w = mp_str("d"); if (v.type != MP_NONE && \
+         answered(a, mp_dict_set(scratch_dict, mp_value_str("d"), v), false)) \
+         look_and_free(a, mp_dict_pop(scratch_dict, mp_value_str("d"), &v), &v)) \
+    LOOK(set_many_elsewhere, v = first_borrowed(a); w = mp_value_str("d"); if (v.type != MP_NONE && \
          answered(a, mp_dict_set_many(scratch_dict, &w, &v, 1, NULL), false)) \
-         look_and_free(a, mp_dict_pop(scratch_dict, mp_str("d"), &v), &v)) \
+         look_and_free(a, mp_dict_pop(scratch_dict, mp_value_str("d"), &v), &v)) \
     LOOK(setdefault_elsewhere, v = first_borrowed(a); if (v.type != MP_NONE) \
-         look_stored(a, mp_dict_setdefault(scratch_dict, mp_str("d"), v, &w), &w); \
-         mp_dict_pop(scratch_dict, mp_str("d"), NULL)) \
-    LOOK(apply, e = mp_dict_apply(a->dict, mp_str("of"), see_number, (void *)(uintptr_t)a); if (e != 1) answered(a, \
+         look_stored(a, mp_dict_setdefault(scratch_dict, mp_value_str("d"), v, &w), &w); \
+         mp_dict_pop(scratch_dict, mp_value_str("d"), NULL)) \
+    LOOK(apply, e = mp_dict_apply(a->dict, mp_value_str("of"), see_number, (void *)(uintptr_t)a); if (e != 1) answered(a, \
          e, true)) \
     LOOK(equal, look_equal(a, mp_dict_equal(a->dict, a->model_dict, &b), &b, true)) \
     LOOK(equal_reversed, look_equal(a, mp_dict_equal(a->model_dict, a->dict, &b), &b, true)) \
     LOOK(equal_other, look_equal(a, mp_dict_equal(a->dict, a->other_model_dict, &b), &b, false)) \
-    LOOK(equal_values, v = mp_dict_value(a->dict); w = mp_dict_value(a->model_dict); \
+    LOOK(equal_values, v = mp_value_dict(a->dict); w = mp_value_dict(a->model_dict); \
          look_equal(a, mp_value_equal(&v, &w, &b), &b, true)) \
     LOOK(json, look_text(a, mp_dict_json(a->dict, &text), &text)) \
-    LOOK(value_json, v = mp_dict_value(a->dict); look_text(a, mp_value_json(&v, &text), &text)) \
+    LOOK(value_json, v = mp_value_dict(a->dict); look_text(a, mp_value_json(&v, &text), &text)) \
     LOOK(print, print_dict(a)) \
     LOOK(iterate, iterate_dict(a)) \
-    CHANGE(pop, look_and_free(a, mp_dict_pop(a->dict, mp_str("d"), &v), &v)) \
-    CHANGE(pop_default, look_and_free(a, mp_dict_pop_default(a->dict, mp_str("l"), mp_int(a->number), &v), &v)) \
+    CHANGE(pop, look_and_free(a, mp_dict_pop(a->dict, mp_value_str("d"), &v), &v)) \
+    CHANGE(pop_default, look_and_free(a, mp_dict_pop_default(a->dict, mp_value_str("l"), mp_value_int(a->number), &v), &v)) \
     CHANGE(popitem, look_and_free(a, mp_dict_popitem(a->dict, NULL, &v), &v)) \
-    CHANGE(move, answered(a, mp_dict_move(a->dict, mp_str("d"), mp_str("x")), true); \
-         look_and_free(a, mp_dict_pop(a->dict, mp_str("x"), &v), &v)) \
+    CHANGE(move, answered(a, mp_dict_move(a->dict, mp_value_str("d"), mp_value_str("x")), true); \
+         look_and_free(a, mp_dict_pop(a->dict, mp_value_str("x"), &v), &v)) \
     CHANGE(clear, if (i++ % 64 == 0) answered(a, mp_dict_clear(a->dict), true); look_dict(a, mp_dict_copy(a->dict, \
          &d), &d))
 
@@ -865,20 +866,20 @@ static mp_value first_borrowed(const struct asked *asked)
          answered(a, mp_list_extend_values(scratch_list, &v, 1), false)) \
          look_and_free(a, mp_list_pop(scratch_list, -1, &v), &v)) \
     LOOK(index_other, if (answered(a, mp_list_get_dict(a->other_model_list, DICT, &d), true)) { \
-         e = mp_list_index(a->list, mp_dict_value(d), &n); if (e != MP_EVALUE) fault("index of another's", e); else \
+         e = mp_list_index(a->list, mp_value_dict(d), &n); if (e != MP_EVALUE) fault("index of another's", e); else \
          answers += LARGE; }) \
     LOOK(count_other, if (answered(a, mp_list_get_list(a->other_model_list, LIST, &l), true) && \
-         answered(a, mp_list_count(a->list, mp_list_value(l), &n), true)) \
+         answered(a, mp_list_count(a->list, mp_value_list(l), &n), true)) \
          { if (n != 0) fault("counts another's", (int64_t)n); else answers += LARGE; }) \
     LOOK(contains_own, if (answered(a, mp_list_get_dict(a->model_list, DICT, &d), true)) \
-         { e = mp_list_contains(a->list, mp_dict_value(d), &b); look_equal(a, e, &b, true); }) \
+         { e = mp_list_contains(a->list, mp_value_dict(d), &b); look_equal(a, e, &b, true); }) \
     LOOK(contains_other, if (answered(a, mp_list_get_dict(a->other_model_list, DICT, &d), true)) \
-         { e = mp_list_contains(a->list, mp_dict_value(d), &b); look_equal(a, e, &b, false); }) \
+         { e = mp_list_contains(a->list, mp_value_dict(d), &b); look_equal(a, e, &b, false); }) \
     LOOK(contains_borrowed, if (answered(a, mp_list_get_dict(a->list, DICT, &d), true)) \
-         { e = mp_list_contains(a->other_model_list, mp_dict_value(d), &b); \
+         { e = mp_list_contains(a->other_model_list, mp_value_dict(d), &b); \
          if (answered(a, e, false)) look_equal(a, 0, &b, false); }) \
     LOOK(remove_other, if (answered(a, mp_list_get_dict(a->other_model_list, DICT, &d), true)) { \
-         e = mp_list_remove(a->list, mp_dict_value(d)); if (e != MP_EVALUE) fault("removes another's", e); else \
+         e = mp_list_remove(a->list, mp_value_dict(d)); if (e != MP_EVALUE) fault("removes another's", e); else \
          answers += LARGE; }) \
     LOOK(equal, look_equal(a, mp_list_equal(a->list, a->model_list, &b), &b, true)) \
     LOOK(equal_reversed, look_equal(a, mp_list_equal(a->model_list, a->list, &b), &b, true)) \
@@ -893,7 +894,7 @@ static mp_value first_borrowed(const struct asked *asked)
     CHANGE(delete_slice, answered(a, mp_list_delete_slice(a->list, 1, 2, 1), true); look_list(a, \
          mp_list_copy(a->list, &l), &l)) \
     CHANGE(remove, if (answered(a, mp_list_get_dict(a->model_list, DICT, &d), true)) { \
-         e = mp_list_remove(a->list, mp_dict_value(d)); if (e != MP_EVALUE) answered(a, e, true); } answers++) \
+         e = mp_list_remove(a->list, mp_value_dict(d)); if (e != MP_EVALUE) answered(a, e, true); } answers++) \
     CHANGE(reverse, answered(a, mp_list_reverse(a->list), true); look_list(a, mp_list_copy(a->list, &l), &l)) \
     CHANGE(clear, if (i++ % 64 == 0) answered(a, mp_list_clear(a->list), true); look_list(a, mp_list_copy(a->list, \
          &l), &l))
@@ -903,7 +904,7 @@ static mp_value first_borrowed(const struct asked *asked)
     static void prefix##_look_##name(const struct asked *a) \
     { \
         static int i; \
-        mp_value v = mp_none(), w = mp_none(); \
+        mp_value v = mp_value_none(), w = mp_value_none(); \
         mp_dict *d = NULL; \
         mp_list *l = NULL; \
         char *text = NULL; \

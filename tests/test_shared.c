@@ -64,7 +64,8 @@ static int add_and_swap(void *arg)
         do {
             if (mp_dict_get_int(s->dict, "swapped", &value) != 0)
                 return 2;
-        } while (mp_dict_compare_and_swap(s->dict, mp_str("swapped"), mp_int(value), mp_int(value + 1)) != 0);
+        } while (mp_dict_compare_and_swap(s->dict, mp_value_str("swapped"), mp_value_int(value),
+                                          mp_value_int(value + 1)) != 0);
     }
     return 0;
 }
@@ -89,7 +90,7 @@ static int pop_all(void *arg)
     int error;
 
     while ((error = mp_list_pop(s->list, rand() % 2 ? -1 : 0, &value)) == 0) {
-        if (mp_dict_add(s->dict, mp_int(value.as.integer), 1, NULL) != 0)
+        if (mp_dict_add(s->dict, mp_value_int(value.as.integer), 1, NULL) != 0)
             return 1;
     }
     return error == MP_EINDEX ? 0 : 2;
@@ -135,7 +136,7 @@ static int add_and_swap_in_list(void *arg)
         do {
             if (mp_list_get_int(s->list, -1, &value) != 0)
                 return 2;
-        } while (mp_list_compare_and_swap(s->list, -1, mp_int(value), mp_int(value + 1)) != 0);
+        } while (mp_list_compare_and_swap(s->list, -1, mp_value_int(value), mp_value_int(value + 1)) != 0);
     }
     return 0;
 }
@@ -162,8 +163,8 @@ static int get_or_set(void *arg)
     for (int i = 0; i < ROUNDS / 10; i++) {
         mp_value value, again;
 
-        if (mp_dict_setdefault(s->dict, mp_int(i), mp_int(getpid()), &value) != 0 ||
-            mp_dict_get(s->dict, mp_int(i), &again) != 0)
+        if (mp_dict_setdefault(s->dict, mp_value_int(i), mp_value_int(getpid()), &value) != 0 ||
+            mp_dict_get(s->dict, mp_value_int(i), &again) != 0)
             return 1;
         if (value.as.integer != again.as.integer)
             return 2;
@@ -193,7 +194,7 @@ static int pop_entries(void *arg)
     int error;
 
     for (int i = 0; i < ROUNDS / 2; i++) {
-        error = mp_dict_pop(s->dict, mp_int(i), &value);
+        error = mp_dict_pop(s->dict, mp_value_int(i), &value);
         if (error == 0 && mp_list_append(s->list, value) != 0)
             return 1;
         if (error != 0 && error != MP_EKEY)
@@ -213,7 +214,7 @@ static void each_entry_is_popped_once(void **state)
     (void)state;
 
     for (int i = 0; i < ROUNDS; i++)
-        assert_int_equal(mp_dict_set(shared.dict, mp_int(i), mp_int(i)), 0);
+        assert_int_equal(mp_dict_set(shared.dict, mp_value_int(i), mp_value_int(i)), 0);
     run_everywhere(pop_entries);
     assert_int_equal(mp_dict_length(shared.dict, &length), 0);
     assert_int_equal(length, 0);
@@ -302,11 +303,12 @@ static int churn(struct shared *s)
 {
     for (int i = 0; i < 20; i++) {
         for (int k = 0; k < CHURN; k++) {
-            if (mp_dict_set(s->dict, mp_int(STABLE + rand() % CHURN), mp_str("of more than eight bytes")) != 0)
+            if (mp_dict_set(s->dict, mp_value_int(STABLE + rand() % CHURN), mp_value_str("of more than eight bytes")) !=
+                0)
                 return 1;
         }
         for (int k = 0; k < CHURN; k++)
-            mp_dict_remove(s->dict, mp_int(STABLE + k));
+            mp_dict_remove(s->dict, mp_value_int(STABLE + k));
     }
     return mp_dict_add_int(s->dict, "done", 1, NULL) == 0 ? 0 : 2;
 }
@@ -360,10 +362,11 @@ static void iteration_meets_each_that_stays_once(void **state)
     (void)state;
     for (int i = 0; i < STABLE; i++) {
         /* Between them others that go at once: so they do not begin side by side. */
-        assert_int_equal(mp_dict_set(shared.dict, mp_int(i), mp_int(-i)), 0);
+        assert_int_equal(mp_dict_set(shared.dict, mp_value_int(i), mp_value_int(-i)), 0);
         for (int k = 0; k < 5; k++)
-            assert_int_equal(mp_dict_set(shared.dict, mp_int(STABLE + 5 * i + k), mp_str("of more than eight bytes")),
-                             0);
+            assert_int_equal(
+                mp_dict_set(shared.dict, mp_value_int(STABLE + 5 * i + k), mp_value_str("of more than eight bytes")),
+                0);
     }
     run_everywhere(iterate_or_churn);
 }
@@ -441,7 +444,7 @@ static int read_or_write(void *arg)
             memset(text, 'a' + rand() % 26, size);
             text[size] = 0;
             if (rand() % 5 == 0)
-                mp_dict_delete(s->dict, key);
+                mp_dict_remove_key(s->dict, key);
             else if (mp_dict_set_str(s->dict, key, text) != 0)
                 return 1;
             continue;
@@ -483,13 +486,13 @@ static int work_until_killed(void *arg)
             mp_dict_set_str(s->dict, key, text);
             break;
         case 3:
-            mp_dict_delete(s->dict, key);
+            mp_dict_remove_key(s->dict, key);
             break;
         case 4:
             mp_dict_set_list(s->dict, key, s->list);
             break;
         case 5:
-            mp_dict_move(s->dict, mp_str(key), mp_str("a place to move things to"));
+            mp_dict_move(s->dict, mp_value_str(key), mp_value_str("a place to move things to"));
             break;
         case 6:
             mp_list_append_str(s->list, text);
@@ -498,7 +501,7 @@ static int work_until_killed(void *arg)
             mp_list_pop(s->list, rand() % 3 - 1, NULL);
             break;
         case 8:
-            mp_list_insert(s->list, 2, mp_str(text));
+            mp_list_insert(s->list, 2, mp_value_str(text));
             break;
         case 9:
             mp_dict_transfer_int(s->dict, "from", "to", 1);
@@ -523,7 +526,7 @@ static void make_updates(void)
     for (int i = 0; i < 2; i++) {
         assert_int_equal(mp_manager_dict(shared.manager, &shared.updates[i]), 0);
         for (int k = 0; k < UPDATED; k++)
-            assert_int_equal(mp_dict_set(shared.updates[i], mp_float(k + 0.5), mp_int(i)), 0);
+            assert_int_equal(mp_dict_set(shared.updates[i], mp_value_float(k + 0.5), mp_value_int(i)), 0);
     }
 }
 
@@ -531,10 +534,10 @@ static void make_updates(void)
 static void assert_whole_updates(void)
 {
     mp_value first, other;
-    int error = mp_dict_get(shared.dict, mp_float(0.5), &first);
+    int error = mp_dict_get(shared.dict, mp_value_float(0.5), &first);
 
     for (int k = 1; k < UPDATED; k++) {
-        assert_int_equal(mp_dict_get(shared.dict, mp_float(k + 0.5), &other), error);
+        assert_int_equal(mp_dict_get(shared.dict, mp_value_float(k + 0.5), &other), error);
         if (error == 0)
             assert_int_equal(other.as.integer, first.as.integer);
     }
@@ -621,7 +624,7 @@ static void readers_do_not_mind_what_becomes_of_writers(void **state)
     make_updates();
     assert_int_equal(mp_dict_clear(shared.updates[0]), 0);
     for (int i = 0; i < MANY; i++) {
-        assert_int_equal(mp_dict_set(shared.updates[0], mp_int(i), mp_int(i)), 0);
+        assert_int_equal(mp_dict_set(shared.updates[0], mp_value_int(i), mp_value_int(i)), 0);
         assert_int_equal(mp_list_append_int(shared.list, i), 0);
     }
     srand(13);

@@ -164,10 +164,10 @@ static int copy_and_look(void *arg)
 
 static int pop_and_look(void *arg)
 {
-    mp_value value = mp_none();
+    mp_value value = mp_value_none();
 
     (void)arg;
-    if (mp_dict_pop(dict, mp_str("a"), &value) != 0)
+    if (mp_dict_pop(dict, mp_value_str("a"), &value) != 0)
         return 1;
     return value.as.integer == 99 ? 0 : 2;
 }
@@ -180,7 +180,7 @@ static int insert_until_moved(void *arg)
 
     (void)arg;
     for (int i = 0; dict_word(object(), DICT_EPOCH) == epoch; i++) {
-        if (mp_dict_set(dict, mp_int(i), mp_int(i)) != 0)
+        if (mp_dict_set(dict, mp_value_int(i), mp_value_int(i)) != 0)
             return 1;
     }
     return mp_dict_get_int(dict, "a", &a) == 0 && a == 99 ? 0 : 2;
@@ -189,7 +189,7 @@ static int insert_until_moved(void *arg)
 static int double_it(mp_value *value, bool present, void *arg)
 {
     (void)arg;
-    *value = mp_int(value->as.integer * 2);
+    *value = mp_value_int(value->as.integer * 2);
     return present ? 0 : 1;
 }
 
@@ -198,7 +198,7 @@ static int apply_and_look(void *arg)
     int64_t a = 0;
 
     (void)arg;
-    if (mp_dict_apply(dict, mp_str("a"), double_it, NULL) != 0 || mp_dict_get_int(dict, "a", &a) != 0)
+    if (mp_dict_apply(dict, mp_value_str("a"), double_it, NULL) != 0 || mp_dict_get_int(dict, "a", &a) != 0)
         return 1;
     return a == 198 ? 0 : 2;
 }
@@ -272,10 +272,10 @@ static void inside_a_function_it_is_still_a_deadlock(void **state)
 {
     (void)state;
     stripe();
-    assert_int_equal(mp_dict_apply(dict, mp_str("s"), reenter, NULL), 42);
+    assert_int_equal(mp_dict_apply(dict, mp_value_str("s"), reenter, NULL), 42);
 }
 
-/* ---- deaths, burials ---- */
+/* ---- deaths, reclaims ---- */
 
 static int die_holding_a_stripe(void *arg)
 {
@@ -295,7 +295,7 @@ static void the_stripe_of_a_dead_holder_is_taken(void **state)
     for (int i = 0; i < 2; i++) {
         assert_int_equal(mp_process_start(&process, die_holding_a_stripe, NULL, NULL), 0);
         assert_int_equal(exit_code(process), -SIGKILL);
-        assert_int_equal(i == 0 ? mp_dict_set_int(dict, "a", 5) : mp_dict_remove(dict, mp_str("b")), 0);
+        assert_int_equal(i == 0 ? mp_dict_set_int(dict, "a", 5) : mp_dict_remove(dict, mp_value_str("b")), 0);
     }
     assert_int_equal(mp_dict_add_int(dict, "a", 1, &a), 0);
     assert_int_equal(a, 6);
@@ -321,15 +321,15 @@ static void an_iterator_finds_its_place_past_a_change(void **state)
 
     assert_int_equal(mp_dict_clear(dict), 0);
     for (int i = 0; i < ALL; i++)
-        assert_int_equal(mp_dict_set(dict, mp_int(i), mp_int(i)), 0);
+        assert_int_equal(mp_dict_set(dict, mp_value_int(i), mp_value_int(i)), 0);
     assert_int_equal(mp_dict_iter_create(&iter, dict), 0);
     for (int i = 0; i < GIVEN; i++)
         assert_int_equal(mp_dict_next(iter, &key, NULL), 0);
     for (int i = 0; i < GIVEN; i++)
-        assert_int_equal(mp_dict_remove(dict, mp_int(i)), 0);
+        assert_int_equal(mp_dict_remove(dict, mp_value_int(i)), 0);
     uint64_t epoch = dict_word(object(), DICT_EPOCH);
     for (int i = ALL; dict_word(object(), DICT_EPOCH) == epoch; i++)
-        assert_int_equal(mp_dict_set(dict, mp_int(i), mp_int(i)), 0);
+        assert_int_equal(mp_dict_set(dict, mp_value_int(i), mp_value_int(i)), 0);
     assert_true(dict_word(object(), DICT_USED) < GIVEN);
     assert_int_equal(object_lock(dict, OBJECT_DICT), 0);
     object_begin(object());
@@ -384,8 +384,9 @@ static int add_here_and_there(void *arg)
     for (int i = 0; i < ADDITIONS; i++) {
         if (mp_dict_add_int(dict, key, 1, NULL) != 0 || mp_dict_add_int(dict, "a", 1, NULL) != 0)
             return 1;
-        if (i % 64 == 0 && (mp_dict_set(dict, mp_int(own), mp_str("comes and goes")) != 0 ||
-                            mp_dict_remove(dict, mp_int(own)) != 0 || mp_dict_transfer_int(dict, "a", "b", 1) != 0))
+        if (i % 64 == 0 &&
+            (mp_dict_set(dict, mp_value_int(own), mp_value_str("comes and goes")) != 0 ||
+             mp_dict_remove(dict, mp_value_int(own)) != 0 || mp_dict_transfer_int(dict, "a", "b", 1) != 0))
             return 2;
     }
     return 0;

@@ -78,12 +78,12 @@ static int compares_at_a_cancellation_point(const mp_value *a, const mp_value *b
     CALL(manager_list, mp_list *x; int e = mp_manager_list(manager, &x); return first_error(e, mp_list_free(x));) \
     CALL(manager_alloc, void *x; int e = mp_manager_alloc(manager, sizeof large, &x); return first_error(e, mp_memory_free(x));) \
     CALL(manager_check, return mp_manager_check(manager);) \
-    CALL(dict_grows, return first_error(mp_dict_set_bytes(dict, "large", large, sizeof large), mp_dict_delete(dict, "large"));) \
+    CALL(dict_grows, return first_error(mp_dict_set_bytes(dict, "large", large, sizeof large), mp_dict_remove_key(dict, "large"));) \
     CALL(dict_fills, for (int i = 0; i < 500; i++) { char k[16]; snprintf(k, sizeof k, "%d", i); \
          if (mp_dict_set_int(dict, k, i) != 0) return -1; } return mp_dict_clear(dict);) \
-    CALL(dict_get, mp_value v; int e = mp_dict_set_str(dict, "a", "text"); e = first_error(e, mp_dict_get(dict, mp_str("a"), &v)); \
+    CALL(dict_get, mp_value v; int e = mp_dict_set_str(dict, "a", "text"); e = first_error(e, mp_dict_get(dict, mp_value_str("a"), &v)); \
          mp_value_free(&v); return e;) \
-    CALL(dict_apply, return mp_dict_apply(dict, mp_str("a"), calls_a_cancellation_point, NULL);) \
+    CALL(dict_apply, return mp_dict_apply(dict, mp_value_str("a"), calls_a_cancellation_point, NULL);) \
     CALL(dict_copy, mp_dict *x; int e = mp_dict_copy(dict, &x); return first_error(e, mp_dict_free(x));) \
     CALL(dict_update, return mp_dict_update(dict, dict);) \
     CALL(dict_iterate, mp_dict_iter *x; mp_value k, v; int e = mp_dict_iter_create(&x, dict); \

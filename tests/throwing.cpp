@@ -8,7 +8,7 @@ struct thrown {
 
 int apply_throws(mp_value *value, bool, void *)
 {
-    *value = mp_int(999);
+    *value = mp_value_int(999);
     throw thrown();
 }
 
@@ -19,7 +19,7 @@ int compare_throws(const mp_value *, const mp_value *, void *)
 
 int sort_inside(mp_value *value, bool, void *list)
 {
-    *value = mp_int(999);
+    *value = mp_value_int(999);
     mp_list_sort(static_cast<mp_list *>(list), compare_throws, nullptr, false);
     return 0;
 }
@@ -38,7 +38,7 @@ template <typename call> bool arrives(call function)
 
 bool throw_out_of_apply(mp_dict *dict, const char *key)
 {
-    return arrives([=] { mp_dict_apply(dict, mp_str(key), apply_throws, nullptr); });
+    return arrives([=] { mp_dict_apply(dict, mp_value_str(key), apply_throws, nullptr); });
 }
 
 bool throw_out_of_sort(mp_list *list)
@@ -48,5 +48,5 @@ bool throw_out_of_sort(mp_list *list)
 
 bool throw_out_of_both(mp_dict *dict, const char *key, mp_list *list)
 {
-    return arrives([=] { mp_dict_apply(dict, mp_str(key), sort_inside, list); });
+    return arrives([=] { mp_dict_apply(dict, mp_value_str(key), sort_inside, list); });
 }

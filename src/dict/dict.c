@@ -20,7 +20,7 @@ static int read_words(const struct heap *heap, const struct entry *entry, void *
     return 0;
 }
 
-static __attribute__((noinline)) int get_words_slowly(mp_dict *dict, const char *text, struct words *words)
+static __attribute__((noinline)) int get_words_slow(mp_dict *dict, const char *text, struct words *words)
 {
     struct key key;
     int error = dict_prepare_text(dict, text, &key);
@@ -30,8 +30,8 @@ static __attribute__((noinline)) int get_words_slowly(mp_dict *dict, const char 
 
 /* Fast path: the key is short, and the dict is not being changed. False: take the slow path. Kept short and call-free:
  * consecutive lookups overlap their cache misses only if both fit in the processor's reorder buffer. */
-static inline __attribute__((always_inline)) bool get_words_at_once(const mp_dict *handle, const char *text,
-                                                                    size_t size, struct words *words, int *error)
+static inline __attribute__((always_inline)) bool get_words_fast(const mp_dict *handle, const char *text, size_t size,
+                                                                 struct words *words, int *error)
 {
     const struct object *dict = object_of(handle);
     const struct heap *heap = object_heap(dict);
@@ -39,11 +39,11 @@ static inline __attribute__((always_inline)) bool get_words_at_once(const mp_dic
     uint64_t version;
 
     /* Read the version first. If the place is reused for another dict meanwhile, its version differs. */
-    if (size > KEY_INLINE || !object_read_begin(dict, &version) || !object_is_at_once(handle, OBJECT_DICT))
+    if (size > KEY_INLINE || !object_read_begin(dict, &version) || !object_is_fast(handle, OBJECT_DICT))
         return false;
     key_prepare_short(heap, MP_STR, text, size, &key);
     struct entry *entry;
-    if (!dict_find_at_once(heap, dict, &key, version, &entry))
+    if (!dict_find_fast(heap, dict, &key, version, &entry))
         return false;
     *error = MP_EKEY;
     if (entry != NULL) {
@@ -62,9 +62,9 @@ static inline __attribute__((always_inline)) int get_words(mp_dict *dict, const 
 
     if (!object_is(dict, OBJECT_DICT) || text == NULL)
         return MP_EINVAL;
-    if (get_words_at_once(dict, text, strlen(text), words, &error))
+    if (get_words_fast(dict, text, strlen(text), words, &error))
         return error;
-    error = get_words_slowly(dict, text, &slow);
+    error = get_words_slow(dict, text, &slow);
     if (error == 0)
         *words = slow;
     return error;
@@ -213,7 +213,7 @@ int mp_dict_get_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value
     return error == MP_EKEY ? value_copy(&fallback, value) : error;
 }
 
-int mp_dict_has(mp_dict *dict, const char *key, bool *found)
+int mp_dict_contains_key(mp_dict *dict, const char *key, bool *found)
 {
     struct words words;
     int error = found == NULL ? MP_EINVAL : get_words(dict, key, &words);
@@ -242,7 +242,7 @@ int mp_dict_length(mp_dict *dict, size_t *length)
 
     if (length == NULL || !object_is(dict, OBJECT_DICT))
         return MP_EINVAL;
-    if (object_read_begin(dict_object(dict), &version) && object_is_at_once(dict, OBJECT_DICT)) {
+    if (object_read_begin(dict_object(dict), &version) && object_is_fast(dict, OBJECT_DICT)) {
         live = dict_word(dict_object(dict), DICT_LIVE);
         if (object_read_valid(dict_object(dict), version)) {
             *length = live;
@@ -309,7 +309,7 @@ static __attribute__((noinline)) int set_plain_looked(mp_dict *dict, const struc
 }
 
 /* Sets a value that is one word. Fast path: the key has a value of the same type. Kept short, like
- * get_words_at_once(). */
+ * get_words_fast(). */
 static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, const char *text, mp_type type,
                                                            uint64_t body)
 {
@@ -337,7 +337,7 @@ static inline __attribute__((always_inline)) int set_plain(mp_dict *handle, cons
 
 int mp_dict_set_none(mp_dict *dict, const char *key)
 {
-    return set_short(dict, key, mp_none());
+    return set_short(dict, key, mp_value_none());
 }
 
 int mp_dict_set_bool(mp_dict *dict, const char *key, bool value)
@@ -360,22 +360,22 @@ int mp_dict_set_float(mp_dict *dict, const char *key, double value)
 
 int mp_dict_set_str(mp_dict *dict, const char *key, const char *text)
 {
-    return set_short(dict, key, mp_str(text));
+    return set_short(dict, key, mp_value_str(text));
 }
 
 int mp_dict_set_bytes(mp_dict *dict, const char *key, const void *data, size_t size)
 {
-    return set_short(dict, key, mp_bytes(data, size));
+    return set_short(dict, key, mp_value_bytes(data, size));
 }
 
 int mp_dict_set_dict(mp_dict *dict, const char *key, mp_dict *value)
 {
-    return set_short(dict, key, mp_dict_value(value));
+    return set_short(dict, key, mp_value_dict(value));
 }
 
 int mp_dict_set_list(mp_dict *dict, const char *key, mp_list *value)
 {
-    return set_short(dict, key, mp_list_value(value));
+    return set_short(dict, key, mp_value_list(value));
 }
 
 int mp_dict_set(mp_dict *dict, mp_value key_value, mp_value value)

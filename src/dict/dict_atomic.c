@@ -9,7 +9,7 @@ static int add_to(struct object *dict, const struct key *key, struct entry *entr
     int64_t sum = delta;
 
     if (entry == NULL) {
-        mp_value value = mp_int(delta);
+        mp_value value = mp_value_int(delta);
         int error = dict_insert(dict, key, &value);
         if (error != 0)
             return error;
@@ -117,7 +117,7 @@ static int transfer(struct object *dict, const struct key *from, const struct ke
     struct entry *entry[2];
     int64_t sum[2];
     uint64_t hashes[2] = {from->hash, to->hash};
-    int error = amount == INT64_MIN ? MP_EOVERFLOW : dict_make_room(dict, hashes, 2);
+    int error = amount == INT64_MIN ? MP_EOVERFLOW : dict_reserve(dict, hashes, 2);
 
     if (error == 0)
         error = sum_of(dict, from, -amount, &entry[0], &sum[0]);
@@ -164,7 +164,7 @@ int mp_dict_transfer_int(mp_dict *handle, const char *from, const char *to, int6
  * after the insertion. */
 static int insert_and_copy(struct object *dict, const struct key *key, const mp_value *value, mp_value *copy)
 {
-    mp_value made = mp_none();
+    mp_value made = mp_value_none();
     int error = copy != NULL ? value_copy(value, &made) : 0;
 
     if (error == 0)
@@ -249,7 +249,7 @@ static int move(struct object *dict, const struct key *from, const struct key *t
     if (target == source)
         target = NULL;
     if (target == NULL) {
-        error = dict_make_room(dict, &to->hash, 1); /* this may move entries */
+        error = dict_reserve(dict, &to->hash, 1); /* this may move entries */
         if (error == 0)
             error = dict_store_key(dict, to, &dict->pending[2]);
         if (error != 0)
@@ -325,7 +325,7 @@ static int finish(struct application *application, const struct key *key)
 int mp_dict_apply(mp_dict *handle, mp_value key_value, mp_dict_function *function, void *arg)
 {
     struct object *dict = dict_object(handle);
-    mp_value before = mp_none();
+    mp_value before = mp_value_none();
     struct key key;
     int error = function == NULL ? MP_EINVAL : dict_prepare(handle, &key_value, &key);
 

@@ -28,7 +28,7 @@ static bool key_is_sound(const struct object *dict, const struct entry *entry)
     if (type == MP_STR || type == MP_BYTES) {
         if (!string_is_sound(heap, head, words[0], sizeof words))
             return false;
-        value = mp_bytes(head & CELL_OWNS ? heap_at(heap, words[0]) : (void *)words, head >> CELL_LENGTH_SHIFT);
+        value = mp_value_bytes(head & CELL_OWNS ? heap_at(heap, words[0]) : (void *)words, head >> CELL_LENGTH_SHIFT);
         value.type = type;
     } else if (head & CELL_OWNS || key_read(heap, entry, &value) != 0) {
         return false;

@@ -123,7 +123,7 @@ int dict_replace(struct object *dict, struct entry *entry, const mp_value *value
 int dict_insert(struct object *dict, const struct key *key, const mp_value *value)
 {
     uint64_t head, body;
-    int error = dict_make_room(dict, &key->hash, 1);
+    int error = dict_reserve(dict, &key->hash, 1);
 
     if (error == 0)
         error = dict_store_key(dict, key, &dict->pending[1]);

@@ -66,7 +66,7 @@ static inline __attribute__((always_inline)) struct look dict_look_short(const s
 {
     struct look look = {.even = object_read_begin(dict, &look.version), .entry = NULL};
 
-    if (!look.even || dict_find_at_once(object_heap(dict), dict, key, look.version, &look.entry))
+    if (!look.even || dict_find_fast(object_heap(dict), dict, key, look.version, &look.entry))
         return look;
     /* A copy, so that the compiler can keep the original in registers. */
     struct key further = *key;

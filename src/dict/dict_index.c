@@ -266,7 +266,7 @@ static int split_next(struct object *dict)
 
     if (pages == INDEX_MOST_PAGES)
         return MP_ENOMEM;
-    int error = ref_table_make_room(dict, &dict->root[1], high);
+    int error = ref_table_reserve(dict, &dict->root[1], high);
     if (error == 0)
         error = new_page(dict, INDEX_PAGE, low);
     if (error == 0)
@@ -337,7 +337,7 @@ static bool has_room(const struct object *dict, uint64_t hash)
            !is_to_split(dict, dict_word(dict, DICT_LIVE) + 1);
 }
 
-int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count)
+int index_reserve(struct object *dict, const uint64_t *hashes, uint64_t count)
 {
     if (count == 1 && has_room(dict, hashes[0]))
         return 0;

@@ -154,9 +154,9 @@ bool dict_find_reading(const struct reading *reading, const struct key *key, str
 
 /* Fast path of dict_find_unlocked(). It covers a key that is no string longer than KEY_INLINE, and whose entry is the
  * first match in the first group of its search or is nowhere. Stores the entry or NULL. False: take the slow path. */
-static inline __attribute__((always_inline)) bool dict_find_at_once(const struct heap *heap, const struct object *dict,
-                                                                    const struct key *key, uint64_t version,
-                                                                    struct entry **entry)
+static inline __attribute__((always_inline)) bool dict_find_fast(const struct heap *heap, const struct object *dict,
+                                                                 const struct key *key, uint64_t version,
+                                                                 struct entry **entry)
 {
     uint64_t end = dict_get(&heap->size), tag = index_tag(key->hash);
     struct index_page page;
@@ -181,8 +181,8 @@ void index_prefetch(const struct object *dict, const struct key *keys, size_t co
 
 /* Makes room for `count` more keys with these hashes. Is a change of its own. MP_ENOMEM: the dict holds what it did
  * before. */
-int index_make_room(struct object *dict, const uint64_t *hashes, uint64_t count);
-/* After index_make_room() returned MP_ENOMEM: whether the keys fit all the same, in slots of removed entries. */
+int index_reserve(struct object *dict, const uint64_t *hashes, uint64_t count);
+/* After index_reserve() returned MP_ENOMEM: whether the keys fit all the same, in slots of removed entries. */
 bool index_has_place(struct object *dict, const uint64_t *hashes, uint64_t count);
 /* Chooses the slot for a key that is not in the dict, for which room has been made. The caller's change then stores
  * `value` in *slot and `fill` in *filled. */

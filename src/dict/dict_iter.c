@@ -67,7 +67,7 @@ int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
     new->epoch = UINT64_MAX; /* no epoch: the first step finds its place */
     new->limit = limit;
     new->key_copy = NULL;
-    new->value = mp_none();
+    new->value = mp_value_none();
     *iter = handle_begin(&new->handle, ITER_MAGIC);
     return 0;
 }
@@ -295,7 +295,7 @@ static int hand_out(mp_dict_iter *iter, mp_value *key, mp_value *value)
     return error == 0 && value != NULL ? view_value(iter, value) : error;
 }
 
-static __attribute__((noinline)) int next_slowly(mp_dict_iter *handle, mp_value *key, mp_value *value)
+static __attribute__((noinline)) int next_slow(mp_dict_iter *handle, mp_value *key, mp_value *value)
 {
     mp_dict_iter *iter = iter_of(handle);
     int error, held = 0;
@@ -354,16 +354,16 @@ int mp_dict_next(mp_dict_iter *handle, mp_value *key, mp_value *value)
     mp_dict_iter *iter = iter_of(handle);
 
     if (iter == NULL || iter->next == iter->end)
-        return next_slowly(handle, key, value);
+        return next_slow(handle, key, value);
     const struct entry *entry = iter->next;
     uint64_t sequence = dict_get(&entry->sequence), key_head = dict_get(&entry->key_head);
     uint64_t key_body = dict_get(&entry->key_body), key_rest = dict_get(&entry->key_rest);
     uint64_t head = dict_get(&entry->value.head), body = dict_get(&entry->value.body);
     __builtin_prefetch((const char *)(entry + AHEAD));
     /* Freeing a dict changes its version, too, before its content goes. */
-    if (!object_read_valid(dict_object(iter->dict), iter->version) || !object_is_at_once(iter->dict, OBJECT_DICT) ||
+    if (!object_read_valid(dict_object(iter->dict), iter->version) || !object_is_fast(iter->dict, OBJECT_DICT) ||
         sequence <= iter->last || sequence > iter->limit || ((key_head | head) & CELL_OWNS) != 0)
-        return next_slowly(handle, key, value);
+        return next_slow(handle, key, value);
     iter->next = entry + 1;
     iter->last = sequence;
     int error = key != NULL ? view_short_key(iter, key_head, key_body, key_rest, key) : 0;

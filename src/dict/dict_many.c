@@ -25,7 +25,7 @@ static int get_or_none(mp_dict *dict, const struct key *key, mp_value *value, si
     if (error == 0)
         ++*present;
     else
-        *value = mp_none();
+        *value = mp_value_none();
     return error == MP_EKEY ? 0 : error;
 }
 
@@ -49,7 +49,7 @@ int mp_dict_get_many(mp_dict *dict, const mp_value *keys, mp_value *values, size
     for (size_t i = 0; error != 0 && i < count; i++) {
         if (i < done)
             mp_value_free(&values[i]);
-        values[i] = mp_none();
+        values[i] = mp_value_none();
     }
     return error;
 }

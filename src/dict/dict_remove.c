@@ -7,7 +7,7 @@
 static int take(struct object *dict, struct entry *entry, _Atomic uint64_t *slot, mp_value *key, mp_value *value)
 {
     struct heap *heap = object_heap(dict);
-    mp_value key_copy = mp_none(), value_copied = mp_none();
+    mp_value key_copy = mp_value_none(), value_copied = mp_value_none();
     int error = key != NULL ? key_read(heap, entry, &key_copy) : 0;
 
     if (error == 0 && value != NULL)
@@ -44,7 +44,7 @@ static int remove_key(mp_dict *handle, const struct key *key, mp_value *value)
     return error;
 }
 
-int mp_dict_delete(mp_dict *dict, const char *text)
+int mp_dict_remove_key(mp_dict *dict, const char *text)
 {
     struct key key;
     int error = dict_prepare_text(dict, text, &key);

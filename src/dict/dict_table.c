@@ -31,7 +31,7 @@ static _Atomic uint64_t *block_at(const struct object *dict, uint64_t ref)
 
 static int add_segment(struct object *dict)
 {
-    int error = ref_table_make_room(dict, &dict->root[0], &dict->pending[2]);
+    int error = ref_table_reserve(dict, &dict->root[0], &dict->pending[2]);
 
     if (error != 0)
         return error;
@@ -70,7 +70,7 @@ static void switch_tables(struct object *dict, const struct index_shape *shape)
     object_begin(dict);
     object_set(dict, &dict->root[0], (get(&dict->pending[2]) & ~REF_MASK) | REF_TABLE);
     object_set(dict, &dict->root[1], get(&dict->pending[3]));
-    object_set(dict, &dict->pending[2], directory == 0 ? 0 : (directory & ~REF_MASK) | REF_SHELL);
+    object_set(dict, &dict->pending[2], directory == 0 ? 0 : (directory & ~REF_MASK) | REF_TABLE_SHALLOW);
     object_set(dict, &dict->pending[3], index);
     object_set(dict, &dict->word[DICT_USED], live);
     object_set(dict, &dict->word[DICT_PAGES], shape->pages);
@@ -258,14 +258,14 @@ static int make_room_in_segments(struct object *dict, uint64_t count)
     return error;
 }
 
-int dict_make_room(struct object *dict, const uint64_t *hashes, uint64_t count)
+int dict_reserve(struct object *dict, const uint64_t *hashes, uint64_t count)
 {
     if (count > MOST_ENTRIES - dict_word(dict, DICT_USED))
         return MP_ENOMEM;
     int error = make_room_in_segments(dict, count);
     if (error != 0)
         return error;
-    error = index_make_room(dict, hashes, count);
+    error = index_reserve(dict, hashes, count);
     return error == MP_ENOMEM && index_has_place(dict, hashes, count) ? 0 : error;
 }
 

@@ -28,7 +28,7 @@ bool dict_read_entry(const struct reading *reading, uint64_t position, struct en
 
 /* Makes room for `count` more entries, whose keys have these hashes. May move entries. MP_ENOMEM: the dict holds what
  * it did before. */
-int dict_make_room(struct object *dict, const uint64_t *hashes, uint64_t count);
+int dict_reserve(struct object *dict, const uint64_t *hashes, uint64_t count);
 /* Adds an entry for a key that is not in the dict. The caller has made room. *key_pending owns the key's bytes if they
  * are long, *value_pending the value's block if there is one. Part of a change, between object_begin() and
  * object_commit(), of at most DICT_ADD_WORDS words. */

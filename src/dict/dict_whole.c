@@ -79,7 +79,7 @@ static int make_room_for(struct object *dict, const struct snapshot *items)
         hashes[i] = key.hash;
     }
     if (error == 0)
-        error = dict_make_room(dict, hashes, items->count);
+        error = dict_reserve(dict, hashes, items->count);
     free(hashes);
     return error;
 }
@@ -170,7 +170,7 @@ static int make_copy(struct object *dict, const struct snapshot *items)
     error = object_lock(object_handle(copy), OBJECT_DICT);
     if (error == 0) {
         error = update(copy, items);
-        mutex_unlock(&copy->mutex); /* objects that died meanwhile are buried when the source is unlocked */
+        mutex_unlock(&copy->mutex); /* objects that died meanwhile are reclaimed when the source is unlocked */
     }
     return error;
 }

@@ -654,7 +654,7 @@ void heap_unlock(struct heap *heap)
     mutex_unlock(&heap->mutex);
 }
 
-void heap_settle(struct heap *heap)
+void heap_recover(struct heap *heap)
 {
     if (heap_lock(heap) == 0)
         heap_unlock(heap);

@@ -57,7 +57,8 @@ struct heap {
     _Atomic uint64_t spare;           /* chain of objects free for reuse */
     _Atomic uint64_t dead;            /* chain of objects whose content is still to be released */
     _Atomic uint64_t limbo;           /* chain of objects that nobody has a share in, but that are pinned (pin.h) */
-    _Atomic uint64_t carving; /* owns the block that the next objects are made of; 0 unless their maker died over it */
+    _Atomic uint64_t
+        under_construction;   /* owns the block that the next objects are made of; 0 unless their maker died over it */
     _Atomic uint64_t holders; /* chain of the processes that hold objects (hold.h) */
     _Atomic uint64_t
         looked; /* so many of that chain have been looked at, whether they are dead, in this round; a hint */
@@ -187,7 +188,7 @@ void heap_unlock(struct heap *heap);
 /* Rolls back a step that a dead process has left half done in the heap. To be called after MP_EOWNERDEAD from any other
  * mutex of the heap, before a ref is read: the dead process may have been inside heap_alloc() or heap_free(), and the
  * ref may hold a value that was stored and not committed. */
-void heap_settle(struct heap *heap);
+void heap_recover(struct heap *heap);
 static inline void heap_set(struct heap *heap, _Atomic uint64_t *word, uint64_t value)
 {
     undo_set(&heap->undo, (char *)heap, word, value);

@@ -93,7 +93,7 @@ static void lengthen(struct range *range)
         atomic_compare_exchange_strong(&range->length, &length, atomic_load(&heap->size));
 }
 
-bool range_known_later(const void *address)
+bool range_known_slow(const void *address)
 {
     struct owned_range *found = find((uintptr_t)address);
     if (found == NULL)

@@ -41,7 +41,7 @@ static inline bool range_is_address(const void *handle, uintptr_t alignment)
     return ((uintptr_t)handle & (UINT64_C(0xffff000000000000) | (alignment - 1))) == 0;
 }
 
-__attribute__((cold)) bool range_known_later(const void *address);
+__attribute__((cold)) bool range_known_slow(const void *address);
 
 /* Whether this is not the worker of a pool, and the address not NULL. */
 static inline bool range_is_taken_as_known(const void *address)
@@ -54,7 +54,7 @@ static inline bool range_known(const void *address)
 {
     return __builtin_expect(range_is_taken_as_known(address), 1) ||
            range_has(atomic_load_explicit(&range_last, memory_order_acquire), (uintptr_t)address) ||
-           range_known_later(address);
+           range_known_slow(address);
 }
 
 /* From now on only what lies in this process's heaps is known. */

@@ -94,15 +94,15 @@ static int read_words(const struct heap *heap, const struct words *words, void *
 
 /* Fast path: the list is not being changed. False: take the slow path. Kept short and call-free, like the fast paths in
  * dict.c. */
-static inline __attribute__((always_inline)) bool get_at_once(const mp_list *handle, int64_t index, struct words *words,
-                                                              int *error)
+static inline __attribute__((always_inline)) bool get_fast(const mp_list *handle, int64_t index, struct words *words,
+                                                           int *error)
 {
     const struct object *list = object_of(handle);
     struct list_place place;
     uint64_t version;
 
     /* Read the version first. If the place is reused for another list meanwhile, its version differs. */
-    if (!object_read_begin(list, &version) || !object_is_at_once(handle, OBJECT_LIST))
+    if (!object_read_begin(list, &version) || !object_is_fast(handle, OBJECT_LIST))
         return false;
     *error = list_find(list, index, &place);
     if (*error == 0) {
@@ -120,7 +120,7 @@ static inline __attribute__((always_inline)) int get_words(mp_list *list, int64_
 
     if (!object_is(list, OBJECT_LIST))
         return MP_EINVAL;
-    if (get_at_once(list, index, words, &error))
+    if (get_fast(list, index, words, &error))
         return error;
     error = read_index(list, index, read_words, &slow, NULL);
     if (error == 0)
@@ -346,7 +346,7 @@ static int add_at(struct object *list, uint64_t position, uint64_t start, const 
 
 static int append_one(struct object *list, const mp_value *value)
 {
-    int error = list_make_room(list, 1);
+    int error = list_reserve(list, 1);
 
     if (error != 0)
         return error;
@@ -366,42 +366,42 @@ int mp_list_append(mp_list *list, mp_value value)
 
 int mp_list_append_none(mp_list *list)
 {
-    return mp_list_append(list, mp_none());
+    return mp_list_append(list, mp_value_none());
 }
 
 int mp_list_append_bool(mp_list *list, bool value)
 {
-    return mp_list_append(list, mp_bool(value));
+    return mp_list_append(list, mp_value_bool(value));
 }
 
 int mp_list_append_int(mp_list *list, int64_t value)
 {
-    return mp_list_append(list, mp_int(value));
+    return mp_list_append(list, mp_value_int(value));
 }
 
 int mp_list_append_float(mp_list *list, double value)
 {
-    return mp_list_append(list, mp_float(value));
+    return mp_list_append(list, mp_value_float(value));
 }
 
 int mp_list_append_str(mp_list *list, const char *text)
 {
-    return mp_list_append(list, mp_str(text));
+    return mp_list_append(list, mp_value_str(text));
 }
 
 int mp_list_append_bytes(mp_list *list, const void *data, size_t size)
 {
-    return mp_list_append(list, mp_bytes(data, size));
+    return mp_list_append(list, mp_value_bytes(data, size));
 }
 
 int mp_list_append_dict(mp_list *list, mp_dict *value)
 {
-    return mp_list_append(list, mp_dict_value(value));
+    return mp_list_append(list, mp_value_dict(value));
 }
 
 int mp_list_append_list(mp_list *list, mp_list *value)
 {
-    return mp_list_append(list, mp_list_value(value));
+    return mp_list_append(list, mp_value_list(value));
 }
 
 /* ---- replacing an element ---- */
@@ -466,7 +466,7 @@ static inline __attribute__((always_inline)) pthread_mutex_t *guard_plain(mp_lis
                          head);
 }
 
-static __attribute__((noinline)) int set_slowly(mp_list *list, int64_t index, mp_value value)
+static __attribute__((noinline)) int set_slow(mp_list *list, int64_t index, mp_value value)
 {
     struct cell *cell;
     int error = lock_cell(list, index, &value, &cell);
@@ -479,12 +479,12 @@ static __attribute__((noinline)) int set_slowly(mp_list *list, int64_t index, mp
 }
 
 /* Slow path of set_plain(). The mp_value is built only here, so that the fast path does without. */
-static __attribute__((noinline)) int set_plain_slowly(mp_list *list, int64_t index, mp_type type, uint64_t body)
+static __attribute__((noinline)) int set_plain_slow(mp_list *list, int64_t index, mp_type type, uint64_t body)
 {
     mp_value value;
 
     cell_number((uint64_t)type, body, &value);
-    return set_slowly(list, index, value);
+    return set_slow(list, index, value);
 }
 
 /* Sets a value that is one word. Fast path: the element has the same type. */
@@ -497,7 +497,7 @@ static inline __attribute__((always_inline)) int set_plain(mp_list *handle, int6
         return MP_EINVAL;
     pthread_mutex_t *guard = guard_plain(handle, index, (uint64_t)type, &cell);
     if (guard == NULL)
-        return set_plain_slowly(handle, index, type, body);
+        return set_plain_slow(handle, index, type, body);
     atomic_store_explicit(&cell->body, body, memory_order_release);
     stripes_unguard(list, guard);
     return 0;
@@ -509,7 +509,7 @@ int mp_list_set(mp_list *list, int64_t index, mp_value value)
 
     if (cell_plain(&value, &head, &body))
         return set_plain(list, index, value.type, body);
-    return set_slowly(list, index, value);
+    return set_slow(list, index, value);
 }
 
 int mp_list_set_int(mp_list *list, int64_t index, int64_t value)
@@ -527,7 +527,7 @@ int mp_list_set_float(mp_list *list, int64_t index, double value)
 
 int mp_list_set_str(mp_list *list, int64_t index, const char *text)
 {
-    return set_slowly(list, index, mp_str(text));
+    return set_slow(list, index, mp_value_str(text));
 }
 
 /* The caller holds the lock that guards the cell. */
@@ -539,7 +539,7 @@ static inline int add_to(struct cell *cell, int64_t delta, int64_t *sum)
     return 0;
 }
 
-static __attribute__((noinline)) int add_slowly(mp_list *list, int64_t index, int64_t delta, int64_t *now)
+static __attribute__((noinline)) int add_slow(mp_list *list, int64_t index, int64_t delta, int64_t *now)
 {
     struct cell *cell;
     int64_t sum = 0;
@@ -564,7 +564,7 @@ int mp_list_add_int(mp_list *handle, int64_t index, int64_t delta, int64_t *now)
         return MP_EINVAL;
     pthread_mutex_t *guard = guard_plain(handle, index, MP_INT, &cell);
     if (guard == NULL)
-        return add_slowly(handle, index, delta, now);
+        return add_slow(handle, index, delta, now);
     int error = add_to(cell, delta, &sum);
     stripes_unguard(list, guard);
     if (error == 0 && now != NULL)
@@ -572,7 +572,7 @@ int mp_list_add_int(mp_list *handle, int64_t index, int64_t delta, int64_t *now)
     return error;
 }
 
-static int swap_slowly(mp_list *handle, int64_t index, const mp_value *expected, const mp_value *desired)
+static int swap_slow(mp_list *handle, int64_t index, const mp_value *expected, const mp_value *desired)
 {
     struct object *list = list_object(handle);
     struct cell *cell;
@@ -614,7 +614,7 @@ int mp_list_compare_and_swap(mp_list *handle, int64_t index, mp_value expected, 
     if (cell_plain(&desired, &head, &body))
         guard = guard_plain(handle, index, head, &cell);
     if (guard == NULL)
-        return swap_slowly(handle, index, &expected, &desired);
+        return swap_slow(handle, index, &expected, &desired);
     bool same = plain_equals(head, get(&cell->body), &expected);
     if (same)
         atomic_store_explicit(&cell->body, body, memory_order_release);
@@ -626,7 +626,7 @@ int mp_list_compare_and_swap(mp_list *handle, int64_t index, mp_value expected, 
 
 static int prepend_one(struct object *list, const mp_value *value)
 {
-    int error = list_make_room_in_front(list);
+    int error = list_reserve_front(list);
     uint64_t start = get(&list->word[LIST_START]);
 
     return error != 0 ? error : add_at(list, start - 1, start - 1, value);
@@ -713,7 +713,7 @@ int list_remove_at(struct object *list, uint64_t at)
 static int take_at(struct object *list, int64_t index, mp_value *value)
 {
     uint64_t at;
-    mp_value copy = mp_none();
+    mp_value copy = mp_value_none();
 
     if (!list_find_index(index, list_length_of(list), &at))
         return MP_EINDEX;

@@ -389,9 +389,9 @@ int list_open(struct object *list, uint64_t at, uint64_t count)
         return error;
     bool front = at < length / 2 && room_in_front(list) >= count;
     if (!front && count == 1 && at < length / 2 && segments_capacity(list) > SEGMENT)
-        front = list_make_room_in_front(list) == 0;
+        front = list_reserve_front(list) == 0;
     if (!front) {
-        error = list_make_room(list, count);
+        error = list_reserve(list, count);
         if (error == 0)
             error = stripes_hold_all(list);
     }

@@ -38,7 +38,7 @@ int mp_list_iter_create(mp_list_iter **iter, mp_list *list)
     new->index = 0;
     new->ended = false;
     new->next = new->end = NULL;
-    new->value = mp_none();
+    new->value = mp_value_none();
     *iter = handle_begin(&new->handle, ITER_MAGIC);
     return 0;
 }
@@ -50,7 +50,7 @@ static void find_next(mp_list_iter *iter)
     struct list_place next, last;
 
     iter->next = iter->end = NULL;
-    if (!object_read_begin(list, &iter->version) || !object_is_at_once(iter->list, OBJECT_LIST) ||
+    if (!object_read_begin(list, &iter->version) || !object_is_fast(iter->list, OBJECT_LIST) ||
         list_find(list, iter->index, &next) != 0)
         return;
     uint64_t left = list_length_of(list) - (uint64_t)iter->index, run = SEGMENT - next.in;
@@ -61,7 +61,7 @@ static void find_next(mp_list_iter *iter)
     iter->end = last.cell + 1;
 }
 
-static __attribute__((noinline)) int next_slowly(mp_list_iter *handle, mp_value *value)
+static __attribute__((noinline)) int next_slow(mp_list_iter *handle, mp_value *value)
 {
     mp_list_iter *iter = iter_of(handle);
 
@@ -84,12 +84,11 @@ int mp_list_next(mp_list_iter *handle, mp_value *value)
     mp_list_iter *iter = iter_of(handle);
 
     if (iter == NULL || value == NULL || iter->next == iter->end)
-        return next_slowly(handle, value);
+        return next_slow(handle, value);
     const struct object *list = list_object(iter->list);
     uint64_t head = list_get(&iter->next->head), body = list_get(&iter->next->body);
-    if (!object_read_valid(list, iter->version) || !object_is_at_once(iter->list, OBJECT_LIST) ||
-        (head & CELL_OWNS) != 0)
-        return next_slowly(handle, value);
+    if (!object_read_valid(list, iter->version) || !object_is_fast(iter->list, OBJECT_LIST) || (head & CELL_OWNS) != 0)
+        return next_slow(handle, value);
     iter->next++;
     iter->index++;
     /* Integers are the most frequent, so they come first. */

@@ -48,7 +48,7 @@ static int move_cells(struct object *list, uint64_t room, bool middle)
     object_set(list, &list->word[LIST_START], start);
     object_set(list, &list->word[LIST_GAP], 0);
     object_set(list, &list->word[LIST_GAP_SIZE], 0);
-    object_set(list, &list->pending[1], old == 0 ? 0 : (old & ~REF_MASK) | REF_SHELL);
+    object_set(list, &list->pending[1], old == 0 ? 0 : (old & ~REF_MASK) | REF_TABLE_SHALLOW);
     object_commit(list);
     ref_release(heap, &list->pending[1]);
     return 0;
@@ -192,7 +192,7 @@ static int add_room(struct object *list, uint64_t count)
     return error;
 }
 
-int list_make_room(struct object *list, uint64_t count)
+int list_reserve(struct object *list, uint64_t count)
 {
     if (count > LIST_LARGEST || count > object_heap(list)->limit / sizeof(struct cell))
         return MP_ENOMEM;
@@ -217,7 +217,7 @@ static int add_room_in_front(struct object *list)
     return segments_add(list, REF_CELLS, start / SEGMENT - 1, &list->pending[1]);
 }
 
-int list_make_room_in_front(struct object *list)
+int list_reserve_front(struct object *list)
 {
     int error = add_room_in_front(list);
 
@@ -310,7 +310,7 @@ static void commit_rebuild(struct object *list, uint64_t count)
     object_set(list, &list->word[LIST_GAP], 0);
     object_set(list, &list->word[LIST_GAP_SIZE], 0);
     object_set(list, &list->pending[0], get(&list->pending[0]) & ~REF_MASK);
-    object_set(list, &list->pending[1], old == 0 ? 0 : (old & ~REF_MASK) | REF_SHELL);
+    object_set(list, &list->pending[1], old == 0 ? 0 : (old & ~REF_MASK) | REF_TABLE_SHALLOW);
     object_commit(list);
 }
 
@@ -363,7 +363,7 @@ int list_append_many(struct object *list, const mp_value *values, size_t stride,
 {
     if (count == 0)
         return 0;
-    int error = list_make_room(list, count);
+    int error = list_reserve(list, count);
     if (error != 0)
         return error;
     error = list_stage(list, values, stride, count);
@@ -406,7 +406,7 @@ int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_valu
     if (error != 0)
         return error;
     error = count < SEGMENT ? list_append_many(list, values, stride, count) : fill(list, values, stride, count);
-    mutex_unlock(&list->mutex); /* objects that died meanwhile are buried when the owner is unlocked */
+    mutex_unlock(&list->mutex); /* objects that died meanwhile are reclaimed when the owner is unlocked */
     return error;
 }
 

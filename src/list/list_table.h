@@ -170,9 +170,9 @@ int list_lock_alone(mp_list *handle, const mp_value *value);
  * MP_ENOMEM: the list holds what it did before. */
 
 /* Makes room for `count` more behind the last element. Takes the stripes it needs. */
-int list_make_room(struct object *list, uint64_t count);
+int list_reserve(struct object *list, uint64_t count);
 /* Makes room for one more before the first element of a list that is not empty. */
-int list_make_room_in_front(struct object *list);
+int list_reserve_front(struct object *list);
 /* Gives memory back if little of it is in use. */
 void list_shrink(struct object *list);
 /* Builds `count` values, `stride` bytes apart, in a block of cells that pending ref 0 owns. */

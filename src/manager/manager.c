@@ -74,7 +74,7 @@ int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_opt
 
 /* Other processes may make and free managers of that name all the time, so that the name exists when we create and is
  * gone when we open. Each such round is a success of another process, so losing many in a row is next to impossible. */
-int mp_manager_open_or_create(mp_manager **manager, const char *name, const mp_manager_options *options, bool *made)
+int mp_manager_open_or_create(mp_manager **manager, const char *name, bool *made, const mp_manager_options *options)
 {
     if (manager == NULL || name == NULL || (options != NULL && options->name != NULL))
         return MP_EINVAL;

@@ -198,7 +198,7 @@ static void say(uint64_t name)
 
 static int lock_outside(struct object *object, int number)
 {
-    int error = mutex_lock_later(&object->mutex, clock_now() + LOOK_NS, number);
+    int error = mutex_lock_slow(&object->mutex, clock_now() + LOOK_NS, number);
 
     while (error == MP_ETIMEOUT) {
         object_look_for_holder(object);

@@ -290,10 +290,10 @@ static int lock(struct owner *owner, bool patiently, struct holder **holder)
 }
 
 /* After a hold was given up, or a pin. */
-static void bury(struct heap *heap)
+static void reclaim(struct heap *heap)
 {
     if ((get(&heap->dead) | get(&heap->limbo)) != 0)
-        object_bury_dead(heap);
+        object_reclaim_dead(heap);
 }
 
 /* ---- for handles ---- */
@@ -369,7 +369,7 @@ static int take(struct owner *owner, const void *handle, uint64_t kind, bool pat
         error = take_locked(owner->heap, holder, handle, kind);
         heap_unlock(owner->heap);
         if (get(&owner->heap->limbo) != 0)
-            object_bury_dead(owner->heap);
+            object_reclaim_dead(owner->heap);
     }
     return error;
 }
@@ -440,7 +440,7 @@ int hold_give(const void *handle, uint64_t kind)
     int error = owner != NULL ? give(owner, handle, kind, false) : MP_EINVAL;
 
     if (error == 0)
-        bury(owner->heap);
+        reclaim(owner->heap);
     return error;
 }
 
@@ -470,7 +470,7 @@ int hold_give_any(const void *handle, uint64_t kind)
     if (error == MP_EINVAL)
         error = give_anybodys(heap, handle, kind);
     if (error == 0)
-        bury(heap);
+        reclaim(heap);
     return error;
 }
 
@@ -634,7 +634,7 @@ void hold_table_end(struct hold_table *table)
         heap_unlock(heap);
     }
     *table = (struct hold_table){heap, 0, 0};
-    bury(heap);
+    reclaim(heap);
 }
 
 /* ---- the dead ---- */
@@ -684,7 +684,7 @@ static void end_holder(struct heap *heap, struct holder *holder)
 }
 
 /* Under heap_lock(), one step of giving back what a dead holder held. False: that was all. */
-static bool bury_step(struct heap *heap, struct holder *holder)
+static bool reclaim_step(struct heap *heap, struct holder *holder)
 {
     uint64_t first = get(&holder->holds);
 
@@ -712,7 +712,7 @@ static struct holder *find_holder(struct heap *heap, const struct suspect *suspe
     return NULL;
 }
 
-static void bury_holder(struct heap *heap, const struct suspect *suspect)
+static void reclaim_holder(struct heap *heap, const struct suspect *suspect)
 {
     bool more = true;
 
@@ -722,14 +722,14 @@ static void bury_holder(struct heap *heap, const struct suspect *suspect)
         more = holder != NULL;
         if (more) {
             put(&holder->state, HOLDER_DEAD);
-            more = bury_step(heap, holder);
+            more = reclaim_step(heap, holder);
         }
         heap_unlock(heap);
     }
 }
 
 /* True: there was a pin of a dead owner. */
-static bool bury_pins(struct heap *heap)
+static bool reclaim_pins(struct heap *heap)
 {
     bool found = false;
 
@@ -755,16 +755,16 @@ static bool look(struct heap *heap, bool *again)
 {
     struct suspect suspect[LOOKS];
     size_t count = list_suspects(heap, suspect);
-    bool found = bury_pins(heap);
+    bool found = reclaim_pins(heap);
 
     *again = count > 0 && get(&heap->looked) != 0;
     for (size_t i = 0; i < count; i++) {
         if (!is_dead(heap, &suspect[i]))
             continue;
-        bury_holder(heap, &suspect[i]);
+        reclaim_holder(heap, &suspect[i]);
         found = true;
     }
-    bury(heap);
+    reclaim(heap);
     return found;
 }
 

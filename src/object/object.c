@@ -1,12 +1,12 @@
-/* Objects: made, shared, locked, repaired, buried. See object.h for who owns what.
+/* Objects: made, shared, locked, repaired, reclaimed. See object.h for who owns what.
  *
  * An object's place is made once and then goes between use and heap.spare for ever. An object without a share (no ref,
  * no handle) becomes OBJECT_DEAD and enters heap.dead in the same step that gives up the last one. The next process to
- * unlock any object of the heap buries it: under its mutex, releases its content piece by piece, then moves it to
- * heap.spare. A burial that is cut short by death is taken up by the next. Releasing content may take the last share of
- * other objects, which enter heap.dead in turn: nothing recurses, however deep containers are nested.
+ * unlock any object of the heap reclaims it: under its mutex, releases its content piece by piece, then moves it to
+ * heap.spare. Reclaiming that is cut short by death is taken up by the next. Releasing content may take the last share
+ * of other objects, which enter heap.dead in turn: nothing recurses, however deep containers are nested.
  *
- * A burial waits for nobody, as the process that buries may hold other mutexes: an object whose mutex or stripes
+ * Reclaiming waits for nobody, as the process that reclaims may hold other mutexes: an object whose mutex or stripes
  * somebody holds is left to that process, which looks for the dead when it unlocks. */
 #include "object/object.h"
 
@@ -71,16 +71,16 @@ static int take_cluster(struct heap *heap)
 
     if (count > CLUSTER_MOST)
         count = CLUSTER_MOST;
-    int error = heap_alloc_locked(heap, count * OBJECT_STRIDE + 63, &heap->carving);
+    int error = heap_alloc_locked(heap, count * OBJECT_STRIDE + 63, &heap->under_construction);
     if (error == MP_ENOMEM && count > 1)
-        error = heap_alloc_locked(heap, OBJECT_STRIDE + 63, &heap->carving);
+        error = heap_alloc_locked(heap, OBJECT_STRIDE + 63, &heap->under_construction);
     return error;
 }
 
 /* Objects that lead to each other, the last one to the spare ones and to all that there are. */
 static int make_places(struct heap *heap, uint64_t block, uint64_t count)
 {
-    uint64_t magic = OBJECT_SPARE | object_tag_of(first_generation(heap)), at = object_first_of(block);
+    uint64_t magic = OBJECT_FREE | object_tag_of(first_generation(heap)), at = object_first_of(block);
     int error = 0;
 
     for (; count > 0 && error == 0; count--, at += OBJECT_STRIDE) {
@@ -95,19 +95,20 @@ static int make_places(struct heap *heap, uint64_t block, uint64_t count)
 }
 
 /* Under heap_lock(), with nothing to commit.
- *   1. heap.carving gets the block, and that is committed: while a block may still be taken back, the free lists' words
- *      inside it must not be touched.
+ *   1. heap.under_construction gets the block, and that is committed: while a block may still be taken back, the free
+ *      lists' words inside it must not be touched.
  *   2. The places are written. Nothing leads to them yet.
- *   3. One change puts them into the chains and lets go of heap.carving.
- * Killed between 1 and 3, this process leaves the block to heap.carving, and the next maker begins with step 2. */
+ *   3. One change puts them into the chains and lets go of heap.under_construction.
+ * Killed between 1 and 3, this process leaves the block to heap.under_construction, and the next maker begins with step
+ * 2. */
 static int make_spares(struct heap *heap)
 {
-    int error = get(&heap->carving) == 0 ? take_cluster(heap) : 0;
+    int error = get(&heap->under_construction) == 0 ? take_cluster(heap) : 0;
 
     if (error != 0)
         return error;
     heap_commit(heap);
-    uint64_t block = get(&heap->carving), first = object_first_of(block);
+    uint64_t block = get(&heap->under_construction), first = object_first_of(block);
     uint64_t count = (block + heap_block_size(heap, block) - first) / OBJECT_STRIDE;
     error = make_places(heap, block, count);
     if (error != 0)
@@ -115,7 +116,7 @@ static int make_spares(struct heap *heap)
     heap_set(heap, &heap->objects, first);
     heap_set(heap, &heap->spare, first);
     heap_set(heap, &heap->made, get(&heap->made) + count);
-    heap_set(heap, &heap->carving, 0);
+    heap_set(heap, &heap->under_construction, 0);
     heap_commit(heap);
     return 0;
 }
@@ -268,7 +269,7 @@ static void release_share(struct heap *heap, _Atomic uint64_t *ref)
     heap_unlock(heap);
 }
 
-/* ---- burying ---- */
+/* ---- reclaiming ---- */
 
 /* Under heap_lock(), with nothing to commit: whether what *link leads to stays in limbo. */
 static bool stays_in_limbo(struct heap *heap, _Atomic uint64_t *link)
@@ -295,7 +296,8 @@ static void look_at_limbo(struct heap *heap)
     }
 }
 
-/* Under heap_lock(): takes a dead object out of heap.dead, where those that died while it was buried lie before it. */
+/* Under heap_lock(): takes a dead object out of heap.dead, where those that died while it was reclaimed lie before
+ * it. */
 static void unlink_dead(struct heap *heap, struct object *object)
 {
     _Atomic uint64_t *link = &heap->dead;
@@ -305,7 +307,8 @@ static void unlink_dead(struct heap *heap, struct object *object)
     heap_set(heap, link, get(&object->next));
 }
 
-/* The log goes last, after the commit. Killed before that, the object is dead still, and the next burial frees it. */
+/* The log goes last, after the commit. Killed before that, the object is dead still, and the next reclaiming frees
+ * it. */
 static void clear_content(struct heap *heap, struct object *object)
 {
     object_begin(object);
@@ -319,7 +322,7 @@ static void clear_content(struct heap *heap, struct object *object)
     heap_free(heap, &object->undo.log);
 }
 
-bool object_take_back(struct object *object)
+bool object_roll_back_dead(struct object *object)
 {
     struct heap *heap = object_heap(object);
 
@@ -344,8 +347,8 @@ int object_repair(struct object *object)
 {
     put(&object->waits, 0);
     put(&object->met, get(&object->met) & ~(OBJECT_CHECKED | OBJECT_INSIDE));
-    heap_settle(object_heap(object));
-    if (!object_take_back(object)) {
+    heap_recover(object_heap(object));
+    if (!object_roll_back_dead(object)) {
         mutex_unlock(&object->mutex); /* not repaired: nobody gets it any more */
         return MP_ECORRUPT;
     }
@@ -363,16 +366,16 @@ static void become_spare(struct heap *heap, struct object *object)
         set_kind(heap, object, OBJECT_SPENT);
         return;
     }
-    heap_set(heap, &object->magic, OBJECT_SPARE | object_tag_of(next));
+    heap_set(heap, &object->magic, OBJECT_FREE | object_tag_of(next));
     heap_set(heap, &object->next, get(&heap->spare));
     heap_set(heap, &heap->spare, object->self);
 }
 
 /* Under the object's mutex. */
-static void bury(struct heap *heap, struct object *object)
+static void reclaim(struct heap *heap, struct object *object)
 {
     put(&object->held, 0);
-    heap_settle(heap); /* that it is dead may be a step not committed */
+    heap_recover(heap); /* that it is dead may be a step not committed */
     if (object_kind(object) != OBJECT_DEAD || !stripes_try_hold_all(object))
         return;
     clear_content(heap, object);
@@ -410,7 +413,7 @@ static struct object *take_dead(struct heap *heap, int *error)
     return found;
 }
 
-void object_bury_dead(struct heap *heap)
+void object_reclaim_dead(struct heap *heap)
 {
     struct object *object, *last = NULL;
     int error;
@@ -418,7 +421,7 @@ void object_bury_dead(struct heap *heap)
     while ((get(&heap->dead) | get(&heap->limbo)) != 0 && (object = take_dead(heap, &error)) != NULL) {
         if (error == MP_EOWNERDEAD && object_repair(object) != 0)
             return;
-        bury(heap, object);
+        reclaim(heap, object);
         bool again = object == last && object_kind(object) == OBJECT_DEAD; /* its stripes are not to be had */
         mutex_unlock(&object->mutex);
         if (again)
@@ -444,7 +447,7 @@ int object_free(const void *handle, uint64_t kind)
     die_if_unheld(heap, object);
     heap_commit(heap);
     heap_unlock(heap);
-    object_bury_dead(heap);
+    object_reclaim_dead(heap);
     return 0;
 }
 
@@ -452,7 +455,7 @@ int object_free(const void *handle, uint64_t kind)
 
 /* The process that gives the object up may be stopped before it commits. So the word is read through the heap's undo
  * log, and the reader does not wait. */
-bool object_is_after_all(const struct object *object, uint64_t magic)
+bool object_is_slow(const struct object *object, uint64_t magic)
 {
     const struct heap *heap = object_heap(object);
     uint64_t emptied, now;
@@ -540,7 +543,7 @@ static int wait_for_mutex(struct object *object, int number)
     return error == MP_ETIMEOUT ? callback_lock(object, number) : error;
 }
 
-int object_lock_alone_later(struct object *object, uint64_t magic, int number)
+int object_lock_alone_slow(struct object *object, uint64_t magic, int number)
 {
     int error = number == 0 ? 0 : wait_for_mutex(object, number);
 
@@ -551,7 +554,7 @@ int object_lock_to_read(struct object *object, uint64_t magic)
 {
     int number = pthread_mutex_trylock(&object->mutex);
     int64_t deadline = clock_now() + READ_PATIENCE_NS;
-    int error = number == 0 ? 0 : mutex_lock_later(&object->mutex, deadline, number);
+    int error = number == 0 ? 0 : mutex_lock_slow(&object->mutex, deadline, number);
 
     return finish_lock(object, magic, error, deadline);
 }
@@ -593,9 +596,9 @@ bool object_read_again(struct reading *reading, unsigned tries)
     return tries % READ_TRIES != READ_TRIES - 1;
 }
 
-int object_lock_later(struct object *object, uint64_t magic, int number)
+int object_lock_slow(struct object *object, uint64_t magic, int number)
 {
-    int error = object_lock_alone_later(object, magic, number);
+    int error = object_lock_alone_slow(object, magic, number);
 
     if (error == 0) {
         error = stripes_hold_all(object);
@@ -646,7 +649,7 @@ int object_root(struct heap *heap, uint64_t kind, struct object **root)
         return MP_ECORRUPT;
     *root = object_at(heap, offset);
     if (object_kind(*root) == OBJECT_DEAD)
-        heap_settle(heap);
+        heap_recover(heap);
     if (object_kind(*root) != kind || (*root)->self != offset || checking_look(*root, true) != 0)
         return MP_ECORRUPT;
     return !object_kind_is_container(kind) || heap_holds(heap, get(&(*root)->undo.log), UNDO_LOG_BYTES) ? 0
@@ -705,7 +708,7 @@ void ref_release(struct heap *heap, _Atomic uint64_t *ref)
     case REF_TABLE:
         release_table(heap, block, false);
         break;
-    case REF_SHELL:
+    case REF_TABLE_SHALLOW:
         release_table(heap, block, true);
         break;
     case REF_CELLS:

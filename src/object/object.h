@@ -5,7 +5,7 @@
  * other things when it is gone.
  *
  * HANDLES. A handle given to users is the object's address with the generation of its place in the bits that an address
- * leaves free (OBJECT_TAG). Burial counts the generation up. `magic` is the object's kind and its generation in one
+ * leaves free (OBJECT_TAG). Reclaiming counts the generation up. `magic` is the object's kind and its generation in one
  * word, so one comparison tells a live handle from a stale one. A place whose generations are used up serves no object
  * any more. Invariant: a stale handle never becomes a live one again.
  *
@@ -37,8 +37,8 @@
 #include "base/delay.h"
 #include "heap/heap.h"
 #include "heap/ranges.h"
+#include "sync/fair_queue.h"
 #include "sync/mutex.h"
-#include "sync/turns.h"
 
 /* What an object is: the bits of `magic` outside OBJECT_TAG. */
 #define OBJECT_DICT UINT64_C(0x00006d7064696300)
@@ -46,7 +46,7 @@
 #define OBJECT_LOCK UINT64_C(0x00006d706c636b00)
 #define OBJECT_MEMORY UINT64_C(0x00006d706d656d00)
 #define OBJECT_DEAD UINT64_C(0x00006d7064656400)  /* in heap.dead: its content is still to be released */
-#define OBJECT_SPARE UINT64_C(0x00006d7073707200) /* in heap.spare */
+#define OBJECT_FREE UINT64_C(0x00006d7073707200)  /* in heap.spare */
 #define OBJECT_SPENT UINT64_C(0x00006d7073706e00) /* its generations are used up: in no chain but heap.objects */
 
 /* Where a handle, and `magic`, have the generation: objects are aligned to 64 bytes, and addresses have 48 bits. */
@@ -61,7 +61,7 @@ enum ref_kind {
     REF_ENTRIES = 4, /* a block: word 0 says how many entries lie from byte 16 on; each is released, then the block */
     /* A table as in REF_TABLE, of which just the blocks it refers to and itself are freed: what lies in them belongs to
      * another table now, or still. */
-    REF_SHELL = 5
+    REF_TABLE_SHALLOW = 5
 };
 #define REF_MASK UINT64_C(15)
 
@@ -118,7 +118,7 @@ enum kept {
     KEPT_LIMBO   /* in heap.limbo: it was pinned when the last share was given up */
 };
 
-/* undo.log is there in each dict and list: from the change that makes it one to the end of its burial. */
+/* undo.log is there in each dict and list: from the change that makes it one to the end of its reclaiming. */
 struct object {
     /* What readers without the mutex look at. */
     _Atomic uint64_t magic;
@@ -130,10 +130,10 @@ struct object {
     _Atomic uint64_t root[OBJECT_ROOTS];
     union {
         _Atomic uint64_t word[7]; /* zeroed when it is made */
-        struct turns turns;       /* a lock's; may hold anything when it is made, see object_check.c */
+        struct fair_queue queue;  /* a lock's; may hold anything when it is made, see object_check.c */
     };
     _Atomic uint64_t
-        striped; /* 1: its stripes are in use, see stripes.h; changed under the mutex, and back when it is buried */
+        striped; /* 1: its stripes are in use, see stripes.h; changed under the mutex, and back when it is reclaimed */
 
     /* Guarded by the heap's mutex. magic is changed under that one as well. */
     _Atomic uint64_t refs;     /* refs of kind REF_OBJECT to it */
@@ -220,7 +220,7 @@ static inline void *object_handle(const struct object *object)
 
 /* Slow path for an object marked dead: the process that dropped the last share may have died before its commit. Reads
  * `magic` as the heap's undo log would restore it, and compares that. */
-__attribute__((cold)) bool object_is_after_all(const struct object *object, uint64_t magic);
+__attribute__((cold)) bool object_is_slow(const struct object *object, uint64_t magic);
 
 /* True when it is the handle of a live object of that kind, as far as the object's own words can tell. The address is
  * known to lie in a heap of this process. */
@@ -230,7 +230,7 @@ static inline bool object_is_there(const void *handle, uint64_t kind)
     uint64_t now = atomic_load_explicit(&object->magic, memory_order_acquire);
 
     return __builtin_expect(now == object_magic(handle, kind), 1) ||
-           (now == object_magic(handle, OBJECT_DEAD) && object_is_after_all(object, object_magic(handle, kind)));
+           (now == object_magic(handle, OBJECT_DEAD) && object_is_slow(object, object_magic(handle, kind)));
 }
 /* Like object_is_there(), but for any address. */
 static inline bool object_is(const void *handle, uint64_t kind)
@@ -238,7 +238,7 @@ static inline bool object_is(const void *handle, uint64_t kind)
     return range_known(object_of(handle)) && object_is_there(handle, kind);
 }
 /* Fast path of object_is_there(), without a call in it. False: the caller asks object_is_there(). */
-static inline bool object_is_at_once(const void *handle, uint64_t kind)
+static inline bool object_is_fast(const void *handle, uint64_t kind)
 {
     return atomic_load_explicit(&object_of(handle)->magic, memory_order_acquire) == object_magic(handle, kind);
 }
@@ -266,14 +266,14 @@ void object_lose_share(struct heap *heap, struct object *object);
  *
  * In the usual case: takes a mutex that is free, of a live object that is not striped. False: something else is the
  * case, and *number is what pthread_mutex_trylock() said; 0: the mutex is held all the same. */
-static inline bool object_lock_at_once(struct object *object, uint64_t magic, int *number)
+static inline bool object_lock_fast(struct object *object, uint64_t magic, int *number)
 {
     *number = pthread_mutex_trylock(&object->mutex);
     return *number == 0 && atomic_load_explicit(&object->magic, memory_order_relaxed) == magic &&
            atomic_load_explicit(&object->striped, memory_order_relaxed) == 0;
 }
-int object_lock_later(struct object *object, uint64_t magic, int number);
-int object_lock_alone_later(struct object *object, uint64_t magic, int number);
+int object_lock_slow(struct object *object, uint64_t magic, int number);
+int object_lock_alone_slow(struct object *object, uint64_t magic, int number);
 /* Takes the mutex of a live object of that kind, and its stripes, and repairs what a dead predecessor left. MP_EINVAL,
  * MP_EDEADLK. */
 static inline int object_lock(const void *handle, uint64_t kind)
@@ -284,7 +284,7 @@ static inline int object_lock(const void *handle, uint64_t kind)
 
     if (!object_is(handle, kind))
         return MP_EINVAL;
-    return object_lock_at_once(object, magic, &number) ? 0 : object_lock_later(object, magic, number);
+    return object_lock_fast(object, magic, &number) ? 0 : object_lock_slow(object, magic, number);
 }
 /* Like object_lock(), but without the stripes: other threads may still replace single words in place. */
 static inline int object_lock_alone(const void *handle, uint64_t kind)
@@ -295,7 +295,7 @@ static inline int object_lock_alone(const void *handle, uint64_t kind)
 
     if (!object_is(handle, kind))
         return MP_EINVAL;
-    return object_lock_at_once(object, magic, &number) ? 0 : object_lock_alone_later(object, magic, number);
+    return object_lock_fast(object, magic, &number) ? 0 : object_lock_alone_slow(object, magic, number);
 }
 /* For a thread that has waited for a while for the object's mutex or a stripe of it: if their holder has executed
  * another program from inside a function of the program's (callback.c), they become free, as those of a dead owner. */
@@ -305,12 +305,12 @@ void object_look_for_holder(struct object *object);
 int object_repair(struct object *object);
 /* The same in two steps, for the checker, which looks at everything in between: takes an unfinished change back (false:
  * the undo log is damaged), the heap being settled; then releases what was pending. */
-bool object_take_back(struct object *object);
+bool object_roll_back_dead(struct object *object);
 void object_finish_repair(struct object *object);
 /* Releases the content of dead objects, and of those in heap.limbo that are pinned no more. Waits for nobody: an object
  * that somebody still is inside is left to that process, which calls this when it unlocks it; and all are left to
  * others while another process keeps the heap's mutex. */
-void object_bury_dead(struct heap *heap);
+void object_reclaim_dead(struct heap *heap);
 /* Gives up the stripes that are held, too. */
 void object_unlock_striped(struct object *object);
 /* Also releases dead objects' content, if there are any. */
@@ -323,7 +323,7 @@ static inline void object_unlock(struct object *object)
     else
         mutex_unlock(&object->mutex);
     if (atomic_load_explicit(&heap->dead, memory_order_relaxed) != 0)
-        object_bury_dead(heap);
+        object_reclaim_dead(heap);
 }
 
 /* Under the mutex. Between begin and commit readers do not believe what they see. */

@@ -129,11 +129,12 @@ static void mark_content(struct check *check, uint64_t ref, uint64_t offset)
 
     switch ((enum ref_kind)(ref & REF_MASK)) {
     case REF_TABLE:
-    case REF_SHELL:
+    case REF_TABLE_SHALLOW:
         if (!fits(check, offset, 8, count, 8))
             return;
         for (uint64_t i = 1; !check->corrupt && i <= count; i++)
-            mark_at(check, (ref & REF_MASK) == REF_SHELL ? get(&block[i]) & ~REF_MASK : get(&block[i]), IN_TABLE);
+            mark_at(check, (ref & REF_MASK) == REF_TABLE_SHALLOW ? get(&block[i]) & ~REF_MASK : get(&block[i]),
+                    IN_TABLE);
         break;
     case REF_CELLS:
         if (!fits(check, offset, 16, count, sizeof *cells))
@@ -175,7 +176,7 @@ static bool kind_belongs(enum ref_kind kind, enum place place)
     case REF_ENTRIES:
         return place != IN_CELL;
     case REF_TABLE:
-    case REF_SHELL:
+    case REF_TABLE_SHALLOW:
         return place == IN_OBJECT;
     }
     return false;
@@ -260,7 +261,7 @@ static bool kind_is_sound(struct check *check, const struct object *object)
     case OBJECT_DEAD:
         check->dead++;
         return true;
-    case OBJECT_SPARE:
+    case OBJECT_FREE:
         check->spare++;
         return is_blank(check, object);
     default:
@@ -322,7 +323,7 @@ static bool holds_match(struct check *check)
     for (size_t i = 0; i < check->objects.count; i++) {
         const struct object *object = object_at(check, check->objects.item[i]);
         uint64_t kind = object_kind(object), shares = times_in(&check->shares, check->objects.item[i]);
-        bool gone = kind == OBJECT_SPARE || kind == OBJECT_DEAD || kind == OBJECT_SPENT;
+        bool gone = kind == OBJECT_FREE || kind == OBJECT_DEAD || kind == OBJECT_SPENT;
 
         if (gone ? shares != 0 : shares != get(&object->refs))
             return false;
@@ -344,7 +345,7 @@ static bool is_dead(const struct object *object)
 
 static bool is_spare(const struct object *object)
 {
-    return object_kind(object) == OBJECT_SPARE;
+    return object_kind(object) == OBJECT_FREE;
 }
 
 /* Whether a chain holds just so many objects, all of which belong there. */
@@ -452,13 +453,13 @@ static void mark_spare_stripes(struct check *check)
 /* The block that the next objects are made of, as object.c takes it. */
 static void mark_carving(struct check *check)
 {
-    uint64_t carving = get(&check->heap->carving);
+    uint64_t under_construction = get(&check->heap->under_construction);
 
-    if ((carving & REF_MASK) != REF_BLOCK)
+    if ((under_construction & REF_MASK) != REF_BLOCK)
         check->corrupt = true;
-    mark_at(check, carving, IN_OBJECT);
-    if (carving != 0 && !check->corrupt)
-        fits(check, carving, 0, OBJECT_STRIDE + 63, 1);
+    mark_at(check, under_construction, IN_OBJECT);
+    if (under_construction != 0 && !check->corrupt)
+        fits(check, under_construction, 0, OBJECT_STRIDE + 63, 1);
 }
 
 static int check_locked(struct check *check, void (*extra)(struct heap *, object_marker *, void *))
@@ -656,7 +657,7 @@ static bool take_back(const struct check *check, struct object *object)
     struct taker taker = {check, object};
 
     return undo_is_sound(&object->undo, (const char *)check->heap, get(&check->heap->size), may_take, &taker) &&
-           object_take_back(object);
+           object_roll_back_dead(object);
 }
 
 static int take_all_back(const struct check *check)

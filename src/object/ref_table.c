@@ -20,7 +20,7 @@ int ref_table_new(struct object *object, uint64_t count, _Atomic uint64_t *slot)
     return error;
 }
 
-int ref_table_make_room(struct object *object, _Atomic uint64_t *root, _Atomic uint64_t *pending)
+int ref_table_reserve(struct object *object, _Atomic uint64_t *root, _Atomic uint64_t *pending)
 {
     struct heap *heap = object_heap(object);
     uint64_t old = get(root), count = get(heap_at(heap, old & ~REF_MASK));

@@ -9,6 +9,6 @@
 int ref_table_new(struct object *object, uint64_t count, _Atomic uint64_t *slot);
 /* Makes room for one more ref in the table that *root owns. *pending, an empty pending ref, is used for it and empty
  * again afterwards. A change of its own. MP_ENOMEM. */
-int ref_table_make_room(struct object *object, _Atomic uint64_t *root, _Atomic uint64_t *pending);
+int ref_table_reserve(struct object *object, _Atomic uint64_t *root, _Atomic uint64_t *pending);
 
 #endif

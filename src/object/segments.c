@@ -100,7 +100,7 @@ int segments_new(struct object *object, enum ref_kind kind, uint64_t count, _Ato
     _Atomic uint64_t *table = block_at(object, get(slot));
     put(&table[0], segments);
     undo_order();
-    put(slot, get(slot) | REF_SHELL);
+    put(slot, get(slot) | REF_TABLE_SHALLOW);
     for (uint64_t i = 1; error == 0 && i <= segments; i++) {
         error = segment_new(object_heap(object), kind, room, &table[i]);
         if (error == 0)

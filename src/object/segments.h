@@ -40,8 +40,8 @@ uint64_t segments_capacity(const struct object *object);
 /* Makes a block of `count` items of that kind, all of them none, in *slot (a pending ref, or a word of a shell): as a
  * plain block, which owns none of its items. */
 int segment_new(struct heap *heap, enum ref_kind kind, uint64_t count, _Atomic uint64_t *slot);
-/* Makes segments with at least `count` positions, in a directory that *slot, a pending ref, owns as a REF_SHELL.
- * MP_ENOMEM: *slot may own a part of it; release it. */
+/* Makes segments with at least `count` positions, in a directory that *slot, a pending ref, owns as a
+ * REF_TABLE_SHALLOW. MP_ENOMEM: *slot may own a part of it; release it. */
 int segments_new(struct object *object, enum ref_kind kind, uint64_t count, _Atomic uint64_t *slot);
 /* Gives an only segment at least `count` positions, where it is. False: it has them, or there is no room behind it, or
  * they are more than a segment has. A change of its own. */

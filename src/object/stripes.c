@@ -31,7 +31,7 @@ static int wait_for(struct object *object, pthread_mutex_t *stripe, int64_t dead
     do {
         int64_t look = clock_now() + LOOK_NS;
 
-        error = mutex_lock_later(stripe, look < deadline ? look : deadline, number);
+        error = mutex_lock_slow(stripe, look < deadline ? look : deadline, number);
         number = EBUSY;
         if (error == MP_ETIMEOUT)
             object_look_for_holder(object);
@@ -43,7 +43,7 @@ static int wait_for(struct object *object, pthread_mutex_t *stripe, int64_t dead
     return error;
 }
 
-int stripe_lock_later(struct object *object, pthread_mutex_t *stripe, int number)
+int stripe_lock_slow(struct object *object, pthread_mutex_t *stripe, int number)
 {
     /* Its holder may be inside a function of the program's, and wait for this thread: the object's mutex tells. */
     if (number == EBUSY && mutex_kept > 0)
@@ -58,7 +58,7 @@ static int lock_until(struct object *object, pthread_mutex_t *stripe, int64_t de
     return number == 0 ? 0 : wait_for(object, stripe, deadline, number);
 }
 
-/* Takes a block of stripes that a buried object left in heap.stripes. False: there is none. */
+/* Takes a block of stripes that a reclaimed object left in heap.stripes. False: there is none. */
 static bool take_spare(struct object *object)
 {
     struct heap *heap = object_heap(object);
@@ -105,9 +105,9 @@ void stripes_make(struct object *object)
     atomic_store_explicit(&object->striped, 1, memory_order_release);
 }
 
-int stripes_lock_mutex_later(struct object *object, uint64_t magic, int number)
+int stripes_lock_mutex_slow(struct object *object, uint64_t magic, int number)
 {
-    int error = object_lock_alone_later(object, magic, number);
+    int error = object_lock_alone_slow(object, magic, number);
 
     if (error == 0 && number == EBUSY && get(&object->striped) == 0) {
         put(&object->met, get(&object->met) + 1);

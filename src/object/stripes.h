@@ -10,7 +10,7 @@
  * change half done, shows in the object's version: a thread that holds a stripe looks at that first.
  *
  * An object gets stripes when threads that only put a word have often had to wait for its mutex. Threads that add and
- * remove entries do not count: for them stripes are only a cost. When the object is buried, its stripes
+ * remove entries do not count: for them stripes are only a cost. When the object is reclaimed, its stripes
  * wait in heap.stripes for the next object that needs some. Their block never is anything else, as its mutexes must
  * stay mutexes: a straggler may still take one, and finds then that it guards nothing of what it has seen. */
 #ifndef STRIPES_H
@@ -37,8 +37,8 @@ static inline struct stripes *stripes_of(const struct object *object)
     return stripes_at(object_heap(object), atomic_load_explicit(&object->stripes, memory_order_relaxed));
 }
 
-/* The stripe of a striped object for a key with this hash. NULL: the object was buried meanwhile, which cannot happen
- * under its mutex. */
+/* The stripe of a striped object for a key with this hash. NULL: the object was reclaimed meanwhile, which cannot
+ * happen under its mutex. */
 static inline pthread_mutex_t *stripe_of(const struct object *object, uint64_t hash)
 {
     uint64_t block = atomic_load_explicit(&object->stripes, memory_order_relaxed);
@@ -50,8 +50,8 @@ static inline pthread_mutex_t *stripe_of(const struct object *object, uint64_t h
 
 /* Take what guards a word (its stripe, or the mutex of an object that has none) after pthread_mutex_trylock() has
  * failed: `number` is what it returned. 0, MP_EINVAL, MP_EDEADLK, MP_ECORRUPT. */
-int stripe_lock_later(struct object *object, pthread_mutex_t *stripe, int number);
-int stripes_lock_mutex_later(struct object *object, uint64_t magic, int number);
+int stripe_lock_slow(struct object *object, pthread_mutex_t *stripe, int number);
+int stripes_lock_mutex_slow(struct object *object, uint64_t magic, int number);
 
 /* Takes what guards a word in an object of that kind while another is put in its place: the stripe of its key, or the
  * mutex of an object that has no stripes. The word was found while `version` was seen, which was even; what *head says
@@ -70,7 +70,7 @@ static inline __attribute__((always_inline)) pthread_mutex_t *stripes_guard(stru
         return NULL;
     int number = pthread_mutex_trylock(guard);
     if (number != 0 &&
-        (striped ? stripe_lock_later(object, guard, number) : stripes_lock_mutex_later(object, magic, number)) != 0)
+        (striped ? stripe_lock_slow(object, guard, number) : stripes_lock_mutex_slow(object, magic, number)) != 0)
         return NULL;
     /* A thread needs what we hold before it takes the word away or moves it. So the word is there, and stays, if
      * nothing has changed since it was seen. */
@@ -88,7 +88,7 @@ static inline void stripes_unguard(struct object *object, pthread_mutex_t *guard
 
     mutex_unlock(guard);
     if (atomic_load_explicit(&heap->dead, memory_order_relaxed) != 0)
-        object_bury_dead(heap);
+        object_reclaim_dead(heap);
 }
 
 /* Under the object's mutex. Gives it stripes; without memory it gets none. */
@@ -111,7 +111,8 @@ bool stripes_try_hold_all(struct object *object);
 int stripes_hold_one(struct object *object, uint64_t hash);
 /* Unlocks the stripes that are held. */
 void stripes_release(struct object *object);
-/* For an object that is being buried, with all its stripes held: unlocks them, puts their block into heap.stripes. */
+/* For an object that is being reclaimed, with all its stripes held: unlocks them, puts their block into
+ * heap.stripes. */
 void stripes_end(struct object *object);
 /* For the checker: whether the block can be one; whether the object's are. */
 bool stripes_block_is_sound(const struct heap *heap, uint64_t block);

@@ -38,7 +38,7 @@ void task_requeue(_Atomic uint32_t *word)
 
 /* Returns whether the worker slept, or was about to. The futex is woken in any case: an earlier waker may have died
  * after storing the 0. */
-static bool rouse(struct pool *pool, uint32_t index)
+static bool wake_worker(struct pool *pool, uint32_t index)
 {
     struct worker *worker = &pool->worker[index];
     bool slept = atomic_exchange(&worker->asleep, 0) != 0;
@@ -80,7 +80,7 @@ static void wake(struct pool *pool, bool by_caller)
             atomic_store_explicit(&pool->woken_cpu,
                                   atomic_load_explicit(&pool->worker[index].slept_on, memory_order_relaxed),
                                   memory_order_relaxed);
-            if (rouse(pool, index))
+            if (wake_worker(pool, index))
                 return;
             DELAY_POINT();
             /* The worker woke by itself before we set its `searching` bit, and may already run a task: it would never
@@ -106,7 +106,7 @@ void dispatch_wake_all(struct pool *pool)
     for (uint32_t i = 0; i < pool->workers; i++) {
         set_remove(pool->sleeping, i);
         DELAY_POINT();
-        rouse(pool, i);
+        wake_worker(pool, i);
     }
 }
 
@@ -117,7 +117,7 @@ void dispatch_rescan(struct pool *pool)
     dispatch_wake(pool);
 }
 
-void dispatch_kick(struct pool *pool)
+void dispatch_resync(struct pool *pool)
 {
     /* A worker that really searches does so with or without its bit. */
     for (uint32_t i = 0; i < pool->sets; i++)

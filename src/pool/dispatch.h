@@ -1,4 +1,5 @@
-/* Finding, claiming and finishing tasks, waking workers: used by the caller, the keeper and the workers of a pool. */
+/* Finding, claiming and finishing tasks, waking workers: used by the caller, the supervisor and the workers of a
+ * pool. */
 #ifndef DISPATCH_H
 #define DISPATCH_H
 
@@ -56,7 +57,7 @@ void dispatch_wake_all(struct pool *pool);
 void dispatch_rescan(struct pool *pool);
 /* Called when a task has waited suspiciously long: the worker that was to find it may have been stopped. Wakes all
  * workers to look at all tasks. */
-void dispatch_kick(struct pool *pool);
+void dispatch_resync(struct pool *pool);
 
 static inline bool set_has_any(struct pool *pool, _Atomic uint64_t *set)
 {
@@ -111,20 +112,20 @@ static inline bool task_result_is_inline(uint64_t arg_size, uint64_t result_size
 }
 
 /* The processes themselves. */
-/* The keeper's descriptors to watch the caller with. */
-struct keeper_watch {
-    int caller;   /* its pidfd; -1: there are no pidfds */
-    int leash[2]; /* a pipe: the keeper has the read end, the caller the write end; -1: none */
+/* The supervisor's descriptors to watch the caller with. */
+struct supervisor_watch {
+    int caller;      /* its pidfd; -1: there are no pidfds */
+    int lifeline[2]; /* a pipe: the supervisor has the read end, the caller the write end; -1: none */
 };
-_Noreturn void keeper_run(struct pool *pool, const sigset_t *caller_mask, const struct keeper_watch *watch);
-/* Makes the keeper look at everything. Needs no descriptor and no permission, and may be called from anywhere. */
-static inline void keeper_call(struct pool *pool)
+_Noreturn void supervisor_run(struct pool *pool, const sigset_t *caller_mask, const struct supervisor_watch *watch);
+/* Makes the supervisor look at everything. Needs no descriptor and no permission, and may be called from anywhere. */
+static inline void supervisor_call(struct pool *pool)
 {
     atomic_fetch_add(&pool->calls, 1);
     futex_wake(&pool->calls, 1);
 }
-/* Worker: renews the tie to the keeper's life, which is lost when the worker changes its user or group. */
-void keeper_tie_worker(void);
+/* Worker: renews the tie to the supervisor's life, which is lost when the worker changes its user or group. */
+void supervisor_tie_worker(void);
 _Noreturn void worker_run(struct pool *pool, uint32_t index);
 /* A task or an initializer may fork, and the child may return from it too. That child is not the worker. */
 extern bool worker_forked;

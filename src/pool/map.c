@@ -31,7 +31,7 @@ static void free_content(struct heap *heap, struct map_job *job)
 /* Memory in a manager's heap. */
 struct place {
     uint64_t at; /* its address in the caller; 0: not in a manager's heap, or the workers cannot map it */
-    uint32_t guest;
+    uint32_t attachment;
     struct heap_file file;
     uint64_t offset;
 };
@@ -47,9 +47,9 @@ struct request {
     struct place args_place, results_place;
 };
 
-/* Memory in a manager's heap that was open already when the keeper was forked is mapped at the same address in all the
- * pool's processes. A younger heap is mapped there as a guest. Arguments and results in such memory need not be copied.
- * Two exceptions are copied:
+/* Memory in a manager's heap that was open already when the supervisor was forked is mapped at the same address in all
+ * the pool's processes. A younger heap is mapped there as an attachment. Arguments and results in such memory need not
+ * be copied. Two exceptions are copied:
  * - memory that is not aligned as tasks may expect it;
  * - arguments that overlap the results. They would be zeroed, or half overwritten when their item has to be run again,
  *   or overwritten by results that are copied out while other items are still to be worked on. */
@@ -83,8 +83,8 @@ static void open_place(mp_pool *pool, const void *memory, struct place *place)
     if (!is_aligned(memory))
         return;
     if (place->file.serial > pool->serial) {
-        place->guest = guest_invite(pool, &place->file, (const char *)memory - place->offset);
-        if (place->guest == 0)
+        place->attachment = attachment_request(pool, &place->file, (const char *)memory - place->offset);
+        if (place->attachment == 0)
             return;
     }
     place->at = (uint64_t)(uintptr_t)memory;
@@ -103,11 +103,11 @@ static void look_for_places(mp_pool *pool, struct request *request)
         open_place(pool, request->args, args);
 }
 
-static void leave_guests(mp_pool *pool, uint32_t *args_guest, uint32_t *results_guest)
+static void leave_attachments(mp_pool *pool, uint32_t *args_attachment, uint32_t *results_attachment)
 {
-    guest_release(pool, *args_guest);
-    guest_release(pool, *results_guest);
-    *args_guest = *results_guest = 0;
+    attachment_release(pool, *args_attachment);
+    attachment_release(pool, *results_attachment);
+    *args_attachment = *results_attachment = 0;
 }
 
 /* Guided scheduling, unless the chunk size is given: the first chunks are large and the last ones single items. So no
@@ -238,8 +238,8 @@ static void describe_job(const mp_pool *pool, const struct request *request, str
     job->result_size = request->result_size;
     job->args_at = request->args_place.at;
     job->results_at = request->results_place.at;
-    job->args_guest = request->args_place.guest;
-    job->results_guest = request->results_place.guest;
+    job->args_attachment = request->args_place.attachment;
+    job->results_attachment = request->results_place.attachment;
     job->results_serial = request->results_place.file.serial;
     job->placed = request->placed;
     if (request->placed && job->results_at == 0)
@@ -358,7 +358,7 @@ static int start_map(mp_pool *pool, struct request *request, struct slot **resul
         }
     }
     if (error != 0)
-        leave_guests(pool, &request->args_place.guest, &request->results_place.guest);
+        leave_attachments(pool, &request->args_place.attachment, &request->results_place.attachment);
     pool_unlock(pool);
     if (error != 0)
         return error;
@@ -469,7 +469,7 @@ static void deliver(mp_pool *pool, struct map_job *job)
 static void empty_job(mp_pool *pool, struct map_job *job)
 {
     deliver(pool, job);
-    leave_guests(pool, &job->args_guest, &job->results_guest);
+    leave_attachments(pool, &job->args_attachment, &job->results_attachment);
     free_content(pool->shared.heap, job);
 }
 
@@ -578,7 +578,7 @@ static int map_async(mp_pool *pool, mp_task_function *function, const void *args
 }
 
 int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
-                      size_t count, const mp_map_options *options, mp_result **result)
+                      size_t count, mp_result **result, const mp_map_options *options)
 {
     int error = pool_enter(pool);
 

@@ -1,5 +1,5 @@
 /* A map: one job in the pool's heap, divided into chunks, and as many helping tasks in the queue as there are workers
- * to help. This header is shared by the caller (map.c), the workers and the keeper (map_worker.c).
+ * to help. This header is shared by the caller (map.c), the workers and the supervisor (map_worker.c).
  *
  * Each chunk has a state word like a task's and is claimed in the same way; job.next is only a hint of where to look
  * first. A helper takes chunks until it has seen that none is queued. A worker records the item it is at. So when it
@@ -36,13 +36,13 @@ static inline uint64_t map_chunk_items(const struct map_job *job, uint64_t chunk
 /* The addresses of the arguments and of the results in this process. */
 static inline const unsigned char *map_args(struct pool *pool, const struct map_job *job)
 {
-    return job->args_at != 0 ? guest_memory(pool, job->args_guest, job->args_at)
+    return job->args_at != 0 ? attachment_memory(pool, job->args_attachment, job->args_at)
                              : heap_at(pool->heap, atomic_load(&job->args));
 }
 
 static inline unsigned char *map_results(struct pool *pool, const struct map_job *job)
 {
-    return job->results_at != 0 ? guest_memory(pool, job->results_guest, job->results_at)
+    return job->results_at != 0 ? attachment_memory(pool, job->results_attachment, job->results_at)
                                 : heap_at(pool->heap, atomic_load(&job->results));
 }
 
@@ -51,9 +51,9 @@ void map_note_status(struct heap *heap, struct map_job *job, struct chunk *chunk
 void map_item_failed(struct pool *pool, struct map_job *job, struct chunk *chunk, uint64_t item, int code);
 
 /* Worker, in a helping task: works on chunks until none is left. False: the worker must be replaced first, as it has
- * done its number of tasks or cannot map a guest. */
+ * done its number of tasks or cannot map an attachment. */
 bool map_help(struct pool *pool, uint32_t worker, struct map_job *job);
-/* Keeper: finishes or requeues the chunk that a dead worker was in. */
+/* Supervisor: finishes or requeues the chunk that a dead worker was in. */
 void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int error);
 
 #endif

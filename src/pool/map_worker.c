@@ -1,4 +1,4 @@
-/* Maps, the side of the workers, and of the keeper for workers that died (map.h). */
+/* Maps, the side of the workers, and of the supervisor for workers that died (map.h). */
 #include "pool/map.h"
 
 #include <limits.h>
@@ -32,8 +32,8 @@ void map_item_failed(struct pool *pool, struct map_job *job, struct chunk *chunk
 
 /* ---- the workers' side ---- */
 
-/* Record first, then the status: the keeper must be able to tell whether the chunk's status comes from an item that is
- * run again. */
+/* Record first, then the status: the supervisor must be able to tell whether the chunk's status comes from an item that
+ * is run again. */
 static void note_failure(struct pool *pool, struct worker *record, struct map_job *job, struct chunk *chunk,
                          uint64_t item, int code)
 {
@@ -148,8 +148,8 @@ static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, 
     for (uint64_t i = from; i < to; i++) {
         if (!claim_chunk(pool, record, worker, job, i))
             continue;
-        /* Only after the claim: until the chunk is done, the job and its guests stay. */
-        if (!guest_admit(pool, job->args_guest) || !guest_admit(pool, job->results_guest)) {
+        /* Only after the claim: until the chunk is done, the job and its attachments stay. */
+        if (!attachment_map(pool, job->args_attachment) || !attachment_map(pool, job->results_attachment)) {
             task_requeue(&job->chunk[i].word);
             return false;
         }
@@ -207,7 +207,7 @@ bool map_help(struct pool *pool, uint32_t worker, struct map_job *job)
     return all && run_chunks(pool, worker, job, 0, job->chunk_count);
 }
 
-/* ---- the keeper's side ---- */
+/* ---- the supervisor's side ---- */
 
 /* Undoes what a dead worker wrote about the failure of the item that it was still at. */
 static void take_back_failure(struct heap *heap, struct map_job *job, struct chunk *chunk, struct worker *worker,

@@ -1,4 +1,5 @@
-/* Pools: making, closing, terminating, joining and freeing them; and what the caller does when the keeper has ended. */
+/* Pools: making, closing, terminating, joining and freeing them; and what the caller does when the supervisor has
+ * ended. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,17 +20,18 @@
 #include "process/process.h"
 
 #define START_LOOK_NS INT64_C(10000000)
-/* A keeper that should end and has made no step for NUDGE_NS may be stopped: it is sent SIGCONT, and after PATIENCE_NS
+/* A supervisor that should end and has made no step for NUDGE_NS may be stopped: it is sent SIGCONT, and after
+ * PATIENCE_NS
  * SIGKILL. */
 #define NUDGE_NS INT64_C(100000000)
 #define PATIENCE_NS INT64_C(1000000000)
-/* How long to wait for a keeper that may not be killed either. */
+/* How long to wait for a supervisor that may not be killed either. */
 #define GIVE_UP_NS INT64_C(5000000000)
-/* How often to look for the keeper's end without a pidfd, in milliseconds. */
+/* How often to look for the supervisor's end without a pidfd, in milliseconds. */
 #define BLIND_LOOK_MS 5
 /* The kernel does not reuse a pid within this time. */
 #define BELIEF_NS INT64_C(20000000)
-/* How long a killed keeper's workers may take to end. */
+/* How long a killed supervisor's workers may take to end. */
 #define ORPHANS_NS INT64_C(1000000000)
 /* How long exit() waits for a mutex. */
 #define LOCK_AT_END_NS INT64_C(50000000)
@@ -62,7 +64,7 @@ static void nap(void)
     nanosleep(&pause, NULL);
 }
 
-/* ---- the keeper's end ---- */
+/* ---- the supervisor's end ---- */
 
 struct failing {
     struct pool *pool;
@@ -83,7 +85,7 @@ static bool fail_slot(struct slot *slot, void *arg)
     return false;
 }
 
-/* Fails all tasks that are not done. The caller holds the mutex. Keeper and workers have ended. */
+/* Fails all tasks that are not done. The caller holds the mutex. Supervisor and workers have ended. */
 static void fail_all(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
@@ -108,8 +110,8 @@ static bool reap_dead(pid_t which)
     return found == 0;
 }
 
-/* The keeper was killed, and its workers with it. If this process is init, or a subreaper, they are now its children.
- * They are found by pid, in case a task has left the group, and then by their group. */
+/* The supervisor was killed, and its workers with it. If this process is init, or a subreaper, they are now its
+ * children. They are found by pid, in case a task has left the group, and then by their group. */
 static void reap_orphans(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
@@ -128,15 +130,15 @@ static void reap_orphans(mp_pool *pool)
             nap();
     } while (left && clock_now() < deadline);
     if (atomic_load(&shared->grouped) != 0)
-        reap_dead(-pool->keeper);
+        reap_dead(-pool->supervisor);
 }
 
-/* Settles what a keeper that has ended left behind. The caller holds the mutex. */
-static void bury_keeper(mp_pool *pool)
+/* Settles what a supervisor that has ended left behind. The caller holds the mutex. */
+static void supervisor_was_reaped(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
 
-    pool->keeper_gone = true;
+    pool->supervisor_gone = true;
     if (atomic_load(&shared->orderly) == 0) {
         reap_orphans(pool);
         if (atomic_load(&shared->broken) == 0)
@@ -145,65 +147,65 @@ static void bury_keeper(mp_pool *pool)
     fail_all(pool);
 }
 
-/* Whether the pid is still the keeper's: a program that reaps the keeper itself lets the pid be reused. */
-static bool keeper_is_believed(mp_pool *pool)
+/* Whether the pid is still the supervisor's: a program that reaps the supervisor itself lets the pid be reused. */
+static bool supervisor_is_believed(mp_pool *pool)
 {
     int64_t now = clock_boot();
 
-    if (now - pool->keeper_believed < BELIEF_NS)
+    if (now - pool->supervisor_believed < BELIEF_NS)
         return true;
-    if (!process_began_by(pool->keeper, pool->keeper_began))
+    if (!process_began_by(pool->supervisor, pool->supervisor_began))
         return false;
-    pool->keeper_believed = now;
+    pool->supervisor_believed = now;
     return true;
 }
 
-/* Whether the keeper has ended; if so, it is reaped and settled. The caller holds the mutex. */
-static bool keeper_is_gone(mp_pool *pool)
+/* Whether the supervisor has ended; if so, it is reaped and settled. The caller holds the mutex. */
+static bool supervisor_is_gone(mp_pool *pool)
 {
     int exitcode;
 
-    if (pool->keeper_gone)
+    if (pool->supervisor_gone)
         return true;
     int state = cancelling_forbid();
-    int found = keeper_is_believed(pool) ? child_reap(pool->keeper, -1, &exitcode) : MP_ENOENT;
+    int found = supervisor_is_believed(pool) ? child_reap(pool->supervisor, -1, &exitcode) : MP_ENOENT;
     if (found == MP_ESYSTEM) { /* waitid() was refused */
-        pid_t ended = waitpid(pool->keeper, NULL, WNOHANG);
+        pid_t ended = waitpid(pool->supervisor, NULL, WNOHANG);
 
         found = ended == 0 ? 0 : 1;
     }
     if (found != 0)
-        bury_keeper(pool);
+        supervisor_was_reaped(pool);
     cancelling_allow(state);
     return found != 0;
 }
 
-/* Whether the keeper is the first process of a PID namespace: that one does not end before all others there are reaped,
- * this process's children too. */
+/* Whether the supervisor is the first process of a PID namespace: that one does not end before all others there are
+ * reaped, this process's children too. */
 static bool is_first_process(mp_pool *pool)
 {
     return atomic_load(&pool->shared.first) != 0;
 }
 
-bool pool_look_after_keeper(mp_pool *pool)
+bool pool_check_supervisor(mp_pool *pool)
 {
     size_t children;
 
     pthread_mutex_lock(&pool->mutex);
-    bool gone = keeper_is_gone(pool);
+    bool gone = supervisor_is_gone(pool);
     pthread_mutex_unlock(&pool->mutex);
     if (!gone && is_first_process(pool))
         mp_process_children(NULL, 0, &children);
     return gone;
 }
 
-/* Returns 0 also if the keeper has ended. */
-static int signal_keeper(mp_pool *pool, int number)
+/* Returns 0 also if the supervisor has ended. */
+static int signal_supervisor(mp_pool *pool, int number)
 {
     int error = 0;
 
     pthread_mutex_lock(&pool->mutex);
-    if (!keeper_is_gone(pool) && kill(pool->keeper, number) != 0 && errno != ESRCH)
+    if (!supervisor_is_gone(pool) && kill(pool->supervisor, number) != 0 && errno != ESRCH)
         error = MP_ESYSTEM;
     pthread_mutex_unlock(&pool->mutex);
     return error;
@@ -216,14 +218,14 @@ void pool_unlock_and_call(mp_pool *pool)
     pool->to_call = POOL_CALL_NOBODY;
     pthread_mutex_unlock(&pool->mutex);
     DELAY_POINT();
-    keeper_call(&pool->shared);
+    supervisor_call(&pool->shared);
     if (to_call == POOL_CALL_ALL)
         dispatch_wake_all(&pool->shared);
 }
 
-static bool poll_for_keeper(mp_pool *pool, int pidfd, int64_t deadline)
+static bool poll_for_supervisor(mp_pool *pool, int pidfd, int64_t deadline)
 {
-    while (!pool_look_after_keeper(pool)) {
+    while (!pool_check_supervisor(pool)) {
         struct pollfd set = {.fd = pidfd, .events = POLLIN};
         int64_t left = deadline == DEADLINE_NEVER ? INT_MAX : (deadline - clock_now() + 999999) / 1000000;
 
@@ -237,30 +239,30 @@ static bool poll_for_keeper(mp_pool *pool, int pidfd, int64_t deadline)
     return true;
 }
 
-/* False: the keeper still lives at the deadline. */
-static bool wait_for_keeper(mp_pool *pool, int64_t deadline)
+/* False: the supervisor still lives at the deadline. */
+static bool wait_for_supervisor(mp_pool *pool, int64_t deadline)
 {
     int pidfd = -1;
 
     pthread_mutex_lock(&pool->mutex);
-    if (!keeper_is_gone(pool))
-        pidfd = pidfd_of(pool->keeper);
+    if (!supervisor_is_gone(pool))
+        pidfd = pidfd_of(pool->supervisor);
     pthread_mutex_unlock(&pool->mutex);
     pidfd = pidfd >= 0 ? descriptor_move_up(pidfd) : -1;
-    bool gone = poll_for_keeper(pool, pidfd, deadline);
+    bool gone = poll_for_supervisor(pool, pidfd, deadline);
     if (pidfd >= 0)
         close(pidfd);
     return gone;
 }
 
-/* Waits until the keeper, which was told to end, has ended. MP_ESYSTEM: it was stopped, and this process may neither
- * continue nor kill it. */
+/* Waits until the supervisor, which was told to end, has ended. MP_ESYSTEM: it was stopped, and this process may
+ * neither continue nor kill it. */
 static int wait_for_end(mp_pool *pool)
 {
     uint32_t seen = atomic_load(&pool->shared.ending);
     int64_t moved = clock_now();
 
-    while (!wait_for_keeper(pool, clock_now() + NUDGE_NS)) {
+    while (!wait_for_supervisor(pool, clock_now() + NUDGE_NS)) {
         uint32_t step = atomic_load(&pool->shared.ending);
         int64_t now = clock_now();
 
@@ -269,8 +271,8 @@ static int wait_for_end(mp_pool *pool)
             moved = now;
             continue;
         }
-        signal_keeper(pool, SIGCONT);
-        if (now - moved > PATIENCE_NS && signal_keeper(pool, SIGKILL) != 0 && now - moved > GIVE_UP_NS)
+        signal_supervisor(pool, SIGCONT);
+        if (now - moved > PATIENCE_NS && signal_supervisor(pool, SIGKILL) != 0 && now - moved > GIVE_UP_NS)
             return MP_ESYSTEM;
     }
     return 0;
@@ -302,7 +304,7 @@ static int make_heap(mp_pool **result, uint32_t workers)
     memset(pool, 0, sizeof *pool);
     pool->shared.heap = heap;
     heap_around(heap, HEAP_POOL, &pool->serial);
-    pool->leash = -1;
+    pool->lifeline = -1;
     error = heap_alloc(heap, workers * sizeof(struct worker) + align, &pool->shared.worker_block);
     if (error != 0) {
         heap_close(heap);
@@ -344,26 +346,26 @@ static void close_all(const int *fds, int count)
     }
 }
 
-/* Opens the descriptors with which the keeper watches this process. MP_EAGAIN: no descriptors. */
-static int open_watch(struct keeper_watch *watch)
+/* Opens the descriptors with which the supervisor watches this process. MP_EAGAIN: no descriptors. */
+static int open_watch(struct supervisor_watch *watch)
 {
-    *watch = (struct keeper_watch){.caller = -1, .leash = {-1, -1}};
-    if (pipe2(watch->leash, O_CLOEXEC) != 0)
+    *watch = (struct supervisor_watch){.caller = -1, .lifeline = {-1, -1}};
+    if (pipe2(watch->lifeline, O_CLOEXEC) != 0)
         return errno == EMFILE || errno == ENFILE ? MP_EAGAIN : MP_ESYSTEM;
     for (int i = 0; i < 2; i++)
-        watch->leash[i] = descriptor_move_up(watch->leash[i]);
+        watch->lifeline[i] = descriptor_move_up(watch->lifeline[i]);
     watch->caller = pidfd_of(getpid());
     bool scarce = watch->caller < 0 && (errno == EMFILE || errno == ENFILE);
     if (watch->caller >= 0)
         watch->caller = descriptor_move_up(watch->caller);
-    if (watch->leash[0] >= 0 && watch->leash[1] >= 0 && !scarce)
+    if (watch->lifeline[0] >= 0 && watch->lifeline[1] >= 0 && !scarce)
         return 0;
-    close_all(watch->leash, 2);
+    close_all(watch->lifeline, 2);
     close_all(&watch->caller, 1);
     return MP_EAGAIN;
 }
 
-static void keep_leash(mp_pool *pool, int fd)
+static void keep_lifeline(mp_pool *pool, int fd)
 {
     struct stat file;
 
@@ -371,26 +373,26 @@ static void keep_leash(mp_pool *pool, int fd)
         close(fd);
         return;
     }
-    pool->leash = fd;
-    pool->leash_device = file.st_dev;
-    pool->leash_inode = file.st_ino;
+    pool->lifeline = fd;
+    pool->lifeline_device = file.st_dev;
+    pool->lifeline_inode = file.st_ino;
 }
 
-/* Closes the leash, unless the program has closed it and perhaps opened something else under its number. */
-static void drop_leash(const mp_pool *pool)
+/* Closes the lifeline, unless the program has closed it and perhaps opened something else under its number. */
+static void drop_lifeline(const mp_pool *pool)
 {
     struct stat file;
 
-    /* If fstat() is refused, the descriptor most likely still is the leash. */
-    if (pool->leash >= 0 &&
-        (fstat(pool->leash, &file) != 0 ? errno != EBADF
-                                        : file.st_dev == pool->leash_device && file.st_ino == pool->leash_inode))
-        close(pool->leash);
+    /* If fstat() is refused, the descriptor most likely still is the lifeline. */
+    if (pool->lifeline >= 0 && (fstat(pool->lifeline, &file) != 0
+                                    ? errno != EBADF
+                                    : file.st_dev == pool->lifeline_device && file.st_ino == pool->lifeline_inode))
+        close(pool->lifeline);
 }
 
-static int fork_keeper(mp_pool *pool)
+static int fork_supervisor(mp_pool *pool)
 {
-    struct keeper_watch watch;
+    struct supervisor_watch watch;
     sigset_t all, mask;
     int error = open_watch(&watch);
 
@@ -398,23 +400,23 @@ static int fork_keeper(mp_pool *pool)
         return error;
     process_prepare();
     process_flush();
-    /* None of the caller's signal handlers may run in the keeper. */
+    /* None of the caller's signal handlers may run in the supervisor. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &mask);
     pid_t pid = fork();
     if (pid == 0)
-        keeper_run(&pool->shared, &mask, &watch);
+        supervisor_run(&pool->shared, &mask, &watch);
     int number = errno;
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    close_all(&watch.caller, 1); /* these are for the keeper only */
-    close_all(&watch.leash[0], 1);
+    close_all(&watch.caller, 1); /* these are for the supervisor only */
+    close_all(&watch.lifeline[0], 1);
     if (pid < 0) {
-        close_all(&watch.leash[1], 1);
+        close_all(&watch.lifeline[1], 1);
         return number == ENOMEM ? MP_ENOMEM : number == EAGAIN ? MP_EAGAIN : MP_ESYSTEM;
     }
-    pool->keeper = pid;
-    pool->keeper_began = pool->keeper_believed = clock_boot();
-    keep_leash(pool, watch.leash[1]);
+    pool->supervisor = pid;
+    pool->supervisor_began = pool->supervisor_believed = clock_boot();
+    keep_lifeline(pool, watch.lifeline[1]);
     return 0;
 }
 
@@ -423,13 +425,13 @@ static int wait_for_start(mp_pool *pool)
     struct pool *shared = &pool->shared;
 
     while (atomic_load(&shared->started) == 0) {
-        if (pool_look_after_keeper(pool))
+        if (pool_check_supervisor(pool))
             break;
         futex_wait(&shared->started, 0, clock_now() + START_LOOK_NS);
     }
     if (atomic_load(&shared->started) == 1)
         return 0;
-    wait_for_keeper(pool, DEADLINE_NEVER);
+    wait_for_supervisor(pool, DEADLINE_NEVER);
     int error = atomic_load(&shared->start_error);
     return error != 0 ? error : MP_EBROKEN;
 }
@@ -439,7 +441,7 @@ static void release(mp_pool *pool)
     struct heap *heap = pool->shared.heap;
 
     atomic_store(&pool->magic, 0);
-    drop_leash(pool);
+    drop_lifeline(pool);
     heap_close(heap);
 }
 
@@ -466,21 +468,22 @@ static bool lock_at_end(pthread_mutex_t *mutex)
     return true;
 }
 
-/* Like mp_pool_terminate(), but without the mutex if another thread keeps it: then no waiter is told, and the keeper is
- * not reaped. The wait for the keeper is limited too: the keeper ends with this process in any case. */
+/* Like mp_pool_terminate(), but without the mutex if another thread keeps it: then no waiter is told, and the
+ * supervisor is not reaped. The wait for the supervisor is limited too: the supervisor ends with this process in any
+ * case. */
 static void end_at_exit(mp_pool *pool)
 {
     int64_t deadline = clock_now() + GIVE_UP_NS;
     int exitcode;
 
     raise_state(pool, POOL_TERMINATED);
-    keeper_call(&pool->shared);
+    supervisor_call(&pool->shared);
     if (lock_at_end(&pool->mutex)) {
         pthread_mutex_unlock(&pool->mutex);
         wait_for_end(pool);
         return;
     }
-    while (!pool->keeper_gone && child_look(pool->keeper, &exitcode) == 0 && clock_now() < deadline)
+    while (!pool->supervisor_gone && child_look(pool->supervisor, &exitcode) == 0 && clock_now() < deadline)
         nap();
 }
 
@@ -519,19 +522,19 @@ static void after_fork(void)
 {
     pthread_mutex_init(&pools_mutex, NULL);
     for (const mp_pool *pool = pools; pool != NULL; pool = pool->next)
-        drop_leash(pool);
+        drop_lifeline(pool);
     pools = NULL;
     visitors_after_fork();
     worker_after_fork();
 }
 
-/* This process has closed a manager that may be a guest. */
+/* This process has closed a manager that may be an attachment. */
 static void heap_closed(uint64_t serial)
 {
     pthread_mutex_lock(&pools_mutex);
     for (mp_pool *pool = pools; pool != NULL; pool = pool->next) {
         pthread_mutex_lock(&pool->mutex);
-        guests_heap_closed(pool, serial);
+        attachments_heap_closed(pool, serial);
         pool_unlock(pool);
     }
     pthread_mutex_unlock(&pools_mutex);
@@ -576,7 +579,7 @@ static int create(mp_pool **result, int workers, const mp_pool_options *options)
         return error;
     error = fill_in(pool, (uint32_t)workers, options);
     if (error == 0)
-        error = fork_keeper(pool);
+        error = fork_supervisor(pool);
     if (error == 0) {
         atomic_store(&pool->shared.cpus, (uint32_t)cpus_usable_lately());
         error = wait_for_start(pool);
@@ -624,7 +627,7 @@ int mp_pool_close(mp_pool *pool)
         return error;
     set_state(pool, POOL_CLOSED);
     dispatch_wake_all(&pool->shared);
-    keeper_call(&pool->shared);
+    supervisor_call(&pool->shared);
     pool_leave();
     return 0;
 }
@@ -634,7 +637,7 @@ static int terminate(mp_pool *pool)
     int state = cancelling_forbid();
 
     set_state(pool, POOL_TERMINATED);
-    keeper_call(&pool->shared);
+    supervisor_call(&pool->shared);
     int error = wait_for_end(pool);
     cancelling_allow(state);
     return error;
@@ -662,7 +665,7 @@ int mp_pool_join(mp_pool *pool)
     } else {
         int state = cancelling_forbid();
 
-        wait_for_keeper(pool, DEADLINE_NEVER);
+        wait_for_supervisor(pool, DEADLINE_NEVER);
         cancelling_allow(state);
         error = atomic_load(&pool->shared.broken) == MP_EBROKEN ? MP_EBROKEN : 0;
     }
@@ -679,7 +682,7 @@ int mp_pool_free(mp_pool *pool)
     int error = pool_enter(pool);
     if (error != 0)
         return error;
-    terminate(pool); /* if it fails, the keeper keeps its own mapping only */
+    terminate(pool); /* if it fails, the supervisor keeps its own mapping only */
     bool mine = atomic_compare_exchange_strong(&pool->magic, &live, 0);
     pool_leave();
     if (!mine)
@@ -713,7 +716,7 @@ int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *count)
 
     if (error != 0)
         return error;
-    for (uint32_t i = 0; i < pool->shared.workers && !pool->keeper_gone; i++) {
+    for (uint32_t i = 0; i < pool->shared.workers && !pool->supervisor_gone; i++) {
         pid_t pid = atomic_load(&pool->shared.worker[i].pid);
 
         if (pid == 0)
@@ -727,13 +730,13 @@ int mp_pool_workers(mp_pool *pool, pid_t *pids, size_t capacity, size_t *count)
     return 0;
 }
 
-int mp_pool_keeper(mp_pool *pool, pid_t *pid)
+int mp_pool_supervisor(mp_pool *pool, pid_t *pid)
 {
     int error = pid == NULL ? MP_EINVAL : pool_enter(pool);
 
     if (error != 0)
         return error;
-    *pid = pool->keeper;
+    *pid = pool->supervisor;
     pool_leave();
     return 0;
 }

@@ -14,20 +14,20 @@
 
 #define RESTING 64
 
-enum pool_call { POOL_CALL_NOBODY, POOL_CALL_KEEPER, POOL_CALL_ALL };
+enum pool_call { POOL_CALL_NOBODY, POOL_CALL_SUPERVISOR, POOL_CALL_ALL };
 
 struct mp_pool {
     _Atomic uint64_t magic; /* POOL_MAGIC while the handle is live */
     struct mp_pool *next;   /* of this process's pools */
-    pid_t owner, keeper;
+    pid_t owner, supervisor;
     bool ended_at_exit; /* the exit handler has ended it */
-    uint64_t serial;    /* heaps with a lower one (heap_around()) are open in keeper and workers too */
-    int64_t keeper_began, keeper_believed; /* when it was forked; when the pid was last known to be its own */
-    int leash; /* the write end of the pipe that tells the keeper of this process's end; -1: none */
-    dev_t leash_device;
-    ino_t leash_inode;
-    atomic_bool keeper_gone; /* the keeper has ended and was reaped. Written under the mutex */
-    pthread_mutex_t mutex;   /* between the caller's threads: guards all below, and the queue's tail */
+    uint64_t serial;    /* heaps with a lower one (heap_around()) are open in supervisor and workers too */
+    int64_t supervisor_began, supervisor_believed; /* when it was forked; when the pid was last known to be its own */
+    int lifeline; /* the write end of the pipe that tells the supervisor of this process's end; -1: none */
+    dev_t lifeline_device;
+    ino_t lifeline_inode;
+    atomic_bool supervisor_gone; /* the supervisor has ended and was reaped. Written under the mutex */
+    pthread_mutex_t mutex;       /* between the caller's threads: guards all below, and the queue's tail */
     struct slot *free;
     struct slot *detached, *detached_last; /* slots whose handle was freed before the task was done, or never given */
     uint64_t detached_count, slot_count;
@@ -37,9 +37,9 @@ struct mp_pool {
     /* Owns the large blocks that are not in use, oldest first: [first_resting .. last_resting) % RESTING. */
     _Atomic uint64_t resting[RESTING];
     uint64_t first_resting, last_resting, resting_bytes;
-    uint32_t guests_made;   /* the last number given to a guest */
-    uint64_t guests_wanted; /* counts the maps that wanted one */
-    enum pool_call to_call; /* whom to wake when the mutex is unlocked */
+    uint32_t attachments_made;   /* the last number given to an attachment */
+    uint64_t attachments_wanted; /* counts the maps that wanted one */
+    enum pool_call to_call;      /* whom to wake when the mutex is unlocked */
     struct pool shared;
 };
 
@@ -50,10 +50,10 @@ static inline void pool_leave(void)
 {
     visitor_leave();
 }
-/* Whether the keeper has ended. If so, all tasks that will not be done any more have been failed. */
-bool pool_look_after_keeper(mp_pool *pool);
-/* Unlocks the mutex and wakes the processes named by `to_call` (keeper and workers), so that they look which guests
- * have changed. */
+/* Whether the supervisor has ended. If so, all tasks that will not be done any more have been failed. */
+bool pool_check_supervisor(mp_pool *pool);
+/* Unlocks the mutex and wakes the processes named by `to_call` (supervisor and workers), so that they look which
+ * attachments have changed. */
 void pool_unlock_and_call(mp_pool *pool);
 static inline void pool_unlock(mp_pool *pool)
 {

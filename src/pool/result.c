@@ -19,7 +19,7 @@
 #define BESIDE_SPIN_NS 3000
 /* Spin limit while workers fill the CPUs: only a result that is almost there is worth taking a CPU from them. */
 #define FULL_SPIN_NS 2000
-/* How often a sleeper checks that the keeper lives: it cannot wait for both. */
+/* How often a sleeper checks that the supervisor lives: it cannot wait for both. */
 #define LOOK_NS INT64_C(50000000)
 
 static struct slot *slot_of(mp_result *result)
@@ -112,9 +112,9 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *fi
         if (time >= deadline)
             return MP_ETIMEOUT;
         if (time >= look) {
-            pool_look_after_keeper(pool);
+            pool_check_supervisor(pool);
             if (task_state(atomic_load(first)) == TASK_QUEUED)
-                dispatch_kick(&pool->shared);
+                dispatch_resync(&pool->shared);
             if (first != word)
                 return 0;
             look = time + LOOK_NS;
@@ -203,7 +203,7 @@ static int wait_until(mp_result *result, int64_t deadline, void *results)
     return result_wait_word(result->pool, word, word, deadline);
 }
 
-/* Whether the task or map has ended. Checks the keeper only if it has not. */
+/* Whether the task or map has ended. Checks the supervisor only if it has not. */
 static bool has_ended(mp_result *result)
 {
     for (int i = 0; i < 2; i++) {
@@ -213,7 +213,7 @@ static bool has_ended(mp_result *result)
             return true;
         }
         if (i == 0)
-            pool_look_after_keeper(result->pool);
+            pool_check_supervisor(result->pool);
     }
     return false;
 }

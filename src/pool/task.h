@@ -1,18 +1,19 @@
-/* Data shared by the caller, the keeper (the pool's supervisor process) and the workers of a pool. All of it lies in
- * the pool's own heap, which all of them have mapped at the same address. Offsets are from the heap's start.
+/* Data shared by the caller, the supervisor (the pool's supervisor process) and the workers of a pool. All of it lies
+ * in the pool's own heap, which all of them have mapped at the same address. Offsets are from the heap's start.
  *
  * THE TRUTH is one state word per task (and per chunk of a map): free, queued, running by worker w, done. A worker
  * claims a task with one compare-and-swap of that word, which names the worker from then on. Before the CAS the worker
- * writes the task's offset to its own record (worker.task). After a death the keeper examines only that task: its word
- * says whether the dead worker owned it. All other data is a HINT of where to look, and may be wrong after a death: the
- * queue of tickets and its head, the ranges that workers have taken from it, the sets of sleeping and of searching
- * workers. A process that finds that a hint may have been lost sets `rescan`, and the next worker looks at all tasks.
+ * writes the task's offset to its own record (worker.task). After a death the supervisor examines only that task: its
+ * word says whether the dead worker owned it. All other data is a HINT of where to look, and may be wrong after a
+ * death: the queue of tickets and its head, the ranges that workers have taken from it, the sets of sleeping and of
+ * searching workers. A process that finds that a hint may have been lost sets `rescan`, and the next worker looks at
+ * all tasks.
  *
  * SLEEPING. A worker that finds nothing adds itself to `sleeping`, looks once more, and sleeps on its own futex. A
  * process that queues a task wakes one of the sleepers, unless a worker is `searching` already: that worker will find
  * the task, and if there are more, it wakes the next. So workers wake one by one, as work appears. Every step sets or
- * clears single bits and is idempotent. For a dead worker the keeper clears its bits, and wakes all others once, as it
- * may have died while waking one.
+ * clears single bits and is idempotent. For a dead worker the supervisor clears its bits, and wakes all others once, as
+ * it may have died while waking one.
  *
  * SPINNING comes before sleeping on either side, but not where the other side needs this very CPU: a kernel often puts
  * the woken process beside the waker. So when the caller rests between tasks, a worker does not spin on the CPU where
@@ -24,7 +25,7 @@
 #include <mp.h>
 
 #include "heap/heap.h"
-#include "pool/guests.h"
+#include "pool/attachments.h"
 
 enum task_state { TASK_FREE, TASK_QUEUED, TASK_RUNNING, TASK_DONE };
 #define TASK_STATE UINT32_C(7)
@@ -38,7 +39,7 @@ enum task_state { TASK_FREE, TASK_QUEUED, TASK_RUNNING, TASK_DONE };
  * arg_block. The result lies behind it in `data` if it fits as well, else in result_block. Writers:
  * - the caller, before the word says queued;
  * - the worker, while the word says running by that worker;
- * - the keeper, after that worker died.
+ * - the supervisor, after that worker died.
  * function 0: the task is to help with a map, and `data` begins with the job's offset. */
 struct task {
     _Atomic uint32_t word;
@@ -88,9 +89,9 @@ struct map_job {
     struct level level[MAP_LEVELS];
     _Atomic uint64_t args, results, statuses; /* blocks; statuses: an int32_t per item */
     /* 0, or the address of memory in a manager's heap: used instead of the block. It is the same in all the pool's
-     * processes unless the manager is a guest (guests.h), which the job then keeps until it is released. */
+     * processes unless the manager is an attachment (attachments.h), which the job then keeps until it is released. */
     uint64_t args_at, results_at;
-    uint32_t args_guest, results_guest; /* index + 1; 0: none */
+    uint32_t args_attachment, results_attachment; /* index + 1; 0: none */
     /* Large arguments arrive in portions of this many bytes, while workers begin with those that are there. 0: all
      * are. */
     uint64_t portion;
@@ -134,7 +135,7 @@ enum worker_phase { WORKER_NONE, WORKER_STARTING, WORKER_WORKING, WORKER_LEAVING
 /* The most tasks that a worker takes from the queue at a time. */
 #define WORKER_BATCH 16
 
-/* A worker's record. Written by the worker; before the fork and after its death, by the keeper. */
+/* A worker's record. Written by the worker; before the fork and after its death, by the supervisor. */
 struct worker {
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t task; /* offset: what it is about to claim, or has claimed */
     _Atomic uint64_t job;                           /* likewise for a chunk: the map, the chunk, the item it is at */
@@ -157,7 +158,7 @@ struct worker {
 enum pool_state { POOL_OPEN, POOL_CLOSED, POOL_TERMINATED };
 
 struct pool {
-    /* Written before the keeper is forked. */
+    /* Written before the supervisor is forked. */
     struct heap *heap;
     uint32_t workers;
     uint32_t sets; /* words of the sets below that are in use */
@@ -168,21 +169,21 @@ struct pool {
     int32_t caller; /* pid */
     struct worker *worker;
 
-    _Atomic uint32_t cpus;    /* 0: not known yet. The caller counts them while the keeper starts the workers */
+    _Atomic uint32_t cpus;    /* 0: not known yet. The caller counts them while the supervisor starts the workers */
     _Atomic uint32_t state;   /* enum pool_state, only ever grows */
     _Atomic int32_t broken;   /* 0, or why no task will run any more: MP_EINITIALIZER, MP_EBROKEN */
-    _Atomic uint32_t calls;   /* futex that the keeper sleeps on: counts events for it */
-    _Atomic uint32_t ending;  /* counts the keeper's steps when it ends the workers */
-    _Atomic uint32_t grouped; /* 1: keeper and workers have a process group of their own */
-    _Atomic uint32_t first;   /* 1: the keeper is the first process of a PID namespace */
+    _Atomic uint32_t calls;   /* futex that the supervisor sleeps on: counts events for it */
+    _Atomic uint32_t ending;  /* counts the supervisor's steps when it ends the workers */
+    _Atomic uint32_t grouped; /* 1: supervisor and workers have a process group of their own */
+    _Atomic uint32_t first;   /* 1: the supervisor is the first process of a PID namespace */
     _Atomic uint32_t started; /* futex: 1 once all workers are forked; 2: could not be, see start_error */
     _Atomic int32_t start_error;
-    /* 1: the keeper has ended as it should. A caller that ignores SIGCHLD never hears of its exit code. */
+    /* 1: the supervisor has ended as it should. A caller that ignores SIGCHLD never hears of its exit code. */
     _Atomic uint32_t orderly;
-    _Atomic uint32_t rescan;         /* 1: look at all tasks, as no ticket may lead to some queued ones */
-    _Atomic uint32_t guests_changed; /* counts guests sent away: each process then unmaps those */
-    _Atomic uint32_t no_guests;      /* 1: a worker could not map a guest: no new ones */
-    struct guest guest[GUESTS];
+    _Atomic uint32_t rescan;              /* 1: look at all tasks, as no ticket may lead to some queued ones */
+    _Atomic uint32_t attachments_changed; /* counts attachments sent away: each process then unmaps those */
+    _Atomic uint32_t no_attachments;      /* 1: a worker could not map an attachment: no new ones */
+    struct attachment attachment[ATTACHMENTS];
     _Atomic uint64_t segment[SEGMENTS];
     _Atomic uint64_t ring_block[SEGMENTS]; /* all rings ever made: kept, as a late reader may still read one */
     _Atomic uint64_t worker_block;

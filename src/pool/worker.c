@@ -23,7 +23,7 @@
 #define AHEAD_WORKERS 4
 /* The lowest code that a function of the library, and so a task, may return. */
 #define LOWEST_CODE MP_EDEPTH
-/* How often to renew what ties this process to its keeper, which a task undoes when it changes its user. */
+/* How often to renew what ties this process to its supervisor, which a task undoes when it changes its user. */
 #define TIE_NS INT64_C(1000000)
 #define AHEAD_STEP ((size_t)64 * 1024)
 
@@ -34,15 +34,15 @@ static struct {
     bool searching;        /* is in pool->searching */
     uint32_t tasks_left;   /* until it is replaced; 0: no limit */
     uint64_t batch;        /* tickets to take at a time */
-    int64_t tied;          /* when it last renewed its tie to the keeper */
+    int64_t tied;          /* when it last renewed its tie to the supervisor */
     bool ran;              /* a task has run since */
     int64_t batch_started; /* when the tickets in hand were taken */
     uint64_t batch_size;
-    uint32_t guests_seen; /* of pool->guests_changed */
-    uint64_t large;       /* the size of the last large result */
-    uint64_t ahead_size;  /* of record->spare: bytes to be zeroed; 0: none */
-    uint64_t ahead_done;  /* bytes zeroed so far */
-    struct task *running; /* for mp_task_return() */
+    uint32_t attachments_seen; /* of pool->attachments_changed */
+    uint64_t large;            /* the size of the last large result */
+    uint64_t ahead_size;       /* of record->spare: bytes to be zeroed; 0: none */
+    uint64_t ahead_done;       /* bytes zeroed so far */
+    struct task *running;      /* for mp_task_return() */
     struct pool *pool;
 } self;
 
@@ -69,7 +69,7 @@ static bool claim(struct pool *pool, struct task *task)
 {
     if (task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) != TASK_QUEUED)
         return false;
-    /* Record first, then claim. *Invariant:* the keeper can find every claimed task. */
+    /* Record first, then claim. *Invariant:* the supervisor can find every claimed task. */
     store(&self.record->task, heap_offset(pool->heap, task));
     undo_order();
     return task_claim(&task->word, self.index);
@@ -97,7 +97,7 @@ static struct task *claim_from_batch(struct pool *pool, struct worker *owner)
 
 static void tie(int64_t now)
 {
-    keeper_tie_worker();
+    supervisor_tie_worker();
     self.tied = now;
     self.ran = false;
 }
@@ -131,23 +131,23 @@ static void read_tickets(struct pool *pool, uint64_t ticket, uint64_t count)
         store(&self.record->batch[i], load(&ring[1 + ((ticket + i) & mask)]));
 }
 
-/* Whether a guest has been sent away. */
-static bool guests_have_changed(const struct pool *pool)
+/* Whether an attachment has been sent away. */
+static bool attachments_have_changed(const struct pool *pool)
 {
-    return self.guests_seen != atomic_load_explicit(&pool->guests_changed, memory_order_relaxed);
+    return self.attachments_seen != atomic_load_explicit(&pool->attachments_changed, memory_order_relaxed);
 }
 
-static void look_at_guests(struct pool *pool)
+static void look_at_attachments(struct pool *pool)
 {
-    self.guests_seen = atomic_load(&pool->guests_changed);
-    guests_clear(pool);
+    self.attachments_seen = atomic_load(&pool->attachments_changed);
+    attachments_clear(pool);
 }
 
 /* Takes tasks from the queue into this worker's batch, which must be empty. */
 static bool take_tickets(struct pool *pool)
 {
-    if (guests_have_changed(pool)) /* a worker without a task comes here as well */
-        look_at_guests(pool);
+    if (attachments_have_changed(pool)) /* a worker without a task comes here as well */
+        look_at_attachments(pool);
     uint64_t head = atomic_load(&pool->head);
     uint64_t tail = atomic_load(&pool->tail);
 
@@ -318,8 +318,8 @@ static void sleep_until_woken(struct pool *pool)
     DELAY_POINT();
     /* Dekker pairing (store-buffer): we set our `sleeping` bit, then look for work; a process that queues a task, or
      * takes some into its batch, does so and then reads `sleeping`. So at least one of us sees the other. A process
-     * that sends a guest away wakes all workers. */
-    if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record) && !guests_have_changed(pool)) {
+     * that sends an attachment away wakes all workers. */
+    if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record) && !attachments_have_changed(pool)) {
         DELAY_POINT();
         while (atomic_load(&self.record->asleep) != 0)
             futex_wait(&self.record->asleep, 1, DEADLINE_NEVER);
@@ -341,7 +341,7 @@ static struct task *next_task(struct pool *pool)
 {
     for (;;) {
         uint32_t state = atomic_load(&pool->state); /* load first: queueing precedes closing */
-        struct task *task = state != POOL_TERMINATED ? find_task(pool) : NULL; /* the keeper may fail to kill us */
+        struct task *task = state != POOL_TERMINATED ? find_task(pool) : NULL; /* the supervisor may fail to kill us */
 
         if (task != NULL) {
             self.ran = true;
@@ -512,7 +512,7 @@ static bool do_task(struct pool *pool, struct task *task)
     }
     memcpy(&job, task->data, sizeof job);
     bool all = map_help(pool, self.index, heap_at(pool->heap, job));
-    atomic_store(&self.record->job, 0); /* clear it while the job still exists: the keeper would look into it */
+    atomic_store(&self.record->job, 0); /* clear it while the job still exists: the supervisor would look into it */
     if (all) {
         task_finish(&task->word);
         return true;
@@ -536,7 +536,7 @@ void worker_run(struct pool *pool, uint32_t index)
     self.searching = false;
     self.large = self.ahead_size = self.ahead_done = 0;
     worker_forked = false;
-    look_at_guests(pool);
+    look_at_attachments(pool);
     initialise(pool);
     DELAY_MAY_KILL();
     while ((task = next_task(pool)) != NULL) {

@@ -178,13 +178,13 @@ static bool is_closing(const pthread_mutex_t *mutex)
     return lock_place_is_closing((const char *)mutex - offsetof(struct object, mutex));
 }
 
-static const struct turns_watch watch = {revive, is_closing};
+static const struct fair_queue_watch watch = {revive, is_closing};
 
 /* ---- giving back ---- */
 
 /* Slow path of release(). `number` is the result of pthread_mutex_unlock(): it fails in a child of _Fork() or clone(),
  * which takes itself for its parent's thread. 0: unlock was not called. */
-__attribute__((noinline, cold)) static int release_later(mp_lock *lock, int number)
+__attribute__((noinline, cold)) static int release_slow(mp_lock *lock, int number)
 {
     struct object *object = object_of(lock);
 
@@ -200,11 +200,11 @@ static inline int release(mp_lock *lock, uint64_t mark)
 {
     struct object *object = object_of(lock);
 
-    if (!object_is_at_once(lock, OBJECT_LOCK) || get(&object->holder) != holder_own.mark)
-        return release_later(lock, 0);
+    if (!object_is_fast(lock, OBJECT_LOCK) || get(&object->holder) != holder_own.mark)
+        return release_slow(lock, 0);
     put(&object->holder, mark);
     int number = pthread_mutex_unlock(&object->mutex);
-    return __builtin_expect(number == 0, 1) ? 0 : release_later(lock, number);
+    return __builtin_expect(number == 0, 1) ? 0 : release_slow(lock, number);
 }
 
 /* Gives back a lock that was taken, when no caller was told that. If `error` is MP_EOWNERDEAD, the next holder is told
@@ -224,7 +224,7 @@ static int acquired(mp_lock *lock, uint64_t version, int error)
     struct object *object = object_of(lock);
 
     if (error == MP_EOWNERDEAD) {
-        heap_settle(object_heap(object)); /* the owner may have died while it freed the lock */
+        heap_recover(object_heap(object)); /* the owner may have died while it freed the lock */
         mutex_repaired(&object->mutex);
     }
     if (error != 0 && error != MP_EOWNERDEAD)
@@ -265,7 +265,7 @@ static bool is_mine(const struct object *object)
 static int wait_for_it(struct object *object, int64_t deadline)
 {
     for (;;) {
-        int error = turns_lock(&object->turns, &object->mutex, deadline, &watch);
+        int error = fair_queue_lock(&object->queue, &object->mutex, deadline, &watch);
 
         if (error != MP_EDEADLK || is_mine(object))
             return error;
@@ -278,7 +278,7 @@ static int wait_for_it(struct object *object, int64_t deadline)
  * was not called, as a queued thread comes first. */
 #define NOT_TRIED (-1)
 
-__attribute__((noinline, cold)) static int acquire_later(mp_lock *lock, double timeout, int number)
+__attribute__((noinline, cold)) static int acquire_slow(mp_lock *lock, double timeout, int number)
 {
     struct object *object = object_of(lock);
     uint64_t version = get(&object->version);
@@ -304,13 +304,13 @@ static inline int acquire(mp_lock *lock, double timeout)
 
     if (!object_is_there(lock, OBJECT_LOCK) || isnan(timeout))
         return MP_EINVAL;
-    if (turns_wanted(&object->turns))
-        return acquire_later(lock, timeout, NOT_TRIED);
+    if (fair_queue_has_waiters(&object->queue))
+        return acquire_slow(lock, timeout, NOT_TRIED);
     int number = pthread_mutex_trylock(&object->mutex);
     uint64_t own = holder_own.mark;
     if (number != 0 || get(&object->holder) != 0 || get(&object->magic) != object_magic(lock, OBJECT_LOCK) ||
         own == HOLDER_UNKNOWN)
-        return acquire_later(lock, timeout, number);
+        return acquire_slow(lock, timeout, number);
     put(&object->holder, own);
     return 0;
 }
@@ -375,7 +375,7 @@ static int take_to_free(mp_lock *lock)
 
 /* Frees an anonymous lock. The lock dies while this thread holds it, so no other thread holds a lock that it may not
  * release. A thread that waits for the lock gets the mutex afterwards, sees that the lock is gone, and unlocks. The
- * object can be buried only after the mutex is unlocked. */
+ * object can be reclaimed only after the mutex is unlocked. */
 static int free_anonymous(mp_lock *lock)
 {
     struct object *object = object_of(lock);
@@ -386,7 +386,7 @@ static int free_anonymous(mp_lock *lock)
     error = object_free(lock, OBJECT_LOCK);
     put(&object->holder, 0);
     mutex_unlock(&object->mutex);
-    object_bury_dead(object_heap(object));
+    object_reclaim_dead(object_heap(object));
     return error;
 }
 

@@ -68,7 +68,7 @@ static enum lock_place look_up(const void *lock)
     return LOCK_PLACE_ENTERED;
 }
 
-enum lock_place lock_place_enter_later(const void *lock)
+enum lock_place lock_place_enter_slow(const void *lock)
 {
     if (visitor_own != NULL)
         visitor_leave_lock();

@@ -37,7 +37,7 @@ static inline _Atomic(const void *) *lock_place_note(const void *lock)
 }
 
 /* Slow path of lock_place_enter(), for a lock that is neither in the heap listed last nor noted. */
-enum lock_place lock_place_enter_later(const void *lock);
+enum lock_place lock_place_enter_slow(const void *lock);
 /* Enters the lock, then reads the note. A thread that closes the lock clears the note, then looks for threads inside.
  * So at least one of the two sees the other (a Dekker pairing). */
 static inline enum lock_place lock_place_enter_other(const void *lock)
@@ -45,7 +45,7 @@ static inline enum lock_place lock_place_enter_other(const void *lock)
     if (lock != NULL && visitor_enter_lock(lock) &&
         __builtin_expect(atomic_load_explicit(lock_place_note(lock), memory_order_acquire) == lock, 1))
         return LOCK_PLACE_ENTERED;
-    return lock_place_enter_later(lock);
+    return lock_place_enter_slow(lock);
 }
 static inline bool lock_place_is_in(const void *lock, const struct heap *heap)
 {

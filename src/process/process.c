@@ -27,14 +27,14 @@
  * process began when our child did. A pid that is believed, and belongs to a child not yet reaped, can be sent a
  * signal. (Without /proc, or without a free descriptor, any pid that is a child of this process is believed.)
  *
- * DAEMONS end with their parent however that ends: they are on a leash. A leash is a pair of connected sockets, both of
- * whose ends only the parent has open. When the parent is gone the kernel closes them, one before the other. Each is
- * set to send SIGKILL to the daemon when its peer is closed, so the end that is closed last does it. The daemon has no
- * descriptor for it: so the leash holds whatever program the daemon executes and whatever descriptors it closes. The
- * kernel checks the rights of the process that asked for the signal, not of the daemon: so the leash holds whichever
- * user the daemon becomes. The end of a thread, even of the main thread, does not matter. (The kernel's own death
- * signal is sent when the forking *thread* ends, and is lost when credentials change. It only serves if no descriptors
- * are left.) How a daemon gets on its leash:
+ * DAEMONS end with their parent however that ends: they are on a lifeline. A lifeline is a pair of connected sockets,
+ * both of whose ends only the parent has open. When the parent is gone the kernel closes them, one before the other.
+ * Each is set to send SIGKILL to the daemon when its peer is closed, so the end that is closed last does it. The daemon
+ * has no descriptor for it: so the lifeline holds whatever program the daemon executes and whatever descriptors it
+ * closes. The kernel checks the rights of the process that asked for the signal, not of the daemon: so the lifeline
+ * holds whichever user the daemon becomes. The end of a thread, even of the main thread, does not matter. (The kernel's
+ * own death signal is sent when the forking *thread* ends, and is lost when credentials change. It only serves if no
+ * descriptors are left.) How a daemon gets on its lifeline:
  *
  *   1. The parent makes the pair, which may fail, and forks.
  *   2. The daemon, which has both ends open as well, names itself as the receiver of the signal.
@@ -93,13 +93,13 @@ struct mp_process {
     pid_t pid;                 /* 0: about to be forked */
     int64_t started, believed; /* when it was forked; when the pid was last known to be its own */
     struct descriptor pidfd;   /* while a thread waits with a deadline */
-    struct descriptor leash[2];
+    struct descriptor lifeline[2];
     int waiters;
     bool holds;  /* it has descriptors, and so is in the list of holders */
     bool ended;  /* its exit code is known, and it is out of the registry */
     bool zombie; /* it has ended, and the last waiter has to reap it */
     bool daemon;
-    bool leashed;
+    bool lifelineed;
     int exitcode;
     const char *name;
     const char *identity;           /* "2:1": the second child's first child */
@@ -123,10 +123,10 @@ static struct mp_process *unfreed; /* handles not freed when this process ended 
 static struct mp_process self = {.magic = MAGIC, .name = "MainProcess", .identity = ""};
 static struct mp_process creator = {.magic = MAGIC};
 static bool has_creator;
-/* The leash of this process, until it has named itself. */
-static struct descriptor own_leash[2] = {{.fd = -1}, {.fd = -1}};
+/* The lifeline of this process, until it has named itself. */
+static struct descriptor own_lifeline[2] = {{.fd = -1}, {.fd = -1}};
 static _Atomic unsigned children_started;
-static _Thread_local struct mp_process *starting; /* the process this thread is about to fork, if it has a leash */
+static _Thread_local struct mp_process *starting; /* the process this thread is about to fork, if it has a lifeline */
 
 /* Like lock(), but for callers that know that a fork handler, if any was needed, has run in this process. */
 static void lock_as_known(void)
@@ -185,7 +185,7 @@ static void close_descriptor(struct descriptor *descriptor)
 /* To be called after descriptors of the process have been opened or closed. The caller holds the mutex. */
 static void note_descriptors(struct mp_process *process)
 {
-    bool holds = process->pidfd.fd >= 0 || process->leash[0].fd >= 0 || process->leash[1].fd >= 0;
+    bool holds = process->pidfd.fd >= 0 || process->lifeline[0].fd >= 0 || process->lifeline[1].fd >= 0;
 
     if (holds == process->holds)
         return;
@@ -206,16 +206,16 @@ static void note_descriptors(struct mp_process *process)
         process->next_holder->previous_holder = process->previous_holder;
 }
 
-static void close_leash(struct mp_process *process)
+static void close_lifeline(struct mp_process *process)
 {
-    close_descriptor(&process->leash[0]);
-    close_descriptor(&process->leash[1]);
+    close_descriptor(&process->lifeline[0]);
+    close_descriptor(&process->lifeline[1]);
 }
 
 static void close_descriptors(struct mp_process *process)
 {
     close_descriptor(&process->pidfd);
-    close_leash(process);
+    close_lifeline(process);
 }
 
 /* Puts a handle into the list of spare ones. The memory of its name is freed on reuse, not here: the caller holds the
@@ -322,11 +322,11 @@ static void after_fork(void)
         forking = false;
     }
     for (int i = 0; i < 2; i++)
-        close_descriptor(&own_leash[i]);
+        close_descriptor(&own_lifeline[i]);
     if (starting != NULL) {
         for (int i = 0; i < 2; i++) {
-            own_leash[i] = starting->leash[i];
-            starting->leash[i].fd = -1;
+            own_lifeline[i] = starting->lifeline[i];
+            starting->lifeline[i].fd = -1;
         }
     }
     for (; holders != NULL; holders = holders->next_holder)
@@ -466,16 +466,16 @@ static int wait_until_ended(struct mp_process *process, int64_t deadline)
     return MP_ETIMEOUT;
 }
 
-/* Sends a signal. If SIGKILL is refused, because either process now has another user, closing the leash may still kill
- * the daemon. The caller holds the mutex. */
+/* Sends a signal. If SIGKILL is refused, because either process now has another user, closing the lifeline may still
+ * kill the daemon. The caller holds the mutex. */
 static int send_signal(struct mp_process *process, int number)
 {
     reap(process);
     if (process->ended || kill(process->pid, number) == 0 || errno == ESRCH)
         return 0;
-    if (number != SIGKILL || process->leash[0].fd < 0)
+    if (number != SIGKILL || process->lifeline[0].fd < 0)
         return MP_ESYSTEM;
-    close_leash(process);
+    close_lifeline(process);
     note_descriptors(process);
     return 0;
 }
@@ -516,8 +516,8 @@ static bool end_child(struct mp_process *process, int64_t deadline)
     return true;
 }
 
-/* Ends all daemons. A daemon that cannot be killed, as it has another user and no leash, is not waited for. The caller
- * holds the mutex; it is unlocked while waiting. */
+/* Ends all daemons. A daemon that cannot be killed, as it has another user and no lifeline, is not waited for. The
+ * caller holds the mutex; it is unlocked while waiting. */
 static void end_daemons(void)
 {
     int64_t deadline = clock_now() + GRACE;
@@ -529,7 +529,7 @@ static void end_daemons(void)
             continue;
         signal_daemons(SIGKILL);
         deadline = clock_now() + GRACE;
-        if (process == oldest_of(true) && kill(process->pid, 0) != 0 && errno != ESRCH && !process->leashed)
+        if (process == oldest_of(true) && kill(process->pid, 0) != 0 && errno != ESRCH && !process->lifelineed)
             unlink_process(process);
     }
 }
@@ -678,13 +678,13 @@ static void tie_to_parent(pid_t parent)
 {
     bool tied = true;
 
-    if (own_leash[0].fd < 0)
+    if (own_lifeline[0].fd < 0)
         death_signal(SIGKILL);
     for (int i = 0; i < 2; i++)
-        tied = (own_leash[i].fd < 0 || hangup_signal_take(own_leash[i].fd) == 0) && tied;
+        tied = (own_lifeline[i].fd < 0 || hangup_signal_take(own_lifeline[i].fd) == 0) && tied;
     for (int i = 0; i < 2; i++)
-        close_descriptor(&own_leash[i]);
-    /* The leash alone would be enough, but another child, made without fork handlers, may have it open too. */
+        close_descriptor(&own_lifeline[i]);
+    /* The lifeline alone would be enough, but another child, made without fork handlers, may have it open too. */
     if (!tied || !parent_lives(parent))
         raise(SIGKILL);
 }
@@ -738,7 +738,7 @@ static int set_names(struct mp_process *process, const char *name, unsigned numb
     return 0;
 }
 
-static int leash_error(int number)
+static int lifeline_error(int number)
 {
     switch (number) {
     case EMFILE:
@@ -752,31 +752,31 @@ static int leash_error(int number)
     }
 }
 
-/* Makes the leash under the mutex, so that a fork by another thread does not inherit it unseen. */
-static int make_leash(struct mp_process *process)
+/* Makes the lifeline under the mutex, so that a fork by another thread does not inherit it unseen. */
+static int make_lifeline(struct mp_process *process)
 {
     int fd[2], error = 0;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) != 0)
-        return leash_error(errno);
+        return lifeline_error(errno);
     for (int i = 0; i < 2; i++) {
         fd[i] = descriptor_move_up(fd[i]);
-        process->leash[i] = descriptor_of(fd[i]);
+        process->lifeline[i] = descriptor_of(fd[i]);
         if (error == 0)
             error = fd[i] < 0 ? fd[i] : hangup_signal_prepare(fd[i], SIGKILL);
     }
     if (error != 0)
-        close_leash(process);
-    process->leashed = error == 0;
+        close_lifeline(process);
+    process->lifelineed = error == 0;
     note_descriptors(process);
     return error;
 }
 
-/* Ties a daemon to this process. If no leash can be made, the death signal is enough for a daemon of the main thread,
- * as long as that thread lives. */
+/* Ties a daemon to this process. If no lifeline can be made, the death signal is enough for a daemon of the main
+ * thread, as long as that thread lives. */
 static int tie(struct mp_process *process)
 {
-    int error = process->daemon ? make_leash(process) : 0;
+    int error = process->daemon ? make_lifeline(process) : 0;
 
     return error != 0 && on_main_thread() ? 0 : error;
 }
@@ -791,7 +791,7 @@ static int prepare(struct mp_process **result, const mp_process_options *options
         return MP_ENOMEM;
     *process = (struct mp_process){
         .generation = generation, .exitcode = MP_EXITCODE_NONE, .made_before = process->made_before};
-    process->pidfd.fd = process->leash[0].fd = process->leash[1].fd = -1;
+    process->pidfd.fd = process->lifeline[0].fd = process->lifeline[1].fd = -1;
     process->daemon = daemon == MP_DAEMON_INHERIT ? self.daemon : daemon == MP_DAEMON_YES;
     int error = set_names(process, options != NULL ? options->name : NULL, number);
 
@@ -831,7 +831,7 @@ static int fork_error(int number)
 /* Forks the process. All signals are blocked; `signals` is the mask from before. */
 static int start(struct mp_process *process, mp_process_function *function, void *arg, uint64_t signals)
 {
-    if (process->leashed)
+    if (process->lifelineed)
         starting = process;
     pid_t pid = fork();
     if (pid == 0)

@@ -149,7 +149,7 @@ static void nap(void)
 /* A thread of a child that was made by a bare clone() has the number of the one that made it, for the C library: what
  * either holds, the other is told it holds itself. A thread comes to ask for what it does hold only inside functions of
  * the user's, or in a signal handler that has interrupted it: the latter is told after a while. */
-int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number)
+int mutex_lock_slow(pthread_mutex_t *mutex, int64_t deadline, int number)
 {
     int64_t give_up = 0;
 

@@ -23,7 +23,7 @@ int mutex_init(pthread_mutex_t *mutex);
 /* What the numbers mean that the C library's functions return; that the mutex is held by another is MP_ETIMEOUT. */
 int mutex_error(int number);
 /* The rest of mutex_lock_until(), after pthread_mutex_trylock() has failed: `number` is what it returned. */
-int mutex_lock_later(pthread_mutex_t *mutex, int64_t deadline, int number);
+int mutex_lock_slow(pthread_mutex_t *mutex, int64_t deadline, int number);
 /* 0; MP_EOWNERDEAD: taken, and the last owner died holding it (the caller repairs what it guards; a kill while it does
  * leads to MP_EOWNERDEAD again); MP_EDEADLK: this thread holds it; MP_ETIMEOUT; MP_ECORRUPT: it is no mutex, or was
  * given up for good. A deadline that is past takes a free mutex all the same. */
@@ -31,7 +31,7 @@ static inline int mutex_lock_until(pthread_mutex_t *mutex, int64_t deadline)
 {
     int number = pthread_mutex_trylock(mutex);
 
-    return number == 0 ? 0 : mutex_lock_later(mutex, deadline, number);
+    return number == 0 ? 0 : mutex_lock_slow(mutex, deadline, number);
 }
 static inline int mutex_lock(pthread_mutex_t *mutex)
 {

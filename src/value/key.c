@@ -125,7 +125,7 @@ int key_number(uint64_t head, const uint64_t words[2], mp_value *value)
     /* A float that is an integer is kept as one. */
     if ((head & CELL_TYPE) != MP_FLOAT || words[1] == 1)
         return cell_number(head, words[0], value);
-    *value = mp_float(head & NEGATIVE_ZERO ? -0.0 : (double)(int64_t)words[0]);
+    *value = mp_value_float(head & NEGATIVE_ZERO ? -0.0 : (double)(int64_t)words[0]);
     return 0;
 }
 

@@ -31,47 +31,47 @@ static uint64_t get(const _Atomic uint64_t *word)
 
 /* ---- constructors ---- */
 
-mp_value mp_none(void)
+mp_value mp_value_none(void)
 {
     return (mp_value){.type = MP_NONE};
 }
 
-mp_value mp_bool(bool value)
+mp_value mp_value_bool(bool value)
 {
     return (mp_value){.type = MP_BOOL, .as.boolean = value};
 }
 
-mp_value mp_int(int64_t value)
+mp_value mp_value_int(int64_t value)
 {
     return (mp_value){.type = MP_INT, .as.integer = value};
 }
 
-mp_value mp_float(double value)
+mp_value mp_value_float(double value)
 {
     return (mp_value){.type = MP_FLOAT, .as.real = value};
 }
 
-mp_value mp_str(const char *text)
+mp_value mp_value_str(const char *text)
 {
-    return mp_strn(text, text != NULL ? strlen(text) : 0);
+    return mp_value_strn(text, text != NULL ? strlen(text) : 0);
 }
 
-mp_value mp_strn(const char *text, size_t size)
+mp_value mp_value_strn(const char *text, size_t size)
 {
     return (mp_value){.type = MP_STR, .size = size, .as.str = text};
 }
 
-mp_value mp_bytes(const void *data, size_t size)
+mp_value mp_value_bytes(const void *data, size_t size)
 {
     return (mp_value){.type = MP_BYTES, .size = size, .as.bytes = size == 0 && data == NULL ? "" : data};
 }
 
-mp_value mp_dict_value(mp_dict *dict)
+mp_value mp_value_dict(mp_dict *dict)
 {
     return (mp_value){.type = MP_DICT, .as.dict = dict};
 }
 
-mp_value mp_list_value(mp_list *list)
+mp_value mp_value_list(mp_list *list)
 {
     return (mp_value){.type = MP_LIST, .as.list = list};
 }
@@ -84,7 +84,7 @@ void mp_value_free(mp_value *value)
         free(value->owned);
     else if (value->owned != NULL)
         hold_give(value->owned, value_kind(value));
-    *value = mp_none();
+    *value = mp_value_none();
 }
 
 int value_hold(mp_value *value)
@@ -318,7 +318,7 @@ int staged_end(struct staged_bytes *staged, int error, void *buffer, size_t *len
 
 static int new_text(size_t size, mp_type type, mp_value *value, char **text)
 {
-    *value = mp_none();
+    *value = mp_value_none();
     *text = malloc(size + 1);
     if (*text == NULL)
         return MP_ENOMEM;
@@ -345,7 +345,7 @@ static int read_container(const struct heap *heap, uint64_t head, uint64_t body,
     if ((body & REF_MASK) != REF_OBJECT || !heap_holds(heap, body & ~REF_MASK, sizeof(struct object)))
         return MP_ECORRUPT;
     void *handle = cell_handle(heap, head, body);
-    *value = (head & CELL_TYPE) == MP_DICT ? mp_dict_value(handle) : mp_list_value(handle);
+    *value = (head & CELL_TYPE) == MP_DICT ? mp_value_dict(handle) : mp_value_list(handle);
     return 0;
 }
 
@@ -355,17 +355,17 @@ int cell_number(uint64_t head, uint64_t body, mp_value *value)
 
     switch (head & CELL_TYPE) {
     case MP_NONE:
-        *value = mp_none();
+        *value = mp_value_none();
         return 0;
     case MP_BOOL:
-        *value = mp_bool(body != 0);
+        *value = mp_value_bool(body != 0);
         return 0;
     case MP_INT:
-        *value = mp_int((int64_t)body);
+        *value = mp_value_int((int64_t)body);
         return 0;
     case MP_FLOAT:
         memcpy(&real, &body, sizeof real);
-        *value = mp_float(real);
+        *value = mp_value_float(real);
         return 0;
     default:
         return MP_ECORRUPT;
@@ -404,7 +404,7 @@ int cell_view_short(const struct heap *heap, uint64_t head, uint64_t body, char 
 mp_value cell_view(const struct heap *heap, const struct cell *cell)
 {
     uint64_t head = get(&cell->head), body = get(&cell->body);
-    mp_value value = mp_none();
+    mp_value value = mp_value_none();
 
     if ((head & CELL_TYPE) == MP_STR || (head & CELL_TYPE) == MP_BYTES) {
         value.type = (mp_type)(head & CELL_TYPE);

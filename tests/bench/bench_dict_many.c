@@ -86,8 +86,8 @@ int main(int argc, char **argv)
         BENCH_CHECK(mp_dict_set_int(dict, texts[i], (int64_t)i));
     shuffle();
     for (size_t i = 0; i < entries; i++) {
-        keys[i] = mp_strn(texts[i], KEY_LENGTH);
-        values[i] = mp_int((int64_t)i);
+        keys[i] = mp_value_strn(texts[i], KEY_LENGTH);
+        values[i] = mp_value_int((int64_t)i);
     }
     bench_run(table, sizeof table / sizeof *table);
     BENCH_CHECK(mp_manager_free(manager));

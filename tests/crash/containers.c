@@ -89,7 +89,7 @@ static void destroy(void)
 
 static void recover(void)
 {
-    heap_settle(heap());
+    heap_recover(heap());
     for (uint64_t at = atomic_load(&heap()->objects); at != 0;) {
         struct object *object = heap_at(heap(), at);
 
@@ -112,7 +112,7 @@ static char *json_of(void *handle)
         error = mp_list_json(handle, &text);
     else
         return strdup("gone");
-    /* One that is gone in the meantime: the recovery buried it. */
+    /* One that is gone in the meantime: the recovery reclaimed it. */
     if (error == MP_EINVAL)
         return strdup("gone");
     if (error != 0)
@@ -133,7 +133,7 @@ static char *look(void)
     for (int i = 0; i < 8; i++) {
         const char *keys[] = {"a", "b", "c", "k0", "k1", "k9", "key of more than sixteen characters", "new"};
 
-        error = mp_dict_get(scene.dict, mp_str(keys[i]), &value);
+        error = mp_dict_get(scene.dict, mp_value_str(keys[i]), &value);
         if (error == 0) {
             must(mp_value_json(&value, &text), "mp_value_json");
             fprintf(stream, "%s ", text);
@@ -215,7 +215,7 @@ static void use_all(void)
         int error = mp_dict_set_str(dicts[i], "the sibling's key, a long one", text_of(40));
 
         if (error == 0)
-            error = mp_dict_delete(dicts[i], "the sibling's key, a long one");
+            error = mp_dict_remove_key(dicts[i], "the sibling's key, a long one");
         if (error != 0 && error != MP_EINVAL)
             report_problem("a dict cannot be used: %s", mp_strerror(error));
         error = mp_list_append_str(lists[i], text_of(40));
@@ -281,7 +281,7 @@ static void come_and_go(void)
         need(mp_manager_dict(scene.manager, &dict), "mp_manager_dict");
         need(mp_manager_list(scene.manager, &list), "mp_manager_list");
         for (int64_t k = 0; k < 20; k++) {
-            need(mp_dict_set(dict, mp_int(k), mp_bytes(pattern(kept->word), 100)), "mp_dict_set");
+            need(mp_dict_set(dict, mp_value_int(k), mp_value_bytes(pattern(kept->word), 100)), "mp_dict_set");
             need(mp_list_append_int(list, k), "mp_list_append_int");
         }
         need(mp_list_delete(list, 7), "mp_list_delete");
@@ -302,9 +302,9 @@ static void reuse(pid_t victim)
     need(mp_list_free(kept->list), "mp_list_free");
     come_and_go();
     for (size_t i = 0; i < SIZES * EACH; i++) {
-        mp_value value = mp_bytes(pattern(kept->word), sizes[i / EACH]);
+        mp_value value = mp_value_bytes(pattern(kept->word), sizes[i / EACH]);
 
-        need(mp_dict_set(kept->dict, mp_int((int64_t)i), value), "mp_dict_set");
+        need(mp_dict_set(kept->dict, mp_value_int((int64_t)i), value), "mp_dict_set");
         need(mp_list_append(kept->list, value), "mp_list_append");
     }
     use_all();
@@ -325,7 +325,7 @@ static void take_away(void)
     for (size_t i = 0; i < SIZES * EACH; i++) {
         mp_value value;
 
-        int error = mp_dict_get(kept->dict, mp_int((int64_t)i), &value);
+        int error = mp_dict_get(kept->dict, mp_value_int((int64_t)i), &value);
         expect_pattern(error, &value, sizes[i / EACH]);
         error = mp_list_get(kept->list, (int64_t)i, &value);
         expect_pattern(error, &value, sizes[i / EACH]);

@@ -14,7 +14,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
 static void numbers(int from, int to)
 {
     for (int i = from; i < to; i++)
-        MUST(mp_dict_set(scene.dict, mp_int(i), mp_int(i * i)));
+        MUST(mp_dict_set(scene.dict, mp_value_int(i), mp_value_int(i * i)));
 }
 
 static void some(void)
@@ -65,14 +65,14 @@ static void mostly_removed(void)
 {
     numbers(0, 64);
     for (int i = 2; i < 62; i++)
-        MUST(mp_dict_remove(scene.dict, mp_int(i)));
+        MUST(mp_dict_remove(scene.dict, mp_value_int(i)));
 }
 
 static void about_to_shrink(void)
 {
     numbers(0, 4096);
     for (int i = 1024; i < 4096; i++)
-        MUST(mp_dict_remove(scene.dict, mp_int(i)));
+        MUST(mp_dict_remove(scene.dict, mp_value_int(i)));
 }
 
 /* How many slots of the index's first page are not empty. */
@@ -91,17 +91,17 @@ static void fill_group(uint64_t group, int count, bool remove)
     int met[INDEX_GROUP];
 
     for (int i = 0, found = 0; found < count; i++) {
-        mp_value value = mp_int(i);
+        mp_value value = mp_value_int(i);
         struct key key;
 
         MUST(key_prepare(object_heap(dict), &value, &key));
         if ((index_tag(key.hash) & INDEX_GROUP) != group)
             continue;
         met[found++] = i;
-        MUST(mp_dict_set(scene.dict, value, mp_none()));
+        MUST(mp_dict_set(scene.dict, value, mp_value_none()));
     }
     while (remove && count > 0)
-        MUST(mp_dict_remove(scene.dict, mp_int(met[--count])));
+        MUST(mp_dict_remove(scene.dict, mp_value_int(met[--count])));
 }
 
 /* An index of 16 slots, 14 of which are not empty: one more entry, and it is written anew. A group that was full keeps
@@ -117,7 +117,7 @@ static void last_of_many(void)
 {
     numbers(0, 2300);
     for (int i = 1; i < 2300; i++)
-        MUST(mp_dict_remove(scene.dict, mp_int(i)));
+        MUST(mp_dict_remove(scene.dict, mp_value_int(i)));
 }
 
 /* dict["c"] is a dict which holds a list and strings, and that nobody else holds. */
@@ -168,7 +168,7 @@ static void with_large_other(void)
 {
     some();
     for (int i = 0; i < 40; i++)
-        MUST(mp_dict_set(scene.other, mp_int(i), mp_str(text_of((size_t)i))));
+        MUST(mp_dict_set(scene.other, mp_value_int(i), mp_value_str(text_of((size_t)i))));
 }
 
 /* ---- insert ---- */
@@ -176,39 +176,39 @@ static void with_large_other(void)
 #define INSERT(name_, value_) \
     static void insert_##name_(void) \
     { \
-        MUST(mp_dict_set(scene.dict, mp_str("new"), value_)); \
+        MUST(mp_dict_set(scene.dict, mp_value_str("new"), value_)); \
     }
 #define OVERWRITE(name_, key_, value_) \
     static void overwrite_##name_(void) \
     { \
-        MUST(mp_dict_set(scene.dict, mp_str(key_), value_)); \
+        MUST(mp_dict_set(scene.dict, mp_value_str(key_), value_)); \
     }
 
-INSERT(none, mp_none())
-INSERT(bool, mp_bool(true))
-INSERT(int, mp_int(7))
-INSERT(float, mp_float(7.5))
-INSERT(str8, mp_str(text_of(8)))
-INSERT(str9, mp_str(text_of(9)))
-INSERT(str100, mp_str(text_of(100)))
-INSERT(str5000, mp_str(text_of(5000)))
-INSERT(str100000, mp_str(text_of(100000)))
-INSERT(bytes, mp_bytes(text_of(33), 33))
-INSERT(dict, mp_dict_value(scene.other))
-INSERT(list, mp_list_value(scene.list))
-OVERWRITE(int_by_int, "a", mp_int(-9))
-OVERWRITE(int_by_float, "a", mp_float(-9))
-OVERWRITE(int_by_str8, "a", mp_str(text_of(8)))
-OVERWRITE(int_by_str200, "a", mp_str(text_of(200)))
-OVERWRITE(int_by_dict, "a", mp_dict_value(scene.other))
-OVERWRITE(str_by_same_size, "c", mp_strn(text_of(51), 50))
-OVERWRITE(str_by_larger, "c", mp_str(text_of(3000)))
-OVERWRITE(str_by_smaller, "c", mp_str(text_of(20)))
-OVERWRITE(str_by_none, "c", mp_none())
-OVERWRITE(float_by_float, LONG_KEY, mp_float(1e300))
-OVERWRITE(bytes_by_list, "k0", mp_list_value(scene.list))
-OVERWRITE(dict_by_itself, "c", mp_dict_value(scene.dict))
-OVERWRITE(dict_by_int, "c", mp_int(3))
+INSERT(none, mp_value_none())
+INSERT(bool, mp_value_bool(true))
+INSERT(int, mp_value_int(7))
+INSERT(float, mp_value_float(7.5))
+INSERT(str8, mp_value_str(text_of(8)))
+INSERT(str9, mp_value_str(text_of(9)))
+INSERT(str100, mp_value_str(text_of(100)))
+INSERT(str5000, mp_value_str(text_of(5000)))
+INSERT(str100000, mp_value_str(text_of(100000)))
+INSERT(bytes, mp_value_bytes(text_of(33), 33))
+INSERT(dict, mp_value_dict(scene.other))
+INSERT(list, mp_value_list(scene.list))
+OVERWRITE(int_by_int, "a", mp_value_int(-9))
+OVERWRITE(int_by_float, "a", mp_value_float(-9))
+OVERWRITE(int_by_str8, "a", mp_value_str(text_of(8)))
+OVERWRITE(int_by_str200, "a", mp_value_str(text_of(200)))
+OVERWRITE(int_by_dict, "a", mp_value_dict(scene.other))
+OVERWRITE(str_by_same_size, "c", mp_value_strn(text_of(51), 50))
+OVERWRITE(str_by_larger, "c", mp_value_str(text_of(3000)))
+OVERWRITE(str_by_smaller, "c", mp_value_str(text_of(20)))
+OVERWRITE(str_by_none, "c", mp_value_none())
+OVERWRITE(float_by_float, LONG_KEY, mp_value_float(1e300))
+OVERWRITE(bytes_by_list, "k0", mp_value_list(scene.list))
+OVERWRITE(dict_by_itself, "c", mp_value_dict(scene.dict))
+OVERWRITE(dict_by_int, "c", mp_value_int(3))
 
 static void insert_long_key(void)
 {
@@ -217,41 +217,41 @@ static void insert_long_key(void)
 
 static void insert_number(void)
 {
-    MUST(mp_dict_set(scene.dict, mp_int(100000), mp_str(text_of(30))));
+    MUST(mp_dict_set(scene.dict, mp_value_int(100000), mp_value_str(text_of(30))));
 }
 
 /* ---- removing ---- */
 
 static void delete_int(void)
 {
-    MUST(mp_dict_delete(scene.dict, "a"));
+    MUST(mp_dict_remove_key(scene.dict, "a"));
 }
 
 static void delete_long(void)
 {
-    MUST(mp_dict_delete(scene.dict, LONG_KEY));
+    MUST(mp_dict_remove_key(scene.dict, LONG_KEY));
 }
 
 static void delete_c(void)
 {
-    MUST(mp_dict_delete(scene.dict, "c"));
+    MUST(mp_dict_remove_key(scene.dict, "c"));
 }
 
 static void delete_1022(void)
 {
-    MUST(mp_dict_remove(scene.dict, mp_int(1022)));
+    MUST(mp_dict_remove(scene.dict, mp_value_int(1022)));
 }
 
 static void delete_0(void)
 {
-    MUST(mp_dict_remove(scene.dict, mp_int(0)));
+    MUST(mp_dict_remove(scene.dict, mp_value_int(0)));
 }
 
 static void pop_c(void)
 {
     mp_value value;
 
-    MUST(mp_dict_pop(scene.dict, mp_str("c"), &value));
+    MUST(mp_dict_pop(scene.dict, mp_value_str("c"), &value));
 }
 
 static void popitem(void)
@@ -295,54 +295,54 @@ static void transfer_missing(void)
 
 static void setdefault(void)
 {
-    MUST(mp_dict_setdefault(scene.dict, mp_str("new"), mp_str(text_of(90)), NULL));
+    MUST(mp_dict_setdefault(scene.dict, mp_value_str("new"), mp_value_str(text_of(90)), NULL));
 }
 
 static void compare_and_swap(void)
 {
-    MUST(mp_dict_compare_and_swap(scene.dict, mp_str("a"), mp_int(1), mp_str(text_of(90))));
+    MUST(mp_dict_compare_and_swap(scene.dict, mp_value_str("a"), mp_value_int(1), mp_value_str(text_of(90))));
 }
 
 static void move_to_new(void)
 {
-    MUST(mp_dict_move(scene.dict, mp_str("c"), mp_str("the new place, of a long name")));
+    MUST(mp_dict_move(scene.dict, mp_value_str("c"), mp_value_str("the new place, of a long name")));
 }
 
 static void move_over(void)
 {
-    MUST(mp_dict_move(scene.dict, mp_str(LONG_KEY), mp_str("c")));
+    MUST(mp_dict_move(scene.dict, mp_value_str(LONG_KEY), mp_value_str("c")));
 }
 
 static void move_to_itself(void)
 {
-    MUST(mp_dict_move(scene.dict, mp_str("c"), mp_str("c")));
+    MUST(mp_dict_move(scene.dict, mp_value_str("c"), mp_value_str("c")));
 }
 
 static void move_long_to_itself(void)
 {
-    MUST(mp_dict_move(scene.dict, mp_str(LONG_KEY), mp_str(LONG_KEY)));
+    MUST(mp_dict_move(scene.dict, mp_value_str(LONG_KEY), mp_value_str(LONG_KEY)));
 }
 
 static void move_number_to_equal(void)
 {
-    MUST(mp_dict_move(scene.dict, mp_int(1), mp_bool(true)));
+    MUST(mp_dict_move(scene.dict, mp_value_int(1), mp_value_bool(true)));
 }
 
 static int append_to(mp_value *value, bool present, void *arg)
 {
     (void)arg;
-    *value = present ? mp_str(text_of(70)) : mp_int(1);
+    *value = present ? mp_value_str(text_of(70)) : mp_value_int(1);
     return 0;
 }
 
 static void apply(void)
 {
-    MUST(mp_dict_apply(scene.dict, mp_str("c"), append_to, NULL));
+    MUST(mp_dict_apply(scene.dict, mp_value_str("c"), append_to, NULL));
 }
 
 static void apply_missing(void)
 {
-    MUST(mp_dict_apply(scene.dict, mp_str("new"), append_to, NULL));
+    MUST(mp_dict_apply(scene.dict, mp_value_str("new"), append_to, NULL));
 }
 
 /* ---- dicts with stripes ---- */
@@ -384,7 +384,8 @@ static void with_other_striped(void)
 
 static void set_two(void)
 {
-    mp_value keys[2] = {mp_str("b"), mp_str(LONG_KEY "2")}, values[2] = {mp_str(text_of(90)), mp_str(text_of(30))};
+    mp_value keys[2] = {mp_value_str("b"), mp_value_str(LONG_KEY "2")},
+             values[2] = {mp_value_str(text_of(90)), mp_value_str(text_of(30))};
 
     MUST(mp_dict_set_many(scene.dict, keys, values, 2, NULL));
 }

@@ -246,7 +246,7 @@ static bool goes_over(const char *text, const char *from, const char *to)
 }
 
 /* Whether a part is that of one of the states: part number `part` of theirs. Readers may also go over from that of
- * before to a later one: they bury what they find dead. */
+ * before to a later one: they reclaim what they find dead. */
 static bool part_is_known(const struct states *states, const char *text, size_t part)
 {
     for (size_t i = 0; i < states->count; i++) {
@@ -626,9 +626,9 @@ static void make_dirty(struct heap *heap)
 
 void make_room_dirty(struct heap *heap)
 {
-    if (heap_alloc(heap, DIRTY_BYTES, &heap->carving) != 0)
+    if (heap_alloc(heap, DIRTY_BYTES, &heap->under_construction) != 0)
         abort();
-    heap_free(heap, &heap->carving);
+    heap_free(heap, &heap->under_construction);
     if (heap_lock(heap) != 0)
         abort();
     make_dirty(heap);

@@ -46,7 +46,7 @@ static void destroy(void)
 
 static void recover(void)
 {
-    heap_settle(heap);
+    heap_recover(heap);
 }
 
 static void mark_slots(struct heap *marked, object_marker *mark, void *context)

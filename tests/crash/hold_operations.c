@@ -47,7 +47,7 @@ static void pin_other(void)
 
 static void drop_other(void)
 {
-    MUST(mp_dict_delete(scene.dict, "c"));
+    MUST(mp_dict_remove_key(scene.dict, "c"));
 }
 
 static void take(void)
@@ -59,7 +59,7 @@ static void take_and_give(void)
 {
     mp_value value;
 
-    MUST(mp_dict_get(scene.dict, mp_str("c"), &value));
+    MUST(mp_dict_get(scene.dict, mp_value_str("c"), &value));
     mp_value_free(&value);
 }
 
@@ -121,7 +121,7 @@ static void snapshot(void)
 {
     bool found = false;
 
-    MUST(mp_list_contains(scene.list, mp_str("not there"), &found));
+    MUST(mp_list_contains(scene.list, mp_value_str("not there"), &found));
 }
 
 static const struct operation operations[] = {

@@ -121,7 +121,7 @@ static void gap_before_first(void)
     numbers(4 * SEGMENT);
     delete_some(0, 3 * SEGMENT);
     for (uint64_t i = 0; i < SEGMENT; i++)
-        MUST(mp_list_insert(scene.list, 0, mp_int(0)));
+        MUST(mp_list_insert(scene.list, 0, mp_value_int(0)));
 }
 
 static void more_than_a_segment(void)
@@ -167,20 +167,20 @@ static void nested(void)
 #define INSERT(name_, index_) \
     static void insert_##name_(void) \
     { \
-        MUST(mp_list_insert(scene.list, index_, mp_str(text_of(90)))); \
+        MUST(mp_list_insert(scene.list, index_, mp_value_str(text_of(90)))); \
     }
 
-APPEND(int, mp_int(4))
-APPEND(str, mp_str(text_of(500)))
-APPEND(dict, mp_dict_value(scene.dict))
-APPEND(itself, mp_list_value(scene.list))
-APPEND(large, mp_str(text_of(70000)))
-SET(int_by_int, 0, mp_int(-1))
-SET(int_by_str, 0, mp_str(text_of(80)))
-SET(str_by_str, 2, mp_str(text_of(80)))
-SET(dict_by_dict, 4, mp_dict_value(scene.dict))
-SET(nested_by_int, -1, mp_int(0))
-SET(last_float, -3, mp_float(1.5))
+APPEND(int, mp_value_int(4))
+APPEND(str, mp_value_str(text_of(500)))
+APPEND(dict, mp_value_dict(scene.dict))
+APPEND(itself, mp_value_list(scene.list))
+APPEND(large, mp_value_str(text_of(70000)))
+SET(int_by_int, 0, mp_value_int(-1))
+SET(int_by_str, 0, mp_value_str(text_of(80)))
+SET(str_by_str, 2, mp_value_str(text_of(80)))
+SET(dict_by_dict, 4, mp_value_dict(scene.dict))
+SET(nested_by_int, -1, mp_value_int(0))
+SET(last_float, -3, mp_value_float(1.5))
 INSERT(front, 0)
 INSERT(middle, 3)
 
@@ -220,7 +220,7 @@ static void delete_dict(void)
 
 static void remove_value(void)
 {
-    MUST(mp_list_remove(scene.list, mp_str(text_of(50))));
+    MUST(mp_list_remove(scene.list, mp_value_str(text_of(50))));
 }
 
 static void clear(void)
@@ -245,7 +245,8 @@ static void extend_itself(void)
 
 static void extend_values(void)
 {
-    const mp_value value[] = {mp_int(1), mp_str(text_of(99)), mp_dict_value(scene.dict), mp_str(text_of(3)), mp_none()};
+    const mp_value value[] = {mp_value_int(1), mp_value_str(text_of(99)), mp_value_dict(scene.dict),
+                              mp_value_str(text_of(3)), mp_value_none()};
 
     MUST(mp_list_extend_values(scene.list, value, 5));
 }
@@ -255,7 +256,7 @@ static void extend_many_values(void)
     mp_value value[30];
 
     for (int i = 0; i < 30; i++)
-        value[i] = i % 2 != 0 ? mp_int(i) : mp_str("a string in a block of its own");
+        value[i] = i % 2 != 0 ? mp_value_int(i) : mp_value_str("a string in a block of its own");
     MUST(mp_list_extend_values(scene.list, value, 30));
 }
 
@@ -350,12 +351,12 @@ static void add(void)
 
 static void compare_and_swap(void)
 {
-    MUST(mp_list_compare_and_swap(scene.list, 0, mp_int(3), mp_str(text_of(70))));
+    MUST(mp_list_compare_and_swap(scene.list, 0, mp_value_int(3), mp_value_str(text_of(70))));
 }
 
 static void swap_word(void)
 {
-    MUST(mp_list_compare_and_swap(scene.list, 0, mp_int(3), mp_int(4)));
+    MUST(mp_list_compare_and_swap(scene.list, 0, mp_value_int(3), mp_value_int(4)));
 }
 
 /* ---- lists with stripes ---- */

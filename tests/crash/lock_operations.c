@@ -34,7 +34,7 @@ static void destroy(void)
 
 static void recover(void)
 {
-    heap_settle(heap);
+    heap_recover(heap);
     if (mp_lock_acquire(lock, MP_FOREVER) != MP_EINVAL)
         mp_lock_release(lock);
 }
@@ -70,11 +70,11 @@ static void run(const struct operation *operation, const struct plan *plan, stru
 
 static void leave_tickets(uint32_t served, uint32_t taken, uint64_t left)
 {
-    struct turns *turns = &(object_of(lock))->turns;
+    struct fair_queue *queue = &(object_of(lock))->queue;
 
-    atomic_store(&turns->served, served);
-    atomic_store(&turns->taken, taken);
-    atomic_store(&turns->left, left);
+    atomic_store(&queue->now_serving, served);
+    atomic_store(&queue->next_ticket, taken);
+    atomic_store(&queue->abandoned, left);
 }
 
 static void one_ticket(void)

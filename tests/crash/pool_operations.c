@@ -1,10 +1,10 @@
-/* Pools: workers, keepers and callers that are killed at every step of what they do.
+/* Pools: workers, supervisors and callers that are killed at every step of what they do.
  *
  * Each run has a pool of its own, made by a process that plays the caller. When everybody in it sleeps, the tracer
  * takes hold of the victim; then the caller gives the cause (submits tasks, say) and is stopped, so that nobody but the
  * victim moves while it is stepped. After its death the caller goes on, and has to find: of a dead worker, every result
- * but that of the task it had, and a pool as large as before, which works, closes and joins; of a dead keeper, an error
- * at once instead of a wait without end. Of a dead caller, nothing may be left at all: no process, no file. */
+ * but that of the task it had, and a pool as large as before, which works, closes and joins; of a dead supervisor, an
+ * error at once instead of a wait without end. Of a dead caller, nothing may be left at all: no process, no file. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +32,7 @@
 #define RESULTS 16 /* where in shared numbers they begin: aligned to 16 bytes */
 #define WATCHED (UINT64_C(384) * 1024)
 
-enum victim { WORKER, NEW_WORKER, KEEPER, NEW_KEEPER, CALLER };
+enum victim { WORKER, NEW_WORKER, SUPERVISOR, NEW_SUPERVISOR, CALLER };
 
 struct scene {
     enum victim victim;
@@ -178,14 +178,14 @@ static void submit(int count)
     }
 }
 
-/* Of a killed worker one task may fail; of a killed keeper, all. */
+/* Of a killed worker one task may fail; of a killed supervisor, all. */
 static void take_outcome(int error)
 {
     if (error == 0 || !control->killed) {
         must(error, "mp_result_get");
         return;
     }
-    if (scene->victim == KEEPER || scene->victim == NEW_KEEPER)
+    if (scene->victim == SUPERVISOR || scene->victim == NEW_SUPERVISOR)
         expect(error == MP_EBROKEN || mp_died(error, NULL), "a task of a broken pool fails with something else");
     else if (--tolerated < 0 || error != MP_EDIED - SIGKILL)
         problem("a task failed that the dead one did not have: %s", mp_strerror(error));
@@ -289,7 +289,7 @@ static void finish_broken_pool(void)
     int x = 7, y;
     int error = mp_pool_apply(pool, square, &x, sizeof x, &y, sizeof y);
 
-    expect(error == MP_EBROKEN || (closed && error == MP_ECLOSED), "a pool without a keeper takes tasks");
+    expect(error == MP_EBROKEN || (closed && error == MP_ECLOSED), "a pool without a supervisor takes tasks");
     must(mp_pool_close(pool), "mp_pool_close");
     error = mp_pool_join(pool);
     expect(error == MP_EBROKEN || (closed && error == 0), "the join of a broken pool says something else");
@@ -299,16 +299,16 @@ static void finish(void)
 {
     if (pool == NULL)
         return;
-    bool keeper = scene->victim == KEEPER || scene->victim == NEW_KEEPER;
+    bool supervisor = scene->victim == SUPERVISOR || scene->victim == NEW_SUPERVISOR;
     tolerated = scene->options.retries == 0 ? 1 : 0;
     take_results();
     if (map != NULL)
         take_map();
-    if (control->killed && keeper)
+    if (control->killed && supervisor)
         finish_broken_pool();
     else
         finish_working_pool();
-    int error = control->killed && keeper ? 0 : object_check_heap(pool->shared.heap, mark_pool);
+    int error = control->killed && supervisor ? 0 : object_check_heap(pool->shared.heap, mark_pool);
     must(error, "the pool's heap");
     must(mp_pool_free(pool), "mp_pool_free");
     if (manager != NULL) {
@@ -353,8 +353,8 @@ static void submit_map_in_chunks(size_t chunk_size)
 
     for (int i = 0; i < ITEMS; i++)
         in[i] = i;
-    must(mp_pool_map_async(pool, square, in, sizeof *in, sizeof *in, ITEMS, &(mp_map_options){.chunk_size = chunk_size},
-                           &map),
+    must(mp_pool_map_async(pool, square, in, sizeof *in, sizeof *in, ITEMS, &map,
+                           &(mp_map_options){.chunk_size = chunk_size}),
          "mp_pool_map_async");
 }
 
@@ -376,7 +376,7 @@ static void submit_large_map(void)
 
     for (int i = 0; i < ITEMS; i++)
         in[i][0] = i;
-    must(mp_pool_map_async(pool, square, in, sizeof *in, sizeof(int), ITEMS, &(mp_map_options){.chunk_size = 1}, &map),
+    must(mp_pool_map_async(pool, square, in, sizeof *in, sizeof(int), ITEMS, &map, &(mp_map_options){.chunk_size = 1}),
          "mp_pool_map_async");
 }
 
@@ -390,8 +390,8 @@ static void make_numbers(void)
 
 static void submit_map_in_place(void)
 {
-    must(mp_pool_map_async(pool, square, numbers, sizeof *numbers, sizeof *numbers, ITEMS,
-                           &(mp_map_options){.chunk_size = 3, .results = numbers + RESULTS}, &map),
+    must(mp_pool_map_async(pool, square, numbers, sizeof *numbers, sizeof *numbers, ITEMS, &map,
+                           &(mp_map_options){.chunk_size = 3, .results = numbers + RESULTS}),
          "mp_pool_map_async");
 }
 
@@ -413,7 +413,7 @@ static void three_huge(void)
     expect(wait_for(all_asleep), "the workers do not come to rest");
 }
 
-/* After the pool was made: keeper and workers have to map it. */
+/* After the pool was made: supervisor and workers have to map it. */
 static void map_in_young_memory(void)
 {
     make_numbers();
@@ -463,14 +463,14 @@ static void submit_and_kill_a_worker(void)
     kill_a_worker();
 }
 
-/* As mp_pool_terminate() begins; it would wait for the keeper, which is held. */
+/* As mp_pool_terminate() begins; it would wait for the supervisor, which is held. */
 static void begin_to_terminate(void)
 {
     closed = true;
     submit(1);
     kill(atomic_load(&pool->shared.worker[0].pid), SIGKILL);
     atomic_store(&pool->shared.state, POOL_TERMINATED);
-    expect(kill(pool->keeper, SIGCHLD) == 0, "the keeper is called");
+    expect(kill(pool->supervisor, SIGCHLD) == 0, "the supervisor is called");
     mp_result_free(result[--submitted]);
 }
 
@@ -489,7 +489,7 @@ static void create(void)
     if (error == 0)
         pool = made;
     else
-        expect(control->killed && scene->victim == NEW_KEEPER, "mp_pool_create fails");
+        expect(control->killed && scene->victim == NEW_SUPERVISOR, "mp_pool_create fails");
 }
 
 static void submit_one(void)
@@ -564,9 +564,9 @@ static pid_t victim_of(void)
     switch (scene->victim) {
     case WORKER:
         return atomic_load(&pool->shared.worker[0].pid);
-    case KEEPER:
+    case SUPERVISOR:
     case NEW_WORKER:
-        return pool->keeper;
+        return pool->supervisor;
     default:
         return getpid();
     }
@@ -595,9 +595,9 @@ static _Noreturn void play(const struct operation *operation)
     operation->operate();
     if (scene->victim == CALLER)
         trace_mark_end();
-    else if (scene->victim != NEW_KEEPER)
+    else if (scene->victim != NEW_SUPERVISOR)
         raise(SIGSTOP);
-    /* A new keeper is traced while its caller goes on. */
+    /* A new supervisor is traced while its caller goes on. */
     expect(wait_for(decided), "the tracer is stuck");
     finish();
     exit(0);
@@ -686,7 +686,7 @@ static pid_t hold_victim(struct watch *watch)
     switch (scene->victim) {
     case CALLER:
         return stage;
-    case NEW_KEEPER:
+    case NEW_SUPERVISOR:
         return trace_seize(stage) && kill(stage, SIGCONT) == 0 ? trace_newborn(stage, NULL) : 0;
     case NEW_WORKER:
         return trace_seize(control->victim) ? trace_newborn(control->victim, go_on) : 0;
@@ -813,28 +813,28 @@ static const struct operation operations[] = {
     {"pool.worker_large_map", NULL, submit_large_map, NULL, SCENE(.victim = WORKER, .workers = 1)},
     {"pool.worker_map_in_place", NULL, submit_map_in_place, NULL,
      SCENE(.victim = WORKER, .workers = 1, .first = make_numbers)},
-    {"pool.keeper_map_in_place", NULL, submit_map_in_place_and_kill_a_worker, NULL,
-     SCENE(.victim = KEEPER, .workers = 1, .first = make_numbers)},
+    {"pool.supervisor_map_in_place", NULL, submit_map_in_place_and_kill_a_worker, NULL,
+     SCENE(.victim = SUPERVISOR, .workers = 1, .first = make_numbers)},
     {"pool.worker_zeroes_ahead", NULL, submit_huge, NULL, SCENE(.victim = WORKER, .workers = 1, .before = three_huge)},
     {"pool.worker_zeroes_ahead_retried", NULL, submit_huge, NULL,
      SCENE(.victim = WORKER, .workers = 1, .options = {.retries = 1}, .before = three_huge)},
-    {"pool.keeper_frees_what_was_zeroed", NULL, submit_huge_and_kill_a_worker, NULL,
-     SCENE(.victim = KEEPER, .workers = 1, .before = three_huge)},
-    {"pool.worker_admits_guest", NULL, submit_map_in_place, NULL,
+    {"pool.supervisor_frees_what_was_zeroed", NULL, submit_huge_and_kill_a_worker, NULL,
+     SCENE(.victim = SUPERVISOR, .workers = 1, .before = three_huge)},
+    {"pool.worker_admits_attachment", NULL, submit_map_in_place, NULL,
      SCENE(.victim = WORKER, .workers = 1, .before = make_numbers)},
-    {"pool.worker_lets_guest_go", NULL, free_manager, NULL,
+    {"pool.worker_lets_attachment_go", NULL, free_manager, NULL,
      SCENE(.victim = WORKER, .workers = 1, .before = map_in_young_memory)},
-    {"pool.worker_inherits_guest", NULL, submit_map_in_place_and_kill_a_worker, NULL,
+    {"pool.worker_inherits_attachment", NULL, submit_map_in_place_and_kill_a_worker, NULL,
      SCENE(.victim = NEW_WORKER, .workers = 1, .before = map_in_young_memory)},
-    {"pool.keeper_receives_guest", NULL, submit_map_in_place, NULL,
-     SCENE(.victim = KEEPER, .workers = 1, .before = make_numbers)},
-    {"pool.keeper_has_guest", NULL, submit_map_in_place_and_kill_a_worker, NULL,
-     SCENE(.victim = KEEPER, .workers = 1, .before = map_in_young_memory)},
-    {"pool.keeper_lets_guest_go", NULL, free_manager, NULL,
-     SCENE(.victim = KEEPER, .workers = 2, .before = map_in_young_memory)},
-    {"pool.invite_guest", NULL, submit_map_in_place, NULL,
+    {"pool.supervisor_receives_attachment", NULL, submit_map_in_place, NULL,
+     SCENE(.victim = SUPERVISOR, .workers = 1, .before = make_numbers)},
+    {"pool.supervisor_has_attachment", NULL, submit_map_in_place_and_kill_a_worker, NULL,
+     SCENE(.victim = SUPERVISOR, .workers = 1, .before = map_in_young_memory)},
+    {"pool.supervisor_lets_attachment_go", NULL, free_manager, NULL,
+     SCENE(.victim = SUPERVISOR, .workers = 2, .before = map_in_young_memory)},
+    {"pool.invite_attachment", NULL, submit_map_in_place, NULL,
      SCENE(.victim = CALLER, .workers = 2, .before = make_numbers)},
-    {"pool.send_guest_away", NULL, free_manager, NULL,
+    {"pool.send_attachment_away", NULL, free_manager, NULL,
      SCENE(.victim = CALLER, .workers = 2, .before = map_in_young_memory)},
     {"pool.worker_map_of_two", NULL, submit_map, NULL, SCENE(.victim = WORKER, .workers = 2)},
     {"pool.worker_retires", NULL, submit_three, NULL,
@@ -843,12 +843,12 @@ static const struct operation operations[] = {
      SCENE(.victim = WORKER, .workers = 1, .options = {.max_tasks_per_child = 2})},
     {"pool.worker_closes", NULL, submit_and_close, NULL, SCENE(.victim = WORKER, .workers = 1)},
     {"pool.worker_starts", NULL, submit_and_kill_a_worker, NULL, SCENE(.victim = NEW_WORKER, .workers = 1)},
-    {"pool.keeper_starts", NULL, create, NULL, SCENE(.victim = NEW_KEEPER)},
-    {"pool.keeper_replaces_idle", NULL, kill_a_worker, NULL, SCENE(.victim = KEEPER, .workers = 2)},
-    {"pool.keeper_replaces_busy", NULL, submit_and_kill_a_worker, NULL, SCENE(.victim = KEEPER, .workers = 1)},
-    {"pool.keeper_closes", NULL, submit_and_close, NULL, SCENE(.victim = KEEPER, .workers = 1)},
-    {"pool.keeper_terminates", NULL, begin_to_terminate, NULL, SCENE(.victim = KEEPER, .workers = 2)},
-    {"pool.keeper_without_caller", NULL, die, NULL, SCENE(.victim = KEEPER, .workers = 2, .caller_dies = true)},
+    {"pool.supervisor_starts", NULL, create, NULL, SCENE(.victim = NEW_SUPERVISOR)},
+    {"pool.supervisor_replaces_idle", NULL, kill_a_worker, NULL, SCENE(.victim = SUPERVISOR, .workers = 2)},
+    {"pool.supervisor_replaces_busy", NULL, submit_and_kill_a_worker, NULL, SCENE(.victim = SUPERVISOR, .workers = 1)},
+    {"pool.supervisor_closes", NULL, submit_and_close, NULL, SCENE(.victim = SUPERVISOR, .workers = 1)},
+    {"pool.supervisor_terminates", NULL, begin_to_terminate, NULL, SCENE(.victim = SUPERVISOR, .workers = 2)},
+    {"pool.supervisor_without_caller", NULL, die, NULL, SCENE(.victim = SUPERVISOR, .workers = 2, .caller_dies = true)},
     {"pool.create", NULL, create, NULL, SCENE(.victim = CALLER)},
     {"pool.submit", NULL, submit_one, NULL, SCENE(.victim = CALLER, .workers = 2)},
     {"pool.submit_large", NULL, submit_large, NULL, SCENE(.victim = CALLER, .workers = 1)},

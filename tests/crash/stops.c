@@ -83,7 +83,7 @@ static void say_buffer(int error, const char *buffer, size_t size, size_t length
         if (buffer[i] != '#')
             report_problem("a buffer was written to, though the call failed");
     }
-    mp_value value = mp_bytes(buffer, error == 0 ? length : 0);
+    mp_value value = mp_value_bytes(buffer, error == 0 ? length : 0);
     say(&value);
 }
 
@@ -130,18 +130,18 @@ static void read_typed(mp_dict *dict, const char *key)
         CALL(get_bytes, mp_dict_get_bytes(dict, key, buffer, size, &length));
         say_buffer(get_bytes, buffer, size, length);
     }
-    CALL(has, mp_dict_has(dict, key, &truth));
+    CALL(has, mp_dict_contains_key(dict, key, &truth));
     fprintf(answers, "%d\n", has == 0 && truth);
 }
 
 static void read_value(mp_dict *dict, mp_value key)
 {
-    mp_value value = mp_none();
+    mp_value value = mp_value_none();
     bool found = false;
 
     CALL(get, mp_dict_get(dict, key, &value));
     say_and_free(get, &value);
-    CALL(get_default, mp_dict_get_default(dict, key, mp_int(-7), &value));
+    CALL(get_default, mp_dict_get_default(dict, key, mp_value_int(-7), &value));
     say_and_free(get_default, &value);
     CALL(contains, mp_dict_contains(dict, key, &found));
     fprintf(answers, "%d\n", contains == 0 && found);
@@ -153,7 +153,7 @@ static void read_many(mp_dict *dict)
     size_t found = 0;
 
     for (size_t i = 0; i < COUNT(names); i++)
-        keys[i] = mp_str(names[i]);
+        keys[i] = mp_value_str(names[i]);
     CALL(get_many, mp_dict_get_many(dict, keys, values, COUNT(names), &found));
     fprintf(answers, "%zu\n", found);
     for (size_t i = 0; i < COUNT(names); i++)
@@ -180,10 +180,10 @@ static void read_dict(mp_dict *dict)
     fprintf(answers, "%zu\n", dict_length == 0 ? length : 0);
     for (size_t i = 0; i < COUNT(names); i++) {
         read_typed(dict, names[i]);
-        read_value(dict, mp_str(names[i]));
+        read_value(dict, mp_value_str(names[i]));
     }
     for (size_t i = 0; i < COUNT(numbers); i++)
-        read_value(dict, mp_int(numbers[i]));
+        read_value(dict, mp_value_int(numbers[i]));
     read_many(dict);
     read_whole_dict(dict);
     CALL(create, mp_dict_iter_create(&iter, dict));
@@ -204,7 +204,7 @@ static void read_dict(mp_dict *dict)
 static void read_element(mp_list *list, int64_t index)
 {
     static char buffer[6000];
-    mp_value value = mp_none();
+    mp_value value = mp_value_none();
     int64_t integer = 0;
     double real = 0;
     bool truth = false;
@@ -235,7 +235,7 @@ static void read_element(mp_list *list, int64_t index)
 
 static void read_whole_list(mp_list *list)
 {
-    const mp_value wanted[] = {mp_int(3), mp_str("missing")};
+    const mp_value wanted[] = {mp_value_int(3), mp_value_str("missing")};
     char *text = NULL;
     bool found = false;
     size_t at = 0, times = 0;
@@ -291,7 +291,7 @@ static void compare(void)
     }
     if (error == 0 || error == MP_EINVAL) {
         begin();
-        error = mp_list_contains(scene.list, mp_list_value(scene.more), &answer);
+        error = mp_list_contains(scene.list, mp_value_list(scene.more), &answer);
         report_duration("mp_list_contains", now() - begun);
     }
     if (error != 0 && error != MP_EINVAL)

@@ -115,9 +115,9 @@ static void fill_dict(mp_manager *manager, mp_dict *root)
     TRY(mp_dict_set_dict(root, "dict", dict), NOMEM);
     TRY(mp_dict_set_list(root, "list", list), NOMEM);
     for (int64_t i = 0; i < 40; i++)
-        TRY(mp_dict_set(dict, mp_int(i), mp_str(text)), NOMEM);
+        TRY(mp_dict_set(dict, mp_value_int(i), mp_value_str(text)), NOMEM);
     for (int64_t i = 0; i < 40; i++)
-        TRY(mp_list_append(list, i % 2 == 0 ? mp_int(i) : mp_str(text)), NOMEM);
+        TRY(mp_list_append(list, i % 2 == 0 ? mp_value_int(i) : mp_value_str(text)), NOMEM);
     TRY(mp_dict_free(dict), NOTHING);
     TRY(mp_list_free(list), NOTHING);
 }
@@ -139,11 +139,11 @@ static void read_dict(mp_dict *root)
     TRY(mp_dict_get_bytes(root, "bytes", buffer, sizeof buffer, &length), NOTHING);
     TRY(mp_dict_get_dict(root, "dict", &inner), NOTHING);
     TRY(mp_dict_get_list(root, "list", &list), NOTHING);
-    TRY(mp_dict_has(root, "str", &found), NOTHING);
-    TRY(mp_dict_get(root, mp_str("str"), &value), NOMEM);
+    TRY(mp_dict_contains_key(root, "str", &found), NOTHING);
+    TRY(mp_dict_get(root, mp_value_str("str"), &value), NOMEM);
     CHECK(value.type == MP_STR && value.size == 299);
     mp_value_free(&value);
-    TRY(mp_dict_get_default(root, mp_str("nothing"), mp_str("fallback"), &value), NOMEM);
+    TRY(mp_dict_get_default(root, mp_value_str("nothing"), mp_value_str("fallback"), &value), NOMEM);
     mp_value_free(&value);
     TRY(mp_dict_equal(root, root, &found), NOMEM);
     TRY(mp_dict_equal(inner, root, &found), NOMEM);
@@ -153,7 +153,7 @@ static void read_dict(mp_dict *root)
 static int replace(mp_value *value, bool present, void *arg)
 {
     (void)present;
-    *value = mp_str(arg);
+    *value = mp_value_str(arg);
     return 0;
 }
 
@@ -163,26 +163,28 @@ static void change_dict(mp_dict *root)
     mp_dict *copy;
     int64_t integer;
 
-    TRY(mp_dict_setdefault(root, mp_str("new"), mp_str("a string of its own memory"), &value), NOMEM);
+    TRY(mp_dict_setdefault(root, mp_value_str("new"), mp_value_str("a string of its own memory"), &value), NOMEM);
     mp_value_free(&value);
     TRY(mp_dict_add_int(root, "count", 5, &integer), NOMEM);
     TRY(mp_dict_transfer_int(root, "count", "other", 2), NOMEM);
-    TRY(mp_dict_compare_and_swap(root, mp_str("int"), mp_int(7), mp_str("no longer an integer, but long")), NOMEM);
-    TRY(mp_dict_move(root, mp_str("int"), mp_str("moved")), NOMEM);
-    TRY(mp_dict_apply(root, mp_str("applied"), replace, "the function's own string"), NOMEM);
+    TRY(mp_dict_compare_and_swap(root, mp_value_str("int"), mp_value_int(7),
+                                 mp_value_str("no longer an integer, but long")),
+        NOMEM);
+    TRY(mp_dict_move(root, mp_value_str("int"), mp_value_str("moved")), NOMEM);
+    TRY(mp_dict_apply(root, mp_value_str("applied"), replace, "the function's own string"), NOMEM);
     TRY(mp_dict_copy(root, &copy), NOMEM);
     TRY(mp_dict_set_int(copy, "only here", 1), NOMEM);
     TRY(mp_dict_update(root, copy), NOMEM);
     TRY(mp_dict_free(copy), NOTHING);
-    TRY(mp_dict_pop(root, mp_str("str"), &value), NOMEM);
+    TRY(mp_dict_pop(root, mp_value_str("str"), &value), NOMEM);
     CHECK(value.type == MP_STR && value.size == 299);
     mp_value_free(&value);
-    TRY(mp_dict_pop_default(root, mp_str("str"), mp_str("gone"), &value), NOMEM);
+    TRY(mp_dict_pop_default(root, mp_value_str("str"), mp_value_str("gone"), &value), NOMEM);
     mp_value_free(&value);
     TRY(mp_dict_popitem(root, &key, &value), NOMEM);
     mp_value_free(&key);
     mp_value_free(&value);
-    TRY(mp_dict_delete(root, "none"), NOMEM);
+    TRY(mp_dict_remove_key(root, "none"), NOMEM);
 }
 
 static void walk_dict(mp_dict *root)
@@ -247,7 +249,7 @@ void part_dict(void)
 
 static void change_list(mp_list *list)
 {
-    mp_value values[3] = {mp_int(1), mp_str("two, and a little more of it"), mp_float(3)};
+    mp_value values[3] = {mp_value_int(1), mp_value_str("two, and a little more of it"), mp_value_float(3)};
     mp_value value;
     mp_list *other, *sum;
     int64_t integer;
@@ -255,11 +257,11 @@ static void change_list(mp_list *list)
     bool equal;
 
     TRY(mp_list_extend_values(list, values, 3), NOMEM);
-    TRY(mp_list_insert(list, 1, mp_str("inserted in the second place")), NOMEM);
-    TRY(mp_list_append(list, mp_none()), NOMEM);
-    TRY(mp_list_set(list, -1, mp_int(5)), NOMEM);
+    TRY(mp_list_insert(list, 1, mp_value_str("inserted in the second place")), NOMEM);
+    TRY(mp_list_append(list, mp_value_none()), NOMEM);
+    TRY(mp_list_set(list, -1, mp_value_int(5)), NOMEM);
     TRY(mp_list_add_int(list, -1, 2, &integer), NOMEM);
-    TRY(mp_list_compare_and_swap(list, -1, mp_int(7), mp_str("a string in the place of a number")), NOMEM);
+    TRY(mp_list_compare_and_swap(list, -1, mp_value_int(7), mp_value_str("a string in the place of a number")), NOMEM);
     TRY(mp_list_get(list, 1, &value), NOMEM);
     mp_value_free(&value);
     TRY(mp_list_copy(list, &other), NOMEM);
@@ -275,10 +277,10 @@ static void change_list(mp_list *list)
     TRY(mp_list_repeat(other, 20, &sum), NOMEM);
     TRY(mp_list_free(sum), NOTHING);
     TRY(mp_list_reverse(list), NOMEM);
-    TRY(mp_list_index(list, mp_int(1), &index), NOMEM);
-    TRY(mp_list_count(list, mp_int(1), &index), NOMEM);
-    TRY(mp_list_contains(list, mp_str("two, and a little more of it"), &equal), NOMEM);
-    TRY(mp_list_remove(list, mp_int(1)), NOMEM);
+    TRY(mp_list_index(list, mp_value_int(1), &index), NOMEM);
+    TRY(mp_list_count(list, mp_value_int(1), &index), NOMEM);
+    TRY(mp_list_contains(list, mp_value_str("two, and a little more of it"), &equal), NOMEM);
+    TRY(mp_list_remove(list, mp_value_int(1)), NOMEM);
     TRY(mp_list_pop(list, 0, &value), NOMEM);
     mp_value_free(&value);
     TRY(mp_list_delete(list, 0), NOMEM);
@@ -364,7 +366,7 @@ void part_growth(void)
     memset(data, 1, sizeof data);
     TRY(mp_dict_set_bytes(big, "first", data, 40 * MIB), NOMEM);
     TRY(mp_dict_set_bytes(big, "second", data, 4 * MIB), NOMEM);
-    TRY(mp_dict_delete(big, "first"), NOMEM); /* leaves a hole */
+    TRY(mp_dict_remove_key(big, "first"), NOMEM); /* leaves a hole */
     TRY(mp_dict_set_bytes(big, "first", data, 12 * MIB), NOMEM);
     check_big(big, "third", 3, 400000);
     check_big(big, "first", 1, 12 * MIB);

@@ -156,7 +156,7 @@ void part_map(void)
     for (int i = 0; i < ITEMS; i++)
         CHECK(out[i] == i * i && status[i] == 0);
     memset(out, 0, sizeof out);
-    TRY(mp_pool_map_async(pool, square, in, sizeof *in, sizeof *out, ITEMS, &chunks, &result), NOMEM);
+    TRY(mp_pool_map_async(pool, square, in, sizeof *in, sizeof *out, ITEMS, &result, &chunks), NOMEM);
     TRY(mp_result_get(result, out, sizeof out, 60), NOTHING);
     for (int i = 0; i < ITEMS; i++)
         CHECK(out[i] == i * i);
@@ -188,14 +188,14 @@ void part_map_in_place(void)
     for (int i = 0; i < ITEMS; i++)
         CHECK(others[i] == i * i);
     const mp_map_options options = {.results = numbers + ITEMS};
-    TRY(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), ITEMS, &options, &result), NOMEM);
+    TRY(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), ITEMS, &result, &options), NOMEM);
     TRY(mp_result_get(result, NULL, 0, 60), NOTHING);
     TRY(mp_result_free(result), NOTHING);
-    /* The younger one is a guest of the pool's processes; the map copies where it cannot be had. */
+    /* The younger one is an attachment of the pool's processes; the map copies where it cannot be had. */
     for (int i = 0; i < ITEMS; i++)
         others[i] = i;
     const mp_map_options elsewhere = {.results = others + 2 * ITEMS};
-    TRY(mp_pool_map_async(pool, square, others, sizeof(int), sizeof(int), ITEMS, &elsewhere, &result), NOMEM);
+    TRY(mp_pool_map_async(pool, square, others, sizeof(int), sizeof(int), ITEMS, &result, &elsewhere), NOMEM);
     TRY(mp_result_get(result, NULL, 0, 60), NOTHING);
     TRY(mp_result_free(result), NOTHING);
     for (int i = 0; i < ITEMS; i++)

@@ -77,7 +77,7 @@ static int64_t fill(mp_dict *dict, int64_t from, int64_t most)
 {
     for (int64_t i = from; i < most; i++) {
         memset(block, (int)(i % 251), sizeof block);
-        int error = mp_dict_set(dict, mp_int(i), mp_bytes(block, sizeof block));
+        int error = mp_dict_set(dict, mp_value_int(i), mp_value_bytes(block, sizeof block));
         CHILD_REQUIRES(error == 0 || error == MP_ENOMEM);
         if (error != 0)
             return i;
@@ -94,7 +94,7 @@ static void must_hold(mp_manager *manager, mp_dict *dict, int64_t count)
     for (int64_t i = 0; i < count; i++) {
         mp_value value;
 
-        CHILD_REQUIRES(mp_dict_get(dict, mp_int(i), &value) == 0 && value.size == sizeof block);
+        CHILD_REQUIRES(mp_dict_get(dict, mp_value_int(i), &value) == 0 && value.size == sizeof block);
         for (size_t k = 0; k < sizeof block; k += 4096)
             CHILD_REQUIRES(((const unsigned char *)value.as.bytes)[k] == i % 251);
         mp_value_free(&value);
@@ -104,7 +104,7 @@ static void must_hold(mp_manager *manager, mp_dict *dict, int64_t count)
 static void empty(mp_dict *dict, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
-        CHILD_REQUIRES(mp_dict_remove(dict, mp_int(i)) == 0);
+        CHILD_REQUIRES(mp_dict_remove(dict, mp_value_int(i)) == 0);
 }
 
 static int exit_seven(void *arg)
@@ -289,7 +289,8 @@ static int iteration_without_memory(void)
 
     CHILD_REQUIRES(mp_manager_create(&manager, NULL) == 0 && mp_manager_dict(manager, &dict) == 0);
     for (int64_t i = 0; i < 200; i++)
-        CHILD_REQUIRES(mp_dict_set(dict, mp_int(i), i == 100 ? mp_bytes(block, sizeof block) : mp_int(i)) == 0);
+        CHILD_REQUIRES(
+            mp_dict_set(dict, mp_value_int(i), i == 100 ? mp_value_bytes(block, sizeof block) : mp_value_int(i)) == 0);
     CHILD_REQUIRES(mp_dict_iter_create(&iter, dict) == 0);
     struct rlimit before = set_limit(RLIMIT_AS, address_space());
     while ((error = mp_dict_next(iter, &key, &value)) == 0)
@@ -416,22 +417,22 @@ static bool has_no_workers(void *arg)
     return mp_pool_workers(arg, NULL, 0, &live) == 0 && live == 0;
 }
 
-/* A pool whose keeper cannot replace a worker goes on as soon as it can. */
-static void replace_later(void (*forbid)(pid_t keeper), void (*allow)(pid_t keeper))
+/* A pool whose supervisor cannot replace a worker goes on as soon as it can. */
+static void replace_later(void (*forbid)(pid_t supervisor), void (*allow)(pid_t supervisor))
 {
     mp_pool *pool;
     mp_result *killed, *result;
-    pid_t keeper;
+    pid_t supervisor;
     int x = 5, y = 0;
 
-    CHILD_REQUIRES(mp_pool_create(&pool, 1, NULL) == 0 && mp_pool_keeper(pool, &keeper) == 0);
-    forbid(keeper);
+    CHILD_REQUIRES(mp_pool_create(&pool, 1, NULL) == 0 && mp_pool_supervisor(pool, &supervisor) == 0);
+    forbid(supervisor);
     CHILD_REQUIRES(mp_pool_apply_async(pool, kill_itself, NULL, 0, 0, &killed) == 0);
     CHILD_REQUIRES(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof y, &result) == 0);
     CHILD_REQUIRES(mp_result_get(killed, NULL, 0, 60) == MP_EDIED - SIGKILL);
     CHILD_REQUIRES(wait_until(has_no_workers, pool, 60));
     CHILD_REQUIRES(mp_result_wait(result, 0.3) == MP_ETIMEOUT);
-    allow(keeper);
+    allow(supervisor);
     CHILD_REQUIRES(mp_result_get(result, &y, sizeof y, 60) == 0 && y == 25);
     CHILD_REQUIRES(mp_pool_free(pool) == 0);
 }
@@ -502,7 +503,7 @@ static int short_files(void)
         must_hold(manager, root, (int64_t)length);
         CHILD_REQUIRES(use_all(0, 0) == USES);
         for (int64_t i = 3; i < (int64_t)length; i++)
-            CHILD_REQUIRES(mp_dict_remove(root, mp_int(i)) == 0);
+            CHILD_REQUIRES(mp_dict_remove(root, mp_value_int(i)) == 0);
     }
     /* A task that cannot give its result back, in a worker that is limited from its start. */
     struct rlimit before = set_limit(RLIMIT_FSIZE, 512 * 1024);
@@ -575,7 +576,7 @@ static int full_file_system(void)
     close(fd);
     CHILD_REQUIRES(unlink("/dev/shm/filler") == 0 && use_all(0, 0) == USES);
     /* Room from inside, and from outside. */
-    CHILD_REQUIRES(mp_dict_remove(root, mp_int(--count)) == 0 && fill(root, count, count + 1) == count + 1);
+    CHILD_REQUIRES(mp_dict_remove(root, mp_value_int(--count)) == 0 && fill(root, count, count + 1) == count + 1);
     must_hold(manager, root, ++count);
     CHILD_REQUIRES(mount(NULL, "/dev/shm", NULL, MS_REMOUNT, "size=64m") == 0);
     CHILD_REQUIRES(fill(root, count, 40) == 40);
@@ -652,15 +653,15 @@ static bool make_group(void)
     return false;
 }
 
-static void limit_group(pid_t keeper)
+static void limit_group(pid_t supervisor)
 {
-    (void)keeper;
+    (void)supervisor;
     CHILD_REQUIRES(write_file(group_limit, "1"));
 }
 
-static void unlimit_group(pid_t keeper)
+static void unlimit_group(pid_t supervisor)
 {
-    (void)keeper;
+    (void)supervisor;
     CHILD_REQUIRES(write_file(group_limit, "max"));
 }
 

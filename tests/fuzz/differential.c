@@ -121,21 +121,21 @@ mp_value to_library(const struct model_value *value)
 {
     switch (value->type) {
     case M_NONE:
-        return mp_none();
+        return mp_value_none();
     case M_BOOL:
-        return mp_bool(value->integer);
+        return mp_value_bool(value->integer);
     case M_INT:
-        return mp_int(value->integer);
+        return mp_value_int(value->integer);
     case M_FLOAT:
-        return mp_float(value->real);
+        return mp_value_float(value->real);
     case M_STR:
-        return mp_strn(value->text, value->size);
+        return mp_value_strn(value->text, value->size);
     case M_BYTES:
-        return mp_bytes(value->text, value->size);
+        return mp_value_bytes(value->text, value->size);
     case M_CONTAINER:
         break;
     }
-    return value->integer < DICTS ? mp_dict_value(handle[value->integer]) : mp_list_value(handle[value->integer]);
+    return value->integer < DICTS ? mp_value_dict(handle[value->integer]) : mp_value_list(handle[value->integer]);
 }
 
 void put_value(struct line *line, mp_value *value)
@@ -358,7 +358,7 @@ static void compare_contents(int from, int to)
         if (!run.trace)
             continue;
         char *json = NULL;
-        mp_value value = i < DICTS ? mp_dict_value(handle[i]) : mp_list_value(handle[i]);
+        mp_value value = i < DICTS ? mp_value_dict(handle[i]) : mp_value_list(handle[i]);
         if (mp_value_json(&value, &json) != 0)
             differ("no JSON");
         printf("{\"op\": \"json\", \"c\": %d, \"json\": %s}\n", i, json);

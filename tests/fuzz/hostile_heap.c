@@ -75,7 +75,7 @@ static void make_long_list(mp_manager *manager, mp_dict *root)
 
     REQUIRE(mp_manager_list(manager, &list) == 0);
     for (int i = 0; i < 3100; i++)
-        REQUIRE(mp_list_append(list, i < 3090 ? mp_none() : mp_int(i)) == 0);
+        REQUIRE(mp_list_append(list, i < 3090 ? mp_value_none() : mp_value_int(i)) == 0);
     for (int i = 0; i < 2070; i++)
         REQUIRE(mp_list_pop(list, 0, NULL) == 0);
     REQUIRE(mp_dict_set_list(root, "long", list) == 0 && mp_list_free(list) == 0);
@@ -91,18 +91,20 @@ static void fill_dict(mp_manager *manager, mp_dict *root)
     REQUIRE(mp_manager_list(manager, &list) == 0 && mp_manager_list(manager, &empty) == 0);
     for (int i = 0; i < 40; i++) {
         snprintf(key, sizeof key, i % 3 == 0 ? "a key of more than sixteen bytes %d" : "key %d", i);
-        REQUIRE(mp_dict_set(inner, mp_str(key), i % 2 ? mp_int(i) : mp_str("a value in a block of its own")) == 0);
-        REQUIRE(mp_list_append(list, i % 2 ? mp_float(i) : mp_str(key)) == 0);
+        REQUIRE(mp_dict_set(inner, mp_value_str(key),
+                            i % 2 ? mp_value_int(i) : mp_value_str("a value in a block of its own")) == 0);
+        REQUIRE(mp_list_append(list, i % 2 ? mp_value_float(i) : mp_value_str(key)) == 0);
     }
     for (int i = 0; i < 1100; i++)
-        REQUIRE(mp_dict_set(large, mp_int(i), mp_int(i)) == 0);
+        REQUIRE(mp_dict_set(large, mp_value_int(i), mp_value_int(i)) == 0);
     for (int i = 0; i < 40; i += 5)
-        REQUIRE(mp_dict_remove(inner, i % 3 == 0 ? mp_str("key 1") : mp_str("key 2")) != MP_ETYPE);
+        REQUIRE(mp_dict_remove(inner, i % 3 == 0 ? mp_value_str("key 1") : mp_value_str("key 2")) != MP_ETYPE);
     REQUIRE(mp_list_pop(list, 0, NULL) == 0 && mp_list_append_list(list, empty) == 0 &&
             mp_list_append_dict(list, root) == 0);
-    REQUIRE(mp_dict_set(root, mp_none(), mp_none()) == 0 && mp_dict_set(root, mp_bool(true), mp_bool(false)) == 0);
-    REQUIRE(mp_dict_set(root, mp_float(0.5), mp_bytes("\0\1", 2)) == 0 &&
-            mp_dict_set(root, mp_bytes("b", 1), mp_int(7)) == 0);
+    REQUIRE(mp_dict_set(root, mp_value_none(), mp_value_none()) == 0 &&
+            mp_dict_set(root, mp_value_bool(true), mp_value_bool(false)) == 0);
+    REQUIRE(mp_dict_set(root, mp_value_float(0.5), mp_value_bytes("\0\1", 2)) == 0 &&
+            mp_dict_set(root, mp_value_bytes("b", 1), mp_value_int(7)) == 0);
     REQUIRE(mp_dict_set_dict(root, "inner", inner) == 0 && mp_dict_set_dict(root, "large", large) == 0);
     REQUIRE(mp_dict_set_list(root, "list", list) == 0 && mp_dict_free(inner) == 0 && mp_list_free(empty) == 0);
     REQUIRE(mp_manager_list(manager, &empty) == 0 && mp_list_free(empty) == 0); /* a spare object */
@@ -269,7 +271,7 @@ static void use_list(mp_list *list)
     REQUIRE(mp_list_iter_free(iter) == 0 && mp_list_copy(list, &copy) == 0);
     REQUIRE(mp_list_extend(copy, list) == 0 && mp_list_reverse(copy) == 0 &&
             mp_list_delete_slice(copy, 1, MP_END, 2) == 0);
-    REQUIRE(mp_list_insert(list, 1, mp_str("something longer than a word")) == 0 && mp_list_delete(list, 0) == 0);
+    REQUIRE(mp_list_insert(list, 1, mp_value_str("something longer than a word")) == 0 && mp_list_delete(list, 0) == 0);
     while (mp_list_pop(copy, 0, &value) == 0) {
         if (value.type == MP_DICT)
             mp_dict_free(value.as.dict);
@@ -291,7 +293,7 @@ static void use_dict(mp_dict *dict)
     while (mp_dict_next(iter, &key, &value) == 0) {
         REQUIRE(mp_dict_get(dict, key, &found) == 0 && found.type == value.type);
         mp_value_free(&found);
-        REQUIRE(mp_dict_set(copy, key, mp_str("something longer than a word")) == 0);
+        REQUIRE(mp_dict_set(copy, key, mp_value_str("something longer than a word")) == 0);
         if (value.type == MP_LIST)
             use_list(value.as.list);
     }

@@ -131,7 +131,7 @@ check_read() {
 check_wait() {
     must_hold wait exhaustive
     must_hold wait exhaustive -DDEATHS=3 -DSPURIOUS=2
-    for mutant in FINISH_IN_TWO_STEPS CLAIM_DROPS_WAITER REQUEUE_DROPS_WAITER DONE_WAKES_NOBODY KEEPER_UNWATCHED; do
+    for mutant in FINISH_IN_TWO_STEPS CLAIM_DROPS_WAITER REQUEUE_DROPS_WAITER DONE_WAKES_NOBODY SUPERVISOR_UNWATCHED; do
         must_fail wait exhaustive -DMUTANT_$mutant
     done
 }

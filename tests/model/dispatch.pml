@@ -1,4 +1,4 @@
-/* How the pool's tasks are submitted, found, claimed and survived: src/pool/slots.c, src/pool/dispatch.c, src/pool/worker.c, src/pool/keeper.c.
+/* How the pool's tasks are submitted, found, claimed and survived: src/pool/slots.c, src/pool/dispatch.c, src/pool/worker.c, src/pool/supervisor.c.
  *
  * One atomic instruction of the code is one step here, and whoever may be killed may be killed between any two steps. What
  * is mirrored, statement by statement:
@@ -6,15 +6,15 @@
  *             dispatch_wake(), mp_pool_close()
  *   Worker    worker_run(), next_task(), find_task(), claim(), claim_from_batch(), take_tickets(), read_tickets(),
  *             claim_anywhere(), sleep_until_woken(), dispatch_wake(), task_finish(), and leaving a closed pool
- *   Keeper    reap(), bury_worker(), settle_task(), dispatch_wake_all(), is_finished(), replacements_wanted(),
+ *   Supervisor    reap(), recover_worker(), settle_task(), dispatch_wake_all(), is_finished(), replacements_wanted(),
  *             replace_missing()
  * How many tickets a worker takes (adapt_batch()) and how long it spins is left open: any number, any time. Nobody calls
- * dispatch_kick(), which would hide that somebody was not woken. Every task whose worker died is retried.
+ * dispatch_resync(), which would hide that somebody was not woken. Every task whose worker died is retried.
  *
  * Properties:
  *   No task is lost: when all is still, every task is done, and all sleep. With -DCLOSING the caller closes the pool as soon as
  *   it has submitted: then every task is done once every process has ended. (Spin: no invalid end state, that is, nobody stands
- *   still at a statement without an end_ label; the assertions where the keeper leaves.)
+ *   still at a statement without an end_ label; the assertions where the supervisor leaves.)
  *   None runs twice unless its worker died: the assertion where a task starts.
  *   Nobody sleeps while there is work: a task may take so long that it ends only when every task has started (or the pool is
  *   closed), as long as one worker is left over for the others. If that one sleeps, or is kept from looking, while a task is
@@ -95,7 +95,7 @@ inline dispatch_wake()
                :: !ok
                :: else ->
                    atomic { searching = searching | BIT(k); MORTAL }
-                   /* rouse() */
+                   /* wake_worker() */
 #ifdef MUTANT_LATE_WAKER
                    atomic { asleep[k] = 0; ok = 1; MORTAL }
 #else
@@ -396,8 +396,8 @@ end_closed:
     skip
 }
 
-/* bury_worker() and settle_task(). */
-inline bury()
+/* recover_worker() and settle_task(). */
+inline reclaim()
 {
     atomic {
         zombies = zombies & ~BIT(w);
@@ -412,7 +412,7 @@ inline bury()
     }
     asleep[w] = 0;
     searching = searching & ~BIT(w);
-    atomic { sleeping = sleeping & ~BIT(w); buried = buried | BIT(w) }
+    atomic { sleeping = sleeping & ~BIT(w); reclaimed = reclaimed | BIT(w) }
     if
     :: atomic { orderly -> orderly = 0 }
     :: atomic {
@@ -426,9 +426,9 @@ inline bury()
     fi
 }
 
-proctype Keeper()
+proctype Supervisor()
 {
-    byte w, n, buried;
+    byte w, n, reclaimed;
     bit lost, orderly, state, yes;
 
 end_poll:
@@ -439,7 +439,7 @@ end_poll:
        :: atomic { w == WORKERS -> w = 0; break }
        :: atomic { w < WORKERS && !(zombies & BIT(w)) -> w++ }
        :: atomic { w < WORKERS && (zombies & BIT(w)) -> skip }
-          bury();
+          reclaim();
           w++
        od;
 #ifdef CLOSING
@@ -450,31 +450,31 @@ end_poll:
        :: atomic { n < TASKS && !yes -> yes = (word[n] == QUEUED); n++ }
        od;
        if
-       :: state && buried == BIT(WORKERS) - 1 && !yes -> break
+       :: state && reclaimed == BIT(WORKERS) - 1 && !yes -> break
        :: else
        fi;
        /* replacements_wanted() */
        atomic {
            if
            :: !state
-           :: state && (lost || buried == BIT(WORKERS) - 1) && yes
+           :: state && (lost || reclaimed == BIT(WORKERS) - 1) && yes
            :: else -> goto not_wanted
            fi
        }
        if
-       :: state && buried == BIT(WORKERS) - 1 -> rescan = 1
+       :: state && reclaimed == BIT(WORKERS) - 1 -> rescan = 1
        :: else
        fi;
 #endif
        /* replace_missing() */
        do
        :: atomic { w == WORKERS -> w = 0; lost = 0; break }
-       :: atomic { w < WORKERS && !(buried & BIT(w)) -> w++ }
+       :: atomic { w < WORKERS && !(reclaimed & BIT(w)) -> w++ }
        :: atomic {
-              w < WORKERS && (buried & BIT(w)) ->
+              w < WORKERS && (reclaimed & BIT(w)) ->
               record_task[w] = NONE; batch_next[w] = 0; batch_end[w] = 0; asleep[w] = 0;
               n = 0; do :: n < BATCH -> batch[w * BATCH + n] = 0; n++ :: else -> break od; n = 0;
-              buried = buried & ~BIT(w);
+              reclaimed = reclaimed & ~BIT(w);
               alive = alive | BIT(w);
               w++
           }
@@ -499,7 +499,7 @@ init {
         :: w == WORKERS -> break
         :: else -> record_task[w] = NONE; alive = alive | BIT(w); run Worker(w); w++
         od;
-        run Keeper();
+        run Supervisor();
         run Caller()
     }
 }

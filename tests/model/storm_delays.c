@@ -1,6 +1,6 @@
-/* A storm over a library that delays between the steps of its protocols (src/base/delay.h): pools of 1 to 8 workers, tasks
- * of all sorts, workers that are killed. Every task must run once, or, where workers are killed, at least once and no
- * oftener than it was retried; every result must arrive; and nobody may sleep while there is work.
+/* A storm over a library that delays between the steps of its protocols (src/base/delay.h): pools of 1 to 8 workers,
+ * tasks of all sorts, workers that are killed. Every task must run once, or, where workers are killed, at least once
+ * and no oftener than it was retried; every result must arrive; and nobody may sleep while there is work.
  *
  *     storm_delays SECONDS [SEED]     rounds with random seeds, or from SEED on, for so long
  *     storm_delays round SEED         one round, with delays as the environment says

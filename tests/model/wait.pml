@@ -1,16 +1,16 @@
 /* How a result is waited for: the word of a task, or of a map's chunk, with its bit TASK_WAITER.
  *
  * One atomic instruction of the code is one step here. What is mirrored, statement by statement:
- *   Waiter   result_wait_word() in src/pool/result.c, of two threads that wait for the same word; pool_look_after_keeper(),
- *            bury_keeper(), fail_slot() (map_fail()) in src/pool/pool.c
+ *   Waiter   result_wait_word() in src/pool/result.c, of two threads that wait for the same word; pool_check_supervisor(),
+ *            supervisor_was_reaped(), fail_slot() (map_fail()) in src/pool/pool.c
  *   Worker   task_claim(), run(), task_finish() in src/pool/dispatch.c and src/pool/worker.c; it may be killed between any two steps
- *   Keeper   settle_task() in src/pool/keeper.c (map_lost() in src/pool/map_worker.c does the same for a chunk), then a new worker; it may be
+ *   Supervisor   settle_task() in src/pool/supervisor.c (map_lost() in src/pool/map_worker.c does the same for a chunk), then a new worker; it may be
  *            killed as well, and then takes the worker along, sooner or later
- * A waiter may wake for no reason. Its time limit of 50 ms, after which it looks after the keeper, passes here only once the
- * keeper is dead: so whoever is woken by nothing but that limit while the keeper lives stands still here.
+ * A waiter may wake for no reason. Its time limit of 50 ms, after which it looks after the supervisor, passes here only once the
+ * supervisor is dead: so whoever is woken by nothing but that limit while the supervisor lives stands still here.
  *
  * Properties:
- *   Nobody waits for ever, and while the keeper lives nobody waits longer than the task takes: no invalid end state.
+ *   Nobody waits for ever, and while the supervisor lives nobody waits longer than the task takes: no invalid end state.
  *   Who stops waiting finds the outcome: the assertion where a waiter has seen that the word says done. */
 #ifndef DEATHS
 #define DEATHS 2
@@ -30,12 +30,12 @@
 byte word;
 bit status; /* the outcome is written */
 byte in_futex, deaths, spurious, task_deaths;
-bit recorded, dead, keeper_dead, keeper_buried, mutex;
+bit recorded, dead, supervisor_dead, supervisor_buried, mutex;
 
 #define MORTAL \
     if \
     :: deaths < DEATHS -> deaths++; goto died \
-    :: keeper_dead -> goto died \
+    :: supervisor_dead -> goto died \
     :: true \
     fi
 
@@ -78,16 +78,16 @@ again:
     if
     :: atomic { !(in_futex & BIT(me)) -> goto again }
     :: atomic { (in_futex & BIT(me)) && spurious < SPURIOUS -> spurious++; in_futex = in_futex & ~BIT(me); goto again }
-#ifndef MUTANT_KEEPER_UNWATCHED
-    :: atomic { (in_futex & BIT(me)) && keeper_dead -> in_futex = in_futex & ~BIT(me) }
+#ifndef MUTANT_SUPERVISOR_UNWATCHED
+    :: atomic { (in_futex & BIT(me)) && supervisor_dead -> in_futex = in_futex & ~BIT(me) }
 #endif
     fi;
-    /* pool_look_after_keeper() */
+    /* pool_check_supervisor() */
     atomic { !mutex -> mutex = 1 }
     if
-    :: keeper_buried
+    :: supervisor_buried
     :: else ->
-        keeper_buried = 1;
+        supervisor_buried = 1;
         /* fail_slot(): the worker is dying, but may still get to its end */
         if
         :: STATE(word) == DONE
@@ -132,7 +132,7 @@ died:
     atomic { waiters = 0; dead = 1; goto end_born }
 }
 
-proctype Keeper()
+proctype Supervisor()
 {
     byte now;
 
@@ -173,9 +173,9 @@ end_poll:
     /* replace_missing() */
     atomic { now = 0; recorded = 0; dead = 0; goto end_poll }
 died:
-    keeper_dead = 1
+    supervisor_dead = 1
 }
 
 init {
-    atomic { run Waiter(0); run Waiter(1); run Worker(); run Keeper() }
+    atomic { run Waiter(0); run Waiter(1); run Worker(); run Supervisor() }
 }

@@ -143,7 +143,7 @@ static void count(struct ledger *ledger, int place)
 static void append(struct ledger *ledger, int place)
 {
     begin(ledger, APPEND, ledger->appended, ledger->appended + 1);
-    mp_value ticket = mp_int((int64_t)place * TICKETS + ledger->before);
+    mp_value ticket = mp_value_int((int64_t)place * TICKETS + ledger->before);
     int error = storm_random(4) == 0 ? mp_list_insert(list, 0, ticket) : mp_list_append(list, ticket);
     MUST(error == 0, error);
 }

@@ -1,5 +1,5 @@
 /* Pools whose workers are killed at random (storm "workers"; "retries": with tasks that are run again), stopped at
- * random, the keeper too ("stop"); whose keeper is killed ("keeper"), or their creator ("creator").
+ * random, the supervisor too ("stop"); whose supervisor is killed ("supervisor"), or their creator ("creator").
  *
  * Each task counts in plain shared memory how often it was started and how often it came to its end. So in the end:
  * every result is right, or says that a worker was killed, and of those there are no more than were killed; nothing ran
@@ -169,7 +169,7 @@ static bool submit_map(struct round *round)
     for (size_t i = 0; i < ITEMS; i++)
         x[i * width] = (int)i;
     memset(shared, 0, sizeof *shared);
-    int error = mp_pool_map_async(pool, item, x, width * sizeof *x, sizeof(int), ITEMS, &options, &round->map);
+    int error = mp_pool_map_async(pool, item, x, width * sizeof *x, sizeof(int), ITEMS, &round->map, &options);
     MUST(error == 0 || error == MP_EBROKEN, error);
     if (error != 0 && round->manager != NULL)
         MUST(mp_manager_free(round->manager) == 0, error);
@@ -215,16 +215,16 @@ static void kill_one(void)
 
 static void stop_one(void)
 {
-    pid_t pid = any_worker(), keeper;
+    pid_t pid = any_worker(), supervisor;
 
-    MUST(mp_pool_keeper(pool, &keeper) == 0, 0);
+    MUST(mp_pool_supervisor(pool, &supervisor) == 0, 0);
     if (storm_random(4) == 0)
-        pid = keeper;
+        pid = supervisor;
     if (pid == 0 || kill(pid, SIGSTOP) != 0)
         return;
     disturbed = true;
     storm_pause_us(storm_random(4000));
-    if (pid != keeper && storm_random(4) == 0 && kill(pid, SIGKILL) == 0)
+    if (pid != supervisor && storm_random(4) == 0 && kill(pid, SIGKILL) == 0)
         kills++;
     kill(pid, SIGCONT);
     stops++;
@@ -312,23 +312,23 @@ static void worker_storm(uint64_t until, bool with_stops)
     close_pool(0);
 }
 
-/* ---- keepers ---- */
+/* ---- supervisors ---- */
 
-static void keeper_round(void)
+static void supervisor_round(void)
 {
     struct round round = {.tasks = 0};
     uint64_t at = storm_random(TASKS);
-    pid_t keeper;
+    pid_t supervisor;
 
     MUST(mp_pool_create(&pool, WORKERS, NULL) == 0, 0);
-    MUST(mp_pool_keeper(pool, &keeper) == 0, 0);
+    MUST(mp_pool_supervisor(pool, &supervisor) == 0, 0);
     MUST(submit_map(&round), 0);
     for (int i = 0; i < TASKS && submit_task(&round); i++) {
         if ((uint64_t)i == at) {
             storm_pause_us(storm_random(2000));
             if (storm_random(2) == 0)
-                kill_one(); /* so that it may be burying */
-            kill(keeper, SIGKILL);
+                kill_one(); /* so that it may be reclaiming */
+            kill(supervisor, SIGKILL);
             kills++;
         }
     }
@@ -384,7 +384,7 @@ static void creator_round(void)
 int main(int argc, char **argv)
 {
     struct storm_options options = storm_parse(argc, argv);
-    bool of_workers = strcmp(options.storm, "keeper") != 0 && strcmp(options.storm, "creator") != 0;
+    bool of_workers = strcmp(options.storm, "supervisor") != 0 && strcmp(options.storm, "creator") != 0;
     uint64_t until = options.kills != 0 ? options.kills : of_workers ? 800 : 200;
     double begun = now();
 
@@ -394,8 +394,8 @@ int main(int argc, char **argv)
     if (of_workers)
         worker_storm(until, strcmp(options.storm, "stop") == 0);
     while (kills < until && !of_workers) {
-        if (strcmp(options.storm, "keeper") == 0)
-            keeper_round();
+        if (strcmp(options.storm, "supervisor") == 0)
+            supervisor_round();
         else
             creator_round();
     }

@@ -182,7 +182,7 @@ static struct holding held(void)
     size_t count;
 
     assert_int_equal(mp_pool_workers(pool, pids, WORKERS, &count), 0);
-    assert_int_equal(mp_pool_keeper(pool, &pids[count++]), 0);
+    assert_int_equal(mp_pool_supervisor(pool, &pids[count++]), 0);
     for (size_t i = 0; i < count; i++) {
         held.mappings += mappings_of(pids[i]);
         held.descriptors += descriptors_of(pids[i]);
@@ -234,7 +234,7 @@ static void managers_opened_later(void **state)
     void *there;
     (void)state;
 
-    snprintf(name, sizeof name, "guests-%d", (int)getpid());
+    snprintf(name, sizeof name, "attachments-%d", (int)getpid());
     const mp_manager_options options = {.name = name};
     assert_int_equal(mp_manager_create(&manager, &options), 0);
     assert_int_equal(mp_manager_open(&again, name, NULL), 0);
@@ -263,7 +263,7 @@ static void results_of_map_async(void **state)
     (void)state;
 
     fill(args, ITEMS);
-    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), ITEMS, &options, &result), 0);
+    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
     assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
     expect_squares(results, ITEMS);
     assert_int_equal(mp_result_free(result), 0);
@@ -287,18 +287,18 @@ static void more_than_there_are_places(void **state)
 {
     struct holding before = held();
     mp_manager *manager[MANY];
-    pid_t keeper;
+    pid_t supervisor;
     (void)state;
 
-    assert_int_equal(mp_pool_keeper(pool, &keeper), 0);
-    int at_first = mappings_of(keeper);
+    assert_int_equal(mp_pool_supervisor(pool, &supervisor), 0);
+    int at_first = mappings_of(supervisor);
     for (int i = 0; i < MANY; i++)
         manager[i] = new_manager();
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < MANY; i++)
             map_in(manager[i]);
     }
-    assert_true(mappings_of(keeper) <= at_first + GUESTS);
+    assert_true(mappings_of(supervisor) <= at_first + ATTACHMENTS);
     for (int i = 0; i < MANY; i++)
         assert_int_equal(mp_manager_free(manager[i]), 0);
     assert_true(wait_until(have_let_go, &before, 60));
@@ -321,27 +321,27 @@ static bool have_started(void *arg)
 /* All places are taken by maps that have not ended: the next one copies. */
 static void all_places_in_use(void **state)
 {
-    mp_manager *manager[GUESTS + 1];
-    mp_result *result[GUESTS];
+    mp_manager *manager[ATTACHMENTS + 1];
+    mp_result *result[ATTACHMENTS];
     (void)state;
 
-    for (int i = 0; i <= GUESTS; i++)
+    for (int i = 0; i <= ATTACHMENTS; i++)
         manager[i] = new_manager();
-    for (int i = 0; i < GUESTS; i++) {
+    for (int i = 0; i < ATTACHMENTS; i++) {
         int *memory = take(manager[i], 200);
         mp_map_options options = {.results = memory + 100};
 
         fill(memory, 1);
         assert_int_equal(
-            mp_pool_map_async(pool, wait_for_go, memory, sizeof(int), sizeof(int), 1, &options, &result[i]), 0);
+            mp_pool_map_async(pool, wait_for_go, memory, sizeof(int), sizeof(int), 1, &result[i], &options), 0);
     }
-    int *memory = take(manager[GUESTS], 200);
+    int *memory = take(manager[ATTACHMENTS], 200);
     mp_map_options options = {.results = memory + 100};
     mp_result *copied;
     fill(memory, 100);
-    assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), 100, &options, &copied), 0);
+    assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), 100, &copied, &options), 0);
     atomic_store(&shared->go, 1);
-    for (int i = 0; i < GUESTS; i++) {
+    for (int i = 0; i < ATTACHMENTS; i++) {
         assert_int_equal(mp_result_get(result[i], NULL, 0, 60), 0);
         assert_int_equal(mp_result_free(result[i]), 0);
     }
@@ -351,8 +351,8 @@ static void all_places_in_use(void **state)
     assert_int_equal(mp_result_get(copied, memory + 100, 100 * sizeof *memory, 60), 0);
     expect_squares(memory + 100, 100);
     assert_int_equal(mp_result_free(copied), 0);
-    map_in(manager[GUESTS]);
-    for (int i = 0; i <= GUESTS; i++)
+    map_in(manager[ATTACHMENTS]);
+    for (int i = 0; i <= ATTACHMENTS; i++)
         assert_int_equal(mp_manager_free(manager[i]), 0);
 }
 
@@ -385,7 +385,7 @@ static void a_map_outlives_its_manager(void **state)
     (void)state;
 
     fill(memory, 100);
-    assert_int_equal(mp_pool_map_async(pool, wait_for_go, memory, sizeof(int), sizeof(int), 100, &options, &result), 0);
+    assert_int_equal(mp_pool_map_async(pool, wait_for_go, memory, sizeof(int), sizeof(int), 100, &result, &options), 0);
     assert_true(wait_until(have_started, &two, 60));
     assert_int_equal(mp_manager_free(manager), 0);
     workers_of(pids);
@@ -420,7 +420,8 @@ static void forked_processes_change_nothing(void **state)
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
-/* In a task: a pool, and a manager that is younger than it; its own arguments are a guest of the pool around it. */
+/* In a task: a pool, and a manager that is younger than it; its own arguments are an attachment of the pool around
+ * it. */
 static int nest(const void *arg, void *result)
 {
     mp_manager *manager;
@@ -538,19 +539,19 @@ static void workers_that_cannot_map_are_replaced(void **state)
     assert_int_equal(mp_manager_free(older), 0);
 }
 
-static void limit_keeper(rlim_t descriptors)
+static void limit_supervisor(rlim_t descriptors)
 {
     struct rlimit limit;
-    pid_t keeper;
+    pid_t supervisor;
 
-    assert_int_equal(mp_pool_keeper(pool, &keeper), 0);
-    assert_int_equal(prlimit(keeper, RLIMIT_NOFILE, NULL, &limit), 0);
+    assert_int_equal(mp_pool_supervisor(pool, &supervisor), 0);
+    assert_int_equal(prlimit(supervisor, RLIMIT_NOFILE, NULL, &limit), 0);
     limit.rlim_cur = descriptors;
-    assert_int_equal(prlimit(keeper, RLIMIT_NOFILE, &limit, NULL), 0);
+    assert_int_equal(prlimit(supervisor, RLIMIT_NOFILE, &limit, NULL), 0);
 }
 
 /* Then the map copies, and puts the results where they are wanted when somebody asks for them, or frees them. */
-static void a_keeper_that_cannot_map(void **state)
+static void a_supervisor_that_cannot_map(void **state)
 {
     mp_manager *manager = new_manager(), *other = new_manager();
     int *memory = take(manager, 2 * ITEMS), *results = memory + ITEMS;
@@ -559,11 +560,11 @@ static void a_keeper_that_cannot_map(void **state)
     bool ready = false;
     (void)state;
 
-    limit_keeper(0);
+    limit_supervisor(0);
     for (int i = 0; i < 4; i++) {
         fill(memory, ITEMS);
         memset(results, 1, ITEMS * sizeof *results);
-        assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &options, &result),
+        assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &result, &options),
                          0);
         if (i == 0)
             assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
@@ -577,14 +578,14 @@ static void a_keeper_that_cannot_map(void **state)
     }
     map_squares(memory, results, ITEMS);
     assert_true(copies(manager));
-    limit_keeper(64);
+    limit_supervisor(64);
     assert_true(copies(manager)); /* it is not asked again */
     assert_false(copies(other));
     assert_int_equal(mp_manager_free(manager), 0);
     assert_int_equal(mp_manager_free(other), 0);
 }
 
-/* The keeper may not, unless it is root's: then the map copies. */
+/* The supervisor may not, unless it is root's: then the map copies. */
 static void a_caller_that_may_not_be_looked_into(void **state)
 {
     mp_manager *manager = new_manager();
@@ -595,7 +596,7 @@ static void a_caller_that_may_not_be_looked_into(void **state)
 
     assert_int_equal(prctl(PR_SET_DUMPABLE, 0), 0);
     fill(memory, ITEMS);
-    assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &options, &result), 0);
+    assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
     assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
     expect_squares(memory + ITEMS, ITEMS);
     assert_int_equal(mp_result_free(result), 0);
@@ -604,7 +605,7 @@ static void a_caller_that_may_not_be_looked_into(void **state)
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
-/* It may not look into the keeper any more: it is replaced. */
+/* It may not look into the supervisor any more: it is replaced. */
 static int become_nobody(const void *arg, void *result)
 {
     (void)arg;
@@ -634,22 +635,22 @@ static void workers_that_change_their_user(void **state)
     assert_int_equal(mp_manager_free(another), 0);
 }
 
-static void a_stopped_keeper(void **state)
+static void a_stopped_supervisor(void **state)
 {
     struct holding before = held();
     mp_manager *manager = new_manager(), *other = new_manager();
-    pid_t keeper;
+    pid_t supervisor;
     (void)state;
 
-    assert_int_equal(mp_pool_keeper(pool, &keeper), 0);
-    assert_int_equal(kill(keeper, SIGSTOP), 0);
+    assert_int_equal(mp_pool_supervisor(pool, &supervisor), 0);
+    assert_int_equal(kill(supervisor, SIGSTOP), 0);
     map_in(manager);
     double begin = now();
     map_in(manager);
     assert_true(now() - begin < 0.4); /* it has not been waited for again */
     map_in(other);
     assert_int_equal(mp_manager_free(other), 0);
-    assert_int_equal(kill(keeper, SIGCONT), 0);
+    assert_int_equal(kill(supervisor, SIGCONT), 0);
     double end = now() + 60;
     while (copies(manager) && now() < end)
         ;
@@ -658,15 +659,15 @@ static void a_stopped_keeper(void **state)
     assert_true(wait_until(have_let_go, &before, 60));
 }
 
-static void a_dead_keeper(void **state)
+static void a_dead_supervisor(void **state)
 {
     mp_manager *manager = new_manager();
     int *memory = take(manager, 200);
-    pid_t keeper;
+    pid_t supervisor;
     (void)state;
 
-    assert_int_equal(mp_pool_keeper(pool, &keeper), 0);
-    assert_int_equal(kill(keeper, SIGKILL), 0);
+    assert_int_equal(mp_pool_supervisor(pool, &supervisor), 0);
+    assert_int_equal(kill(supervisor, SIGKILL), 0);
     fill(memory, 100);
     assert_int_equal(mp_pool_map(pool, square, memory, sizeof(int), memory + 100, sizeof(int), 100), MP_EBROKEN);
     assert_int_equal(mp_manager_free(manager), 0);
@@ -687,7 +688,7 @@ static void workers_are_killed_as_they_map(void **state)
         size_t count;
 
         fill(memory, ITEMS);
-        assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &options, &result),
+        assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &result, &options),
                          0);
         usleep((useconds_t)(i * 5));
         assert_int_equal(mp_pool_workers(pool, pids, WORKERS, &count), 0);
@@ -722,11 +723,11 @@ int main(void)
         TEST(pools_in_tasks),
         TEST(workers_that_die_lose_one_item),
         TEST(workers_that_cannot_map_are_replaced),
-        TEST(a_keeper_that_cannot_map),
+        TEST(a_supervisor_that_cannot_map),
         TEST(a_caller_that_may_not_be_looked_into),
         TEST(workers_that_change_their_user),
-        TEST(a_stopped_keeper),
-        TEST(a_dead_keeper),
+        TEST(a_stopped_supervisor),
+        TEST(a_dead_supervisor),
         TEST(workers_are_killed_as_they_map),
     };
 

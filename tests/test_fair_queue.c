@@ -30,14 +30,14 @@ static volatile struct {
 
 static mp_lock *lock;
 
-static struct turns *turns(void)
+static struct fair_queue *queue(void)
 {
-    return &(object_of(lock))->turns;
+    return &(object_of(lock))->queue;
 }
 
 static uint32_t tickets_taken(void)
 {
-    return atomic_load(&turns()->taken);
+    return atomic_load(&queue()->next_ticket);
 }
 
 static int make(void **state)
@@ -68,7 +68,7 @@ static void wait_taken(uint32_t count)
 static bool is_wanted(void *arg)
 {
     (void)arg;
-    return turns_wanted(turns());
+    return fair_queue_has_waiters(queue());
 }
 
 static bool have_begun(void *arg)
@@ -117,12 +117,12 @@ static void give(void)
 static void contend(void)
 {
     for (long i = 0; shared->stop == 0; i++) {
-        uint32_t served = atomic_load(&turns()->served);
+        uint32_t served = atomic_load(&queue()->now_serving);
         bool wanted = served != tickets_taken();
 
         if (mp_lock_acquire(lock, i % 16 == 0 ? 10 : MP_FOREVER) != 0)
             _exit(1);
-        if (wanted && served == atomic_load(&turns()->served))
+        if (wanted && served == atomic_load(&queue()->now_serving))
             shared->overtaken++;
         shared->got++;
         if (mp_lock_release(lock) != 0)
@@ -145,10 +145,10 @@ static void nobody_overtakes_who_has_waited_long(void **state)
         /* While this one holds the lock, somebody has waited for too long; so it does not get it back at once. */
         take(60);
         assert_true(wait_until(is_wanted, NULL, 60));
-        uint32_t served = atomic_load(&turns()->served);
+        uint32_t served = atomic_load(&queue()->now_serving);
         give();
         take(60);
-        assert_int_not_equal(served, atomic_load(&turns()->served));
+        assert_int_not_equal(served, atomic_load(&queue()->now_serving));
         give();
     }
     shared->stop = 1;
@@ -156,7 +156,7 @@ static void nobody_overtakes_who_has_waited_long(void **state)
         assert_int_equal(end_of(contender[i]), 0);
     assert_int_equal(shared->overtaken, 0);
     assert_true(shared->got > ROUNDS);
-    assert_false(turns_wanted(turns()));
+    assert_false(fair_queue_has_waiters(queue()));
 }
 
 /* Nor does anybody who tries again and again. */
@@ -177,7 +177,7 @@ static void not_even_by_one_try(void **state)
 
             if (error == 0) {
                 /* It is allowed if that one has had it, or its turn has passed. */
-                assert_true(shared->got == 1 || atomic_load(&turns()->served) != before);
+                assert_true(shared->got == 1 || atomic_load(&queue()->now_serving) != before);
                 give();
             } else {
                 assert_int_equal(error, MP_ETIMEOUT);
@@ -230,7 +230,7 @@ static void who_gives_up_is_skipped(void **state)
         pid_t last = start_waiter(3, MP_FOREVER);
         wait_taken(before + 3);
         assert_int_equal(end_of(leaves), 1);
-        assert_int_equal(atomic_load(&turns()->left), UINT64_C(1) << (before + 1) % 64);
+        assert_int_equal(atomic_load(&queue()->abandoned), UINT64_C(1) << (before + 1) % 64);
         give();
         assert_int_equal(end_of(first), 0);
         assert_int_equal(end_of(last), 0);
@@ -238,8 +238,8 @@ static void who_gives_up_is_skipped(void **state)
     assert_int_equal(shared->got, 2);
     assert_int_equal(shared->order[0], 1);
     assert_int_equal(shared->order[1], 3);
-    assert_int_equal(atomic_load(&turns()->left), 0);
-    assert_false(turns_wanted(turns()));
+    assert_int_equal(atomic_load(&queue()->abandoned), 0);
+    assert_false(fair_queue_has_waiters(queue()));
 }
 
 static void who_gives_up_in_its_turn_ends_it(void **state)
@@ -251,7 +251,7 @@ static void who_gives_up_in_its_turn_ends_it(void **state)
     pid_t waiter = start_waiter(1, 0.5);
     wait_taken(before + 1);
     assert_int_equal(end_of(waiter), 1);
-    assert_false(turns_wanted(turns()));
+    assert_false(fair_queue_has_waiters(queue()));
     give();
     take(0);
     give();
@@ -273,7 +273,7 @@ static void a_crowd_is_served(void **state)
     for (int i = 0; i < CROWD; i++)
         assert_int_equal(end_of(waiter[i]), 0);
     assert_int_equal(shared->got, CROWD);
-    assert_false(turns_wanted(turns()));
+    assert_false(fair_queue_has_waiters(queue()));
 }
 
 /* ---- nobody waits for who does not come ---- */
@@ -313,7 +313,7 @@ static void those_who_only_try_pass_it_over_too(void **state)
     give();
     assert_true(wait_until(can_be_taken, NULL, 20));
     give();
-    assert_false(turns_wanted(turns()));
+    assert_false(fair_queue_has_waiters(queue()));
 }
 
 static void many_dead_ones_are_passed_over(void **state)
@@ -355,8 +355,8 @@ static void one_dead_one_is_waited_for(void **state)
     give();
     for (int i = 1; i < 4; i += 2)
         assert_int_equal(end_of(waiter[i]), 0);
-    assert_true(atomic_load(&turns()->taken) >= 6);
-    assert_false(turns_wanted(turns()));
+    assert_true(atomic_load(&queue()->next_ticket) >= 6);
+    assert_false(fair_queue_has_waiters(queue()));
 }
 
 static void a_stopped_one_is_passed_over_and_comes_again(void **state)
@@ -397,7 +397,7 @@ static void a_turn_that_nobody_was_told_of(void **state)
     wait_taken(2);
     kill(first, SIGKILL);
     assert_int_equal(end_of(first), -SIGKILL);
-    atomic_store(&turns()->served, 1); /* as far as it has come */
+    atomic_store(&queue()->now_serving, 1); /* as far as it has come */
     give();
     assert_int_equal(end_of(second), 0);
     assert_int_equal(shared->got, 1);
@@ -412,15 +412,15 @@ static void words_may_hold_anything(void **state)
 
     for (size_t i = 0; i < sizeof apart / sizeof *apart; i++) {
         for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
-            atomic_store(&turns()->served, served);
-            atomic_store(&turns()->taken, served + apart[i]);
-            atomic_store(&turns()->idle, words[k]);
-            atomic_store(&turns()->left, words[(k + i) % 6]);
+            atomic_store(&queue()->now_serving, served);
+            atomic_store(&queue()->next_ticket, served + apart[i]);
+            atomic_store(&queue()->idle_since, words[k]);
+            atomic_store(&queue()->abandoned, words[(k + i) % 6]);
             double start = now();
             take(k % 2 == 0 ? MP_FOREVER : 20);
             assert_true(now() - start < 5); /* a tenth of a second, but for a busy machine */
             give();
-            atomic_store(&turns()->taken, atomic_load(&turns()->served) + apart[i]);
+            atomic_store(&queue()->next_ticket, atomic_load(&queue()->now_serving) + apart[i]);
             assert_true(wait_until(can_be_taken, NULL, 60));
             give();
             served += 11;
@@ -436,9 +436,10 @@ static void a_note_that_lies_ahead_ends_no_turn(void **state)
     for (uint64_t ahead = 1; ahead <= 100000000; ahead *= 100) {
         uint32_t served = tickets_taken();
 
-        atomic_store(&turns()->taken, served + 1); /* by one who does not come */
+        atomic_store(&queue()->next_ticket, served + 1); /* by one who does not come */
         int64_t start = clock_now();
-        atomic_store(&turns()->idle, (uint64_t)served << 48 | (((uint64_t)start + 1000000 * ahead) & 0xffffffffffff));
+        atomic_store(&queue()->idle_since,
+                     (uint64_t)served << 48 | (((uint64_t)start + 1000000 * ahead) & 0xffffffffffff));
         take(MP_FOREVER);
         assert_true(clock_now() - start >= TURN_LASTS_NS);
         give();

@@ -1,4 +1,4 @@
-#include "sync/turns.h"
+#include "sync/fair_queue.h"
 
 #include <limits.h>
 #include <mp.h>
@@ -12,7 +12,8 @@
 #define LOOK_FIRST_NS INT64_C(2000000)
 #define LOOK_LAST_NS INT64_C(50000000)
 
-/* The futex bitset of the waiters on `served`: bits 0 to 30 are ticket % 31, bit 31 is a waiter without a ticket. */
+/* The futex bitset of the waiters on `now_serving`: bits 0 to 30 are ticket % 31, bit 31 is a waiter without a
+ * ticket. */
 #define WITHOUT_TICKET (UINT32_C(1) << 31)
 
 static uint32_t sleepers_with(uint32_t ticket)
@@ -33,16 +34,16 @@ static int64_t earlier(int64_t a, int64_t b)
 /* ---- tickets ---- */
 
 /* False: TURN_TICKETS are out. */
-static bool take_ticket(struct turns *turns, uint32_t *ticket)
+static bool take_ticket(struct fair_queue *queue, uint32_t *ticket)
 {
     for (;;) {
-        /* Loaded before `taken`: so the difference is never less than the number of tickets that are out. */
-        uint32_t served = atomic_load(&turns->served);
-        uint32_t next = atomic_load(&turns->taken);
+        /* Loaded before `next_ticket`: so the difference is never less than the number of tickets that are out. */
+        uint32_t served = atomic_load(&queue->now_serving);
+        uint32_t next = atomic_load(&queue->next_ticket);
 
         if (next - served >= TURN_TICKETS)
             return false;
-        if (atomic_compare_exchange_strong(&turns->taken, &next, next + 1)) {
+        if (atomic_compare_exchange_strong(&queue->next_ticket, &next, next + 1)) {
             DELAY_POINT();
             *ticket = next;
             return true;
@@ -51,88 +52,88 @@ static bool take_ticket(struct turns *turns, uint32_t *ticket)
 }
 
 /* More tickets than there can be: the memory is damaged. */
-static bool is_nonsense(const struct turns *turns, uint32_t served)
+static bool is_nonsense(const struct fair_queue *queue, uint32_t served)
 {
-    uint32_t next = atomic_load(&turns->taken);
+    uint32_t next = atomic_load(&queue->next_ticket);
 
-    return next - served > TURN_TICKETS && atomic_load(&turns->served) == served;
+    return next - served > TURN_TICKETS && atomic_load(&queue->now_serving) == served;
 }
 
 /* Whether the ticket is still out: neither served nor void. */
-static bool is_valid(const struct turns *turns, uint32_t ticket, uint32_t served)
+static bool is_valid(const struct fair_queue *queue, uint32_t ticket, uint32_t served)
 {
-    return ticket - served < atomic_load(&turns->taken) - served;
+    return ticket - served < atomic_load(&queue->next_ticket) - served;
 }
 
 /* Clears the bits of the tickets in [from, to), which are served or void. */
-static void forget(struct turns *turns, uint32_t from, uint32_t to)
+static void forget(struct fair_queue *queue, uint32_t from, uint32_t to)
 {
     for (; from != to; from++)
-        atomic_fetch_and(&turns->left, ~left_bit(from));
+        atomic_fetch_and(&queue->abandoned, ~left_bit(from));
 }
 
-static void wake_next(struct turns *turns, uint32_t served)
+static void wake_next(struct fair_queue *queue, uint32_t served)
 {
-    bool more = served != atomic_load(&turns->taken);
+    bool more = served != atomic_load(&queue->next_ticket);
 
-    futex_wake_some(&turns->served, INT_MAX, more ? sleepers_with(served) : WITHOUT_TICKET);
+    futex_wake_some(&queue->now_serving, INT_MAX, more ? sleepers_with(served) : WITHOUT_TICKET);
 }
 
 /* Ends the turn of a ticket, if it still is its turn, and begins the next. Tickets that were given up are skipped. This
  * is a Dekker pairing; all four accesses are sequentially consistent, so at least one side sees the other:
  *
  *   the thread that gives its ticket up      this thread
- *   1. sets its bit in `left`                1. stores the ticket in `served`
- *   2. loads `served`                        2. loads its bit
+ *   1. sets its bit in `abandoned`                1. stores the ticket in `now_serving`
+ *   2. loads `now_serving`                        2. loads its bit
  *
  * A thread that dies after step 1 leaves its bit. It makes a thread that gets the same bit much later take a new
  * ticket. */
-static void end_turn(struct turns *turns, uint32_t ticket)
+static void end_turn(struct fair_queue *queue, uint32_t ticket)
 {
     bool left;
 
     do {
         uint32_t expected = ticket;
 
-        if (!atomic_compare_exchange_strong(&turns->served, &expected, ticket + 1))
+        if (!atomic_compare_exchange_strong(&queue->now_serving, &expected, ticket + 1))
             return;
         DELAY_POINT();
-        forget(turns, ticket, ticket + 1);
+        forget(queue, ticket, ticket + 1);
         ticket++;
-        left = (atomic_load(&turns->left) & left_bit(ticket)) != 0;
-    } while (left && ticket != atomic_load(&turns->taken));
-    wake_next(turns, ticket);
+        left = (atomic_load(&queue->abandoned) & left_bit(ticket)) != 0;
+    } while (left && ticket != atomic_load(&queue->next_ticket));
+    wake_next(queue, ticket);
 }
 
 /* The thread whose turn it is does not come. Threads with other tickets have often died with it, and each would cost
  * the same wait again. So all tickets become void, and each thread that lives and waits takes a new one. */
-static void end_all_turns(struct turns *turns, uint32_t served)
+static void void_all_tickets(struct fair_queue *queue, uint32_t served)
 {
-    uint32_t expected = served, next = atomic_load(&turns->taken);
+    uint32_t expected = served, next = atomic_load(&queue->next_ticket);
 
-    if (!atomic_compare_exchange_strong(&turns->served, &expected, next))
+    if (!atomic_compare_exchange_strong(&queue->now_serving, &expected, next))
         return;
     DELAY_POINT();
     if (next - served <= TURN_TICKETS)
-        forget(turns, served, next);
-    futex_wake(&turns->served, INT_MAX);
+        forget(queue, served, next);
+    futex_wake(&queue->now_serving, INT_MAX);
 }
 
-static void give_ticket_up(struct turns *turns, uint32_t ticket)
+static void give_ticket_up(struct fair_queue *queue, uint32_t ticket)
 {
-    atomic_fetch_or(&turns->left, left_bit(ticket));
+    atomic_fetch_or(&queue->abandoned, left_bit(ticket));
     DELAY_POINT();
-    uint32_t served = atomic_load(&turns->served);
+    uint32_t served = atomic_load(&queue->now_serving);
     if (served == ticket)
-        end_turn(turns, ticket);
-    else if (!is_valid(turns, ticket, served))
-        atomic_fetch_and(&turns->left, ~left_bit(ticket));
+        end_turn(queue, ticket);
+    else if (!is_valid(queue, ticket, served))
+        atomic_fetch_and(&queue->abandoned, ~left_bit(ticket));
 }
 
 /* ---- threads that do not take their turn ---- */
 
-/* `idle` holds the low bits of the ticket whose turn it was, and of the time. So a note that comes late, after that
- * turn is over, does not count. */
+/* `idle_since` holds the low bits of the ticket whose turn it was, and of the time. So a note that comes late, after
+ * that turn is over, does not count. */
 #define MOMENT ((UINT64_C(1) << 48) - 1)
 
 static uint64_t note_of(uint32_t served, int64_t now)
@@ -147,47 +148,47 @@ static uint64_t note_of(uint32_t served, int64_t now)
  *   1. stores the note                       1. takes the mutex
  *   2. fence                                 2. fence
  *   3. loads the mutex: is it held?          3. loads the note: is there one? */
-static void note_idle(struct turns *turns, const pthread_mutex_t *mutex, uint32_t served, int64_t now)
+static void note_idle(struct fair_queue *queue, const pthread_mutex_t *mutex, uint32_t served, int64_t now)
 {
     pid_t holder;
 
-    atomic_store(&turns->idle, note_of(served, now));
+    atomic_store(&queue->idle_since, note_of(served, now));
     atomic_thread_fence(memory_order_seq_cst); /* the C library takes the mutex with acquire only */
     DELAY_POINT();
     if (robust_mutex_held(mutex, &holder))
-        atomic_store(&turns->idle, 0);
+        atomic_store(&queue->idle_since, 0);
     else
-        wake_next(turns, served); /* the thread that began the turn may have died before it woke the next */
+        wake_next(queue, served); /* the thread that began the turn may have died before it woke the next */
 }
 
 /* For a thread that waits for another's turn to end. If the mutex has been free for TURN_LASTS_NS in this turn, ends
  * all turns. If it is free now, notes that. Returns the time at which to look again. */
-static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t served, int64_t pause)
+static int64_t look(struct fair_queue *queue, const pthread_mutex_t *mutex, uint32_t served, int64_t pause)
 {
-    uint64_t note = atomic_load(&turns->idle);
+    uint64_t note = atomic_load(&queue->idle_since);
     /* Read after the note: a note is never later than this, if it is one of this clock. */
     int64_t now = clock_now();
     int64_t idle_for = (int64_t)(((uint64_t)now - note) & MOMENT);
     pid_t holder;
 
-    if (is_nonsense(turns, served)) {
-        end_all_turns(turns, served);
+    if (is_nonsense(queue, served)) {
+        void_all_tickets(queue, served);
         return now;
     }
     if (robust_mutex_held(mutex, &holder)) {
         if (note != 0)
-            atomic_store(&turns->idle, 0);
+            atomic_store(&queue->idle_since, 0);
         return now + pause;
     }
     /* A note of another turn, or of a time that lies ahead (another clock, or damage), is replaced. */
     if (note == 0 || (note ^ note_of(served, 0)) >> 48 != 0 || idle_for > (int64_t)(MOMENT / 2)) {
-        note_idle(turns, mutex, served, now);
+        note_idle(queue, mutex, served, now);
         return now + TURN_LASTS_NS;
     }
     if (idle_for < TURN_LASTS_NS)
         return now + TURN_LASTS_NS - idle_for;
-    atomic_store(&turns->idle, 0);
-    end_all_turns(turns, served);
+    atomic_store(&queue->idle_since, 0);
+    void_all_tickets(queue, served);
     return now;
 }
 
@@ -195,10 +196,10 @@ static int64_t look(struct turns *turns, const pthread_mutex_t *mutex, uint32_t 
 
 /* The arguments of a wait, for all of its steps. */
 struct wait {
-    struct turns *turns;
+    struct fair_queue *queue;
     pthread_mutex_t *mutex;
     int64_t begin, deadline;
-    const struct turns_watch *watch;
+    const struct fair_queue_watch *watch;
 };
 
 static int64_t pause_after(const struct wait *wait, int64_t now)
@@ -211,16 +212,16 @@ static int64_t pause_after(const struct wait *wait, int64_t now)
 /* Waits without a ticket until no ticket is out. MP_ETIMEOUT: some still are at `end`. */
 static int step_aside(const struct wait *wait, int64_t end)
 {
-    struct turns *turns = wait->turns;
+    struct fair_queue *queue = wait->queue;
 
-    while (turns_wanted(turns)) {
+    while (fair_queue_has_waiters(queue)) {
         int64_t now = clock_now();
-        uint32_t served = atomic_load(&turns->served);
-        int64_t again = look(turns, wait->mutex, served, pause_after(wait, now));
+        uint32_t served = atomic_load(&queue->now_serving);
+        int64_t again = look(queue, wait->mutex, served, pause_after(wait, now));
 
-        if (now >= end && turns_wanted(turns))
+        if (now >= end && fair_queue_has_waiters(queue))
             return MP_ETIMEOUT;
-        futex_wait_as(&turns->served, served, earlier(again, end), WITHOUT_TICKET);
+        futex_wait_as(&queue->now_serving, served, earlier(again, end), WITHOUT_TICKET);
     }
     return 0;
 }
@@ -229,8 +230,8 @@ static int step_aside(const struct wait *wait, int64_t end)
 static int taken(const struct wait *wait, int error)
 {
     atomic_thread_fence(memory_order_seq_cst); /* see note_idle() */
-    if (atomic_load_explicit(&wait->turns->idle, memory_order_relaxed) != 0)
-        atomic_store(&wait->turns->idle, 0);
+    if (atomic_load_explicit(&wait->queue->idle_since, memory_order_relaxed) != 0)
+        atomic_store(&wait->queue->idle_since, 0);
     return error;
 }
 
@@ -263,24 +264,24 @@ static int in_turn(const struct wait *wait, uint32_t ticket)
     if (error == MP_ETIMEOUT)
         return error;
     error = taken(wait, error);
-    end_turn(wait->turns, ticket);
+    end_turn(wait->queue, ticket);
     return error;
 }
 
 /* Waits with a ticket for its turn. MP_ETIMEOUT: the deadline is past, or the ticket has become void. */
 static int with_ticket(const struct wait *wait, uint32_t ticket)
 {
-    struct turns *turns = wait->turns;
+    struct fair_queue *queue = wait->queue;
 
     for (;;) {
         int64_t now = clock_now();
-        uint32_t served = atomic_load(&turns->served);
+        uint32_t served = atomic_load(&queue->now_serving);
 
-        if (!is_valid(turns, ticket, served))
+        if (!is_valid(queue, ticket, served))
             return MP_ETIMEOUT;
         bool closing = wait->watch->is_closing(wait->mutex);
         if (closing || now >= wait->deadline) {
-            give_ticket_up(turns, ticket);
+            give_ticket_up(queue, ticket);
             return closing ? MP_EINVAL : MP_ETIMEOUT;
         }
         if (served == ticket) {
@@ -289,24 +290,25 @@ static int with_ticket(const struct wait *wait, uint32_t ticket)
             if (error != MP_ETIMEOUT)
                 return error;
         } else {
-            int64_t again = look(turns, wait->mutex, served, pause_after(wait, now));
+            int64_t again = look(queue, wait->mutex, served, pause_after(wait, now));
 
-            futex_wait_as(&turns->served, served, earlier(again, wait->deadline), sleepers_with(ticket));
+            futex_wait_as(&queue->now_serving, served, earlier(again, wait->deadline), sleepers_with(ticket));
         }
     }
 }
 
-int turns_lock(struct turns *turns, pthread_mutex_t *mutex, int64_t deadline, const struct turns_watch *watch)
+int fair_queue_lock(struct fair_queue *queue, pthread_mutex_t *mutex, int64_t deadline,
+                    const struct fair_queue_watch *watch)
 {
     int64_t now = clock_now();
-    struct wait wait = {turns, mutex, now, deadline, watch};
+    struct wait wait = {queue, mutex, now, deadline, watch};
     uint32_t ticket;
 
     int error = compete(&wait, earlier(deadline, now + TURN_AFTER_NS));
     while (error == MP_ETIMEOUT && (now = clock_now()) < deadline) {
         if (watch->is_closing(mutex))
             return MP_EINVAL;
-        if (take_ticket(turns, &ticket))
+        if (take_ticket(queue, &ticket))
             error = with_ticket(&wait, ticket);
         else
             error = compete(&wait, earlier(deadline, now + pause_after(&wait, now)));

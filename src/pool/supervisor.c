@@ -1,25 +1,25 @@
-/* The keeper: the pool's supervisor process, between the caller and the workers. It forks the workers, reaps them,
+/* The supervisor: the pool's supervisor process, between the caller and the workers. It forks the workers, reaps them,
  * clears up after those that die and replaces them, and ends them when the caller ends.
  *
- * It has one thread and sleeps on one futex, pool->calls. The caller, and the keeper's own SIGCHLD handler, increment
- * it for every event. So the caller needs neither a descriptor, which the program might have closed, nor the permission
- * to send signals, which setuid() takes away.
+ * It has one thread and sleeps on one futex, pool->calls. The caller, and the supervisor's own SIGCHLD handler,
+ * increment it for every event. So the caller needs neither a descriptor, which the program might have closed, nor the
+ * permission to send signals, which setuid() takes away.
  *
- * THE CALLER'S END raises SIGCHLD in the keeper in two ways, as either may fail:
+ * THE CALLER'S END raises SIGCHLD in the supervisor in two ways, as either may fail:
  * - the kernel's death signal: lost if the caller has dropped its privileges;
  * - the hang-up of a pipe whose write end the caller has: missing if a child of the caller holds the write end as well.
- * Both are hints: a pidfd, or the parent's pid, says whether the caller has ended. The keeper checks that every few
+ * Both are hints: a pidfd, or the parent's pid, says whether the caller has ended. The supervisor checks that every few
  * seconds in any case.
  *
- * THE KEEPER'S END, for whatever reason, ends the workers, in two ways again:
+ * THE SUPERVISOR'S END, for whatever reason, ends the workers, in two ways again:
  * - the death signal (exact here, as their parent has one thread only): lost once a worker has changed its user or
  *   group;
- * - the hang-up of the keeper's own pipe, which each worker has opened for itself: lost if a task has closed it.
+ * - the hang-up of the supervisor's own pipe, which each worker has opened for itself: lost if a task has closed it.
  * A worker renews both from time to time, and exits when it finds that it has another parent.
  *
- * SIGNALS. Keeper and workers have a process group of their own: a signal that a terminal or a program sends to the
- * caller's group does not reach them, while tasks have the dispositions and the mask that the program had. The keeper
- * blocks signals sent to itself, except SIGCHLD. */
+ * SIGNALS. Supervisor and workers have a process group of their own: a signal that a terminal or a program sends to the
+ * caller's group does not reach them, while tasks have the dispositions and the mask that the program had. The
+ * supervisor blocks signals sent to itself, except SIGCHLD. */
 #include <errno.h>
 #include <limits.h>
 #include <mp.h>
@@ -53,12 +53,12 @@ static struct {
     struct pool *pool;
     sigset_t caller_mask; /* the mask that the workers restore */
     struct sigaction caller_child;
-    pid_t keeper; /* this one, or a worker's */
-    pid_t parent; /* what getppid() says while the caller lives; 0 also when it is in another PID namespace */
-    struct keeper_watch watch;
-    int leash[2]; /* a pipe: in the keeper both ends, in a worker one read end of its own; -1: none */
-    dev_t leash_device;
-    ino_t leash_inode;
+    pid_t supervisor; /* this one, or a worker's */
+    pid_t parent;     /* what getppid() says while the caller lives; 0 also when it is in another PID namespace */
+    struct supervisor_watch watch;
+    int lifeline[2]; /* a pipe: in the supervisor both ends, in a worker one read end of its own; -1: none */
+    dev_t lifeline_device;
+    ino_t lifeline_inode;
     uint32_t live;
     uint32_t failed_starts; /* workers that died in the initializer, one after the other */
     bool lost;              /* a worker ended before it had found the queue empty */
@@ -79,41 +79,41 @@ static void close_end(int *fd)
 
 /* Opens the read end anew: the signal's receiver is set per open file description. Without /proc there is only the
  * death signal. */
-static void take_leash(void)
+static void take_lifeline(void)
 {
     char path[40];
 
-    close_end(&self.leash[1]);
-    if (self.leash[0] < 0)
+    close_end(&self.lifeline[1]);
+    if (self.lifeline[0] < 0)
         return;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", self.leash[0]);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", self.lifeline[0]);
     int fd = descriptor_move_up(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-    close_end(&self.leash[0]);
+    close_end(&self.lifeline[0]);
     if (fd < 0)
         return;
-    self.leash[0] = fd;
+    self.lifeline[0] = fd;
     if (hangup_signal_prepare(fd, SIGKILL) != 0 || hangup_signal_take(fd) != 0)
-        close_end(&self.leash[0]);
+        close_end(&self.lifeline[0]);
 }
 
-/* Whether the descriptor still is the leash: a task may have closed it and opened something else. */
-static bool has_leash(void)
+/* Whether the descriptor still is the lifeline: a task may have closed it and opened something else. */
+static bool has_lifeline(void)
 {
     struct stat file;
 
-    return self.leash[0] >= 0 && fstat(self.leash[0], &file) == 0 && file.st_dev == self.leash_device &&
-           file.st_ino == self.leash_inode;
+    return self.lifeline[0] >= 0 && fstat(self.lifeline[0], &file) == 0 && file.st_dev == self.lifeline_device &&
+           file.st_ino == self.lifeline_inode;
 }
 
-void keeper_tie_worker(void)
+void supervisor_tie_worker(void)
 {
-    if (death_signal_holds(SIGKILL)) /* credentials are unchanged, so the leash holds as well */
+    if (death_signal_holds(SIGKILL)) /* credentials are unchanged, so the lifeline holds as well */
         return;
     death_signal(SIGKILL);
-    if (has_leash())
-        hangup_signal_take(self.leash[0]); /* with the rights of the current user */
+    if (has_lifeline())
+        hangup_signal_take(self.lifeline[0]); /* with the rights of the current user */
     pid_t parent = getppid();
-    if (parent >= 0 && parent != self.keeper) /* the call may be refused */
+    if (parent >= 0 && parent != self.supervisor) /* the call may be refused */
         _exit(1);
 }
 
@@ -121,13 +121,13 @@ static _Noreturn void become_worker(uint32_t index)
 {
     char name[WORKER_ROOM];
 
-    /* If the keeper dies now, the caller finds here which child to reap. */
+    /* If the supervisor dies now, the caller finds here which child to reap. */
     atomic_store(&self.pool->worker[index].pid, getpid());
-    take_leash();
-    keeper_tie_worker();
-    close_end(&self.watch.leash[0]);
+    take_lifeline();
+    supervisor_tie_worker();
+    close_end(&self.watch.lifeline[0]);
     close_end(&self.watch.caller);
-    guests_enter_worker();
+    attachments_enter_worker();
     ranges_begin();
     sigaction(SIGCHLD, &self.caller_child, NULL);
     pthread_sigmask(SIG_SETMASK, &self.caller_mask, NULL);
@@ -299,7 +299,7 @@ static bool caller_is_gone(void)
     if (parent >= 0 && parent != self.parent)
         return true;
     /* If the caller is in another PID namespace, or getppid() is refused, only the pipe tells. */
-    return parent <= 0 && hung_up(self.watch.leash[0]);
+    return parent <= 0 && hung_up(self.watch.lifeline[0]);
 }
 
 static bool pool_is_over(void)
@@ -321,7 +321,7 @@ static void settle_heap(struct heap *heap)
         heap_unlock(heap);
 }
 
-static void bury_worker(uint32_t index, int status)
+static void recover_worker(uint32_t index, int status)
 {
     struct pool *pool = self.pool;
     struct worker *worker = &pool->worker[index];
@@ -367,12 +367,12 @@ static void reap(void)
         if (pid < 0)
             continue;
         if (WIFSTOPPED(status)) {
-            dispatch_kick(self.pool); /* others may rely on it to find what is queued */
+            dispatch_resync(self.pool); /* others may rely on it to find what is queued */
             continue;
         }
         for (uint32_t i = 0; i < self.pool->workers; i++) {
             if (self.pid[i] == pid) {
-                bury_worker(i, status);
+                recover_worker(i, status);
                 break;
             }
         }
@@ -406,7 +406,7 @@ static int64_t next_look(bool retry)
 {
     int64_t pause = retry ? RETRY_FORK_NS : LOOK_SELDOM_NS;
 
-    if (self.watch.leash[0] < 0 || hung_up(self.watch.leash[0]))
+    if (self.watch.lifeline[0] < 0 || hung_up(self.watch.lifeline[0]))
         pause = LOOK_OFTEN_NS;
     return clock_now() + pause;
 }
@@ -421,7 +421,7 @@ static void keep(void)
 
         if (pool_is_over())
             leave();
-        guests_keep(pool); /* a replacement forked below inherits them */
+        attachments_keep(pool); /* a replacement forked below inherits them */
         reap();
         uint32_t state = atomic_load(&pool->state);
         if (state == POOL_TERMINATED || self.stopping)
@@ -433,23 +433,23 @@ static void keep(void)
     }
 }
 
-/* Makes the workers' leash. Without it they have the death signal only. */
-static void make_leash(void)
+/* Makes the workers' lifeline. Without it they have the death signal only. */
+static void make_lifeline(void)
 {
     struct stat file;
 
-    self.leash[0] = self.leash[1] = -1;
-    if (pipe2(self.leash, O_CLOEXEC) != 0)
+    self.lifeline[0] = self.lifeline[1] = -1;
+    if (pipe2(self.lifeline, O_CLOEXEC) != 0)
         return;
     for (int i = 0; i < 2; i++)
-        self.leash[i] = descriptor_move_up(self.leash[i]);
-    if (self.leash[0] >= 0 && self.leash[1] >= 0 && fstat(self.leash[0], &file) == 0) {
-        self.leash_device = file.st_dev;
-        self.leash_inode = file.st_ino;
+        self.lifeline[i] = descriptor_move_up(self.lifeline[i]);
+    if (self.lifeline[0] >= 0 && self.lifeline[1] >= 0 && fstat(self.lifeline[0], &file) == 0) {
+        self.lifeline_device = file.st_dev;
+        self.lifeline_inode = file.st_ino;
         return;
     }
-    close_end(&self.leash[0]);
-    close_end(&self.leash[1]);
+    close_end(&self.lifeline[0]);
+    close_end(&self.lifeline[1]);
 }
 
 /* Makes the caller's end raise SIGCHLD in this process. */
@@ -457,10 +457,10 @@ static void watch_caller(void)
 {
     self.parent = getppid() != 0 ? self.pool->caller : 0;
     death_signal(SIGCHLD);
-    close_end(&self.watch.leash[1]);
-    if (self.watch.leash[0] >= 0 &&
-        (hangup_signal_prepare(self.watch.leash[0], SIGCHLD) != 0 || hangup_signal_take(self.watch.leash[0]) != 0))
-        close_end(&self.watch.leash[0]);
+    close_end(&self.watch.lifeline[1]);
+    if (self.watch.lifeline[0] >= 0 && (hangup_signal_prepare(self.watch.lifeline[0], SIGCHLD) != 0 ||
+                                        hangup_signal_take(self.watch.lifeline[0]) != 0))
+        close_end(&self.watch.lifeline[0]);
 }
 
 static void start_all(void)
@@ -485,7 +485,7 @@ static void at_child(int number)
     int before = errno;
     (void)number;
 
-    keeper_call(self.pool);
+    supervisor_call(self.pool);
     errno = before;
 }
 
@@ -503,21 +503,21 @@ static void take_signals(void)
     atomic_store(&self.pool->first, getpid() == 1 ? 1 : 0);
 }
 
-void keeper_run(struct pool *pool, const sigset_t *caller_mask, const struct keeper_watch *watch)
+void supervisor_run(struct pool *pool, const sigset_t *caller_mask, const struct supervisor_watch *watch)
 {
     self.pool = pool;
     self.watch = *watch;
-    /* If this pool is made in a task of another pool, the fork brought that keeper's state along: reset it. */
+    /* If this pool is made in a task of another pool, the fork brought that supervisor's state along: reset it. */
     self.live = self.failed_starts = 0;
     memset(self.pid, 0, pool->workers * sizeof *self.pid);
     self.lost = self.stopping = false;
-    guests_begin(pool);
+    attachments_begin(pool);
     self.caller_mask = *caller_mask;
-    process_title("mp-keeper");
-    self.keeper = getpid();
+    process_title("mp-supervisor");
+    self.supervisor = getpid();
     take_signals();
     watch_caller();
-    make_leash();
+    make_lifeline();
     start_all();
     keep();
     _exit(0);
