@@ -116,6 +116,11 @@ static inline uint32_t robust_mutex_word(const pthread_mutex_t *mutex)
 }
 int robust_mutex_type(const pthread_mutex_t *mutex);
 bool robust_mutex_held(const pthread_mutex_t *mutex, pid_t *thread);
+/* For assertions: whether a thread holds it, that of the caller or another, without a system call. */
+static inline bool mutex_is_held(const pthread_mutex_t *mutex)
+{
+    return (robust_mutex_word(mutex) & ROBUST_THREAD) != 0;
+}
 /* Whether the word names the calling thread; so may it where a thread of another PID namespace, of the same number,
  * holds it. */
 bool robust_mutex_is_mine(const pthread_mutex_t *mutex);

@@ -651,6 +651,7 @@ int heap_lock(struct heap *heap)
 
 void heap_unlock(struct heap *heap)
 {
+    MP_ASSERT(undo_count(&heap->undo) == 0);
     mutex_unlock(&heap->mutex);
 }
 
@@ -660,17 +661,21 @@ void heap_recover(struct heap *heap)
         heap_unlock(heap);
 }
 
-void heap_format(struct heap *heap)
+int heap_format(struct heap *heap)
 {
     uint64_t block = first_block();
     uint64_t size = HEAP_FIRST_SIZE - block;
+    int error = mutex_lock(&heap->mutex);
 
+    if (error != 0)
+        return error;
     atomic_store(&heap->undo.log, offsetof(struct heap, log));
     atomic_store(&heap->size, HEAP_FIRST_SIZE);
     atomic_store(header_of(heap, HEAP_FIRST_SIZE), 0);
     atomic_store(header_of(heap, block), 0);
     make_free(heap, block, size);
     heap_commit(heap);
+    return mutex_unlock(&heap->mutex);
 }
 
 /* ---- the checker ---- */

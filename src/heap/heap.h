@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/check.h"
+#include "base/platform.h"
 #include "heap/undo.h"
 
 enum heap_kind { HEAP_MANAGER = 1, HEAP_LOCK = 2, HEAP_POOL = 3 };
@@ -103,6 +105,15 @@ static inline bool heap_holds(const struct heap *heap, uint64_t offset, uint64_t
     return offset >= sizeof(struct heap) && offset % 16 == 0 && offset < end && size <= end - offset;
 }
 
+/* Whether a word lies among the blocks, and not in the heap's header. */
+static inline bool heap_holds_word(const struct heap *heap, const _Atomic uint64_t *word)
+{
+    uint64_t offset = heap_offset(heap, word);
+
+    return offset >= sizeof(struct heap) && offset % 8 == 0 &&
+           offset < atomic_load_explicit(&heap->size, memory_order_relaxed);
+}
+
 /* Whether the number of a thread that nobody sees is one of nobody. */
 static inline bool heap_numbers_tell(const struct heap *heap)
 {
@@ -191,10 +202,13 @@ void heap_unlock(struct heap *heap);
 void heap_recover(struct heap *heap);
 static inline void heap_set(struct heap *heap, _Atomic uint64_t *word, uint64_t value)
 {
+    MP_ASSERT(mutex_is_held(&heap->mutex));
+    MP_ASSERT(heap_offset(heap, word) % 8 == 0 && heap_offset(heap, word) < heap->limit);
     undo_set(&heap->undo, (char *)heap, word, value);
 }
 static inline void heap_commit(struct heap *heap)
 {
+    MP_ASSERT(mutex_is_held(&heap->mutex));
     undo_commit(&heap->undo);
 }
 /* The same as heap_alloc() between heap_lock() and heap_commit(): joins the words set after it (it must be the first,

@@ -313,11 +313,12 @@ static int initialise(struct heap *heap, enum heap_kind kind, uint64_t length)
     heap->limit = length;
     random_bytes(heap->seed, sizeof heap->seed);
     heap->checksum = heap_header_checksum(heap);
-    heap_format(heap);
     int error = mutex_supported();
     if (error == 0)
         error = mutex_init(&heap->mutex);
-    return error == 0 ? mutex_init(&heap->checking) : error;
+    if (error == 0)
+        error = mutex_init(&heap->checking);
+    return error == 0 ? heap_format(heap) : error;
 }
 
 static int create(struct heap **heap, enum heap_kind kind, struct heap_name *name, int fd, uint64_t length, bool shrink)

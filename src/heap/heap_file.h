@@ -17,7 +17,7 @@ void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to);
 bool heap_file_holes_are_safe(const struct heap *heap);
 /* What heap->checksum is to be. */
 uint64_t heap_header_checksum(const struct heap *heap);
-/* Lays out an empty heap of HEAP_FIRST_SIZE bytes in zeroed memory (heap.c). */
-void heap_format(struct heap *heap);
+/* Lays out an empty heap of HEAP_FIRST_SIZE bytes in zeroed memory, under its mutex (heap.c). */
+int heap_format(struct heap *heap);
 
 #endif

@@ -83,6 +83,7 @@ void undo_note_more(struct undo *undo, char *base, const _Atomic uint64_t *word)
     struct table table = table_of(undo, base, UINT64_MAX);
     struct undo_record *record = find(&table, offset);
 
+    MP_ASSERT(record != NULL);
     if (record == NULL || get(&record->offset) != 0)
         return;
     atomic_store_explicit(&record->old, get(word), memory_order_relaxed);

@@ -28,6 +28,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/check.h"
+
 #define UNDO_RECORDS 32
 #define UNDO_LOG_BYTES (UNDO_RECORDS * sizeof(struct undo_record))
 /* state: the first records that count, and above them how often the log was emptied. */
@@ -79,6 +81,7 @@ static inline void undo_set(struct undo *undo, char *base, _Atomic uint64_t *wor
 {
     uint64_t state = atomic_load_explicit(&undo->state, memory_order_relaxed), count = state & UNDO_COUNT;
 
+    MP_ASSERT(atomic_load_explicit(&undo->log, memory_order_relaxed) != 0);
     if (__builtin_expect(count < UNDO_RECORDS, 1)) {
         undo_write(&undo_log(undo, base)[count], base, word);
         atomic_store_explicit(&undo->state, state + 1, memory_order_release);
@@ -104,6 +107,7 @@ static inline struct undo_notes undo_notes_begin(struct undo *undo, char *base, 
     struct undo_record *record = undo_log(undo, base);
     uint64_t count = undo_count(undo);
 
+    MP_ASSERT(atomic_load_explicit(&undo->log, memory_order_relaxed) != 0);
     if (count + most <= UNDO_RECORDS)
         return (struct undo_notes){undo, base, record, count};
     /* Where not all fit in the first block, it is filled up: what is in the table counts from then on. */
@@ -127,6 +131,7 @@ static inline void undo_notes_end(const struct undo_notes *notes)
 {
     uint64_t state = atomic_load_explicit(&notes->undo->state, memory_order_relaxed);
 
+    MP_ASSERT(notes->count >= (state & UNDO_COUNT) && notes->count <= UNDO_RECORDS);
     undo_order();
     atomic_store_explicit(&notes->undo->state, (state & ~UNDO_COUNT) + notes->count, memory_order_release);
     undo_order();

@@ -326,7 +326,7 @@ bool object_roll_back_dead(struct object *object)
 {
     struct heap *heap = object_heap(object);
 
-    object_begin(object);
+    object_begin_again(object);
     if (!undo_roll_back(&object->undo, (char *)heap, get(&heap->size)))
         return false;
     object_commit(object);

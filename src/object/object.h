@@ -318,6 +318,7 @@ static inline void object_unlock(struct object *object)
 {
     struct heap *heap = object_heap(object);
 
+    MP_ASSERT(undo_count(&object->undo) == 0);
     if (atomic_load_explicit(&object->striped, memory_order_relaxed) != 0)
         object_unlock_striped(object);
     else
@@ -326,21 +327,31 @@ static inline void object_unlock(struct object *object)
         object_reclaim_dead(heap);
 }
 
-/* Under the mutex. Between begin and commit readers do not believe what they see. */
-static inline void object_begin(struct object *object)
+/* Makes the version odd, also where a dead process has left it so. Under the mutex. */
+static inline void object_begin_again(struct object *object)
 {
     uint64_t version = atomic_load_explicit(&object->version, memory_order_relaxed);
 
+    MP_ASSERT(mutex_is_held(&object->mutex));
     atomic_store_explicit(&object->version, version | 1, memory_order_release);
     atomic_thread_fence(memory_order_release);
     undo_order();
     DELAY_POINT();
 }
 
+/* Begins a change. Under the mutex. Readers do not believe what they see until object_commit(). */
+static inline void object_begin(struct object *object)
+{
+    MP_ASSERT(undo_count(&object->undo) == 0);
+    object_begin_again(object);
+}
+
 /* Stores a word so that it is taken back if the process dies before object_commit(). At most UNDO_RECORDS words, unless
  * object_reserve_undo() made room for more. */
 static inline void object_set(struct object *object, _Atomic uint64_t *word, uint64_t value)
 {
+    MP_ASSERT((atomic_load_explicit(&object->version, memory_order_relaxed) & 1) != 0);
+    MP_ASSERT(heap_holds_word(object_heap(object), word));
     undo_set(&object->undo, (char *)object - object->self, word, value);
     DELAY_POINT();
 }
@@ -349,6 +360,7 @@ static inline void object_commit(struct object *object)
 {
     uint64_t version = atomic_load_explicit(&object->version, memory_order_relaxed);
 
+    MP_ASSERT(mutex_is_held(&object->mutex));
     undo_commit(&object->undo);
     DELAY_POINT();
     atomic_store_explicit(&object->version, (version | 1) + 1, memory_order_release);
