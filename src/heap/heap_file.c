@@ -35,7 +35,6 @@
 #include "heap/ranges.h"
 #include "sync/mutex.h"
 
-#define VERSION 11
 #define LARGEST (UINT64_C(1) << 36)
 #define SMALLEST (2 * HEAP_FIRST_SIZE)
 #define ON_VALGRIND (UINT64_C(1) << 26)
@@ -307,7 +306,7 @@ static uint64_t layout(void)
 static int initialise(struct heap *heap, enum heap_kind kind, uint64_t length)
 {
     heap->magic = HEAP_MAGIC;
-    heap->version = VERSION;
+    heap->version = HEAP_VERSION;
     heap->kind = kind;
     heap->layout = layout();
     heap->limit = length;
@@ -408,7 +407,7 @@ static int check_header(const struct heap *header, ssize_t got, enum heap_kind k
         return MP_EKIND; /* somebody else's file */
     if (got != HEADER_BYTES)
         return MP_ECORRUPT;
-    if (header->version != VERSION || header->layout != layout())
+    if (header->version != HEAP_VERSION || header->layout != layout())
         return MP_EVERSION;
     if (header->checksum != heap_header_checksum(header))
         return MP_ECORRUPT;
@@ -452,7 +451,7 @@ int heap_check_header(const struct heap *heap)
 
     lock_heaps();
     open = find(heap);
-    if (open != NULL && heap->magic == HEAP_MAGIC && heap->version == VERSION && heap->layout == layout() &&
+    if (open != NULL && heap->magic == HEAP_MAGIC && heap->version == HEAP_VERSION && heap->layout == layout() &&
         heap->checksum == heap_header_checksum(heap) && heap->limit == open->length && places_are_sound(open))
         error = 0;
     unlock_heaps();
