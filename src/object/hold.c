@@ -126,7 +126,7 @@ static int add_hold(struct heap *heap, struct holder *holder, struct object *obj
         return error;
     hold_enter(heap, holder, object);
     heap_commit(heap);
-    hold_ready(heap, holder); /* if there is no memory for it, another time */
+    hold_ready(heap, holder); /* without memory, a later call tries again */
     return 0;
 }
 

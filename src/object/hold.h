@@ -56,7 +56,7 @@ struct hold_table {
 int hold_table_begin(struct heap *heap, uint64_t count, struct hold_table *table);
 /* Pins every object in the heap: all that are alive stay so. MP_ETIMEOUT: no place for a pin is free. */
 int hold_table_pin(struct heap *heap, struct hold_table *table);
-/* Adds a share in an object, which cannot die meanwhile. */
+/* Adds a share in an object. The caller makes sure that the object cannot die meanwhile. */
 void hold_table_add(struct hold_table *table, struct object *object);
 void hold_table_end(struct hold_table *table);
 

@@ -9,10 +9,10 @@
  * made the mark, as it has had the number ever since. If it began later, it is another thread, and the holder is gone.
  * The holder is gone as well if that thread's process does not map the lock's memory: it has executed another program.
  *
- * The holder writes its mark after it has taken the mutex, and 0 before it unlocks. Between taking and writing, the
- * word is 0 or the mark of a holder that died. A thread that looks for dead holders believes a mark only if its bits of
- * the number fit the mutex's word. So a live thread is taken for dead only if its number has the same low bits as that
- * of the dead holder before it, and another thread looks in just that moment. */
+ * The holder writes its mark after it has taken the mutex, and 0 or HOLDER_SUSPECT before it unlocks. Between taking
+ * and writing, the word is one of these, or the mark of a holder that died. A thread that looks for dead holders
+ * believes a mark only if its bits of the number fit the mutex's word. So a live thread is taken for dead only if its
+ * number has the same low bits as that of the dead holder before it, and another thread looks in just that moment. */
 #ifndef HOLDER_H
 #define HOLDER_H
 

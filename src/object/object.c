@@ -172,7 +172,7 @@ static int create(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, bool
     begin_life(heap, object, kind);
     heap_commit(heap);
     if (holder != NULL)
-        hold_ready(heap, holder); /* if there is no memory for it, another time */
+        hold_ready(heap, holder); /* without memory, a later call tries again */
     heap_unlock(heap);
     *result = object;
     return 0;

@@ -1,9 +1,9 @@
 /* Pins: how a process holds dicts and lists while another process keeps the heap's mutex.
  *
- * A hold (hold.h) is written down under the heap's mutex. A process that is stopped may have that mutex for ever, and
- * readers wait for nobody. So a reader that does not get the mutex soon publishes the object in one of the heap's
- * places instead, with plain atomic stores: it pins the object. The process that gives up the last share in an object
- * looks at the places before the object dies. A pinned object goes into heap.limbo, alive, until its pin has gone.
+ * A hold (hold.h) is recorded under the heap's mutex. A stopped process may keep that mutex for ever, and a reader must
+ * not wait for it. So a reader that does not get the mutex soon publishes the object in one of the heap's places
+ * instead, with plain atomic stores: it pins the object. The process that gives up the last share in an object looks at
+ * the places before the object dies. A pinned object goes into heap.limbo, alive, until its pin has gone.
  *
  * This is a Dekker pairing, as of hazard pointers:
  *
