@@ -20,8 +20,8 @@ struct object_kind {
     void (*recover)(struct object *object);
     /* For the checker: whether the content is sound. NULL: any content is. */
     bool (*is_sound)(const struct object *object);
-    /* For snapshots (snapshot.h), of containers. Under the object's mutex: the number of items; reads them. Without it:
-     * tries to read them. */
+    /* For snapshots (snapshot.h); only containers have them. count() returns the number of items, and read() reads
+     * them, both under the object's mutex. try_to_read() reads them without it. */
     uint64_t (*count)(const struct object *object);
     int (*read)(struct object *object, struct snapshot *snapshot);
     int (*try_to_read)(struct snapshot_attempt *attempt);

@@ -106,7 +106,7 @@ struct stripes_taken {
 };
 struct stripes_taken stripes_take_free(struct object *object, int64_t deadline);
 void stripes_give_back(const struct stripes_taken *stripes);
-/* Takes all stripes if no live thread holds one; repairs those whose owner has died. Does not wait. */
+/* Takes all stripes if no live thread holds one, and repairs those whose owner has died. Does not wait. */
 bool stripes_try_hold_all(struct object *object);
 int stripes_hold_one(struct object *object, uint64_t hash);
 /* Unlocks the stripes that are held. */
