@@ -251,7 +251,7 @@ void list_shrink(struct object *list)
     if (room > SEGMENT)
         room = SEGMENT;
     if (room > 64 && length < room / 4)
-        move_cells(list, length + length / 2 + FIRST_SEGMENT, false); /* without memory for it, another time */
+        move_cells(list, length + length / 2 + FIRST_SEGMENT, false); /* without memory, a later call tries again */
 }
 
 /* ---- building aside ---- */

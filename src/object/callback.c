@@ -2,24 +2,24 @@
  *
  *   1. Each stores in the object that it holds what it waits for.
  *   2. Each follows the words from the object that it wants: that object's holder waits for another, and so on.
- *   3. If that leads to an object that the thread itself holds, it would close a circle.
+ *   3. If that leads to an object that the thread itself holds, its wait would close a circle.
  *
  * The words are followed through all heaps that this process has open. A circle that leads through another heap is not
  * found.
  *
  * The store of step 1 and the loads of step 2 are sequentially consistent (Dekker pairing): of the threads of a circle
- * the last one to store sees all the others. A holder that died leaves its word behind; so a thread that has found a
- * circle tries for the mutex once more, and gets it from the dead one.
+ * the last one to store sees all the others. A holder that died leaves its word behind. So a thread that has found a
+ * circle tries for the mutex once more, and gets it if its holder is dead.
  *
- * LEFT BY exec. The kernel gives away what a thread holds when it executes another program. But a thread that is not
- * its process's first gets the first one's number before that, and the kernel finds nothing that bears this number. So
- * the mutex names a thread that is no more. The threads that wait for it find that out: object_look_for_holder(). A
- * number says nothing in another PID namespace. So the holder writes its namespaces into the object (OBJECT_INSIDE),
- * and a thread in others waits on.
+ * LEFT BY exec. When a thread executes another program, the kernel marks the mutexes that it holds as those of a dead
+ * owner. But a thread that is not its process's first gets the first one's number before that, and the kernel finds no
+ * mutex that names this number. So the mutex names a thread that does not exist any more. The threads that wait for it
+ * find that out: object_look_for_holder(). A number says nothing in another PID namespace. So the holder writes its
+ * namespaces into the object (OBJECT_INSIDE), and a thread in other namespaces goes on waiting.
  *
- * LEFT BY longjmp(). Nothing runs when a stack is cut off. The frame's address tells it later: a frame that lies below
- * the stack pointer of a later call of the same thread is no more. What it held is given up then, the object
- * unchanged. */
+ * LEFT BY longjmp(). No code runs when a stack is cut off. The frame's address tells it later: a frame that lies below
+ * the stack pointer of a later call of the same thread does not exist any more. The mutex that it held is then
+ * unlocked; the object stays as it is. */
 #include "object/callback.h"
 
 #include <errno.h>
@@ -30,8 +30,8 @@
 #include "object/holder.h"
 
 #define DEPTH 32
-/* A circle of more threads than that is not found. A search that runs into a circle of other threads ends after so
- * many. */
+/* The most steps of a search. A longer circle is not found, and a search that gets into a circle of other threads
+ * ends. */
 #define STEPS 100000
 #define LOOK_NS INT64_C(20000000)
 #define OFFSET_BITS 36
@@ -47,7 +47,7 @@ static _Thread_local struct frame frames[DEPTH]; /* mutex_kept of them */
 
 _Static_assert(OBJECT_INSIDE >> OBJECT_INSIDE_SHIFT == (UINT64_C(1) << HOLDER_SPACE_BITS) - 1, "room for namespaces");
 
-/* Under the mutex. 0: the holder is not inside a function any more. */
+/* Under the mutex: notes the holder's namespaces. 0: the holder is not inside a function any more. */
 static void note_inside(struct object *object, uint64_t space)
 {
     uint64_t met = atomic_load_explicit(&object->met, memory_order_relaxed) & ~OBJECT_INSIDE;
@@ -66,8 +66,8 @@ static uintptr_t here(void)
     return (uintptr_t)__builtin_frame_address(0);
 }
 
-/* Frames of the process that this one was forked from count for nothing here; what was left by longjmp() is given
- * up. */
+/* Drops the frames of a process that this one was forked from, and those left by longjmp(). Unlocks the objects of the
+ * latter. */
 static void drop_left(uintptr_t stack)
 {
     while (mutex_kept > 0) {

@@ -1,8 +1,12 @@
-/* Crash order of a checker, for each object: 1. takes the mutex, 2. notes that; and later 3. takes the note back, 4.
- * gives the mutex up. Killed between 1 and 2, or 3 and 4, it has a mutex that no note tells of. That one was taken last
- * of all that it holds, so the kernel gives it away: robust lists begin with the mutex that was taken last.
- * Invariant: an object with a note has the mutex of a checker, alive or dead; nobody else gets it before the note is
- * taken back. */
+/* Crash order of a checker, for each object:
+ *   1. It takes the mutex.
+ *   2. It writes the note.
+ *   3. Later it clears the note.
+ *   4. It unlocks the mutex.
+ * A checker killed between 1 and 2, or between 3 and 4, holds a mutex without a note. That mutex is the one that it
+ * took last of all that it holds, so the kernel marks it: a robust list begins with the mutex that was taken last.
+ * Invariant: the mutex of an object with a note is held by a checker, alive or dead; no other thread gets it before the
+ * note is cleared. */
 #include "object/checking.h"
 
 #include <mp.h>
@@ -61,8 +65,8 @@ void checking_unlock(struct object *object)
     mutex_unlock(&object->mutex);
 }
 
-/* Before mutex_check(), which takes a mutex that names nobody for damage. Whether the checker is dead is asked
- * thoroughly once in a millisecond only (holder.h). */
+/* Called before mutex_check(), for which a mutex that names no live thread is damaged. Tries several times, as
+ * holder_is_dead() asks thoroughly only once in a millisecond. */
 static void give_away_certainly(const struct heap *heap, pthread_mutex_t *mutex)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
@@ -78,7 +82,8 @@ int checking_look(struct object *object, bool numbers_tell)
     return mutex_check(&object->mutex, numbers_tell);
 }
 
-/* heap.checking is taken before all others, so the kernel forgets it first. */
+/* A checker takes heap.checking before all other mutexes. So if the kernel marks only some of them, it does not mark
+ * this one. */
 static int lock_checking(struct heap *heap, int64_t deadline)
 {
     int error;

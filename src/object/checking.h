@@ -10,10 +10,10 @@
 
 /* The calling thread is the only one that checks the heap from here on. MP_ETIMEOUT, MP_EDEADLK, MP_ECORRUPT. */
 int checking_begin(struct heap *heap, int64_t deadline);
-/* Before it takes the objects' mutexes, none of which a dead checker has any more: writes its mark. */
+/* Writes the checker's mark, before it takes any object's mutex. No dead checker has such a mutex any more. */
 void checking_say(struct heap *heap);
 void checking_end(struct heap *heap);
-/* The checker takes an object's mutex, and gives it up; the last one taken first. */
+/* The checker locks and unlocks an object. It unlocks in the reverse order of locking. */
 int checking_lock(struct object *object, int64_t deadline);
 void checking_unlock(struct object *object);
 /* The checker keeps the mutex of an object whose owner died: it takes the owner's place. */
@@ -23,9 +23,10 @@ static inline bool checking_holds(const struct object *object)
 {
     return (atomic_load_explicit(&object->met, memory_order_relaxed) & OBJECT_CHECKED) != 0;
 }
-/* If that one is dead, the mutex is given away, and says that its owner died. */
+/* If a checker holds the mutex and is dead, marks the mutex as one whose owner died. Returns whether it did so. */
 bool checking_forgot(struct object *object);
-/* The same, and then mutex_check(), for which `numbers_tell` is. */
+/* Like checking_forgot(), but makes certain that a dead checker is found out. Then calls mutex_check() with
+ * `numbers_tell`. */
 int checking_look(struct object *object, bool numbers_tell);
 
 #endif

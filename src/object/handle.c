@@ -1,6 +1,6 @@
-/* A Treiber stack. Its first word has a count in the bits that an address leaves free: so a thread that was held up
- * between reading the first handle's successor and exchanging the word notices that others have been there meanwhile
- * (ABA). */
+/* A Treiber stack. Its first word has a count of changes in the bits that an address leaves free. So a thread that was
+ * held up between loading the first handle's successor and exchanging the word notices that the stack has changed
+ * meanwhile (ABA). */
 #include "object/handle.h"
 
 #include <stdatomic.h>

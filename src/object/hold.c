@@ -1,17 +1,17 @@
-/* A process has one record in each heap in which it holds objects, a holder, and a chain of holds behind it. Each hold
- * owns a share in an object, counted as those of containers are. All of it changes under the heap's mutex, with its
- * undo log: so a process that dies anywhere leaves it whole, and a holder's holds can be given back one by one, by any
- * process, at any time.
+/* A process has one record, a holder, in each heap in which it holds objects, and a chain of holds behind it. Each hold
+ * owns a share in an object, counted as those of containers are. All of this changes under the heap's mutex, with the
+ * heap's undo log. So a process that dies at any point leaves it whole, and any process can give back a holder's holds,
+ * one by one, at any time.
  *
- * WITHOUT THE MUTEX. Readers wait for nobody, and reading a container takes a hold. So a thread that does not get the
- * heap's mutex within PATIENCE_NS, as its holder is stopped,
+ * WITHOUT THE MUTEX. Reading a container takes a hold, and a reader must not wait for a stopped process. So a thread
+ * that does not get the heap's mutex within PATIENCE_NS, as its holder is stopped,
  *   - pins what it would hold (pin.h),
- *   - notes in its own memory what it would give up (struct owed),
- * and does the rest as soon as it gets the mutex for any hold: settle().
+ *   - notes in private memory what it would give up (struct owed).
+ * The next thread of the process that gets the mutex for any hold does the rest: settle().
  *
- * THE DEAD (owner.h) are looked for when a process begins to hold, when the heap has grown since the last look, when
- * memory has run out, when the heap is checked or asked about. Each look has an end: at most LOOKS holders, the next
- * ones of the chain. */
+ * THE DEAD (owner.h). A process looks for dead owners when it begins to hold, when the heap has grown since its last
+ * look, when memory has run out, and when the heap is checked or asked about. One look examines at most LOOKS holders:
+ * the next ones of the chain. */
 #include "object/hold.h"
 
 #include <pthread.h>
@@ -22,7 +22,7 @@
 #include "object/pin.h"
 
 #define PATIENCE_NS INT64_C(200000)
-/* After that wait was in vain, so long no thread of this process waits again: it only tries. */
+/* The time after such a wait was in vain in which no thread of this process waits again: they only try. */
 #define STUCK_NS INT64_C(5000000)
 #define LOOKS 64
 /* The number of times that a thread that pins asks whether the object is alive, while others commit changes. */
@@ -87,7 +87,7 @@ int hold_ready(struct heap *heap, struct holder *holder)
     return error;
 }
 
-/* Within a change: the reserve becomes a hold of the holder's. */
+/* Within a change: the holder's reserve becomes a hold, the first in the holder's chain. */
 static struct hold *link_hold(struct heap *heap, struct holder *holder)
 {
     uint64_t offset = get(&holder->reserve), next = get(&holder->holds);
@@ -117,7 +117,7 @@ void hold_enter(struct heap *heap, struct holder *holder, struct object *object)
     heap_set(heap, &object->refs, get(&object->refs) + 1);
 }
 
-/* A change of its own: a hold in an object that is alive. MP_ENOMEM. */
+/* Adds a hold in an object that is alive. A change of its own. MP_ENOMEM. */
 static int add_hold(struct heap *heap, struct holder *holder, struct object *object)
 {
     int error = hold_ready(heap, holder);
@@ -126,12 +126,12 @@ static int add_hold(struct heap *heap, struct holder *holder, struct object *obj
         return error;
     hold_enter(heap, holder, object);
     heap_commit(heap);
-    hold_ready(heap, holder); /* if there is no memory for it, another time */
+    hold_ready(heap, holder); /* without memory, a later call tries again */
     return 0;
 }
 
-/* Within a change: the hold leaves its holder's chain. Its block becomes the reserve, or is in the trash: to be freed
- * after the commit. */
+/* Within a change: takes the hold out of its holder's chain. Its block becomes the holder's reserve, or its trash,
+ * which is freed after the commit. */
 static void unlink_hold(struct heap *heap, struct hold *hold)
 {
     struct holder *holder = holder_at(heap, get(&hold->holder));
@@ -143,13 +143,14 @@ static void unlink_hold(struct heap *heap, struct hold *hold)
     heap_set(heap, get(&holder->reserve) == 0 ? &holder->reserve : &holder->trash, heap_offset(heap, hold));
 }
 
-/* With nothing to commit: the trash of a holder is freed. Also before it is filled again. */
+/* With nothing to commit: frees a holder's trash. Also called before the trash is filled again, as a process may have
+ * died before it freed the last one. */
 static void empty_trash(struct heap *heap, struct holder *holder)
 {
     heap_free_locked(heap, &holder->trash);
 }
 
-/* Gives up the hold that *link, in its object's chain, leads to. */
+/* With nothing to commit: gives up the hold that *link, in its object's chain, leads to. Commits. */
 static void end_hold(struct heap *heap, struct object *object, _Atomic uint64_t *link)
 {
     struct hold *hold = hold_at(heap, get(link));
@@ -163,7 +164,8 @@ static void end_hold(struct heap *heap, struct object *object, _Atomic uint64_t 
     empty_trash(heap, holder);
 }
 
-/* Where the object's chain leads to a hold of the holder's, of any holder when that is NULL. Points to 0: nowhere. */
+/* The link of the object's chain that leads to a hold of the holder's (NULL: of any holder's). If there is none: the
+ * last link, which is 0. */
 static _Atomic uint64_t *find_hold(const struct heap *heap, struct object *object, const struct holder *holder)
 {
     _Atomic uint64_t *link = &object->holds;
@@ -173,8 +175,8 @@ static _Atomic uint64_t *find_hold(const struct heap *heap, struct object *objec
     return link;
 }
 
-/* Gives up one of the holder's holds in the object that the handle leads to, or with NULL one of anybody's. False:
- * none. */
+/* Gives up one of the holder's holds (NULL: of any holder's) in the object that the handle leads to. False: there is
+ * none, or the handle is not live. */
 static bool end_one(struct heap *heap, const struct holder *holder, const void *handle, uint64_t kind)
 {
     struct object *object = object_of(handle);
@@ -188,7 +190,8 @@ static bool end_one(struct heap *heap, const struct holder *holder, const void *
     return true;
 }
 
-/* One step of ending a table's hold. True: there is more to be done. */
+/* One step of ending a table's hold: gives up the last share in the table; if there is none, frees the table and the
+ * hold. True: there is more to be done. */
 static bool end_table_step(struct heap *heap, struct hold *hold)
 {
     struct holder *holder = holder_at(heap, get(&hold->holder));
@@ -213,7 +216,8 @@ static bool end_table_step(struct heap *heap, struct hold *hold)
 
 /* ---- what could not be done without the mutex ---- */
 
-/* Each pin becomes a hold. Another thread may take its pin back meanwhile: then the hold is too much. */
+/* Turns this process's pins into holds. If another thread takes a pin back meanwhile, the new hold is one too many and
+ * is given up. */
 static void write_down_pins(struct owner *owner, struct holder *holder)
 {
     struct heap *heap = owner->heap;
@@ -256,8 +260,8 @@ static void settle(struct owner *owner, struct holder *holder)
         pay_owed(owner, holder);
 }
 
-/* heap_lock() with a deadline: MP_ETIMEOUT when another thread has kept the mutex for PATIENCE_NS; or at once, when it
- * did so less than STUCK_NS ago. */
+/* heap_lock() with a deadline. MP_ETIMEOUT: another thread has kept the mutex for PATIENCE_NS. If such a wait has
+ * failed less than STUCK_NS ago, this only tries. */
 static int lock_soon(struct owner *owner)
 {
     int error = heap_lock_until(owner->heap, 0);
@@ -270,7 +274,8 @@ static int lock_soon(struct owner *owner)
     return error;
 }
 
-/* heap_lock(), for a process that may have something to settle. */
+/* Takes the heap's mutex, makes this process's holder if there is none yet, and settles. `patiently`: waits without
+ * limit, else as lock_soon(). */
 static int lock(struct owner *owner, bool patiently, struct holder **holder)
 {
     int error = patiently ? heap_lock(owner->heap) : lock_soon(owner);
@@ -289,7 +294,7 @@ static int lock(struct owner *owner, bool patiently, struct holder **holder)
     return 0;
 }
 
-/* After a hold was given up, or a pin. */
+/* Called after a hold or a pin was given up, without the heap's mutex. */
 static void reclaim(struct heap *heap)
 {
     if ((get(&heap->dead) | get(&heap->limbo)) != 0)
@@ -298,7 +303,7 @@ static void reclaim(struct heap *heap)
 
 /* ---- for handles ---- */
 
-/* This process as an owner; now and then it looks for the dead. */
+/* This process as an owner. Looks for the dead if the heap has grown since the last look. */
 static int begin(struct heap *heap, struct owner **owner)
 {
     int error = owner_begin(heap, owner);
@@ -318,9 +323,10 @@ int hold_lock(struct heap *heap, struct holder **holder)
     return error == 0 ? lock(owner, true, holder) : error;
 }
 
-/* After the pin was published. The shares are looked at before magic: they may be those of an object that has taken the
- * place since, and magic tells that. An object leaves limbo in two words, so none of both counts only if nothing was
- * committed meanwhile. */
+/* Called after the pin was published. The shares are read before magic: they may be those of another object that has
+ * taken the place since, and magic tells that. An object may leave limbo between the loads of refs and kept: one change
+ * counts a new share in refs, and a later one clears kept. So two zeros count only if nothing was committed
+ * meanwhile. */
 static bool is_alive(const struct heap *heap, const void *handle, uint64_t kind)
 {
     const struct object *object = object_of(handle);
@@ -335,8 +341,8 @@ static bool is_alive(const struct heap *heap, const void *handle, uint64_t kind)
     return shares != 0 && get(&object->magic) == object_magic(handle, kind);
 }
 
-/* The caller sees the object alive after it has published the pin: see pin.h. MP_EINVAL: it is not; MP_ETIMEOUT: no
- * place. */
+/* Publishes the pin first, then looks whether the object is alive: see pin.h. MP_EINVAL: it is not; MP_ETIMEOUT: no
+ * place is free. */
 static int pin_handle(struct owner *owner, const void *handle, uint64_t kind)
 {
     struct object *object = object_of(handle);
@@ -387,7 +393,7 @@ int hold_take(const void *handle, uint64_t kind)
     error = take(owner, handle, kind, false);
     if (error != MP_ETIMEOUT && error != MP_ENOMEM)
         return error;
-    /* Reading needs no memory either. */
+    /* Reading must work in a full heap, too: a pin needs no memory. */
     int pinned = pin_handle(owner, handle, kind);
     if (pinned != MP_ETIMEOUT)
         return pinned;
@@ -406,7 +412,7 @@ static bool owe(struct owner *owner, const void *handle, uint64_t kind, uint64_t
     return true;
 }
 
-/* Ends a pin of this process's in the object, if it has one: that is a hold as good as any. */
+/* Takes back one of this process's pins in the object, if there is one: a pin counts as a hold. */
 static bool unpin(struct owner *owner, const struct object *object)
 {
     if (atomic_load(&owner->pins) == 0 || !pin_end_one(owner->heap, owner->mark, object->self))
@@ -415,7 +421,8 @@ static bool unpin(struct owner *owner, const struct object *object)
     return true;
 }
 
-/* One of the owner's holds in the object that the handle leads to. */
+/* Gives up one of the owner's holds in the object that the handle leads to. Unless `patiently`, only notes it as owed
+ * if the heap's mutex is not free soon. */
 static int give(struct owner *owner, const void *handle, uint64_t kind, bool patiently)
 {
     struct holder *holder;
@@ -444,7 +451,8 @@ int hold_give(const void *handle, uint64_t kind)
     return error;
 }
 
-/* A pin is as good as a hold: the process that this one was forked from may have had no mutex to write it down. */
+/* Gives up a hold or a pin of any process. A pin counts, too: the process that this one was forked from may have pinned
+ * the object because it did not get the mutex. */
 static int give_anybodys(struct heap *heap, const void *handle, uint64_t kind)
 {
     const struct object *object = object_of(handle);
@@ -474,7 +482,7 @@ int hold_give_any(const void *handle, uint64_t kind)
     return error;
 }
 
-/* settle(), if the heap's mutex is free. */
+/* Settles what there is, if the heap's mutex is free soon. */
 static void settle_soon(struct owner *owner)
 {
     struct holder *holder;
@@ -483,8 +491,8 @@ static void settle_soon(struct owner *owner)
         heap_unlock(owner->heap);
 }
 
-/* The holder's process may open the same heap again: so the holder itself says that this opening has ended. Without the
- * heap's mutex, which a stopped process may have: nobody else stores there before the owner is found dead. */
+/* The process may open the same heap again, so the holder itself says that this opening has ended. It is stored without
+ * the heap's mutex, which a stopped process may keep: no other process stores there before the owner is found dead. */
 static void leave_holder(struct owner *owner)
 {
     settle_soon(owner);
@@ -500,8 +508,7 @@ void hold_leave(struct heap *heap)
 
 /* ---- snapshots ---- */
 
-/* Every object is pinned by this process: in one place, however many of its snapshots need that. False: no place is
- * free. */
+/* Pins every object for this process, in one place that all snapshots of the process share. False: no place is free. */
 static bool pin_all(struct owner *owner, struct hold_table *table)
 {
     pthread_mutex_lock(&owner->mutex);
@@ -514,7 +521,7 @@ static bool pin_all(struct owner *owner, struct hold_table *table)
     return table->pinned_by != 0;
 }
 
-/* A child that a signal handler has forked meanwhile has not pinned anything. */
+/* Ends one use of pin_all(). A child that a signal handler has forked meanwhile has no such pin. */
 static void unpin_all(struct owner *owner, const struct hold_table *table)
 {
     if (owner == NULL || table->pinned_by != owner->mark)
@@ -525,7 +532,7 @@ static void unpin_all(struct owner *owner, const struct hold_table *table)
     pthread_mutex_unlock(&owner->mutex);
 }
 
-/* Under heap_lock(): a hold whose ref is the table, with nothing in it yet. */
+/* Under heap_lock(): makes a hold whose ref is a table, with no share in it yet. */
 static int make_table(struct heap *heap, struct holder *holder, uint64_t count, struct hold_table *table)
 {
     int error = hold_ready(heap, holder);
@@ -644,7 +651,8 @@ struct suspect {
     uint64_t offset, mark, state;
 };
 
-/* The next holders of the chain, of which heap.looked counts those that were looked at. */
+/* Lists the next holders of the chain, at most LOOKS. heap.looked counts those that were looked at in this round. 0:
+ * also when the heap's mutex is not free soon. */
 static size_t list_suspects(struct heap *heap, struct suspect *suspect)
 {
     size_t count = 0;
@@ -683,7 +691,7 @@ static void end_holder(struct heap *heap, struct holder *holder)
     heap_free_locked(heap, &heap->holding);
 }
 
-/* Under heap_lock(), one step of giving back what a dead holder held. False: that was all. */
+/* Under heap_lock(): one step of giving back what a dead holder held. False: that was all, and the holder is freed. */
 static bool reclaim_step(struct heap *heap, struct holder *holder)
 {
     uint64_t first = get(&holder->holds);
@@ -702,7 +710,7 @@ static bool reclaim_step(struct heap *heap, struct holder *holder)
     return true;
 }
 
-/* Whether that holder is still there. Under heap_lock(). */
+/* Under heap_lock(): the holder, if it is still in the chain; else NULL. */
 static struct holder *find_holder(struct heap *heap, const struct suspect *suspect)
 {
     for (uint64_t at = get(&heap->holders); at != 0; at = get(&holder_at(heap, at)->next)) {
@@ -728,7 +736,7 @@ static void reclaim_holder(struct heap *heap, const struct suspect *suspect)
     }
 }
 
-/* True: there was a pin of a dead owner. */
+/* Drops the pins of dead owners. True: there was one. */
 static bool reclaim_pins(struct heap *heap)
 {
     bool found = false;
@@ -750,7 +758,7 @@ static bool is_dead(const struct heap *heap, const struct suspect *suspect)
     return suspect->state == HOLDER_DEAD || owner_is_dead(heap, suspect->mark, suspect->state == HOLDER_LEFT);
 }
 
-/* *again: there are holders in the chain that were not looked at. */
+/* One look. *again: the chain has holders that this round has not looked at. */
 static bool look(struct heap *heap, bool *again)
 {
     struct suspect suspect[LOOKS];
@@ -783,7 +791,8 @@ bool hold_look_at_all(struct heap *heap)
     if (owner != NULL)
         settle_soon(owner);
     atomic_store(&heap->looked, 0);
-    /* As many rounds as there were holders, should others look at the same time. */
+    /* The number of looks is bounded by that of all owners so far, as other processes that look at the same time change
+     * heap.looked as well. */
     for (uint64_t rounds = get(&heap->owners) / LOOKS + 2; again && rounds > 0; rounds--)
         found = look(heap, &again) || found;
     return found;
@@ -793,13 +802,14 @@ bool hold_look_at_all(struct heap *heap)
 
 typedef bool marker(void *context, uint64_t ref);
 
-/* A block of at least that size, or none, that nothing else owns. */
+/* Whether the ref is 0, or a block of at least that size that nothing else owns. */
 static bool owns(const struct heap *heap, uint64_t ref, uint64_t size, marker *mark, void *context)
 {
     return ref == 0 || ((ref & REF_MASK) == REF_BLOCK && mark(context, ref) && heap_block_size(heap, ref) >= size);
 }
 
-/* A share; a table of nothing but shares; or a block that would have become one, whatever it holds. */
+/* Whether the ref is a share; a table that contains only shares; or a block that was to become one, whatever it
+ * contains. */
 static bool holds_shares(const struct heap *heap, uint64_t ref, marker *mark, void *context)
 {
     const _Atomic uint64_t *table = heap_at(heap, ref & ~REF_MASK);
@@ -814,7 +824,7 @@ static bool holds_shares(const struct heap *heap, uint64_t ref, marker *mark, vo
     return true;
 }
 
-/* The holds of one holder: linked both ways, each its own. */
+/* Checks the holds of one holder: the chain is linked both ways, and each hold names the holder. */
 static bool check_holds(struct heap *heap, uint64_t at, uint64_t *most, marker *mark, void *context)
 {
     uint64_t previous = 0;

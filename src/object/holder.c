@@ -6,8 +6,11 @@
 #include "base/lifecycle.h"
 #include "base/platform.h"
 
-/* A mark, from its lowest bit: MARK_TIME bits of a time in ticks, five years of them; a number for the namespaces, 0:
- * not known; low bits of the thread's number; 1. */
+/* A mark, from its lowest bit:
+ *   - MARK_TIME bits: the time in ticks, which wraps after five years;
+ *   - MARK_SPACE bits: the namespaces; 0: not known;
+ *   - MARK_THREAD bits: low bits of the thread's number;
+ *   - MARK_MADE: always set. */
 #define MARK_TIME 34
 #define MARK_SPACE HOLDER_SPACE_BITS
 #define MARK_THREAD 11
@@ -18,7 +21,8 @@
 
 _Thread_local struct thread_mark holder_own FOUND_AT_ONCE = {HOLDER_UNKNOWN, 0};
 
-/* The one found dead last: it is asked for again for each lock that it held. Never a mark that serves another later. */
+/* The holder found dead last: threads ask for it again for each lock that it held. Its mark is never used by a later
+ * thread. */
 static _Thread_local struct thread_mark found_dead;
 static _Thread_local int64_t thorough_last, mappings_last;
 
@@ -93,15 +97,15 @@ static bool is_another_program(uint32_t thread, const void *memory, int64_t now)
     return !thread_shares((pid_t)thread, memory);
 }
 
-/* Whether there is another thread of that number today, or what is left of one that nobody has waited for, or another
- * program. */
+/* Whether the number belongs to another thread by now, to a thread that has ended and was not waited for, or to a
+ * process that has executed another program. */
 static bool is_gone_or_another(uint32_t thread, uint64_t mark, const void *memory, int64_t now)
 {
     uint64_t began;
     bool ended;
 
-    /* All anew: the process may have entered another time namespace, where times of beginnings are counted
-     * differently. */
+    /* The namespaces are asked for anew: the process may have entered another time namespace, where the times at which
+     * threads began are counted differently. */
     if (own_space() != space_of(mark) || !process_table_is_own() || !thread_began((pid_t)thread, &began, &ended))
         return false;
     return ended || bits(began, MARK_TIME) > time_of(mark) + 1 || is_another_program(thread, memory, now);

@@ -1,13 +1,13 @@
 /* Objects: made, shared, locked, repaired, reclaimed. See object.h for who owns what.
  *
  * An object's place is made once and then goes between use and heap.spare for ever. An object without a share (no ref,
- * no handle) becomes OBJECT_DEAD and enters heap.dead in the same step that gives up the last one. The next process to
- * unlock any object of the heap reclaims it: under its mutex, releases its content piece by piece, then moves it to
- * heap.spare. Reclaiming that is cut short by death is taken up by the next. Releasing content may take the last share
- * of other objects, which enter heap.dead in turn: nothing recurses, however deep containers are nested.
+ * no handle) is dead: the step that takes its last share also makes it OBJECT_DEAD and puts it into heap.dead. The next
+ * process to unlock any object of the heap reclaims it: under its mutex, releases its content piece by piece, then
+ * moves it to heap.spare. If that process dies meanwhile, the next one goes on. Releasing content may take the last
+ * share of other objects, which enter heap.dead in turn: nothing recurses, however deep containers are nested.
  *
- * Reclaiming waits for nobody, as the process that reclaims may hold other mutexes: an object whose mutex or stripes
- * somebody holds is left to that process, which looks for the dead when it unlocks. */
+ * The process that reclaims may hold other mutexes. So it does not wait for an object's mutex or stripes: an object
+ * that another process has locked is left to that process, which looks for dead objects when it unlocks. */
 #include "object/object.h"
 
 #include <errno.h>
@@ -23,8 +23,9 @@
 #include "object/pin.h"
 #include "object/stripes.h"
 
-/* The number of looks for an even version before a reader reads through the undo log; the number of attempts, while
- * others keep writing, before it asks for the mutex; and how long it waits for the mutex. */
+/* READ_SPINS: how often a reader looks for an even version before it reads through the undo log. READ_TRIES: the number
+ * of attempts, while others keep writing, before it asks for the mutex. READ_PATIENCE_NS: how long it waits for the
+ * mutex. */
 #define READ_SPINS 16
 #define READ_TRIES 64
 #define READ_PATIENCE_NS INT64_C(200000)
@@ -53,13 +54,13 @@ static struct object *object_at(const struct heap *heap, uint64_t ref)
 
 /* ---- making ---- */
 
-/* Places are made many at a time, beside each other: so blocks that are freed are not cut up by objects, which stay. A
- * quarter of those that there are, at the most, are made in stock. */
+/* Places are made in clusters, side by side. Places stay for ever, and scattered ones would cut up the memory of blocks
+ * that are freed. A cluster has one place more than a quarter of those that exist, at most CLUSTER_MOST. */
 #define CLUSTER_PART 4
 #define CLUSTER_MOST 64
 
-/* Where a heap's generations begin, and end. It differs from heap to heap: a handle of one that lay at the same address
- * before is stale as well. */
+/* The first generation of a heap's places, where their generations also end. It differs from heap to heap, so that a
+ * handle of a heap that lay at the same address before is stale as well. */
 static uint64_t first_generation(const struct heap *heap)
 {
     return heap->seed[0] * UINT64_C(0x9e3779b97f4a7c15) >> 32 & (OBJECT_GENERATIONS - 1);
@@ -77,7 +78,7 @@ static int take_cluster(struct heap *heap)
     return error;
 }
 
-/* Objects that lead to each other, the last one to the spare ones and to all that there are. */
+/* Writes `count` places, each of which leads to the next. The last leads to the chains heap.spare and heap.objects. */
 static int make_places(struct heap *heap, uint64_t block, uint64_t count)
 {
     uint64_t magic = OBJECT_FREE | object_tag_of(first_generation(heap)), at = object_first_of(block);
@@ -98,8 +99,8 @@ static int make_places(struct heap *heap, uint64_t block, uint64_t count)
  *   1. heap.under_construction gets the block, and that is committed: while a block may still be taken back, the free
  *      lists' words inside it must not be touched.
  *   2. The places are written. Nothing leads to them yet.
- *   3. One change puts them into the chains and lets go of heap.under_construction.
- * Killed between 1 and 3, this process leaves the block to heap.under_construction, and the next maker begins with step
+ *   3. One change puts them into the chains and clears heap.under_construction.
+ * A process that dies between 1 and 3 leaves the block to heap.under_construction, and the next maker begins with step
  * 2. */
 static int make_spares(struct heap *heap)
 {
@@ -121,7 +122,7 @@ static int make_spares(struct heap *heap)
     return 0;
 }
 
-/* Under heap_lock(), as the first words of a change: an object that is in no use. NULL: no memory. */
+/* Under heap_lock(), as the first words of a change: takes an object out of heap.spare. NULL: *error says why. */
 static struct object *take_object(struct heap *heap, uint64_t kind, int *error)
 {
     *error = get(&heap->spare) == 0 ? make_spares(heap) : 0;
@@ -136,7 +137,7 @@ static struct object *take_object(struct heap *heap, uint64_t kind, int *error)
     return object;
 }
 
-/* Within a change: the object is one of that kind from the commit on. Nobody looks at its words before. */
+/* Within a change: from the commit on, the object is one of that kind. No other process looks at its words before. */
 static void begin_life(struct heap *heap, struct object *object, uint64_t kind)
 {
     put(&object->waits, 0);
@@ -144,7 +145,8 @@ static void begin_life(struct heap *heap, struct object *object, uint64_t kind)
     heap_set(heap, &object->magic, kind | (get(&object->magic) & OBJECT_TAG));
 }
 
-/* Shares that a new object is born with: one of *slot, where that is given; one of a hold; or its handle. */
+/* Makes an object. Its only share is that of *slot, if it is given; or that of a hold, if `held`; else its handle keeps
+ * it. */
 static int create(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, bool held, struct object **result)
 {
     struct holder *holder = NULL;
@@ -170,7 +172,7 @@ static int create(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, bool
     begin_life(heap, object, kind);
     heap_commit(heap);
     if (holder != NULL)
-        hold_ready(heap, holder); /* if there is no memory for it, another time */
+        hold_ready(heap, holder); /* without memory, a later call tries again */
     heap_unlock(heap);
     *result = object;
     return 0;
@@ -233,7 +235,7 @@ static void enter_limbo(struct heap *heap, struct object *object)
     heap_set(heap, &heap->limbo, object->self);
 }
 
-/* The caller has stored the last 0 in refs or in kept: what pin_is_set() finds is ordered behind that (pin.h). */
+/* Within a change. The caller has stored the last 0 in refs or in kept; pin_is_set() loads after that (pin.h). */
 static void die_if_unheld(struct heap *heap, struct object *object)
 {
     if (get(&object->refs) != 0 || get(&object->kept) != KEPT_NOT)
@@ -251,7 +253,7 @@ void object_lose_share(struct heap *heap, struct object *object)
 {
     uint64_t refs = get(&object->refs) - 1;
 
-    /* One that is known to be pinned is in limbo first: at no moment do refs and kept say that it is not alive. */
+    /* An object that is known to be pinned enters limbo first: so refs and kept never both say that it is not alive. */
     if (refs == 0 && get(&object->kept) == KEPT_NOT && is_container(object) && pin_is_set(heap, object->self))
         enter_limbo(heap, object);
     heap_set(heap, &object->refs, refs);
@@ -271,7 +273,8 @@ static void release_share(struct heap *heap, _Atomic uint64_t *ref)
 
 /* ---- reclaiming ---- */
 
-/* Under heap_lock(), with nothing to commit: whether what *link leads to stays in limbo. */
+/* Under heap_lock(), with nothing to commit: whether the object that *link leads to stays in limbo. If not, takes it
+ * out; it dies unless it has a share. */
 static bool stays_in_limbo(struct heap *heap, _Atomic uint64_t *link)
 {
     struct object *object = object_at(heap, get(link));
@@ -285,7 +288,8 @@ static bool stays_in_limbo(struct heap *heap, _Atomic uint64_t *link)
     return false;
 }
 
-/* Under heap_lock(): those in limbo that are pinned no more die; those that somebody has a share in again leave it. */
+/* Under heap_lock(): objects in limbo that are not pinned any more die; those that have a share again leave limbo
+ * alive. */
 static void look_at_limbo(struct heap *heap)
 {
     _Atomic uint64_t *link = &heap->limbo;
@@ -296,8 +300,7 @@ static void look_at_limbo(struct heap *heap)
     }
 }
 
-/* Under heap_lock(): takes a dead object out of heap.dead, where those that died while it was reclaimed lie before
- * it. */
+/* Under heap_lock(): takes a dead object out of heap.dead. Objects that died while it was reclaimed lie before it. */
 static void unlink_dead(struct heap *heap, struct object *object)
 {
     _Atomic uint64_t *link = &heap->dead;
@@ -307,8 +310,8 @@ static void unlink_dead(struct heap *heap, struct object *object)
     heap_set(heap, link, get(&object->next));
 }
 
-/* The log goes last, after the commit. Killed before that, the object is dead still, and the next reclaiming frees
- * it. */
+/* Frees the log last, after the commit. If the process dies before that, the object is still dead, and the next process
+ * to reclaim it frees the log. */
 static void clear_content(struct heap *heap, struct object *object)
 {
     object_begin(object);
@@ -349,7 +352,7 @@ int object_repair(struct object *object)
     put(&object->met, get(&object->met) & ~(OBJECT_CHECKED | OBJECT_INSIDE));
     heap_recover(object_heap(object));
     if (!object_roll_back_dead(object)) {
-        mutex_unlock(&object->mutex); /* not repaired: nobody gets it any more */
+        mutex_unlock(&object->mutex); /* unrepaired: it cannot be locked any more */
         return MP_ECORRUPT;
     }
     object_finish_repair(object);
@@ -375,7 +378,7 @@ static void become_spare(struct heap *heap, struct object *object)
 static void reclaim(struct heap *heap, struct object *object)
 {
     put(&object->held, 0);
-    heap_recover(heap); /* that it is dead may be a step not committed */
+    heap_recover(heap); /* the step that made it dead may not be committed */
     if (object_kind(object) != OBJECT_DEAD || !stripes_try_hold_all(object))
         return;
     clear_content(heap, object);
@@ -389,8 +392,8 @@ static void reclaim(struct heap *heap, struct object *object)
 
 #define LOOK_AT_MOST 64
 
-/* The first dead object whose mutex nobody holds; it is taken, and *error is what mutex_error() says of that. Tries
- * while it holds the heap's mutex, so it must not wait. NULL: none. */
+/* Takes the mutex of the first dead object whose mutex is free. *error: 0, or MP_EOWNERDEAD. Holds the heap's mutex
+ * meanwhile, so it only tries. NULL: there is none. */
 static struct object *take_dead(struct heap *heap, int *error)
 {
     struct object *found = NULL;
@@ -422,7 +425,7 @@ void object_reclaim_dead(struct heap *heap)
         if (error == MP_EOWNERDEAD && object_repair(object) != 0)
             return;
         reclaim(heap, object);
-        bool again = object == last && object_kind(object) == OBJECT_DEAD; /* its stripes are not to be had */
+        bool again = object == last && object_kind(object) == OBJECT_DEAD; /* another thread holds its stripes */
         mutex_unlock(&object->mutex);
         if (again)
             return;
@@ -453,7 +456,7 @@ int object_free(const void *handle, uint64_t kind)
 
 /* ---- locking ---- */
 
-/* The process that gives the object up may be stopped before it commits. So the word is read through the heap's undo
+/* The process that takes the last share may be stopped before it commits. So the word is read through the heap's undo
  * log, and the reader does not wait. */
 bool object_is_slow(const struct object *object, uint64_t magic)
 {
@@ -468,8 +471,8 @@ bool object_is_slow(const struct object *object, uint64_t magic)
     return now == magic;
 }
 
-/* Under the object's mutex: whether its magic is that one when nothing is left half done in the heap. 0, MP_EINVAL,
- * MP_ETIMEOUT. */
+/* Under the object's mutex: whether its magic is that one. If not, takes the heap's mutex once, which rolls back what a
+ * dead process left unfinished, and looks again. 0, MP_EINVAL, MP_ETIMEOUT. */
 static int check_magic(struct object *object, uint64_t magic, int64_t deadline)
 {
     struct heap *heap = object_heap(object);
@@ -484,7 +487,7 @@ static int check_magic(struct object *object, uint64_t magic, int64_t deadline)
     return get(&object->magic) == magic ? 0 : MP_EINVAL;
 }
 
-/* `error` is what taking the mutex has led to. */
+/* Completes locking. `error` is the result of taking the mutex. */
 static int finish_lock(struct object *object, uint64_t magic, int error, int64_t deadline)
 {
     if (error == MP_EOWNERDEAD)
@@ -509,8 +512,8 @@ static void give_away(pthread_mutex_t *mutex, pid_t thread)
         robust_mutex_owner_died(mutex, word);
 }
 
-/* The stripes before the mutex: killed in between, this thread leaves a mutex that still names the one that is no more,
- * for the next to look. */
+/* Marks the stripes before the mutex. If this thread dies in between, the mutex still names the thread that does not
+ * exist any more, and the next thread that looks goes on. */
 void object_look_for_holder(struct object *object)
 {
     uint64_t space = (get(&object->met) & OBJECT_INSIDE) >> OBJECT_INSIDE_SHIFT;
@@ -524,7 +527,7 @@ void object_look_for_holder(struct object *object)
     give_away(&object->mutex, thread);
 }
 
-/* While a checker has the mutex. MP_ETIMEOUT: it has it no more, but somebody else may. */
+/* Waits while a checker holds the mutex. MP_ETIMEOUT: no checker holds it any more, but another thread may. */
 static int wait_for_checker(struct object *object)
 {
     int error = MP_ETIMEOUT;

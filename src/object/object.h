@@ -1,34 +1,34 @@
 /* What all containers have in common: identity, mutex, version, undo log, and who owns what.
  *
- * An object's place is never used for anything but objects again: its mutex must stay a mutex, and a stale handle must
- * find something it can look at. What else belongs to it, its undo log as well, are blocks of their own, which serve
- * other things when it is gone.
+ * An object's place is never used for anything but objects (type-stable memory): its mutex must stay a mutex, and a
+ * stale handle must find something it can look at. Everything else that belongs to an object, its undo log as well,
+ * lies in blocks of its own. These serve other things when the object is gone.
  *
  * HANDLES. A handle given to users is the object's address with the generation of its place in the bits that an address
- * leaves free (OBJECT_TAG). Reclaiming counts the generation up. `magic` is the object's kind and its generation in one
- * word, so one comparison tells a live handle from a stale one. A place whose generations are used up serves no object
- * any more. Invariant: a stale handle never becomes a live one again.
+ * leaves free (OBJECT_TAG). When an object is reclaimed, the generation grows by one. `magic` is the object's kind and
+ * its generation in one word, so one comparison tells a live handle from a stale one. A place whose generations are
+ * used up serves no object any more. Invariant: a stale handle never becomes a live one again.
  *
- * OWNERSHIP. A `ref` is a word in the heap that owns what it points to: an offset, and in its low four bits what kind
- * of thing lies there and so how it is released. Every block is at each instant owned by exactly one ref, or free. An
- * operation that needs blocks first takes them into the object's pending refs, then moves them to their place: with
- * object_set(), so that pending ref and place change together. What it replaces moves to a pending ref in the same way,
- * and is released after the commit. So whatever is found pending after a death, once the undo log is rolled back, is
- * released. An object with no share left dies in the same step, unless it is pinned (pin.h): then it lives on in
- * heap.limbo.
+ * OWNERSHIP. A `ref` is a word in the heap that owns what it points to. It is an offset, with the kind of what lies
+ * there in its low four bits (enum ref_kind), which says how it is released. Invariant: at each instant every block is
+ * owned by exactly one ref, or free. An operation that needs blocks first takes them into the object's pending refs,
+ * then moves them to their place with object_set(), so that pending ref and place change together. What it replaces
+ * moves to a pending ref in the same way, and is released after the commit. So after a death, once the undo log is
+ * rolled back, all that is pending is released. An object dies in the same step that takes its last share, unless it is
+ * pinned (pin.h): then it lives on in heap.limbo.
  *
  * READING WITHOUT THE MUTEX (a seqlock). `version` is odd while words change that do not make sense one by one. A
  * reader notes an even version, reads with relaxed atomic loads, bounds every offset and length before using it, and
- * believes what it read if the version is still the same. Memory is never unmapped, so the worst it meets is nonsense.
+ * uses what it read only if the version is still the same. Memory is never unmapped, so the worst that it reads is
+ * garbage.
  *
- * A version that stays odd is that of a change half done, whose process does not get on, or takes long. Then the reader
- * reads through the undo log (undo.h) and finds the state before the change; or the state after it, if the log was
- * emptied already. It believes what it read if version and log are still the same. Invariants that this rests on:
- *   - Between object_begin() and object_commit() each word that a reader of the state before can come by is changed
- *     with object_set() or noted. What is built aside, or lies where nothing leads to, need not be.
- *   - No block that the state before leads to is freed before object_commit() is over, or written to.
- *   - Single words that are put without a change (stripes.h) are not among those that a change has noted.
- */
+ * A version that stays odd is that of an unfinished change, whose process is stopped or dead, or takes long. Then the
+ * reader reads through the undo log (undo.h) and finds the state before the change; or the state after it, if the log
+ * was emptied already. It uses what it read only if version and log are still the same. This rests on three invariants:
+ *   - Between object_begin() and object_commit(), each word that a reader of the old state can reach is changed with
+ *     object_set(), or noted before it changes. Words that nothing leads to yet need not be.
+ *   - No block that the old state leads to is freed before object_commit() is over, or overwritten without notes.
+ *   - Single words that are stored without a change (stripes.h) are not among those that a change has noted. */
 #ifndef OBJECT_H
 #define OBJECT_H
 
@@ -59,15 +59,16 @@ enum ref_kind {
     REF_TABLE = 2,   /* a block: word 0 says how many words follow that are refs; each is released, then the block */
     REF_CELLS = 3,   /* a block: word 0 says how many cells lie from byte 16 on; each is released, then the block */
     REF_ENTRIES = 4, /* a block: word 0 says how many entries lie from byte 16 on; each is released, then the block */
-    /* A table as in REF_TABLE, of which just the blocks it refers to and itself are freed: what lies in them belongs to
-     * another table now, or still. */
+    /* A table like REF_TABLE, but only the table and the blocks that it refers to are freed: what lies in these belongs
+     * to another table now, or still. */
     REF_TABLE_SHALLOW = 5
 };
 #define REF_MASK UINT64_C(15)
 
 /* A value as it is stored. head: the mp_type in the low 8 bits, CELL_OWNS, and from bit 16 on the length of strings and
  * bytes, or the generation of a container. body: the bool, the integer, the float's bits, the bytes of a string of up
- * to 8; with CELL_OWNS a ref: to an object, or to the block that holds a longer string. All zero is none. */
+ * to 8; with CELL_OWNS a ref: to an object, or to the block that holds a longer string. A cell whose words are 0 is
+ * empty. */
 #define CELL_TYPE UINT64_C(0xff)
 #define CELL_OWNS UINT64_C(0x100)
 #define CELL_LENGTH_SHIFT 16
@@ -88,13 +89,14 @@ struct entry {
     struct cell value;
 };
 
-/* A dict's words: positions used in the segments; entries; last sequence given; grows each time entries change their
- * positions; pages of the index, slots in each of them, and index_page_mask() of the pages. */
+/* A dict's words, in this order: positions used in the segments; entries; last sequence given; a count that grows each
+ * time entries change their positions; pages of the index; slots in each page; index_page_mask() of the pages. */
 enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS, DICT_MASK };
-/* A list's: the position of the first cell in use, and how many are; where there is a gap between them, and more of
- * that kind, see list_table.h. */
+/* A list's words: the position of the first cell in use; how many are; where there is a gap between them, and more
+ * about that: see list_table.h. */
 enum { LIST_START, LIST_LENGTH, LIST_GAP, LIST_GAP_SIZE, LIST_STEP, LIST_LEFT, LIST_PHASE, LIST_WORDS };
-/* Memory's (memory.c): 1 + its size in bytes; 0: not whole yet, nobody has its address. root[0] is its block. */
+/* A piece of memory's word (memory.c): 1 + its size in bytes; 0: it is not complete, and no process has its address.
+ * root[0] is its block. */
 enum { MEMORY_SIZE };
 #define MEMORY_ALIGN UINT64_C(64)
 /* The distance from the memory back to a word with the offset of its object. */
@@ -118,7 +120,7 @@ enum kept {
     KEPT_LIMBO   /* in heap.limbo: it was pinned when the last share was given up */
 };
 
-/* undo.log is there in each dict and list: from the change that makes it one to the end of its reclaiming. */
+/* Every dict and list has undo.log: from the change that makes the object a dict or list until it is reclaimed. */
 struct object {
     /* What readers without the mutex look at. */
     _Atomic uint64_t magic;
@@ -126,41 +128,41 @@ struct object {
     _Atomic uint64_t version;
     /* The content: root[0] a REF_TABLE (the directory, segments.h) of blocks (segments), REF_ENTRIES in a dict,
      * REF_CELLS in a list; root[1] in a dict a REF_TABLE of REF_BLOCKs (its index). word[DICT_...], word[LIST_...]. 0
-     * while empty. Cells outside a list's range, and in its gap, are none, and so own nothing. */
+     * while empty. Cells outside a list's range, and in its gap, are empty, and so own nothing. */
     _Atomic uint64_t root[OBJECT_ROOTS];
     union {
         _Atomic uint64_t word[7]; /* zeroed when it is made */
-        struct fair_queue queue;  /* a lock's; may hold anything when it is made, see object_check.c */
+        struct fair_queue queue;  /* a lock's; may hold anything when the lock is made: see object_check.c */
     };
     _Atomic uint64_t
-        striped; /* 1: its stripes are in use, see stripes.h; changed under the mutex, and back when it is reclaimed */
+        striped; /* 1: its stripes are in use (stripes.h). Set under the mutex, cleared when the object is reclaimed */
 
-    /* Guarded by the heap's mutex. magic is changed under that one as well. */
+    /* Guarded by the heap's mutex, as are changes of magic. */
     _Atomic uint64_t refs;     /* refs of kind REF_OBJECT to it */
-    _Atomic uint64_t kept;     /* enum kept: why it lives though nobody may have a share */
+    _Atomic uint64_t kept;     /* enum kept: why it may live without a share */
     _Atomic uint64_t holds;    /* chain of the holds of processes in a dict or list (hold.h); each is one of refs */
     _Atomic uint64_t next_all; /* in heap.objects */
     _Atomic uint64_t next;     /* in heap.spare, heap.dead or heap.limbo */
     uint64_t block;            /* the block it lies in, with others; written once */
 
     pthread_mutex_t mutex;  /* guards the content and what follows */
-    _Atomic uint64_t waits; /* what the holder's thread waits for, inside a function of the user's: see callback.h */
+    _Atomic uint64_t waits; /* what the mutex's holder waits for, inside a function of the program's: see callback.h */
     union {
         _Atomic uint64_t held;   /* which stripes the holder of the mutex holds */
         _Atomic uint64_t holder; /* a lock's: the holder's mark, HOLDER_SUSPECT, or 0: see holder.h */
     };
     /* Guarded by the mutex, and read by threads that wait for it:
-     *   - in the low bits: how often a thread that would only put a word had to wait for the mutex;
-     *   - OBJECT_INSIDE: while its holder is inside a function of the program's: the holder's namespaces (callback.h);
-     *   - OBJECT_CHECKED: its holder is a checker (checking.h). */
+     *   - in the low bits: how often a thread that would only store a word had to wait for the mutex;
+     *   - OBJECT_INSIDE: while the holder is inside a function of the program's: the holder's namespaces (callback.h);
+     *   - OBJECT_CHECKED: the holder is a checker (checking.h). */
     _Atomic uint64_t met;
     _Atomic uint64_t stripes; /* owns their block; 0: none yet */
     _Atomic uint64_t pending[OBJECT_PENDING];
     struct undo undo;
 };
 
-/* Objects lie in whole cache lines, so that readers' words and the mutex lie in different ones; in a block, one behind
- * the other from here on. */
+/* Objects are aligned to cache lines, so that the words that readers load and the mutex lie in different lines. Those
+ * in a block lie one behind the other from object_first_of() on. */
 #define OBJECT_STRIDE ((sizeof(struct object) + 63) / 64 * 64)
 static inline uint64_t object_first_of(uint64_t block)
 {
@@ -190,7 +192,7 @@ static inline struct object *object_of(const void *handle)
     return (struct object *)((uintptr_t)handle & ~OBJECT_TAG);
 }
 
-/* What `magic` must be for the handle to be one of a live object of that kind. */
+/* The value of `magic` if the handle is one of a live object of that kind. */
 static inline uint64_t object_magic(const void *handle, uint64_t kind)
 {
     return kind | ((uintptr_t)handle & OBJECT_TAG);
@@ -222,8 +224,8 @@ static inline void *object_handle(const struct object *object)
  * `magic` as the heap's undo log would restore it, and compares that. */
 __attribute__((cold)) bool object_is_slow(const struct object *object, uint64_t magic);
 
-/* True when it is the handle of a live object of that kind, as far as the object's own words can tell. The address is
- * known to lie in a heap of this process. */
+/* Whether it is the handle of a live object of that kind, as far as the object's own words tell. The caller knows that
+ * the address lies in a heap of this process. */
 static inline bool object_is_there(const void *handle, uint64_t kind)
 {
     const struct object *object = object_of(handle);
@@ -237,7 +239,7 @@ static inline bool object_is(const void *handle, uint64_t kind)
 {
     return range_known(object_of(handle)) && object_is_there(handle, kind);
 }
-/* Fast path of object_is_there(), without a call in it. False: the caller asks object_is_there(). */
+/* The fast path of object_is_there(), without a call in it. False: the caller asks object_is_there(). */
 static inline bool object_is_fast(const void *handle, uint64_t kind)
 {
     return atomic_load_explicit(&object_of(handle)->magic, memory_order_acquire) == object_magic(handle, kind);
@@ -245,7 +247,8 @@ static inline bool object_is_fast(const void *handle, uint64_t kind)
 
 /* ---- life ---- */
 
-/* Makes an object, all its words zero, owned by nobody else, with a handle of its own: for locks and memory. */
+/* Makes an object that is owned only by a handle of its own: for locks and memory. All its words are zero, except that
+ * those of a lock may hold anything. */
 int object_create(struct heap *heap, uint64_t kind, struct object **object);
 /* Like object_create(), but owned by *slot (a pending ref of another object, or a word of the heap's header): the
  * object goes away when the owner of *slot does. */
@@ -257,15 +260,16 @@ int object_create_held(struct heap *heap, uint64_t kind, struct object **object)
 int object_retain(const void *handle, uint64_t kind, _Atomic uint64_t *slot);
 /* Gives up the handle that object_create() made. MP_EINVAL when it was given up before. */
 int object_free(const void *handle, uint64_t kind);
-/* Within a change of the heap's: one share less in an object; the last one less and it is dead, or in heap.limbo. */
+/* Within a change of the heap's: takes a share from an object. With its last share the object dies, or enters
+ * heap.limbo if it is pinned. */
 void object_lose_share(struct heap *heap, struct object *object);
 
 /* ---- locking ---- */
 
-/* `magic` in what follows: what object_magic() says of the handle.
+/* `magic` below is object_magic() of the handle.
  *
- * In the usual case: takes a mutex that is free, of a live object that is not striped. False: something else is the
- * case, and *number is what pthread_mutex_trylock() said; 0: the mutex is held all the same. */
+ * The fast path of locking: takes the mutex if it is free, and the object live and not striped. False: the caller takes
+ * the slow path, with *number, which is what pthread_mutex_trylock() returned. If that is 0, the mutex is held. */
 static inline bool object_lock_fast(struct object *object, uint64_t magic, int *number)
 {
     *number = pthread_mutex_trylock(&object->mutex);
@@ -297,23 +301,25 @@ static inline int object_lock_alone(const void *handle, uint64_t kind)
         return MP_EINVAL;
     return object_lock_fast(object, magic, &number) ? 0 : object_lock_alone_slow(object, magic, number);
 }
-/* For a thread that has waited for a while for the object's mutex or a stripe of it: if their holder has executed
- * another program from inside a function of the program's (callback.c), they become free, as those of a dead owner. */
+/* Called by a thread that has waited for a while for the object's mutex or one of its stripes. If their holder has
+ * executed another program from inside a function of the program's (callback.c), marks them as those of a dead
+ * owner. */
 void object_look_for_holder(struct object *object);
-/* What object_lock() does after MP_EOWNERDEAD: puts the object back to a whole state, and its mutex too. MP_ECORRUPT:
- * its undo log is damaged; the mutex is given up, and everybody gets that from now on. */
+/* What object_lock() does after MP_EOWNERDEAD: brings the object back to a whole state, and makes its mutex usable.
+ * MP_ECORRUPT: its undo log is damaged. The mutex is unlocked unrepaired, and all later calls get MP_ECORRUPT, too. */
 int object_repair(struct object *object);
-/* The same in two steps, for the checker, which looks at everything in between: takes an unfinished change back (false:
- * the undo log is damaged), the heap being settled; then releases what was pending. */
+/* object_repair() in two steps, for the checker, which looks at everything in between. The heap's own log is rolled
+ * back already. The first step rolls the object's unfinished change back (false: the undo log is damaged). The second
+ * releases what was pending, and makes the mutex usable. */
 bool object_roll_back_dead(struct object *object);
 void object_finish_repair(struct object *object);
-/* Releases the content of dead objects, and of those in heap.limbo that are pinned no more. Waits for nobody: an object
- * that somebody still is inside is left to that process, which calls this when it unlocks it; and all are left to
- * others while another process keeps the heap's mutex. */
+/* Reclaims dead objects, and those in heap.limbo that are not pinned any more. Does not wait for an object that another
+ * process has locked: that process calls this when it unlocks the object. While another process keeps the heap's mutex,
+ * all are left to later calls. */
 void object_reclaim_dead(struct heap *heap);
-/* Gives up the stripes that are held, too. */
+/* Also unlocks the stripes that are held. */
 void object_unlock_striped(struct object *object);
-/* Also releases dead objects' content, if there are any. */
+/* Unlocks the object. Then reclaims dead objects, if there are any. */
 static inline void object_unlock(struct object *object)
 {
     struct heap *heap = object_heap(object);
@@ -339,15 +345,15 @@ static inline void object_begin_again(struct object *object)
     DELAY_POINT();
 }
 
-/* Begins a change. Under the mutex. Readers do not believe what they see until object_commit(). */
+/* Begins a change. Under the mutex. Until object_commit(), readers do not use the words in place. */
 static inline void object_begin(struct object *object)
 {
     MP_ASSERT(undo_count(&object->undo) == 0);
     object_begin_again(object);
 }
 
-/* Stores a word so that it is taken back if the process dies before object_commit(). At most UNDO_RECORDS words, unless
- * object_reserve_undo() made room for more. */
+/* Stores a word so that it is rolled back if the process dies before object_commit(). At most UNDO_RECORDS words,
+ * unless object_reserve_undo() made room for more. */
 static inline void object_set(struct object *object, _Atomic uint64_t *word, uint64_t value)
 {
     MP_ASSERT((atomic_load_explicit(&object->version, memory_order_relaxed) & 1) != 0);
@@ -367,7 +373,7 @@ static inline void object_commit(struct object *object)
     undo_order();
 }
 
-/* Instead of commit: puts all back as it was at object_begin(). */
+/* Instead of object_commit(): puts all words back as they were at object_begin(). */
 void object_roll_back(struct object *object);
 /* Makes room for `notes` stores to `words` different words in the next change. The caller calls object_release_undo()
  * after that change. */
@@ -394,10 +400,11 @@ struct reading {
     uint64_t emptied; /* see undo_emptied() */
 };
 
-/* Begins to read, for the first time (`tries` is 0) or again: what was read before did not count. False: that has
- * happened too often, and it is time for object_lock_to_read(); what it begins is good all the same. */
+/* Begins an attempt to read: the first one (`tries` is 0), or another after one that was not valid. False: many
+ * attempts were not, so the caller should try object_lock_to_read(). The attempt is begun all the same, and can be
+ * used. */
 bool object_read_again(struct reading *reading, unsigned tries);
-/* Words that follow each other, at most UNDO_READ; one. */
+/* Reads up to UNDO_READ words that follow each other. */
 void object_read_words(const struct reading *reading, const _Atomic uint64_t *first, size_t count, uint64_t *words);
 static inline uint64_t object_read_word(const struct reading *reading, const _Atomic uint64_t *word)
 {
@@ -411,13 +418,13 @@ static inline bool object_reading_valid(const struct reading *reading)
     return object_read_valid(reading->object, reading->version) &&
            ((reading->version & 1) == 0 || undo_emptied(&reading->object->undo) == reading->emptied);
 }
-/* As object_lock_alone(), but waits only for a moment: MP_ETIMEOUT. To be followed by mutex_unlock(). */
+/* Like object_lock_alone(), but waits only for a moment: MP_ETIMEOUT. The caller unlocks with mutex_unlock(). */
 int object_lock_to_read(struct object *object, uint64_t magic);
-/* As object_lock(), but waits only for a moment: MP_ETIMEOUT. */
+/* Like object_lock(), but waits only for a moment: MP_ETIMEOUT. */
 int object_lock_all_to_read(struct object *object, uint64_t magic);
 
-/* Releases what *ref owns, whatever kind it is, and stores 0 there. Can be interrupted by death at any point and done
- * again. Under the mutex of the object the ref lies in. */
+/* Releases what *ref owns, whatever kind it is, and stores 0 there. If the process dies at any point of this, another
+ * can do it again. Under the mutex of the object that the ref lies in. */
 void ref_release(struct heap *heap, _Atomic uint64_t *ref);
 /* Releases all pending refs. */
 void object_release_pending(struct object *object);

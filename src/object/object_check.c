@@ -1,10 +1,12 @@
-/* The checker of a heap: stops everybody, collects all refs that can be reached from objects, and compares with the
- * blocks there are.
+/* The checker of a heap: stops all other threads, collects all refs that can be reached from objects, and compares them
+ * with the blocks of the heap.
  *
- * It is also what distrust calls for, after a heap was opened that others may have damaged: so it believes nothing. No
- * offset is followed that has not been found to lie in the heap, no block or object is looked at twice, no mutex is
- * waited for without a limit, and no unfinished change is taken back, no pending ref released, unless its words can be
- * that. What an owner that died has left pending is released only when all has been found sound. */
+ * Others may have damaged the heap, so the checker trusts nothing in it:
+ *   - It follows no offset that it has not found to lie in the heap.
+ *   - It looks at no block or object twice.
+ *   - It waits for each mutex with a deadline.
+ *   - It rolls back an unfinished change, and releases a pending ref, only if their words can be that.
+ * What a dead owner has left pending is released only when everything has been found sound. */
 #include <mp.h>
 #include <stdlib.h>
 #include <time.h>
@@ -28,7 +30,7 @@ struct check {
     struct heap *heap;
     int64_t deadline;
     struct offsets objects;      /* all of them, ascending */
-    struct offsets inherited;    /* those we hold from owners that died */
+    struct offsets inherited;    /* those that we hold in place of dead owners */
     struct offsets shares;       /* objects, once for each REF_OBJECT */
     struct offsets holds;        /* those in an object */
     uint64_t *starts;            /* a bit for each block in use that no ref has owned yet */
@@ -71,7 +73,7 @@ static void sort(struct offsets *offsets)
         qsort(offsets->item, offsets->count, sizeof *offsets->item, compare);
 }
 
-/* The index of the first that is not less. Of sorted ones. */
+/* The index of the first offset that is not less than that one. The offsets must be sorted. */
 static size_t position(const struct offsets *offsets, uint64_t offset)
 {
     size_t low = 0, high = offsets->count;
@@ -157,7 +159,7 @@ static void mark_content(struct check *check, uint64_t ref, uint64_t offset)
     }
 }
 
-/* A block in use that nothing else has owned so far; now it is owned. */
+/* Whether there is a block in use that no ref has owned so far. Notes that it is owned now. */
 static bool own_block(struct check *check, uint64_t offset)
 {
     if (offset % 16 != 0 || offset >= get(&check->heap->size) || !heap_bit_clear(check->starts, offset))
@@ -269,7 +271,8 @@ static bool kind_is_sound(struct check *check, const struct object *object)
     }
 }
 
-/* Of objects in their order. The first of a block owns it; those behind it belong to the same. */
+/* Called for objects in ascending order. The first object in a block owns the block; the others in it belong to the
+ * same. */
 static bool place_is_sound(struct check *check, const struct object *object)
 {
     uint64_t block = object->block, first = object_first_of(block), end = object->self + sizeof *object;
@@ -302,7 +305,8 @@ static void mark_object(struct check *check, struct object *object)
         check->corrupt = true;
         return;
     }
-    /* An operation takes them for empty when it begins, so only one cut short by death may have left anything there. */
+    /* Operations expect pending refs to be empty. So only an operation that was cut short by a death may have left
+     * any. */
     if (!nothing_is_pending(object) && !is_inherited(check, object->self))
         check->corrupt = true;
     for (int i = 0; i < OBJECT_ROOTS; i++)
@@ -348,7 +352,7 @@ static bool is_spare(const struct object *object)
     return object_kind(object) == OBJECT_FREE;
 }
 
-/* Whether a chain holds just so many objects, all of which belong there. */
+/* Whether a chain has exactly `count` objects, all of which belong there. */
 static bool chain_is_sound(const struct check *check, uint64_t at, bool (*belongs)(const struct object *object),
                            uint64_t count)
 {
@@ -368,7 +372,7 @@ static bool chains_are_sound(const struct check *check)
            chain_is_sound(check, get(&heap->limbo), is_in_limbo, check->limbo);
 }
 
-/* A ref that a holder or a hold has. */
+/* Marks a ref that a holder or a hold has. */
 static bool mark_hold(void *context, uint64_t ref)
 {
     struct check *check = context;
@@ -377,7 +381,7 @@ static bool mark_hold(void *context, uint64_t ref)
     return !check->corrupt;
 }
 
-/* Once hold_check() has found the chains sound: all holds in objects. */
+/* Collects all holds in objects, once hold_check() has found the holders' chains sound. */
 static void collect_holds(struct check *check)
 {
     for (uint64_t at = get(&check->heap->holders); at != 0;) {
@@ -395,7 +399,7 @@ static void collect_holds(struct check *check)
     sort(&check->holds);
 }
 
-/* Each object's chain leads to holds of its own, and there are no others. */
+/* Whether each object's chain has only holds in that object, and there are no other holds in objects. */
 static bool holds_are_sound(struct check *check)
 {
     uint64_t found = 0;
@@ -439,7 +443,7 @@ static bool root_is_sound(struct check *check)
     return times_in(&check->objects, root) == 1 && object_kind(object_at(check, root)) == OBJECT_DICT;
 }
 
-/* Every block of stripes that no object has. */
+/* Marks every block of stripes that no object has. */
 static void mark_spare_stripes(struct check *check)
 {
     for (uint64_t at = get(&check->heap->stripes); at != 0 && !check->corrupt;) {
@@ -450,7 +454,7 @@ static void mark_spare_stripes(struct check *check)
     }
 }
 
-/* The block that the next objects are made of, as object.c takes it. */
+/* Marks the block that the next objects are made of, if object.c can use it. */
 static void mark_carving(struct check *check)
 {
     uint64_t under_construction = get(&check->heap->under_construction);
@@ -492,7 +496,7 @@ static int check_locked(struct check *check, void (*extra)(struct heap *, object
 
 /* ---- stopping all others ---- */
 
-/* Under heap_lock(): notes all objects there are, if they can be objects. */
+/* Under heap_lock(): lists all objects. MP_ECORRUPT: one of them cannot be an object. */
 static int collect_objects(struct check *check)
 {
     uint64_t size = get(&check->heap->size);
@@ -518,7 +522,7 @@ static int collect_objects(struct check *check)
     return 0;
 }
 
-/* Locks the heap, if it can be one; its size is what its file has. */
+/* Locks the heap, if its header is sound: then its size is that of its file. */
 static int lock_heap(struct check *check)
 {
     int error = heap_check_header(check->heap);
@@ -545,7 +549,7 @@ static void unlock_objects(struct check *check, size_t count)
 }
 
 /* We hold an object whose owner died. If the owner left nothing to roll back, repairs the mutex now, so that
- * unlock_objects() releases it when we back off. Otherwise a thread that waits for it while it holds another object's
+ * unlock_objects() unlocks it when we back off. Otherwise a thread that waits for it while it holds another object's
  * mutex would wait until the checker's deadline, and the checker for that thread. */
 static void inherit(struct check *check, uint64_t offset)
 {
@@ -563,8 +567,8 @@ static void inherit(struct check *check, uint64_t offset)
     add(&check->inherited, offset);
 }
 
-/* Takes every object's mutex, in no order that others could rely on: so it gives all back when one is not free within a
- * millisecond. */
+/* Takes every object's mutex. Other threads may take mutexes in another order, so to prevent a deadlock this unlocks
+ * all again when one is not free within a millisecond. */
 static int lock_objects(struct check *check)
 {
     for (size_t i = 0; i < check->objects.count; i++) {
@@ -604,7 +608,7 @@ static int try_to_lock_all(struct check *check)
         return 0;
     if (error == 0) {
         heap_unlock(check->heap);
-        error = MP_ETIMEOUT; /* more objects have been made: again */
+        error = MP_ETIMEOUT; /* more objects have been made: try again */
     }
     unlock_objects(check, check->objects.count);
     return error;
@@ -624,7 +628,7 @@ static int lock_all(struct check *check)
 
 /* ---- what dead owners have left ---- */
 
-/* Whether an object's change can have changed this word: one of its own that are guarded by its mutex, or one in a
+/* Whether a change of the object can have changed this word: one of its own that its mutex guards, or one in a
  * block. */
 static bool may_take_back(const struct check *check, const struct object *object, uint64_t offset)
 {
@@ -669,7 +673,8 @@ static int take_all_back(const struct check *check)
     return heap_check_header(check->heap);
 }
 
-/* With all sound, or as good as known, what the dead left is released. Else their mutexes are given up. */
+/* If the heap is sound, releases what the dead have left. If it is damaged, unlocks their mutexes unrepaired. If the
+ * check did not get so far, repairs each object as object_lock() does. */
 static void settle_inherited(struct check *check, int error)
 {
     for (size_t i = 0; i < check->inherited.count; i++) {

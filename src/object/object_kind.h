@@ -1,8 +1,8 @@
-/* What an object of a kind can do that depends on its kind. Each kind has one such structure, in a file of its own, and
- * one line in kinds.c: so a new kind changes no file of a layer below it.
+/* The operations on objects that depend on their kind. Each kind has one such structure, in a file of its own, and one
+ * line in kinds.c. So a new kind changes no file of a layer below it.
  *
- * Two sorts of kinds:
- *   - containers, in which processes have holds, and which end with the last share. They have an undo log;
+ * There are two sorts of kinds:
+ *   - containers, in which processes have holds, and which die with the last share. They have an undo log;
  *   - others, which live until they are freed. */
 #ifndef OBJECT_KIND_H
 #define OBJECT_KIND_H
@@ -15,22 +15,22 @@ struct snapshot_attempt;
 struct object_kind {
     uint64_t kind; /* OBJECT_DICT, ... */
     bool container;
-    /* After the undo log was rolled back, under the object's mutex: takes up a change of several steps where its dead
-     * owner left it. NULL: there is none. */
+    /* Under the object's mutex, after the undo log was rolled back: finishes a change of several steps that the dead
+     * owner has begun. NULL: the kind has no such changes. */
     void (*recover)(struct object *object);
-    /* For the checker: whether the content makes sense. NULL: whatever it holds does. */
+    /* For the checker: whether the content is sound. NULL: any content is. */
     bool (*is_sound)(const struct object *object);
-    /* For snapshots (snapshot.h), of containers: how many items there are, and reads them, both under the object's
-     * mutex; reads all without it. */
+    /* For snapshots (snapshot.h); only containers have them. count() returns the number of items, and read() reads
+     * them, both under the object's mutex. try_to_read() reads them without it. */
     uint64_t (*count)(const struct object *object);
     int (*read)(struct object *object, struct snapshot *snapshot);
     int (*try_to_read)(struct snapshot_attempt *attempt);
 };
 
-/* The table: in kinds.c, as it names what lies above. NULL behind the last. */
+/* The table of kinds. It is in kinds.c, as it names what lies in layers above. NULL is behind the last. */
 extern const struct object_kind *const object_kinds[];
 
-/* NULL: no kind of a live object, or nonsense. */
+/* NULL: it is not the kind of a live object. */
 const struct object_kind *object_kind_of(uint64_t kind);
 static inline bool object_kind_is_container(uint64_t kind)
 {

@@ -15,13 +15,13 @@
 /* The bytes that owners lock begin far behind all that a heap can hold. */
 #define LOCKED_BYTES (UINT64_C(1) << 40)
 
-/* A mark: the pid in the lowest bits (Linux has none of more), then whether the byte is locked, then from
+/* A mark: the pid in the lowest bits (Linux uses no more), then whether the byte is locked, then from
  * OWNER_NUMBER_SHIFT on the number. */
 #define MARK_PID ((UINT64_C(1) << 22) - 1)
 #define MARK_LOCKED (UINT64_C(1) << 22)
 
 static pthread_mutex_t owners_mutex = PTHREAD_MUTEX_INITIALIZER;
-/* Also those that this process was born with, of the processes it was forked from: their locks, which it shares. */
+/* Includes the owners inherited from processes that this one was forked from: it shares their locks. */
 static struct owner *owners;
 
 static void after_fork(void)
@@ -97,7 +97,8 @@ struct owner *owner_find(const struct heap *heap)
     return owner;
 }
 
-/* What could not be given up before the heap is closed: it comes back when the owner is found dead. */
+/* Forgets the holds that could not be given up before the heap is closed. They are given back when the owner is found
+ * dead. */
 static void free_owed(struct owner *owner)
 {
     struct owed *owed = atomic_load(&owner->owed);

@@ -4,10 +4,9 @@
  * from it since it first held anything, has died, closed the manager, or replaced itself by exec. The kernel knows when
  * that is: an owner locks a byte of the heap's file through an open file description of its own, which forks share. An
  * owner is dead when
- *
  *   - its byte is not locked, and
- *   - no process of its pid has the heap mapped: a program may close all its descriptors, the lock with them, and go
- *     on.
+ *   - no process with its pid has the heap mapped. A program may close all its descriptors, and the lock with them, and
+ *     go on.
  *
  * An owner that could not lock its byte (no descriptor left, no /proc) is never taken for dead: its holds end with the
  * heap. */
@@ -50,15 +49,16 @@ struct owner {
     _Atomic(struct owed *) owed; /* holds to be given up under the heap's mutex, as soon as it is free: see hold.c */
 };
 
-/* This process as an owner in the heap: made if it is none. Needs no mutex of the heap's. MP_ENOMEM. */
+/* This process as an owner in the heap. Makes it one if it is none. Takes no mutex of the heap's. MP_ENOMEM. */
 int owner_begin(struct heap *heap, struct owner **owner);
-/* The same; NULL: it is none. */
+/* This process as an owner in the heap. NULL: it is none. */
 struct owner *owner_find(const struct heap *heap);
-/* This process closes the heap: `leave` is called for itself as an owner, then it is none any more. */
+/* This process closes the heap: calls `leave` for it as an owner, then forgets that owner and those inherited by
+ * fork. */
 void owner_leave(struct heap *heap, void (*leave)(struct owner *owner));
-/* Whether an owner with that mark is dead. `left`: it has closed the heap, so it is dead as soon as all forked from it
- * have done so, too, also if the process has opened the heap once more. Makes system calls; not under the
- * heap's mutex. */
+/* Whether the owner with that mark is dead. `left`: it has closed the heap. Such an owner is dead as soon as all
+ * processes forked from it have closed the heap or ended, too, even if its process has opened the heap once more. Makes
+ * system calls. Must not be called under the heap's mutex. */
 bool owner_is_dead(const struct heap *heap, uint64_t mark, bool left);
 
 #endif

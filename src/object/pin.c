@@ -1,19 +1,19 @@
 /* The places are words in the heap's header. A process claims a place by a compare-and-swap of its owner, so nothing
  * has to be repaired after a death: the place stays claimed by an owner that is dead, until hold_look() drops it.
  *
- * Nobody looks at the places in the usual case. heap.pinned counts the claims. heap.unpinned is its value when somebody
- * last began to look at all places and then found none claimed. While the two are equal, no place is in use.
- * Invariant: a place is claimed before its claim is counted. So a thread that has read the count sees the place.
+ * In the usual case no process scans the places. heap.pinned counts the claims. heap.unpinned is the value that
+ * heap.pinned had when a process last began a scan that found no place claimed. While the two are equal, no place is in
+ * use. Invariant: a place is claimed before its claim is counted. So a thread that has read the count sees the place.
  *
  * A place may be given up, and claimed by another owner for the same object, between two looks of a thread that is
- * about to end a pin of its own there. So the word of the object names the owner as well: one compare-and-swap of that
- * word tells both. */
+ * about to end a pin of its own there (ABA). So the word of the object names the owner as well: one compare-and-swap of
+ * that word tells both. */
 #include "object/pin.h"
 
 #include "object/owner.h"
 
-/* Objects are aligned to 64 bytes, and offsets have 48 bits. The other bits hold the number of the owner, as far as it
- * goes, and: */
+/* Objects are aligned to 64 bytes, and offsets have 48 bits. The other bits hold the low bits of the owner's number,
+ * and UNCONFIRMED. */
 #define TAG UINT64_C(0xffff00000000003e)
 /* Set in a place until the pin is confirmed. */
 #define UNCONFIRMED UINT64_C(1)
@@ -23,7 +23,7 @@ static uint64_t get(const _Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-/* What a place holds for a confirmed pin of the owner's in that object. */
+/* The word of a confirmed pin of the owner's in that object. */
 static uint64_t word_of(uint64_t owner, uint64_t object)
 {
     uint64_t number = owner >> OWNER_NUMBER_SHIFT;

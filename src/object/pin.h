@@ -1,9 +1,9 @@
 /* Pins: how a process holds dicts and lists while another process keeps the heap's mutex.
  *
- * A hold (hold.h) is written down under the heap's mutex. A process that is stopped may have that mutex for ever, and
- * readers wait for nobody. So a reader that does not get the mutex soon publishes the object in one of the heap's
- * places instead, with plain atomic stores: it pins the object. The process that gives up the last share in an object
- * looks at the places before the object dies. A pinned object goes into heap.limbo, alive, until its pin has gone.
+ * A hold (hold.h) is recorded under the heap's mutex. A stopped process may keep that mutex for ever, and a reader must
+ * not wait for it. So a reader that does not get the mutex soon publishes the object in one of the heap's places
+ * instead, with plain atomic stores: it pins the object. The process that gives up the last share in an object looks at
+ * the places before the object dies. A pinned object goes into heap.limbo, alive, until its pin has gone.
  *
  * This is a Dekker pairing, as of hazard pointers:
  *
@@ -23,14 +23,14 @@
 /* In place of an object: every object of the heap is pinned. */
 #define PIN_ALL UINT64_MAX
 
-/* Publishes the object at that offset. Its place, or -1: none is free. What the caller loads afterwards is ordered
- * behind that. */
+/* Publishes the object at that offset. Returns its place; -1: no place is free. What the caller loads afterwards is
+ * ordered behind that. */
 int pin_begin(struct heap *heap, uint64_t owner, uint64_t object);
 /* The object that was published in that place was found alive: from now on pin_next() and pin_end_one() find the
  * pin. */
 void pin_confirm(struct heap *heap, int place, uint64_t owner, uint64_t object);
-/* Takes back what was published in a place and not confirmed. Neither minds if that was done before, by a child that a
- * signal handler has forked in between. */
+/* Takes back what was published in a place and not confirmed. Neither this nor pin_confirm() does anything if a child
+ * that a signal handler has forked in between took it back before. */
 void pin_end(struct heap *heap, int place, uint64_t owner, uint64_t object);
 /* Takes back one confirmed pin of the owner's in that object. False: there is none. Threads of the owner may do so at
  * the same time. */
@@ -41,9 +41,9 @@ bool pin_next(const struct heap *heap, uint64_t owner, int *place, uint64_t *obj
 
 /* ---- under the heap's mutex ---- */
 
-/* Whether anybody pins that object. What this finds is ordered behind the caller's stores. */
+/* Whether any process pins that object. What this loads is ordered behind the caller's stores. */
 bool pin_is_set(struct heap *heap, uint64_t object);
-/* Takes back a confirmed pin of anybody's in that object. False: there is none. */
+/* Takes back a confirmed pin of any owner's in that object. False: there is none. */
 bool pin_end_any(struct heap *heap, uint64_t object);
 /* For the checker: whether the counts are such that no claim goes unseen. */
 bool pin_check(const struct heap *heap);

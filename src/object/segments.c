@@ -61,7 +61,7 @@ int segment_new(struct heap *heap, enum ref_kind kind, uint64_t count, _Atomic u
     return 0;
 }
 
-/* Positions that an only segment has which is to hold so many. */
+/* The number of positions of an only segment that is to hold `count` items. */
 static uint64_t room_for(uint64_t count)
 {
     uint64_t room = FIRST_SEGMENT;

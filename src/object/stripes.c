@@ -45,7 +45,8 @@ static int wait_for(struct object *object, pthread_mutex_t *stripe, int64_t dead
 
 int stripe_lock_slow(struct object *object, pthread_mutex_t *stripe, int number)
 {
-    /* Its holder may be inside a function of the program's, and wait for this thread: the object's mutex tells. */
+    /* The stripe's holder may be inside a function of the program's and wait for this thread. Only the object's mutex
+     * can tell: see callback.c. */
     if (number == EBUSY && mutex_kept > 0)
         return MP_EDEADLK;
     return wait_for(object, stripe, DEADLINE_NEVER, number);
@@ -75,7 +76,8 @@ static bool take_spare(struct object *object)
     return block != 0;
 }
 
-/* Pending ref 0 owns the block until all mutexes in it are made. Nobody has used them if it is released then. */
+/* Makes a block of stripes. Pending ref 0 owns it until all mutexes in it are made. If it is released before, no thread
+ * has used them. */
 static bool make_new(struct object *object)
 {
     struct heap *heap = object_heap(object);
@@ -206,7 +208,7 @@ void stripes_release(struct object *object)
         mutex_unlock(&stripe[i].mutex);
 }
 
-/* The block becomes a spare one, in one step. */
+/* Puts the object's block of stripes into heap.stripes, in one step. */
 static void give_up(struct object *object)
 {
     struct heap *heap = object_heap(object);

@@ -1,18 +1,18 @@
 /* Stripes: lock striping, more mutexes for a dict or list that several processes contend for.
  *
  * A thread that stores one word over another, in place, holds the stripe of its key (of a list's cell, list_table.h)
- * and nothing else: so threads that do that to different keys run side by side. A thread that takes entries out, moves
+ * and nothing else. So threads that do that to different keys run side by side. A thread that takes entries out, moves
  * them, replaces more than a word or copies the whole holds the object's mutex and, after it, the stripes of the keys
  * concerned, or all. A thread that only adds entries holds the mutex alone. Invariant: no thread that holds a stripe
  * waits for the mutex.
  *
- * A stripe guards single stores, so there is nothing to repair after a holder that died. What its owner held besides, a
- * change half done, shows in the object's version: a thread that holds a stripe looks at that first.
+ * A stripe guards single stores, so there is nothing to repair after a holder that died. If its owner has also left a
+ * change unfinished, the object's version shows that: a thread that holds a stripe looks at the version first.
  *
- * An object gets stripes when threads that only put a word have often had to wait for its mutex. Threads that add and
- * remove entries do not count: for them stripes are only a cost. When the object is reclaimed, its stripes
- * wait in heap.stripes for the next object that needs some. Their block never is anything else, as its mutexes must
- * stay mutexes: a straggler may still take one, and finds then that it guards nothing of what it has seen. */
+ * An object gets stripes when threads that only store a word have often had to wait for its mutex. Threads that add and
+ * remove entries do not count: for them stripes are only a cost. When the object is reclaimed, its stripes wait in
+ * heap.stripes for the next object that needs some. Their block is never used for anything else, as its mutexes must
+ * stay mutexes (type-stable memory): a late thread may still take one, and then finds that the object has changed. */
 #ifndef STRIPES_H
 #define STRIPES_H
 
@@ -48,15 +48,15 @@ static inline pthread_mutex_t *stripe_of(const struct object *object, uint64_t h
     return &stripes_at(object_heap(object), block)->stripe[hash >> 60 & (STRIPES - 1)].mutex;
 }
 
-/* Take what guards a word (its stripe, or the mutex of an object that has none) after pthread_mutex_trylock() has
- * failed: `number` is what it returned. 0, MP_EINVAL, MP_EDEADLK, MP_ECORRUPT. */
+/* The slow paths of stripes_guard(). Take a stripe, or the mutex of an object without stripes, after
+ * pthread_mutex_trylock() has failed: `number` is what it returned. 0, MP_EINVAL, MP_EDEADLK, MP_ECORRUPT. */
 int stripe_lock_slow(struct object *object, pthread_mutex_t *stripe, int number);
 int stripes_lock_mutex_slow(struct object *object, uint64_t magic, int number);
 
-/* Takes what guards a word in an object of that kind while another is put in its place: the stripe of its key, or the
- * mutex of an object that has no stripes. The word was found while `version` was seen, which was even; what *head says
- * of it must be `kind`. NULL, and nothing is held: the word is not there any more, or may not be, or is of another
- * kind. */
+/* Takes the mutex that guards a word in an object of that kind, so that another value can be stored in the word: the
+ * stripe of its key, or the object's mutex if the object has no stripes. `version` is the even version at which the
+ * word was found. *head, which describes the word, must be `kind`. NULL: nothing is held; the word is gone, may be
+ * gone, or is of another kind. */
 static inline __attribute__((always_inline)) pthread_mutex_t *stripes_guard(struct object *object, uint64_t magic,
                                                                             uint64_t version, uint64_t hash,
                                                                             const _Atomic uint64_t *head, uint64_t kind)
@@ -106,7 +106,7 @@ struct stripes_taken {
 };
 struct stripes_taken stripes_take_free(struct object *object, int64_t deadline);
 void stripes_give_back(const struct stripes_taken *stripes);
-/* Takes all stripes if no live thread holds one; repairs those whose owner has died. Does not wait. */
+/* Takes all stripes if no live thread holds one, and repairs those whose owner has died. Does not wait. */
 bool stripes_try_hold_all(struct object *object);
 int stripes_hold_one(struct object *object, uint64_t hash);
 /* Unlocks the stripes that are held. */
@@ -114,7 +114,7 @@ void stripes_release(struct object *object);
 /* For an object that is being reclaimed, with all its stripes held: unlocks them, puts their block into
  * heap.stripes. */
 void stripes_end(struct object *object);
-/* For the checker: whether the block can be one; whether the object's are. */
+/* For the checker: whether the block is one of sound stripes; whether the object's are. */
 bool stripes_block_is_sound(const struct heap *heap, uint64_t block);
 bool stripes_are_sound(const struct object *object);
 

@@ -33,7 +33,7 @@ static int64_t earlier(int64_t a, int64_t b)
 
 /* ---- tickets ---- */
 
-/* False: TURN_TICKETS are out. */
+/* Takes the next ticket. False: TURN_TICKETS are out. */
 static bool take_ticket(struct fair_queue *queue, uint32_t *ticket)
 {
     for (;;) {
@@ -51,7 +51,7 @@ static bool take_ticket(struct fair_queue *queue, uint32_t *ticket)
     }
 }
 
-/* More tickets than there can be: the memory is damaged. */
+/* Whether more tickets are out than there can be: then the memory is damaged. */
 static bool is_nonsense(const struct fair_queue *queue, uint32_t served)
 {
     uint32_t next = atomic_load(&queue->next_ticket);
@@ -83,11 +83,11 @@ static void wake_next(struct fair_queue *queue, uint32_t served)
  * is a Dekker pairing; all four accesses are sequentially consistent, so at least one side sees the other:
  *
  *   the thread that gives its ticket up      this thread
- *   1. sets its bit in `abandoned`                1. stores the ticket in `now_serving`
- *   2. loads `now_serving`                        2. loads its bit
+ *   1. sets its bit in `abandoned`           1. stores the ticket in `now_serving`
+ *   2. loads `now_serving`                   2. loads its bit
  *
- * A thread that dies after step 1 leaves its bit. It makes a thread that gets the same bit much later take a new
- * ticket. */
+ * A thread that dies after step 1 leaves its bit set. A thread that gets a ticket with the same bit much later is then
+ * skipped once, and takes a new ticket. */
 static void end_turn(struct fair_queue *queue, uint32_t ticket)
 {
     bool left;
@@ -105,8 +105,8 @@ static void end_turn(struct fair_queue *queue, uint32_t ticket)
     wake_next(queue, ticket);
 }
 
-/* The thread whose turn it is does not come. Threads with other tickets have often died with it, and each would cost
- * the same wait again. So all tickets become void, and each thread that lives and waits takes a new one. */
+/* The thread whose turn it is does not take it. Threads with other tickets have often died with it, and each would cost
+ * the same wait again. So all tickets become void, and each live thread that waits takes a new one. */
 static void void_all_tickets(struct fair_queue *queue, uint32_t served)
 {
     uint32_t expected = served, next = atomic_load(&queue->next_ticket);

@@ -78,8 +78,8 @@ static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
     return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &time);
 }
 #else
-/* Without pthread_mutex_clocklock(), which ThreadSanitizer does not know, only the real-time clock is offered, which
- * may be set while we wait: so in short steps, each measured on the monotonic clock. */
+/* ThreadSanitizer does not know pthread_mutex_clocklock(). Without it there is only the real-time clock, which may be
+ * set while a thread waits. So the wait is done in short steps, each measured on the monotonic clock. */
 static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
 {
     const int64_t step = 50000000;
@@ -90,7 +90,7 @@ static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
         int error;
 
         clock_gettime(CLOCK_REALTIME, &time);
-        if (left < 0) /* past: nanoseconds below 0 would be no time */
+        if (left < 0) /* the deadline is past: tv_nsec must not be negative */
             left = 0;
         int64_t end = time.tv_nsec + (left < step ? left : step);
         time.tv_sec += end / 1000000000;
@@ -102,9 +102,10 @@ static int lock_until(pthread_mutex_t *mutex, int64_t deadline)
 }
 #endif
 
-/* Nobody sleeps for long without looking. An owner may be killed after it has given the mutex up and before it has
- * woken who sleeps; the kernel wakes them in its place, but not if somebody else has taken the mutex meanwhile, who in
- * turn knows of no sleeper to wake. */
+/* A sleeping thread looks at the mutex at least every LOOK_NS, as a wake-up can be lost:
+ *   1. The owner unlocks the mutex and is killed before it wakes a sleeper.
+ *   2. The kernel wakes one in its place, but not if another thread has taken the mutex meanwhile.
+ *   3. That thread does not know of the sleeper, and wakes none when it unlocks. */
 static int sleep_until_locked(pthread_mutex_t *mutex, int64_t deadline)
 {
     int error;
@@ -117,10 +118,10 @@ static int sleep_until_locked(pthread_mutex_t *mutex, int64_t deadline)
     return error;
 }
 
-/* Going to sleep and being woken by another CPU takes some twenty microseconds, most holders hold a mutex for a
- * fraction of one. So looks a few times first, ever less often, for about as long: then who waits has lost no more than
- * twice what it could not have avoided, also when the holder is not running, as there are more processes than CPUs. And
- * the holder, whose cache line others seldom ask for, gets on. */
+/* Going to sleep and being woken by another CPU takes about 20 microseconds. Most holders hold a mutex for a fraction
+ * of one. So the waiter first tries a few times, with pauses that double, for about as long as sleeping would cost
+ * (competitive spinning). It loses at most twice what it could not have avoided, also when the holder is not running
+ * because there are more processes than CPUs. The pauses leave the holder its cache line, so the holder gets on. */
 static int spin(pthread_mutex_t *mutex)
 {
     static _Atomic int cpus;
@@ -146,9 +147,12 @@ static void nap(void)
     nanosleep(&pause, NULL);
 }
 
-/* A thread of a child that was made by a bare clone() has the number of the one that made it, for the C library: what
- * either holds, the other is told it holds itself. A thread comes to ask for what it does hold only inside functions of
- * the user's, or in a signal handler that has interrupted it: the latter is told after a while. */
+/* EDEADLK says that the mutex names the calling thread's number. Another thread may have that number, too: a thread in
+ * another PID namespace; and for the C library, a thread of a child that was made by a bare clone() has the number of
+ * the thread that made it. The calling thread itself holds a mutex that it asks for only
+ *   - inside functions of the program's (mutex_kept > 0). It gets MP_EDEADLK at once;
+ *   - in a signal handler that has interrupted the thread while it held the mutex. That cannot be told from another
+ *     thread's holding it, so this waits and returns MP_EDEADLK after NAMESAKE_NS. */
 int mutex_lock_slow(pthread_mutex_t *mutex, int64_t deadline, int number)
 {
     int64_t give_up = 0;
@@ -175,8 +179,9 @@ void mutex_repaired(pthread_mutex_t *mutex)
     pthread_mutex_consistent(mutex);
 }
 
-/* The kernel notes a holder's death before its mappings go and its number is free: so who is gone, or has never mapped
- * this, and still stands there, never held it. */
+/* When a thread dies, the kernel marks its robust mutexes before it unmaps the thread's memory and frees its number. So
+ * if the thread that the word names is gone, or its process does not map this file, that thread never held the mutex:
+ * the word is damaged. The word is read twice, as the holder may unlock and end in between. */
 static bool held_by_nobody(const pthread_mutex_t *mutex)
 {
     pid_t thread, again;
