@@ -172,7 +172,7 @@ int heap_alloc(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 /* Like heap_free(), for a caller that holds the heap's mutex and has committed its changes. Commits. */
 void heap_free_locked(struct heap *heap, _Atomic uint64_t *slot);
 /* Like heap_alloc(), for the bytes of a value. A block of at least HEAP_READ_FROM_FILE bytes may become a hole in the
- * file once it is freed: a reader without the mutex of its owner must read it from the file (value.c). */
+ * file once it is freed: a reader without the mutex of its owner must copy it by system calls (value.c). */
 #define HEAP_READ_FROM_FILE (UINT64_C(64) * 1024)
 int heap_alloc_value(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 /* Makes the block that *slot owns large enough for `size` bytes, where it is. Its content stays; the bytes that are
