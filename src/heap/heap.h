@@ -49,7 +49,7 @@ struct heap {
     struct undo undo;
     struct undo_record log[UNDO_RECORDS]; /* where `undo` has its records */
 
-    _Atomic uint64_t root;            /* the root dict, the lock or the pool: stored once, by the heap's maker */
+    _Atomic uint64_t root;            /* the root dict, the named lock or the pool, stored once by its maker; or 0 */
     _Atomic uint64_t used;            /* bytes of allocated blocks, their headers included */
     _Atomic uint64_t most, refilling; /* hints: see THE RESERVE in heap.c */
     _Atomic uint64_t keep;    /* a hint: how much more may be free before any is given back (PUNCH_BLOCK in heap.c) */
