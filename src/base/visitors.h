@@ -2,8 +2,8 @@
  * result waits until the others have left it; a thread that closes a named lock waits before it takes the memory away.
  *
  * Each thread that was ever inside has a record. A thread that enters stores what it is about to use in its record, and
- * then loads whether that is live. A thread that frees it first makes it not live, and then loads the records. This is
- * a Dekker pairing (store-buffer): at least one of the two sees what the other has stored. While only one thread has a
+ * then loads whether that is live. A thread that frees it makes it not live, and then loads the records. This is a
+ * Dekker pairing (store-buffer): at least one of the two sees what the other has stored. While only one thread has a
  * record, there is no other to pair with, and no fence. When a second thread makes its record, it calls membarrier(),
  * after which the first has passed a fence. The record of a thread that has ended is reused. */
 #ifndef VISITORS_H

@@ -177,9 +177,9 @@ void heap_free_locked(struct heap *heap, _Atomic uint64_t *slot);
 int heap_alloc_value(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 /* Makes the block that *slot owns large enough for `size` bytes, where it is. Its content stays; the bytes that are
  * added have undefined contents. False: the block is as it was, because
- * - the block behind it is in use, has pages that were given back, or is too small and cannot grow: it is not the
- *   heap's last, or the heap is full,
- * - no heap could hold so many bytes, or
+ * - the block behind it is in use, or has pages that were given back,
+ * - too few bytes behind it are free, and the heap goes on behind them or cannot grow,
+ * - no heap could hold a block of that size, or
  * - heap_lock() fails. */
 bool heap_extend(struct heap *heap, const _Atomic uint64_t *slot, uint64_t size);
 /* Frees the block that *slot owns and stores 0 there, in one step. Does nothing to a slot that holds 0. If heap_lock()

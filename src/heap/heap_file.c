@@ -103,7 +103,7 @@ static void close_if_ours(const struct open_heap *open)
     struct stat file;
     int number = errno;
 
-    /* When the system does not tell, it most likely is. */
+    /* If the system does not tell, it most likely is the heap's. */
     if (fstat(open->fd, &file) == 0 ? is_file_of(&file, open) : errno != EBADF)
         close(open->fd);
     errno = number;
@@ -407,7 +407,7 @@ static ssize_t read_start(int fd, void *buffer, size_t size)
 static int check_header(const struct heap *header, ssize_t got, enum heap_kind kind, uint64_t *length)
 {
     if (got < (ssize_t)sizeof header->magic || header->magic != HEAP_MAGIC)
-        return MP_EKIND; /* somebody else's file */
+        return MP_EKIND; /* not a file of the library's */
     if (got != HEADER_BYTES)
         return MP_ECORRUPT;
     if (header->version != VERSION || header->layout != layout())
@@ -827,7 +827,7 @@ void heap_close_reopened(const struct heap *heap, int fd)
 
     pthread_mutex_lock(&heaps_mutex);
     struct open_heap *open = find(heap);
-    /* When the system does not tell, it most likely is. */
+    /* If the system does not tell, it most likely is the heap's. */
     if (fd >= 0 && open != NULL && (fstat(fd, &file) == 0 ? is_file_of(&file, open) : errno != EBADF))
         close(fd);
     pthread_mutex_unlock(&heaps_mutex);

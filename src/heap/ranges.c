@@ -83,7 +83,7 @@ static struct owned_range *find(uintptr_t address)
     return found;
 }
 
-/* Stores the present length of the file. */
+/* Stores the present length of the file, unless the range is given up meanwhile. */
 static void lengthen(struct range *range)
 {
     const struct heap *heap = (const struct heap *)atomic_load(&range->start);

@@ -107,7 +107,8 @@ static inline struct undo_notes undo_notes_begin(struct undo *undo, char *base, 
 
     if (count + most <= UNDO_RECORDS)
         return (struct undo_notes){undo, base, record, count};
-    /* Not all notes fit in the first block. So it is filled up: from then on, what is in the table counts. */
+    /* Not all notes fit in the first block. So it is filled up with records of a word that keeps its value: from then
+     * on, what is in the table counts. */
     for (; count < UNDO_RECORDS; count++) {
         undo_write(&record[count], base, &undo->more);
         atomic_store_explicit(&undo->state, atomic_load_explicit(&undo->state, memory_order_relaxed) + 1,
