@@ -1,6 +1,6 @@
-/* No function of the library is a cancellation point: what may call one stands between these. A thread that was
- * cancelled meanwhile ends at its next cancellation point of its own. Functions of the user's that run inside a call
- * are called between them too. */
+/* No function of the library is a cancellation point: calls that may be one stand between cancelling_forbid() and
+ * cancelling_allow(). A thread that is cancelled meanwhile ends at its next cancellation point outside the library.
+ * Functions of the user's that the library calls run between them too. */
 #ifndef CANCELLING_H
 #define CANCELLING_H
 
@@ -23,7 +23,7 @@ static inline void cancelling_allow_again(const int *state)
 {
     cancelling_allow(*state);
 }
-/* As a declaration: until the end of the block it stands in, however that is left. */
+/* A declaration that forbids cancelling until the end of its block, however that is left. */
 #define CANCELLING_FORBIDDEN \
     __attribute__((cleanup(cancelling_allow_again), unused)) const int cancelling_state = cancelling_forbid()
 

@@ -1,13 +1,12 @@
 /* How many CPUs there are, and how many of them this process may use.
  *
- * The quota of a control group binds all groups below it, so the smallest on the way from the process's own group up to
- * where the hierarchy is mounted counts. /proc/self/cgroup tells the group in each hierarchy ("0::/a/b" for version 2,
- * "4:cpu,cpuacct:/a/b" for version 1, both on hybrid systems), /proc/self/mountinfo where the hierarchy is to be seen,
- * and from which of its groups on (in a container often not its root). Whatever cannot be read or understood limits
- * nothing.
+ * The quota of a control group binds all groups below it. So the smallest quota counts, of the process's own group and
+ * all groups above it, up to the one where the hierarchy is mounted. /proc/self/cgroup tells the group in each
+ * hierarchy ("0::/a/b" for version 2, "4:cpu,cpuacct:/a/b" for version 1, both on hybrid systems). /proc/self/mountinfo
+ * tells where the hierarchy is mounted, and which of its groups is at the mount point (in a container often not its
+ * root). What cannot be read or understood limits nothing.
  *
- * All is read afresh each time, as affinity and quota may change; the one exception is for those who do not need to
- * know exactly. */
+ * All is read anew each time, as affinity and quota may change. The one exception is cpus_usable_lately(). */
 #include "base/cpu.h"
 
 #include <errno.h>
@@ -26,7 +25,7 @@
 
 #define LATELY_NS INT64_C(1000000000)
 
-/* Room for paths, which a thread's stack may not have. */
+/* Paths, allocated as they are too large for small stacks. */
 struct paths {
     char top[PATH_MAX], point[PATH_MAX], mount[PATH_MAX], folder[PATH_MAX], file[PATH_MAX + 64];
 };
@@ -43,7 +42,7 @@ static int smaller(int a, int b)
     return a < b ? a : b;
 }
 
-/* Reads the start of a small file as a string; false when there is none. */
+/* Reads the start of a small file as a string. False: cannot be read, or empty. */
 static bool read_text(const char *path, char *text, size_t size)
 {
     CANCELLING_FORBIDDEN;
@@ -85,7 +84,7 @@ static bool read_number(struct paths *paths, const char *name, long long *number
     return end != text;
 }
 
-/* What the group in paths->folder allows. */
+/* How many CPUs the quota of the group in paths->folder allows. */
 static int group_cpus(struct paths *paths, bool unified)
 {
     char text[64];
@@ -101,7 +100,7 @@ static int group_cpus(struct paths *paths, bool unified)
     return quota_cpus(quota, period);
 }
 
-/* What a group below the mount point in paths->mount and all groups above it allow. */
+/* How many CPUs are allowed by a group below the mount point in paths->mount and by all groups above it. */
 static int chain_cpus(struct paths *paths, const char *group, bool unified)
 {
     size_t shortest = strlen(paths->mount), length = strlen(group);
@@ -122,7 +121,7 @@ static int chain_cpus(struct paths *paths, const char *group, bool unified)
 
 /* ---- where the groups are ---- */
 
-/* Whether a list with commas has a word. */
+/* Whether a list that is separated by commas contains the word. */
 static bool has_word(const char *list, const char *word)
 {
     size_t length = strlen(word);
@@ -137,8 +136,8 @@ static bool has_word(const char *list, const char *word)
     return false;
 }
 
-/* The group as seen below a mount that shows the hierarchy from group `top` on. One outside of that ("/../x" too) is
- * not to be seen, but the mount's own quota holds all the same. */
+/* The path of the group below a mount point at which the group `top` is. A group outside of `top` ("/../x" too) cannot
+ * be seen there, but the mount's own quota binds it all the same: "". */
 static const char *below(const char *group, const char *top)
 {
     size_t length = strcmp(top, "/") == 0 ? 0 : strlen(top);
@@ -150,15 +149,15 @@ static const char *below(const char *group, const char *top)
     return rest;
 }
 
-/* "36 25 0:31 /top /mount/point rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct": what the line's mount says about
- * it. */
+/* How many CPUs the mount in a line of mountinfo allows: "36 25 0:31 /top /mount/point rw,nosuid shared:9 - cgroup
+ * cgroup rw,cpu,cpuacct". INT_MAX: it is not a mount of the hierarchy. */
 static int mount_cpus(const char *line, const struct hierarchy *hierarchy, const char *root)
 {
     struct paths *paths = hierarchy->paths;
     char type[32], options[512];
     const char *rest = strstr(line, " - ");
 
-    /* The widths are PATH_MAX - 1 and so on. */
+    /* The widths are the sizes of the buffers, less one. */
     if (rest == NULL || sscanf(line, "%*s %*s %*s %4095s %4095s", paths->top, paths->point) != 2 ||
         sscanf(rest, " - %31s %*s %511s", type, options) != 2)
         return INT_MAX;
@@ -171,7 +170,7 @@ static int mount_cpus(const char *line, const struct hierarchy *hierarchy, const
 
 /* A file's lines, each ended by a NUL. */
 struct lines {
-    char *first, *end; /* NULL: cannot be read */
+    char *first, *end; /* NULL: it cannot be read */
 };
 
 static struct lines read_lines(struct paths *paths, const char *folder, const char *name)
@@ -202,8 +201,8 @@ static int hierarchy_cpus(const struct hierarchy *hierarchy, const struct lines 
     return cpus;
 }
 
-/* "4:cpu,cpuacct:/a/b": false when the line is of a hierarchy that says nothing about CPUs, or is none. Cuts the line
- * up. */
+/* Parses a line of cgroup, such as "4:cpu,cpuacct:/a/b", and cuts it up. False: it is of a hierarchy that says nothing
+ * about CPUs, or of none. */
 static bool parse_group(char *line, struct hierarchy *hierarchy)
 {
     char *controllers = strchr(line, ':');
@@ -272,12 +271,12 @@ int cpus_online(void)
     return count > 0 ? count : 1;
 }
 
-/* INT_MAX when the system does not say. */
+/* How many CPUs the affinity mask has. INT_MAX: the system does not tell. */
 static int affinity_cpus(void)
 {
     int count = 0;
 
-    /* The system refuses a set smaller than its own, whose size it does not tell. */
+    /* The system refuses a set smaller than its own, and does not tell the size of that. */
     for (size_t room = CPU_SETSIZE; count == 0 && room <= 1 << 20; room *= 2) {
         cpu_set_t *set = CPU_ALLOC(room);
 

@@ -1,4 +1,4 @@
-/* Codes and what they mean. Constant but for one buffer for each thread: nothing to guard. */
+/* The codes and their texts. All is constant except one buffer for each thread, so nothing needs a lock. */
 #include <mp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -6,7 +6,8 @@
 #define TEXT_OF(x) #x
 #define NUMBER_TEXT(x) TEXT_OF(x)
 
-/* MP_EDIED itself: a death of which nothing is known; below it the signals, further below the exit codes. */
+/* MP_EDIED itself means a death of which nothing is known. The SIGNAL_LAST codes below it are deaths by a signal, those
+ * from DIED_CODE down to DIED_LAST are exit codes. */
 #define DIED_CODE (MP_EDIED - 100)
 #define DIED_LAST (DIED_CODE - 255)
 #define SIGNAL_LAST 64
@@ -46,7 +47,7 @@ static const char *const messages[] = {
     [-MP_EDEPTH] = "containers nested too deep",
 };
 
-/* By number, not by position: the numbers differ between architectures. */
+/* Each with its number, as the numbers differ between architectures. */
 static const struct {
     int number;
     const char *name;

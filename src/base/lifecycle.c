@@ -14,12 +14,13 @@ static struct {
 } modules[LIFECYCLE_MODULES];
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static _Atomic pid_t known_pid; /* the process whose state the modules have; 0: none is registered yet */
+static _Atomic pid_t known_pid; /* the process whose state the modules have; 0: start() has not run yet */
 static atomic_bool ended;
-/* The same in a page that the kernel zeroes in every child, also in one that was made without the C library's fork
- * handlers (_Fork(), clone()). 0: not looked at yet in this process. NULL: the system has no such pages. */
+/* The process's pid, in a page that the kernel zeroes in every child, also in one that was made without the C library's
+ * fork handlers (_Fork(), clone()). *own_pid is 0 until this process has called store_own_pid(). NULL: the system has
+ * no such pages. */
 static _Atomic pid_t *own_pid;
-static atomic_bool own_pid_stored; /* by this process, as far as the fork handlers know */
+static atomic_bool own_pid_stored; /* whether *own_pid was stored since the last fork handler ran */
 
 static void store_own_pid(pid_t pid)
 {
@@ -40,7 +41,7 @@ static void put_modules_right(void)
     }
 }
 
-/* In the child the page is zero, and is left so: to write there costs a page, and many a child has no need of it. */
+/* In the child the page is zero, and stays so: a store would copy the page, and many a child has no need of it. */
 static void after_fork(void)
 {
     atomic_store(&known_pid, getpid());
@@ -48,7 +49,8 @@ static void after_fork(void)
     put_modules_right();
 }
 
-/* A signal handler that came while the C library holds its lists of handlers could neither fork nor exit. */
+/* Signals are blocked: a signal handler that interrupts the C library while it holds its lists of handlers could
+ * neither fork nor exit. */
 static void start(void)
 {
     uint64_t signals = signals_set(SIGNALS_ALL);
@@ -68,8 +70,9 @@ void lifecycle_register(enum lifecycle_order order, void (*at_end)(void), void (
     atomic_store(&modules[order].after_fork, after);
 }
 
-/* Whether the modules' state is this process's. The kernel is asked. In a child in another PID namespace the number may
- * be the parent's: the page tells. What shares its memory with its parent (vfork()) is told by the number only. */
+/* Whether the modules' state is this process's. The pid comes from the kernel. In a child in another PID namespace it
+ * may equal the parent's: then the page tells. A child that shares its memory with its parent (vfork()) is told by its
+ * pid only. */
 static bool is_known_process(void)
 {
     if (getpid() != atomic_load(&known_pid))
@@ -89,7 +92,7 @@ void lifecycle_end(void)
     }
 }
 
-/* The first call in a process. When no fork handler has run in it, what they do is done now. */
+/* The slow path, for the first call in a process. If no fork handler has run in it, this does what they do. */
 static pid_t look_at_pid(void)
 {
     pid_t pid = getpid(), known = atomic_load(&known_pid);

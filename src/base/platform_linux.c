@@ -1,9 +1,8 @@
 /* Linux 5.4 and later, glibc or musl.
  *
- * Nothing here keeps state, so there is nothing to guard and nothing that a death could leave half done; the one
- * exception, a reservation that is interrupted, leaves a file that is longer than its user has noted, which the next
- * one starts over. Calls that C libraries wrap only since recently are made by syscall(), with the numbers that all
- * architectures share. */
+ * Nothing here keeps state that a lock must guard, or that a death could leave half done. There is one exception: a
+ * reservation that is interrupted leaves a file that is longer than its user has noted; the next one starts over. Calls
+ * that C libraries wrap only recently are made by syscall(), with the numbers that all architectures share. */
 #include "base/platform.h"
 
 #include <errno.h>
@@ -74,7 +73,7 @@ bool clock_deadline(double seconds, int64_t *deadline)
 {
     if (isnan(seconds))
         return false;
-    if (seconds >= MP_FOREVER) { /* needs no look at the clock, which costs as much as a short wait itself */
+    if (seconds >= MP_FOREVER) { /* does not read the clock, which costs as much as a short wait itself */
         *deadline = DEADLINE_NEVER;
         return true;
     }
@@ -93,7 +92,7 @@ uint32_t cpu_now(void)
     return (uint32_t)(sched_getcpu() + 1);
 }
 
-/* Where the system refuses futexes, who waits looks now and then. */
+/* Where the system refuses futexes, the waiter polls: this sleeps once, for a millisecond. */
 static int wait_without_futex(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
 {
     struct timespec pause = {.tv_nsec = 1000000};
@@ -111,7 +110,7 @@ int futex_wait_as(_Atomic uint32_t *word, uint32_t expected, int64_t deadline, u
     struct timespec end = {.tv_sec = (time_t)(deadline / SECOND), .tv_nsec = (long)(deadline % SECOND)};
     struct timespec *limit = deadline == DEADLINE_NEVER ? NULL : &end;
 
-    /* FUTEX_WAIT_BITSET is the one whose deadline is absolute and monotonic. */
+    /* FUTEX_WAIT_BITSET takes an absolute deadline on the monotonic clock, FUTEX_WAIT does not. */
     if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, limit, NULL, who) == 0 || errno == EAGAIN ||
         errno == EINTR)
         return 0;
@@ -162,15 +161,15 @@ bool robust_mutex_is_mine(const pthread_mutex_t *mutex)
     return robust_mutex_held(mutex, &thread) && thread == (pid_t)syscall(SYS_gettid);
 }
 
-/* A length that is none is refused as such, wherever the call is let through. */
+/* Asks with a length that is not valid: EINVAL means that the system lets the call through. */
 static bool robust_lists_are_taken(void)
 {
     errno = ENOSYS;
     return syscall(SYS_set_robust_list, NULL, (size_t)0) != 0 && errno == EINVAL;
 }
 
-/* Whether the C library has told the kernel of the calling thread's mutexes (musl does with the first of them). True
- * also when the system does not tell. */
+/* Whether the C library has told the kernel of the calling thread's list of robust mutexes. As musl does so when the
+ * thread locks the first one, this locks one. True also when the system does not tell. */
 static bool robust_list_is_known(void)
 {
     pthread_mutexattr_t attributes;
@@ -220,14 +219,14 @@ bool robust_mutex_owner_died(pthread_mutex_t *mutex, uint32_t word)
     return true;
 }
 
-/* A file as /proc/<n>/maps names it: the part of a line that starts with the device. */
+/* A file, as a line of /proc/<n>/maps names it from the device on. */
 struct mapped_file {
     unsigned major_number, minor_number;
     unsigned long inode;
 };
 
-/* Looks in a process's mappings for the one that holds `address`, and stores its file; or, when `address` is NULL, for
- * the file. 1: found; 0: not there; MP_ESYSTEM: cannot be read. */
+/* Searches the lines of a process's maps file: for the mapping that contains `address`, whose file is stored; or, with
+ * a NULL address, for a mapping of *file. 1: found; 0: not there; MP_ESYSTEM: cannot be read. */
 static int find_mapping(const char *path, const void *address, struct mapped_file *file)
 {
     CANCELLING_FORBIDDEN;
@@ -254,7 +253,7 @@ static int find_mapping(const char *path, const void *address, struct mapped_fil
             *file = here;
     }
     if (found == 0 && !feof(maps))
-        found = MP_ESYSTEM; /* what was not read may tell of it */
+        found = MP_ESYSTEM; /* it may be among the lines that were not read */
     free(line);
     fclose(maps);
     return found;
@@ -316,11 +315,11 @@ int descriptor_move_up(int fd)
     errno = number;
     if (moved >= 0)
         return moved;
-    /* EINVAL: RLIMIT_NOFILE lets nobody have a descriptor that high. */
+    /* EINVAL: RLIMIT_NOFILE does not allow a descriptor that high. */
     return number == EINVAL ? MP_EAGAIN : file_error(number);
 }
 
-/* What is refused for want of a privilege, or by a sandbox, has nothing to do with another user's object. */
+/* A refusal for lack of a privilege, or by a sandbox, is MP_ESYSTEM: MP_EACCESS would mean another user's object. */
 static int memory_error(int number)
 {
     int error = file_error(number);
@@ -333,7 +332,7 @@ const char *memory_directory(void)
     return "/dev/shm";
 }
 
-/* The umask may have taken some of the mode away. */
+/* Sets the mode to 0600, of which the umask may have cleared bits. Takes over fd: the descriptor, or an error. */
 static int with_mode(int fd)
 {
     struct stat file;
@@ -390,7 +389,7 @@ static int memory_file_unlinked(void)
 
 int memory_file(void)
 {
-    /* Systems can be told to refuse memory files that might be executed; older ones do not know the flag. */
+    /* Some systems are configured to refuse executable memory files; older ones do not know the flag. */
     long fd = syscall(SYS_memfd_create, "libmp", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
 
     if (fd < 0 && errno == EINVAL)
@@ -405,7 +404,7 @@ int memory_file_link(int fd, const char *path)
 {
     char self[40];
 
-    /* The direct way needs a privilege on older kernels; the other way needs /proc. */
+    /* The first call needs a privilege on older kernels, the second one needs /proc. */
     if (linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH) == 0)
         return 0;
     if (errno == EEXIST)
@@ -465,7 +464,7 @@ bool on_valgrind(void)
 
 /* ---- room in files ---- */
 
-/* Whether a file may become that long; asking for more than RLIMIT_FSIZE would raise SIGXFSZ, which kills. */
+/* Whether RLIMIT_FSIZE allows a file of that length. To ask the system for more would raise SIGXFSZ, which kills. */
 static bool may_grow_to(uint64_t size)
 {
     struct rlimit limit;
@@ -480,7 +479,7 @@ static int reserve_error(int number)
     return file_error(number) == MP_ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
 }
 
-/* Writes zeros over a range without data, which makes it exist as fallocate() does. */
+/* Writes zeros over a range without data, which allocates its pages as fallocate() does. */
 static int fill(int fd, off_t from, off_t to)
 {
     static const char zeros[4096];
@@ -497,8 +496,8 @@ static int fill(int fd, off_t from, off_t to)
     return 0;
 }
 
-/* Where fallocate() is refused: only the holes are written to. What lies beside them is data that others may be
- * changing. */
+/* Does what fallocate() does, where that is refused. Writes to the holes only: the rest is data that other processes
+ * may be changing. */
 static int fill_holes(int fd, uint64_t from, uint64_t to)
 {
     struct stat file;
@@ -527,7 +526,8 @@ static int fill_holes(int fd, uint64_t from, uint64_t to)
     return fill(fd, (off_t)from > file.st_size ? (off_t)from : file.st_size, end);
 }
 
-/* In steps, as a signal makes a whole call start over: a large one might never get through under a steady timer. */
+/* Reserves in steps: a call that a signal interrupts starts over, so under a steady timer a large one might never
+ * end. */
 static int reserve_steps(int fd, uint64_t from, uint64_t to)
 {
     uint64_t step = RESERVE_STEP;
@@ -579,10 +579,10 @@ void memory_file_lengthen(int fd, uint64_t length)
 
 void memory_file_populate(void *address, uint64_t length)
 {
-    madvise(address, length, MADV_POPULATE_WRITE); /* kernels before 5.14 know nothing of it */
+    madvise(address, length, MADV_POPULATE_WRITE); /* kernels before 5.14 do not know it */
 }
 
-/* With vm.overcommit_memory 2 a page that was not reserved may be refused. */
+/* Whether the system overcommits memory. With vm.overcommit_memory 2 it may refuse a page that was not reserved. */
 static bool overcommits(void)
 {
     char mode = '2';
@@ -649,7 +649,7 @@ int pidfd_signal(int pidfd, int signal)
     return MP_ESYSTEM;
 }
 
-/* Where waitid() is refused. Reaps, as it cannot do otherwise. */
+/* Where waitid() is refused. Always reaps: wait4() cannot leave the child. */
 static int reap_by_wait4(pid_t pid, int *exitcode)
 {
     int status;
@@ -665,7 +665,7 @@ static int reap_by_wait4(pid_t pid, int *exitcode)
     return got > 0;
 }
 
-/* By syscall(), which is no cancellation point. */
+/* Calls waitid() by syscall(), which is no cancellation point. Returns as child_reap() does. */
 static int wait_for_end(idtype_t type, id_t id, int flags, int *exitcode)
 {
     siginfo_t info = {.si_pid = 0};
@@ -704,7 +704,7 @@ int child_wait(pid_t pid)
     return errno == EINTR || errno == ECHILD ? 0 : MP_ESYSTEM;
 }
 
-/* The start of a file of /proc's, as a string. */
+/* Reads the start of a file in /proc, as a string. False: cannot be read, or empty. */
 static bool read_text(const char *path, char *text, size_t size)
 {
     CANCELLING_FORBIDDEN;
@@ -718,8 +718,9 @@ static bool read_text(const char *path, char *text, size_t size)
     return got > 0;
 }
 
-/* When a process began, in ticks since the system was started: the 22nd word of /proc/<n>/stat, the second of which,
- * the program's name in brackets, may hold anything. */
+/* When a process began, in ticks since the system was started: the 22nd word of /proc/<n>/stat. The second word is the
+ * program's name in brackets, and may contain anything, so the search begins at the last closing bracket. *state: the
+ * third word. */
 static bool read_beginning(pid_t pid, unsigned long long *ticks, char *state)
 {
     char path[40], text[1024];
@@ -764,7 +765,8 @@ bool process_namespaces(uint64_t inode[2])
     return true;
 }
 
-/* The process's numbers in each PID namespace from that of /proc to its own stand there: there is one. */
+/* The line NSpid has the process's number in each PID namespace from that of /proc to its own: a single one if they are
+ * the same. */
 bool process_table_is_own(void)
 {
     char text[4096];
@@ -784,7 +786,7 @@ bool process_began_by(pid_t pid, int64_t moment)
            ticks <= (unsigned long long)moment / (unsigned long long)(SECOND / each);
 }
 
-/* Reads as much as there is; how many bytes. */
+/* Reads as many bytes as it can get. Returns how many. */
 static size_t read_random_file(char *at, size_t size)
 {
     size_t done = 0;
@@ -803,8 +805,8 @@ static size_t read_random_file(char *at, size_t size)
     return done;
 }
 
-/* From what differs between processes and calls: the 16 random bytes that the kernel gives each program, clock, pid,
- * addresses. */
+/* Makes bytes from what differs between processes and calls: the 16 random bytes that the kernel gives each program,
+ * the clock, the pid, addresses. */
 static void make_random(char *at, size_t size)
 {
     static _Atomic uint64_t calls;
@@ -845,8 +847,9 @@ void random_bytes(void *buffer, size_t size)
         make_random(at + got, size - got);
 }
 
-/* prctl() with one argument. That function lies in a page of the C library's that a forked child has not mapped yet: to
- * fetch it would be the dearest thing that many a child does. So it is with pthread_sigmask(). */
+/* prctl() with one argument. The C library's function lies in a page that a forked child has not mapped yet: the page
+ * fault would be the most expensive thing that many a child does. The same goes for pthread_sigmask() (see
+ * signals_set()). */
 static void control_process(int option, unsigned long argument)
 {
 #ifdef __x86_64__
@@ -912,7 +915,8 @@ void process_title(const char *name)
 bool stream_is_empty(FILE *stream)
 {
 #ifdef __GLIBC__
-    /* Looked at in place for the same reason. A stream of wide characters has another buffer. */
+    /* Looks into the stream, to avoid a page fault as in control_process(). A stream of wide characters has another
+     * buffer. */
     if (stream->_mode <= 0)
         return stream->_IO_write_ptr == stream->_IO_write_base;
 #endif

@@ -10,13 +10,13 @@ _Thread_local struct visitor *visitor_own;
 atomic_bool visitors_several;
 atomic_bool visitors_fence;
 
-static _Atomic(struct visitor *) first; /* only ever grows */
+static _Atomic(struct visitor *) first; /* the list of all records; none is ever removed */
 static pthread_key_t key;
 static bool has_key;
 static pthread_once_t several = PTHREAD_ONCE_INIT;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* The thread ends. */
+/* The thread ends: its record is free for reuse. */
 static void give_up(void *own)
 {
     visitor_own = NULL;
@@ -26,7 +26,7 @@ static void give_up(void *own)
 static void start(void)
 {
     has_key = pthread_key_create(&key, give_up) == 0;
-    /* Where there is no membarrier(), fences from the beginning. */
+    /* Without membarrier() every thread uses fences from the beginning. */
     if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0) {
         atomic_store(&visitors_several, true);
         atomic_store(&visitors_fence, true);
@@ -61,9 +61,9 @@ struct visitor *visitor_make(void)
         while (!atomic_compare_exchange_weak(&first, &own->next, own))
             ;
         if (own->next != NULL)
-            pthread_once(&several, note_several); /* nobody goes on before it is done */
+            pthread_once(&several, note_several); /* a third thread waits until it is done */
     }
-    /* Without a key the record is lost with the thread, and kept for ever. */
+    /* Without a key the record stays taken for ever when the thread ends. */
     if (has_key)
         pthread_setspecific(key, own);
     visitor_own = own;

@@ -1,38 +1,40 @@
 /* The allocator of the shared heap.
  *
- * Two-level segregated fit: free blocks hang in lists by size class, bitmaps tell which lists hold any, neighbours that
- * are free are merged at once. Taking and freeing a block touch a bounded number of words, whatever the heap's size.
- * Sizes are rounded up to a class's lower bound, so that a block freed always fits the next request of its size: churn
- * at constant size does not grow the heap.
+ * Two-level segregated fit: free blocks are in lists by size class, bitmaps tell which lists are not empty, and free
+ * neighbours are merged at once. To take or free a block touches a bounded number of words, whatever the heap's size.
+ * Requested sizes are rounded up to a class's lower bound, so a freed block always fits the next request of its size:
+ * churn at constant size does not grow the heap.
  *
  * Layout: the header (struct heap), then blocks without gaps, then a sentinel of size 0 in the file's last word. A
- * block's offset is that of its first usable byte, a multiple of 16; the word before it holds its size (from its offset
+ * block's offset is that of its first usable byte, a multiple of 16. The word before it holds its size (from its offset
  * to the next block's) and flags. A free block has its list links in its first two words, and its size again in the
- * word 16 bytes before the next block's offset, which is how a neighbour finds its start.
+ * word 16 bytes before the next block's offset, so that the next block finds its start.
  *
- * Everything happens under heap->mutex, and every word that meant something before is changed through heap->undo: a
- * process may die anywhere, and the next one to lock finds either all of a step or nothing. The owner's slot is one of
- * those words.
+ * Everything happens under heap->mutex, and every word that meant something before is changed through heap->undo. A
+ * process may die anywhere; the next one that locks the mutex finds either all of a step or nothing. The owner's slot
+ * is one of those words.
  *
- * Large free blocks are given back to the system by punching a hole into the file (FLAG_PUNCHED, set before the hole is
- * made): their pages must be reserved again before they are used. The block's first and last page always stay. A third
- * word of such a block, behind its links, says up to which offset all pages are there. Pages behind it are reserved
- * again when they are needed, some more at a time than that, so that many small blocks cost few system calls.
+ * Large free blocks are given back to the system by punching a hole into the file. FLAG_PUNCHED is set before the hole
+ * is made: the pages must be reserved again before they are used. The pages that hold the block's first and last
+ * MIN_BLOCK bytes are never given back. A third word of a punched block, behind its links (solid_word()), says up to
+ * which offset all pages are there. When pages behind it are needed, some more are reserved along with them, so that
+ * many small blocks cost few system calls.
  *
- * THE RESERVE. Content that has filled a manager, and was removed, fits again, though its blocks now lie less well and
- * take more room. For that a part of the limit is kept. heap.most is the most that has been in use before the heap
- * grew into it; heap.refilling says that a good part of that was freed since, in a heap that had grown up to the
- * reserve. The heap grows into it
- * 1. for what has been there before: up to heap.most;
- * 2. when it is filled again, for a little more: a list that cannot be extended in place needs the room of both.
- * Both words are hints: what is taken back after a death still counts.
+ * THE RESERVE. Content that has filled a manager, and was removed, fits again, although its blocks now lie less well
+ * and take more room. For that, a part of the limit is a reserve. heap.most is the most that was in use before the heap
+ * grew into the reserve. heap.refilling says that a good part of that was freed later, in a heap that had grown up to
+ * the reserve. The heap grows into the reserve
+ * 1. as long as no more is in use than heap.most;
+ * 2. with heap.refilling, for a little more: a list that cannot be extended in place needs room for its old and its new
+ *    block.
+ * Both words are hints: a roll-back does not restore them.
  *
- * WHAT MAY BECOME A HOLE. A process that touches a page in a hole gets a new one, or SIGBUS where the file system is
- * full. And a reader without a mutex may touch what was freed long ago: it may have been stopped meanwhile. So
- * 1. in a file system with a limit of its own (heap_file_holes_are_safe() says no), only blocks are given back that
- *    were taken as values (HEAP_VALUE): who reads those without a mutex reads them from the file, which does no harm in
- * a hole;
- * 2. elsewhere (memfd) a new page is as sure as any other memory, and every free block may be given back. */
+ * WHAT MAY BECOME A HOLE. A process that touches a page in a hole gets a new page, or SIGBUS where the file system is
+ * full. A reader without a mutex may touch a block that was freed long ago, as it may have been stopped meanwhile. So
+ * 1. in a file system with a limit of its own (heap_file_holes_are_safe() is false), only blocks that were taken as
+ *    values (FLAG_VALUE) are given back. Readers without a mutex copy those by system calls (value.c), which report an
+ *    error instead.
+ * 2. elsewhere (memfd) a new page is as certain as any other memory, and every free block may be given back. */
 #include "heap/heap.h"
 
 #include <mp.h>
@@ -44,36 +46,38 @@
 
 #define FLAG_FREE UINT64_C(1)
 #define FLAG_PREVIOUS_FREE UINT64_C(2) /* the block before this one is free */
-#define FLAG_PUNCHED UINT64_C(4)       /* free, and pages inside are given back */
-#define FLAG_VALUE UINT64_C(8)         /* in use, and read without a mutex from the file only */
+#define FLAG_PUNCHED UINT64_C(4)       /* free, and pages inside were given back */
+#define FLAG_VALUE UINT64_C(8)         /* in use, and copied by system calls where no mutex is held */
 #define FLAGS UINT64_C(15)
 
 #define MIN_BLOCK UINT64_C(32)
 #define LINEAR_LIMIT UINT64_C(256) /* below, a subclass every 16 bytes; above, 16 for each power of two */
 
-/* Growth: an eighth of the heap, within these bounds: so many pages that the system zeroes are about a millisecond,
- * during which others may have to wait. */
+/* Growth: an eighth of the heap, within these bounds. The system zeroes MAX_GROWTH bytes in about a millisecond, during
+ * which others may have to wait. */
 #define MIN_GROWTH (UINT64_C(64) * 1024)
 #define MAX_GROWTH (UINT64_C(4) * 1024 * 1024)
 
-/* A free block is given back when it is this large, and this much (and a half of what is in use) is free altogether: so
- * a program that takes and frees the same large block again and again does not pay for the system's pages each time,
- * which cost several times what it costs to fill them. A program may do the same with larger blocks: it then takes a
- * block that was given back, soon after it took another. From then on, as much more is kept as that block has, until no
- * block of that size was taken for a while. */
+/* A free block is given back when it has at least PUNCH_BLOCK bytes, and PUNCH_FREE bytes and half of what is in use
+ * are free altogether. So a program that takes and frees the same large block again and again does not pay for new
+ * pages each time, which cost several times what it costs to fill them. Adaptive retention, for a program that does so
+ * with larger blocks: when a punched block is taken less than KEEP_NS after another large one (of PUNCH_VALUE bytes or
+ * more), heap.keep grows by its size, up to KEEP_MOST. From then on, that much more may be free. is_much_free() resets
+ * heap.keep when no large block was taken for KEEP_NS. */
 #define PUNCH_BLOCK (UINT64_C(8) * 1024 * 1024)
 #define PUNCH_FREE (UINT64_C(32) * 1024 * 1024)
 #define KEEP_MOST (UINT64_C(512) * 1024 * 1024)
 #define KEEP_NS (UINT64_C(10) * 1000000000)
-/* Where only values may be given back: those of at least so much, each by itself. */
+/* A freed value of at least this size is given back alone, where the free block that it joins is not given back as a
+ * whole. */
 #define PUNCH_VALUE (UINT64_C(1024) * 1024)
-/* Little that is freed is given back together with more. */
+/* A smaller block that is freed leads to a hole only when this much was freed since the last one. */
 #define PUNCH_LEAST (UINT64_C(1024) * 1024)
-/* So much of a manager's limit is its reserve. */
+/* A manager's reserve is its limit divided by this. */
 #define RESERVED_PART 64
-/* A heap is being filled again when so much of what had been in use was freed. */
+/* heap.refilling is set when heap.most divided by this was freed. */
 #define REFILLED_PART 8
-/* A look for a block that fits just so ends after so many. */
+/* The most links that list_find_fitting() follows. */
 #define FIT_LOOKS 1000
 
 typedef _Atomic uint64_t word;
@@ -104,7 +108,7 @@ static word *previous_link(const struct heap *heap, uint64_t block)
     return word_at(heap, block + 8);
 }
 
-/* Of a punched block: up to this offset all of its pages are there. */
+/* In a punched block: the offset up to which all of its pages are there. */
 static word *solid_word(const struct heap *heap, uint64_t block)
 {
     return word_at(heap, block + 16);
@@ -144,7 +148,7 @@ static struct size_class class_of(uint64_t size)
     return (struct size_class){log - 7, (unsigned)(size >> (log - 4)) & 15};
 }
 
-/* The least size of a block for a request. */
+/* The smallest block that holds a request. */
 static uint64_t least_size_for(uint64_t request)
 {
     uint64_t size = (request + 8 + 15) / 16 * 16;
@@ -222,8 +226,8 @@ static uint64_t list_find(const struct heap *heap, uint64_t size)
     return get(&heap->first_free[class.major][__builtin_ctzll(minors)]);
 }
 
-/* In a full heap: a free block of at least `size` among those that may be smaller or larger, as they are of its class;
- * 0: none. */
+/* For a full heap: a free block of at least `size` in the list of that size's class, whose blocks may be smaller or
+ * larger; 0: none was found. */
 static uint64_t list_find_fitting(const struct heap *heap, uint64_t size)
 {
     struct size_class class = class_of(size);
@@ -236,8 +240,8 @@ static uint64_t list_find_fitting(const struct heap *heap, uint64_t size)
 
 /* ---- blocks ---- */
 
-/* Makes [block, block + size) one free block, merged with free neighbours. Its own header need not hold anything yet,
- * except FLAG_PREVIOUS_FREE. Returns the offset of what became of it. */
+/* Makes [block, block + size) one free block, merged with free neighbours. Of its own header only FLAG_PREVIOUS_FREE
+ * need be right. Returns the offset of the block that it has become a part of. */
 static uint64_t make_free(struct heap *heap, uint64_t block, uint64_t size)
 {
     uint64_t flags = FLAG_FREE, next = block + size, after = get(header_of(heap, next)), solid = 0;
@@ -252,7 +256,7 @@ static uint64_t make_free(struct heap *heap, uint64_t block, uint64_t size)
         block = previous;
     }
     if (after & FLAG_FREE) {
-        /* The first hole is the previous block's, if that has one. */
+        /* If the previous block has a hole, that is the first one, and its solid word stays. */
         if ((flags & FLAG_PUNCHED) == 0 && (after & FLAG_PUNCHED) != 0) {
             solid = get(solid_word(heap, next));
             heap_set(heap, solid_word(heap, block), solid);
@@ -269,7 +273,7 @@ static uint64_t make_free(struct heap *heap, uint64_t block, uint64_t size)
     return block;
 }
 
-/* The least number of bytes by which memory comes from the system, or comes back from it. */
+/* How many bytes are usually taken from the system at a time. */
 static uint64_t usual_growth(const struct heap *heap)
 {
     uint64_t growth = get(&heap->size) / 8;
@@ -277,7 +281,7 @@ static uint64_t usual_growth(const struct heap *heap)
     return growth < MIN_GROWTH ? MIN_GROWTH : growth > MAX_GROWTH ? MAX_GROWTH : growth;
 }
 
-/* The free block at the heap's end: its size, or 0. */
+/* The size of the free block at the heap's end; 0: the last block is in use. */
 static uint64_t free_at_end(const struct heap *heap)
 {
     uint64_t end = get(&heap->size);
@@ -292,7 +296,7 @@ static uint64_t reserve_of(const struct heap *heap)
     return heap->kind == HEAP_MANAGER ? reserve : 0;
 }
 
-/* Where the heap may grow to, if it is to hold so much more: see THE RESERVE. */
+/* Up to where the heap may grow for a block of that size: see THE RESERVE. */
 static uint64_t end_of_growth(const struct heap *heap, uint64_t size)
 {
     uint64_t reserve = reserve_of(heap), most = get(&heap->most) + (get(&heap->refilling) ? reserve / 2 : 0);
@@ -300,7 +304,7 @@ static uint64_t end_of_growth(const struct heap *heap, uint64_t size)
     return get(&heap->used) + size <= most ? heap->limit : heap->limit - reserve;
 }
 
-/* Within a change: so much more is in use. */
+/* Within a change: `size` more bytes are in use. */
 static void note_used(struct heap *heap, uint64_t size)
 {
     uint64_t used = get(&heap->used) + size;
@@ -310,7 +314,7 @@ static void note_used(struct heap *heap, uint64_t size)
         atomic_store_explicit(&heap->most, used, memory_order_relaxed);
 }
 
-/* Within a change: so much less is in use. */
+/* Within a change: `size` fewer bytes are in use. */
 static void note_unused(struct heap *heap, uint64_t size)
 {
     uint64_t used = get(&heap->used) - size, most = get(&heap->most);
@@ -320,7 +324,7 @@ static void note_unused(struct heap *heap, uint64_t size)
         atomic_store_explicit(&heap->refilling, 1, memory_order_relaxed);
 }
 
-/* Extends the heap so that a free block of at least `size` is in it. */
+/* Extends the heap so that it has a free block of at least `size` bytes at its end. Commits. MP_ENOMEM, MP_ESYSTEM. */
 static int grow(struct heap *heap, uint64_t size)
 {
     uint64_t end = get(&heap->size), growth = usual_growth(heap), least = size - free_at_end(heap);
@@ -342,7 +346,7 @@ static int grow(struct heap *heap, uint64_t size)
     }
     if (error != 0)
         return error;
-    if (growth > size && growth <= MAX_GROWTH) /* it will be filled bit by bit, most likely by who fills it now */
+    if (growth > size && growth <= MAX_GROWTH) /* it will be used bit by bit, most likely by this process */
         memory_file_populate(heap_at(heap, end), growth);
     /* The old sentinel becomes the header of the new block. */
     atomic_store_explicit(header_of(heap, end + growth), 0, memory_order_relaxed);
@@ -353,13 +357,13 @@ static int grow(struct heap *heap, uint64_t size)
     return 0;
 }
 
-/* Whether a large block was taken not long ago. */
+/* Whether a large block was taken less than KEEP_NS ago. */
 static bool is_busy(const struct heap *heap, uint64_t now)
 {
     return now - get(&heap->taken) < KEEP_NS;
 }
 
-/* Takes note of a large block taken. These words are hints: they need no undo record. */
+/* Notes that a large block is taken. These words are hints: they need no undo record. */
 static void note_large(struct heap *heap, uint64_t size, bool punched)
 {
     uint64_t now = (uint64_t)clock_now(), keep = get(&heap->keep) + size;
@@ -369,8 +373,8 @@ static void note_large(struct heap *heap, uint64_t size, bool punched)
     atomic_store_explicit(&heap->taken, now, memory_order_relaxed);
 }
 
-/* Of a punched block: reserves pages again so that all are there up to `needed`. Some more are taken along, if there
- * are any. *solid: what is there then. */
+/* Reserves pages of a punched block again, so that all are there up to `needed`, and some more if the system has them.
+ * *solid: the offset up to which all are there then. */
 static int make_solid(struct heap *heap, uint64_t block, uint64_t needed, uint64_t *solid)
 {
     uint64_t from = get(solid_word(heap, block)), end = block + size_of(heap, block), to = from + usual_growth(heap);
@@ -393,7 +397,8 @@ static int make_solid(struct heap *heap, uint64_t block, uint64_t needed, uint64
     return error;
 }
 
-/* The block to take, and how much of it. 0: none. */
+/* Finds a free block for a request, and how many bytes of it to take; grows the heap if it must. 0, MP_ENOMEM,
+ * MP_ESYSTEM. */
 static int find_block(struct heap *heap, uint64_t request, uint64_t *block, uint64_t *size)
 {
     *size = block_size_for(request);
@@ -412,7 +417,8 @@ static int find_block(struct heap *heap, uint64_t request, uint64_t *block, uint
     return *block != 0 ? 0 : error;
 }
 
-/* What remains of a free block of `whole` bytes when its first `size` are taken. */
+/* Makes a free block of what remains of a free block of `whole` bytes when its first `size` are taken. Its pages are
+ * there up to `solid`. */
 static void put_rest(struct heap *heap, uint64_t block, uint64_t size, uint64_t whole, uint64_t solid)
 {
     uint64_t other = block + size, rest = whole - size;
@@ -438,7 +444,8 @@ int heap_alloc_locked(struct heap *heap, uint64_t request, word *slot)
     uint64_t solid = block + whole;
 
     if (header & FLAG_PUNCHED) {
-        /* The last page is there in any case: so a rest of which not even the links fit before that has no hole. */
+        /* The first MIN_BLOCK bytes of the rest are needed as well: for its links and its solid word. A rest so small
+         * that there is nothing between these and its last MIN_BLOCK bytes has no hole. */
         uint64_t needed = rest > 2 * MIN_BLOCK ? block + size + MIN_BLOCK : block + whole;
 
         error = make_solid(heap, block, needed, &solid);
@@ -492,7 +499,8 @@ int heap_alloc_value(struct heap *heap, uint64_t size, word *slot)
 
 /* ---- extending ---- */
 
-/* Bytes of a free block without holes that begins there; grown, if it is the heap's last and less than `needed`. */
+/* The size of the free block that begins there, if it has at least `needed` bytes and no hole; otherwise 0. If it is
+ * the heap's last and too small, the heap grows. */
 static uint64_t free_behind(struct heap *heap, uint64_t block, uint64_t needed)
 {
     uint64_t header = get(header_of(heap, block)), size = header & FLAG_FREE ? header & ~FLAGS : 0;
@@ -504,7 +512,8 @@ static uint64_t free_behind(struct heap *heap, uint64_t block, uint64_t needed)
     return size >= needed && (header & FLAG_PUNCHED) == 0 ? size : 0;
 }
 
-/* A block takes `more` bytes of the free block behind it, which has `whole`. */
+/* Extends a block by `more` bytes of the free block behind it, which has `whole` bytes; by all of them if the rest
+ * would be too small for a block. */
 static void take_behind(struct heap *heap, uint64_t block, uint64_t more, uint64_t whole)
 {
     uint64_t next = block + size_of(heap, block);
@@ -538,7 +547,7 @@ bool heap_extend(struct heap *heap, const word *slot, uint64_t request)
 
 /* ---- giving back ---- */
 
-/* Whether so much is free that some of it is to be given back. */
+/* Whether so much is free that some of it is given back. Resets heap.keep if no large block was taken for KEEP_NS. */
 static bool is_much_free(struct heap *heap)
 {
     uint64_t used = get(&heap->used);
@@ -550,7 +559,8 @@ static bool is_much_free(struct heap *heap)
     return get(&heap->size) - used >= PUNCH_FREE + used / 2 + get(&heap->keep);
 }
 
-/* Makes a hole of the pages in [from, to), which lie in a free block, but for its first and last. */
+/* Makes a hole of the whole pages in [from, to), a part of a free block. Leaves out the block's first and last
+ * MIN_BLOCK bytes, and so the pages that hold them. Commits FLAG_PUNCHED before. */
 static void punch(struct heap *heap, uint64_t block, uint64_t from, uint64_t to)
 {
     uint64_t header = get(header_of(heap, block)), last = block + (header & ~FLAGS) - MIN_BLOCK;
@@ -570,7 +580,8 @@ static void punch(struct heap *heap, uint64_t block, uint64_t from, uint64_t to)
     atomic_store_explicit(&heap->loose, 0, memory_order_relaxed);
 }
 
-/* Gives back what was just freed, [from, to), or all of the free block it has become a part of. */
+/* After [from, to) was freed and has become a part of that free block: gives back the whole block, or that part, or
+ * nothing. */
 static void give_back(struct heap *heap, uint64_t block, uint64_t from, uint64_t to, bool value)
 {
     uint64_t size = size_of(heap, block);
@@ -607,7 +618,8 @@ void heap_free(struct heap *heap, word *slot)
     heap_unlock(heap);
 }
 
-/* What changes of the heap change: no mutex, and nothing that is written once. */
+/* Which words a change of the heap may note in the log: the blocks, heap.size, and the words from `root` up to
+ * `several_spaces`; no mutex, and nothing that is written once. */
 static bool may_be_taken_back(const void *context, uint64_t offset)
 {
     (void)context;
@@ -637,7 +649,7 @@ int heap_lock_until(struct heap *heap, int64_t deadline)
         undo_commit(&heap->undo);
     if (!undo_is_sound(&heap->undo, (char *)heap, get(&heap->size), may_be_taken_back, NULL) ||
         !undo_roll_back(&heap->undo, (char *)heap, get(&heap->size))) {
-        mutex_unlock(&heap->mutex); /* not repaired: nobody gets it any more */
+        mutex_unlock(&heap->mutex); /* not repaired: from now on no thread can lock it */
         return MP_ECORRUPT;
     }
     mutex_repaired(&heap->mutex);
@@ -682,7 +694,7 @@ int heap_format(struct heap *heap)
 
 struct walk {
     const struct heap *heap;
-    uint64_t *starts; /* a bit for each 16 bytes: a block begins there; may be NULL */
+    uint64_t *starts; /* NULL, or a bit for each 16 bytes: a block begins there */
     uint64_t used, used_blocks, free_blocks;
 };
 
@@ -737,7 +749,7 @@ static bool blocks_are_sound(struct walk *walk)
     return block == end && get(header_of(heap, end)) == (previous_free ? FLAG_PREVIOUS_FREE : 0);
 }
 
-/* Whether one list holds only free blocks of its class, linked both ways, that no other place in a list has held. */
+/* Whether a list holds only free blocks of its class, linked both ways, none of which is in a list twice. */
 static bool list_is_sound(struct walk *walk, unsigned major, unsigned minor)
 {
     const struct heap *heap = walk->heap;

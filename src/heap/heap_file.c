@@ -1,21 +1,22 @@
 /* Heaps as files: making, opening, mapping, closing. Their names: heap_name.c.
  *
  * A heap is one MAP_SHARED mapping over far more addresses than its file has bytes. Growing the file makes the new
- * pages valid at once in every process that has the mapping; nothing moves. Forked children share the mapping and, by
- * the same number, the descriptor; `heaps` below tells the descriptor of each, and is used only on slow paths. The
- * program may have closed that, and opened something else under its number: so each function looks before it uses or
- * closes the descriptor.
+ * pages valid at once in every process that has the mapping; nothing moves. Forked children share the mapping, and have
+ * the descriptor under the same number. The list `heaps` has the descriptor of each heap; only slow paths use it. The
+ * program may have closed the descriptor and opened something else under its number, so each function compares the file
+ * before it uses or closes the descriptor.
  *
- * CLOSED HEAPS. The addresses that handles can point to, which end where the heap did, are kept for a while, reading as
- * zeros: so a stale handle is an error and not a crash. All others are given back at once. Those of the last
- * RETIRED_KEPT heaps closed are kept in any case (within retired_bytes()), those of older ones until they serve a new
- * heap or there are too many.
+ * CLOSED HEAPS. The addresses that handles can point to, up to the end of the heap, stay mapped for a while and read as
+ * zeros: so a stale handle is an error and not a crash. All other addresses are given back at once. Kept are
+ * - the last RETIRED_KEPT closed heaps, within retired_bytes(),
+ * - older ones, until a new heap reuses their addresses or there are more than RETIRED_MOST.
+ * All are given up when a mapping fails.
  *
  * THE END OF THE PROCESS. Only names are given up. The heaps stay mapped: threads and exit handlers may still use them,
- * and so does the kernel, which gives the mutexes that the process holds to others by their addresses, before it takes
- * the memory away. The handler does not wait for heaps_mutex: exit() may be called in a signal handler that has
- * interrupted the thread that holds it. Each change of the list of heaps is one store, so the list can be read at any
- * time. */
+ * and so does the kernel, which finds the mutexes that the process holds by their addresses and marks them before it
+ * takes the memory away. The exit handler waits for heaps_mutex for END_PATIENCE_NS at the most, and not at all if
+ * exit() was called in a signal handler that has interrupted the thread that holds it. Each change of the list of heaps
+ * is one store, so the list can be read at any time. */
 #include "heap/heap_file.h"
 
 #include <errno.h>
@@ -46,26 +47,26 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-/* A heap this process has open, or the addresses of one it has closed. */
+/* A heap that this process has open, or the addresses of one that it has closed. */
 struct open_heap {
     struct open_heap *_Atomic next;
     struct heap *heap;
-    uint64_t length; /* bytes mapped; of a closed one: that were mapped */
-    uint64_t kept;   /* of a closed one: bytes that still are */
-    uint64_t serial; /* counts all heaps ever opened */
+    uint64_t length; /* bytes mapped; of a closed heap: bytes that were mapped */
+    uint64_t kept;   /* of a closed heap: bytes that are still mapped */
+    uint64_t serial; /* its number among the heaps ever opened */
     int fd;
-    int parents_fd; /* what it was when this process was forked */
+    int parents_fd; /* fd as it was when this process was forked */
     dev_t device;
     ino_t inode;
     struct heap_name name;
 };
 
 static struct open_heap *_Atomic heaps;
-static uint64_t opened;           /* how many ever were */
+static uint64_t opened;           /* counts the heaps ever opened */
 static struct open_heap *retired; /* newest first */
 static pthread_mutex_t heaps_mutex = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic(const char *) heaps_holder; /* the holder's this_thread; NULL: nobody, or not noted yet */
-static _Thread_local char this_thread;     /* its address tells threads apart */
+static _Atomic(const char *) heaps_holder; /* address of the holder's this_thread; NULL: no holder, or not noted yet */
+static _Thread_local char this_thread;     /* its address identifies the thread */
 static _Atomic(void (*)(uint64_t serial)) when_closed;
 
 static void lock_heaps(void)
@@ -89,8 +90,8 @@ static struct open_heap *find(const struct heap *heap)
     return open;
 }
 
-/* Whether the descriptor still is the heap's: the program may have closed it and opened something else under its
- * number. */
+/* Whether a descriptor with this status still leads to the heap's file: the program may have closed it and opened
+ * something else under its number. */
 static bool is_file_of(const struct stat *file, const struct open_heap *open)
 {
     return file->st_dev == open->device && file->st_ino == open->inode;
@@ -101,7 +102,7 @@ static void close_if_ours(const struct open_heap *open)
     struct stat file;
     int number = errno;
 
-    /* When the system does not tell, it most likely is. */
+    /* If the system does not tell, it most likely is the heap's. */
     if (fstat(open->fd, &file) == 0 ? is_file_of(&file, open) : errno != EBADF)
         close(open->fd);
     errno = number;
@@ -119,7 +120,7 @@ static void *map(int fd, void *near, uint64_t length)
     return address;
 }
 
-/* How many bytes of addresses of closed heaps are kept: few where addresses are scarce. */
+/* How many bytes of closed heaps' addresses are kept: few where addresses are scarce. */
 static uint64_t retired_bytes(void)
 {
     uint64_t left = addresses_left();
@@ -133,7 +134,7 @@ static void let_go(struct open_heap *old)
     free(old);
 }
 
-/* Keeps of the closed heaps no more than the newest `count`, and no more than so many bytes. Under heaps_mutex. */
+/* Keeps at most the newest `count` closed heaps, with at most that many bytes together. Under heaps_mutex. */
 static void trim_retired(int count, uint64_t bytes)
 {
     struct open_heap *last = NULL, *old = retired;
@@ -155,8 +156,9 @@ static void trim_retired(int count, uint64_t bytes)
     }
 }
 
-/* Gives up the addresses of the heap of that length that was closed longest ago, if at least RETIRED_KEPT of any were
- * closed after it, and returns where they were: a new one fits there. Under heaps_mutex. */
+/* Among the closed heaps of that length, takes the one closed longest ago, if at least RETIRED_KEPT heaps of any length
+ * were closed after it. Gives up its addresses, and returns where they were: a new heap fits there. NULL: there is
+ * none. Under heaps_mutex. */
 static void *reuse_retired(uint64_t length)
 {
     struct open_heap *before = NULL, *found_before = NULL;
@@ -188,8 +190,8 @@ static struct heap *map_most(int fd, void *near, uint64_t *length, bool shrink)
 }
 
 /* The most to map. A program with a limit on its addresses needs most of them for other things, and perhaps for other
- * heaps: so it is a quarter of them, rounded down to a power of two, lest each heap be a little smaller than the one
- * before. */
+ * heaps: so a heap gets a quarter of them. It is rounded down to a power of two, so that not each heap is a little
+ * smaller than the one before. */
 static uint64_t share_of_addresses(uint64_t length)
 {
     uint64_t share = addresses_left() / 4;
@@ -201,7 +203,7 @@ static uint64_t share_of_addresses(uint64_t length)
     return share < SMALLEST ? SMALLEST : UINT64_C(1) << (63 - (unsigned)__builtin_clzll(share));
 }
 
-/* Maps `length` bytes, or less when `shrink`. Under heaps_mutex. */
+/* Maps *length bytes; with `shrink`, fewer if it must, and stores how many. Under heaps_mutex. */
 static struct heap *map_somewhere(int fd, uint64_t *length, bool shrink)
 {
     uint64_t most = shrink ? share_of_addresses(*length) : *length;
@@ -222,7 +224,7 @@ static void after_fork(void)
     atomic_store(&heaps_holder, NULL);
     bool several_spaces = getppid() == 0; /* the parent is in another PID namespace */
     for (struct open_heap *open = heaps; open != NULL; open = open->next) {
-        if (open->parents_fd != open->fd) /* to write costs a page */
+        if (open->parents_fd != open->fd) /* a store would copy the page */
             open->parents_fd = open->fd;
         if (several_spaces && open->heap != NULL)
             atomic_store(&open->heap->several_spaces, 1);
@@ -245,7 +247,7 @@ static struct open_heap *open_heap_new(int fd)
     return open;
 }
 
-/* Maps the file and enters it in the list of open heaps. Takes fd over, and what `name` holds, also when it fails. */
+/* Maps the file and enters it in the list of open heaps. Takes over fd and what `name` owns, also when it fails. */
 static int map_heap(int fd, struct heap_name *name, uint64_t length, bool shrink, struct open_heap **result)
 {
     struct open_heap *open = open_heap_new(fd);
@@ -290,7 +292,7 @@ uint64_t heap_header_checksum(const struct heap *heap)
     return sum;
 }
 
-/* Mutexes that C libraries make are as large as each other's, and mean other things. */
+/* C libraries have mutexes of the same size, whose words have different meanings. */
 #if defined(__GLIBC__)
 #define C_LIBRARY UINT64_C(1)
 #else
@@ -333,7 +335,7 @@ static int create(struct heap **heap, enum heap_kind kind, struct heap_name *nam
     error = map_heap(fd, name, length, shrink, &open);
     if (error != 0)
         return error;
-    /* A leak check under valgrind reads all pages; at each that lies past the end of the file it takes a signal. */
+    /* Valgrind's leak check reads all mapped pages, and takes a signal at each one past the end of the file. */
     if (on_valgrind() && open->length <= ON_VALGRIND)
         memory_file_lengthen(fd, open->length);
     error = initialise(open->heap, kind, open->length);
@@ -400,11 +402,12 @@ static ssize_t read_start(int fd, void *buffer, size_t size)
 /* The bytes of a heap that are looked at before it is mapped. */
 #define HEADER_BYTES ((ssize_t)offsetof(struct heap, mutex))
 
-/* What the first words of a file say, of which `got` bytes were read: only enough to map it. */
+/* Checks the first words of a file, of which `got` bytes were read, as far as is needed to map it. *length: the bytes
+ * to map. */
 static int check_header(const struct heap *header, ssize_t got, enum heap_kind kind, uint64_t *length)
 {
     if (got < (ssize_t)sizeof header->magic || header->magic != HEAP_MAGIC)
-        return MP_EKIND; /* somebody else's file */
+        return MP_EKIND; /* not a file of the library's */
     if (got != HEADER_BYTES)
         return MP_ECORRUPT;
     if (header->version != HEAP_VERSION || header->layout != layout())
@@ -417,7 +420,7 @@ static int check_header(const struct heap *header, ssize_t got, enum heap_kind k
     return *length >= 2 * HEAP_FIRST_SIZE && *length <= LARGEST && *length % HEAP_PAGE == 0 ? 0 : MP_ECORRUPT;
 }
 
-/* A heap's header is too large for small stacks. */
+/* Reads the header into memory of its own: it is too large for small stacks. */
 static int read_header(int fd, enum heap_kind kind, uint64_t *length)
 {
     struct heap *header = malloc(sizeof *header);
@@ -430,8 +433,8 @@ static int read_header(int fd, enum heap_kind kind, uint64_t *length)
     return error;
 }
 
-/* The file is at least as long as the heap says, always: it is extended first. The undo log is where it belongs: who
- * changes anything writes there. */
+/* Whether the heap's end and its undo log are where they can be. The file is never shorter than the heap says, as it is
+ * extended first. The undo log must be right because every change writes there. */
 static bool places_are_sound(const struct open_heap *open)
 {
     uint64_t size = atomic_load(&open->heap->size);
@@ -495,10 +498,9 @@ int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
 
 /* ---- closing ---- */
 
-/* Lays zeros that can be read over the start of a mapping, in one step: another thread may just look there whether a
- * handle is stale. They are made elsewhere, and without any access: a program that has all its future memory locked
- * would have pages made for it otherwise. False: there are too many mappings, or it would be too much memory or locked
- * memory. */
+/* Lays readable zeros over the start of a mapping, in one step: another thread may just read a handle there. The zeros
+ * are mapped elsewhere first, and without access: otherwise, in a program that has all its future memory locked, the
+ * system would make pages for them. False: there are too many mappings, or too much memory or locked memory. */
 static bool lay_zeros_over(void *start, uint64_t size, int flags)
 {
     void *zeros = mmap(NULL, size, PROT_NONE, flags, -1, 0);
@@ -512,8 +514,9 @@ static bool lay_zeros_over(void *start, uint64_t size, int flags)
     return false;
 }
 
-/* The same for all of the mapping, in steps. Nothing is laid over it first, in one step that cannot fail half-way.
- * Where not even that can be, the mapping goes first. False: no addresses could be kept. */
+/* Like lay_zeros_over(), for the whole mapping, and in steps. The first step lays inaccessible memory over it, and
+ * cannot fail half-way. If the system refuses that, the heap is unmapped first. Then the part to be kept is made
+ * readable. False: no addresses could be kept. */
 static bool lay_zeros_in_steps(struct open_heap *open, int flags)
 {
     if (mmap(open->heap, open->length, PROT_NONE, flags | MAP_FIXED, -1, 0) == MAP_FAILED) {
@@ -530,7 +533,7 @@ static bool lay_zeros_in_steps(struct open_heap *open, int flags)
     return true;
 }
 
-/* False: it could not be unmapped. A mapping without memory lies there instead. */
+/* False: it could not be unmapped. Then memory without access lies there instead. */
 static bool drop_mapping(void *start, uint64_t size)
 {
     if (munmap(start, size) == 0)
@@ -539,8 +542,7 @@ static bool drop_mapping(void *start, uint64_t size)
     return false;
 }
 
-/* Takes the heap's memory away and keeps the addresses that handles can point to, open->kept bytes. False: none could
- * be kept. */
+/* Unmaps the heap, but keeps the addresses that handles can point to, open->kept bytes. False: none could be kept. */
 static bool take_mapping_away(struct open_heap *open)
 {
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -555,7 +557,7 @@ static bool take_mapping_away(struct open_heap *open)
     return open->kept > 0;
 }
 
-/* Takes a heap out of the list of open ones, and the mapping away. Under heaps_mutex. */
+/* Takes a heap out of the list of open heaps, and its mapping away. Under heaps_mutex. */
 static void retire(struct open_heap *_Atomic *link)
 {
     struct open_heap *open = *link;
@@ -600,8 +602,9 @@ void heap_when_closed(void (*function)(uint64_t serial))
     atomic_store(&when_closed, function);
 }
 
-/* A named lock that another thread holds is not given up before that thread is dead: until then nobody may make another
- * lock of that name, and take it. The kernel gives it up then; its name stays, and is stale. */
+/* Whether the heap is a named lock that another thread holds. Then its name is not given up: while that thread lives,
+ * nobody may make another lock of that name and take it. When the process is gone, so is its share, and the name is
+ * stale. */
 static bool is_held_elsewhere(const struct heap *heap)
 {
     uint64_t root = atomic_load(&heap->root);
@@ -613,7 +616,7 @@ static bool is_held_elsewhere(const struct heap *heap)
     return robust_mutex_held(mutex, &thread) && !robust_mutex_is_mine(mutex);
 }
 
-/* False: somebody keeps it all the time. */
+/* False: another thread has kept heaps_mutex for END_PATIENCE_NS. */
 static bool lock_heaps_at_end(void)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
@@ -633,7 +636,7 @@ void heap_leave_names(void)
     bool interrupted = atomic_load_explicit(&heaps_holder, memory_order_relaxed) == &this_thread;
 
     if (!interrupted && !lock_heaps_at_end())
-        return; /* the names are stale when this process is gone */
+        return; /* the names are stale once this process is gone */
     for (struct open_heap *open = heaps; open != NULL; open = open->next) {
         if (open->name.published && !is_held_elsewhere(open->heap))
             heap_name_leave(&open->name);
@@ -702,7 +705,7 @@ struct heap *heap_around(const void *address, enum heap_kind kind, uint64_t *ser
 
 /* ---- the file under a heap ---- */
 
-/* Opens anew what another process has under that number, if it is the file it should be. The descriptor, or -1. */
+/* Opens once more what a process has under that number, if it is that file. The descriptor, or -1. */
 static int open_of_process(pid_t process, int number, dev_t device, ino_t inode)
 {
     struct stat file;
@@ -710,7 +713,7 @@ static int open_of_process(pid_t process, int number, dev_t device, ino_t inode)
     int fd;
 
     snprintf(path, sizeof path, "/proc/%ld/fd/%d", (long)process, number);
-    /* What it leads to by now may be anything, and is not opened if it is something else. */
+    /* The number may lead to anything by now. What is not the file is not even opened. */
     if (stat(path, &file) != 0 || file.st_dev != device || file.st_ino != inode)
         return -1;
     do {
@@ -724,8 +727,9 @@ static int open_of_process(pid_t process, int number, dev_t device, ino_t inode)
     return -1;
 }
 
-/* The program has closed the descriptor (a task of a pool, all descriptors). The parent may still have it under the
- * number it had then: a worker's does; or the file has a name. Under heaps_mutex. */
+/* Called when the program has closed the descriptor (a task of a pool may close all). Opens the file once more: from
+ * the parent, which may still have it under the number it had at the fork (a worker's parent has); or by its name.
+ * Under heaps_mutex. */
 static bool reopen(struct open_heap *open)
 {
     int fd = open_of_process(getppid(), open->parents_fd, open->device, open->inode);
@@ -757,8 +761,8 @@ void *heap_borrow(pid_t process, const struct heap_file *file, void *near, int *
     return start;
 }
 
-/* The heap's descriptor, if it still is that: the program may have closed it and opened something else under its
- * number, which is MP_ESYSTEM. */
+/* The heap's descriptor, or one opened anew if the program has closed it. MP_ESYSTEM: this process has lost the file;
+ * MP_ENOMEM. */
 static int descriptor_of(const struct heap *heap)
 {
     struct stat file;
@@ -823,7 +827,7 @@ void heap_close_reopened(const struct heap *heap, int fd)
 
     pthread_mutex_lock(&heaps_mutex);
     struct open_heap *open = find(heap);
-    /* When the system does not tell, it most likely is. */
+    /* If the system does not tell, it most likely is the heap's. */
     if (fd >= 0 && open != NULL && (fstat(fd, &file) == 0 ? is_file_of(&file, open) : errno != EBADF))
         close(fd);
     pthread_mutex_unlock(&heaps_mutex);

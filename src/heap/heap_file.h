@@ -8,14 +8,14 @@
 #define HEAP_PAGE UINT64_C(4096)
 #define HEAP_FIRST_SIZE (UINT64_C(32) * 1024)
 
-/* Makes bytes [from, to) of the heap's file exist for good. MP_ENOMEM, MP_ESYSTEM (this process has lost the file). */
+/* Reserves bytes [from, to) of the heap's file for good. MP_ENOMEM, MP_ESYSTEM (this process has lost the file). */
 int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to);
 /* Gives the whole pages in [from, to) back to the system. */
 void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to);
-/* Whether a page is as good as sure for who touches one that was given back: not in a file system with a size of its
- * own. */
+/* Whether a process that touches a page that was given back can count on a new one: not in a file system with a size of
+ * its own. */
 bool heap_file_holes_are_safe(const struct heap *heap);
-/* What heap->checksum is to be. */
+/* The checksum of the header, which heap->checksum holds in a sound heap. */
 uint64_t heap_header_checksum(const struct heap *heap);
 /* Lays out an empty heap of HEAP_FIRST_SIZE bytes in zeroed memory, under its mutex (heap.c). */
 int heap_format(struct heap *heap);

@@ -1,21 +1,22 @@
 /* A named heap is a file in memory_directory(): libmp-<user>-<name>, of that user, mode 0600.
  *
  * LIFE OF A NAME. Each process that has a named heap open holds a share (a shared flock) in its file. The kernel drops
- * it when the last process that shares the open file is gone. So an exclusive flock succeeds only when nobody has the
- * heap open. Then the name is stale, and is removed under that lock. After a file was opened and its lock taken, the
- * name may lead elsewhere: that is looked at, and all starts again if so. A heap gets its name when it is whole and
- * locked: no half-made one is ever found.
+ * the share when the last process that has the open file description is gone. So an exclusive flock succeeds only when
+ * no process has the heap open. Then the name is stale, and is removed under that lock. By the time a file is opened
+ * and locked, the name may lead to another file: leads_to() looks, and if so, all starts again. A heap gets its name
+ * when it is complete and locked: so no half-made heap is ever found.
  *
- * THE SHARE belongs to an open file of its own, not to the one that the heap is mapped from. So it can be given up at
- * the end of a process while the heap stays mapped: mutexes in it may be held, and the kernel finds them only where
- * they are. It is held by a page of that file, mapped without access, and by no descriptor: a program that closes all
- * descriptors does not lose it.
+ * THE SHARE belongs to an open file description of its own, not to that of the descriptor from which the heap is
+ * mapped. So a process can give up its share at its end while the heap stays mapped: mutexes in it may be held, and the
+ * kernel finds them by their addresses. The share is held by a page of that file, mapped without access, and by no
+ * descriptor: a program that closes all descriptors does not lose it.
  *
- * FILES OF OTHERS. What does not begin as a heap does is not the library's: it is never removed, and never waited for.
+ * FILES OF OTHERS. A file that does not begin as a heap does is not the library's: it is never removed, and never
+ * waited for. Only a file named libmp-<user>.<anything>, of that user, is taken for the library's whatever it contains.
  *
- * STALE NAMES. What was killed, or left by _exit() or exec, leaves its names, and the memory under them. Whenever a
- * named heap is made or opened, the names of this user are looked through for such: a bounded number each time, from a
- * place that differs each time, and for a tenth of the time at the most. */
+ * STALE NAMES. A process that is killed, or ends by _exit() or exec, leaves its names, and the memory under them.
+ * Whenever a named heap is made or opened, sweep() looks for such names of this user: at a bounded number each time,
+ * from a random place, and for a tenth of the time at the most. */
 #include "heap/heap_name.h"
 
 #include <dirent.h>
@@ -49,7 +50,7 @@ static int error_of(int number)
     case ENOENT:
         return MP_ENOENT;
     case EACCES:
-    case ELOOP: /* a symbolic link: not ours */
+    case ELOOP: /* a symbolic link: not the library's */
         return MP_EACCESS;
     case EISDIR:
     case ENXIO:
@@ -84,7 +85,7 @@ static int path_of(const char *text, char **path)
 
 /* ---- files ---- */
 
-/* 0: a private file of this user. */
+/* 0: it is a private file of this user. MP_EKIND: no regular file. MP_EACCESS: another user's, or not private. */
 static int check_file(const struct stat *file)
 {
     if (S_ISLNK(file->st_mode))
@@ -99,9 +100,9 @@ static bool is_same(const struct stat *a, const struct stat *b)
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* Opens what a name leads to, if it is a private file of this user. What it is is looked at first: opening a pipe or a
- * device may do something, or wait. The descriptor; TRY_AGAIN is no error here, as descriptors are 3 or more: the name
- * has changed meanwhile, or somebody has a lease on the file, which opening does not wait for; or an error. */
+/* Opens what a name leads to, if it is a private file of this user. It looks before it opens: to open a pipe or a
+ * device may have an effect, or wait. Returns the descriptor (3 or more), TRY_AGAIN, or an error. TRY_AGAIN: the name
+ * has changed meanwhile; or a process has a lease on the file, which opening does not wait for. */
 static int open_file(const char *path, int access, struct stat *file)
 {
     struct stat before;
@@ -130,7 +131,7 @@ static int open_file(const char *path, int access, struct stat *file)
     return error;
 }
 
-/* 0: the name leads to that file. TRY_AGAIN: to another one or to none. Or an error. */
+/* 0: the name leads to that file. TRY_AGAIN: it leads to another file or to none. Or an error. */
 static int leads_to(const char *path, const struct stat *file)
 {
     struct stat now;
@@ -140,8 +141,8 @@ static int leads_to(const char *path, const struct stat *file)
     return is_same(&now, file) ? 0 : TRY_AGAIN;
 }
 
-/* Of a file that was looked at: it is this user's, so what forbids it is the directory, the file system or a
- * sandbox. */
+/* Removes the name of a file that is known to be this user's. So what forbids it is the directory, the file system or a
+ * sandbox: MP_ESYSTEM. */
 static int remove_name(const char *path)
 {
     if (unlink(path) == 0 || errno == ENOENT)
@@ -149,8 +150,8 @@ static int remove_name(const char *path)
     return errno == EACCES || errno == EPERM ? MP_ESYSTEM : error_of(errno);
 }
 
-/* Whether the file begins as a heap does, of whichever version, and of which kind it is. 0, MP_EKIND, or another
- * error. */
+/* Whether the file begins as a heap of any version does, and which kind of heap it is. 0, MP_EKIND (it does not), or
+ * another error. */
 static int look_inside(int fd, uint32_t *kind)
 {
     struct {
@@ -171,7 +172,7 @@ static int look_inside(int fd, uint32_t *kind)
 
 /* ---- locks ---- */
 
-/* 0; TRY_AGAIN: somebody has a lock that does not go with it; or an error. */
+/* 0; TRY_AGAIN: another open file description has a lock that conflicts; or an error. */
 static int try_flock(int fd, int operation)
 {
     while (flock(fd, operation | LOCK_NB) != 0) {
@@ -183,7 +184,7 @@ static int try_flock(int fd, int operation)
     return 0;
 }
 
-/* Removes the name of a heap that is locked alone: nobody has it open. MP_ENOENT: done. */
+/* Removes the name of a heap that the caller has locked exclusively: no process has it open. MP_ENOENT: done. */
 static int remove_stale(const char *path, const struct stat *file)
 {
     int error = leads_to(path, file);
@@ -193,17 +194,17 @@ static int remove_stale(const char *path, const struct stat *file)
     return error == 0 ? MP_ENOENT : error;
 }
 
-/* Finds out whether anybody has a share in a file just opened. 0: nobody has, and the descriptor has the exclusive
- * lock. TRY_AGAIN: another process is finding it out. IN_USE: somebody has a share. Or an error.
+/* Finds out whether any process has a share in a file just opened. 0: none has, and the descriptor has the exclusive
+ * lock. TRY_AGAIN: another process is finding out the same. IN_USE: a process has a share. Or an error.
  *
- * An exclusive lock that is refused does not tell a share from another process that is finding out the same, and
- * removes the name. So:
- *   1. Ask for the exclusive lock. Granted: nobody has a share.
+ * An exclusive lock that is refused does not tell whether another process has a share, or is just finding out the same
+ * and removing the name. So:
+ *   1. Ask for the exclusive lock. Granted: no process has a share.
  *   2. Ask for a share. Refused: another process has the exclusive lock, for a moment. TRY_AGAIN.
  *   3. Give the share up, and ask for the exclusive lock once more. Refused: IN_USE.
  * Several processes that give up the last shares at once may meet each other's share of step 2. But the last of their
- * exclusive requests comes after all of these are given up. So it is refused only in two cases: somebody else has a
- * share; or has just got the exclusive lock, and removes the name. */
+ * exclusive requests comes after all of these are given up. So it is refused in two cases only: another process has a
+ * share; or it has just got the exclusive lock, and removes the name. */
 static int lock_if_unused(int fd)
 {
     int error = try_flock(fd, LOCK_EX);
@@ -219,8 +220,8 @@ static int lock_if_unused(int fd)
     return error == TRY_AGAIN ? IN_USE : error;
 }
 
-/* Removes the name if it still leads to that file, and nobody has a share in it. 0: done, or it is in use or leads
- * elsewhere. TRY_AGAIN, or an error: could not find out, for now. */
+/* Removes the name if it still leads to that file and no process has a share in it. 0: it is removed, or in use, or
+ * leads elsewhere. TRY_AGAIN, or an error: this could not be found out. */
 static int look_and_remove(const char *path, dev_t device, ino_t inode)
 {
     struct stat file;
@@ -231,18 +232,18 @@ static int look_and_remove(const char *path, dev_t device, ino_t inode)
     int error = file.st_dev == device && file.st_ino == inode ? lock_if_unused(fd) : IN_USE;
     if (error == 0) {
         error = remove_stale(path, &file);
-        if (error == TRY_AGAIN) /* it was removed meanwhile */
+        if (error == TRY_AGAIN) /* another process has removed it meanwhile */
             error = 0;
     }
     close(fd);
     return error == MP_ENOENT || error == IN_USE ? 0 : error;
 }
 
-/* Everybody who gives up a share calls this afterwards; so the last one removes the name. The share's own open file
- * does not show whether it was the last share: processes forked from this one, or the one that it was forked from, may
- * have the same open file. Hence another open file, with a lock of its own.
+/* Called by each process after it has given up a share: so the last one removes the name. The share's own open file
+ * description does not show whether it was the last: processes forked from this one, or the one that this was forked
+ * from, may have the same. So this opens the file anew, and asks for a lock of its own.
  *
- * A name that stays in spite of all is stale: the next process that comes across it removes it. */
+ * If it fails, the name is stale: the next process that comes across it removes it. */
 static void remove_if_unused(const char *path, dev_t device, ino_t inode)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
@@ -257,7 +258,7 @@ static void remove_if_unused(const char *path, dev_t device, ino_t inode)
     }
 }
 
-/* Gives up a share that only a descriptor holds, and the descriptor. */
+/* Gives up a share that only a descriptor holds, and closes the descriptor. */
 static void drop_share(int fd, const char *path, const struct stat *file)
 {
     int number = errno;
@@ -267,8 +268,8 @@ static void drop_share(int fd, const char *path, const struct stat *file)
     errno = number;
 }
 
-/* Takes a share in a file just opened. 0; MP_ENOENT: it was stale, and its name is gone now; TRY_AGAIN: somebody else
- * has just removed it, or is about to find out whether it is stale; or an error. */
+/* Takes a share in a file just opened. 0; MP_ENOENT: it was stale, and its name is now removed; TRY_AGAIN: another
+ * process has just removed it, or is finding out whether it is stale; or an error. */
 static int lock_file(int fd, const char *path, const struct stat *file)
 {
     int error = try_flock(fd, LOCK_EX);
@@ -287,9 +288,9 @@ static int take_share(int fd, const char *path, const struct stat *file)
     return error == 0 ? leads_to(path, file) : error;
 }
 
-/* Opens what a name leads to, and locks it with one of the two functions above, if it is a heap: not even for a moment
- * is a lock held on what is not. A lock that stands in the way is one of those that are held for a moment, or somebody
- * means ill. The descriptor, or an error. */
+/* Opens what a name leads to, and locks it with one of the two functions above, if it is a heap: a file that is not the
+ * library's is never locked. Other processes hold conflicting locks for a moment only; should one not let go for
+ * PATIENCE_NS, MP_EAGAIN. The descriptor, or an error. */
 static int open_locked(const char *path, struct stat *file, int (*lock)(int, const char *, const struct stat *))
 {
     const struct timespec pause = {.tv_nsec = 1000000};
@@ -317,7 +318,7 @@ static int open_locked(const char *path, struct stat *file, int (*lock)(int, con
     return MP_EAGAIN;
 }
 
-/* The share that goes with the descriptor's lock; takes the descriptor over. NULL: errno says why. */
+/* Maps the page that holds the share, the descriptor's lock. Takes over the descriptor. NULL: errno says why. */
 static void *keep_share(int fd)
 {
     void *share = mmap(NULL, HEAP_PAGE, PROT_NONE, MAP_SHARED, fd, 0);
@@ -330,7 +331,8 @@ static void *keep_share(int fd)
 
 /* ---- stale names ---- */
 
-/* Whether such a name is of this user's: libmp-<user>- for heaps, libmp-<user>. for files that never got their name. */
+/* Whether the file name is one of this user's: libmp-<user>- for heaps, libmp-<user>. (temporary) for files that have
+ * not got the name of their heap. */
 static bool is_ours(const char *entry, bool *temporary)
 {
     char prefix[40];
@@ -353,7 +355,8 @@ static void sweep_name(const char *entry, bool temporary)
     int fd = open_file(path, O_RDONLY, &file);
     if (fd <= TRY_AGAIN)
         return;
-    /* Looked at before it is locked: not even for a moment is a lock held on what is not ours. */
+    /* The content is looked at before the file is locked: a file that is not the library's is never locked. A file
+     * that has not got its name yet may be empty. */
     if ((temporary || look_inside(fd, &kind) == 0) && try_flock(fd, LOCK_EX) == 0 && leads_to(path, &file) == 0)
         unlink(path);
     close(fd);
@@ -412,7 +415,7 @@ static void sweep(void)
 
 /* ---- making ---- */
 
-/* A second open file of the one under `fd`, locked, as a share. NULL: the system has no way to one. */
+/* A share in the file under `fd`, through a second open file description. NULL: the system has no way to make one. */
 static void *share_of_unnamed(int fd)
 {
     char self[40];
@@ -442,8 +445,8 @@ static int create_unnamed(struct heap_name *name)
     return MP_ESYSTEM;
 }
 
-/* Where the system has no unnamed files, or no way to open them twice: a file under a name of its own. Until it is
- * locked it may be taken for stale and removed; then another one is made. */
+/* Where the system has no unnamed files, or no way to open them twice: makes a file under a name of its own. Until it
+ * is locked, another process may take it for stale and remove it; then this makes another one. */
 static int create_temporary(struct heap_name *name)
 {
     struct stat file;
@@ -505,7 +508,8 @@ int heap_name_create(struct heap_name *name, const char *text)
     return error;
 }
 
-/* What stands in the way of a new heap of that name: 0 when nothing does any more, MP_EEXIST, or an error. */
+/* Removes a stale name that stands in the way of a new heap. 0: nothing is in the way any more; MP_EEXIST: a heap of
+ * that kind; MP_EKIND: something else; or an error. */
 static int make_way(const char *path, enum heap_kind kind)
 {
     struct stat file;
@@ -545,7 +549,8 @@ int heap_name_publish(struct heap_name *name, int fd, enum heap_kind kind)
 
 /* ---- opening ---- */
 
-/* Opens the file for the heap, and keeps the lock of `locked` as the share. */
+/* Opens the file that is to be mapped as the heap. The lock of the descriptor `locked` becomes the share. Takes over
+ * `locked`. */
 static int open_for_heap(struct heap_name *name, int locked, const struct stat *file)
 {
     struct stat again;
@@ -617,7 +622,7 @@ void heap_name_leave(struct heap_name *name)
 {
     if (name->share == NULL)
         return;
-    /* Unmapping may need memory, where it splits a mapping; laying something over it does not. */
+    /* Unmapping may need memory, if it splits a mapping. To lay something over it does not. */
     if (munmap(name->share, HEAP_PAGE) != 0)
         mmap(name->share, HEAP_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     name->share = NULL;

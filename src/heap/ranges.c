@@ -1,8 +1,7 @@
-/* The heaps' ranges are in an array sorted by their addresses, which is searched without a lock: a search may come
- * from an exit handler that has interrupted a change. There are two arrays. A change is made in the one that is not
- * looked at, which is then made the one that is, by a store to `current`. So a search meets an array that does not
- * change, unless two changes come in between: then `current`, which also counts, is another, and the search begins
- * anew. */
+/* The heaps' ranges are in an array sorted by address. A search takes no lock, as it may come from an exit handler that
+ * has interrupted a change. There are two arrays: a change is made in the one that is not in use, and a store to
+ * `current` puts it to use. So a search sees an array that does not change, unless there are two changes meanwhile.
+ * `current` also counts the changes: if it is another value afterwards, the search starts over. */
 #include "heap/ranges.h"
 
 #include <stdlib.h>
@@ -10,13 +9,14 @@
 #define FIRST_ROOM 16
 #define WHICH UINT64_C(1)
 
-/* A range in use, or a spare one: memory of ranges is never given back, so `range_last` always leads to one. */
+/* A range in use, or a spare one. The memory is type-stable: it is never freed, so `range_last` always leads to a
+ * range. */
 struct owned_range {
     struct range range;
     struct owned_range *spare;
 };
 
-/* Memory that was outgrown is kept: somebody may still be looking at it. Each is at least twice as large as the one
+/* Memory that was outgrown is kept, as a search may still read it. Each one is at least twice as large as the one
  * before, so all together are less than twice the last. */
 struct memory {
     struct memory *outgrown;
@@ -26,7 +26,7 @@ struct memory {
 
 struct array {
     _Atomic(struct memory *) memory;
-    _Atomic size_t count; /* stored after the memory that has room for so many */
+    _Atomic size_t count; /* stored after the memory that has room for that many */
 };
 
 static const struct range nothing;
@@ -34,7 +34,7 @@ _Atomic uintptr_t range_unseen;
 _Atomic(const struct range *) range_last = &nothing;
 
 static struct array arrays[2];
-static _Atomic uint64_t current; /* which array, and above that how many changes there were */
+static _Atomic uint64_t current; /* in bit 0 the array in use, above it the number of changes */
 static struct owned_range *spare;
 
 static struct owned_range *at(const struct memory *memory, size_t index)
@@ -47,7 +47,7 @@ static uintptr_t start_of(const struct owned_range *range)
     return atomic_load_explicit(&range->range.start, memory_order_relaxed);
 }
 
-/* How many of them begin at the address or before it. */
+/* The number of ranges that begin at the address or before it. */
 static size_t count_up_to(const struct memory *memory, size_t count, uintptr_t address)
 {
     size_t from = 0;
@@ -65,7 +65,7 @@ static size_t count_up_to(const struct memory *memory, size_t count, uintptr_t a
 
 /* ---- looking ---- */
 
-/* The heap that begins at the address, or is the last to begin before it; NULL: none. */
+/* The last range that begins at the address or before it; NULL: none. */
 static struct owned_range *find(uintptr_t address)
 {
     struct owned_range *found;
@@ -83,7 +83,7 @@ static struct owned_range *find(uintptr_t address)
     return found;
 }
 
-/* Notes how far the file goes by now. */
+/* Stores the present length of the file, unless the range is given up meanwhile. */
 static void lengthen(struct range *range)
 {
     const struct heap *heap = (const struct heap *)atomic_load(&range->start);
@@ -139,7 +139,8 @@ static const struct memory *all(size_t *count)
     return atomic_load_explicit(&array->memory, memory_order_relaxed);
 }
 
-/* The array is to have what there is now, but at that index one more, or one less when `added` is NULL. */
+/* Makes the array that is not in use a copy of the other, with `added` inserted at that index, or, if `added` is NULL,
+ * without the range at that index; then puts it to use. False: no memory. */
 static bool change(size_t index, struct owned_range *added)
 {
     uint64_t next = (atomic_load_explicit(&current, memory_order_relaxed) + 2) ^ WHICH;
@@ -193,7 +194,7 @@ void range_remove(const struct heap *heap)
     if (removed == NULL || start_of(removed) != (uintptr_t)heap)
         return;
     atomic_store(&removed->range.length, 0);
-    /* There is room: the other array had one less, or one more, before. */
+    /* There is room: the other array had one less, or one more, before. Only one that never had any needs memory. */
     change(before - 1, NULL);
     removed->spare = spare;
     spare = removed;

@@ -19,7 +19,8 @@ struct table {
     uint64_t capacity; /* 0: there is none */
 };
 
-/* The first records. NULL: there are none, or the word is damaged, or a reader without the mutex comes too late. */
+/* The first records. NULL: there are none; or the word is damaged; or, for a reader without the mutex, the change is
+ * over and the block was freed. */
 static struct undo_record *log_of(const struct undo *undo, const char *base, uint64_t end)
 {
     uint64_t log = get(&undo->log);
@@ -29,8 +30,8 @@ static struct undo_record *log_of(const struct undo *undo, const char *base, uin
     return (struct undo_record *)(void *)((char *)(uintptr_t)base + log);
 }
 
-/* As it is for who holds the mutex; for others it counts if nothing was emptied meanwhile, but in any case it lies
- * below `end`. */
+/* The table, as the holder of the mutex has it. A reader without the mutex may get one that is not there any more; it
+ * notices when it sees that the log was emptied meanwhile. The table lies below `end` in any case. */
 static struct table table_of(const struct undo *undo, const char *base, uint64_t end)
 {
     uint64_t more = get(&undo->more), capacity = get(&undo->more_capacity);
@@ -44,8 +45,7 @@ static struct table table_of(const struct undo *undo, const char *base, uint64_t
     return table;
 }
 
-/* Where the search for a word begins: by a hash of its line, which is scaled to the number of lines that the table
- * has. */
+/* Where the search for a word begins: at a hash of its cache line, scaled to the number of lines of the table. */
 static uint64_t place_of(const struct table *table, uint64_t offset)
 {
     uint64_t word = offset / 8;
@@ -54,7 +54,7 @@ static uint64_t place_of(const struct table *table, uint64_t offset)
     return (hash * (table->capacity / LINE_WORDS) >> 32) * LINE_WORDS + word % LINE_WORDS;
 }
 
-/* The record of a word, or the empty one that it would get. NULL: neither, the table is full. */
+/* The record of a word, or the empty record that it would get. NULL: there is neither, as the table is full. */
 static struct undo_record *find(const struct table *table, uint64_t offset)
 {
     uint64_t at = table->capacity > 0 ? place_of(table, offset) : 0;
@@ -76,7 +76,7 @@ void undo_take_table(struct undo *undo, char *base, uint64_t capacity)
     atomic_store_explicit(&undo->more_capacity, capacity, memory_order_release);
 }
 
-/* The old value is there before the offset says that it counts. */
+/* The old value is stored before the offset, which makes the record count. */
 void undo_note_more(struct undo *undo, char *base, const _Atomic uint64_t *word)
 {
     uint64_t offset = (uint64_t)((const char *)word - base);
@@ -108,8 +108,8 @@ static bool is_between(uint64_t offset, uint64_t start, uint64_t size)
     return offset - start < size;
 }
 
-/* A record that named a word of the log itself would change what is put back after it. The table's place is excepted:
- * undo_notes_begin() names it, with its value. */
+/* A word of the log itself must not be put back: that would change what is put back after it. The word undo->more is an
+ * exception: undo_notes_begin() notes it, with the value that it has. */
 static bool is_sound_word(const struct names *names, uint64_t offset)
 {
     uint64_t undo = (uint64_t)((const char *)names->undo - names->base);
@@ -155,8 +155,8 @@ static void put_back(char *base, const struct undo_record *record)
 }
 
 /* All records stay in the log until the last is put back. So readers see the same state all the time, and a process
- * that has to do this again, after a death, does the same again. The oldest record of a word is put back last: the
- * first records are older than those in the table. */
+ * that starts over after a death does the same again. The oldest record of a word is put back last: the first records
+ * are older than those in the table. */
 bool undo_roll_back(struct undo *undo, char *base, uint64_t end)
 {
     uint64_t count = undo_count(undo);
@@ -177,7 +177,8 @@ bool undo_roll_back(struct undo *undo, char *base, uint64_t end)
 
 /* ---- reading ---- */
 
-/* The oldest record of a word counts: so the table comes first, and the first record of all at the very end. */
+/* The oldest record of a word counts. So the table is read first, then the first records from the last to the first,
+ * and a later find replaces an earlier one. */
 void undo_read(const struct undo *undo, const char *base, uint64_t end, const _Atomic uint64_t *first, size_t count,
                uint64_t *words)
 {
@@ -197,7 +198,7 @@ void undo_read(const struct undo *undo, const char *base, uint64_t end, const _A
             const struct undo_record *found = find(&table, offset + 8 * i);
 
             DELAY_POINT();
-            /* What was empty when it was found may be another word's by now. */
+            /* A record that was empty when it was found may be another word's by now. */
             if (found != NULL && atomic_load_explicit(&found->offset, memory_order_acquire) == offset + 8 * i)
                 words[i] = get(&found->old);
         }
