@@ -18,7 +18,7 @@
 #define SYSCALL_INSTRUCTION 0x050f
 #define SYSCALL_LENGTH 2
 #define BREAKPOINT 0xcc
-#define BLOCKED_LOOKS 200 /* looks 0.2 ms apart at the process: if it stays in the system call, it sleeps */
+#define BLOCKED_LOOKS 200 /* a process still in its system call after this many looks, 0.2 ms apart, sleeps */
 
 static volatile sig_atomic_t up;
 
