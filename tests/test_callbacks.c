@@ -600,7 +600,7 @@ static void who_waits_in_no_circle_gets_it(void **state)
     }
 }
 
-/* ---- what is not allowed inside, and what is ---- */
+/* ---- calls that are forbidden inside, and calls that are allowed ---- */
 
 static int touch_own(void *arg)
 {

@@ -471,7 +471,7 @@ static void fill_empty_fill(const struct emptier *emptier)
     }
 }
 
-/* ---- where ---- */
+/* ---- heaps to fill ---- */
 
 /* Mounts a tmpfs of that size at /dev/shm, for this process alone. */
 static void small_file_system(size_t size)

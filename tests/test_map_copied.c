@@ -91,7 +91,7 @@ static void expect_squares(const int *results, int count)
     }
 }
 
-/* ---- all of them arrive ---- */
+/* ---- every argument and result arrives ---- */
 
 struct sized {
     size_t arg, result;

@@ -987,7 +987,7 @@ static long count_lines(FILE *file)
 static void play_lines(const char *buffer, const char *unused)
 {
     static char
-        memory[4096]; /* nothing to allocate: ASan's allocator does not support a fork beside other threads */
+        memory[4096]; /* stdio need not allocate: ASan's allocator does not support a fork beside other threads */
     bool full = *buffer == 'f';
     char path[] = "/tmp/libmp-lines-XXXXXX";
     int fd = mkstemp(path), mark;

@@ -15,7 +15,7 @@ struct containers {
 extern struct containers scene;
 extern const struct scene containers_scene;
 
-/* An operation of a test that fails is a fault of the test. */
+/* For an operation of a test that must not fail. */
 #define MUST(call) must((call), #call)
 void must(int error, const char *call);
 /* Makes objects until no spare object is left: the next object that is made needs new places. */

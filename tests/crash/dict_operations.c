@@ -9,7 +9,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
     heap_killer_run(&containers_scene, operation, plan, tally);
 }
 
-/* ---- what is there before ---- */
+/* ---- preparations ---- */
 
 static void numbers(int from, int to)
 {

@@ -15,7 +15,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
     heap_killer_run(&containers_scene, operation, plan, tally);
 }
 
-/* ---- what is there before ---- */
+/* ---- preparations ---- */
 
 static void shared(void)
 {
@@ -31,7 +31,7 @@ static void in_the_dict(void)
     MUST(mp_list_delete(scene.list, -1));
 }
 
-/* ---- what is done ---- */
+/* ---- operations ---- */
 
 /* Pins the dict the way hold_take() does when it cannot get the heap's mutex. */
 static void pin_other(void)

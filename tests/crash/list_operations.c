@@ -8,7 +8,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
     heap_killer_run(&containers_scene, operation, plan, tally);
 }
 
-/* ---- what is there before ---- */
+/* ---- preparations ---- */
 
 static void some(void)
 {
@@ -152,7 +152,7 @@ static void nested(void)
     MUST(mp_list_free(scene.more));
 }
 
-/* ---- what is done ---- */
+/* ---- operations ---- */
 
 #define APPEND(name_, value_) \
     static void append_##name_(void) \

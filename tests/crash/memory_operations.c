@@ -20,7 +20,7 @@ static void drop(int index)
     MUST(mp_memory_free(memory[index]));
 }
 
-/* ---- what is there before ---- */
+/* ---- preparations ---- */
 
 static void three(void)
 {

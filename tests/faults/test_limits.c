@@ -69,7 +69,7 @@ static void restore_limit(int resource, const struct rlimit *before)
     CHILD_REQUIRES(setrlimit((__rlimit_resource_t)resource, before) == 0);
 }
 
-/* ---- what is tried while there is a limit ---- */
+/* ---- things to try under a limit ---- */
 
 static char block[MIB];
 

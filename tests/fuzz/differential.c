@@ -251,7 +251,7 @@ struct model_value random_value(int container)
     }
 }
 
-/* ---- what is in them ---- */
+/* ---- contents ---- */
 
 void put_contents(struct line *line, const struct model *from, bool dict)
 {

@@ -168,7 +168,7 @@ static void make_images(void)
     REQUIRE(mp_lock_free(lock) == 0);
 }
 
-/* ---- changing them ---- */
+/* ---- changing the images ---- */
 
 /* One change, as the input has it. */
 struct change {
