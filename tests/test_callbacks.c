@@ -1118,8 +1118,8 @@ static size_t used(void)
     return info.used;
 }
 
-/* How much larger than in the round before the blocks may be. Each of the dozens of blocks that a round frees is larger
- * than that. */
+/* How many more bytes may be in use than after the round before, because blocks may be larger than needed. Each of the
+ * dozens of blocks that a round frees is larger, so a single leaked block is noticed. */
 #define WASTE 256
 
 static void giving_memory_back_waits_for_nobody(void **state)

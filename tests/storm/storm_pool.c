@@ -88,7 +88,7 @@ static void note_wait(double since)
         longest = took;
 }
 
-/* A task may be started once more for each retry that it had. */
+/* A task may be started once, and once more for each retry allowed. */
 static void check_tally(struct tally *tally, int error)
 {
     uint32_t started = atomic_load(&tally->started), ended = atomic_load(&tally->ended);
