@@ -16,7 +16,7 @@
 
 struct out out;
 int failures;
-static const char *context = ""; /* which bad handle it is */
+static const char *context = ""; /* describes the bad handle */
 
 static bool out_is_untouched(void)
 {
@@ -94,7 +94,7 @@ static mp_dict *dict_of_closed; /* of the closed manager dead[MANAGER] */
 static mp_list *list_of_closed;
 static mp_result *result_of_freed; /* of the freed pool dead[POOL] */
 static pid_t opener;
-static mp_pool *older_pool; /* made after `stock`, and before `younger` */
+static mp_pool *older_pool; /* made after `stock` and before `younger` */
 static struct stock younger;
 
 static int wait_for_signal(void *arg)
@@ -185,8 +185,8 @@ static void swap_stocks(void)
     younger = other;
 }
 
-/* Of each kind one that lies where the pool's processes have nothing: an anonymous lock would lie where the others do.
- * Blocks that are freed later see to it that private memory does, too. */
+/* Makes one object of each kind where the pool's processes have nothing mapped. The lock is named, because an anonymous
+ * lock would lie where the others do. Blocks that are freed afterwards keep private memory apart, too. */
 static void make_younger(void)
 {
     enum { FILLERS = 20000, FILLER = 320 };
@@ -258,7 +258,7 @@ static void visit_named(void (*visit)(void *handle), const void *handle, const c
     context = "";
 }
 
-/* ---- what the worker of a pool is given that is younger than it ---- */
+/* ---- handles younger than the pool, given to its worker ---- */
 
 struct visits {
     void (*visit)(void *handle);
@@ -269,7 +269,7 @@ static int visit_younger(const void *arg, void *result)
 {
     const struct visits *visits = arg;
 
-    signal(SIGSEGV, SIG_DFL); /* cmocka's handler would go on with the next test, here */
+    signal(SIGSEGV, SIG_DFL); /* with cmocka's handler, the next test would run in this process */
     signal(SIGBUS, SIG_DFL);
     begin_refusals(NULL);
     for (int i = 0; i < KINDS; i++)
@@ -304,7 +304,7 @@ void each_bad_handle(enum kind kind, void (*visit)(void *handle))
         visit_named(visit, inside + 1, names[i], "and a byte");
         visit_named(visit, inside + 8, names[i], "and 8 bytes");
         visit_named(visit, inside + 16, names[i], "and 16 bytes");
-        if (i != DICT_ITER && i != LIST_ITER && i != PROCESS) /* these lie in private memory and may end there */
+        if (i != DICT_ITER && i != LIST_ITER && i != PROCESS) /* these lie in private memory, which may end there */
             visit_named(visit, inside + 64, names[i], "and 64 bytes");
     }
     visit_named(visit, dict_of_closed, "dict", "of a closed manager");

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Fails, naming them, when public functions are called in no tests/test_bad_*.c.
+# Fails if a public function is called in no tests/test_bad_*.c, and names it.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
-# These take no argument that could be bad.
+# These functions take no argument that could be bad.
 cannot_fail='mp_version mp_cpu_count mp_usable_cpu_count mp_value_none mp_value_bool mp_value_float mp_process_parent'
 
 functions=$(tr '\n' ' ' <"$root/include/mp.h" | grep -o 'MP_API [^;(]*(' | grep -v 'MP_API __attribute__' |

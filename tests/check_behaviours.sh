@@ -1,9 +1,10 @@
 #!/bin/sh
-# Fails, naming them, when BEHAVIOURS.md names tests that are not there, or its numbers are not 1, 2, 3 and so on.
+# Fails if BEHAVIOURS.md names a test that does not exist, and names it; or if its numbers are not 1, 2, 3 and so on.
 set -eu
 tests=$(cd "$(dirname "$0")" && pwd)
 
-# A line "PROGRAM TEST" for each, from entries "- PROGRAM[, PROGRAM]: TEST, TEST" that may go on in the next lines.
+# A line "PROGRAM TEST" for each test, from entries "- PROGRAM[, PROGRAM]: TEST, TEST" that may continue in the next
+# lines.
 named() {
     awk '/^ *- [a-z_, ]+:/ { entry = $0; open = 1; print ""; printf "%s", entry; next }
          open && /^ +[a-z0-9_]/ { printf " %s", $0; next } { open = 0 } END { print "" }' "$tests/BEHAVIOURS.md" |

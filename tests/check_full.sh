@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fails, naming them, when functions on a manager's memory are called nowhere in tests/test_full.c. The constructors of
+# Fails if a function on a manager's memory is called nowhere in tests/test_full.c, and names it. The constructors of
 # values use no such memory.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Usage: check_layers.sh OBJECTS. Fails, naming them, when a folder of src/ uses one that comes after it: by an
-# #include, or by a function or variable that its objects, which lie in OBJECTS/<folder>/, take from another's.
+# Usage: check_layers.sh OBJECTS. Fails if a folder of src/ uses one that comes after it, and names both. A use is an
+# #include, or a function or variable that the folder's objects, which lie in OBJECTS/<folder>/, take from those of
+# another.
 #
-# One symbol is excepted. The table of kinds is declared in object/ and defined in manager/, as it names what lies
-# above: that is what it is for.
+# One symbol is excepted: the table of kinds is declared in object/ and defined in manager/, because its purpose is to
+# name what lies above object/.
 set -eu
 LAYERS="base sync heap object value list dict primitives manager process pool"
 EXCEPT=object_kinds
@@ -22,12 +23,12 @@ done >"$work/wrong"
 
 cd "$root/src"
 ls ./*.[ch] 2>/dev/null | sed 's/^/in no folder: /' >>"$work/wrong"
-# user, used, what: the include of a file.
+# Lines "user used what" for the include lines of the files.
 grep -o '^#include "[a-z_]*/[a-z_]*\.h"' */*.[ch] |
     sed 's|^\([a-z_]*\)/\([a-z_.]*\):#include "\([a-z_]*\)/\(.*\)"|\1 \3 \2:\4|' >"$work/edges"
 includes=$(wc -l <"$work/edges")
 [ "$includes" -gt 200 ] || { echo "only $includes includes were found" >&2; exit 1; }
-# A file of the library's is named with its folder.
+# An include of one of the library's own files must name its folder.
 for header in */*.h; do
     grep -n "^#include \"${header#*/}\"" */*.[ch] /dev/null || true
 done | sed 's/^/without its folder: /' >>"$work/wrong"

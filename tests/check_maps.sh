@@ -1,13 +1,13 @@
 #!/bin/sh
-# Fails, naming them, when files are in no map, or a map names files that are not there. The maps are the tables of
-# README.md and tests/README.md: a file is in one when its name stands in a row's first cell; the files of some folders,
-# when the folder's does.
+# Fails if a file is in no map, or a map names a file that does not exist, and names the files. The maps are the tables
+# of README.md and tests/README.md. A file is in a map if a row's first cell names it; for some folders it is enough
+# that the cell names the folder.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Names in backticks in first cells; of the README only those of its maps.
+# Names in backticks in first cells; from the README only those of its maps.
 {
     sed -n '/^## The map of the source/,/^## Benchmarks/p' "$root/README.md"
     sed -n '/^## The map/,$p' "$root/tests/README.md"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Fails, naming them, when src/ARCHITECTURE.md names a function that is nowhere in src/, or a file that is not there; and
-# when a comment of src/ or tests/ names a file of the project's that is not there.
+# Fails if src/ARCHITECTURE.md names a function that is nowhere in src/, or a file that does not exist; or if a comment
+# of src/ or tests/ names a file of the project that does not exist. Prints the names.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
@@ -10,7 +10,7 @@ cd "$root"
 cat src/*/*.[ch] include/mp.h | grep -o '[a-z_][a-z_0-9]*' | sort -u >"$work/words"
 find src tests examples include -type f | sed 's|.*/||' | sort -u >"$work/files"
 
-# Names in backticks, functions and files.
+# Functions and files named in backticks.
 grep -o '`[^`]*`' src/ARCHITECTURE.md | grep -o '[a-z_][a-z_0-9]*()' | tr -d '()' | sort -u >"$work/functions"
 [ "$(wc -l <"$work/functions")" -gt 30 ] || { echo "no names were found" >&2; exit 1; }
 comm -23 "$work/functions" "$work/words" | sed 's/.*/ARCHITECTURE.md names &(), which is nowhere/' >"$work/wrong"
@@ -18,7 +18,7 @@ grep -o '`[^`]*`' src/ARCHITECTURE.md | grep -o '[a-z_]*/[a-z_]*\.[ch]\b' | sort
     [ -f "src/$file" ] || [ -f "$file" ] || echo "ARCHITECTURE.md names $file, which is not there"
 done >>"$work/wrong"
 
-# Files in comments, and in strings; headers of the system's are included with <>.
+# Files named in comments and strings. The system's headers are included with <>.
 grep -n -o '\b[a-z][a-z_0-9]*\.[ch]\b' -r src tests --include='*.[ch]' --include='*.pml' | while IFS=: read -r where line name; do
     grep -qxF "$name" "$work/files" && continue
     sed -n "${line}p" "$where" | grep -q '#include <' || echo "$where:$line names $name, which is not there"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# check_readme.sh LIBRARY COMPILER [FLAG...]: the README is true in what can be looked at. Each C program in it compiles
-# without a warning, ends with 0, and prints what stands below it; each public function is named; each test it names is
-# there.
+# check_readme.sh LIBRARY COMPILER [FLAG...]: checks what can be checked in the README. Each C program in it compiles
+# without a warning, exits with 0, and prints what stands below it. Each public function is named. Each test that it
+# names exists.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 library=$1 compiler=$2
@@ -16,7 +16,7 @@ fail() {
     failed=1
 }
 
-# ---- programs: program-N.c, and program-N.text where a block of text comes next ----
+# ---- programs: program-N.c, and program-N.text if a block of text follows ----
 
 awk -v work="$work" '
     /^```/ && file != "" { close(file); file = ""; next }
@@ -34,11 +34,11 @@ for source in "$work"/program-*.c; do
     timeout 60 "$program" >"$program.output" || fail "ends with $?: $(sed -n '/^static/{p;q;}' "$source")"
     echo >>"$program.output"
     [ -f "$program.text" ] || { fail "a program without what it prints: $(sed -n '/^static/{p;q;}' "$source")"; continue; }
-    # An empty line at the end is neither here nor there.
+    # An empty line at the end does not matter.
     sed -e '/^$/d' "$program.output" | diff - "$program.text" >&2 || fail "prints something else"
 done
 
-# ---- functions: named in full, or as `_suffix` behind the name of another of their kind ----
+# ---- functions: named in full, or as `_suffix` after the name of a related one ----
 
 sed -n 's/^MP_API .*[ *]\(mp_[a-z_]*\)(.*/\1/p' "$root/include/mp.h" | grep -v '^mp_lock_guard_' >"$work/functions"
 [ "$(wc -l <"$work/functions")" -gt 150 ] || fail "the functions of mp.h were not found"
@@ -52,7 +52,7 @@ awk 'NR == FNR { readme = readme $0 "\n"; next }
      }' "$readme" "$work/functions" >"$work/unnamed"
 [ ! -s "$work/unnamed" ] || fail "does not name $(tr '\n' ' ' <"$work/unnamed")"
 
-# ---- tests: `test_topic`, and what follows a colon behind it ----
+# ---- tests: `test_topic`, and the names after a colon behind it ----
 
 grep -o '`test_[a-z_]*`\(: [a-z0-9_, ]*\)\{0,1\}' "$readme" | tr -d '` ' | while IFS=: read -r program parts; do
     file=$root/tests/$program.c

@@ -1,18 +1,18 @@
 #!/bin/sh
-# supervise ends as its program does, and of a program that failed or crashed nothing goes on.
+# Checks that supervise ends as its program does, and that nothing of a failed or crashed program goes on running.
 # Usage: check_supervise.sh SUPERVISE
 set -u
 note=$(mktemp)
 trap 'rm -f "$note" "$note.killed"' EXIT
 bad=0
 
-# try COMMAND STATUS LEFT: the program leaves two processes, one of them in a session of its own and a grandchild.
+# try COMMAND STATUS LEFT: the program leaves two processes, one of which is a grandchild in a session of its own.
 try() {
     "$1" sh -c 'sleep 300 >&2 & echo $! >"$0"; (setsid sleep 300 >&2 & echo $! >>"$0"); '"$2" "$note" 2>/dev/null
     status=$?
     left=0
     for pid in $(cat "$note"); do
-        # What is killed may be there for a moment, as a zombie.
+        # A killed process may remain for a moment, as a zombie.
         if kill -0 "$pid" 2>/dev/null && ! grep -q '^[0-9]* ([^)]*) [ZX]' "/proc/$pid/stat" 2>/dev/null; then
             left=$((left + 1))
             kill -KILL "$pid"
@@ -30,7 +30,7 @@ try "$1" 'exit 77' 77 0
 try "$1" 'kill -KILL $$' 137 0
 try "$1" 'kill -SEGV $$' 139 0
 try "$1" 'kill -TERM $PPID; sleep 300' 143 0
-# Whoever runs it is killed: the program ends with it.
+# The process that runs supervise is killed: then supervise and the program end as well.
 setsid sh -c '"$0" sh -c "echo \$\$ >\"\$0\"; exec sleep 300" "$1" & while ! [ -s "$1" ]; do sleep 0.1; done; kill -KILL $$' \
     "$1" "$note.killed" 2>/dev/null
 pid=$(cat "$note.killed")

@@ -1,14 +1,15 @@
 #!/bin/sh
-# Usage: check_symbols.sh SOURCE LIBRARY WHITE COMPILER [FLAG...]. Fails when LIBRARY, or one that is built with -flto,
-# has a global symbol that is not the library's own by its name. Then links each with a program that defines all names
-# that its files have for each other (those in WHITE), and runs it: none of them is taken for the library's.
+# Usage: check_symbols.sh SOURCE LIBRARY WHITE COMPILER [FLAG...]. Fails if LIBRARY, or one that is built with -flto,
+# has a global symbol whose name does not mark it as the library's. Then links each library with a program that defines
+# all internal names that the library's files share (those in WHITE), and runs it: none of the program's functions may
+# be taken for the library's.
 set -eu
 source=$1 library=$2 white=$3 compiler=$4
 shift 4
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The global symbols that a library defines. Those that begin with _ or DW. are the compiler's.
+# The global symbols that a library defines. Names that begin with _ or DW. belong to the compiler.
 globals() {
     nm -g --defined-only "$1" 2>/dev/null | awk 'NF == 3 && $3 !~ /^(_|DW\.)/ { print $3 }' | sort -u
 }
@@ -62,7 +63,7 @@ check "$library" "$@"
 cmake -S "$source" -B "$work/lto" -DCMAKE_C_COMPILER="$compiler" -DCMAKE_C_FLAGS="-flto $*" >"$work/output"
 cmake --build "$work/lto" --target mp -j 2 >"$work/output" 2>&1 || { cat "$work/output" >&2; exit 1; }
 check "$work/lto/libmp.a" "$@"
-# Not each compiler can link so: clang needs a plugin.
+# Not every compiler can link with -flto: clang needs a plugin.
 if echo 'int main(void) { return 0; }' | "$compiler" -flto -x c - -o "$work/tiny" 2>"$work/output"; then
     check "$work/lto/libmp.a" -flto "$@"
 fi

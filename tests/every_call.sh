@@ -1,12 +1,12 @@
 #!/bin/sh
-# Writes, from mp.h, a line EVERY_CALL(NAME, KIND, HOW, EXPRESSION) for each way in which a dict or list gets into a
-# public function: KIND is DICT or LIST, HOW is HANDLE (an argument of its own), VALUE (in an mp_value that is stored or
-# looked for) or KEY. In the expression STALE stands for the handle; all other arguments are valid. A type of argument
-# that is not known here is an error: so no function is missing.
+# Reads mp.h and writes a line EVERY_CALL(NAME, KIND, HOW, EXPRESSION) for each way to pass a dict or list to a public
+# function. KIND is DICT or LIST. HOW is HANDLE (an argument of its own), VALUE (in an mp_value that is stored or
+# searched for) or KEY. In the expression STALE stands for the handle; all other arguments are valid. An unknown type of
+# argument is an error, so that no function is missing.
 set -eu
 tr '\n' ' ' <"$1" | sed 's|/\*[^*]*\*\+\([^/*][^*]*\*\+\)*/| |g' |
     grep -o 'MP_API [^;(]*([^;]*);' | grep -v '^MP_API __attribute__' | sed 's/^MP_API //; s/  */ /g' | awk '
-# What is given for an argument that is no container. Empty: not known.
+# The expression for an argument that is not a container. Empty: the type is unknown.
 function plain(type, name) {
     if (type == "mp_dict *") return "live_dict"
     if (type == "mp_list *") return "live_list"
@@ -44,9 +44,9 @@ function emit(kind, how, at, text,    i, list) {
     split($0, part, "(")
     name = part[1]; sub(/.*[ *]/, "", name)
     arguments = $0; sub(/^[^(]*\(/, "", arguments); sub(/\);.*$/, "", arguments)
-    # Plain constructors, and mp_value_free(), check nothing.
+    # Plain constructors and mp_value_free() check nothing.
     if (arguments !~ /mp_dict \*|mp_list \*|mp_value/ || name ~ /^mp_value_(dict|list)$|^mp_value_free$/) next
-    # What only gives a dict or list takes none.
+    # A function that only returns a dict or list takes none.
     if (arguments ~ /mp_manager|mp_dict_iter \*[^*]|mp_list_iter \*[^*]/) next
     count = split(arguments, argument, ", ")
     for (i = 1; i <= count; i++) {

@@ -1,13 +1,13 @@
 #!/bin/sh
-# What the tests have left on the machine: none of their processes, no zombie of theirs, no named object that nobody
-# holds. Usage: leftovers.sh FOLDER [before]. FOLDER has the test programs. With `before`, ahead of all tests, it notes
-# what is there already, be it another program's or of tests that were broken off; without, after all of them, it looks
-# for what has come.
+# Reports what the tests have left on the machine: live processes, zombies, named objects that no process has open.
+# Usage: leftovers.sh FOLDER [before]. FOLDER has the test programs. With `before`, called ahead of all tests, it notes
+# what is there already: leftovers of other programs, or of interrupted tests. Without it, called after all tests, it
+# reports what has been added.
 #
-# Tests of another build may run at the same time, so what counts is: live processes of our own programs; zombies with
-# names that the library gives or the tests have (a zombie's program cannot be seen), unless they are for the system's
-# first process to reap, which in a container may do nothing of the kind; named objects that nobody has open. All three
-# may be there for a moment, and are left over if they stay.
+# Tests of another build may run at the same time, so these count: live processes of our own programs; zombies with
+# names that the library or the tests give (the program of a zombie cannot be seen); named objects that no process has
+# open. Zombies whose parent is the system's first process do not count, because in a container that may reap nothing.
+# All three may be there for a moment; they are left over if they stay.
 set -eu
 folder=$(cd "$1" && pwd)
 note=$folder/leftovers-before
@@ -20,7 +20,7 @@ processes() {
 
 objects() {
     for file in /dev/shm/libmp-"$(id -u)"-*; do
-        # By a descriptor for reading: given a name, flock would make the file if it is gone by now.
+        # Opens a descriptor for reading. Given a name, flock would create the file again if it is gone by now.
         [ -f "$file" ] && (flock -n -x 9 && echo "object $file") 2>/dev/null 9<"$file" || true
     done
 }
@@ -39,7 +39,7 @@ while [ -n "$found" ] && [ $i -lt 20 ]; do
     sleep 0.5
     i=$((i + 1))
     now=$(everything)
-    # Of what was there, what is still there.
+    # Keeps those of the earlier findings that are still there.
     found=$(printf '%s\n' "$found" | while read -r line; do
         printf '%s\n' "$now" | grep -Fx -- "$line" || true
     done)

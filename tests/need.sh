@@ -1,4 +1,4 @@
-# Sourced by the run.sh scripts: need COMMAND-OR-FILE PACKAGE notes what is missing, install_missing installs it.
+# Sourced by the run.sh scripts. need COMMAND-OR-FILE PACKAGE notes what is missing; install_missing installs it.
 missing=
 
 need() {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds libmp and passes every test, on a fresh machine too. Arguments go to ctest; BUILD names another build folder,
-# and CMAKE_FLAGS adds to how it is configured.
+# Builds libmp and runs every test, also on a fresh machine. Arguments are passed to ctest. BUILD names another build
+# folder, and CMAKE_FLAGS adds configuration flags.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/tests/need.sh"
@@ -17,5 +17,5 @@ build=${BUILD:-$root/build/tests}
 # shellcheck disable=SC2086
 cmake -S "$root" -B "$build" -DMP_TESTS=ON -DMP_EXAMPLES=ON ${CMAKE_FLAGS:-} >/dev/null
 cmake --build "$build" -j "$(nproc)"
-# Those that need all CPUs run alone: see RUN_SERIAL and PROCESSORS in the CMakeLists.
+# Tests that need all CPUs run alone: see RUN_SERIAL and PROCESSORS in the CMakeLists.
 cd "$build" && ctest --output-on-failure -j "$(nproc)" "$@"

@@ -1,4 +1,4 @@
-/* What tests do otherwise when they are built with a sanitizer, and what they do for it. */
+/* Differences of tests that are built with a sanitizer, and their workarounds for sanitizers. */
 #ifndef SANITIZERS_H
 #define SANITIZERS_H
 
@@ -29,9 +29,9 @@
 #if ASAN
 #include <sanitizer/asan_interface.h>
 
-/* ASan marks what lies between the variables of a frame, and the frame takes its marks away when it returns. One that
- * is unwound because its thread was cancelled does not; whatever uses that part of the stack next is reported. A
- * compiler knows where pthread_exit() and longjmp() are called, and ASan takes the marks away there by itself. */
+/* ASan marks the gaps between the variables of a frame, and the frame removes its marks when it returns. A frame that
+ * is unwound because its thread was cancelled does not, so the next use of that part of the stack is reported. For
+ * pthread_exit() and longjmp() the compiler sees the call, and ASan removes the marks there by itself. */
 struct cancellable {
     void *(*function)(void *);
     void *arg, *stack;
@@ -45,7 +45,7 @@ static inline void cancellable_take_marks_away(void *arg)
     __asan_unpoison_memory_region(thread->stack, thread->size);
 }
 
-/* The outermost frame of such a thread. It looks for its stack before there are marks on it. */
+/* The outermost frame of such a thread. It finds the bounds of its stack before there are marks on it. */
 static inline void *cancellable_run(void *arg)
 {
     struct cancellable thread = *(struct cancellable *)arg;
@@ -64,7 +64,7 @@ static inline void *cancellable_run(void *arg)
 }
 #endif
 
-/* In the place of pthread_create(), for a thread that may be cancelled. */
+/* Like pthread_create(), for a thread that may be cancelled. */
 static inline int create_cancellable(pthread_t *thread, void *(*function)(void *), void *arg)
 {
 #if ASAN
@@ -79,8 +79,8 @@ static inline int create_cancellable(pthread_t *thread, void *(*function)(void *
 #endif
 }
 
-/* For LeakSanitizer, in a test whose main thread ends before its process: only that thread's stack led to what cmocka
- * has allocated for the run. Outside of all functions. */
+/* For LeakSanitizer, in a test whose main thread ends before its process: only that thread's stack led to the memory
+ * that cmocka has allocated for the run. Used outside of all functions. */
 #if ASAN
 #define LEAKS_OF(functions) \
     const char *__lsan_default_suppressions(void); \
@@ -91,7 +91,8 @@ static inline int create_cancellable(pthread_t *thread, void *(*function)(void *
 #else
 #define LEAKS_OF(functions)
 #endif
-/* LeakSanitizer searches a process for leaks at its end only if `condition` is true there. Outside of all functions. */
+/* Makes LeakSanitizer search a process for leaks at its end only if `condition` is true there. Used outside of all
+ * functions. */
 #if ASAN
 #define LEAKS_ONLY_IF(condition) \
     int __lsan_is_turned_off(void); \

@@ -1,6 +1,6 @@
-/* supervise PROGRAM ARGUMENT...: runs a test, and ends as that does. What a test that failed or crashed has left
- * running is ended: it would hold the test's output open, so that ctest waits for it, and be taken for what others have
- * left. What one that passed has left stays: see leftovers.sh. */
+/* supervise PROGRAM ARGUMENT...: runs a test, and ends with its status. Kills all processes that a failed or crashed
+ * test has left running: they would hold the test's output open, so that ctest waits for them, and leftovers.sh would
+ * blame them on other tests. What a test that passed has left stays, for leftovers.sh to find. */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -37,7 +37,7 @@ static void kill_children(void)
         closedir(directory);
 }
 
-/* Whoever loses its parent becomes a child of this process: so in the end all are. */
+/* An orphan becomes a child of this process, so in the end all descendants are its children. */
 static void end_all(void)
 {
     for (int i = 0; i < PATIENCE; i++) {
@@ -70,7 +70,7 @@ int main(int argc, char **argv)
     if (argc < 2)
         return 2;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    prctl(PR_SET_PDEATHSIG, SIGTERM); /* when ctest is killed */
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* sent when ctest is killed */
     signal(SIGINT, hand_on);
     signal(SIGTERM, hand_on);
     signal(SIGHUP, hand_on);

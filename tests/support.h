@@ -1,4 +1,4 @@
-/* What the tests share: waiting for conditions, and looking for leaks. */
+/* Shared by the tests: waiting for conditions, and checking for leaks. */
 #ifndef SUPPORT_H
 #define SUPPORT_H
 
@@ -10,11 +10,11 @@
 
 /* Seconds on the monotonic clock. */
 double now(void);
-/* Waits until cond(arg) is true; false when it still is not after so many seconds. */
+/* Waits until cond(arg) is true. False: it still is not after that many seconds. */
 bool wait_until(bool (*cond)(void *), void *arg, double seconds);
-/* The same of a number that another thread or process counts up. */
+/* Like wait_until(), until a number that another thread or process counts up reaches `number`. */
 bool reaches(_Atomic int *word, int number, double seconds);
-/* In a child process, where cmocka's assertions would end in its parent's code. */
+/* For a child process, where cmocka's assertions would run on in the parent's code. */
 #define CHILD_REQUIRES(condition) \
     do { \
         if (!(condition)) { \
@@ -23,17 +23,18 @@ bool reaches(_Atomic int *word, int number, double seconds);
         } \
     } while (0)
 int count_descriptors(void);
-/* Of the process of that number in /proc; -1: it is gone. */
+/* The parent of the process with that number in /proc; -1: it is gone. */
 pid_t parent_of(const char *pid);
-/* Live and zombie children of this process. */
+/* The number of live and zombie children of this process. */
 int count_children(void);
-/* libmp's named objects of this user whose names hold this process's pid: others may be those of tests beside. */
+/* The number of libmp's named objects of this user whose names contain this process's pid. Others may belong to tests
+ * that run at the same time. */
 int count_shared_files(void);
 bool process_gone(pid_t pid);
-/* Whether its main thread sleeps. */
+/* Whether the main thread of the process sleeps. */
 bool process_sleeps(pid_t pid);
 
-/* Group setup and teardown: descriptors, children and shared files are as they were. */
+/* Group setup and teardown: descriptors, children and shared files must be the same at the end as at the beginning. */
 int leak_check_begin(void **state);
 int leak_check_end(void **state);
 

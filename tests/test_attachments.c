@@ -1,4 +1,4 @@
-/* Maps in place in the memory of managers that are younger than the pool. */
+/* Attachments: maps in place in the memory of managers that are younger than the pool. */
 #include <dirent.h>
 #include <mp.h>
 #include <setjmp.h>
@@ -20,11 +20,11 @@
 #include "support.h"
 
 enum { WORKERS = 2, ITEMS = 2000, MANY = 40 };
-#define HEAP_BYTES (INT64_C(1) << 24) /* more than the pool's heap has here */
+#define HEAP_BYTES (INT64_C(1) << 24) /* larger than the pool's heap in these tests */
 
 static mp_pool *pool;
 
-/* Between the processes. */
+/* Shared between the processes. */
 static struct {
     _Atomic(char *) heap; /* the pool's */
     atomic_int started, go;
@@ -44,7 +44,7 @@ static int drop(void **state)
     return mp_pool_free(pool);
 }
 
-/* ---- what is there ---- */
+/* ---- helpers ---- */
 
 static mp_manager *new_manager(void)
 {
@@ -100,7 +100,8 @@ static void map_in(mp_manager *manager)
     assert_int_equal(mp_memory_free(memory), 0);
 }
 
-/* Tells which of the two lie in the pool's heap, which is at one address in all its processes. */
+/* Tells which of argument and result lie in the pool's heap. That heap is at one address in all processes of the
+ * pool. */
 static int say_where(const void *arg, void *result)
 {
     const char *heap = atomic_load(&shared->heap);
@@ -110,7 +111,7 @@ static int say_where(const void *arg, void *result)
     return 0;
 }
 
-/* Whether a map copies, one way or both. */
+/* Whether a map in this memory copies, in one direction or both. */
 static bool copies(mp_manager *manager)
 {
     int *memory = take(manager, 2 * ITEMS), *results = memory + ITEMS;
@@ -124,7 +125,7 @@ static bool copies(mp_manager *manager)
     return where != 0;
 }
 
-/* ---- what the pool's processes have ---- */
+/* ---- what the pool's processes hold ---- */
 
 struct holding {
     int mappings, descriptors;
@@ -190,7 +191,7 @@ static struct holding held(void)
     return held;
 }
 
-/* As much as before, or less. */
+/* Whether the pool is full again, and its processes hold no more than before. */
 static bool have_let_go(void *arg)
 {
     const struct holding *before = arg;
@@ -225,7 +226,7 @@ static void nothing_is_copied(void **state)
     assert_int_equal(mp_manager_free(other), 0);
 }
 
-/* Named managers as well; and one file may be mapped twice. */
+/* Named managers work as well, and one file may be mapped twice. */
 static void managers_opened_later(void **state)
 {
     char name[64];
@@ -270,7 +271,8 @@ static void results_of_map_async(void **state)
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
-/* A manager made where another was, which the workers may still have: each has its own. */
+/* A manager is made at the address of an earlier one, which the workers may still have mapped. Each map must use its
+ * own manager. */
 static void one_after_the_other(void **state)
 {
     (void)state;
@@ -318,7 +320,7 @@ static bool have_started(void *arg)
     return atomic_load(&shared->started) >= *(int *)arg;
 }
 
-/* All places are taken by maps that have not ended: the next one copies. */
+/* All attachments are in use by maps that have not ended, so the next map copies. */
 static void all_places_in_use(void **state)
 {
     mp_manager *manager[ATTACHMENTS + 1];
@@ -356,7 +358,7 @@ static void all_places_in_use(void **state)
         assert_int_equal(mp_manager_free(manager[i]), 0);
 }
 
-/* ---- who has it how long ---- */
+/* ---- how long an attachment lasts ---- */
 
 static void it_goes_with_the_manager(void **state)
 {
@@ -373,7 +375,8 @@ static void it_goes_with_the_manager(void **state)
     }
 }
 
-/* Closed while it runs; a worker is killed, and the one that comes after it must get at the memory all the same. */
+/* The manager is closed while its map runs, and a worker is killed. The replacement must be able to map the memory all
+ * the same. */
 static void a_map_outlives_its_manager(void **state)
 {
     struct holding before = held();
@@ -420,8 +423,8 @@ static void forked_processes_change_nothing(void **state)
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
-/* In a task: a pool, and a manager that is younger than it; its own arguments are an attachment of the pool around
- * it. */
+/* Runs in a task: makes a pool, and a manager that is younger than it. The task's own arguments are an attachment of
+ * the outer pool. */
 static int nest(const void *arg, void *result)
 {
     mp_manager *manager;
@@ -457,7 +460,7 @@ static void pools_in_tasks(void **state)
     assert_true(wait_until(have_let_go, &before, 60));
 }
 
-/* ---- deaths, and what cannot be ---- */
+/* ---- deaths, and impossible cases ---- */
 
 static int die_once(const void *arg, void *result)
 {
@@ -499,7 +502,7 @@ static void workers_that_die_lose_one_item(void **state)
     }
 }
 
-/* From now on no descriptor is to be had in this process. Waits until all workers are at it. */
+/* From now on this process cannot open a descriptor. Waits until all workers run this task. */
 static int lose_descriptors(const void *arg, void *result)
 {
     struct rlimit none = {0, 0};
@@ -527,12 +530,12 @@ static void workers_that_cannot_map_are_replaced(void **state)
         assert_int_equal(mp_result_get(result[i], NULL, 0, 60), 0);
         assert_int_equal(mp_result_free(result[i]), 0);
     }
-    map_in(manager); /* at least one of them finds that it cannot */
+    map_in(manager); /* at least one worker fails to map it */
     assert_true(wait_until(is_full, NULL, 60));
     workers_of(after);
     assert_true(before[0] != after[0] || before[1] != after[1]);
     map_in(older);
-    map_in(another); /* no new ones any more: with copies */
+    map_in(another); /* no further attachments: the map copies */
     assert_true(copies(another));
     assert_int_equal(mp_manager_free(manager), 0);
     assert_int_equal(mp_manager_free(another), 0);
@@ -550,7 +553,8 @@ static void limit_supervisor(rlim_t descriptors)
     assert_int_equal(prlimit(supervisor, RLIMIT_NOFILE, &limit, NULL), 0);
 }
 
-/* Then the map copies, and puts the results where they are wanted when somebody asks for them, or frees them. */
+/* If the supervisor cannot map, the map copies. The results are put in their place when the caller asks for them, or
+ * frees them. */
 static void a_supervisor_that_cannot_map(void **state)
 {
     mp_manager *manager = new_manager(), *other = new_manager();
@@ -579,13 +583,13 @@ static void a_supervisor_that_cannot_map(void **state)
     map_squares(memory, results, ITEMS);
     assert_true(copies(manager));
     limit_supervisor(64);
-    assert_true(copies(manager)); /* it is not asked again */
+    assert_true(copies(manager)); /* the supervisor is not asked again for this manager */
     assert_false(copies(other));
     assert_int_equal(mp_manager_free(manager), 0);
     assert_int_equal(mp_manager_free(other), 0);
 }
 
-/* The supervisor may not, unless it is root's: then the map copies. */
+/* The supervisor may not open the caller's memory, unless it runs as root: then the map copies. */
 static void a_caller_that_may_not_be_looked_into(void **state)
 {
     mp_manager *manager = new_manager();
@@ -605,7 +609,7 @@ static void a_caller_that_may_not_be_looked_into(void **state)
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
-/* It may not look into the supervisor any more: it is replaced. */
+/* After the change of user the worker may not open the supervisor's memory any more, so it is replaced. */
 static int become_nobody(const void *arg, void *result)
 {
     (void)arg;
@@ -647,7 +651,7 @@ static void a_stopped_supervisor(void **state)
     map_in(manager);
     double begin = now();
     map_in(manager);
-    assert_true(now() - begin < 0.4); /* it has not been waited for again */
+    assert_true(now() - begin < 0.4); /* no second wait for the stopped supervisor */
     map_in(other);
     assert_int_equal(mp_manager_free(other), 0);
     assert_int_equal(kill(supervisor, SIGCONT), 0);
@@ -673,7 +677,7 @@ static void a_dead_supervisor(void **state)
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
-/* Workers are killed at random as they map. */
+/* Workers are killed at random while they map. */
 static void workers_are_killed_as_they_map(void **state)
 {
     struct holding before = held();

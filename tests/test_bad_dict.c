@@ -1,4 +1,4 @@
-/* Every function of dicts refuses bad input, and leaves dict and out-parameters as they are. */
+/* Every function of dicts refuses bad input, and leaves the dict and the out-parameters as they are. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -284,7 +284,7 @@ static void containers_are_no_keys(void **state)
     is_unchanged();
 }
 
-/* What cannot be stored for its size: nothing of it is read. */
+/* Sizes that cannot be stored: nothing of the data is read. */
 static void sizes_beyond_memory(void **state)
 {
     const size_t huge = (size_t)1 << 39;
@@ -317,7 +317,7 @@ static void containers_of_another_manager(void **state)
     is_unchanged();
 }
 
-/* ---- wrong types, keys that are missing, buffers too small, results out of range ---- */
+/* ---- wrong types, missing keys, buffers too small, results out of range ---- */
 
 static void answers_that_are_errors(void **state)
 {
@@ -368,7 +368,7 @@ static void nothing_into_no_buffer(void **state)
     assert_int_equal(mp_dict_free(dict), 0);
 }
 
-/* ---- freed twice, borrowed, root, used after the end ---- */
+/* ---- freed twice, borrowed, root, used after free ---- */
 
 static void free_of_what_is_not_ours(void **state)
 {
@@ -454,7 +454,7 @@ static int use_inside(mp_value *value, bool present, void *arg)
     REFUSES(mp_dict_json(dict, (char **)&out.value.owned), MP_EDEADLK);
     REFUSES(mp_manager_check(stock.manager), MP_EDEADLK);
     REFUSES(mp_manager_free(stock.manager), MP_EBUSY);
-    HOLDS(mp_dict_get_int(dict, "a", &integer) == 0 && integer == 1); /* what needs no lock sees it as it was */
+    HOLDS(mp_dict_get_int(dict, "a", &integer) == 0 && integer == 1); /* a read without a lock sees it unchanged */
     return 7;
 }
 
@@ -484,7 +484,7 @@ static void free_from_inside_apply(void **state)
     is_unchanged();
 }
 
-/* An iterator is a private thing: a child has its own copy. All else is shared with it. */
+/* An iterator is private: a child has its own copy of it. Everything else is shared with the child. */
 static int child_refuses(void *arg)
 {
     (void)arg;
@@ -513,7 +513,7 @@ int main(void)
         REFUSAL(answers_that_are_errors),
         REFUSAL(use_from_inside_apply),
         REFUSAL(refused_in_children_too),
-        /* These make handles anew: freed ones may live again after them. */
+        /* These tests make handles again, which may bring freed ones back to life. */
         REFUSAL(nothing_into_no_buffer),
         REFUSAL(free_of_what_is_not_ours),
         REFUSAL(iterators_end_with_their_dict),

@@ -1,4 +1,4 @@
-/* Every function of lists refuses bad input, and leaves list and out-parameters as they are. */
+/* Every function of lists refuses bad input, and leaves the list and the out-parameters as they are. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -261,7 +261,7 @@ static void counts_that_overflow(void **state)
     is_unchanged();
 }
 
-/* The manager's limit says what can be held before anything is gathered. */
+/* The manager's limit shows what can be held before anything is gathered. */
 static void more_than_the_limit(void **state)
 {
     mp_manager *small;
@@ -435,7 +435,7 @@ static int compare_using(const mp_value *a, const mp_value *b, void *arg)
     (void)b;
 
     refuses_inside(arg);
-    HOLDS(mp_list_get_int(arg, 0, &integer) == 0 && integer == 1); /* what needs no lock sees it as it was */
+    HOLDS(mp_list_get_int(arg, 0, &integer) == 0 && integer == 1); /* a read without a lock sees the list as it was */
     return 1;
 }
 
@@ -470,7 +470,7 @@ static void free_from_inside_sort(void **state)
     is_unchanged();
 }
 
-/* Answers that fit no order: the list keeps its elements. */
+/* The comparisons fit no order: the list must keep its elements all the same. */
 static int compare_wildly(const mp_value *a, const mp_value *b, void *arg)
 {
     unsigned *state = arg;
@@ -522,7 +522,7 @@ int main(void)
         REFUSAL(answers_that_are_errors),
         REFUSAL(use_from_inside_sort),
         REFUSAL(refused_in_children_too),
-        /* These make handles anew: freed ones may live again after them. */
+        /* These tests make handles again, which may bring freed ones back to life. */
         REFUSAL(counts_that_overflow),
         REFUSAL(more_than_the_limit),
         REFUSAL(slices_of_any_bounds),

@@ -145,7 +145,7 @@ static void names_of_others(void **state)
     REFUSES(mp_manager_unlink(name), MP_ENOENT);
 }
 
-/* A limit is a bound, not a wish: whatever it is, the heap stays below it, or below what can be mapped at all. */
+/* A limit is an upper bound: the heap always stays below it, and below the size that can be mapped at all. */
 static void limits_of_any_size(void **state)
 {
     const size_t limits[] = {1, 4096, SIZE_MAX, SIZE_MAX - 1, SIZE_MAX / 2 + 1};
@@ -158,7 +158,7 @@ static void limits_of_any_size(void **state)
         int error = mp_manager_create(&manager, &(mp_manager_options){.limit = limits[i]});
 
         if (error == MP_ENOMEM && limits[i] > 4096)
-            continue; /* where so many addresses are not to be had */
+            continue; /* the system does not give so many addresses */
         HOLDS(error == 0);
         HOLDS(mp_manager_get_info(manager, &info) == 0 && info.size <= info.limit && info.limit <= (size_t)64 << 30);
         HOLDS(limits[i] > 65536 || info.limit == 65536);
@@ -211,7 +211,8 @@ static int apply_inside(mp_value *value, bool present, void *arg)
     return 1;
 }
 
-/* Managers in whose containers no function of the caller's runs can be closed from inside one. */
+/* A callback runs inside containers of some managers. A manager without such a container can be closed from inside the
+ * callback. */
 static void freed_from_inside_apply(void **state)
 {
     mp_dict *root;

@@ -29,7 +29,7 @@ static const int args[4] = {1, 2, 3, 4};
 
 /* ---- handles ---- */
 
-/* What is refused for a handle that is none, and for one of another process. */
+/* Refused both for an invalid handle and for one of another process. */
 static void refuses_pool_with(mp_pool *pool, int code)
 {
     REFUSES(mp_pool_apply(pool, copy_int, args, 4, out.text, 4), code);
@@ -117,7 +117,7 @@ static void null_pointers(void **state)
     REFUSES(mp_pool_map_async(pool, copy_int, NULL, 4, 4, 4, &out.result, NULL), MP_EINVAL);
     REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, NULL, NULL), MP_EINVAL);
     REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, &out.result, &status), MP_EINVAL);
-    /* Memory that cannot be used in place, or results that are given twice. */
+    /* Results in memory that cannot be used in place, or results given twice. */
     const mp_map_options own = {.results = out.text};
     REFUSES(mp_pool_map_async(pool, copy_int, args, 4, 4, 4, &out.result, &own), MP_EINVAL);
     REFUSES(mp_pool_map_with(pool, copy_int, args, 4, out.text, 4, 4, &own), MP_EINVAL);
@@ -204,7 +204,7 @@ static void sizes_that_overflow(void **state)
     still_works();
 }
 
-/* More items than there are is all of them. */
+/* A chunk size above the number of items means all of them. */
 static void chunks_of_any_size(void **state)
 {
     const size_t sizes[] = {SIZE_MAX, SIZE_MAX / 2, (size_t)UINT32_MAX + 1, 5, 1};
@@ -251,7 +251,7 @@ static void answers_that_are_errors(void **state)
     refuses_result(result);
 }
 
-/* Ends when the other end of the pipe does. */
+/* Ends when the other end of the pipe is closed. */
 static int wait_for_pipe(const void *arg, void *result)
 {
     int fd;
@@ -320,7 +320,7 @@ static void those_of_another_process(void **state)
     (void)state;
 
     in_child(child_refuses);
-    pid_t pid = fork(); /* one the library knows nothing of */
+    pid_t pid = fork(); /* a process that the library does not know */
     assert_true(pid >= 0);
     if (pid == 0) {
         failures = 0;
@@ -343,7 +343,7 @@ static int return_in_child(void *arg)
     return mp_task_return("child", 6) == MP_EFOREIGN ? 0 : 1;
 }
 
-/* What was handed over stays when a later call is refused. */
+/* A refused later call leaves what was handed over before. */
 static int return_badly(const void *arg, void *result)
 {
     mp_process *process;
@@ -378,7 +378,7 @@ static int return_in_initializer(void *arg)
     return mp_task_return("x", 1) == MP_EINVAL ? 0 : 1;
 }
 
-/* A pool's worker is in no task of the pool that it was made in. */
+/* The worker of an inner pool is not in a task of the outer pool. */
 static int return_in_nested_pool(const void *arg, void *result)
 {
     const mp_pool_options options = {.initializer = return_in_initializer};
@@ -391,7 +391,7 @@ static int return_in_nested_pool(const void *arg, void *result)
         return 1;
     error = mp_pool_apply(pool, return_in_map, NULL, 0, NULL, 0);
     mp_pool_free(pool);
-    return error == 1 ? 0 : 2; /* it was in a task there */
+    return error == 1 ? 0 : 2; /* return_in_map() was inside a task there */
 }
 
 static void what_tasks_return(void **state)

@@ -18,7 +18,7 @@ static int do_nothing(void *arg)
     return 0;
 }
 
-/* What is refused for a handle that is none, and for one of another process. */
+/* Refused both for an invalid handle and for one of another process. */
 static void refuses_to_act(mp_process *process, int code)
 {
     REFUSES(mp_process_join(process, 0), code);
@@ -136,7 +136,7 @@ static void those_of_another_process(void **state)
     assert_int_equal(mp_process_start(&ended, do_nothing, NULL, NULL), 0);
     assert_int_equal(mp_process_join(ended, 60), 0);
     in_child(child_refuses);
-    pid_t pid = fork(); /* one the library knows nothing of */
+    pid_t pid = fork(); /* a process that the library does not know */
     assert_true(pid >= 0);
     if (pid == 0) {
         failures = 0;

@@ -143,7 +143,7 @@ int main(void)
         REFUSAL(streams_that_take_nothing),
         REFUSAL(values_freed_twice),
         REFUSAL(codes_that_are_none),
-        /* Makes handles anew: freed ones may live again after it. */
+        /* This test makes handles again, which may bring freed ones back to life. */
         REFUSAL(nested_too_deep),
     };
 

@@ -1,9 +1,9 @@
-/* Functions of the user's inside mp_dict_apply() and mp_list_sort(): processes and threads that would wait for each
- * other in a circle, all ways to leave such a function, how deep they go, and that nobody who gives memory back waits
- * for who is inside.
+/* User functions inside mp_dict_apply() and mp_list_sort(): processes and threads that would wait for each other in a
+ * circle, all ways to leave such a function, how deep calls may nest, and that a process which frees memory never waits
+ * for one that is inside.
  *
- * A new call that touches a container joins by a line of DICT_TOUCHES or LIST_TOUCHES, a new way to run a function
- * under a container's mutex by a line of `places`, a new way to leave one by a line of `ways`. */
+ * A new call that touches a container needs a line in DICT_TOUCHES or LIST_TOUCHES, a new way to run a function under a
+ * container's mutex a line in `places`, a new way to leave a function a line in `ways`. */
 #include <mp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -33,11 +33,11 @@ LEAKS_OF(LEAKS_OF_CMOCKA)
 
 enum { MOST = 3, LONGEST = 100, SECONDS = 60, DEPTH = 32 };
 
-/* Each container is in a manager of its own, or all are in the first. */
+/* Each container is in a manager of its own, or all are in the first manager. */
 static mp_manager *managers[MOST];
 static mp_dict *dicts[MOST][MOST]; /* [manager][number] */
 static mp_list *lists[MOST][MOST];
-static mp_dict *other_dict[MOST]; /* nobody is inside these */
+static mp_dict *other_dict[MOST]; /* no process is inside these */
 static mp_list *other_list[MOST];
 
 static struct shared {
@@ -91,10 +91,10 @@ static int drop(void **state)
     return error;
 }
 
-/* ---- what touches a container ---- */
+/* ---- calls that touch a container ---- */
 
 struct target {
-    mp_dict *dict; /* one of the two is touched */
+    mp_dict *dict; /* one of `dict` and `list` is touched */
     mp_list *list;
     mp_dict *other_dict; /* of the same manager */
     mp_list *other_list;
@@ -129,7 +129,7 @@ static int text_freed(int error, char *text)
 }
 
 /* clang-format off */
-/* Each leaves the container with enough in it for the next. */
+/* Each call leaves enough in the container for the next. */
 #define DICT_TOUCHES(TOUCH) \
     TOUCH(set, mp_dict_set_str(t->dict, "s", "another string, as long as the first")) \
     TOUCH(set_short, mp_dict_set_int(t->dict, "n", 2)) \
@@ -227,7 +227,7 @@ static const struct touch *touch_of(bool list, size_t number)
 
 /* ---- running a function under a container's mutex ---- */
 
-/* Runs once, as the first function that is called does. */
+/* The function runs once: at the first call of the callback. */
 struct run {
     int (*function)(void *arg);
     void *arg;
@@ -276,11 +276,11 @@ static const struct place {
 /* ---- circles ---- */
 
 static struct circle {
-    int count;                            /* of those in it */
-    const struct place *place[LONGEST];   /* where each is */
+    int count;                            /* number of participants */
+    const struct place *place[LONGEST];   /* the kind of call that each is inside */
     const struct touch *touch[LONGEST];   /* what each does to the next one's container */
     struct target target[LONGEST];        /* each one's container */
-    const struct target *around[LONGEST]; /* entered first, and then target[]: NULL: nothing */
+    const struct target *around[LONGEST]; /* a container entered before target[]; NULL: none */
     const struct place *outer[LONGEST];
 } circle;
 
@@ -341,7 +341,7 @@ static void begin_shared(void)
         shared->code[i] = -3000;
 }
 
-/* What only looks at the container waits for nobody: it closes no circle. */
+/* A call that only looks at the container waits for no other process, so it closes no circle. */
 static bool only_looks(const struct touch *touch)
 {
     static const char *const names[] = {"dict_update_from", "dict_equal",    "dict_json",  "list_index",
@@ -405,7 +405,7 @@ static void run_in_threads(void)
     expect_deadlock();
 }
 
-/* The containers have what they had: those who took part have changed them. */
+/* Gives the containers their content again, which the participants have changed. */
 static void refill(struct target *target)
 {
     assert_int_equal(mp_dict_clear(target->dict), 0);
@@ -418,7 +418,7 @@ static struct target target_of(int manager, int number)
     return (struct target){dicts[manager][number], lists[manager][number], other_dict[manager], other_list[manager]};
 }
 
-/* `mix`: a bit for each: it is in a sort. */
+/* `mix`: bit i is set if participant i is inside a sort. */
 static void make_circle(int count, unsigned mix, size_t touch, bool own_managers)
 {
     circle = (struct circle){.count = count};
@@ -469,7 +469,7 @@ static void stripe(void *handle, uint64_t kind)
     assert_int_equal(object_of(handle)->striped, 1);
 }
 
-/* As they become where several processes put words at the same time. */
+/* The containers are striped, as they become when several processes put words at the same time. */
 static void no_circle_of_striped_containers_hangs(void **state)
 {
     (void)state;
@@ -513,7 +513,7 @@ static void no_long_circle_hangs(void **state)
     }
 }
 
-/* One of them is inside two containers, and it is the outer one that the other wants. */
+/* One participant is inside two containers, and the other wants the outer one. */
 static void what_is_further_out_counts_too(void **state)
 {
     (void)state;
@@ -531,7 +531,7 @@ static void what_is_further_out_counts_too(void **state)
 
 /* ---- no circle ---- */
 
-/* Who is inside waits until it is told, and may be killed there. */
+/* Waits inside until it is told to go on. It may be killed there. */
 static int wait_inside(void *arg)
 {
     (void)arg;
@@ -600,7 +600,7 @@ static void who_waits_in_no_circle_gets_it(void **state)
     }
 }
 
-/* ---- what is not allowed inside, and what is ---- */
+/* ---- calls that are forbidden inside, and calls that are allowed ---- */
 
 static int touch_own(void *arg)
 {
@@ -631,7 +631,7 @@ static void changing_what_one_is_inside_is_refused(void **state)
 struct nesting {
     mp_dict *dict[DEPTH + 1];
     mp_list *list[DEPTH + 1];
-    int mix; /* 0: dicts, 1: lists, 2: in turn */
+    int mix; /* 0: dicts, 1: lists, 2: alternating */
     int depth, stop;
 };
 
@@ -722,7 +722,7 @@ static int execute(mp_value *value)
     return 0;
 }
 
-/* The child returns as well, and ends where the call says so. */
+/* The child returns from the function as well, and ends at the place that the call's return leads to. */
 static int fork_inside(mp_value *value)
 {
     pid_t child = fork();
@@ -743,7 +743,7 @@ static int start_inside(mp_value *value)
 
     atomic_store(&shared->inside, 0);
     circle.count = 1;
-    int error = mp_process_start(&process, touch_the_second, NULL, NULL); /* of another container */
+    int error = mp_process_start(&process, touch_the_second, NULL, NULL); /* of a container that is not in use here */
     if (error == 0)
         error = mp_process_join(process, SECONDS);
     if (error == 0)
@@ -756,8 +756,9 @@ static int run_program(mp_value *value)
     return system("true") == 0 ? return_zero(value) : -2000;
 }
 
-/* What a call says when its function is left so; and whether it then has stored what the function made. */
-enum { NOTHING = -5000 }; /* it does not come back */
+/* What a call returns when its function is left in this way, and whether it has then stored the value that the function
+ * made. */
+enum { NOTHING = -5000 }; /* the call does not return */
 static const struct way {
     const char *name;
     int (*leave)(mp_value *value);
@@ -776,7 +777,7 @@ static const struct way {
     {"runs a program", run_program, 0, true},
 };
 
-/* How the calls are nested: in which of them the function is left. */
+/* How the calls are nested, and in which of them the function is left. */
 static const struct way *way;
 static bool in_list, nested, in_main;
 
@@ -811,7 +812,7 @@ static int outer_left(void *arg)
     return call_left();
 }
 
-/* A child that was forked inside comes back from the call, too, and ends here. */
+/* A child that was forked inside returns from the call, too. It ends here. */
 static void end_of_forked_child(pid_t process, int code)
 {
     if (getpid() == process)
@@ -883,7 +884,7 @@ static void look_afterwards(void)
     if (n != (way->stores && !in_list ? 77 : 1))
         fail_msg("%s: %d is stored", way->name, (int)n);
     assert_int_equal(mp_list_get_int(lists[0][0], 0, &n), 0);
-    /* Sorted, where the function has returned: what it returned is the order. */
+    /* The list is sorted if the function has returned: its return value is the order. */
     if (in_list && n != (way->code != NOTHING ? 1 : 3))
         fail_msg("%s: the list begins with %d", way->name, (int)n);
     if (shared->code[0] != (in_list && way->code == 5 ? 0 : way->code == NOTHING ? -3000 : way->code))
@@ -944,10 +945,10 @@ static void an_exception_leaves_all_as_it_was(void **state)
 }
 #endif
 
-/* ---- giving memory back waits for nobody ---- */
+/* ---- freeing memory waits for no process ---- */
 
-/* A is inside a function for a container that somebody removes meanwhile, so that it is dead and its memory is to
- * be given back. Who does something else, with other containers, must not wait for A. */
+/* Process A is inside a function for a container that another process removes meanwhile: the container is dead, and its
+ * memory has to be freed. A process that works with other containers must not wait for A. */
 static mp_dict *parent;
 static const struct place *where;
 static struct target removed, unrelated;
@@ -958,7 +959,7 @@ static int stay_until_told(void *arg)
     atomic_fetch_add(&shared->inside, 1);
     if (!reached(&shared->told, 1))
         return -2000;
-    /* What somebody else may hold meanwhile, who must not wait for this process either. */
+    /* Locks that another process may hold now. It must not wait for this process either. */
     return mp_dict_set_int(unrelated.dict, "from inside", 1) | mp_list_append_int(unrelated.list, 1);
 }
 
@@ -972,8 +973,8 @@ static int be_inside(void *arg)
     return 0;
 }
 
-/* Those that hold what A will want, in any way: A is told from inside them, and they give memory back before they
- * let go. */
+/* Calls that hold a lock that A will want. A is told to go on from inside them, and they free memory before they
+ * release the lock. */
 static int tell_and_drop(void *arg)
 {
     mp_list *list;
@@ -1073,7 +1074,7 @@ static void make_removed(void)
     assert_int_equal(mp_dict_set_list(parent, "l", list), 0);
     assert_int_equal(mp_dict_free(dict), 0);
     assert_int_equal(mp_list_free(list), 0);
-    removed = (struct target){.dict = dict, .list = list}; /* borrowed */
+    removed = (struct target){.dict = dict, .list = list}; /* borrowed handles */
     unrelated = target_of(0, 1);
     refill(&unrelated);
     refill(&(struct target){.dict = other_dict[0], .list = other_list[0]});
@@ -1117,7 +1118,8 @@ static size_t used(void)
     return info.used;
 }
 
-/* By so much may blocks be larger than they were in the round before: one of the dozens that a round frees is more. */
+/* How many more bytes may be in use than after the round before, because blocks may be larger than needed. Each of the
+ * dozens of blocks that a round frees is larger, so a single leaked block is noticed. */
 #define WASTE 256
 
 static void giving_memory_back_waits_for_nobody(void **state)
@@ -1126,7 +1128,7 @@ static void giving_memory_back_waits_for_nobody(void **state)
     (void)state;
 
     assert_int_equal(mp_manager_dict(managers[0], &parent), 0);
-    for (int round = 0; round < 3; round++) { /* what the first makes serves the others */
+    for (int round = 0; round < 3; round++) { /* later rounds reuse the memory of the first */
         for (size_t i = 0; i < COUNT(places); i++) {
             for (size_t j = 0; j < COUNT(unrelated_calls); j++) {
                 where = &places[i];
@@ -1144,7 +1146,7 @@ static void giving_memory_back_waits_for_nobody(void **state)
     assert_int_equal(mp_dict_free(parent), 0);
 }
 
-/* Each touch of a container beside somebody who is inside another, dead one. */
+/* Runs each touch of a container while another process is inside an unrelated, dead container. */
 static int touch_other(void *arg)
 {
     (void)arg;
@@ -1182,9 +1184,9 @@ static void touching_what_is_unrelated_waits_for_nobody(void **state)
 
 /* ---- holders of another PID namespace ---- */
 
-#define LONG 0.3 /* seconds: those that wait look for the holder several times meanwhile */
+#define LONG 0.3 /* seconds: a waiter looks for the holder several times in this time */
 
-/* Is inside for a while. The others must not get in before it says that it leaves. */
+/* Stays inside for a while. The others must not get in before it announces that it leaves. */
 static int be_inside_for_long(mp_value *value, bool present, void *arg)
 {
     double end = now() + LONG;
@@ -1205,7 +1207,7 @@ static int be_inside_apply(void)
     return mp_dict_apply(dicts[0][0], mp_value_str("n"), be_inside_for_long, &result);
 }
 
-/* What waits for the mutex, for a stripe where there are some, for both, and for all. */
+/* Calls that wait for the mutex, for a stripe (if the dict has stripes), for both, and for all. */
 static int put_a_string(void)
 {
     return mp_dict_set_str(dicts[0][0], "s", "another string that has a block of its own");
@@ -1233,7 +1235,7 @@ static const struct waiting {
     int (*function)(void);
 } waiting[] = {{"a string", put_a_string}, {"a word", put_a_word}, {"removing", remove_and_put}, {"checking", check}};
 
-/* 0: it has waited until the other was about to leave. */
+/* 0: it has waited until the other process was about to leave. */
 static int wait_for_it(int (*function)(void))
 {
     if (!reached(&shared->inside, 1))
@@ -1241,7 +1243,7 @@ static int wait_for_it(int (*function)(void))
     return function() != 0 || atomic_load(&shared->done) != 1;
 }
 
-/* In a process whose children are in a namespace of their own. 0; 77: that is not allowed here. */
+/* Runs in a process whose children are in a PID namespace of their own. 0; 77: the system does not allow it. */
 static int across_namespaces(bool child_is_inside, int (*function)(void))
 {
     int status;

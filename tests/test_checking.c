@@ -71,7 +71,7 @@ static void die(struct heap *checked, object_marker *mark, void *context)
     kill(getpid(), SIGKILL);
 }
 
-/* A process is killed while it holds them all. With `reap` false it is left as a zombie. */
+/* A process is killed while it holds all mutexes. With `reap` false it remains as a zombie. */
 static pid_t kill_a_checker(bool reap)
 {
     pid_t pid = fork();
@@ -123,7 +123,7 @@ static void the_next_checker_goes_on(void **state)
     expect_all_to_work();
 }
 
-/* What nobody locks any more before it is given up: its content is released all the same. */
+/* No process locks these containers again before they are freed; their content is released all the same. */
 static void all_can_be_given_up(void **state)
 {
     mp_dict *made;
@@ -138,7 +138,7 @@ static void all_can_be_given_up(void **state)
     assert_int_equal(mp_manager_check(manager), 0);
 }
 
-/* Who opens it looks whether its memory adds up. */
+/* Opening a heap checks that its memory adds up. */
 static void it_can_be_opened(void **state)
 {
     const char *name = name_here();

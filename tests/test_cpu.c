@@ -1,4 +1,4 @@
-/* CPU counts: the system's own, and quotas as control groups of both versions tell them, on made-up trees. */
+/* CPU counts: the system's own, and quotas from control groups of both versions, on simulated file trees. */
 #include <ftw.h>
 #include <limits.h>
 #include <mp.h>
@@ -16,7 +16,7 @@
 
 #include "base/cpu.h"
 
-static char tree[64]; /* the made-up system */
+static char tree[64]; /* root of the simulated system */
 
 static int make_tree(void **state)
 {
@@ -37,7 +37,7 @@ static int remove_tree(void **state)
     return nftw(tree, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Writes a file of the tree, and the folders above it. */
+/* Writes a file of the tree, and makes the folders above it. */
 static void put(const char *path, const char *text)
 {
     char whole[512];
@@ -97,7 +97,7 @@ static void v2_smallest_of_the_groups_above_counts(void **state)
     assert_int_equal(allowed(), 2);
     put("cg/cpu.max", "5000 5000\n");
     assert_int_equal(allowed(), 1);
-    put("cpu.max", "1 1000000\n"); /* above the mount: not a group */
+    put("cpu.max", "1 1000000\n"); /* above the mount, so not a group */
     put("cg/cpu.max", "400000 100000\n");
     assert_int_equal(allowed(), 2);
 }
@@ -112,7 +112,7 @@ static void v2_group_below_what_is_mounted(void **state)
     assert_int_equal(allowed(), 3);
     put("proc/cgroup", "0::/docker/abc\n");
     assert_int_equal(allowed(), 5);
-    put("proc/cgroup", "0::/docker/abcdef\n"); /* not below it, but the mount's own quota holds */
+    put("proc/cgroup", "0::/docker/abcdef\n"); /* not below the mount, but the mount's own quota applies */
     assert_int_equal(allowed(), 5);
     put("proc/cgroup", "0::/../other\n");
     assert_int_equal(allowed(), 5);
@@ -133,7 +133,7 @@ static void v1_quota(void **state)
     put("cg/cpu,cpuacct/a/cpu.cfs_quota_us", "400000\n");
     put("cg/cpu,cpuacct/a/cpu.cfs_period_us", "100000\n");
     assert_int_equal(allowed(), 4);
-    put("cg/cpuset/elsewhere/cpu.cfs_quota_us", "1\n"); /* of a hierarchy that is not about CPU time */
+    put("cg/cpuset/elsewhere/cpu.cfs_quota_us", "1\n"); /* belongs to a hierarchy without CPU time */
     put("cg/cpuset/elsewhere/cpu.cfs_period_us", "1\n");
     assert_int_equal(allowed(), 4);
 }
@@ -161,7 +161,7 @@ static void missing_files_limit_nothing(void **state)
     put("proc/mountinfo", UNIFIED CPU_V1);
     assert_int_equal(allowed(), INT_MAX);
     put("cg/cpu,cpuacct/a/cpu.cfs_quota_us", "100000\n");
-    assert_int_equal(allowed(), INT_MAX); /* no period */
+    assert_int_equal(allowed(), INT_MAX); /* no period is set */
 }
 
 static void garbage_limits_nothing(void **state)

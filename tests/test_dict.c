@@ -19,7 +19,7 @@ static int make(void **state)
     return mp_manager_create(&manager, NULL) != 0 || mp_manager_dict(manager, &dict) != 0;
 }
 
-/* Each test leaves a sound heap. */
+/* Checks that each test leaves a sound heap. */
 static int drop(void **state)
 {
     (void)state;
@@ -150,12 +150,12 @@ static void atomic_forms(void **state)
 }
 
 #define LONG_KEY "a key of more than sixteen characters"
-/* Of what there is before: its value is longer than fits into an entry, or not. */
+/* The initial values: longer than fits into an entry, or shorter. */
 #define FIRST "\"in a block of its own\""
 #define SECOND "\"second\""
 #define THIRD "2.5"
 
-/* Python: d = {"a": FIRST, 1: SECOND, LONG_KEY: THIRD}; d[to] = d.pop(from). The order, and whose key stays. */
+/* Python: d = {"a": FIRST, 1: SECOND, LONG_KEY: THIRD}; d[to] = d.pop(from). Checks the order, and which key stays. */
 static void moves_as_python_does(void **state)
 {
     const mp_value a = mp_value_str("a"), one = mp_value_int(1), real_one = mp_value_float(1),
@@ -172,11 +172,11 @@ static void moves_as_python_does(void **state)
         {real_one, truth, 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " THIRD ", \"true\": " SECOND "}"},
         {truth, one, 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " THIRD ", \"1\": " SECOND "}"},
         {text, text, 0, "{\"a\": " FIRST ", \"1\": " SECOND ", \"" LONG_KEY "\": " THIRD "}"},
-        /* Another key that is there: its entry keeps its place and its key. */
+        /* An existing other key: its entry keeps its place and its key. */
         {a, real_one, 0, "{\"1\": " FIRST ", \"" LONG_KEY "\": " THIRD "}"},
         {text, a, 0, "{\"a\": " THIRD ", \"1\": " SECOND "}"},
         {truth, text, 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " SECOND "}"},
-        /* A key that is not there: the entry becomes the newest. */
+        /* A new key: the entry becomes the newest. */
         {a, mp_value_str("new"), 0, "{\"1\": " SECOND ", \"" LONG_KEY "\": " THIRD ", \"new\": " FIRST "}"},
         {text, mp_value_str(LONG_KEY "!"), 0, "{\"a\": " FIRST ", \"1\": " SECOND ", \"" LONG_KEY "!\": " THIRD "}"},
         {real_one, mp_value_int(2), 0, "{\"a\": " FIRST ", \"" LONG_KEY "\": " THIRD ", \"2\": " SECOND "}"},
@@ -206,7 +206,7 @@ static size_t used(void)
     return info.used;
 }
 
-/* The entry takes a new place each time; the old ones are used again. */
+/* The entry takes a new place each time; the old places are reused. */
 static void moving_for_ever_takes_no_memory(void **state)
 {
     enum { ROUNDS = 100000 };
@@ -253,7 +253,7 @@ static void applies_a_function(void **state)
     assert_int_equal(mp_dict_apply(dict, mp_value_str("n"), reenter, dict), MP_EDEADLK);
 }
 
-/* More than one group of keys, some there and some not, of every kind. */
+/* More than one group of keys, existing and missing ones, of every kind. */
 static void many_keys_at_once(void **state)
 {
     enum { COUNT = 150 };
@@ -282,7 +282,7 @@ static void many_keys_at_once(void **state)
             assert_int_equal(found[i].as.integer, i);
         mp_value_free(&found[i]);
     }
-    /* In turn: the last value of a key that comes twice counts. */
+    /* Keys are set in order: if a key comes twice, its last value counts. */
     assert_int_equal(mp_dict_set_many(dict, (mp_value[]){mp_value_int(0), mp_value_int(0)},
                                       (mp_value[]){mp_value_int(1), mp_value_int(2)}, 2, NULL),
                      0);
@@ -455,7 +455,8 @@ static void iterates_while_it_changes(void **state)
     while ((error = mp_dict_next(iter, &key, &value)) == 0) {
         assert_int_equal(key.as.integer, value.as.integer);
         sum += value.as.integer;
-        /* Odd ones behind us go, and others come: positions move, and none is met that was not there at the start. */
+        /* Odd entries behind the iterator are removed, and others are added. Positions move, but no entry is met that
+         * was not there at the start. */
         if (++count % 2 == 0)
             mp_dict_remove(dict, mp_value_int(count - 1));
         mp_dict_set(dict, mp_value_int(100000 + count), mp_value_int(-1));
@@ -517,7 +518,7 @@ static void tells_what_is_there(void **state)
     mp_value_free(&value);
     assert_int_equal(mp_dict_get(dict, mp_value_int(8), &value), MP_EKEY);
     assert_int_equal(mp_dict_length(dict, &length), 0);
-    assert_int_equal(length, 2); /* asking has added nothing */
+    assert_int_equal(length, 2); /* reading has added nothing */
     assert_int_equal(mp_dict_clear(dict), 0);
     assert_int_equal(mp_dict_length(dict, &length), 0);
     assert_int_equal(length, 0);
@@ -525,7 +526,7 @@ static void tells_what_is_there(void **state)
     assert_false(found);
 }
 
-/* Stores another number under each of the keys, and finds it there again. */
+/* Stores another number under each of the keys, and checks that each key has its own number. */
 static void assert_different_keys(const mp_value *keys, int count)
 {
     size_t length;
@@ -621,7 +622,7 @@ static void nothing_else_is_a_key(void **state)
         assert_int_equal(mp_dict_pop_default(dict, keys[i], mp_value_int(1), &value), MP_ETYPE);
         assert_int_equal(mp_dict_add(dict, keys[i], 1, NULL), MP_ETYPE);
     }
-    /* 0.0, -0.0, 0 and false are one key, and the first of them stays it. */
+    /* 0.0, -0.0, 0 and false are the same key, and the dict keeps the first of them. */
     assert_int_equal(mp_dict_set(dict, mp_value_float(0.0), mp_value_int(1)), 0);
     assert_int_equal(mp_dict_add(dict, mp_value_int(0), 1, NULL), 0);
     assert_int_equal(mp_dict_add(dict, mp_value_float(-0.0), 1, NULL), 0);
@@ -677,7 +678,7 @@ static void the_newest_entry_is_popped(void **state)
 
     for (const char *name = "a\0b\0c\0d\0"; *name != 0; name += 2)
         assert_int_equal(mp_dict_set_int(dict, name, *name), 0);
-    assert_int_equal(mp_dict_set_int(dict, "b", 'b'), 0); /* no newer for that */
+    assert_int_equal(mp_dict_set_int(dict, "b", 'b'), 0); /* this does not make it newer */
     assert_int_equal(mp_dict_remove_key(dict, "a"), 0);
     assert_int_equal(mp_dict_set_int(dict, "a", 'a'), 0);
     for (int i = 0; i < 4; i++) {
@@ -722,14 +723,15 @@ static void equality_is_of_the_content(void **state)
     assert_false(equals(other));
     assert_int_equal(mp_dict_set_int(inner[1], "x", 1), 0);
     assert_int_equal(mp_dict_remove_key(other, "a"), 0);
-    assert_int_equal(mp_dict_set_int(other, "c", 1), 0); /* as many, but others */
+    assert_int_equal(mp_dict_set_int(other, "c", 1), 0); /* the same number of keys, but another one */
     assert_false(equals(other));
     assert_int_equal(mp_dict_free(other), 0);
     for (int i = 0; i < 2; i++)
         assert_int_equal(mp_dict_free(inner[i]), 0);
 }
 
-/* Nearly all is removed and the rest moved together, more than once, while an iterator stands in the middle. */
+/* Nearly all entries are removed and the rest is moved together, more than once, while an iterator stands in the
+ * middle. */
 static void iterates_over_what_moves(void **state)
 {
     enum { COUNT = 20000, KEPT = 97 };
@@ -817,7 +819,7 @@ static void nested_lists_are_shared(void **state)
     assert_int_equal(mp_list_append_int(found, 1), MP_EINVAL);
 }
 
-/* Whole-dict operations that fail half-way, too. */
+/* Includes whole-dict operations that fail half-way. */
 static void what_does_not_fit_changes_nothing(void **state)
 {
     mp_manager *small;

@@ -1,4 +1,4 @@
-/* Codes and their texts, and how a worker's death is told by one. */
+/* Codes and their texts, and the codes that stand for a worker's death. */
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,8 +1,9 @@
-/* Who has waited long for a lock gets it before all who come later, and waits for nobody who does not come.
+/* A waiter that has waited long for a lock gets it before all later callers, and the queue does not wait for one that
+ * never comes.
  *
- * What is counted are not moments but acquisitions: whoever called when it already was somebody's turn must not have
- * the lock while it still is. One whose turn it is and that the system does not run for so long that it is passed over
- * makes a new round of the test, as that is allowed: it takes one ticket more. */
+ * The tests count acquisitions, not times: a process that calls acquire during another's turn must not get the lock
+ * while that turn lasts. A waiter may be passed over if the system does not run it in its turn for too long. That is
+ * allowed; the waiter then takes one more ticket, and the test repeats the round. */
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -25,7 +26,7 @@ enum { CONTENDERS = 6, ROUNDS = 40, CROWD = TURN_TICKETS + 16 };
 /* Shared with the children of a test. */
 static volatile struct {
     int begun, stop, overtaken, got;
-    int order[CROWD]; /* who got the lock first, second... Under the lock, as `got` is */
+    int order[CROWD]; /* who got the lock first, second, and so on. Like `got`, guarded by the lock */
 } * shared;
 
 static mp_lock *lock;
@@ -59,7 +60,7 @@ static bool are_taken(void *arg)
     return tickets_taken() - *(uint32_t *)arg < TURN_TICKETS;
 }
 
-/* Until so many tickets have been taken. */
+/* Waits until that many tickets have been taken. */
 static void wait_taken(uint32_t count)
 {
     assert_true(wait_until(are_taken, &count, 60));
@@ -76,7 +77,7 @@ static bool have_begun(void *arg)
     return shared->begun >= *(int *)arg;
 }
 
-/* Forks one that waits for the lock, notes that it was number so-and-so, and gives it back. */
+/* Forks a process that waits for the lock, notes its number in `order`, and releases the lock. */
 static pid_t start_waiter(int number, double timeout)
 {
     pid_t pid = fork();
@@ -111,7 +112,7 @@ static void give(void)
     assert_int_equal(mp_lock_release(lock), 0);
 }
 
-/* ---- nobody is overtaken ---- */
+/* ---- no waiter is overtaken ---- */
 
 /* Takes the lock as often as it can. */
 static void contend(void)
@@ -142,7 +143,8 @@ static void nobody_overtakes_who_has_waited_long(void **state)
             contend();
     }
     for (int round = 0; round < ROUNDS; round++) {
-        /* While this one holds the lock, somebody has waited for too long; so it does not get it back at once. */
+        /* While this process holds the lock, another has waited for too long. So this process does not get the lock
+         * back at once. */
         take(60);
         assert_true(wait_until(is_wanted, NULL, 60));
         uint32_t served = atomic_load(&queue()->now_serving);
@@ -159,7 +161,7 @@ static void nobody_overtakes_who_has_waited_long(void **state)
     assert_false(fair_queue_has_waiters(queue()));
 }
 
-/* Nor does anybody who tries again and again. */
+/* A process that tries again and again does not overtake either. */
 static void not_even_by_one_try(void **state)
 {
     uint32_t before;
@@ -176,7 +178,7 @@ static void not_even_by_one_try(void **state)
             int error = mp_lock_acquire(lock, 0);
 
             if (error == 0) {
-                /* It is allowed if that one has had it, or its turn has passed. */
+                /* Getting the lock is allowed if the waiter has had it, or if its turn has passed. */
                 assert_true(shared->got == 1 || atomic_load(&queue()->now_serving) != before);
                 give();
             } else {
@@ -276,7 +278,7 @@ static void a_crowd_is_served(void **state)
     assert_false(fair_queue_has_waiters(queue()));
 }
 
-/* ---- nobody waits for who does not come ---- */
+/* ---- no waiter waits for one that does not come ---- */
 
 static bool can_be_taken(void *arg)
 {
@@ -293,11 +295,11 @@ static void a_dead_one_is_passed_over(void **state)
     kill(waiter, SIGKILL);
     assert_int_equal(end_of(waiter), -SIGKILL);
     give();
-    /* It may still come, for all that is known. */
+    /* The dead waiter might still come, as far as is known here. */
     assert_int_equal(mp_lock_acquire(lock, 0), MP_ETIMEOUT);
     double start = now();
     take(MP_FOREVER);
-    assert_true(now() - start < 1); /* milliseconds, but for a busy machine */
+    assert_true(now() - start < 1); /* takes milliseconds, except on a busy machine */
     assert_false(shared->got);
     give();
 }
@@ -332,12 +334,12 @@ static void many_dead_ones_are_passed_over(void **state)
     give();
     double start = now();
     take(MP_FOREVER);
-    assert_true(now() - start < 5); /* a tenth of a second, but for a busy machine */
+    assert_true(now() - start < 5); /* takes a tenth of a second, except on a busy machine */
     give();
     assert_false(shared->got);
 }
 
-/* Nobody waits for each of them: after the first, the others come anew, and the dead do not. */
+/* Only the first dead waiter is waited for: after it the live ones take new tickets, and the dead do not. */
 static void one_dead_one_is_waited_for(void **state)
 {
     pid_t waiter[4];
@@ -376,17 +378,17 @@ static void a_stopped_one_is_passed_over_and_comes_again(void **state)
         take(MP_FOREVER);
         give();
     }
-    assert_true(now() - start < 2); /* it is waited for once */
+    assert_true(now() - start < 2); /* the stopped waiter is waited for only once */
     assert_int_equal(shared->got, 0);
     take(0);
     kill(waiter, SIGCONT);
-    wait_taken(2); /* now it waits as one that came just now */
+    wait_taken(2); /* now it waits like one that has just come */
     give();
     assert_int_equal(end_of(waiter), 0);
     assert_int_equal(shared->got, 1);
 }
 
-/* Whoever is woken in its turn dies before it has told the next: nobody sleeps for ever. */
+/* A waiter is woken for its turn, and dies before it wakes the next: no other waiter may sleep for ever. */
 static void a_turn_that_nobody_was_told_of(void **state)
 {
     (void)state;
@@ -397,7 +399,7 @@ static void a_turn_that_nobody_was_told_of(void **state)
     wait_taken(2);
     kill(first, SIGKILL);
     assert_int_equal(end_of(first), -SIGKILL);
-    atomic_store(&queue()->now_serving, 1); /* as far as it has come */
+    atomic_store(&queue()->now_serving, 1); /* the state in which it died */
     give();
     assert_int_equal(end_of(second), 0);
     assert_int_equal(shared->got, 1);
@@ -418,7 +420,7 @@ static void words_may_hold_anything(void **state)
             atomic_store(&queue()->abandoned, words[(k + i) % 6]);
             double start = now();
             take(k % 2 == 0 ? MP_FOREVER : 20);
-            assert_true(now() - start < 5); /* a tenth of a second, but for a busy machine */
+            assert_true(now() - start < 5); /* takes a tenth of a second, except on a busy machine */
             give();
             atomic_store(&queue()->next_ticket, atomic_load(&queue()->now_serving) + apart[i]);
             assert_true(wait_until(can_be_taken, NULL, 60));
@@ -428,7 +430,7 @@ static void words_may_hold_anything(void **state)
     }
 }
 
-/* A note of a moment that is still to come, as of another clock, says nothing of how long the lock has been free. */
+/* A value of `idle_since` in the future, from another clock perhaps, does not tell how long the lock has been free. */
 static void a_note_that_lies_ahead_ends_no_turn(void **state)
 {
     (void)state;
@@ -436,7 +438,7 @@ static void a_note_that_lies_ahead_ends_no_turn(void **state)
     for (uint64_t ahead = 1; ahead <= 100000000; ahead *= 100) {
         uint32_t served = tickets_taken();
 
-        atomic_store(&queue()->next_ticket, served + 1); /* by one who does not come */
+        atomic_store(&queue()->next_ticket, served + 1); /* the ticket of a waiter that never comes */
         int64_t start = clock_now();
         atomic_store(&queue()->idle_since,
                      (uint64_t)served << 48 | (((uint64_t)start + 1000000 * ahead) & 0xffffffffffff));
@@ -461,7 +463,7 @@ static void a_dead_owner_is_told_to_whose_turn_it_is(void **state)
     wait_taken(1);
     kill(owner, SIGKILL);
     assert_int_equal(end_of(owner), -SIGKILL);
-    assert_int_equal(end_of(waiter), 2); /* MP_EOWNERDEAD; it dies with the lock in its turn */
+    assert_int_equal(end_of(waiter), 2); /* MP_EOWNERDEAD; the waiter dies with the lock in its turn */
     assert_int_equal(mp_lock_acquire(lock, 10), MP_EOWNERDEAD);
     give();
 }
@@ -490,7 +492,7 @@ int main(void)
     mp_lock *first;
 
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    /* The heap of this process's locks stays, with its descriptor. */
+    /* The heap of this process's locks stays open, with its descriptor. */
     if (shared == MAP_FAILED || mp_lock_create(&first, NULL) != 0)
         return 1;
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

@@ -1,5 +1,5 @@
-/* What happens in a heap that is full: each call works, or says so and leaves all as it was; what any removing call has
- * freed can be used again. Full means its limit, or the file system's. */
+/* What happens in a full heap: each call works, or fails with an error and leaves everything as it was; memory freed by
+ * any removing call can be used again. Full means that the manager's limit is reached, or the file system's. */
 #include <mp.h>
 #include <errno.h>
 #include <sched.h>
@@ -21,7 +21,7 @@
 #define LIMIT ((size_t)3 << 20)
 #define SKIPPED 77
 
-/* In processes of the test's own there is no cmocka. */
+/* For processes that the test forks: there is no cmocka in them. */
 #define MUST(call) must((call), #call, __LINE__)
 
 static void must(int error, const char *call, int line)
@@ -39,15 +39,15 @@ static mp_list *list, *nothing;
 
 /* ---- contents ---- */
 
-/* Item i of a container, and how many there are. */
+/* How to put item i into a container, and the number of items in it. */
 struct content {
     const char *name;
     int (*put)(int64_t i);
     int64_t (*length)(void);
-    bool (*is)(int64_t i, int64_t content); /* item i is what put(content) put */
+    bool (*is)(int64_t i, int64_t content); /* item i is the one that put(content) made */
     bool is_list;
-    /* So much of it may not fit again. The places of containers stay where they are; what is free between two of them
-     * may be too small for a block. */
+    /* This percentage of the items may not fit again: the places of containers stay where they are, and the gap between
+     * two of them may be too small for a block. */
     int lost_percent;
 };
 
@@ -199,7 +199,7 @@ static int64_t fill(const struct content *content)
     return count;
 }
 
-/* ---- what takes it away: some of what is there, or all ---- */
+/* ---- ways to remove items: some of them, or all ---- */
 
 static void delete_each(int64_t count)
 {
@@ -269,7 +269,7 @@ static void free_dict(int64_t count)
     MUST(mp_manager_dict(manager, &dict));
 }
 
-/* One takes the place of the next, until there is one. */
+/* Moves each key over the next one, until a single key is left. */
 static void move_over(int64_t count)
 {
     for (int64_t i = 1; i < count; i++) {
@@ -309,7 +309,7 @@ static void delete_a_third_in(int64_t count)
         MUST(mp_list_delete(list, count / 3));
 }
 
-/* Here and there: the gap goes to and fro. */
+/* Deletes here and there: the gap buffer's gap moves back and forth. */
 static void delete_scattered(int64_t count)
 {
     for (; count > 2000; count -= 100)
@@ -318,7 +318,7 @@ static void delete_scattered(int64_t count)
         MUST(mp_list_delete(list, (count * 7919) % count));
 }
 
-/* From what stands in the middle: each search goes there. */
+/* Removes values from the middle on: each search has to go there. */
 static void remove_from_list(int64_t count)
 {
     MUST(mp_list_delete_slice(list, 50, count, 1));
@@ -378,7 +378,7 @@ static void set_slices_to_nothing(int64_t count)
     MUST(mp_list_set_slice(list, MP_BEGIN, MP_END, 1, nothing));
 }
 
-/* Turned around it is as easily emptied. */
+/* A reversed list can be emptied just as well. */
 static void reverse_and_pop(int64_t count)
 {
     MUST(mp_list_reverse(list));
@@ -386,7 +386,7 @@ static void reverse_and_pop(int64_t count)
         MUST(mp_list_pop(list, count / 4, NULL));
 }
 
-/* What was popped is there again, elsewhere. */
+/* Each popped element is inserted again at another index. */
 static void insert_after_pop(int64_t count)
 {
     for (int64_t i = 1; i < 300; i++) {
@@ -448,7 +448,7 @@ static void expect(bool what, const char *name, const char *detail, int64_t a, i
 }
 
 static size_t limit;
-static bool limited; /* by the manager's limit, of which a part is kept for those who fill it again */
+static bool limited; /* by the manager's limit; a part of it is reserved for refilling */
 
 static void fill_empty_fill(const struct emptier *emptier)
 {
@@ -471,9 +471,9 @@ static void fill_empty_fill(const struct emptier *emptier)
     }
 }
 
-/* ---- where ---- */
+/* ---- heaps to fill ---- */
 
-/* A tmpfs of that size under /dev/shm, for this process alone. */
+/* Mounts a tmpfs of that size at /dev/shm, for this process alone. */
 static void small_file_system(size_t size)
 {
     char options[64];
@@ -496,7 +496,7 @@ static void make_in_small_file_system(void)
     MUST(mp_manager_create(&manager, &(mp_manager_options){.name = heap_name}));
 }
 
-/* Runs a function in a process of its own, whose exit code it returns. */
+/* Runs a function in a child process. Returns its exit code. */
 static int in_a_process(void (*make)(void), void (*function)(const void *), const void *argument)
 {
     int status;
@@ -538,7 +538,7 @@ static void what_was_removed_fits_again(void **state)
     empty_all(make_limited);
 }
 
-/* How blocks come to lie differs from limit to limit. */
+/* Each limit leads to another arrangement of blocks. */
 static void what_was_removed_fits_again_at_any_limit(void **state)
 {
     (void)state;
@@ -554,7 +554,7 @@ static void the_same_where_the_file_system_is_full(void **state)
     empty_all(make_in_small_file_system);
 }
 
-/* ---- a part of it ---- */
+/* ---- removing a part ---- */
 
 static void remove_a_third(int64_t count)
 {
@@ -562,8 +562,8 @@ static void remove_a_third(int64_t count)
         MUST(mp_dict_remove(dict, mp_value_int(i)));
 }
 
-/* A third of a dict is removed here and there, and set again: it is the newest then. Other containers get nothing of
- * that. */
+/* A third of a dict's entries is removed here and there, and set again: then they are its newest. No other container
+ * can take that memory. */
 static void third_of_a_dict(const void *argument)
 {
     mp_dict_iter *iter;
@@ -592,7 +592,7 @@ static void third_of_a_dict(const void *argument)
     MUST(mp_dict_iter_free(iter));
 }
 
-/* What a list has lost in its middle serves others. */
+/* Memory freed in the middle of a list can be used by other containers. */
 static void middle_of_a_list(const void *argument)
 {
     (void)argument;
@@ -616,8 +616,8 @@ static void middle_of_a_list(const void *argument)
     MUST(mp_manager_check(manager));
 }
 
-/* What containers were made of serves texts, but for their places, which serve containers. The second content filled a
- * heap that was cut up by the first: so of that a few may be lacking. */
+/* Memory of freed containers can be used for texts, except for the containers' places, which new containers reuse. The
+ * second content filled a heap that the first had fragmented, so a few of its items may not fit. */
 static void ended_containers(const void *argument)
 {
     (void)argument;
@@ -647,10 +647,10 @@ static void what_a_part_has_freed_can_be_used(void **state)
 /* ---- each call ---- */
 
 static mp_dict *other_dict;
-static mp_list *other_list, *mixed; /* mixed: something of each type */
+static mp_list *other_list, *mixed; /* mixed: one element of each type */
 static void *memory;
 
-/* Something of each type: in the dict under its name, in the mixed list in this order. */
+/* A value of each type: in the dict under the name of the type, in the mixed list in this order. */
 enum { AT_BOOL, AT_INT, AT_FLOAT, AT_BYTES, AT_DICT, AT_LIST };
 
 static void fill_with_each_type(void)
@@ -676,7 +676,7 @@ static void fill_with_each_type(void)
     MUST(mp_list_free(inner_list));
 }
 
-/* A heap with something of each kind in which not even a short string has place. */
+/* A heap with a value of each kind, in which not even a short string has room. */
 static void fill_with_all(void)
 {
     mp_dict *filler;
@@ -819,7 +819,7 @@ static int print_value(FILE *stream)
     return mp_value_print(&value, stream);
 }
 
-/* All but the containers, which need memory to be held. */
+/* Iterates over everything but containers: holding those needs memory. */
 static int iterate_dict(void)
 {
     mp_dict_iter *iter;
@@ -848,7 +848,7 @@ static int iterate_list(void)
     return error == 0 ? mp_list_iter_free(iter) : error;
 }
 
-/* As often as there is room. */
+/* Appends until there is no more room. */
 static int append_until_full(int (*append_one)(void))
 {
     int error = 0;
@@ -1008,7 +1008,7 @@ CALL(value_json, mp_value value = mp_value_list(list); char *text; int error = m
      if (error == 0) free(text); return error;)
 CALL(value_print, RETURN(printed(print_value)))
 
-/* Where this heap has no name, there is none of it. */
+/* MP_ENOENT is right if this heap has no name. */
 static int unless_there_is_none(int error)
 {
     return error == MP_ENOENT ? 0 : error;

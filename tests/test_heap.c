@@ -1,4 +1,4 @@
-/* White-box tests of the shared heap: the allocator, its growth, and what a killed process leaves of it. */
+/* White-box tests of the shared heap: the allocator, its growth, and its state after the death of a process. */
 #include <mp.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -20,7 +20,7 @@
 enum { SLOTS = 500 };
 
 static struct heap *heap;
-static _Atomic uint64_t *slots; /* in a block of the heap's own, that root owns */
+static _Atomic uint64_t *slots; /* in a block of the heap that root owns */
 
 static int make_limited(size_t limit)
 {
@@ -44,7 +44,7 @@ static int drop(void **state)
     return heap_close(heap);
 }
 
-/* The heap is sound, and every block in it is in a slot. */
+/* Checks that the heap is sound, and that every block in it is in a slot. */
 static void assert_sound(void)
 {
     uint64_t expected = 1, found = 0;
@@ -161,7 +161,7 @@ static void a_file_size_limit_is_an_error_and_no_signal(void **state)
     assert_int_equal(heap_alloc(heap, 4 << 20, &slots[0]), 0);
 }
 
-/* Run in a child, as the limit cannot be lifted again for what is mapped. */
+/* Runs in a child, because the lower limit cannot be raised again for existing mappings. */
 static int create_with_little_address_space(void)
 {
     struct rlimit low = {UINT64_C(2) << 30, UINT64_C(2) << 30};
@@ -182,7 +182,7 @@ static void little_address_space_means_a_smaller_heap(void **state)
     if (pid == 0)
         _exit(create_with_little_address_space());
     waitpid(pid, &status, 0);
-    /* Sanitizers map more than that themselves. */
+    /* A sanitizer's own mappings exceed the limit. */
     assert_true(status == 0 || WEXITSTATUS(status) == 1);
     assert_int_equal(make_limited(0), 0);
 }
@@ -192,7 +192,7 @@ static uint64_t resident(void)
     char path[64];
     struct stat file;
 
-    /* The heap's descriptor is the newest of this process. */
+    /* The heap's descriptor is the newest one of this process. */
     for (int fd = 1023; fd > 2; fd--) {
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
         if (stat(path, &file) == 0 && file.st_size == (off_t)heap->size)
@@ -210,14 +210,14 @@ static void much_free_memory_goes_back_to_the_system(void **state)
         assert_int_equal(heap_alloc(heap, size, &slots[0]), 0);
         memset(heap_at(heap, slots[0]), 1, size);
         assert_true(resident() >= size);
-        atomic_store(&heap->taken, 0); /* as if that were long ago */
+        atomic_store(&heap->taken, 0); /* as if the last use of freed memory was long ago */
         heap_free(heap, &slots[0]);
         assert_true(resident() < size / 4);
         assert_sound();
     }
 }
 
-/* What is taken again at once is kept, but not without limit. */
+/* Memory that is allocated again at once after it was freed is kept, up to a limit. */
 static void what_is_taken_again_and_again_is_kept(void **state)
 {
     const size_t size = (size_t)100 << 20;
@@ -243,7 +243,7 @@ static void what_is_taken_again_and_again_is_kept(void **state)
     assert_true(resident() < size / 4);
 }
 
-/* Small blocks out of a hole: pages come back many at a time, and no sooner than they are needed. */
+/* Small blocks from a hole: many pages at a time get their memory back, but not before they are needed. */
 static void much_at_once_comes_back_from_a_hole(void **state)
 {
     const size_t size = (size_t)100 << 20;
@@ -272,7 +272,7 @@ static void much_at_once_comes_back_from_a_hole(void **state)
     assert_sound();
 }
 
-/* In a file system of a limited size only what readers read from the file becomes a hole. */
+/* In a file system of limited size, only blocks with values, which readers read from the file, are punched. */
 static void where_memory_is_limited_only_values_go_back(void **state)
 {
     const size_t size = (size_t)100 << 20;

@@ -1,5 +1,5 @@
-/* What a heap needs of the system, where a program has closed descriptors, or a sandbox refuses calls, or addresses or
- * locked memory are limited. */
+/* What a heap needs from the system: programs that have closed descriptors, sandboxes that refuse calls, limits on
+ * addresses and on locked memory. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>
@@ -27,7 +27,7 @@
 
 #define MANY 3000
 
-static pid_t first_process; /* in children calls are refused that LeakSanitizer needs */
+static pid_t first_process; /* in children, the system calls that LeakSanitizer needs are refused */
 LEAKS_ONLY_IN(first_process)
 
 static char name[64], path[120];
@@ -40,7 +40,7 @@ static void new_name(void)
     snprintf(path, sizeof path, "/dev/shm/libmp-%lu-%.63s", (unsigned long)geteuid(), name);
 }
 
-/* In a child, which leaves with the number of the line that failed. */
+/* For a child, which exits with a code made from the number of the failed line. */
 #define MUST(condition) \
     do { \
         if (!(condition)) \
@@ -63,7 +63,7 @@ static void in_child(void (*function)(const void *), const void *arg, const char
     assert_int_not_equal(access(path, F_OK), 0);
 }
 
-/* ---- all objects that have a file ---- */
+/* ---- all kinds of objects that have a file ---- */
 
 static mp_manager *manager;
 static mp_lock *lock;
@@ -166,7 +166,7 @@ struct closed {
     int subset;
 };
 
-/* What a program prints, whether or not there is anything to print to. */
+/* Prints to each standard descriptor. If it is closed, writing must fail; it must not reach another file. */
 static void print_everywhere(void)
 {
     for (int fd = 0; fd < 3; fd++) {
@@ -177,7 +177,7 @@ static void print_everywhere(void)
     }
 }
 
-/* Which of the standard descriptors are, a bit for each. */
+/* Which standard descriptors are closed, one bit for each. */
 static int closed_ones(void)
 {
     int subset = 0;
@@ -192,7 +192,7 @@ static void with_standard_descriptors_closed(const void *arg)
     const struct closed *closed = arg;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-    /* Those that are left lead nowhere; the others are closed. */
+    /* The standard descriptors in the subset are closed; the others lead to /dev/null. */
     for (int fd = 0; fd < 3; fd++) {
         MUST(dup2(null, fd) == fd);
         if (closed->subset >> fd & 1)
@@ -236,7 +236,7 @@ static void with_all_descriptors_reused(const void *arg)
         own[i] = open("/tmp", O_TMPFILE | O_RDWR, 0600);
         MUST(own[i] >= 0 && write(own[i], "precious", 8) == 8 && fstat(own[i], &file[i]) == 0);
     }
-    /* What needs the heap's file may fail; a name leads to it, though. */
+    /* A call that needs the heap's file may fail, unless a name leads to the file. */
     int error = object->use();
     MUST(error == 0 || (error == MP_ESYSTEM && !object->named));
     MUST(object->free() == 0);
@@ -309,9 +309,9 @@ static void moving_up(void **state)
 static const struct {
     const char *name;
     int number;
-    unsigned argument; /* of the call, where only some are refused: those with all the bits of `mask` */
+    unsigned argument; /* index of an argument, if only calls with all bits of `mask` in it are refused */
     uint32_t mask;
-    bool needed_for_names; /* then a named object is MP_ESYSTEM */
+    bool needed_for_names; /* without it, making a named object gives MP_ESYSTEM */
 } calls[] = {
     {"memfd_create", SYS_memfd_create, 0, 0, false},
     {"getrandom", SYS_getrandom, 0, 0, false},
@@ -397,7 +397,7 @@ static void refused_calls(void **state)
     refuse_with(NO_CALL);
 }
 
-/* What is done instead may need another of them. */
+/* The replacement for a refused call may need another call that is refused, too. */
 static void refused_pairs(void **state)
 {
     (void)state;
@@ -405,7 +405,7 @@ static void refused_pairs(void **state)
     refuse_with(5);
 }
 
-/* No shared mapping can be had: private ones, which the C library needs, can. */
+/* Shared mappings are refused. Private ones, which the C library needs, work. */
 static void without_shared_mappings(const void *arg)
 {
     const int error = *(const int *)arg;
@@ -431,7 +431,7 @@ static void no_mapping_is_an_error_that_says_so(void **state)
     }
 }
 
-/* No way to any memory file at all. */
+/* All ways to make a memory file are refused. */
 static void without_any_file(const void *arg)
 {
     (void)arg;
@@ -497,7 +497,7 @@ static void under_an_address_limit(const void *arg)
     if (limit != 0)
         MUST(setrlimit(RLIMIT_AS, &(struct rlimit){limit, limit}) == 0);
     size_t before = mapped_bytes();
-    MUST(mp_lock_create(&lock, NULL) == 0 && mp_lock_free(lock) == 0); /* its heap stays */
+    MUST(mp_lock_create(&lock, NULL) == 0 && mp_lock_free(lock) == 0); /* its heap stays open */
     size_t one = mapped_bytes() - before;
     for (int i = 0; i < MANY; i++) {
         MUST(make_manager() == 0);
@@ -522,13 +522,13 @@ static void addresses_come_back(void **state)
 
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         if ((ASAN || TSAN) && limits[i] != 0)
-            continue; /* a sanitizer has more addresses than that mapped */
+            continue; /* a sanitizer has mapped more addresses than that */
         new_name();
         in_child(under_an_address_limit, &limits[i], "addresses");
     }
 }
 
-/* Many at once, in every order of freeing; again and again. */
+/* Many managers at once, freed in both orders, again and again. */
 static void many_at_once(const void *arg)
 {
     enum { AT_ONCE = 400 };
@@ -549,7 +549,7 @@ static void many_managers_at_once(void **state)
 {
     (void)state;
     if (TSAN)
-        skip(); /* it leaves no addresses for so many */
+        skip(); /* ThreadSanitizer leaves too few addresses */
     new_name();
     in_child(many_at_once, NULL, "many");
 }
@@ -619,11 +619,11 @@ static void *look_at_closing(void *arg)
     size_t length;
 
     for (mp_dict *handle; (handle = closing) != NULL; looks++)
-        mp_list_length((mp_list *)handle, &length); /* it is no list: so no more is looked at than whether it is one */
+        mp_list_length((mp_list *)handle, &length); /* a dict: only the check for a list looks at it */
     return arg;
 }
 
-/* A thread may look at a handle at any moment. */
+/* Another thread may look at the handle at any moment. */
 static void closing_leaves_no_gap(void **state)
 {
     pthread_t thread;
@@ -637,7 +637,7 @@ static void closing_leaves_no_gap(void **state)
         if (i == 0)
             assert_int_equal(pthread_create(&thread, NULL, look_at_closing, NULL), 0);
         assert_int_equal(mp_manager_free(manager), 0);
-        for (unsigned before = looks; looks - before < 2;) /* so that it never has a handle of long ago */
+        for (unsigned before = looks; looks - before < 2;) /* so that the thread never holds an old handle */
             sched_yield();
     }
     closing = NULL;

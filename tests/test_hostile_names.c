@@ -1,5 +1,5 @@
-/* Named objects that are damaged, half there, or something else altogether: opening them is an error or works, and
- * never crashes or waits. A heap that mp_manager_check() finds sound works. */
+/* Named objects that are damaged, incomplete, or something else: opening them gives an error or works, and never
+ * crashes or waits. A heap that mp_manager_check() finds sound works. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>
@@ -30,7 +30,7 @@
 #define STRANGER 65534
 
 static char name[40], path[100];
-static int held = -1; /* a descriptor with the lock that every user has: the file is not stale */
+static int held = -1; /* holds the shared lock of a user, so that the file is not stale */
 
 static int make(void **state)
 {
@@ -103,7 +103,8 @@ static struct image lock_image(void)
     return image;
 }
 
-/* The file, of `size` bytes of the image, with a user before it looks like a heap: other programs remove stale ones. */
+/* Makes the file, with the first `size` bytes of the image. It gets a user before it looks like a heap: other programs
+ * remove stale heaps. */
 static void put_file(const struct image *image, size_t size)
 {
     held = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -198,9 +199,9 @@ static void another_version_is_told_from_damage(void **state)
     free(image.bytes);
 }
 
-/* ---- what follows it: each bit of the bookkeeping and of all objects ---- */
+/* ---- behind the header: each bit of the bookkeeping and of all objects ---- */
 
-static size_t changed_byte; /* 0: none, or several */
+static size_t changed_byte; /* 0: none, or several bytes */
 
 static void use(mp_manager *manager)
 {
@@ -216,7 +217,7 @@ static void use(mp_manager *manager)
         fail_msg("it is damaged by its use, after byte %zu was changed", changed_byte);
 }
 
-/* After the byte `at` was changed; what it was is put back. */
+/* Called after the byte `at` was changed. Restores it at the end. */
 static void expect_no_harm(const struct image *image, size_t at)
 {
     mp_manager *manager;
@@ -235,7 +236,8 @@ static void expect_no_harm(const struct image *image, size_t at)
     changed_byte = 0;
 }
 
-/* The first word of a mutex names a thread, and which there are differs from run to run: see below for that. */
+/* Leaves out the first word of each mutex: it names a thread, and the set of existing threads differs from run to run.
+ * That word has tests of its own below. */
 static void flip_each_bit(const struct image *image, size_t from, size_t to)
 {
     for (size_t bit = 8 * from; bit < 8 * to; bit++) {
@@ -273,7 +275,7 @@ static void damaged_bookkeeping_is_found_or_does_no_harm(void **state)
     free(image.bytes);
 }
 
-/* The first word of a mutex, that names its holder. */
+/* Whether this is the first word of a mutex, which names its holder. */
 static bool is_holder(const struct image *image, size_t at)
 {
     const struct heap *heap = (const struct heap *)(const void *)image->bytes;
@@ -288,7 +290,8 @@ static bool is_holder(const struct image *image, size_t at)
     return false;
 }
 
-/* Each word of the file that was used, but those that name a mutex's holder, holds what leads nowhere, or elsewhere. */
+/* Each word of the file that is in use, except those that name the holder of a mutex, gets a value that leads nowhere,
+ * or elsewhere. */
 static void words_that_lead_nowhere(void **state)
 {
     struct image image = manager_image();
@@ -331,7 +334,7 @@ static void lengths_that_lie(void **state)
     free(image.bytes);
 }
 
-/* The next user of the mutex of the heap (0), or of an object, is told that its owner died. */
+/* Makes the next locker of the mutex of the heap (0), or of an object, get EOWNERDEAD. */
 static void let_the_owner_die(uint64_t object)
 {
     size_t mutex = object == 0 ? offsetof(struct heap, mutex) : object + offsetof(struct object, mutex);
@@ -345,14 +348,14 @@ static void let_the_owner_die(uint64_t object)
     }
     error = mp_manager_check(manager);
     assert_true(error == 0 || error == MP_ECORRUPT);
-    /* And it stays so. */
+    /* A second check gives the same answer. */
     assert_int_equal(mp_manager_check(manager), error);
-    if (error == 0) /* a word that means nothing while a mutex is free */
+    if (error == 0) /* the word has no meaning while the mutex is free */
         use(manager);
     mp_manager_free(manager);
 }
 
-/* It finds an undo log that must not be followed. */
+/* The recovery finds an undo log with records that it must not apply. */
 static void the_log_of_a_dead_owner_may_lie(void **state)
 {
     struct image image = manager_image();
@@ -384,7 +387,7 @@ static void the_log_of_a_dead_owner_may_lie(void **state)
     free(image.bytes);
 }
 
-/* Nor may a log be followed, or written to, that lies elsewhere. */
+/* The recovery must not follow, or write to, a log that lies elsewhere. */
 static void the_log_may_lie_anywhere(void **state)
 {
     struct image image = manager_image();
@@ -406,7 +409,7 @@ static void the_log_may_lie_anywhere(void **state)
     free(image.bytes);
 }
 
-/* The second record names what the first is read from, or a mutex's words, or the log's own. */
+/* The second record names the place that the first record is read from, or the words of a mutex, or the log itself. */
 static void a_log_may_name_itself_and_mutexes(void **state)
 {
     struct image image = manager_image();
@@ -446,7 +449,7 @@ static void a_log_may_name_itself_and_mutexes(void **state)
     free(image.bytes);
 }
 
-/* A process that lives and has never seen the heap. */
+/* A live process that has never mapped the heap. */
 static pid_t start_bystander(void)
 {
     pid_t pid = fork();
@@ -551,7 +554,7 @@ static void a_longer_file_is_an_unfinished_growth(void **state)
     free(image.bytes);
 }
 
-/* Both kinds, by opening and by making; where `created` is 0, they are made in place of what is there. */
+/* Opens and makes both kinds. If `created` is 0, they replace what is there. */
 static void expect_all(int opened, int created)
 {
     mp_manager *manager;
@@ -585,7 +588,7 @@ static void of_another_user_or_mode(void **state)
     free(image.bytes);
 }
 
-/* Names belong to users: another one's cannot be reached, nor put under this one's name. */
+/* Names belong to users: another user's object cannot be reached, and cannot be linked under this user's name. */
 static int as_stranger(void)
 {
     char theirs[100];
@@ -614,7 +617,7 @@ static void a_stranger_does_not_get_in(void **state)
         if (pid == 0)
             _exit(as_stranger());
         assert_int_equal(waitpid(pid, &status, 0), pid);
-        if (status != 3 << 8) /* where hard links are not protected, it is another's file: the test above */
+        if (status != 3 << 8) /* 3: hard links are not protected here, see the test above */
             assert_int_equal(status, 0);
     }
     free(image.bytes);
@@ -629,7 +632,7 @@ static void a_symbolic_link(void **state)
     assert_int_equal(symlink("/nowhere/at/all", path), 0);
     expect_all(MP_EACCESS, MP_EACCESS);
     assert_int_equal(unlink(path), 0);
-    /* Not even to a good one. */
+    /* A link to a sound heap is refused as well. */
     snprintf(target, sizeof target, "%s-target", path);
     put_file(&image, image.size);
     assert_int_equal(rename(path, target), 0);
@@ -656,7 +659,7 @@ static void a_directory_a_pipe_a_socket_a_device(void **state)
     expect_all(MP_EKIND, MP_EKIND);
     close(fd);
     assert_int_equal(unlink(path), 0);
-    /* Opened where devices may be, refused altogether on a file system mounted without. */
+    /* MP_EKIND where the file system allows devices; MP_EACCESS where it is mounted without them. */
     if (mknod(path, S_IFCHR | 0600, makedev(1, 3)) == 0) {
         int error = open_manager();
 
@@ -666,7 +669,7 @@ static void a_directory_a_pipe_a_socket_a_device(void **state)
     }
 }
 
-/* ---- what died ---- */
+/* ---- objects of dead processes ---- */
 
 static int make_manager(void)
 {
@@ -710,7 +713,7 @@ static int unlink_lock(void)
     return mp_lock_unlink(name);
 }
 
-/* Every call that looks at a name, and what it says when a stale manager is there. */
+/* Every call that looks at a name, and its result when a stale manager has that name. */
 static const struct {
     int (*call)(void);
     int stale;
@@ -721,7 +724,7 @@ static const struct {
 };
 #define CALLS (sizeof calls / sizeof *calls)
 
-/* Begins as a heap does, however it goes on: nobody has it open, so it is nobody's, and makes way. */
+/* The file begins like a heap, and may continue in any way. No process has it open, so it is stale and makes way. */
 static void a_stale_file_makes_way(void **state)
 {
     struct image image = manager_image();
@@ -734,7 +737,7 @@ static void a_stale_file_makes_way(void **state)
             close(held);
             held = -1;
             int error = calls[k].call();
-            /* Or another program, a test that runs beside this one, was the first to come across it. */
+            /* MP_ENOENT: another program (a parallel test) removed it first. */
             assert_true(error == calls[k].stale || error == MP_ENOENT);
             assert_int_not_equal(access(path, F_OK), 0);
         }
@@ -751,7 +754,7 @@ static void put_text(const char *text, size_t size)
     close(fd);
 }
 
-/* A file of this user's that is none of the library's: in use, locked alone, or neither. */
+/* A file of this user that does not belong to the library: in use, locked exclusively, or neither. */
 static void a_foreign_file_stays(void **state)
 {
     static const char zeros[8192];
@@ -789,7 +792,7 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
-/* Somebody keeps the file locked alone for ever, or has a lease on it. */
+/* A process keeps an exclusive lock on the file for ever, or has a lease on it. */
 static void a_lock_for_ever_is_not_waited_for(void **state)
 {
     struct image image = manager_image();
@@ -806,7 +809,7 @@ static void a_lock_for_ever_is_not_waited_for(void **state)
     assert_int_equal(flock(held, LOCK_SH), 0);
     assert_int_equal(open_manager(), 0);
     close(held);
-    /* With a write lease, which nobody else may have the file open for. */
+    /* A write lease: while it is held, no other process may open the file. */
     held = open(path, O_RDWR | O_CLOEXEC);
     signal(SIGIO, SIG_IGN);
     if (held >= 0 && fcntl(held, F_SETLEASE, F_WRLCK) == 0) {
@@ -820,8 +823,8 @@ static void a_lock_for_ever_is_not_waited_for(void **state)
     free(image.bytes);
 }
 
-/* Each way in a process of its own; 0: well, 77: the system does not let it. */
-/* Unless another program, which has no such mounts, does. */
+/* These run in a process of their own, one way each. 0: as expected; 77: the system does not allow it. */
+/* No call removes the file, except that another program, which does not have these mounts, may do so. */
 static int none_removes_it(void)
 {
     for (size_t k = 0; k < CALLS; k++) {
@@ -853,7 +856,7 @@ static int on_a_file_system_without_writing(void)
     return none_removes_it();
 }
 
-/* The file is this user's; the directory is not. */
+/* The file belongs to this user, the directory does not. */
 static int in_a_directory_without_writing(void)
 {
     if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
@@ -891,7 +894,7 @@ static void a_name_that_cannot_be_removed_is_an_error(void **state)
         held = -1;
         pid_t pid = fork();
         if (pid == 0) {
-            alarm(60); /* instead of a loop without end */
+            alarm(60); /* instead of an endless loop */
             _exit(ways[i]());
         }
         assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -902,7 +905,7 @@ static void a_name_that_cannot_be_removed_is_an_error(void **state)
     free(image.bytes);
 }
 
-/* What processes that were killed have left is removed when any named object is made or opened. */
+/* Objects left by killed processes are removed when any named object is made or opened. */
 static void stale_names_do_not_stay(void **state)
 {
     struct image image = manager_image();
@@ -922,7 +925,7 @@ static void stale_names_do_not_stay(void **state)
             held = -1;
         }
         memcpy(path, mine, sizeof path);
-        /* At the second round, the first one's sweep may be too young. */
+        /* In the second round, the sweep of the first may be too recent for another. */
         double end = now() + 5;
         bool left = true;
         while (left && now() < end) {
@@ -946,7 +949,7 @@ static _Noreturn void create_and_drop_for_ever(void)
     }
 }
 
-/* A creator killed at any moment leaves nothing that others see as half a manager. */
+/* A creator that is killed at any moment leaves nothing that others see as an incomplete manager. */
 static void a_killed_creator_leaves_nothing_half_made(void **state)
 {
     (void)state;

@@ -1,9 +1,10 @@
-/* Signal handlers that fork or exit wherever a call of the library holds a mutex, and children of which nobody is told.
+/* Signal handlers that fork or exit while a call of the library holds a mutex, and children that the library is not
+ * told of.
  *
- * pthread_mutex_lock() and pthread_mutex_trylock() are this program's here: after the n-th mutex that a call takes
- * they send the thread a signal, whose handler does what programs do in handlers though POSIX leaves it undefined.
- * Where the call has signals blocked, it comes as soon as they are not. So every place in every call is met where
- * the handler's thread holds a mutex that a fork handler or an exit handler might wait for. */
+ * This program replaces pthread_mutex_lock() and pthread_mutex_trylock(): after the n-th mutex that a call takes, they
+ * send the thread a signal. Its handler does what programs do in handlers although POSIX leaves it undefined. If the
+ * call has signals blocked, the handler runs as soon as it unblocks them. So the tests reach every place in every call
+ * at which the handler's thread holds a mutex that a fork handler or an exit handler might wait for. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -34,7 +35,7 @@ enum { ENDED_BY_HANDLER = 3, CHILD_OF_HANDLER = 4, NOT_INTERRUPTED = 5, WRONG = 
 
 /* ---- the signal ---- */
 
-static long countdown; /* the signal comes when this becomes 0; 0: it does not */
+static long countdown; /* the signal is sent when this becomes 0; 0: never */
 static int interruptions;
 
 static void count_down(void)
@@ -77,7 +78,7 @@ int pthread_mutex_trylock(pthread_mutex_t *mutex)
     return number;
 }
 
-/* ---- what there is ---- */
+/* ---- the objects ---- */
 
 static char name[64], lock_name[64], other_name[64];
 static mp_manager *manager, *named;
@@ -89,7 +90,7 @@ static mp_result *result;
 static mp_process *process;
 static void *memory;
 
-/* In processes that cmocka knows nothing of. */
+/* For processes without cmocka. */
 #define NEED(condition) ((condition) ? (void)0 : give_up(#condition, __LINE__))
 
 static _Noreturn void give_up(const char *condition, int line)
@@ -140,7 +141,7 @@ static void make_all(void)
     NEED(mp_result_wait(result, PATIENCE) == 0);
 }
 
-/* All that there was still works. What a call has freed is NULL. */
+/* Checks that everything still works. An object that a call has freed is NULL. */
 static void use_all(void)
 {
     mp_process *another;
@@ -434,7 +435,7 @@ static bool has_ended(void *arg)
     return end->status != -1;
 }
 
-/* The exit code, or -1: it hangs; or it was killed. */
+/* The exit code, or -1: the process hangs or was killed. */
 static int code_of(pid_t pid)
 {
     struct end end = {pid, -1};
@@ -474,7 +475,7 @@ static bool nobody_left(void *arg)
     return count_children() == 0;
 }
 
-/* Each call, interrupted after each mutex that it takes. With ASan, which makes each fork slow: after every second. */
+/* Interrupts a call after each mutex that it takes. With ASan, which makes forks slow: after every second one. */
 static int wrong_ends(size_t call, size_t handler)
 {
     for (long when = 1;; when += ASAN ? 2 : 1) {
@@ -507,7 +508,7 @@ static void handlers_wait_for_nothing_that_is_held(void **state)
     assert_int_equal(wrong, 0);
 }
 
-/* ---- children of which nobody is told ---- */
+/* ---- children that the library is not told of ---- */
 
 static const struct {
     const char *name;
@@ -526,8 +527,8 @@ static bool is_among(const char *call, const char *const *names)
     return *names != NULL;
 }
 
-/* What a child gets: what is its parent's alone is refused, and where the kernel does not tell of its end it makes
- * nothing. */
+/* What the call gives in such a child. Calls on things that belong to its parent alone are refused. If the kernel does
+ * not tell of the child's end, the child cannot make anything. */
 static int for_strangers(size_t call, size_t raw)
 {
     static const char *const refused[] = {"mp_process_exitcode",
@@ -566,13 +567,13 @@ static _Noreturn void live_beside_a_stranger(size_t call, size_t raw)
         NEED(error == for_strangers(call, raw));
         exit(CHILD_OF_HANDLER);
     }
-    /* At the same time. */
+    /* The parent works at the same time. */
     for (int i = 0; i < 200; i++) {
         NEED(mp_dict_set_str(dict, "b", "longer than fits into the entry itself") == 0);
         NEED(mp_list_append_int(list, 2) == 0);
     }
     NEED(code_of(pid) == CHILD_OF_HANDLER);
-    if (strcmp(calls[call].name, "mp_lock_free") == 0) /* the child has freed it for all */
+    if (strcmp(calls[call].name, "mp_lock_free") == 0) /* the child has freed it for all processes */
         lock = NULL;
     use_all();
     exit(0);

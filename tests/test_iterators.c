@@ -1,6 +1,6 @@
-/* Iterators, over what changes meanwhile: what they hand out is in the container at that moment. Each change joins
- * by a line of DICT_CHANGES or LIST_CHANGES; a model of a few lines says what comes next. An argument: how many
- * walks beside random changes. */
+/* Iterators over containers that change meanwhile: whatever an iterator hands out is in the container at that moment.
+ * Each kind of change needs a line in DICT_CHANGES or LIST_CHANGES. A small model predicts what comes next. An argument
+ * sets the number of walks beside random changes. */
 #include <mp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -40,7 +40,7 @@ static int drop(void **state)
     return mp_manager_check(manager) != 0 || mp_manager_free(manager) != 0;
 }
 
-/* ---- values of every kind, told apart by a number ---- */
+/* ---- values of every kind, identified by a number ---- */
 
 static const char long_text[] = "a string that has a block of its own: ";
 
@@ -57,7 +57,7 @@ static int number_of_text(const mp_value *value)
 {
     const char *text = value->as.str;
 
-    if (value->size != strlen(text)) /* ends where it says */
+    if (value->size != strlen(text)) /* it ends where its size says */
         return -1;
     return atoi(strncmp(text, long_text, strlen(long_text)) == 0 ? text + strlen(long_text) : text);
 }
@@ -67,7 +67,7 @@ static int number_of_key(const mp_value *key)
     return key->type == MP_INT ? (int)key->as.integer : key->type == MP_STR ? number_of_text(key) : -1;
 }
 
-/* A value with that number; a container is the caller's to free. */
+/* A value that contains that number. If it is a container, the caller frees it. */
 static mp_value value_with(int number, char *text)
 {
     mp_dict *inner_dict;
@@ -97,7 +97,7 @@ static void free_container(const mp_value *value)
         assert_int_equal(mp_list_free(value->as.list), 0);
 }
 
-/* -1: it is none, or a dead one. */
+/* The number that a value contains; -1: none, or the value is a dead container. */
 static int number_of(const mp_value *value)
 {
     int64_t number = -1;
@@ -118,7 +118,7 @@ static int number_of(const mp_value *value)
 
 /* ---- a model of a dict ---- */
 
-/* Entries in order of insertion, with the number of that. */
+/* Entries in order of insertion, with their sequence numbers. */
 struct model_entry {
     int key, value;
     int64_t sequence;
@@ -203,7 +203,7 @@ static void change_clear(int key)
     model_length = 0;
 }
 
-/* Removed and set again: it is a new entry, the newest. */
+/* Removed and set again: this is a new entry, the newest. */
 static void change_renew(int key)
 {
     change_remove(key);
@@ -270,7 +270,7 @@ static void change_apply(int key)
         model[at].value = next_value;
 }
 
-/* Grows, and is as small as before: all entries move. */
+/* The dict grows, and shrinks again: all entries move. */
 static void change_grow(int key)
 {
     char text[64];
@@ -330,7 +330,7 @@ static void begin_dict(int entries)
         change_set(i * 13 % KEYS);
 }
 
-/* An iterator, and what it has met. */
+/* An iterator, and what it has returned so far. */
 struct walk {
     mp_dict_iter *iter;
     int64_t last, limit;
@@ -345,7 +345,7 @@ static void begin_walk(struct walk *walk)
     assert_int_equal(mp_dict_iter_create(&walk->iter, dict), 0);
 }
 
-/* What was handed out is alive until the next step, whatever has become of its entry. */
+/* A key or value that was handed out lives until the next step, whatever has become of its entry. */
 static void look_at_borrowed(const struct walk *walk, const char *change)
 {
     if (walk->key_number >= 0 &&
@@ -373,7 +373,7 @@ static void step(struct walk *walk, const char *change)
     look_at_borrowed(walk, change);
 }
 
-/* One change, at each step of the walk, on each key. */
+/* One change, at each step of the walk, for each key. */
 static void one_change_anywhere(void **state)
 {
     (void)state;
@@ -397,7 +397,7 @@ static void one_change_anywhere(void **state)
     }
 }
 
-/* Several iterators over changes at random. */
+/* Several iterators beside random changes. */
 static void many_changes_beside_several_walks(void **state)
 {
     enum { WALKS = 3 };
@@ -424,7 +424,7 @@ static void many_changes_beside_several_walks(void **state)
     }
 }
 
-/* Once at the end, it stays there, whatever is added: all of that is younger. */
+/* An iterator that has ended stays so, whatever is added: all of that is newer. */
 static void an_ended_dict_iterator_stays_ended(void **state)
 {
     (void)state;
@@ -587,13 +587,13 @@ static void begin_list(int count)
         list_append(0);
 }
 
-/* Python's is no more than an index, until that is past the end: then it has ended for good. */
+/* Like Python's: just an index, until it is past the end; then the iterator has ended for good. */
 struct list_walk {
     mp_list_iter *iter;
     int index;
     bool ended;
     mp_value value;
-    int number; /* of it; -1: there is none */
+    int number; /* the number in `value`; -1: there is none */
 };
 
 static void begin_list_walk(struct list_walk *walk)
@@ -639,7 +639,7 @@ static void one_change_anywhere_in_a_list(void **state)
                     }
                     list_step(&walk, list_changes[change].name);
                 }
-                for (int i = 0; i < 3; i++) { /* it stays ended */
+                for (int i = 0; i < 3; i++) { /* it must stay ended */
                     list_append(0);
                     list_step(&walk, "append at the end");
                 }
@@ -675,7 +675,7 @@ static void many_changes_beside_several_walks_of_a_list(void **state)
     }
 }
 
-/* ---- the end of what is iterated over ---- */
+/* ---- the end of the container ---- */
 
 static void a_dead_container_has_no_entries(void **state)
 {
@@ -699,12 +699,12 @@ static void a_dead_container_has_no_entries(void **state)
         for (int i = 0; i < steps && i < 3; i++)
             assert_int_equal(mp_dict_next(dict_iter, &key, &value) | mp_list_next(list_iter, &element), 0);
         assert_int_equal(mp_dict_free(own) | mp_list_free(own_list), 0);
-        /* What is in hand is held. */
+        /* The values that were handed out last are held. */
         if (steps > 0) {
             assert_int_equal(number_of(&value), 2 + (steps < 3 ? steps : 3));
             assert_int_equal(number_of(&element), number_of(&value));
         }
-        /* Others in its place, of either kind. */
+        /* New containers in the same places, of either kind. */
         assert_int_equal(mp_manager_dict(manager, &younger) | mp_manager_list(manager, &younger_list), 0);
         assert_int_equal(mp_dict_set_int(younger, "younger", 9) | mp_list_append_int(younger_list, 9), 0);
         for (int i = 0; i < 2; i++) {
@@ -720,7 +720,7 @@ static void a_dead_container_has_no_entries(void **state)
     }
 }
 
-/* An iterator's handle is known as one that has ended also when its memory serves another by then, a million times. */
+/* The handle of a freed iterator stays invalid, even after its memory has been reused a million times. */
 static void a_freed_iterator_is_none_for_good(void **state)
 {
     enum { TIMES = 1100000 };
@@ -746,7 +746,7 @@ static void a_freed_iterator_is_none_for_good(void **state)
 
 static _Atomic int64_t *rounds; /* shared */
 
-/* Keys 0 to KEYS - 1 are removed and set again; those from 100 on stay, and only their values change, upwards. */
+/* Keys 0 to KEYS - 1 are removed and set again. Keys from 100 on stay, and their values only grow. */
 static int change_for_ever(void *arg)
 {
     (void)arg;
@@ -754,7 +754,7 @@ static int change_for_ever(void *arg)
     for (int i = 1;; i++) {
         char key_text[64], text[64];
         int key = rand() % KEYS;
-        mp_value value = value_with(5 * i + 3, text); /* a dict with a number that grows */
+        mp_value value = value_with(5 * i + 3, text); /* a dict with a growing number */
 
         if (mp_dict_set(dict, key_of(key, key_text), value) != 0 ||
             mp_dict_set(dict, key_of(100 + key, key_text), value) != 0)
@@ -779,7 +779,7 @@ static void walk_once(int64_t *newest)
         assert_int_equal(met[number]++, 0);
         if (in < 0)
             fail_msg("key %d has a dead container", number);
-        if (number >= 100 && in < newest[number]) /* never an older value than one that was seen before */
+        if (number >= 100 && in < newest[number]) /* no older value than one that was seen before */
             fail_msg("key %d: %d after %d", number, in, (int)newest[number]);
         newest[number] = in;
     }
@@ -821,10 +821,10 @@ static void walks_beside_a_process_that_changes_all(void **state)
 
 enum { THREADS = 8, EACH = 4, ITERATIONS = 3000, ADDRESSES = 4096 };
 
-static _Atomic uintptr_t addresses[ADDRESSES]; /* of handles, each once */
+static _Atomic uintptr_t addresses[ADDRESSES]; /* different addresses of handles */
 static _Atomic int address_count;
 
-/* Where a handle lies, generations apart. */
+/* Notes the address of a handle, without its generation. */
 static void note(const void *handle)
 {
     uintptr_t address = (uintptr_t)handle & ~HANDLE_TAG;
@@ -865,7 +865,7 @@ static void *iterate(void *arg)
     return (void *)errors;
 }
 
-/* New threads all the time, each with new iterators: they use the memory of those that ended. */
+/* New threads all the time, each with new iterators: they reuse the memory of threads that ended. */
 static void iterators_of_many_threads_leave_no_memory(void **state)
 {
     mp_manager_info before, after;

@@ -1,4 +1,4 @@
-/* JSON: how floats are written, and that nothing of it depends on the locale or on the rounding mode. */
+/* JSON: how floats are written, and that nothing depends on the locale or on the rounding mode. */
 #include <mp.h>
 #include <fenv.h>
 #include <locale.h>
@@ -15,12 +15,12 @@
 #include "support.h"
 #include "value/json_float.h"
 
-/* newlocale() of glibc 2.36 does not free the list of folders that it makes of LOCPATH. */
+/* newlocale() of glibc 2.36 does not free the list of folders that it makes from LOCPATH. */
 LEAKS_OF("leak:argz_add_sep\n")
 
 /* ---- floats ---- */
 
-/* Python: json.dumps(real), but for infinities and NaN. */
+/* Python: json.dumps(real), except for infinities and NaN. */
 static void floats_are_written_as_python_does(void **state)
 {
     static const struct {
@@ -49,7 +49,7 @@ static void floats_are_written_as_python_does(void **state)
         {1e22, "1e+22"},
         {1e23, "1e+23"},
         {9.5367431640625e-07, "9.5367431640625e-07"},
-        {0x1p-44, "5.684341886080802e-14"}, /* the nearest of as many digits reads back as another */
+        {0x1p-44, "5.684341886080802e-14"}, /* the nearest decimal with that many digits reads back as another number */
         {0x1p-1074, "5e-324"},
         {0x1p-1022, "2.2250738585072014e-308"},
         {0x0.fffffffffffffp-1022, "2.225073858507201e-308"},
@@ -73,7 +73,7 @@ static uint64_t random_bits(void)
     return (uint64_t)rand() << 42 ^ (uint64_t)rand() << 21 ^ (uint64_t)rand();
 }
 
-/* Any bits; numbers of a few digits; the neighbours of powers of 2. */
+/* Random bits; numbers with a few digits; neighbours of powers of 2. */
 static double random_float(int i)
 {
     uint64_t bits = random_bits();
@@ -147,7 +147,8 @@ static void the_rounding_mode_does_not_count(void **state)
 
 /* ---- locales ---- */
 
-/* Made for the test, in a folder of its own. Decimal points of one, two and three bytes, and all that groups digits. */
+/* Locales made for the test, in a folder of its own: decimal points of one, two and three bytes, and every way of
+ * grouping digits. */
 static const struct {
     const char *name, *point, *separator, *grouping, *printed;
 } locales[] = {
@@ -172,7 +173,7 @@ static FILE *file_in(const char *name)
     return fopen(path, "w");
 }
 
-/* The characters that the locales need: UTF-8 as a whole is no part of a small system. */
+/* Only the characters that the locales need: a small system has no complete UTF-8 table. */
 static bool write_charmap(void)
 {
     FILE *file = file_in("charmap");
@@ -199,7 +200,7 @@ static bool make_locale(size_t i)
     fclose(file);
     snprintf(command, sizeof command, "cd %s && localedef --no-archive -c -f ./charmap -i ./source ./%s >log 2>&1",
              folder, locales[i].name);
-    return system(command) != -1; /* it warns, and so fails, for all that the source does not say */
+    return system(command) != -1; /* it warns of all that the source leaves out, and so fails */
 }
 
 static int make_locales(void **state)
@@ -224,7 +225,7 @@ static int drop_locales(void **state)
     return system(command);
 }
 
-/* Two ways into a locale, and out of it. */
+/* The two ways to enter a locale, and to leave it. */
 static bool enter_program(const char *name)
 {
     return setlocale(LC_ALL, name) != NULL;
@@ -255,7 +256,7 @@ static const struct {
     void (*leave)(void);
 } ways[] = {{enter_program, leave_program}, {enter_thread, leave_thread}};
 
-/* Everything that is printed. */
+/* Everything that gets printed. */
 static struct {
     mp_manager *manager;
     mp_dict *dict;
@@ -336,7 +337,7 @@ static int value_print(char **text)
 static int (*const writers[])(char **text) = {dict_json, list_json, value_json, dict_print, list_print, value_print};
 #define WRITERS (sizeof writers / sizeof *writers)
 
-/* False: there is no such locale here. */
+/* False: the locale does not exist here. */
 static bool compare_in(size_t locale, size_t way, char *const expected[])
 {
     char half[10], *text;

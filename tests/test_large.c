@@ -1,4 +1,4 @@
-/* Much in one container, and large values. Takes some seconds, and some two gigabytes. */
+/* Many items in one container, and large values. Takes some seconds, and about two gigabytes. */
 #include <mp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,7 +32,7 @@ static int64_t mix(int64_t i)
     return (int64_t)((uint64_t)i * UINT64_C(0x9e3779b97f4a7c15));
 }
 
-/* Looks at every 1000th from 1 on, as another process sees it. */
+/* Reads every 1000th item from 1 on, in another process. */
 static int look_at_some(void *arg)
 {
     mp_dict *dict = arg;

@@ -274,7 +274,8 @@ static void iterates(void **state)
     assert_int_equal(mp_list_iter_free(iter), 0);
 }
 
-/* What is handed out is what is there at that moment, of every kind, and a string's bytes stay until the next step. */
+/* An iterator hands out what is in the list at that moment, of every kind. A string's bytes stay until the next
+ * step. */
 static void iterates_over_what_is_there_then(void **state)
 {
     mp_list_iter *iter;
@@ -292,7 +293,7 @@ static void iterates_over_what_is_there_then(void **state)
         assert_int_equal(value.type, MP_INT);
         assert_int_equal(value.as.integer, i + 100);
     }
-    assert_int_equal(mp_list_insert(list, 0, mp_value_none()), 0); /* the one that was met stands at 3 now */
+    assert_int_equal(mp_list_insert(list, 0, mp_value_none()), 0); /* the element that was met stands at 3 now */
     assert_int_equal(mp_list_next(iter, &value), 0);
     assert_int_equal(value.as.integer, 102);
     assert_int_equal(mp_list_delete(list, 0), 0);
@@ -309,12 +310,12 @@ static void iterates_over_what_is_there_then(void **state)
     assert_true(value.type == MP_FLOAT && value.as.real == 0.5);
     assert_int_equal(mp_list_next(iter, &value), MP_ESTOP);
     assert_int_equal(mp_list_append_int(list, 11), 0);
-    assert_int_equal(mp_list_next(iter, &value), MP_ESTOP); /* as Python's: an end that was met stays one */
+    assert_int_equal(mp_list_next(iter, &value), MP_ESTOP); /* as in Python: an iterator that has ended stays so */
     assert_int_equal(mp_list_iter_free(iter), 0);
 }
 
-/* Also when there is more to come by what the iterator has seen, and when the list's content cannot be given back yet,
- * as somebody is inside. */
+/* The iteration ends even if the iterator expects more elements, and if the content of the list cannot be freed yet
+ * because another call is inside. */
 static void iteration_ends_with_the_list(void **state)
 {
     mp_list_iter *iter;
@@ -423,7 +424,7 @@ static void nested_containers_are_shared(void **state)
     assert_json(list, "[[1], {\"back\": [1]}, \"...\"]");
     assert_int_equal(mp_list_delete(list, 2), 0);
     assert_int_equal(mp_list_delete(list, 1), 0);
-    assert_int_equal(mp_dict_set_int(dict, "x", 1), MP_EINVAL); /* it was held nowhere else */
+    assert_int_equal(mp_dict_set_int(dict, "x", 1), MP_EINVAL); /* the dict has no other holder */
     assert_int_equal(mp_list_pop(list, -1, &popped), 0);
     assert_json(popped.as.list, "[1]");
     assert_int_equal(mp_list_free(popped.as.list), 0);
@@ -508,7 +509,7 @@ static void sorts_many_by_value(void **state)
         assert_int_equal(value, last + 1);
         last = value;
     }
-    /* Now by the last digit: stable means that those of one digit are still in order. */
+    /* Then by the last digit. The sort is stable: elements with the same digit stay in order. */
     assert_int_equal(mp_list_sort(list, by_last_digit, NULL, false), 0);
     for (int i = 0; i < COUNT; i++) {
         assert_int_equal(mp_list_get_int(list, i, &value), 0);
@@ -523,7 +524,7 @@ static void sorts_many_by_value(void **state)
     assert_json(list, "[\"b, and of some length\", \"b\", \"a\", \"\"]");
 }
 
-/* As Python's: by index, over what is there by then. */
+/* As in Python: by index, over what is there at that moment. */
 static void iterates_while_it_changes(void **state)
 {
     mp_list_iter *iter;

@@ -1,5 +1,5 @@
-/* Lists of more than a segment: how they grow and shrink at both ends, and that what they do stays right where segments
- * end. */
+/* Lists of more than one segment: how they grow and shrink at both ends, and that operations are right at the borders
+ * of segments. */
 #include <mp.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -67,7 +67,7 @@ static void append(int64_t from, int64_t to)
         assert_int_equal(mp_list_append_int(list, from), 0);
 }
 
-/* So that the first is `from` afterwards. */
+/* Puts numbers in front, so that the first is `from` afterwards. */
 static void prepend(int64_t from, int64_t to)
 {
     while (to-- > from)
@@ -83,7 +83,7 @@ static void pop(int64_t index, int64_t expected)
     assert_int_equal(value.as.integer, expected);
 }
 
-/* The list holds from .. to - 1, whichever way it is read, and all of it is sound. */
+/* Checks that the list holds from .. to - 1, read in every way, and that the heap is sound. */
 static void expect_range(int64_t from, int64_t to)
 {
     mp_list_iter *iter;
@@ -104,7 +104,7 @@ static void expect_range(int64_t from, int64_t to)
 
 /* ---- growing ---- */
 
-/* Nobody waits for cells to be copied, as none is. */
+/* No cell is copied, so no call has to wait for that. */
 static void growing_moves_no_cell(void **state)
 {
     (void)state;
@@ -181,7 +181,7 @@ static void a_failure_to_grow_changes_nothing(void **state)
     assert_int_equal(mp_list_extend_values(list, values, 200000), MP_ENOMEM);
     assert_int_equal(mp_list_extend_values(list, values, 1000000), MP_ENOMEM);
     free(values);
-    /* The directory may have grown, and a segment stays for the next. */
+    /* The directory may have grown, and a segment is kept for the next time. */
     assert_in_range(used(), before, before + SEGMENT * 18 + 8192);
     expect_range(0, 2 * S);
     int64_t count = 2 * S;
@@ -192,7 +192,7 @@ static void a_failure_to_grow_changes_nothing(void **state)
     assert_int_equal(mp_list_pop(list, 0, &value), 0);
     for (int64_t i = 1; i < 2 * S; i++)
         pop(0, i);
-    append(count, count + S / 2); /* in what the first have left */
+    append(count, count + S / 2); /* in memory freed by the first elements */
     expect_range(2 * S, count + S / 2);
 }
 
@@ -211,7 +211,7 @@ static void failing_in_front_changes_nothing(void **state)
     expect_range(-count, 0);
 }
 
-/* Besides the copy itself, as much again for a moment. */
+/* The memory limit leaves room for the copy itself, and for about as much again. */
 static void a_copy_needs_no_room_for_an_undo_log(void **state)
 {
     mp_manager_options options = {.limit = (size_t)6 << 20};
@@ -241,7 +241,7 @@ static void popping_gives_segments_back(void **state)
         append(0, 50 * S);
         for (int64_t i = 0; i < 48 * S; i++)
             pop(end, end == 0 ? i : 50 * S - 1 - i);
-        assert_true(used() - before < 5 * SEGMENT * 18); /* two of them, and one at either end */
+        assert_true(used() - before < 5 * SEGMENT * 18); /* two segments, and one at either end */
         if (end == 0)
             expect_range(48 * S, 50 * S);
         else
@@ -253,7 +253,7 @@ static void popping_gives_segments_back(void **state)
     }
 }
 
-/* As long as it is, however many have gone through it. */
+/* A queue takes memory for its length only, however many elements have gone through it. */
 static void a_queue_stays_small(void **state)
 {
     const int64_t lengths[] = {1, 9, 100, S - 1, S, S + 1, 3 * S};
@@ -273,7 +273,7 @@ static void a_queue_stays_small(void **state)
     }
 }
 
-/* The same the other way round. */
+/* Like a_queue_stays_small(), in the other direction. */
 static void a_queue_backwards_stays_small(void **state)
 {
     const int64_t lengths[] = {1, 9, 100, S - 1, S, S + 1, 3 * S};
@@ -293,7 +293,7 @@ static void a_queue_backwards_stays_small(void **state)
     }
 }
 
-/* Who goes to and fro where a segment ends neither takes one nor gives one back each time. */
+/* Adding and removing at the border of a segment does not allocate and free a segment each time. */
 static void no_segment_comes_and_goes(void **state)
 {
     (void)state;
@@ -317,12 +317,12 @@ static void no_segment_comes_and_goes(void **state)
     expect_range(2 * S, 4 * S);
 }
 
-/* ---- to and fro ---- */
+/* ---- back and forth ---- */
 
-static int64_t moved; /* cells, by all steps */
+static int64_t moved; /* cells moved by all steps */
 
-/* One step at an end; counts what it has moved. An element of the middle is looked at, which is the next one if one is
- * put before it. */
+/* One step at an end. Counts the cells that it moves, by looking at the cell of the middle element. (Its index changes
+ * if an element is put in front.) */
 static void step(bool front, bool add)
 {
     uint64_t in = (uint64_t)length() / 2, shift = front ? (add ? 1 : UINT64_MAX) : 0;
@@ -336,7 +336,7 @@ static void step(bool front, bool add)
         moved += length();
 }
 
-/* Makes a list of that length in one of three ways: each leaves other room around it. */
+/* Makes a list of that length in one of three ways, which leave different room around it. */
 static void reach(int64_t count, int way)
 {
     assert_int_equal(mp_list_clear(list), 0);
@@ -350,7 +350,7 @@ static void reach(int64_t count, int way)
         assert_int_equal(mp_list_delete(list, -1), 0);
 }
 
-/* Whatever a list is long, and however it came to be so: a step costs a few cells at the most. */
+/* Whatever the length of a list, and however it got it, a step moves only a few cells. */
 static void steps_move_few_cells(void **state)
 {
     const int64_t steps = 256;
@@ -379,7 +379,7 @@ static void steps_move_few_cells(void **state)
 
 /* ---- slices at the ends ---- */
 
-/* What is left does not move, however long it is, and segments that are not in use any more are given back. */
+/* The rest does not move, however long it is, and unused segments are freed. */
 static void slices_at_the_ends_move_no_cell(void **state)
 {
     const int64_t counts[] = {1, 2, 14, 15, 1000, 3 * S, 1, 5, 2 * S + 5, S - 6};
@@ -434,7 +434,7 @@ static void slices_at_the_ends_give_back_what_they_held(void **state)
     assert_int_equal(mp_list_length(inner, &(size_t){0}), MP_EINVAL);
 }
 
-/* ---- everything, compared with an array ---- */
+/* ---- all operations, compared with an array ---- */
 
 struct model {
     int64_t value[8 * SEGMENT];
@@ -471,7 +471,7 @@ static void expect_model(const struct model *model)
     assert_int_equal(mp_manager_check(manager), 0);
 }
 
-/* Up to `count` times the same at one end. */
+/* Up to `count` times the same operation at one end. */
 static void work_at_an_end(struct model *model, int what, int64_t count)
 {
     static int64_t next;
@@ -558,12 +558,12 @@ static void an_iterator_goes_on_through_all_changes(void **state)
     for (int64_t i = 0; i < 10 * S; i++) {
         assert_int_equal(mp_list_next(iter, &value), 0);
         assert_int_equal(value.as.integer, i);
-        if (i < 9 * S - 1) /* twice as fast as it, up to there */
+        if (i < 9 * S - 1) /* up to there, the list grows as fast as the iterator goes */
             append(2 * S + i, 2 * S + i + 1);
         if (i == 9 * S)
             append(11 * S - 1, 12 * S);
     }
-    pop(0, 0); /* it goes by index, so one is left out */
+    pop(0, 0); /* the iterator goes by index, so it skips one element */
     assert_int_equal(mp_list_next(iter, &value), 0);
     assert_int_equal(value.as.integer, 10 * S + 1);
     assert_int_equal(mp_list_clear(list), 0);
@@ -581,7 +581,7 @@ static void expect_success(mp_process *process)
     assert_int_equal(mp_process_free(process), 0);
 }
 
-/* A queue of integers that follow each other: whatever moment a reader sees, they do. */
+/* A queue of consecutive integers: a reader must see them consecutive at any moment. */
 static int read_always(void *arg)
 {
     (void)arg;
@@ -629,7 +629,7 @@ static int put_in_one_place(void *arg)
     return 0;
 }
 
-/* What is put into a cell while its list grows at its end, and its directory is exchanged, is there. */
+/* A value that is put into a cell is not lost while the list grows at its end and its directory is exchanged. */
 static void what_is_put_meanwhile_is_there(void **state)
 {
     mp_process *putter[2];
@@ -660,7 +660,8 @@ static pthread_mutex_t *stripe_for(int64_t index)
     return stripe_of(object(), list_stripe(object(), &place));
 }
 
-/* Who only appends takes no stripe, so who holds one must find that it stays the cell's. */
+/* A process that only appends takes no stripe. So a process that holds a stripe must be sure that it stays that of its
+ * cell. */
 static void a_cell_keeps_its_stripe(void **state)
 {
     pthread_mutex_t *stripes[20];
@@ -677,7 +678,7 @@ static void a_cell_keeps_its_stripe(void **state)
         stripes[i] = stripe_for(i * 97);
     uint64_t start = list_get(&object()->word[LIST_START]);
     append(6 * S, 30 * S);
-    assert_true(list_get(&object()->word[LIST_START]) < start); /* the directory has been moved */
+    assert_true(list_get(&object()->word[LIST_START]) < start); /* its index shrank: the directory moved */
     for (int i = 0; i < 20; i++)
         assert_ptr_equal(stripes[i], stripe_for(i * 97));
     expect_range(gone, 30 * S);
@@ -690,7 +691,7 @@ static _Atomic uint64_t *directory(void)
     return heap_at(object_heap(object()), list_get(&object()->root[0]) & ~REF_MASK);
 }
 
-/* A word that is changed is found, and changed back. */
+/* Changes a word, checks that the checker finds it, and restores it. */
 static void expect_found(_Atomic uint64_t *word, uint64_t value)
 {
     uint64_t was = atomic_exchange(word, value);
@@ -709,11 +710,11 @@ static void damage_is_found(void **state)
     _Atomic uint64_t *table = directory(), *start = &object()->word[LIST_START];
     struct heap *heap = object_heap(object());
     assert_int_equal(table[0], 5);
-    assert_int_equal(table[1], 0); /* a missing one */
+    assert_int_equal(table[1], 0); /* the segment is missing */
     assert_int_equal(*start, 2 * SEGMENT + 7);
 
-    expect_found(start, SEGMENT - 1);     /* lies in the missing one */
-    expect_found(start, 5 * SEGMENT + 1); /* behind the last */
+    expect_found(start, SEGMENT - 1);     /* lies in the missing segment */
+    expect_found(start, 5 * SEGMENT + 1); /* behind the last segment */
     expect_found(start, UINT64_MAX);
     expect_found(&object()->word[LIST_LENGTH], 3 * SEGMENT - 6);
     expect_found(&object()->word[LIST_LENGTH], UINT64_MAX - 2 * SEGMENT);
@@ -730,7 +731,7 @@ static void damage_is_found(void **state)
     expect_range(2 * S + 7, 4 * S + 3);
 }
 
-/* Nobody is in the midst of anything, so what is pending would be taken for what the next operation has put there. */
+/* No operation is in progress. A pending reference would be taken for one that the next operation has put there. */
 static void what_nobody_has_pending_is_found(void **state)
 {
     mp_list *other;

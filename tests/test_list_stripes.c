@@ -1,4 +1,4 @@
-/* Lists that several processes contend for, as test_stripes.c has it of dicts. */
+/* Lists that several processes contend for, like test_stripes.c for dicts. */
 #include <errno.h>
 #include <mp.h>
 #include <setjmp.h>
@@ -15,16 +15,16 @@
 #include "support.h"
 
 #define SECONDS 60.0
-/* Elements: integers, and a string behind them. */
+/* The elements are integers, followed by a string. */
 #define INTEGERS 40
 
 static mp_manager *manager;
 static mp_list *list;
 /* Shared with the other processes. */
 static struct {
-    int about_to_put; /* the pid of who is */
-    bool enough;      /* to go on no more */
-    int64_t steps;    /* done by the other */
+    int about_to_put; /* the pid of the process that is */
+    bool enough;      /* the other has to stop */
+    int64_t steps;    /* number of steps that the other has done */
 } volatile *shared;
 
 static struct object *object(void)
@@ -124,7 +124,7 @@ static void words_are_put_while_another_holds_the_mutex(void **state)
         assert_int_equal(integer_at(i), i < 4 ? 10 + i : i);
 }
 
-/* Elements that lie in one cache line have one stripe, those of the next line another. */
+/* Elements in the same cache line share a stripe; those of the next line have another. */
 static void neighbours_share_a_stripe(void **state)
 {
     int lines = 0;
@@ -140,8 +140,8 @@ static void neighbours_share_a_stripe(void **state)
     assert_in_range(lines, INTEGERS / 4 - 1, INTEGERS / 4);
 }
 
-/* Each line's elements have one stripe in a long list, too; and neither its neighbours nor those that lie powers of two
- * apart all have the same. */
+/* In a long list, too, the elements of a line share a stripe. Neither neighbouring lines nor lines that lie a power of
+ * two apart all have the same stripe. */
 static void long_lists_use_all_stripes(void **state)
 {
     int64_t most = 20000;
@@ -187,7 +187,7 @@ static void appending_needs_no_stripe(void **state)
         assert_int_equal(pthread_mutex_unlock(&stripes_of(o)->stripe[i].mutex), 0);
 }
 
-/* ---- what an index leads to may not change under who puts ---- */
+/* ---- the cell of an index must not change while a process puts a word there ---- */
 
 static int put_first(void *arg)
 {
@@ -210,7 +210,7 @@ static int put_last(void *arg)
     return mp_list_set_int(list, -1, 77);
 }
 
-/* Sleeps: for what guards the word, as it has nothing else to wait for. */
+/* The other process sleeps: it waits for the lock that guards the word, because there is nothing else to wait for. */
 static bool the_other_sleeps(void *arg)
 {
     (void)arg;
@@ -235,7 +235,8 @@ static mp_process *start_to_put(mp_process_function *function)
     return process;
 }
 
-/* Somebody has found the first element's cell and waits for its stripe, and the element is the second by then. */
+/* A process has found the first element's cell and waits for its stripe. When it gets the stripe, the element is the
+ * second. */
 static void nothing_is_put_where_an_index_led(void **state)
 {
     struct object *o = object();
@@ -260,8 +261,8 @@ static void nothing_is_put_where_an_index_led(void **state)
     assert_int_equal(integer_at(1), 1);
 }
 
-/* Somebody waits for the mutex of a list without stripes, which has some when its turn comes: and another holds the one
- * it needs then. */
+/* A process waits for the mutex of a list without stripes. When it gets the mutex, the list has stripes, and another
+ * process holds the one that it needs then. */
 static void who_waited_for_the_mutex_takes_the_stripe(void **state)
 {
     struct object *o = object();
@@ -282,7 +283,7 @@ static void who_waited_for_the_mutex_takes_the_stripe(void **state)
     assert_int_equal(integer_at(0), 100);
 }
 
-/* The last element is another one after an append, for which no stripe is needed. */
+/* An append, which needs no stripe, changes which element is the last. */
 static void the_last_is_the_last_when_it_is_put(void **state)
 {
     mp_value value = mp_value_int(5);
@@ -308,7 +309,7 @@ static int get_first(void *arg)
     return mp_list_get_int(list, 0, &value) == 0 ? (int)value : -1;
 }
 
-/* Who only gets takes no mutex, does not wait, and does not see a change before it is whole. */
+/* A reader takes no mutex, does not wait, and does not see a change before it is complete. */
 static void a_change_is_seen_when_it_is_whole(void **state)
 {
     struct cell *cell = list_cell(object(), 0);
@@ -326,10 +327,10 @@ static void a_change_is_seen_when_it_is_whole(void **state)
     object_unlock(object());
 }
 
-/* ---- whoever takes away, moves or wants one moment waits for who puts ---- */
+/* ---- calls that remove, move, or want a consistent view wait for one that puts a word ---- */
 
-/* The stripe of an element is held; the other has got as far as it can, which the mutex shows; then the word is put.
- * What the other does must come after. */
+/* The test holds the stripe of an element. It waits until the other process has got as far as it can, which the mutex
+ * shows, and then puts the word. The other's operation must come after that. */
 static void waits_for_the_stripe_of(int64_t index, mp_process_function *function)
 {
     mp_process *process;
@@ -346,7 +347,7 @@ static void waits_for_the_stripe_of(int64_t index, mp_process_function *function
     assert_int_equal(exit_code(process), 0);
 }
 
-/* 0: the element of that list is 99. Frees the list if it is another. */
+/* 0: the element is 99. Frees the list if it is another one. */
 static int is_99(mp_list *of, int64_t index)
 {
     int64_t value = 0;
@@ -515,7 +516,7 @@ static void copies_are_of_one_moment(void **state)
     waits_for_the_stripe_of(0, repeat_and_look);
 }
 
-/* Who only reads waits for nobody who puts a word, and finds the one before. */
+/* A call that only reads does not wait for one that puts a word, and finds the word before. */
 static void readers_do_not_wait_for_who_puts(void **state)
 {
     (void)state;
@@ -546,7 +547,7 @@ static void what_is_popped_from_the_middle_is_the_last_value(void **state)
     waits_for_the_stripe_of(INTEGERS - 1, pop_last_integer);
 }
 
-/* Both ways: cells move, or only the first one's place does. */
+/* Both ways of inserting: cells move, or only the place of the first cell changes. */
 static void inserting_before_comes_after(void **state)
 {
     (void)state;
@@ -563,7 +564,7 @@ static void popping_before_comes_after(void **state)
     waits_for_the_stripe_of(INTEGERS / 2, pop_first);
 }
 
-/* Something comes to lie behind the list's only segment, which then cannot grow where it is. */
+/* Puts a block behind the list's only segment, so that it cannot grow in place. */
 static void put_something_behind(void)
 {
     const struct heap *heap = object_heap(object());
@@ -634,7 +635,7 @@ static void inside_a_function_it_is_still_a_deadlock(void **state)
     assert_int_equal(wrong, 0);
 }
 
-/* ---- deaths, reclaims ---- */
+/* ---- deaths, and dead lists ---- */
 
 static int die_holding_a_stripe(void *arg)
 {
@@ -667,7 +668,7 @@ static int die_holding_all(void *arg)
     return 1;
 }
 
-/* What a dead one has noted that it held, its successor does not hold. */
+/* A dead process has noted the stripes that it held. Its successor must not count them as its own. */
 static void the_successor_takes_stripes_of_its_own(void **state)
 {
     struct cell *cell = list_cell(object(), 0);
@@ -686,7 +687,7 @@ static void the_successor_takes_stripes_of_its_own(void **state)
     assert_int_equal(exit_code(process), 0);
 }
 
-/* A list's memory is given back when nobody is about to put a word there. */
+/* The memory of a freed list is released only when no process is about to put a word there. */
 static void freeing_comes_after(void **state)
 {
     (void)state;
@@ -695,7 +696,7 @@ static void freeing_comes_after(void **state)
     assert_int_equal(pthread_mutex_lock(held), 0);
     assert_int_equal(mp_list_free(list), 0); /* does not wait */
     assert_int_not_equal(list_get(&object()->root[0]), 0);
-    stripes_unguard(object(), held); /* who leaves the dead list reclaims it */
+    stripes_unguard(object(), held); /* the last process that leaves the dead list reclaims it */
     assert_int_equal(list_get(&object()->root[0]), 0);
 }
 
@@ -737,12 +738,12 @@ static void the_next_list_in_its_place_has_none(void **state)
     assert_int_equal(mp_list_set_int(list, 0, 2), 0);
 }
 
-/* ---- as it comes about ---- */
+/* ---- stripes that arise by contention ---- */
 
 #define WRITERS 4
 #define ADDITIONS 50000
 
-/* Moves the elements about; the sum of all stays the same. */
+/* Moves elements around; the sum of all stays the same. */
 static int move_about(int64_t own)
 {
     mp_value value = mp_value_none();
@@ -753,7 +754,7 @@ static int move_about(int64_t own)
         mp_list_insert(list, 7, mp_value_int(0)) != 0 || mp_list_pop(list, 7, &value) != 0 ||
         mp_list_add_int(list, own, value.as.integer, NULL) != 0)
         return 1;
-    /* Whatever is removed was of this value at that moment. */
+    /* The element that is removed has this value at that moment. */
     int error = mp_list_get(list, 20, &value);
     if (error == 0)
         error = mp_list_remove(list, value);
@@ -763,7 +764,7 @@ static int move_about(int64_t own)
     return own % 2 == 0 ? mp_list_reverse(list) : mp_list_sort(list, NULL, NULL, false);
 }
 
-/* By get and swap. */
+/* Adds one, by get and compare-and-swap. */
 static int add_one(int64_t index)
 {
     int64_t value;
@@ -790,7 +791,7 @@ static int add_here_and_there(void *arg)
     return 0;
 }
 
-/* Rounds, until the processes have met often enough. */
+/* Repeats rounds until the processes have met often enough. */
 static void nothing_is_lost_while_stripes_come(void **state)
 {
     mp_process *process[WRITERS];
@@ -844,7 +845,7 @@ static bool the_other_has_gone_on(void *arg)
     return shared->steps != *(int64_t *)arg;
 }
 
-/* Makes the other wait for the mutex often, unless stripes come before. */
+/* Makes the other process wait for the mutex often, unless the list gets stripes before. */
 static void meet(mp_process_function *function)
 {
     assert_int_equal(object_lock_alone(list, OBJECT_LIST), 0);
@@ -870,7 +871,7 @@ static void who_puts_and_waits_often_gets_stripes(void **state)
     assert_true(is_striped());
 }
 
-/* To them stripes would only be more to hold. */
+/* Calls that add and remove elements would only have more locks to take. */
 static void who_adds_and_takes_away_gets_none(void **state)
 {
     (void)state;
@@ -900,7 +901,7 @@ static int get_and_iterate(void *arg)
     return 0;
 }
 
-/* Cells move all the time, and other lists' lie where they lay. */
+/* Cells move all the time, and cells of other lists take their former places. */
 static void nothing_is_read_where_an_element_was(void **state)
 {
     mp_process *process;
@@ -938,8 +939,8 @@ static int add_to_many(void *arg)
     return 0;
 }
 
-/* An element is removed that was -1, or none: also when others keep adding to it, and no addition to those that move is
- * lost. */
+/* Each remove takes away a -1, or finds none: even while other processes add to such elements. No addition to elements
+ * that move is lost. */
 static void what_is_removed_is_what_was_found(void **state)
 {
     mp_process *process;

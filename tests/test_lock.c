@@ -96,7 +96,7 @@ static void excludes_processes(void **state)
     assert_int_equal(shared->counter, 200000);
 }
 
-/* What one who does not own it gets, as bits. */
+/* What a process gets that does not own the lock, as bits. */
 static int try_it(void *arg)
 {
     double start = now();
@@ -180,7 +180,7 @@ static void a_dead_owner_is_told(void **state)
     double killed = now();
     assert_int_equal(mp_process_kill(owner), 0);
     assert_int_equal(exit_code(waiter), 0);
-    assert_true(shared->woken - killed < 1); /* milliseconds, but for a busy machine */
+    assert_true(shared->woken - killed < 1); /* takes milliseconds, except on a busy machine */
     assert_int_equal(exit_code(owner), -SIGKILL);
     assert_int_equal(mp_lock_acquire(lock, 0), 0);
     assert_int_equal(mp_lock_release(lock), 0);
@@ -192,7 +192,7 @@ static int wait_for_it(void *arg)
     shared->ready++;
     if (mp_lock_acquire(lock, MP_FOREVER) != 0)
         return 1;
-    /* The holder says when it lets go, just before. */
+    /* The holder sets the counter just before it releases the lock. */
     int error = shared->counter == 1 ? 0 : 2;
     return mp_lock_release(lock) == 0 ? error : 3;
 }
@@ -231,7 +231,7 @@ static void a_thread_that_ends_is_a_dead_owner(void **state)
     assert_int_equal(mp_lock_acquire(lock, 10), MP_EOWNERDEAD);
     assert_int_equal(mp_lock_acquire(lock, 0), MP_EDEADLK);
     assert_int_equal(mp_lock_release(lock), 0);
-    assert_int_equal(mp_lock_acquire(lock, 0), 0); /* told once */
+    assert_int_equal(mp_lock_acquire(lock, 0), 0); /* reported only once */
     assert_int_equal(mp_lock_release(lock), 0);
 }
 
@@ -273,7 +273,7 @@ static void an_unlinked_name_leads_to_another(void **state)
     assert_int_equal(mp_lock_create(&new, &(mp_lock_options){name}), 0);
     assert_int_equal(mp_lock_acquire(new, 0), 0);
     assert_int_equal(mp_lock_release(old), 0);
-    assert_int_equal(mp_lock_free(old), 0); /* not the other's name */
+    assert_int_equal(mp_lock_free(old), 0); /* removes nothing: the name belongs to the new lock */
     assert_int_equal(count_shared_files(), 1);
     assert_int_equal(mp_lock_release(new), 0);
     assert_int_equal(mp_lock_free(new), 0);
@@ -340,7 +340,7 @@ static void signals_do_not_shorten_waits(void **state)
     assert_int_equal(mp_lock_release(lock), 0);
 }
 
-/* Others on the machine may have names of their own. */
+/* Other programs may have named objects, too. */
 static bool name_exists(const char *name)
 {
     char path[100];
@@ -443,7 +443,7 @@ int main(void)
     mp_lock *first;
 
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    /* The heap of this process's locks stays, with its descriptor. */
+    /* The heap of this process's locks stays open, with its descriptor. */
     if (shared == MAP_FAILED || mp_lock_create(&first, NULL) != 0)
         return 1;
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

@@ -1,6 +1,6 @@
-/* Whoever holds locks ends, in every way there is: the next gets each of them at once, and is told. Also when there are
- * more than the kernel gives away at an end (2 048), when nobody has waited for the process, and when the number of the
- * dead serves another. */
+/* The holder of locks ends, in every possible way: the next process gets each lock at once, and is told about the
+ * death. This also holds for more locks than the kernel releases at an end (2 048), for a holder that has not been
+ * reaped, and for one whose thread id has been reused. */
 #include <errno.h>
 #include <mp.h>
 #include <pthread.h>
@@ -118,7 +118,7 @@ static void *ends_in_a_handler(void *arg)
     return NULL;
 }
 
-/* While the thread that holds locks goes on. */
+/* Another thread ends the process while the thread that holds the locks is waiting. */
 static void *ends_by_exit_elsewhere(void *arg)
 {
     pthread_t other;
@@ -143,7 +143,7 @@ static void *runs_on(void *arg)
     return arg;
 }
 
-/* The thread that the process began with ends, others go on: what is left of it stays until all have ended. */
+/* The main thread ends and others go on: it remains as a zombie until all have ended. */
 static void *ends_before_other_threads(void *arg)
 {
     pthread_t other;
@@ -156,7 +156,7 @@ static void *ends_before_other_threads(void *arg)
 static const struct end {
     const char *name;
     void *(*function)(void *);
-    bool of_thread; /* in a second thread of a process that goes on */
+    bool of_thread; /* runs in a second thread of a process that goes on */
 } ends[] = {
     {"a thread that returns", ends_by_return, true},
     {"a thread that exits", ends_by_exit_of_thread, true},
@@ -177,7 +177,7 @@ static const struct end {
 
 /* ---- owners and waiters ---- */
 
-/* Nobody outlives a test that has failed. */
+/* Forks a child that does not outlive a failed test. */
 static pid_t fork_bound(void)
 {
     pid_t pid = fork();
@@ -216,7 +216,7 @@ static void *own(void *arg)
     return owner->end->function(NULL);
 }
 
-/* A process that takes the first `count` locks and ends with them, when it is told to. */
+/* Starts a process that takes the first `count` locks, and ends with them when it is told to. */
 static pid_t start_owner(const struct end *end, int count)
 {
     struct owner owner = {end, count};
@@ -237,7 +237,7 @@ static pid_t start_owner(const struct end *end, int count)
     _exit(1);
 }
 
-/* A process that waits for the first lock. */
+/* Starts a process that waits for the first lock. */
 static pid_t start_waiter(void)
 {
     pid_t pid = fork_bound();
@@ -299,7 +299,7 @@ static bool is_free(void *arg)
     return shared->got != MP_ETIMEOUT;
 }
 
-/* One who does not wait may come before the end is over. */
+/* A caller that only tries may come before the end is complete. */
 static void to_one_who_comes_later(const struct end *end, bool tries)
 {
     begin();
@@ -313,7 +313,7 @@ static void to_one_who_comes_later(const struct end *end, bool tries)
     shared->told = now();
     is_told(end, shared->ended);
     assert_int_equal(mp_lock_release(locks[0]), 0);
-    assert_int_equal(mp_lock_acquire(locks[0], 0), 0); /* told once */
+    assert_int_equal(mp_lock_acquire(locks[0], 0), 0); /* reported only once */
     assert_int_equal(mp_lock_release(locks[0]), 0);
     reap(owner);
 }
@@ -381,14 +381,14 @@ static void many(const struct end *end, int count, bool tries)
             fail_msg("%s: lock %d of %d: \"%s\"", end->name, i, count, mp_strerror(shared->got));
         assert_int_equal(mp_lock_release(locks[i]), 0);
     }
-    assert_true(now() - start < 10); /* a second, but for a busy machine */
+    assert_true(now() - start < 10); /* takes a second, except on a busy machine */
     for (int i = 0; i < count; i++)
         assert_int_equal(mp_lock_free(locks[i]), 0);
     reap(owner);
 }
 
-/* By a thread whose process goes on, by a process that nobody has waited for yet, whose number so is still its own, and
- * by one that goes on as another program. */
+/* The locks are held by a thread whose process goes on; by a process that has not been reaped, so that its id is still
+ * its own; by a process that goes on as another program. */
 static void of_many_locks(void **state)
 {
     static const int counts[] = {1, 2000, 2049, MOST};
@@ -404,7 +404,7 @@ static void of_many_locks(void **state)
     many(&ends[9], MOST, true);
 }
 
-/* Those that the kernel has forgotten can be freed. */
+/* Locks that the kernel did not release can be freed. */
 static void forgotten_ones_are_freed(void **state)
 {
     (void)state;
@@ -419,7 +419,7 @@ static void forgotten_ones_are_freed(void **state)
         assert_int_equal(mp_lock_free(locks[i]), 0);
 }
 
-/* A waiter that sleeps since long before the end gets one that the kernel forgets. */
+/* A waiter that has slept since long before the end gets a lock that the kernel did not release. */
 static void a_sleeper_gets_a_forgotten_one(void **state)
 {
     int status;
@@ -428,7 +428,7 @@ static void a_sleeper_gets_a_forgotten_one(void **state)
     begin();
     for (int i = 0; i < 3000; i++)
         assert_int_equal(mp_lock_create(&locks[i], NULL), 0);
-    pid_t owner = start_owner(&ends[6], 3000); /* the first is the last in the kernel's list */
+    pid_t owner = start_owner(&ends[6], 3000); /* the first lock is the last in the kernel's list */
     pid_t waiter = start_waiter();
     assert_true(wait_until(sleeps, &waiter, 60));
     shared->go = 1;
@@ -440,14 +440,14 @@ static void a_sleeper_gets_a_forgotten_one(void **state)
         assert_int_equal(mp_lock_free(locks[i]), 0);
 }
 
-/* ---- who holds it ---- */
+/* ---- identifying the holder ---- */
 
 static uint32_t word_of(mp_lock *lock)
 {
     return robust_mutex_word(&object_of(lock)->mutex);
 }
 
-/* Makes the lock look as the kernel leaves one that it has forgotten. */
+/* Puts the lock into the state of one that the kernel did not release. */
 static void forget(mp_lock *lock, uint32_t word, uint64_t mark)
 {
 #ifdef __GLIBC__
@@ -470,7 +470,7 @@ static void *note_holder(void *arg)
     return NULL;
 }
 
-/* The number of the dead holder is that of a thread that began later: of this process, or of another. */
+/* The id of the dead holder now belongs to a thread that began later, in this process or in another. */
 static void a_number_that_serves_another(void **state)
 {
     uint64_t note[2] = {0, 0};
@@ -481,7 +481,7 @@ static void a_number_that_serves_another(void **state)
     assert_int_equal(pthread_create(&thread, NULL, note_holder, note), 0);
     pthread_join(thread, NULL);
     assert_int_not_equal(note[0], 0);
-    usleep(50000); /* a child begins some ticks later */
+    usleep(50000); /* so that the child begins some clock ticks later */
     pid_t child = fork_bound();
     if (child == 0)
         runs_on(NULL);
@@ -493,7 +493,7 @@ static void a_number_that_serves_another(void **state)
     assert_int_equal(mp_lock_free(locks[0]), 0);
 }
 
-/* Holders that are alive, or of which nothing is known, keep it. */
+/* A holder keeps its lock if it is alive, or if nothing is known about it. */
 static void nobody_is_taken_for_dead(void **state)
 {
     uint64_t note[2] = {0, 0};
@@ -535,7 +535,7 @@ static void nobody_is_taken_for_dead(void **state)
 
 static const int cannot = 77;
 
-/* The first process of a namespace of its own: there is one of its number in each. */
+/* Starts the first process of a new PID namespace: each namespace has a process with that id. */
 static pid_t start_first(int (*role)(void))
 {
     pid_t outer = fork_bound();
@@ -606,7 +606,7 @@ static void strangers_of_the_same_number(const mp_lock_options *options)
             skip();
         fail_msg("the first ended with %d", code);
     }
-    /* To this namespace the holder's number is that of another, which lives and has nothing to do with it. */
+    /* In this namespace the holder's id belongs to another, unrelated live process. */
     assert_int_equal(mp_lock_acquire(locks[0], 0.05), MP_ETIMEOUT);
     pid_t second = start_first(is_a_stranger);
     bool begun = wait_for(&shared->begun);
@@ -633,7 +633,7 @@ static void strangers_share_a_named_lock(void **state)
     strangers_of_the_same_number(&options);
 }
 
-/* ---- the news of a dead owner ---- */
+/* ---- how the death of an owner is reported ---- */
 
 static void die_with_it(void)
 {
@@ -686,7 +686,7 @@ static void with_does_not_swallow_the_news(void **state)
     MP_WITH_LOCK (locks[0])
         runs++;
     assert_int_equal(mp_lock_free(locks[0]), 0);
-    assert_int_equal(mp_lock_create(&locks[0], NULL), 0); /* in the same place: it knows nothing of that */
+    assert_int_equal(mp_lock_create(&locks[0], NULL), 0); /* same place, but the death is not reported */
     assert_int_equal(mp_lock_acquire(locks[0], 0), 0);
     assert_int_equal(mp_lock_release(locks[0]), 0);
     assert_int_equal(mp_lock_free(locks[0]), 0);
@@ -708,9 +708,9 @@ int main(void)
     };
     const struct rlimit no_core = {0, 0};
 
-    setrlimit(RLIMIT_CORE, &no_core); /* of those who abort */
+    setrlimit(RLIMIT_CORE, &no_core); /* for the children that abort */
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    /* The heap of this process's locks stays, with its descriptor. */
+    /* The heap of this process's locks stays open, with its descriptor. */
     if (shared == MAP_FAILED || mp_lock_create(&locks[0], NULL) != 0 || mp_lock_free(locks[0]) != 0)
         return 1;
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

@@ -1,5 +1,5 @@
-/* A lock is freed while others, threads and processes, are inside each call on it, or wait for it: whoever loses gets
- * MP_EINVAL, and nobody hangs or crashes. And handles of memory that this process does not have are errors. */
+/* A lock is freed while other threads and processes are inside each call on it, or wait for it: the losers get
+ * MP_EINVAL, and no thread hangs or crashes. Handles into memory that this process has not mapped give errors. */
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -29,7 +29,7 @@ static struct {
 static char name[64];
 static mp_lock *lock;
 
-/* ---- calls: each uses the lock once. 0: go on; MP_EINVAL: it is gone; else it has failed ---- */
+/* ---- calls: each uses the lock once. 0: go on; MP_EINVAL: the lock is gone; else the call has failed ---- */
 
 static int takes_and_gives(mp_lock *used)
 {
@@ -78,7 +78,7 @@ static int holds_it_for_long(mp_lock *used)
 
     if (error != 0)
         return error;
-    usleep(3000); /* so the others sleep, with tickets */
+    usleep(3000); /* so that the others sleep, with tickets */
     return mp_lock_release(used);
 }
 
@@ -119,7 +119,7 @@ static bool are_inside(void *arg)
     return shared->inside >= *(int *)arg;
 }
 
-/* Frees it as soon as nobody holds it; by the way, locks that have nothing to do with it come and go. */
+/* Frees the lock as soon as no thread holds it. */
 static bool is_freed(void *arg)
 {
     int error = mp_lock_free(lock);
@@ -185,7 +185,7 @@ static pid_t start(const struct call *call, bool opens)
     if (opens && mp_lock_open(&used, name, NULL) != 0)
         _exit(1);
     int error = use_until_gone(call, used);
-    /* Others still may hold it. The handle that was inherited has a share in the name, too. */
+    /* Others may still hold the lock. The inherited handle has a share in the name as well. */
     while (error == 0 && mp_lock_free(used) == MP_EBUSY)
         usleep(100);
     while (opens && mp_lock_free(lock) == MP_EBUSY)
@@ -213,7 +213,7 @@ static void freed_among_processes(const struct call *call, const mp_lock_options
         user[i] = start(call, named);
     assert_true(wait_until(are_inside, &all, 60));
     assert_true(wait_until(is_freed, NULL, 60));
-    if (named) /* the others keep theirs */
+    if (named) /* the others keep their own handles */
         shared->stop = 1;
     for (int i = 0; i < USERS; i++) {
         int code = code_of(user[i]);
@@ -246,7 +246,7 @@ static void a_named_one_among_processes(void **state)
     assert_int_equal(mp_lock_unlink(name), MP_ENOENT);
 }
 
-/* ---- those who wait ---- */
+/* ---- waiters ---- */
 
 static void *waits(void *arg)
 {
@@ -259,8 +259,7 @@ static bool is_refused_for_good(void *arg)
     return mp_lock_free(lock) == MP_EBUSY;
 }
 
-/* While it is held, it cannot be freed; when it is given back and freed at once, whoever waits for it gets it or an
- * error. */
+/* A lock that is held cannot be freed. If it is released and freed at once, its waiters get the lock or an error. */
 static void while_threads_wait(const mp_lock_options *options)
 {
     pthread_t thread[USERS];
@@ -280,7 +279,7 @@ static void while_threads_wait(const mp_lock_options *options)
 
         assert_int_equal(pthread_join(thread[i], &result), 0);
         int code = (int)(intptr_t)result;
-        assert_true(code == 0 || code == MP_EOWNERDEAD || code == MP_EINVAL); /* some ended holding it */
+        assert_true(code == 0 || code == MP_EOWNERDEAD || code == MP_EINVAL); /* some ended while holding it */
         holders += code != MP_EINVAL;
     }
     if (error != 0) {
@@ -301,7 +300,7 @@ static void freed_while_threads_wait(void **state)
     }
 }
 
-/* ---- memory that this process does not have ---- */
+/* ---- memory that this process has not mapped ---- */
 
 static bool has_handle(void *arg)
 {
@@ -333,7 +332,7 @@ static pid_t start_younger(void)
     return pid;
 }
 
-/* Made after the child was. */
+/* The lock is made after the child. */
 static void a_named_lock_that_is_younger(void **state)
 {
     const mp_lock_options options = {name};
@@ -347,7 +346,7 @@ static void a_named_lock_that_is_younger(void **state)
     assert_int_equal(mp_lock_free(lock), 0);
 }
 
-/* In a heap of a process that was started by this one. */
+/* The lock lies in a heap of a child of this process. */
 static void an_anonymous_lock_of_a_child(void **state)
 {
     mp_lock *own;
@@ -369,7 +368,7 @@ static void an_anonymous_lock_of_a_child(void **state)
     assert_int_equal(code_of(child), 0);
 }
 
-/* Of a chain of processes each makes a lock, and uses those of all before it. */
+/* A chain of processes: each makes a lock, and uses the locks of all before it. */
 static int lengthen_chain(mp_lock **chain, int length)
 {
     enum { LONGEST = 24 };
@@ -412,7 +411,7 @@ int main(void)
 
     snprintf(name, sizeof name, "test-free-%d", (int)getpid());
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    /* The heap of this process's locks stays, with its descriptor. */
+    /* The heap of this process's locks stays open, with its descriptor. */
     if (shared == MAP_FAILED || mp_lock_create(&lock, NULL) != 0 || mp_lock_free(lock) != 0)
         return 1;
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

@@ -1,5 +1,5 @@
-/* Systems that refuse what locks stand on: without robust lists nobody would learn of a death, so nothing is made or
- * opened; without the rest all works. Each in a child of its own, as what is refused stays so. */
+/* Systems that refuse what locks are based on. Without robust lists no process would learn of a death, so no lock is
+ * made or opened. Without the rest everything works. Each test runs in a child, because refusals last. */
 #include <errno.h>
 #include <linux/futex.h>
 #include <mp.h>
@@ -32,12 +32,12 @@ static volatile int *held; /* shared */
         } \
     } while (0)
 
-/* ---- what is made and opened ---- */
+/* ---- calls that make or open something ---- */
 
 static mp_manager *first_manager;
 static mp_lock *first_lock;
 
-/* Its error, and errno, which says why. */
+/* The call fails, and errno holds the reason. */
 #define REFUSED(call) EXPECT((errno = 0, (call)) == MP_ESYSTEM && errno == error)
 
 static int all_say_so(int error)
@@ -85,7 +85,7 @@ static int all_works(int unused)
     waitpid(owner, NULL, 0);
     EXPECT(mp_lock_acquire(lock, 20) == MP_EOWNERDEAD);
     *held = 0;
-    pid_t waiter = fork(); /* long enough for a ticket */
+    pid_t waiter = fork(); /* holds up the lock long enough for a ticket */
     if (waiter == 0) {
         *held = 1;
         _exit(mp_lock_acquire(lock, 60) == 0 && mp_lock_release(lock) == 0 ? 0 : 1);

@@ -1,6 +1,11 @@
-/* A lock's owner is killed between giving the lock up and waking who waits for it, and somebody else takes the lock at
- * just that moment. The kernel, which looks after the dead, then sees a lock that belongs to somebody alive, and wakes
- * nobody; and the new owner does not know that there is anybody to wake. The waiter must find out by itself. */
+/* A lost wake-up:
+ *
+ * 1. The owner of a lock releases it, and is killed before it wakes the waiter.
+ * 2. At that moment another process takes the lock.
+ * 3. The kernel, which cleans up after the dead owner, sees a lock with a live owner, and wakes no waiter.
+ * 4. The new owner does not know that there is a waiter.
+ *
+ * So the waiter must find out by itself. */
 #include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/seccomp.h>
@@ -39,7 +44,7 @@ static bool wait_for(int which)
     return wait_until(step_is, &which, 60);
 }
 
-/* Instead of the system call that wakes the waiter. */
+/* Runs in place of the system call that wakes the waiter. */
 static void die_unless_overtaken(int number)
 {
     (void)number;
@@ -48,7 +53,7 @@ static void die_unless_overtaken(int number)
     raise(SIGKILL);
 }
 
-/* Makes every wake-up of a waiter in another process a SIGSYS. */
+/* Turns every wake-up of a waiter in another process into a SIGSYS. */
 static bool trap_wakes(void)
 {
     struct sock_filter filter[] = {
@@ -80,7 +85,7 @@ static bool is_asleep(void *arg)
     return state == 'S';
 }
 
-/* Takes whatever is to be locked, does something meanwhile, gives it up. */
+/* Takes the lock in question, calls meanwhile(), and releases it. */
 typedef void hold_function(void (*meanwhile)(void));
 
 static void hold_lock(void (*meanwhile)(void))
@@ -165,7 +170,7 @@ static void play(hold_function *hold)
         kill(sleeper, SIGKILL);
     assert_int_equal(waitpid(sleeper, &status, 0), sleeper);
     if (!possible)
-        skip(); /* no seccomp here */
+        skip(); /* the system has no seccomp */
     assert_true(found_out);
 }
 
@@ -197,7 +202,7 @@ int main(void)
     step = (int *)(void *)page;
     waiter_has_it = (int *)(void *)(page + 64);
     waiter = (pid_t *)(void *)(page + 128);
-    /* The heap of anonymous locks stays. */
+    /* The heap of anonymous locks stays open. */
     if (mp_lock_create(&lock, NULL) != 0 || mp_lock_free(lock) != 0)
         return 1;
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

@@ -1,4 +1,4 @@
-/* Named managers: opened by others, refused when something is wrong, removed by the last. */
+/* Named managers: opened by others, refused when something is wrong, removed by the last user. */
 #include <mp.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -41,7 +41,7 @@ static mp_manager *create(void)
     return manager;
 }
 
-/* What a stranger, forked before the manager was made, sees: runs in a child; 0 is well. */
+/* Runs a function in a child that was forked before the manager was made, as an unrelated process would. 0: success. */
 static int in_child(int (*function)(void))
 {
     int status;
@@ -65,7 +65,7 @@ static int add_to_it(void)
         return 2;
     if (mp_dict_set_str(inner, "from", "the second program") != 0 || mp_dict_set_dict(root, "inner", inner) != 0)
         return 3;
-    /* Growth in one is growth in all. */
+    /* Growth in one process is growth in all. */
     for (int i = 0; i < 20000; i++) {
         if (mp_dict_set(inner, mp_value_int(i), mp_value_int(i)) != 0)
             return 4;
@@ -140,7 +140,7 @@ static void a_forked_child_is_a_user_too(void **state)
     pid_t pid = fork();
     if (pid == 0) {
         close(ends[1]);
-        if (read(ends[0], &byte, 1) != 0) /* until the parent has closed */
+        if (read(ends[0], &byte, 1) != 0) /* waits until the parent has closed its handle */
             _exit(1);
         _exit(access(path, F_OK) == 0 && mp_manager_check(manager) == 0 && mp_manager_free(manager) == 0 &&
                       access(path, F_OK) != 0
@@ -154,7 +154,7 @@ static void a_forked_child_is_a_user_too(void **state)
     assert_int_equal(status, 0);
 }
 
-/* A file with a live user (us, by its lock), changed by the test. */
+/* Opens a file that the test has changed. It has a live user: this process, by its lock. */
 static void expect_open(int expected)
 {
     mp_manager *manager;
@@ -183,7 +183,7 @@ static void wrong_files_are_refused(void **state)
     assert_int_equal(chmod(path, 0644), 0);
     expect_open(MP_EACCESS);
     assert_int_equal(chmod(path, 0600), 0);
-    if (geteuid() == 0) { /* who else may open another's at all */
+    if (geteuid() == 0) { /* nobody else may open another user's file at all */
         assert_int_equal(chown(path, 65534, (gid_t)-1), 0);
         expect_open(MP_EACCESS);
         assert_int_equal(chown(path, 0, (gid_t)-1), 0);
@@ -207,7 +207,7 @@ static void wrong_files_are_refused(void **state)
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
-/* What is made of it next relies on its words. */
+/* The next object made in this place relies on its words being blank. */
 static void a_freed_object_that_is_not_blank_is_found(void **state)
 {
     mp_manager *manager = create();
@@ -241,7 +241,7 @@ static void other_things_of_that_name(void **state)
     assert_int_equal(rmdir(path), 0);
 }
 
-static int told[2]; /* a pipe: a child writes a byte when it has come so far */
+static int told[2]; /* a pipe: a child writes a byte when it has got to a certain point */
 
 static int use_and_be_killed(void)
 {
@@ -296,7 +296,7 @@ static void after_a_kill_of_all_users_it_starts_clean(void **state)
     }
     close(told[0]);
     close(told[1]);
-    manager = create(); /* the name is stale, or gone already: whoever makes a named object removes stale ones */
+    manager = create(); /* the name is stale, or gone already: making any named object removes stale ones */
     assert_int_equal(mp_manager_root(manager, &root), 0);
     assert_int_equal(mp_dict_length(root, &length), 0);
     assert_int_equal(length, 0);
@@ -308,7 +308,7 @@ static int open_as_nobody(void)
     mp_manager *manager;
     char other[100];
 
-    /* Another user's names are others; so it has to be that user's name that leads to our file. */
+    /* Another user's names differ from ours, so it is that user's name that has to lead to our file. */
     snprintf(other, sizeof other, "/dev/shm/libmp-65534-%s", name);
     if (link(path, other) != 0 || setuid(65534) != 0)
         return 1;
@@ -332,7 +332,7 @@ static void another_users_is_refused(void **state)
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
-/* Every handle into a closed manager, and every one of a freed container, is an error. */
+/* Every handle into a closed manager, and every handle of a freed container, gives an error. */
 static void assert_dict_is_gone(mp_dict *dict)
 {
     mp_value value;

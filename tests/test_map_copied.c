@@ -1,5 +1,5 @@
-/* Maps whose arguments and results are copied: large arguments come while workers begin, results go while they go
- * on. */
+/* Maps whose arguments and results are copied: workers begin while large arguments are still being copied, and results
+ * are copied out while workers go on. */
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -20,7 +20,7 @@
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 #define SECONDS 60.0
-/* Ints; the gate is somewhere in the second half of them. */
+/* Number of ints; the gate lies somewhere in their second half. */
 #define MANY 400000
 
 static mp_pool *pool;
@@ -29,8 +29,8 @@ static mp_pool *pool;
 static struct shared {
     _Atomic int begun;
     _Atomic int done;
-    _Atomic int worker; /* pid of the one that did the first item */
-    _Atomic int hold;   /* 1: the last item of many takes until this is 0 */
+    _Atomic int worker; /* pid of the worker that did the first item */
+    _Atomic int hold;   /* 1: the last of the items waits until this is 0 */
 } * shared;
 
 static bool is_cpu_free(void)
@@ -91,13 +91,13 @@ static void expect_squares(const int *results, int count)
     }
 }
 
-/* ---- all of them arrive ---- */
+/* ---- every argument and result arrives ---- */
 
 struct sized {
     size_t arg, result;
 };
 
-/* A result of bytes that depend on all bytes of the argument. */
+/* A result whose bytes depend on all bytes of the argument. */
 static int mix(const void *arg, void *result)
 {
     struct sized sized;
@@ -167,7 +167,8 @@ static void results_may_take_the_arguments_place(void **state)
     free(numbers);
 }
 
-/* Results in place may overlap the arguments: all of these must be copied before any result is written. */
+/* Results in place may overlap the arguments: all of the overlapped arguments must be copied before any result is
+ * written. */
 static void results_in_place_may_overlap_the_arguments(void **state)
 {
     enum { APART = MANY / 4 };
@@ -203,8 +204,8 @@ static int square_widely(const void *arg, void *result)
     return square(arg, result);
 }
 
-/* Results that are copied, as they are not aligned, to where the arguments lie that need not be: those must not be
- * overwritten while workers read them. */
+/* The results are not aligned, so they are copied, to memory that overlaps the arguments, which need not be aligned.
+ * Arguments must not be overwritten while workers read them. */
 static void results_not_in_place_may_overlap_the_arguments(void **state)
 {
     mp_manager *manager;
@@ -243,8 +244,7 @@ static void an_async_map_has_copied_all_when_it_returns(void **state)
     free(squares);
 }
 
-/* Those that have found nothing to do any more are not called again, or there would be no end to it where workers are
- * many. */
+/* A worker that found nothing left to do is not called again. With many workers there would be no end to the calls. */
 static void each_helper_is_called_once(void **state)
 {
     enum { ITEMS = 8 };
@@ -266,7 +266,7 @@ static void each_helper_is_called_once(void **state)
     free(args);
 }
 
-/* Not even among the blocks that rest until tasks use them again. */
+/* Nothing is left even among the blocks that rest until tasks reuse them. */
 static void a_map_without_memory_keeps_nothing(void **state)
 {
     const size_t endless = (size_t)1 << 33;
@@ -284,7 +284,8 @@ static void a_map_without_memory_keeps_nothing(void **state)
     free(numbers);
 }
 
-/* In pages that the workers have mapped, however late the last one's helpers are, which keep its job. */
+/* Each map uses pages that the workers have mapped already, however late the helpers of the previous map are, which
+ * keep its job alive. */
 static void each_map_lies_where_the_last_one_did(void **state)
 {
     int *numbers = new_numbers(MANY), *squares = new_numbers(MANY);
@@ -299,7 +300,7 @@ static void each_map_lies_where_the_last_one_did(void **state)
         args = atomic_load(&result->job->args);
         results = atomic_load(&result->job->results);
         assert_int_equal(mp_result_get(result, squares, MANY * sizeof *squares, SECONDS), 0);
-        /* As if a helper had not been taken back, in two maps of three. */
+        /* In two maps of three, acts as if a helper had not been taken back. */
         if (i % 3 != 0) {
             struct map_job *job = result->job;
 
@@ -313,10 +314,10 @@ static void each_map_lies_where_the_last_one_did(void **state)
     free(squares);
 }
 
-/* ---- while the arguments come ----
+/* ---- while the arguments are copied ----
  *
- * The arguments' second half cannot be read at first: the caller, who copies them, comes into a handler there, and goes
- * on when what is waited for has happened. */
+ * The second half of the arguments cannot be read at first. The caller, who copies them, gets into a signal handler
+ * there, and goes on when the condition that it waits for is true. */
 
 static struct {
     int *numbers;
@@ -369,7 +370,7 @@ static void drop_gate(void)
     gate.page = NULL;
 }
 
-/* Maps through the gate; returns what the map does. */
+/* Maps through the gate; returns the result of the map. */
 static int map_through(mp_task_function *function)
 {
     int *squares = malloc(MANY * sizeof *squares);
@@ -383,8 +384,8 @@ static int map_through(mp_task_function *function)
     return error;
 }
 
-/* The map runs each item once, though the caller stops at the gate until it opens; where there is no CPU for a worker
- * meanwhile, none would begin. */
+/* The map runs each item once, although the caller stops at the gate until it opens. Skipped if no CPU is free for a
+ * worker: then none would begin. */
 static void map_waits_at_gate(bool (*opens)(void))
 {
     if (!is_cpu_free())
@@ -406,7 +407,7 @@ static void workers_begin_before_all_arguments_are_there(void **state)
     map_waits_at_gate(one_has_begun);
 }
 
-/* It has done what it has arguments for. */
+/* The worker has done all items whose arguments are there. */
 static bool the_worker_sleeps(void)
 {
     int worker = atomic_load(&shared->worker);
@@ -420,7 +421,7 @@ static void a_worker_sleeps_until_there_are_arguments(void **state)
     map_waits_at_gate(the_worker_sleeps);
 }
 
-/* Kills it while it waits for arguments. */
+/* Kills the worker while it waits for arguments. */
 static bool the_worker_is_gone(void)
 {
     static int killed;
@@ -472,7 +473,7 @@ static bool pool_has_ended(void)
     return atomic_load(&ended);
 }
 
-/* The mutex is free while the caller copies. */
+/* Checks that the mutex is free while the caller copies. */
 static void *end_when_copying(void *arg)
 {
     struct timespec pause = {.tv_nsec = 1000000};
@@ -523,7 +524,7 @@ static bool all_but_one_are_done(void *arg)
     return atomic_load(&shared->done) == MANY - 1;
 }
 
-/* Who gives up waiting finds his memory as it was. */
+/* A caller that gives up waiting finds its buffer unchanged. */
 static void a_timeout_leaves_the_buffer_alone(void **state)
 {
     int *numbers = new_numbers(MANY), *squares = malloc(MANY * sizeof *squares);
@@ -575,7 +576,7 @@ static void *wait_for_it(void *arg)
     return NULL;
 }
 
-/* Each into a buffer of his own. */
+/* Each thread gets the result into a buffer of its own. */
 static void several_threads_get_one_result(void **state)
 {
     int *numbers = new_numbers(MANY);
@@ -610,7 +611,7 @@ static int fail_some(const void *arg, void *result)
     return x % 1000 == 7 ? 3 : 0;
 }
 
-/* Wherever it fails, what is delivered for it is zeros. */
+/* Wherever an item fails, its result is zeros. */
 static void failed_items_are_zeros(void **state)
 {
     int *numbers = new_numbers(MANY), *results = malloc(MANY * sizeof *results);

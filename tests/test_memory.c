@@ -1,4 +1,4 @@
-/* Plain memory in a manager: its life, its names, and maps that use it in place. */
+/* Plain memory in a manager: its lifetime, its numbers, and maps that use it in place. */
 #include <mp.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -51,7 +51,7 @@ static bool is_zero(const unsigned char *memory, size_t size)
     return size == 0 || (memory[0] == 0 && memcmp(memory, memory + 1, size - 1) == 0);
 }
 
-/* ---- its life ---- */
+/* ---- lifetime ---- */
 
 static void memory_is_zeroed_aligned_and_given_back(void **state)
 {
@@ -59,7 +59,7 @@ static void memory_is_zeroed_aligned_and_given_back(void **state)
     unsigned char *memory[11];
     (void)state;
 
-    assert_int_equal(mp_memory_free(take(1)), 0); /* the object it needs stays, to be used again */
+    assert_int_equal(mp_memory_free(take(1)), 0); /* the object that this needs is kept for reuse */
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 11; i++) {
             size_t size = 1;
@@ -98,7 +98,7 @@ static void what_is_no_memory_is_refused(void **state)
     assert_int_equal(mp_memory_free(dict), MP_EINVAL);
     assert_int_equal(mp_memory_free(manager), MP_EINVAL);
     assert_int_equal(mp_dict_free((mp_dict *)(void *)memory), MP_EINVAL);
-    /* A header forged by whoever writes into his own memory names an object that has another address. */
+    /* A process that forges a header in its own memory names an object with another address. */
     memcpy(memory + 64 - 16, memory - 16, 16);
     assert_int_equal(mp_memory_size(memory + 64, &size), MP_EINVAL);
     assert_int_equal(mp_memory_free(memory), 0);
@@ -166,7 +166,7 @@ static void memory_is_shared_with_forked_processes(void **state)
     assert_int_equal(mp_memory_free(memory), MP_EINVAL);
 }
 
-/* The same heap at two addresses, as two programs have it. */
+/* The same heap at two addresses, as in two programs. */
 static void a_number_names_it_in_every_program(void **state)
 {
     char name[64];
@@ -205,7 +205,7 @@ static void a_number_names_it_in_every_program(void **state)
 
 enum { ITEMS = 3000 };
 
-/* For a number: its square; for a multiple of 100: a failure; leaves something there in any case. */
+/* Stores the square of a number. A multiple of 100 fails, and something is stored as well. */
 static int square(const void *arg, void *result)
 {
     int x = *(const int *)arg;
@@ -221,7 +221,7 @@ static int expected(int x)
     return x % 100 == 0 ? 0 : x * x;
 }
 
-/* Where the map's arguments and results may lie: shared ones twice, so that ranges that overlap are there. */
+/* Maps between all places for arguments and results. Shared places come twice, so that some ranges overlap. */
 static void map_between(mp_pool *pool, int *args, int *results)
 {
     static int status[ITEMS];
@@ -270,7 +270,7 @@ static int same(const void *arg, void *result)
     return 0;
 }
 
-/* A million numbers, and the pool's heap has not grown by as much as one copy of them. */
+/* Maps a million numbers. The pool's heap must grow by less than one copy of them. */
 static void nothing_is_copied(void **state)
 {
     const size_t count = 1000000;
@@ -293,7 +293,7 @@ static void nothing_is_copied(void **state)
     assert_int_equal(mp_memory_free(results), 0);
 }
 
-/* Made after the pool, also where an older one was. See test_attachments.c. */
+/* Managers made after the pool, some of them at the address of an older one. See test_attachments.c. */
 static void younger_managers_do_as_well(void **state)
 {
     mp_pool *pool;
@@ -352,7 +352,7 @@ static void results_of_map_async_go_where_they_are_wanted(void **state)
 
 static int *attempts; /* shared */
 
-/* Dies in the middle, once, of every tenth item. */
+/* Dies in the middle of every tenth item, once. */
 static int die_half_way(const void *arg, void *result)
 {
     int x = *(const int *)arg;
@@ -419,7 +419,7 @@ static void a_terminated_map_is_zeroed(void **state)
     assert_int_equal(mp_pool_free(pool), 0);
 }
 
-/* The caller gives the manager up first. */
+/* The caller frees the manager before the map has ended. */
 static void a_map_outlives_its_manager(void **state)
 {
     mp_manager *gone;
@@ -450,7 +450,8 @@ static void a_map_outlives_its_manager(void **state)
     }
 }
 
-/* Killed at random while they take and free: the heap stays sound. What the dead had in hand stays with the manager. */
+/* Processes are killed at random while they allocate and free: the heap stays sound. Memory that they held stays with
+ * the manager. */
 static void processes_die_as_they_take_and_free(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
-/* Each way a process can end, while it does nothing with named objects, holds locks, or has a thread at work in a dict:
- * whoever has them open too goes on at once, and is told of locks that were held. After the last one nothing is left;
- * what ends badly leaves names, which are in nobody's way. */
+/* Each way for a process to end, while it does nothing with named objects, holds locks, or has a thread at work in a
+ * dict. Other processes that have the objects open go on at once, and are told about locks that were held. After the
+ * last process nothing is left, unless it ended badly: then names are left, which disturb no other process. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>
@@ -23,7 +23,7 @@
 LEAKS_OF(LEAKS_OF_CMOCKA)
 
 #define LOCKS 3
-#define SOON 10 /* seconds: what never comes takes longer */
+#define SOON 10 /* seconds; anything that takes longer will never come */
 
 /* All named objects of a test. */
 static struct {
@@ -59,7 +59,7 @@ static bool make_all(void)
     return true;
 }
 
-/* ---- what it is doing ---- */
+/* ---- what the process is doing ---- */
 
 static atomic_int steps;
 static atomic_bool stop;
@@ -137,7 +137,7 @@ static const struct {
     const char *name;
     void (*enter)(void);
     int held;
-    bool by_another; /* thread than the one that ends the process */
+    bool by_another; /* held by another thread than the one that ends the process */
 } states[] = {
     {"idle", idle, 0, false},
     {"holding a lock", hold_one, 1, false},
@@ -147,7 +147,7 @@ static const struct {
     {"another thread holding a lock", hold_beside, 1, true},
 };
 
-/* ---- how it ends ---- */
+/* ---- how the process ends ---- */
 
 static void by_exit(void)
 {
@@ -225,7 +225,7 @@ static void by_exit_in_a_handler(void)
     }
 }
 
-/* The end of the process that it runs in: a child of the one that has the objects. */
+/* For a child of the process that has the objects: the function just returns. */
 static void by_return(void)
 {
 }
@@ -235,9 +235,9 @@ enum { ITSELF, FORKED, STARTED, WORKER };
 static const struct {
     const char *name;
     void (*end)(void);
-    int process; /* which */
+    int process; /* which process ends */
     bool normal;
-    bool in_another_thread; /* than the one that holds locks */
+    bool in_another_thread; /* than the thread that holds locks */
     int status;
 } ways[] = {
     {"exit", by_exit, ITSELF, true, false, 0},
@@ -280,7 +280,7 @@ static int be_and_end_in_a_task(const void *arg, void *result)
     return be_and_end(&end);
 }
 
-/* Each task is a worker's last. */
+/* Each task is the last of its worker. */
 static bool end_as_worker(const struct end *end)
 {
     const mp_pool_options options = {.max_tasks_per_child = 1};
@@ -338,9 +338,9 @@ static void run(struct end *end)
         fail_msg("%s, %s: status %x", ways[end->way].name, states[end->state].name, (unsigned)status);
 }
 
-/* ---- who looks ---- */
+/* ---- the process that looks afterwards ---- */
 
-/* The first name that is left afterwards, or -1. */
+/* Frees everything. Returns the first name that is left afterwards, or -1. */
 static int free_all(void)
 {
     for (int i = 0; i < LOCKS; i++)
@@ -385,7 +385,7 @@ static void others_go_on(void **state)
         for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
             struct end end = {s, w};
 
-            /* The one that ends opens the objects itself, under these names. */
+            /* The process that ends opens the objects itself, under these names. */
             name_objects();
             assert_true(make_all());
             run(&end);
@@ -404,7 +404,7 @@ static void the_last_one_leaves_nothing_in_the_way(void **state)
 
             name_objects();
             run(&end);
-            /* A forked child's end is followed by that of the process itself, which holds nothing. */
+            /* A forked child ends first, and then the process itself, which holds nothing. */
             bool others_hold =
                 states[s].held > 0 && ways[w].process == ITSELF && (states[s].by_another || ways[w].in_another_thread);
             for (int i = 0; i <= LOCKS; i++) {
@@ -418,8 +418,8 @@ static void the_last_one_leaves_nothing_in_the_way(void **state)
     }
 }
 
-/* What every process does that comes across a name: it tries the exclusive lock, and removes the name if it gets it.
- * This one takes its time in between. */
+/* Does what every process does that finds a name: tries the exclusive lock, and removes the name if it gets it. This
+ * one waits in between. */
 static _Noreturn void remove_slow(const char *path)
 {
     char ready = 1;
@@ -437,7 +437,7 @@ static _Noreturn void remove_slow(const char *path)
     _exit(unlink(path) == 0 || errno == ENOENT ? 0 : 1);
 }
 
-/* The last one waits for a process that has just found the name stale: when the call returns, the name is gone. */
+/* The last user waits for a process that has just found the name stale: when its call returns, the name is gone. */
 static void a_name_is_gone_when_the_last_one_is(void **state)
 {
     (void)state;
@@ -447,7 +447,7 @@ static void a_name_is_gone_when_the_last_one_is(void **state)
         int status;
 
         name_objects();
-        pid_t pid = fork(); /* first: it is to have no share */
+        pid_t pid = fork(); /* forked before the objects are made, so that it has no share in them */
         if (pid == 0)
             remove_slow(names[0].path);
         assert_true(make_all());
@@ -460,7 +460,7 @@ static void a_name_is_gone_when_the_last_one_is(void **state)
     close(told[1]);
 }
 
-/* ---- freed here, while others that were made later still have it ---- */
+/* ---- freed here, while processes that were forked later still have it ---- */
 
 static int wait_for_word(void *arg)
 {
@@ -542,7 +542,7 @@ static void the_last_one_of_all_processes_removes_the_name(void **state)
         name_objects();
         assert_true(make_all());
         others[i].begin();
-        free_all(); /* tells which name is left: all are, as others have them */
+        free_all(); /* its result does not count: all names are left, as others have the objects */
         others[i].end();
         for (int n = 0; n <= LOCKS; n++) {
             if (access(names[n].path, F_OK) == 0)
@@ -553,7 +553,8 @@ static void the_last_one_of_all_processes_removes_the_name(void **state)
     close(told[1]);
 }
 
-/* A lock that a thread of an ending process still holds is nobody else's, however long the end takes. */
+/* A lock that a thread of an ending process still holds stays held until the end is complete, however long that
+ * takes. */
 static void slow_end(void)
 {
     char byte;
@@ -572,13 +573,13 @@ static void a_lock_is_held_until_its_holder_is_gone(void **state)
     pid_t pid = fork();
     if (pid == 0) {
         alarm(60);
-        atexit(slow_end); /* the library's own handler was registered later, and so runs before */
+        atexit(slow_end); /* the library registers its handler later, so that runs first */
         if (!make_all())
             _exit(97);
         hold_beside();
         exit(0);
     }
-    /* Once the manager's name is gone, the library has done what it does at the end. */
+    /* When the manager's name is gone, the library has done its work at the end. */
     double end = now() + SOON;
     while (access(names[1].path, F_OK) != 0 && now() < end)
         usleep(1000);
@@ -597,7 +598,7 @@ static void a_lock_is_held_until_its_holder_is_gone(void **state)
     close(told[1]);
 }
 
-/* ---- coming back, and who comes first ---- */
+/* ---- coming back, and races for a name ---- */
 
 static void a_server_comes_back(void **state)
 {
@@ -621,7 +622,7 @@ static void a_server_comes_back(void **state)
     assert_int_equal(info.limit, 1 << 20);
     assert_int_equal(mp_dict_get_int(old_root, "x", &value), 0);
     assert_int_equal(mp_manager_free(old), 0);
-    assert_int_equal(access(names[0].path, F_OK), 0); /* the new one's */
+    assert_int_equal(access(names[0].path, F_OK), 0); /* it belongs to the new one */
     assert_int_equal(mp_manager_open_or_create(&old, names[0].text, &made, NULL), 0);
     assert_false(made);
     assert_int_equal(mp_manager_free(old), 0);

@@ -1,4 +1,4 @@
-/* The names of version 0.1, beside types of other libraries that have the same names. */
+/* The names of version 0.1, next to types of other libraries with the same names. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-/* As two well-known libraries of large numbers have it. */
+/* As in two well-known libraries for large numbers. */
 typedef struct {
     int used;
 } mp_int;

@@ -1,9 +1,9 @@
-/* Who holds a container, and until when: what processes held that have ended in any way, what children inherit,
- * handles whose place was used again, holds given up once too often, by others, and in any order.
+/* Which process holds a container, and until when: holds of processes that have ended in any way, inherited holds,
+ * handles whose place was reused, holds given up once too often, by others, and in any order.
  *
- * A new call that gives a hold joins by a line of HOLDS, a new way for a process to end by a line of `ends`, a new
- * call that takes a dict or list by itself: every_call.sh reads them from mp.h. With sanitizers a place's
- * generations are used up if an argument says "long". */
+ * A new call that gives a hold needs a line in HOLDS; a new way for a process to end a line in `ends`. Calls that take
+ * a dict or list need no line: every_call.sh reads them from mp.h. With sanitizers, the generations of a place are used
+ * up only if an argument says "long". */
 #include <fcntl.h>
 #include <mp.h>
 #include <pthread.h>
@@ -29,7 +29,7 @@
 enum { SECONDS = 60 };
 
 static mp_manager *manager;
-static mp_dict *outer_dict; /* {"d": {"n": 1}, "l": [1]}, and the newest is "d" or "l" */
+static mp_dict *outer_dict; /* {"d": {"n": 1}, "l": [1]}; the newest entry is "d" or "l" */
 static mp_list *outer_list; /* [{"n": 1}, [1]] */
 static bool long_run;
 
@@ -58,7 +58,7 @@ static int make_list(mp_list **list)
     return error != 0 ? error : mp_list_append_int(*list, 1);
 }
 
-/* What is nested, held by nobody. */
+/* Fills the outer containers. The nested ones have no other holder. */
 static int fill(void)
 {
     mp_dict *dict;
@@ -88,7 +88,7 @@ static struct heap *heap(void)
     return object_heap(object_of(outer_dict));
 }
 
-/* Live dicts and lists of the manager, after what the dead held was given back. */
+/* The number of live dicts and lists of the manager, after the holds of dead processes were given back. */
 static int count_objects(void)
 {
     mp_manager_info info;
@@ -104,7 +104,7 @@ static int count_objects(void)
     return count;
 }
 
-/* Blocks of the heap that are in use. */
+/* The number of blocks of the heap that are in use. */
 static uint64_t count_blocks(void)
 {
     mp_manager_info info;
@@ -208,7 +208,7 @@ static const struct holding {
 } holdings[] = {HOLDS(NAME_HOLD)};
 enum { HOLDINGS = sizeof holdings / sizeof holdings[0] };
 
-/* ---- what processes held that have ended ---- */
+/* ---- holds of processes that have ended ---- */
 
 static void return_zero(void)
 {
@@ -325,14 +325,14 @@ static void what_the_dead_held_is_given_back(void **state)
         if (left != 0)
             fail_msg("%s, %s: %d objects are left", holding->name, end->name, left);
         if (i % 2 == 0)
-            before = count_blocks(); /* what the first time has made serves the second */
+            before = count_blocks(); /* the second round reuses what the first one made */
         else if (count_blocks() != before)
             fail_msg("%s, %s: %d blocks are left", holding->name, end->name, (int)(count_blocks() - before));
     }
     assert_int_equal(mp_manager_check(manager), 0);
 }
 
-/* Killed anywhere: in the middle of what takes and gives up holds, too. */
+/* The process is killed anywhere, also in the middle of taking or giving up a hold. */
 static int hold_for_ever(void *arg)
 {
     (void)arg;
@@ -353,7 +353,7 @@ static int hold_for_ever(void *arg)
     }
 }
 
-/* Managers that lie where closed ones lay, with containers where those had theirs. */
+/* New managers at the addresses of closed ones, with containers at the addresses of the old containers. */
 static void handles_of_closed_managers_are_stale(void **state)
 {
     enum { MANAGERS = 200 };
@@ -401,7 +401,7 @@ static void killed_anywhere(void **state)
     }
 }
 
-/* ---- who goes on ---- */
+/* ---- processes that go on ---- */
 
 static int64_t number_in(const struct held *held)
 {
@@ -417,7 +417,7 @@ static int64_t number_in(const struct held *held)
 
 static struct held inherited;
 
-/* Of the killed process: it has inherited what that one held. */
+/* Runs in a descendant of the killed process, which has inherited the holds of that process. */
 static void outlive(void)
 {
     atomic_fetch_add(&shared->ready, 1);
@@ -433,7 +433,7 @@ static int hold_and_leave_heir(void *arg)
     if (mp_dict_pop(outer_dict, mp_value_str("d"), &inherited.value) != 0)
         return 1;
     if (fork() == 0) {
-        if (fork() == 0) /* and of that one, which ends at once */
+        if (fork() == 0) /* a grandchild: its parent ends at once */
             outlive();
         _exit(0);
     }
@@ -460,7 +460,7 @@ static void a_child_keeps_what_its_dead_parent_held(void **state)
     assert_true(reached(&shared->done, 1));
     assert_int_equal(count_objects(), objects + 1);
     atomic_store(&shared->go, 2);
-    double limit = now() + SECONDS; /* nobody may wait for it, as its parents are gone */
+    double limit = now() + SECONDS; /* it cannot be waited for, because its parents are gone */
     while (count_objects() != objects && now() < limit)
         sched_yield();
     assert_int_equal(count_objects(), objects);
@@ -491,7 +491,7 @@ static void who_closes_all_descriptors_keeps_what_it_holds(void **state)
     assert_int_equal(mp_process_start(&process, close_all_and_go_on, NULL, NULL), 0);
     assert_true(reached(&shared->ready, 1));
     assert_int_equal(empty(), 0);
-    for (int i = 0; i < 20; i++) { /* others look for the dead, and use what is free */
+    for (int i = 0; i < 20; i++) { /* others search for dead processes, and use free memory */
         assert_int_equal(count_objects(), objects + 1);
         assert_int_equal(mp_manager_check(manager), 0);
         assert_int_equal(fill() | empty(), 0);
@@ -569,7 +569,7 @@ static void a_thread_that_ends_gives_nothing_up(void **state)
     assert_int_equal(count_objects(), objects);
 }
 
-/* ---- handles whose place was used again ---- */
+/* ---- handles whose place was reused ---- */
 
 static int unused_function(mp_value *value, bool present, void *arg)
 {
@@ -607,7 +607,7 @@ struct every {
     int kind, how;
 };
 
-/* Several lines may be of one function: so they are told apart by their numbers. */
+/* A function may have several lines, so a call is identified by its line number. */
 #define EVERY_CALL(name, kind, how, expression) \
     case __LINE__: \
         *call = (struct every){#expression, kind, how}; \
@@ -623,7 +623,7 @@ static int every_call(int line, bool run, void *stale, struct every *call)
 #undef DICT
 #undef LIST
 
-/* Each call with a handle of a dict and one of a list that have ended. */
+/* Makes each call with the handle of a dead dict or of a dead list. */
 static void refuse_all(void *stale_dict, void *stale_list, const char *when)
 {
     int calls = 0;
@@ -644,7 +644,8 @@ static void refuse_all(void *stale_dict, void *stale_list, const char *when)
 
 enum { YOUNGER = 16 };
 
-/* Containers that are made until they lie in both places: dicts and lists in turn. How many of the places they got. */
+/* Containers, alternately dicts and lists, that are made until they lie in both places. `places`: how many of the two
+ * they got. */
 struct younger {
     mp_value value[YOUNGER];
     int places;
@@ -696,14 +697,14 @@ static void free_one(const mp_value *value)
     assert_int_equal(value->type == MP_DICT ? mp_dict_free(value->as.dict) : mp_list_free(value->as.list), 0);
 }
 
-/* Makes and drops containers in one place, `count` times. False: the place is not used any more. */
+/* Makes and frees containers in one place, `count` times. False: the place is not used any more. */
 static bool use_again(const void *place, int64_t count)
 {
     mp_value kept[YOUNGER];
     int others = 0;
     int64_t i = 0;
 
-    for (; others < YOUNGER; others++) { /* those whose turn is before */
+    for (; others < YOUNGER; others++) { /* the places that are used before this one */
         kept[others] = make_one(false);
         if (object_of(kept[others].as.dict) == object_of(place)) {
             free_one(&kept[others]);
@@ -757,7 +758,7 @@ static void stale_handles_are_errors_for_good(void **state)
     fclose(sink);
 }
 
-/* ---- given up once too often, by others, in any order ---- */
+/* ---- holds given up once too often, by others, in any order ---- */
 
 static void no_hold_is_given_up_twice(void **state)
 {
@@ -767,19 +768,19 @@ static void no_hold_is_given_up_twice(void **state)
     (void)state;
 
     assert_int_equal(fill(), 0);
-    /* A container that lies somewhere lives on; but nobody holds it any more. */
+    /* A container that is stored somewhere lives on, but it has no holder any more. */
     assert_int_equal(mp_dict_hold_dict(outer_dict, "d", &held.dict), 0);
     assert_int_equal(mp_dict_free(held.dict), 0);
     assert_int_equal(mp_dict_free(held.dict), MP_EINVAL);
     assert_int_equal(number_in(&held), 1);
-    /* Two holds, two frees. */
+    /* Two holds need two frees. */
     assert_int_equal(mp_dict_hold(held.dict) | mp_dict_hold(held.dict), 0);
     assert_int_equal(empty(), 0);
     assert_int_equal(mp_dict_free(held.dict), 0);
     assert_int_equal(number_in(&held), 1);
     assert_int_equal(mp_dict_free(held.dict), 0);
     assert_int_equal(mp_dict_free(held.dict), MP_EINVAL);
-    /* A value is none after its free, and its twin leads to nothing. */
+    /* A freed value becomes none, and a copy of it leads to nothing. */
     assert_int_equal(fill(), 0);
     assert_int_equal(mp_list_pop(outer_list, 0, &held.value), 0);
     twin = held.value;
@@ -789,7 +790,7 @@ static void no_hold_is_given_up_twice(void **state)
     mp_value_free(&twin);
     assert_int_equal(empty(), 0);
     assert_int_equal(count_objects(), objects);
-    /* Nor is it another's by then. */
+    /* The copy does not lead to another container in the same place either. */
     assert_int_equal(fill(), 0);
     assert_int_equal(mp_dict_pop(outer_dict, mp_value_str("d"), &held.value), 0);
     twin = held.value;
@@ -843,7 +844,7 @@ static void a_value_gives_up_ones_own_hold_only(void **state)
         assert_int_equal(end_of(free_the_value, &held.value), 0);
         assert_int_equal(number_in(&held), 1);
         assert_int_equal(count_objects(), objects + 1);
-        /* Who is handed a handle may give up its hold in the other's place. */
+        /* A process that was handed a handle may give up the other's hold. */
         assert_int_equal(end_of(free_the_handle, &held.value), 0);
         assert_int_equal(number_in(&held), -1);
         assert_int_equal(count_objects(), objects);
@@ -851,7 +852,7 @@ static void a_value_gives_up_ones_own_hold_only(void **state)
     }
 }
 
-/* One's own hold first, then another's. */
+/* Gives up this process's own hold first, then another's. */
 static int hold_and_free(void *arg)
 {
     mp_dict *dict = arg;
@@ -881,7 +882,7 @@ static void ones_own_hold_goes_first(void **state)
     assert_int_equal(mp_dict_free(dict), MP_EINVAL);
 }
 
-/* A producer makes, stores and frees; a consumer pops, reads and frees: in every order in which that can be. */
+/* A producer makes, stores and frees; a consumer pops, reads and frees: in every possible order. */
 enum step { STORE, PRODUCER_FREE, POP, READ, CONSUMER_FREE, STEPS };
 
 static bool list_inside, into_list, free_by_handle;
@@ -916,7 +917,7 @@ static int do_step(enum step step)
     }
 }
 
-/* Does the steps that are the producer's, when it is their turn. */
+/* Does the producer's steps, each at its turn. */
 static int produce(void *arg)
 {
     const enum step *order = arg;
@@ -970,7 +971,7 @@ static void producer_and_consumer_free_in_any_order(void **state)
         list_inside = variant & 1;
         into_list = variant & 2;
         free_by_handle = variant & 4;
-        for (int at = 1; at < STEPS; at++) { /* where the producer's free is, among the others */
+        for (int at = 1; at < STEPS; at++) { /* the position of the producer's free among the other steps */
             enum step order[STEPS] = {STORE, POP, READ, CONSUMER_FREE, CONSUMER_FREE};
 
             memmove(&order[at + 1], &order[at], (size_t)(STEPS - 1 - at) * sizeof order[0]);
@@ -1061,7 +1062,7 @@ static void messages_go_through_lists_whole(void **state)
 
 /* ---- snapshots ---- */
 
-/* What holds the content of others goes on to do so when these are emptied and their places used again. */
+/* A snapshot keeps holding the content of containers that are emptied, and whose places are reused. */
 static void snapshots_hold_what_they_show(void **state)
 {
     int objects = count_objects();
@@ -1108,7 +1109,7 @@ static void snapshots_hold_what_they_show(void **state)
     }
 }
 
-/* ---- rings ---- */
+/* ---- cycles ---- */
 
 static void rings_live_until_they_are_opened(void **state)
 {
@@ -1149,7 +1150,7 @@ static void rings_of_the_same_shape_are_too_deep_to_compare(void **state)
         assert_int_equal(mp_list_clear(lists[i]) | mp_list_free(lists[i]), 0);
 }
 
-/* ---- many that died, and openings that have ended ---- */
+/* ---- many dead processes, and openings that have ended ---- */
 
 enum { DEAD = 200, OPENINGS = 40, HELD_EACH = 20 };
 
@@ -1183,7 +1184,7 @@ static int look_by_check(void)
     return mp_manager_check(manager);
 }
 
-/* Each look that the header names finds all of them, however many. */
+/* Each call that the header names finds all dead processes, however many. */
 static void many_that_died_are_found_at_once(void **state)
 {
     int (*const looks[])(void) = {look_by_info, look_by_check};
@@ -1229,7 +1230,7 @@ static const char *openings_name(void)
     return name;
 }
 
-/* Has it open all the time, under one opening or the next. */
+/* Has the manager open all the time, under alternating openings. */
 static int open_again_and_again(void *arg)
 {
     mp_manager *opened[2] = {NULL, NULL};
@@ -1249,7 +1250,8 @@ static int open_again_and_again(void *arg)
     return mp_manager_free(opened[(OPENINGS - 1) % 2]);
 }
 
-/* What an opening held is given up when that is freed, though its process has the manager by another one. */
+/* The holds of an opening are given up when the opening is freed, even if its process has the manager open a second
+ * time. */
 static void an_opening_that_was_freed_holds_nothing(void **state)
 {
     char *name = strdup(openings_name());
@@ -1262,7 +1264,7 @@ static void an_opening_that_was_freed_holds_nothing(void **state)
     size_t before = bytes_used(named);
     assert_int_equal(hold_in(named), 0);
     size_t one = bytes_used(named) - before;
-    for (int i = 0; i < 2; i++) { /* another process; this one */
+    for (int i = 0; i < 2; i++) { /* in another process; in this one */
         memset(shared, 0, sizeof *shared);
         if (i == 0) {
             assert_int_equal(mp_process_start(&process, open_again_and_again, name, NULL), 0);

@@ -1,5 +1,5 @@
-/* Readers of containers while another process is stopped that has the heap's mutex (src/object/pin.h): each call
- * answers, what it shows lives until it is given up, and all comes back in the end. */
+/* Readers of containers while a stopped process holds the heap's mutex (src/object/pin.h): each call answers, what it
+ * shows lives until it is given up, and all memory comes back in the end. */
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -19,26 +19,27 @@
 #include "object/pin.h"
 #include "support.h"
 
-#define PATIENCE 60 /* seconds: then SIGALRM ends the test */
+#define PATIENCE 60 /* seconds; then SIGALRM ends the test */
 
 static mp_manager *manager;
 static mp_dict *dict, *inner;
 static mp_list *list;
-static size_t used; /* blocks, while dict and list are empty */
-static pid_t supervisor;
+static size_t used;      /* blocks in use while dict and list are empty */
+static pid_t supervisor; /* the process that has the heap's mutex (no supervisor) */
 
 static struct heap *heap(void)
 {
     return (struct heap *)manager;
 }
 
-/* Blocks in use that no places of objects lie in, and objects. (Bytes in use differ by what blocks are too large.) */
+/* The number of objects, and of blocks in use other than those that hold the places of objects. (Bytes in use would
+ * depend on which blocks are larger than needed.) */
 static size_t used_now(void)
 {
     mp_manager_info info;
     uint64_t blocks = 0;
 
-    assert_int_equal(mp_manager_get_info(manager, &info), 0); /* has a look at what the dead have left */
+    assert_int_equal(mp_manager_get_info(manager, &info), 0); /* gives back the holds of dead processes */
     assert_int_equal(heap_lock(heap()), 0);
     assert_int_equal(heap_check(heap(), NULL, &blocks), 0);
     for (uint64_t at = heap()->objects; at != 0;) {
@@ -52,7 +53,7 @@ static size_t used_now(void)
     return blocks;
 }
 
-/* dict and list both show the dict "inner", {"mark": 7}, of which this process has given its own hold up. */
+/* dict and list both show the dict "inner", {"mark": 7}. This process has given up its own hold of it. */
 static void fill(void)
 {
     mp_dict *made;
@@ -95,7 +96,7 @@ static void let_go(int signal_number)
     supervisor = 0;
 }
 
-/* All has come back, and the heap is sound. */
+/* Checks that all memory has come back, and that the heap is sound. */
 static int drop(void **state)
 {
     (void)state;
@@ -108,7 +109,7 @@ static int drop(void **state)
     return mp_manager_free(manager);
 }
 
-/* A process takes the heap's mutex, and is stopped. When it goes on, it gives the mutex up and ends. */
+/* Starts a process that takes the heap's mutex and is stopped. When it goes on, it releases the mutex and ends. */
 static void keep_mutex(void)
 {
     int status;
@@ -125,7 +126,7 @@ static void keep_mutex(void)
     assert_true(WIFSTOPPED(status));
 }
 
-/* How another process ends that runs it. */
+/* Runs the function in another process. Returns how that ends. */
 static int status_of(int (*function)(void))
 {
     int status;
@@ -154,7 +155,7 @@ static int remove_inner(void)
 
 /* ---- each way to read a container ---- */
 
-/* Reads "inner" and looks into it; 0: all is right. What is held is given up by give_up(). */
+/* Reads "inner" and looks into it; 0: all is right. give_up() gives up what is held then. */
 struct way {
     const char *name;
     int (*read)(void);
@@ -263,13 +264,13 @@ static int by_equal(void)
     return error == 0 && equal ? MP_ECORRUPT : error;
 }
 
-/* Those that leave something held. */
+/* Calls after which something is held. */
 static const struct way ways[] = {
     {"mp_dict_get", by_dict_get},           {"mp_dict_get_default", by_dict_get_default},
     {"mp_dict_get_many", by_dict_get_many}, {"mp_list_get", by_list_get},
     {"mp_dict_next", by_dict_next},         {"mp_list_next", by_list_next},
 };
-/* Those that do not. */
+/* Calls after which nothing is held. */
 static const struct way others[] = {
     {"mp_dict_json", by_json}, {"mp_list_contains", by_contains}, {"mp_dict_equal", by_equal}};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -286,7 +287,7 @@ static void each_answers(void **state)
         assert_int_equal(others[i].read(), 0);
 }
 
-static const struct way *way; /* that the other process goes */
+static const struct way *way; /* for the other process */
 
 static int read_once(void)
 {
@@ -310,11 +311,11 @@ static void each_answers_in_a_process_that_holds_nothing(void **state)
     }
 }
 
-/* ---- what it shows lives ---- */
+/* ---- what a call shows lives ---- */
 
 enum { AT_ONCE, CONVERTED, BESIDE_ANOTHER, GIVEN_UP_WITHOUT_MUTEX };
 
-/* Read without the mutex; removed by another process; given up in one way or another. */
+/* "inner" is read without the mutex, removed by another process, and given up in one of the ways. */
 static void lives(const struct way *how, int way_out)
 {
     keep_mutex();
@@ -340,7 +341,7 @@ static void lives(const struct way *how, int way_out)
     assert_int_equal(give_up(), 0);
     if (way_out == GIVEN_UP_WITHOUT_MUTEX)
         let_go(SIGCONT);
-    used_now(); /* has a look at what is left */
+    used_now(); /* gives back what is left */
     assert_int_equal(look(inner), MP_EINVAL);
     assert_int_equal(used_now(), used);
     fill();
@@ -355,7 +356,8 @@ static void what_is_read_lives_until_it_is_given_up(void **state)
     }
 }
 
-/* A borrowed handle can be held, too, twice; and given up twice, whoever has turned the pins into holds meanwhile. */
+/* A borrowed handle can be held twice, and given up twice, whichever process has converted the pins into holds
+ * meanwhile. */
 static void holding_twice(void **state)
 {
     (void)state;
@@ -365,7 +367,7 @@ static void holding_twice(void **state)
     let_go(SIGCONT);
     assert_int_equal(elsewhere(remove_inner), 0);
     keep_mutex();
-    assert_int_equal(mp_dict_hold(inner), 0); /* one that is in limbo */
+    assert_int_equal(mp_dict_hold(inner), 0); /* held a third time, by a pin, after its removal */
     let_go(SIGCONT);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(look(inner), 0);
@@ -374,7 +376,7 @@ static void holding_twice(void **state)
     assert_int_equal(mp_dict_free(inner), MP_EINVAL);
 }
 
-/* What was held before is given up while the mutex is kept: later, but certainly. */
+/* A hold that is given up while the mutex is taken is given back later, but certainly. */
 static void given_up_later(void **state)
 {
     (void)state;
@@ -383,7 +385,7 @@ static void given_up_later(void **state)
     mp_value_free(&value);
     let_go(SIGCONT);
     empty();
-    assert_int_equal(mp_dict_hold(dict), 0); /* any hold that gets the mutex */
+    assert_int_equal(mp_dict_hold(dict), 0); /* done by any hold that gets the mutex */
     assert_int_equal(mp_dict_free(dict), 0);
     assert_int_equal(look(inner), MP_EINVAL);
     assert_int_equal(used_now(), used);
@@ -393,11 +395,11 @@ static void given_up_later(void **state)
     mp_value_free(&value);
     let_go(SIGCONT);
     empty();
-    assert_int_equal(used_now(), used); /* or somebody who asks */
+    assert_int_equal(used_now(), used); /* or by a call that asks for the use */
     assert_int_equal(look(inner), MP_EINVAL);
 }
 
-/* A handle that is stale is one without the mutex, too. */
+/* A stale handle is recognised without the mutex, too. */
 static void stale_handles(void **state)
 {
     (void)state;
@@ -415,9 +417,9 @@ static int hold_and_owe(void)
     if (by_dict_get() != 0)
         return 1;
     keep_mutex();
-    mp_value_free(&value); /* to be done later */
+    mp_value_free(&value); /* has to be done later */
     kill(supervisor, SIGKILL);
-    waitpid(supervisor, NULL, 0); /* it has this process's descriptors, and so its lock */
+    waitpid(supervisor, NULL, 0); /* it has this process's descriptors, and so its file lock */
     kill(getpid(), SIGKILL);
     return 1;
 }
@@ -448,10 +450,10 @@ static void what_the_killed_had_read_comes_back(void **state)
     fill();
 }
 
-/* A child that was forked with what its parent had read keeps it when the parent is killed. */
+/* A forked child keeps what its parent had read, after the parent is killed. */
 static int go[2], answer[2];
 
-/* Tells its pid, and what it finds once it is told to look. */
+/* Reports its pid, and later what it finds when it is told to look. */
 static void look_later(void)
 {
     pid_t own = getpid();
@@ -493,7 +495,7 @@ static void inherited_by_fork(void **state)
     let_go(SIGCONT);
     assert_int_equal(read(answer[0], &child, sizeof child), sizeof child);
     assert_int_equal(elsewhere(remove_inner), 0);
-    used_now(); /* has a look at what is left */
+    used_now(); /* gives back what is left */
     close(go[1]);
     assert_int_equal(read(answer[0], &byte, 1), 1);
     assert_int_equal(byte, 0);
@@ -505,7 +507,7 @@ static void inherited_by_fork(void **state)
     close(answer[1]);
 }
 
-/* ---- the places ---- */
+/* ---- the places of pins ---- */
 
 static void pin_all_places(void)
 {
@@ -518,7 +520,7 @@ static int hold_once_more(void)
     return mp_dict_hold(inner);
 }
 
-/* With no place free, a reader waits for the mutex, and gets it. */
+/* If no place is free, a reader waits for the mutex, and gets it. */
 static void places_are_used_up(void **state)
 {
     int status;
@@ -536,12 +538,12 @@ static void places_are_used_up(void **state)
     let_go(SIGCONT);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
-    assert_int_equal(mp_dict_hold(inner), 0); /* all become holds */
+    assert_int_equal(mp_dict_hold(inner), 0); /* all pins become holds */
     for (int i = 0; i <= HEAP_PINS; i++)
         assert_int_equal(mp_dict_free(inner), 0);
 }
 
-/* Nothing in the heap dies while all of it is pinned; and all does afterwards. */
+/* Nothing in the heap dies while all of it is pinned; everything is released afterwards. */
 static void everything_is_pinned(void **state)
 {
     struct owner *owner;
@@ -559,8 +561,8 @@ static void everything_is_pinned(void **state)
     pin_end(heap(), place, owner->mark, PIN_ALL);
 }
 
-/* A place may have another owner, for the same object, a moment after who would end a pin of its own there has
- * looked. */
+/* A process looks at a place to end its own pin there. A moment later the place may belong to another owner, for the
+ * same object. */
 static void another_owners_pin_is_left_alone(void **state)
 {
     uint64_t object = object_of(inner)->self;
@@ -573,7 +575,7 @@ static void another_owners_pin_is_left_alone(void **state)
         for (size_t seen = 0; seen < COUNT(owner); seen++) {
             int place = pin_begin(heap(), owner[mine], object), at = 0;
 
-            assert_false(pin_next(heap(), owner[mine], &at, &found)); /* not before it is confirmed */
+            assert_false(pin_next(heap(), owner[mine], &at, &found)); /* not before the pin is confirmed */
             assert_false(pin_end_one(heap(), owner[mine], object));
             at = 0;
             pin_confirm(heap(), place, owner[mine], object);
@@ -582,15 +584,16 @@ static void another_owners_pin_is_left_alone(void **state)
             assert_int_equal(pin_end_one(heap(), owner[seen], object), mine == seen);
             assert_int_equal(pin_is_set(heap(), object), mine != seen);
             heap()->pin[place].owner = owner[mine];
-            pin_end(heap(), place, owner[mine], object); /* it is confirmed, or has been taken back */
+            pin_end(heap(), place, owner[mine], object); /* the pin was confirmed, or has been taken back */
             assert_int_equal(pin_end_any(heap(), object), mine != seen);
             assert_false(pin_is_set(heap(), object));
-            heap()->pin[place].owner = 0; /* that of another one, once more */
+            heap()->pin[place].owner = 0; /* removes the pin of the other owner once more */
         }
     }
 }
 
-/* As a child does that a signal handler has forked in the middle: it goes on where its parent does. */
+/* A signal handler forks a child in the middle of an operation. The child goes on where its parent does, so both take
+ * the pin back. */
 static void taken_back_twice(void **state)
 {
     const uint64_t object[] = {object_of(inner)->self, PIN_ALL};
@@ -612,7 +615,7 @@ static void taken_back_twice(void **state)
     }
 }
 
-/* Each level shows two snapshots more at the same time. */
+/* Each level of nesting adds two snapshots that are shown at the same time. */
 static void as_deep_as_can_be(void **state)
 {
     mp_dict *outer[2];
@@ -643,7 +646,7 @@ static int free_inner(void)
     return mp_dict_free(inner);
 }
 
-/* A child may give up what its parent has pinned, as it may what its parent holds. */
+/* A child may give up what its parent has pinned, just as it may give up what its parent holds. */
 static void a_child_gives_it_up(void **state)
 {
     (void)state;
@@ -660,14 +663,14 @@ static int hold_owe_and_close(void)
     int error = by_dict_get();
 
     keep_mutex();
-    mp_value_free(&value); /* to be done later */
+    mp_value_free(&value); /* has to be done later */
     error = error == 0 ? mp_manager_free(manager) : error;
     kill(supervisor, SIGKILL);
     waitpid(supervisor, NULL, 0);
     return error;
 }
 
-/* A process that closes the manager before it could give up what it held: that comes back, too. */
+/* A process closes the manager before it could give back a hold: that hold comes back, too. */
 static void owed_when_the_heap_is_closed(void **state)
 {
     (void)state;
@@ -679,8 +682,8 @@ static void owed_when_the_heap_is_closed(void **state)
 
 /* ---- stopped at any instruction ---- */
 
-/* Where a process stops: after it has published a pin; after it has found that nobody pins what has no share any
- * more. */
+/* Where a process stops: after it has published a pin; after it has found that no pin keeps an object without shares
+ * alive. */
 static bool stop_after_pin, stop_before_death;
 
 int __real_pin_begin(struct heap *heap, uint64_t owner, uint64_t object);
@@ -729,7 +732,7 @@ static int end_of(pid_t pid)
     return WEXITSTATUS(status);
 }
 
-/* Gives up the last share in inner, and takes its place for another dict. */
+/* Gives up the last share in inner, and puts another dict in its place. */
 static int replace_inner(void)
 {
     mp_dict *made;
@@ -744,7 +747,7 @@ static int replace_inner(void)
     return error != 0 || object_of(made) != object_of(inner) || mp_dict_free(made) != 0;
 }
 
-/* 0: tracing is not allowed here; or all is right. */
+/* 0: tracing is not allowed here, or all is right. */
 static int hold_stale_inner(void)
 {
     stop_after_pin = true;
@@ -762,7 +765,7 @@ static int pins_now(void)
     return pins;
 }
 
-/* One instruction. */
+/* Steps one instruction. */
 static void step(pid_t pid)
 {
     int status;
@@ -772,8 +775,8 @@ static void step(pid_t pid)
     assert_true(WIFSTOPPED(status));
 }
 
-/* A reader is stopped so many instructions after it has published its pin, beside a process that gives up the last
- * share; the place serves another dict when the reader goes on. False: it had taken its pin back before. */
+/* A reader is stopped that many instructions after it has published its pin, while another process gives up the last
+ * share. Another dict is in the place when the reader goes on. False: the reader had already taken its pin back. */
 static bool hold_beside(int instructions)
 {
     assert_int_equal(mp_dict_remove_key(dict, "inner"), 0);
@@ -801,7 +804,7 @@ static void a_stale_handle_pins_nothing(void **state)
     int instructions = 0;
 
     (void)state;
-    /* Sanitizers execute thousands. */
+    /* Under a sanitizer there are thousands of instructions, so the steps grow. */
     while (hold_beside(instructions))
         instructions += 1 + instructions / 100 * 10;
     assert_true(instructions > 5);
@@ -816,7 +819,7 @@ static struct holder *holder(void)
 
 static struct hold_table table;
 
-/* A share in inner where none may be. */
+/* Puts a share in inner into a word that must not hold one. */
 static void put_share(_Atomic uint64_t *word)
 {
     *word = object_of(inner)->self | REF_OBJECT;
@@ -872,7 +875,7 @@ static void table_has_nothing(void)
     words_of_table()[0] = 1;
 }
 
-/* The reserve is in the place of the first hold in dict. */
+/* Puts the reserve in place of the first hold in dict. */
 static void chain_leads_to_reserve(void)
 {
     struct hold *first = heap_at(heap(), object_of(dict)->holds), *reserve = heap_at(heap(), holder()->reserve);
@@ -896,7 +899,8 @@ static _Atomic uint64_t *ref_of_table(void)
     return &((struct hold *)heap_at(heap(), table.hold))->ref;
 }
 
-/* No damage: its maker was killed just before that. The block is as small as can be. */
+/* This is no damage: the maker of the table was killed just before it was complete. The block is as small as
+ * possible. */
 static void table_is_not_one_yet(void)
 {
     while (heap_block_size(heap(), *ref_of_table() & ~REF_MASK) > 24)
@@ -923,7 +927,7 @@ static const struct damage {
     {"a table is not one yet", table_is_not_one_yet, 0},
 };
 
-/* In a heap of its own, that nobody uses any more. */
+/* Runs in a heap of its own, which nothing uses afterwards. */
 static const struct damage *damage;
 
 static int check_damaged(void)

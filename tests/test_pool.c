@@ -1,4 +1,4 @@
-/* Pools: tasks, maps, results, how they end. What happens when processes die is in test_pool_death.c. */
+/* Pools: tasks, maps, results, how pools end. What happens when processes die is in test_pool_death.c. */
 #include <mp.h>
 #include <math.h>
 #include <pthread.h>
@@ -227,8 +227,8 @@ static int repeat_byte(const void *arg, void *result)
     return 0;
 }
 
-/* Large blocks are kept a while before they are used again: results are zeroed and right all the same, and only so many
- * are kept. */
+/* Large blocks rest for a while before they are reused. Their results must be zeroed and right all the same, and the
+ * number of resting blocks is limited. */
 static void large_blocks_are_used_again(void **state)
 {
     const size_t most = 3000000;
@@ -251,7 +251,7 @@ static void large_blocks_are_used_again(void **state)
     free(out);
 }
 
-/* As large as asked for, and zero; else that is told. Leaves nothing zero. */
+/* Fails unless the result buffer has the size asked for and is all zeros. Fills it. */
 static int find_zeros(const void *arg, void *result)
 {
     size_t size = *(const size_t *)arg;
@@ -273,8 +273,8 @@ static bool is_full(void *arg)
     return mp_pool_workers(pool, NULL, 0, &live) == 0 && live == pool->shared.workers;
 }
 
-/* Workers have memory of their own for that, zeroed while they wait. Several sizes, some alike; a worker dies now and
- * then. */
+/* A worker has memory for that, which it zeroes while it waits. Several sizes, some of them alike; a worker is killed
+ * now and then. */
 static void large_results_are_zeroed_ahead(void **state)
 {
     const size_t sizes[] = {1 << 20, 1 << 20, 1 << 20, 1 << 20, 900000,  900000, 65536,
@@ -371,7 +371,7 @@ static void failures_are_told_as_results_are(void **state)
     assert_int_equal(status, 7);
     assert_int_equal(mp_result_status(result, 1, &status), MP_EINDEX);
     assert_int_equal(mp_result_free(result), 0);
-    /* The library's own codes are what they are; there are no other negative ones. */
+    /* The library's own codes arrive unchanged; there are no other negative codes. */
     for (code = -1; code >= MP_EDEPTH; code--)
         assert_int_equal(mp_pool_apply(pool, wait_at_gate, &code, sizeof code, &pid, sizeof pid), code);
     const int others[] = {MP_EDEPTH - 1, -500, MP_EDIED, MP_EDIED - SIGKILL, INT32_MIN};
@@ -473,7 +473,8 @@ static int get_pid(const void *arg, void *result)
     return 0;
 }
 
-/* How many items of a map ran in one process, where each chunk has a worker of its own; 0 ends the list. */
+/* `expected`: the number of items of each chunk, counted as the items that ran in one process, since each chunk has a
+ * worker of its own; 0 ends the list. */
 static void assert_chunks(int workers, size_t count, size_t chunk_size, const size_t *expected)
 {
     mp_pool_options options = {.max_tasks_per_child = 1};
@@ -542,7 +543,7 @@ static void default_chunks_shrink(void **state)
     }
 }
 
-/* How often a process has gone to sleep and been woken so far. */
+/* The number of times that a process has gone to sleep and been woken. */
 static long switches(pid_t pid)
 {
     char path[64], line[200];
@@ -579,7 +580,7 @@ static void note_switches(mp_pool *idle, long *counts)
     counts[IDLERS] = switches(idle->supervisor);
 }
 
-/* Nobody in a pool without tasks does anything, nor does a caller that waits for nothing: no process wakes. */
+/* No process of a pool without tasks wakes up, nor does a caller that waits for nothing. */
 static void an_idle_pool_sleeps(void **state)
 {
     long before[IDLERS + 1], after[IDLERS + 1];
@@ -589,7 +590,7 @@ static void an_idle_pool_sleeps(void **state)
     assert_int_equal(mp_pool_create(&idle, IDLERS, NULL), 0);
     note_switches(idle, before);
     nap_ms(&(int){300}, &(int){0});
-    /* Who says that it sleeps may not have got there yet when it was first counted: once each. */
+    /* A worker that says that it sleeps may not have fallen asleep yet at the first count: once each. */
     note_switches(idle, after);
     for (int i = 0; i <= IDLERS; i++)
         assert_true(after[i] - before[i] <= 1);
@@ -600,8 +601,8 @@ static void an_idle_pool_sleeps(void **state)
     assert_int_equal(mp_pool_free(idle), 0);
 }
 
-/* Of many that sleep one wakes for one task. (Where a CPU is hard to come by, a caller that has waited long calls
- * all.) */
+/* Of many sleeping workers, one wakes for one task. (If the CPUs are busy, a caller that has waited long wakes all of
+ * them.) */
 static void one_task_wakes_one_worker(void **state)
 {
     long before[IDLERS + 1], after[IDLERS + 1];
@@ -627,7 +628,7 @@ static int stay_on(void *cpus)
     return sched_setaffinity(0, sizeof(cpu_set_t), cpus) == 0 ? 0 : 1;
 }
 
-/* Returns when so many have come. */
+/* Returns when that many workers have arrived. */
 static int meet(const void *arg, void *result)
 {
     int x = 1;
@@ -650,7 +651,7 @@ static bool both_have_come(void *arg)
     return atomic_load(gate) == 2;
 }
 
-/* The CPUs that this process may use, and the first of them alone. */
+/* Finds the CPUs that this process may use, and makes a set with the first of them alone. Returns its number. */
 static size_t usable_cpus(cpu_set_t *all, cpu_set_t *one)
 {
     size_t first = 0;
@@ -663,7 +664,8 @@ static size_t usable_cpus(cpu_set_t *all, cpu_set_t *one)
     return first;
 }
 
-/* The second worker is woken by the first one: it is still the caller who waits, and whose CPU they leave alone. */
+/* The first worker wakes the second one. It is still the caller who waits, and whose CPU both workers must leave
+ * alone. */
 static void nobody_waits_for_a_worker_but_the_caller(void **state)
 {
     cpu_set_t before, one, others;
@@ -681,7 +683,7 @@ static void nobody_waits_for_a_worker_but_the_caller(void **state)
     for (int i = 0; i < 10; i++) {
         atomic_store(gate, 0);
         assert_true(wait_until(both_asleep, pair, 60));
-        atomic_store(&pair->shared.waited, 0); /* as if after a rest */
+        atomic_store(&pair->shared.waited, 0); /* as if after a pause */
         assert_int_equal(mp_pool_map_async(pair, meet, (int[]){2, 2}, sizeof(int), 0, 2, &result, NULL), 0);
         assert_true(wait_until(both_have_come, NULL, 60));
         assert_int_equal(atomic_load(&pair->shared.wanted_cpu), first + 1);
@@ -741,7 +743,8 @@ static void containers_and_locks_are_passed_to_tasks(void **state)
     assert_int_equal(mp_manager_create(&manager, NULL), 0);
     assert_int_equal(mp_lock_create(&all.lock, NULL), 0);
     assert_int_equal(mp_pool_create(&younger, 3, NULL), 0);
-    /* The containers are made after the workers: an address they have never seen, in memory they have. */
+    /* The containers are younger than the workers: their addresses are new to the workers, in memory that they have
+     * mapped. */
     assert_int_equal(mp_manager_dict(manager, &all.dict), 0);
     assert_int_equal(mp_manager_list(manager, &all.list), 0);
     assert_int_equal(mp_dict_set_int(all.dict, "count", 0), 0);
@@ -763,7 +766,7 @@ static void containers_and_locks_are_passed_to_tasks(void **state)
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
-static int *counter; /* shared: how many workers were initialised, or tasks run */
+static int *counter; /* shared: the number of initialised workers, or of tasks run */
 
 static int count_task(const void *arg, void *result)
 {
@@ -816,7 +819,7 @@ static void workers_are_initialized_and_replaced(void **state)
     assert_int_equal(mp_pool_free(replaced), 0);
 }
 
-/* The first waits until the others have been done. */
+/* The first task waits until the others are done. */
 static int wait_for_the_others(const void *arg, void *result)
 {
     double end = now() + 30;
@@ -848,7 +851,7 @@ static void workers_are_replaced_after_closing(void **state)
     assert_int_equal(mp_pool_free(closed), 0);
 }
 
-/* Says who was initialised how often: a list of pids in shared memory. */
+/* Records which worker was initialised how often, in a list of pids in shared memory. */
 static int note_pid(void *arg)
 {
     _Atomic int *pids = arg;
@@ -887,7 +890,7 @@ static void each_worker_is_initialized_once(void **state)
         int error = mp_pool_apply(replaced, get_pid, NULL, 0, &ran[i], sizeof ran[i]);
 
         assert_int_equal(error, 0);
-        if (i % 10 == 0) /* by a death as well as by its share of tasks */
+        if (i % 10 == 0) /* replaced after a death as well as after its share of tasks */
             kill(ran[i], SIGKILL);
     }
     assert_int_equal(mp_pool_free(replaced), 0);
@@ -992,7 +995,7 @@ static void terminating_leaves_nobody(void **state)
     assert_int_equal(mp_pool_terminate(pool), 0);
     for (int i = 0; i < 3; i++)
         assert_true(wait_until(is_gone, &pids[i], 20));
-    atomic_store(gate, 1); /* nobody is there to go through */
+    atomic_store(gate, 1); /* no worker is left to go through */
     assert_int_equal(mp_result_get(single, &code, sizeof code, MP_FOREVER), MP_ETERMINATED);
     assert_int_equal(mp_result_get(map, out, sizeof out, MP_FOREVER), MP_ETERMINATED);
     for (size_t i = 0; i < 100; i++) {
@@ -1200,7 +1203,7 @@ int main(void)
 
     mp_lock *first;
 
-    /* The heap of this process's locks stays, with its descriptor. */
+    /* The heap of this process's locks stays open, with its descriptor. */
     if (mp_lock_create(&first, NULL) != 0 || mp_lock_free(first) != 0)
         return 1;
     counter = mmap(NULL, sizeof *counter, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -40,7 +40,7 @@ static int square(const void *arg, void *result)
     return 0;
 }
 
-/* Dies in one of several ways, told by the last digit; lives else. */
+/* Dies in one of several ways, depending on the last digit; other tasks live. */
 static int die(const void *arg, void *result)
 {
     int x = *(const int *)arg;
@@ -186,7 +186,7 @@ static void all_workers_killed_ten_times(void **state)
         for (size_t k = 0; k < live; k++)
             kill(pids[k], SIGKILL);
         int error = mp_pool_apply(large, square, &i, sizeof i, &y, sizeof y);
-        /* A worker may have had it when it was killed. */
+        /* A worker may have been running this task when it was killed. */
         assert_true(error == MP_EDIED - SIGKILL || (error == 0 && y == i * i));
     }
     busy = false;
@@ -241,7 +241,7 @@ static void a_dead_supervisor_is_an_error(void **state)
     assert_int_equal(mp_pool_free(doomed), 0);
 }
 
-/* A program with a busy pool: tells its pids, then ends as asked. */
+/* A program with a busy pool: reports its pids, then ends as it was asked. */
 static _Noreturn void be_a_caller(int pipe, bool leave)
 {
     pid_t pids[WORKERS + 1] = {0};
@@ -292,7 +292,7 @@ static bool is_empty(void *arg)
     return mp_pool_workers(arg, NULL, 0, &live) == 0 && live == 0;
 }
 
-/* Says who runs it, through the argument's pipe, and waits to be ended. */
+/* Reports the pid of its worker through the pipe in the argument, and waits to be killed. */
 static int tell_and_wait(const void *arg, void *result)
 {
     pid_t pid = getpid();
@@ -313,12 +313,12 @@ static void any_signal_that_ends_a_worker_is_named(void **state)
     pid_t pid;
     (void)state;
 
-    assert_int_equal(pipe(ends), 0); /* before the pool: its workers have it */
+    assert_int_equal(pipe(ends), 0); /* made before the pool, so that its workers inherit it */
     assert_int_equal(mp_pool_create(&own, 2, NULL), 0);
     for (int i = 0; i < 8; i++) {
         assert_int_equal(mp_pool_apply_async(own, tell_and_wait, &ends[1], sizeof(int), 0, &result), 0);
         assert_int_equal(read(ends[0], &pid, sizeof pid), sizeof pid);
-        if (i >= 4) /* a stopped one, too */
+        if (i >= 4) /* a stopped worker as well */
             kill(pid, SIGSTOP);
         kill(pid, i >= 4 ? SIGKILL : signals[i]);
         int error = mp_result_get(result, NULL, 0, 60);
@@ -334,7 +334,7 @@ static void any_signal_that_ends_a_worker_is_named(void **state)
     close(ends[1]);
 }
 
-/* A pool in which all are stopped, the supervisor as well, is terminated as any other. */
+/* A pool whose processes are all stopped, even the supervisor, is terminated like any other. */
 static void the_stopped_are_terminated(void **state)
 {
     (void)state;
@@ -372,7 +372,7 @@ static int sleep_for_ever(void *arg)
     return 0;
 }
 
-/* A worker with a pool and a process of its own: tells all their pids, and is killed. */
+/* A worker with a pool and a process of its own: reports all their pids, and is killed. */
 static int have_a_household(const void *arg, void *result)
 {
     pid_t pids[WORKERS + 1] = {0};
@@ -415,7 +415,7 @@ static int die_at_once(void *arg)
 
 static void an_initializer_that_dies_breaks_the_pool(void **state)
 {
-    int numbers[] = {0, SIGKILL}; /* no signal: exits */
+    int numbers[] = {0, SIGKILL}; /* 0: exits without a signal */
     (void)state;
 
     for (int i = 0; i < 2; i++) {
@@ -425,7 +425,7 @@ static void an_initializer_that_dies_breaks_the_pool(void **state)
 
         assert_int_equal(mp_pool_create(&broken, 2, &options), 0);
         assert_int_equal(mp_pool_apply(broken, square, &x, sizeof x, &y, sizeof y), MP_EINITIALIZER);
-        assert_true(wait_until(is_empty, broken, 20)); /* and stays so: the supervisor ends */
+        assert_true(wait_until(is_empty, broken, 20)); /* and it stays empty: the supervisor ends */
         assert_int_equal(mp_pool_close(broken), 0);
         assert_int_equal(mp_pool_join(broken), 0);
         assert_int_equal(mp_pool_free(broken), 0);
@@ -457,7 +457,7 @@ static void retries_are_counted(void **state)
         assert_int_equal(attempts[51], -100 + 1 + retries);
         for (int i = 0; i < 4; i++) {
             assert_int_equal(results[i], i == 1 ? 0 : 3);
-            assert_int_equal(attempts[items[i]], i == 1 ? -100 + 1 + retries : 3); /* the others just once */
+            assert_int_equal(attempts[items[i]], i == 1 ? -100 + 1 + retries : 3); /* the others ran only once */
         }
         assert_int_equal(mp_pool_free(patient), 0);
     }
@@ -510,7 +510,7 @@ static void a_stopped_worker_holds_up_only_its_task(void **state)
     assert_int_equal(mp_result_free(result), 0);
 }
 
-/* Workers are killed at random while tasks of all sorts go through. */
+/* Workers are killed at random while tasks of all sorts are running. */
 static void a_storm_loses_nothing_but_what_was_hit(void **state)
 {
     enum { TASKS = 3000 };

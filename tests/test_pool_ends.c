@@ -1,5 +1,5 @@
-/* Pools in ordinary life: freed under their users, cancelled threads, privileges dropped, calls refused, signals to the
- * group, and each way in which a caller can end. A new way, call or signal is one line of a table. */
+/* Pools in ordinary life: pools freed while in use, cancelled threads, dropped privileges, refused calls, signals to
+ * the group, and each way in which a caller can end. A new way, call or signal is one line of a table. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -37,12 +37,13 @@ enum { WORKERS = 3, NOBODY = 65534 };
 /* Shared with all children. */
 static struct {
     _Atomic int flag, gate;
-    _Atomic pid_t pids[WORKERS + 1]; /* workers, and the supervisor */
+    _Atomic pid_t pids[WORKERS + 1]; /* of the workers, and of the supervisor */
 } * shared;
 
 static mp_pool *pool;
 
-/* Nothing of it runs. (Who has become its parent may take its time to reap it.) */
+/* Whether no thread of the process runs any more. (It may still be a zombie: its new parent may take its time to reap
+ * it.) */
 static bool has_ended(pid_t pid)
 {
     char path[64], state = 0;
@@ -77,8 +78,8 @@ static bool flag_reaches(int value)
     return wait_until(is_past, &value, 30);
 }
 
-/* Runs it in a child with a process group of its own. How that ended, as waitpid() tells; kills what has not ended in
- * time. */
+/* Runs a function in a child with a process group of its own. Returns how the child ended, like waitpid(). Kills what
+ * has not ended in time. */
 static int in_child(void (*function)(const void *), const void *arg)
 {
     int status = -1;
@@ -104,7 +105,7 @@ static int square(const void *arg, void *result)
     return 0;
 }
 
-/* Until the gate opens, or for long. */
+/* Waits until the gate opens, or for a long time. */
 static int stay(const void *arg, void *result)
 {
     (void)arg;
@@ -287,7 +288,8 @@ enum { CALLS = sizeof calls / sizeof *calls, THREADS = 3 };
 
 static _Atomic int begun;
 
-/* Until an error says that it is gone. What is stale may be asked again: it is an error each time. */
+/* Calls until an error says that the pool or result is gone. A stale handle may be used again: it gives an error each
+ * time. */
 static void *call_again_and_again(void *arg)
 {
     int (*call)(void) = calls[*(const size_t *)arg].call;
@@ -421,7 +423,7 @@ static void on_a_small_stack(const void *arg)
     pthread_t thread;
     (void)arg;
 
-    usleep(1100000); /* until quotas that an earlier test has read are too old, and are read again */
+    usleep(1100000); /* so that quotas read by an earlier test are outdated, and are read again */
     CHILD_REQUIRES(pthread_attr_init(&attributes) == 0);
     CHILD_REQUIRES(pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN) == 0);
     CHILD_REQUIRES(pthread_create(&thread, &attributes, make_and_use, NULL) == 0);
@@ -496,7 +498,7 @@ static void exit_at(int number)
     exit(0);
 }
 
-/* A timer's signal interrupts whatever the pool is doing. */
+/* A timer's signal interrupts the pool at any place. */
 static void end_in_the_middle(void)
 {
     struct itimerval timer = {{0, 0}, {0, 3000}};
@@ -524,13 +526,14 @@ static bool supervisor_sleeps(void *arg)
     return process_sleeps(shared->pids[WORKERS]);
 }
 
-/* What a handler that interrupts a submission finds, while a worker's end has the supervisor wait for the heap. */
+/* The state that a handler finds which interrupts a submission, while the supervisor waits for the heap because of a
+ * worker's end. */
 static void exit_with_the_heap_locked(void)
 {
     CHILD_REQUIRES(pthread_mutex_lock(&pool->mutex) == 0 && heap_lock(pool->shared.heap) == 0);
     kill(shared->pids[0], SIGKILL);
     CHILD_REQUIRES(wait_until(worker_is_dead, NULL, 30) && wait_until(supervisor_sleeps, NULL, 30));
-    alarm(3); /* far less than exit() waits for a supervisor that does not end */
+    alarm(3); /* far less than exit() would wait for a supervisor that does not end */
     exit(0);
 }
 
@@ -619,7 +622,7 @@ static const struct change {
 enum { CHANGES = sizeof changes / sizeof *changes };
 
 static const struct change *change;
-static bool changed; /* this process has */
+static bool changed; /* this process has changed its privileges */
 
 static void drop_privileges(void)
 {
@@ -633,7 +636,7 @@ static int drop_in_initializer(void *arg)
     return 0;
 }
 
-/* Stays until all have come, so that each worker has had one. */
+/* Waits until all tasks have begun, so that each worker has run one. */
 static int drop_and_meet(const void *arg, void *result)
 {
     (void)arg;
@@ -686,7 +689,7 @@ static void live(const void *arg)
 static void expect_nothing_outlives(const struct life *life)
 {
     if (TSAN && life->end->end == end_by_thread)
-        return; /* TSan has a thread of its own, which outlives all others */
+        return; /* TSan's own thread outlives all others */
     int status = in_child(live, life);
     bool gone = wait_until(all_ended, NULL, 8);
 
@@ -834,7 +837,7 @@ static int stay_as_daemon(void *arg)
     return stay(NULL, NULL);
 }
 
-/* The namespace does not end before the daemon has ended and is reaped. */
+/* The namespace ends only after the daemon has ended and was reaped. */
 static void be_in_a_new_namespace(const void *arg)
 {
     const mp_process_options options = {.daemon = MP_DAEMON_YES};
@@ -870,7 +873,7 @@ static void a_namespace_ends_with_its_supervisor(void **state)
 static const struct refusal {
     const char *name;
     int number;
-    bool needed; /* without it there is no pool, and it says so */
+    bool needed; /* without it a pool cannot be made, which gives an error */
 } refusals[] = {
     {"pidfd_open", SYS_pidfd_open, false},
     {"pidfd_send_signal", SYS_pidfd_send_signal, false},
@@ -936,7 +939,7 @@ static void free_without_kill(const void *arg)
     CHILD_REQUIRES(mp_pool_free(pool) == 0);
 }
 
-/* Workers that nobody can kill leave with their supervisor. */
+/* Workers that cannot be killed leave when their supervisor ends. */
 static void a_pool_ends_without_kill(void **state)
 {
     const int errors[] = {ENOSYS, EPERM};
@@ -967,7 +970,7 @@ static void what_is_refused_is_done_without(void **state)
     }
 }
 
-/* ---- forks that nobody is told of ---- */
+/* ---- forks that the library is not told of ---- */
 
 static void fork_behind_the_back(const void *arg)
 {
@@ -991,7 +994,7 @@ static void a_child_of_clone_harms_no_pool(void **state)
 
 /* ---- descriptors ---- */
 
-/* Whether the process (0: this one) has that descriptor, and it is not the file of a heap. */
+/* Whether the process (0: this one) has that descriptor open, to something other than the file of a heap. */
 static bool has_descriptor(pid_t pid, int fd)
 {
     char path[64], to[64] = "";
@@ -1067,7 +1070,7 @@ static bool own_are_whole(const int own[OWN])
     return true;
 }
 
-/* What needs memory that is yet to be had comes afterwards. */
+/* A large result, which needs new memory, is returned after the descriptors were reused. */
 static int reuse_in_a_task(const void *arg, void *result)
 {
     int own[OWN];
@@ -1080,7 +1083,7 @@ static int reuse_in_a_task(const void *arg, void *result)
 }
 
 struct reuse {
-    int first; /* descriptor that is closed */
+    int first; /* the first descriptor to be closed */
     void (*end)(void);
 };
 

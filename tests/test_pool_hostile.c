@@ -1,4 +1,4 @@
-/* Pools and tasks that do what no task should; workers, supervisors and callers that die or are stopped at the worst of
+/* Pools and tasks that do what no task should do; workers, supervisors and callers that die or are stopped at the worst
  * moments. */
 #include <errno.h>
 #include <fcntl.h>
@@ -72,7 +72,7 @@ static bool wait_flag(int value)
     return wait_until(flag_is, &value, 30);
 }
 
-/* Waits inside a task: fails the task rather than hang for ever. */
+/* For waiting inside a task: it fails the task rather than hang for ever. */
 static bool gate_opens(void *arg)
 {
     (void)arg;
@@ -122,7 +122,7 @@ static int forks(const void *arg, void *result)
     return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 7 ? 0 : 1;
 }
 
-/* The child returns from the task as well, and must not become a second worker. */
+/* The child returns from the task as well. It must not become a second worker. */
 static int forks_and_both_return(const void *arg, void *result)
 {
     int status;
@@ -181,7 +181,7 @@ static int closes_all(const void *arg, void *result)
     return 0;
 }
 
-/* More than the heap has: it has to grow. */
+/* More than the heap has free: it has to grow. */
 static int returns_much(const void *arg, void *result)
 {
     static char block[3 << 20];
@@ -251,7 +251,7 @@ static int overruns_its_stack(const void *arg, void *result)
     return overrun(NULL, 0);
 }
 
-/* And keeps it: later tasks find the worker so. */
+/* It keeps the memory, so later tasks run in a worker without any. */
 static int fills_memory(const void *arg, void *result)
 {
     unsigned long pages = 0;
@@ -298,11 +298,11 @@ enum { HOSTILITIES = sizeof hostilities / sizeof *hostilities };
 
 static bool is_possible(const struct hostility *hostility)
 {
-    /* Sanitizers handle memory, and crash, in their own ways. */
+    /* Sanitizers handle memory and crashes in their own ways. */
     return !(ASAN || TSAN) || (hostility->function != overruns_its_stack && hostility->function != fills_memory);
 }
 
-/* The child that one task leaves behind. Somebody else reaps it. */
+/* Kills the child that a task has left behind. Another process reaps it. */
 static void end_child_left(void)
 {
     pid_t pid = shared->pid;
@@ -355,7 +355,7 @@ static void a_hostile_task_harms_no_other(void **state)
     }
 }
 
-/* Each of them is the end of its worker, or what comes after runs in a worker that is spoilt. */
+/* Each hostile item ends its worker, or leaves a damaged worker to the items that follow. */
 static void hostile_items_harm_no_others(void **state)
 {
     int status[30];
@@ -405,7 +405,7 @@ static void a_worker_without_descriptors_still_returns_much(void **state)
     }
 }
 
-/* As a stray pointer might. */
+/* Clears the workers' pids in shared memory, as a stray pointer might. */
 static int forgets_the_workers(const void *arg, void *result)
 {
     struct pool *pool_of = *(struct pool *const *)arg;
@@ -432,7 +432,7 @@ static void the_supervisor_trusts_no_pid_from_outside(void **state)
 
 /* ---- deaths of workers ---- */
 
-/* The first attempt returns more than was asked for, and is killed before that is said; the second one returns
+/* The first attempt returns more than was asked for, and is killed before that is reported. The second attempt returns
  * nothing. */
 static int returns_much_then_blocks(const void *arg, void *result)
 {
@@ -499,7 +499,7 @@ static struct task *task_of(mp_result *result)
     return &((struct slot *)(void *)((char *)result - offsetof(struct slot, result)))->task;
 }
 
-/* Acts for a worker that is stopped: it claims a task, and then is killed. */
+/* Acts for a stopped worker: claims a task for it, then kills it. */
 static void killed_between_claim_and_start(void **state)
 {
     for (int retries = 0; retries < 2; retries++) {
@@ -528,7 +528,7 @@ static void killed_between_claim_and_start(void **state)
     }
 }
 
-/* The same for one that is killed when the task is done, but has woken nobody yet. */
+/* Acts for a worker that is killed when its task is done, but before it has woken any waiter. */
 static void killed_after_the_result(void **state)
 {
     struct worker *worker = &pool->shared.worker[0];
@@ -581,7 +581,7 @@ static void killed_before_the_first_task(void **state)
     assert_true(wait_until(is_full, pool, 30));
 }
 
-/* How many times: more with MP_TEST_LONG. */
+/* The number of repetitions: more with MP_TEST_LONG. */
 static int times(int few, int many)
 {
     return getenv("MP_TEST_LONG") != NULL ? many : few;
@@ -631,7 +631,7 @@ static int raise_flag_and_wait(const void *arg, void *result)
     return 0;
 }
 
-/* Nobody waits for these tasks, so that nobody in the caller's process would notice. */
+/* The caller does not wait for these tasks, so nothing in its process would notice a worker that stays asleep. */
 static void a_worker_stopped_while_searching_keeps_nobody_asleep(void **state)
 {
     pid_t pid;
@@ -658,14 +658,14 @@ static bool one_asleep(void *arg)
     return __builtin_popcountll(atomic_load(&((mp_pool *)arg)->shared.sleeping[0])) == 1;
 }
 
-/* Worker 0 was woken twice: the second time it had found a task already. */
+/* Worker 0 was woken twice: at the second time it had already found a task. */
 static void a_worker_woken_twice_keeps_nobody_asleep(void **state)
 {
     mp_pool *pair;
     (void)state;
 
     assert_int_equal(mp_pool_create(&pair, 2, NULL), 0);
-    /* Until it is worker 0 that is busy. */
+    /* Repeats until worker 0 is the busy one. */
     for (int gate = 1;; gate++) {
         shared->flag = 0;
         assert_int_equal(mp_pool_apply_async(pair, raise_flag_and_wait, &gate, sizeof gate, 0, NULL), 0);
@@ -687,7 +687,7 @@ static void a_worker_woken_twice_keeps_nobody_asleep(void **state)
 
 static pid_t doomed_supervisor;
 
-/* The supervisor dies when the caller is sure to be waiting. */
+/* Kills the supervisor when the caller is sure to be waiting. */
 static void at_alarm(int number)
 {
     static int alarms;
@@ -789,7 +789,7 @@ static void a_program_that_ignores_its_children_is_told_the_truth(void **state)
     others_are_done(other);
 }
 
-/* As programs do that turn into a service: none of the library's descriptors is what it was. */
+/* Acts like a program that becomes a service: none of the library's descriptors leads to its old file. */
 static _Noreturn void be_without_descriptors(bool terminate)
 {
     pid_t pids[WORKERS];
@@ -832,7 +832,7 @@ static void a_caller_without_descriptors_keeps_its_pool(void **state)
     }
 }
 
-/* Ends when the test has read its workers' pids and kills it. */
+/* A caller that waits to be killed, after the test has read the pids of its workers. */
 static _Noreturn void be_a_caller(int pipe_end)
 {
     pid_t pids[MANY + 1];
@@ -857,7 +857,7 @@ static bool all_gone(void *arg)
     for (int i = 0; i <= MANY; i++) {
         char process = state_of(pids[i]);
 
-        if (process != 0 && process != 'Z') /* whoever inherits the supervisor may take its time to reap it */
+        if (process != 0 && process != 'Z') /* the new parent of the supervisor may take its time to reap it */
             return false;
     }
     return true;
@@ -905,8 +905,8 @@ static bool was_interrupted(void *arg)
             _exit(code); \
     } while (0)
 
-/* Has its own session, whose terminal is the pseudo-terminal; in its foreground are this process, supervisor and
- * workers. */
+/* Has its own session, whose terminal is the pseudo-terminal. This process, the supervisor and the workers are in its
+ * foreground. */
 static _Noreturn void be_on_terminal(void)
 {
     struct sigaction action = {.sa_handler = at_interrupt};
@@ -918,7 +918,7 @@ static _Noreturn void be_on_terminal(void)
     sigaction(SIGINT, &action, NULL);
     REQUIRE(mp_pool_create(&pool, WORKERS, NULL) == 0, 10);
     REQUIRE(mp_pool_apply_async(pool, raise_flag_and_wait, &(int){1}, sizeof(int), 0, &waiting) == 0, 11);
-    REQUIRE(wait_flag(1), 12); /* raised: the test types ^C */
+    REQUIRE(wait_flag(1), 12); /* when the flag is raised, the test types ^C */
     REQUIRE(mp_pool_workers(pool, pids, WORKERS, &live) == 0 && mp_pool_supervisor(pool, &supervisor) == 0, 13);
     REQUIRE(mp_result_wait(waiting, 0.2) == MP_ETIMEOUT, 14);
     REQUIRE(wait_until(was_interrupted, NULL, 30), 15);

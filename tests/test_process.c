@@ -1,8 +1,8 @@
 /* Process: behaviours 2-15, 17, 19-22 of the conformance list.
  *
- * What a child finds out it tells by its exit code, or in `shared`, memory that all processes of a test share. Where a
- * test needs a process of its own (to end it, to limit it, to make it another user's) it forks one:
- * in_private_process(). The program is also its own helper: see main(). */
+ * A child reports its findings by its exit code, or in `shared`, memory that all processes of a test share. A test that
+ * needs a process of its own (to end it, to limit it, to change its user) forks one: in_private_process(). The program
+ * is also its own helper: see main(). */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>
@@ -32,9 +32,9 @@
 #define PATIENCE 30.0
 
 static struct shared {
-    atomic_int go;    /* set by whoever lets others go on */
+    atomic_int go;    /* set to let others go on */
     atomic_int runs;  /* how often a function has run */
-    atomic_int ready; /* how many have come to the point */
+    atomic_int ready; /* the number of functions that have got to a certain point */
     atomic_int values[8];
 } * shared;
 
@@ -50,7 +50,7 @@ static int reset(void **state)
 
 /* ---- tools ---- */
 
-/* For children, where cmocka's assertions do not work. */
+/* For children, in which cmocka's assertions do not work. */
 #define CHECK(condition) ((condition) ? (void)0 : give_up(#condition, __LINE__))
 
 static _Noreturn void give_up(const char *condition, int line)
@@ -76,7 +76,7 @@ static pid_t fork_private(void (*body)(void))
     fflush(NULL);
     pid = fork();
     if (pid == 0) {
-        signal(SIGSEGV, SIG_DFL); /* cmocka would go on with the next test */
+        signal(SIGSEGV, SIG_DFL); /* cmocka's handler would go on with the next test */
         body();
         _exit(0);
     }
@@ -143,7 +143,7 @@ static bool alive(mp_process *process)
     return answer;
 }
 
-/* Joins and frees; the exit code. */
+/* Joins and frees the process. Returns its exit code. */
 static int finish(mp_process *process)
 {
     int exitcode;
@@ -381,7 +381,7 @@ static void signals_to_one_that_has_ended_are_harmless(void **state)
     (void)state;
     assert_int_equal(mp_process_pid(process, &pid), 0);
     assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
-    assert_int_equal(mp_process_kill(process), 0); /* a zombie yet */
+    assert_int_equal(mp_process_kill(process), 0); /* a zombie still */
     assert_int_equal(mp_process_terminate(process), 0);
     assert_int_equal(finish(process), 0);
 }
@@ -452,7 +452,7 @@ static int check_names(void *arg)
     CHECK(strcmp(mp_process_name(first), name) == 0);
     CHECK(mp_process_start(&second, do_nothing, NULL, &options) == 0);
     CHECK(strcmp(mp_process_name(second), "given") == 0);
-    CHECK(mp_process_start(&third, do_nothing, NULL, NULL) == 0); /* the one in between counts, as in Python */
+    CHECK(mp_process_start(&third, do_nothing, NULL, NULL) == 0); /* the process in between counts, as in Python */
     snprintf(name, sizeof name, "%s:3", expected);
     CHECK(strcmp(mp_process_name(third), name) == 0);
     comm_of(getpid(), name, sizeof name);
@@ -485,7 +485,7 @@ static int run_self(const char *mode, const char *argument)
     int status = -1;
 
     fflush(NULL);
-    assert_int_equal(posix_spawn(&pid, program, NULL, NULL, arguments, environ), 0); /* runs no handlers of fork */
+    assert_int_equal(posix_spawn(&pid, program, NULL, NULL, arguments, environ), 0); /* it runs no fork handlers */
     assert_int_equal(waitpid(pid, &status, 0), pid);
     return status;
 }
@@ -493,7 +493,7 @@ static int run_self(const char *mode, const char *argument)
 static void names_count_up(void **state)
 {
     (void)state;
-    assert_int_equal(run_self("names", NULL), 0); /* a fresh program, as names count from its start */
+    assert_int_equal(run_self("names", NULL), 0); /* a fresh program, because default names count from its start */
 }
 
 static int has_long_name(void *arg)
@@ -543,7 +543,7 @@ static int descend(void *arg)
 
 static void processes_start_processes_to_any_depth(void **state)
 {
-    int depth = 100; /* the default name is longer than a name that may be given by then */
+    int depth = 100; /* the default name gets longer than a given name may be */
 
     (void)state;
     assert_int_equal(run(descend, &depth), 42);
@@ -625,7 +625,7 @@ static bool two_ready(void *arg)
     return atomic_load(&shared->ready) >= 2;
 }
 
-/* This process is a "subreaper": it inherits the children of those that die, and can see how they end. */
+/* This process is a "subreaper": it inherits the orphans of its descendants, and sees how they end. */
 struct orphan {
     pid_t pid;
     int status;
@@ -663,7 +663,7 @@ static void daemons_are_terminated_at_a_normal_end(void **state)
 {
     (void)state;
     in_private_process(end_with_sleepers);
-    /* They were reaped as well: so nobody is left to inherit. */
+    /* They were reaped as well, so this process has inherited none. */
     assert_true(atomic_load(&shared->values[0]) > 0 && atomic_load(&shared->values[1]) > 0);
     assert_int_equal(kill(atomic_load(&shared->values[0]), 0), -1);
     assert_int_equal(kill(atomic_load(&shared->values[1]), 0), -1);
@@ -752,7 +752,7 @@ static void many_threads_daemons_and_a_brother(void)
 
     for (int i = 0; i < 4; i++)
         start_sleeper_in_thread(&shared->values[i]);
-    CHECK(mp_process_start(&brother, wait_for_go, NULL, &options) == 0); /* must not hold their lifelinees */
+    CHECK(mp_process_start(&brother, wait_for_go, NULL, &options) == 0); /* must not inherit their lifelines */
     store_pid(brother, &shared->values[4]);
     raise(SIGKILL);
 }
@@ -821,7 +821,7 @@ static void others_are_waited_for_at_a_normal_end(void **state)
 
     (void)state;
     assert_true(wait_for(&shared->ready));
-    nanosleep(&moment, NULL); /* gives one that does not wait the time to show it */
+    nanosleep(&moment, NULL); /* enough time for a process that does not wait to end */
     assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
     atomic_store(&shared->go, 1);
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -900,7 +900,7 @@ static void children_lists_the_live_ones(void **state)
     assert_ptr_equal(list[0], processes[0]);
     assert_ptr_equal(list[1], processes[2]);
     assert_int_equal(mp_process_kill(processes[0]), 0);
-    do /* reaps it as soon as it has ended */
+    do /* reaps the child as soon as it has ended */
         assert_int_equal(mp_process_children(list, 4, &count), 0);
     while (count == 2);
     assert_ptr_equal(list[0], processes[2]);
@@ -910,7 +910,7 @@ static void children_lists_the_live_ones(void **state)
         assert_int_equal(finish(processes[i]), -SIGKILL);
 }
 
-/* ---- 15: who I am, and whose child ---- */
+/* ---- 15: the own identity, and the parent ---- */
 
 static int know_the_family(void *arg)
 {
@@ -1025,7 +1025,7 @@ static int print_in_child(void *arg)
     return 0;
 }
 
-/* "print FILE" of main(). */
+/* For "print FILE" of main(). */
 static int print_program(const char *path)
 {
     static char buffer[4096];
@@ -1102,11 +1102,11 @@ static void no_descriptors_leak_into_executed_programs(void **state)
     int descriptors = count_descriptors();
 
     (void)state;
-    start_sleeper_in_thread(&shared->values[0]); /* on a lifeline */
+    start_sleeper_in_thread(&shared->values[0]); /* it uses a lifeline */
     assert_true(count_descriptors() > descriptors);
     assert_int_equal(WEXITSTATUS(run_self("descriptors", NULL)), descriptors_at_start);
     assert_int_equal(run(execute_self, NULL), descriptors_at_start);
-    assert_int_equal(run(count_in_child, NULL), descriptors_at_start); /* of its brothers a child keeps nothing */
+    assert_int_equal(run(count_in_child, NULL), descriptors_at_start); /* a child keeps none of its siblings' */
     mp_process *list[2];
     size_t count;
     assert_int_equal(mp_process_children(list, 2, &count), 0);
@@ -1186,7 +1186,7 @@ static void be_limited(void)
 
     if (geteuid() == 0)
         CHECK(setuid(65534) == 0);
-    prctl(PR_SET_DUMPABLE, 1); /* or its own /proc is closed to it */
+    prctl(PR_SET_DUMPABLE, 1); /* otherwise its own /proc is closed to it */
     CHECK(pthread_create(&thread, NULL, start_under_a_limit, NULL) == 0);
     CHECK(pthread_join(thread, NULL) == 0);
 }
@@ -1266,7 +1266,7 @@ static void the_program_closes_our_descriptors(void **state)
     in_private_process(close_all_descriptors);
 }
 
-/* ---- programs that reap for themselves ---- */
+/* ---- programs that reap children by themselves ---- */
 
 static void the_program_reaps_our_child(void **state)
 {
@@ -1285,7 +1285,7 @@ static void the_program_reaps_our_child(void **state)
 
 #define LAST_PID "/proc/sys/kernel/ns_last_pid"
 
-/* Forks a process that gets that pid; 0: somebody else has it. */
+/* Forks a process that gets that pid; 0: another process has it. */
 static pid_t fork_again(pid_t pid)
 {
     for (int tries = 0; tries < 100; tries++) {
@@ -1311,7 +1311,7 @@ static bool has_passed(void *arg)
     return now.tv_sec > then->tv_sec || (now.tv_sec == then->tv_sec && now.tv_nsec >= then->tv_nsec);
 }
 
-/* Afterwards no child of before is believed to be one that begins now. */
+/* Lets enough time pass that a process which begins afterwards is not mistaken for an earlier child. */
 static void let_time_pass(void)
 {
     struct timespec then;
@@ -1415,7 +1415,7 @@ static void threads_join_the_same_process(void **state)
     for (int i = 0; i < all; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, join_for_ever, process), 0);
     assert_true(wait_until(all_joining, &all, PATIENCE));
-    assert_int_equal(run(do_nothing, NULL), 0); /* others are not held up */
+    assert_int_equal(run(do_nothing, NULL), 0); /* other starts are not held up */
     assert_true(alive(process));
     assert_int_equal(mp_process_join(process, 0), MP_ETIMEOUT);
     assert_int_equal(mp_process_free(process), MP_EBUSY);
@@ -1556,7 +1556,7 @@ static void missing_places_are_refused(void **state)
 static int clean_up(void **state)
 {
     (void)state;
-    /* Each test leaves nothing of itself. */
+    /* Each test must leave nothing behind. */
     return count_children() == 0 && count_descriptors() == descriptors_at_start ? 0 : -1;
 }
 

@@ -1,9 +1,9 @@
 /* Processes in ordinary life: how they end, raw forks, closed descriptors, privileges, output of threads, signal
- * handlers, refused system calls. One table a kind: a way, a situation or a call more is one line.
+ * handlers, refused system calls. There is a table for each of these; a new way, situation or call is one line of it.
  *
- * Each case runs in a program of its own, which is this one again (see main()): "scene" sets up, and ends. The tests
- * observe: they are a "subreaper", so all that such a program leaves behind becomes their child. Memory of a file tells
- * what it did. */
+ * Each case runs in a program of its own, which is this one again (see main()): a "scene" sets things up and ends. The
+ * tests observe. They are a "subreaper", so everything that such a program leaves behind becomes their child. Shared
+ * memory, backed by a file, shows what the program did. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>
@@ -41,7 +41,7 @@ static struct shared {
     atomic_int go;        /* a child that waits may end */
     atomic_int ready;     /* the scene is set */
     atomic_int main_gone; /* the main thread has ended */
-    atomic_int go_on;     /* then: the rest may end */
+    atomic_int go_on;     /* after that: the rest may end */
     atomic_int child, daemon, finished;
     atomic_int lines;
 } * shared;
@@ -50,7 +50,7 @@ static int shared_file;
 /* LeakSanitizer waits for ever for its own helper if getppid() is refused. */
 LEAKS_ONLY_IF(getppid() >= 0)
 
-/* For scenes, where cmocka's assertions do not work. */
+/* For scenes, in which cmocka's assertions do not work. */
 #define CHECK(condition) ((condition) ? (void)0 : give_up(#condition, __LINE__))
 
 static _Noreturn void give_up(const char *condition, int line)
@@ -134,7 +134,7 @@ static char state_of(pid_t task)
     return state;
 }
 
-/* ---- what a process has when it ends ---- */
+/* ---- what a process has at its end ---- */
 
 static void has_nothing(void)
 {
@@ -239,7 +239,7 @@ static int how_ended;
 
 static void return_from_main(void)
 {
-    how_ended = 3; /* and main() returns it */
+    how_ended = 3; /* main() returns it */
 }
 
 static void call_exit(void)
@@ -327,7 +327,7 @@ static void exit_from_handler(void)
     raise(SIGALRM);
 }
 
-/* What is left after the main thread's end. */
+/* The thread that is left after the end of the main thread. */
 static void *outlive_main_thread(void *arg)
 {
     while (state_of(getpid()) != 'Z')
@@ -362,8 +362,8 @@ static const struct way {
     const char *name;
     void (*end)(void);
     int status;
-    bool normal;      /* exit handlers run: children are waited for */
-    bool main_thread; /* ends earlier than the rest */
+    bool normal;      /* exit handlers run, and wait for the children */
+    bool main_thread; /* the main thread ends before the others */
     bool threads_stay;
 } ways[] = {
     {"return", return_from_main, 3 << 8, true, false, false},
@@ -403,7 +403,7 @@ static bool has_ended(void *arg)
     return waitpid(ended->pid, &ended->status, WNOHANG) == ended->pid;
 }
 
-/* Reaps what has come to this process, and tells whether that was all. */
+/* Reaps the children that have ended. Returns whether none is left. */
 static bool nobody_left(void *arg)
 {
     (void)arg;
@@ -456,7 +456,7 @@ static bool lives(atomic_int *pid)
     return atomic_load(pid) == 0 || kill(atomic_load(pid), 0) == 0;
 }
 
-/* Whether all went as it should. */
+/* Returns whether everything went as expected. */
 static bool observe(const struct way *way, const struct situation *situation, pid_t pid)
 {
     struct timespec moment = {.tv_nsec = 30000000};
@@ -468,7 +468,7 @@ static bool observe(const struct way *way, const struct situation *situation, pi
     if (way->main_thread) {
         if (!wait_for(&shared->main_gone))
             return false;
-        nanosleep(&moment, NULL); /* gives a death signal the time to come */
+        nanosleep(&moment, NULL); /* time for a death signal to arrive */
         bool living = lives(&shared->daemon) && lives(&shared->child);
         atomic_store(&shared->go_on, 1);
         if (!living)
@@ -477,7 +477,7 @@ static bool observe(const struct way *way, const struct situation *situation, pi
     if (child && way->normal) {
         nanosleep(&moment, NULL);
         if (waitpid(pid, &status, WNOHANG) != 0)
-            return false; /* has not waited */
+            return false; /* it did not wait */
         atomic_store(&shared->go, 1);
     }
     bool right = come_out(pid, &status) && status == way->status;
@@ -497,8 +497,8 @@ static void nobody_is_left_whatever_the_end(void **state)
             char way[8], situation[8];
 
             if (TSAN && ways[i].threads_stay)
-                continue; /* TSan has a thread of its own, which outlives all others */
-            /* Threads that go on for ever are no end. */
+                continue; /* TSan's own thread outlives all others */
+            /* With threads that run for ever the process does not end. */
             if (ways[i].threads_stay && (situations[j].set == is_starting || situations[j].set == is_joining))
                 continue;
             snprintf(way, sizeof way, "%zu", i);
@@ -515,7 +515,7 @@ static void nobody_is_left_whatever_the_end(void **state)
     assert_int_equal(wrong, 0);
 }
 
-/* ---- signal handlers that fork or exit, wherever they come ---- */
+/* ---- signal handlers that fork or exit at any place ---- */
 
 static void every(long microseconds)
 {
@@ -544,7 +544,7 @@ static void exit_in_a_handler_ends(void **state)
 {
     (void)state;
     if (TSAN)
-        skip(); /* it runs a handler late, at the end of a call: also where all signals are blocked by then */
+        skip(); /* TSan runs a handler late, at the end of a call, even if all signals are blocked by then */
     for (int i = 0; i < 60; i++) {
         char microseconds[16];
         int status;
@@ -573,7 +573,7 @@ static void play_fork_in_handler(void)
     struct sigaction action = {.sa_handler = fork_in_handler, .sa_flags = SA_RESTART},
                      child = {.sa_flags = SA_NOCLDWAIT};
 
-    child.sa_handler = SIG_DFL; /* the handler's children are reaped by the system; ours have no exit code then */
+    child.sa_handler = SIG_DFL; /* the system reaps the handler's children; our own children then have no exit code */
     sigaction(SIGCHLD, &child, NULL);
     sigaction(SIGALRM, &action, NULL);
     every(1500);
@@ -592,7 +592,7 @@ static void fork_in_a_handler_goes_on(void **state)
 {
     (void)state;
     if (TSAN)
-        skip(); /* it does not stand that */
+        skip(); /* TSan does not support it */
     assert_plays("fork_in_handler", NULL, NULL);
 }
 
@@ -635,7 +635,7 @@ static void call_as_stranger(void)
     CHECK(mp_process_children(list, 2, &count) == 0 && count == 0);
     CHECK(mp_process_start(&own, do_nothing, NULL, NULL) == 0 && mp_process_join(own, PATIENCE) == 0);
     CHECK(mp_process_exitcode(own, &code) == 0 && code == 0);
-    has_daemon(); /* which ends at this process's end */
+    has_daemon(); /* the daemon ends with this process */
     exit(0);
 }
 
@@ -714,8 +714,8 @@ static int exit_as_child(void *arg)
     exit(arg == NULL ? 3 : 4);
 }
 
-/* The child has its parent's memory, as that of vfork() has. What the C library notes of the exit it notes for the
- * parent, too. */
+/* The child shares its parent's memory, like a child of vfork(). So what the C library records about the child's exit
+ * is recorded for the parent, too. */
 static void play_shared_memory(void)
 {
     static _Alignas(64) char stack[256 * 1024];
@@ -784,8 +784,8 @@ static void *start_another(void *arg)
     return arg;
 }
 
-/* How: a letter for who starts it (main thread, thread), what it does then (lives, executes), and how the parent ends
- * (killed, by exit, by exit as another user). */
+/* `how` has three letters: who starts the daemon (main thread, thread), what the daemon does then (lives, executes),
+ * and how the parent ends (killed, by exit, by exit as another user). */
 static void play_privileges(const char *which, const char *how)
 {
     change = which;
@@ -833,7 +833,7 @@ static void daemons_of_other_users_end_with_their_parent(void **state)
 
 /* ---- descriptors ---- */
 
-/* What the program has closed stays closed: it may print there. */
+/* A standard descriptor that the program has closed stays closed: printing to it has to fail. */
 static void print_into_closed(int subset)
 {
     for (int fd = 0; fd < 3; fd++) {
@@ -894,7 +894,7 @@ static void play_reused(void)
         close(fd);
     for (int i = 3; i < MANY; i++)
         CHECK(open("/dev/null", O_RDWR) >= 3);
-    CHECK(mp_process_join(daemon, PATIENCE) == 0); /* its lifeline was let go */
+    CHECK(mp_process_join(daemon, PATIENCE) == 0); /* its lifeline was released */
     CHECK(mp_process_free(daemon) == 0);
     atomic_store(&shared->go, 1);
     CHECK(mp_process_join(child, PATIENCE) == 0 && mp_process_free(child) == 0);
@@ -909,7 +909,7 @@ static void no_file_of_the_programs_is_closed(void **state)
     assert_plays("reused", NULL, NULL);
 }
 
-/* A daemon has no descriptor more than an ordinary child, nor have programs that it executes. */
+/* A daemon has no more descriptors than an ordinary child, and neither do programs that it executes. */
 static int count_own(void *arg)
 {
     (void)arg;
@@ -960,7 +960,7 @@ static int print_once(void *arg)
 
 #define PRINTING_CHILDREN 100
 
-/* Each line once: how many are right. */
+/* Returns the number of correct lines. Each line must appear once. */
 static long count_lines(FILE *file)
 {
     char *seen[2] = {calloc((size_t)printed[0] + 1, 1), calloc((size_t)printed[1] + 1, 1)};
@@ -982,12 +982,12 @@ static long count_lines(FILE *file)
     return right;
 }
 
-/* With a full buffer a line of the parent's may be written in two parts: so the children print only if it writes whole
+/* With a full buffer, a line of the parent may be written in two parts. So the children print only if it writes whole
  * lines. */
 static void play_lines(const char *buffer, const char *unused)
 {
     static char
-        memory[4096]; /* that nobody need allocate: ASan's allocator does not stand a fork beside other threads */
+        memory[4096]; /* stdio need not allocate: ASan's allocator does not support a fork beside other threads */
     bool full = *buffer == 'f';
     char path[] = "/tmp/libmp-lines-XXXXXX";
     int fd = mkstemp(path), mark;
@@ -1031,7 +1031,7 @@ static void *hold_stdout(void *arg)
     return arg;
 }
 
-/* A thread that holds stdout for long does not hold up a start. */
+/* A thread that holds stdout for a long time does not delay a start. */
 static void play_held(void)
 {
     pthread_t thread;
@@ -1107,10 +1107,10 @@ static void play_refused(const char *call, const char *error)
     start_and_stop_daemon(&code);
     in_thread(start_and_stop_daemon, true);
     CHECK(count_descriptors() == before);
-    has_daemon(); /* for the end */
+    has_daemon(); /* a daemon, for the end of this process */
 }
 
-/* A daemon without a lifeline, to which no signal can be sent: the end does not wait for it. */
+/* A daemon without a lifeline that cannot be sent a signal: the end of this process does not wait for it. */
 static void play_unkillable(const char *unused, const char *error)
 {
     (void)unused;
@@ -1191,7 +1191,7 @@ static void *call_with_cancellation_pending(void *arg)
     int state;
 
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL); /* what was believed of pids is looked at again */
+    nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL); /* so that cached answers about pids are outdated */
     printf("something to flush");
     pthread_cancel(pthread_self());
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
@@ -1213,7 +1213,7 @@ static void play_cancelled(void)
         CHECK(create_cancellable(&thread, call_with_cancellation_pending, &i) == 0);
         CHECK(pthread_join(thread, &result) == 0 && result == &i);
         CHECK(atomic_load(&shared->lines) == (int)i + 1);
-        CHECK(mp_process_children(NULL, 0, &count) == 0); /* nothing is left locked */
+        CHECK(mp_process_children(NULL, 0, &count) == 0); /* no lock is still held */
     }
 }
 
@@ -1246,7 +1246,7 @@ static const struct scene {
     {"cancelled", NULL, play_cancelled},
 };
 
-/* The memory's file may not take a number that a scene closes, nor one that it counts. */
+/* The descriptor of the shared file must not be one that a scene closes or counts. */
 static bool open_shared(int file)
 {
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
@@ -1295,7 +1295,7 @@ int main(int argc, char **argv)
     shared_file = memfd_create("test", 0);
     if (shared_file < 0 || ftruncate(shared_file, sizeof *shared) != 0 || !open_shared(shared_file))
         return 1;
-    setenv("TSAN_OPTIONS", "report_signal_unsafe=0", 0); /* handlers that exit and fork are what is tried here */
+    setenv("TSAN_OPTIONS", "report_signal_unsafe=0", 0); /* the tests fork and exit in handlers on purpose */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

@@ -1,4 +1,4 @@
-/* Which addresses lie in a heap of this process, and what becomes of handles in tasks that lead into none. */
+/* Which addresses lie in a heap of this process, and what happens to handles in tasks that lead into none. */
 #include <mp.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -18,9 +18,9 @@
 #include "support.h"
 
 enum { PLACES = 300, CHANGES = 20000, MANAGERS = 40, ROUNDS = 20 };
-#define PLACE (UINT64_C(1) << 16) /* so far apart are heaps at the least */
+#define PLACE (UINT64_C(1) << 16) /* the least distance between two heaps */
 
-/* ---- adding, removing, looking ---- */
+/* ---- adding, removing, looking up ---- */
 
 static char *area;
 static uint64_t size_of[PLACES]; /* 0: no heap there */
@@ -49,7 +49,7 @@ static void look_everywhere(void)
     assert_false(range_known((void *)UINTPTR_MAX));
 }
 
-/* Heaps come, grow, and go. */
+/* Adds a heap, grows it, or removes it. */
 static void change(int place)
 {
     struct heap *heap = heap_in(place);
@@ -113,7 +113,7 @@ static void heaps_come_and_go(void **state)
 static atomic_bool stop;
 static atomic_int wrong;
 
-/* The even places have heaps all the time, the first odd one never. */
+/* Even places have a heap all the time, the first odd place never has one. */
 static void *look_all_the_time(void *arg)
 {
     (void)arg;
@@ -161,7 +161,7 @@ struct given {
     mp_list *list;
 };
 
-/* Counts up in each in turn. */
+/* Adds one in each container. */
 static int count_in_all(const void *arg, void *result)
 {
     const struct given *given = arg;
@@ -212,7 +212,7 @@ static int sum_list(const void *arg, void *result)
     return mp_list_get_int(*list, -1, result);
 }
 
-/* A list that lies where the file has only grown since the worker was made. */
+/* A list in the part by which the file has grown since the worker was made. */
 static void older_managers_that_have_grown(void **state)
 {
     mp_manager *manager;
@@ -243,7 +243,7 @@ static void older_managers_that_have_grown(void **state)
 
 static mp_manager *own;
 
-/* Gives a dict of the worker's own manager, or takes that of another worker. */
+/* Returns a dict of the worker's own manager, or receives that of another worker. */
 static int give(const void *arg, void *result)
 {
     mp_dict *dict;

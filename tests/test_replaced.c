@@ -1,9 +1,10 @@
-/* Whose container is it? Each call that looks into containers, beside processes that keep replacing what is nested
- * there and are killed at it. There are several parents; all that is nested in one, two deep, bears the number of that
- * one. So an answer that comes from another container, which has got the place of one that was replaced, is seen.
+/* Whose container is it? Tests each call that looks into containers, while other processes keep replacing nested
+ * containers and are killed while they do. There are several parents. Everything nested in a parent, two levels deep,
+ * contains the number of that parent. So if an answer comes from a container that got the place of a replaced one, the
+ * test notices.
  *
- * A new call joins by a line of DICT_LOOKS or LIST_LOOKS, a new way to replace by a line of `ways`, a new kind of
- * container by a line of `kinds`. An argument says how many times as much is to be done. */
+ * A new call needs a line in DICT_LOOKS or LIST_LOOKS, a new way to replace a line in `ways`, a new kind of container a
+ * line in `kinds`. An argument multiplies the amount of work. */
 #include <mp.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -29,13 +30,13 @@ static mp_dict *scratch_dict;
 static mp_list *scratch_list;
 
 static struct shared {
-    _Atomic int64_t rounds; /* what was replaced so far */
-    _Atomic int error;      /* what a replacing call said that it must not say; 0: none */
+    _Atomic int64_t rounds; /* number of replacements so far */
+    _Atomic int error;      /* an error that a replacing call must not give; 0: none */
 } * shared;
 
 /* ---- containers with a number ---- */
 
-/* What lies in a container: its parent's number, a dict, a list. */
+/* The content of a container: its parent's number, a dict, a list. */
 enum slot { NUMBER, DICT, LIST, SLOTS };
 static const char *const keys[SLOTS] = {"of", "d", "l"};
 
@@ -66,7 +67,7 @@ static int dict_add(void *dict, enum slot slot, mp_value value)
 
 static int list_add(void *list, enum slot slot, mp_value value)
 {
-    (void)slot; /* in that order */
+    (void)slot; /* called in the order of the slots */
     return mp_list_append(list, value);
 }
 
@@ -102,7 +103,7 @@ static int list_borrow(void *list, enum slot slot, void **found)
                         : mp_list_get_list(list, (int64_t)slot, (mp_list **)found);
 }
 
-/* All entries of a whole other one take the places of those there, in one step. */
+/* Replaces all entries by those of a complete other container, in one step. */
 static int dict_restore(void *dict, void *other)
 {
     return mp_dict_update(dict, other);
@@ -114,7 +115,7 @@ static int list_restore(void *list, void *other)
 }
 
 static const struct kind {
-    enum slot slot; /* where one of this kind lies */
+    enum slot slot; /* the slot for containers of this kind */
     mp_type type;
     int (*make)(void **made);
     int (*free)(void *container);
@@ -139,7 +140,7 @@ static mp_value value_of(const struct kind *kind, void *container)
     return kind->type == MP_DICT ? mp_value_dict(container) : mp_value_list(container);
 }
 
-/* A container with that number and, `levels` deep, others in it. */
+/* Makes a container with that number, and `levels` levels of others nested in it. */
 static int build(const struct kind *kind, int64_t number, int levels, void **made)
 {
     void *container, *inner;
@@ -160,8 +161,8 @@ static int build(const struct kind *kind, int64_t number, int levels, void **mad
     return error;
 }
 
-static void *parents[PARENTS][KINDS]; /* replaced in */
-static void *models[PARENTS][KINDS];  /* their like, in which nothing is replaced */
+static void *parents[PARENTS][KINDS]; /* nested containers are replaced here */
+static void *models[PARENTS][KINDS];  /* copies of them, in which nothing is replaced */
 
 static int restore(int parent, int kind)
 {
@@ -175,7 +176,7 @@ static int restore(int parent, int kind)
 
 /* ---- replacing ---- */
 
-/* Puts a container in the place of the one that lies in that slot. The errors that tell of others' doing are none. */
+/* Puts a container in place of the one in that slot. Errors that only show the work of other processes do not count. */
 typedef int replace(void *container, const struct kind *kind, enum slot slot, mp_value value);
 
 static int set(void *container, const struct kind *kind, enum slot slot, mp_value value)
@@ -227,7 +228,7 @@ static int cut_and_insert(void *container, const struct kind *kind, enum slot sl
     return error != 0 ? error : put_back(container, kind, slot, value);
 }
 
-/* Number and other container as they were, the one of the slot new. */
+/* Clears the container and refills it: only the container in the slot is new. */
 static int clear_and_refill(void *container, const struct kind *kind, enum slot slot, mp_value value)
 {
     mp_value all[SLOTS] = {mp_value_none(), mp_value_none(), mp_value_none()};
@@ -240,7 +241,7 @@ static int clear_and_refill(void *container, const struct kind *kind, enum slot 
         error = kind->type == MP_DICT ? mp_dict_clear(container) : mp_list_clear(container);
     for (int i = 0; error == 0 && i < SLOTS; i++)
         error = kind->add(container, (enum slot)i, all[i]);
-    all[slot] = mp_value_none(); /* the caller's */
+    all[slot] = mp_value_none(); /* it belongs to the caller */
     for (int i = 0; i < SLOTS; i++)
         mp_value_free(&all[i]);
     return error;
@@ -313,7 +314,7 @@ static int many(void *container, const struct kind *kind, enum slot slot, mp_val
 static const struct way {
     const char *name;
     replace *replace;
-    bool whole; /* a container that was whole before is so at every moment */
+    bool whole; /* a complete container stays complete at every moment */
 } ways[] = {
     {"set", set, true},
     {"update", update, true},
@@ -348,7 +349,7 @@ static int replace_at(void *container, const struct kind *kind, int64_t number, 
     return error;
 }
 
-/* In a parent, or in what lies in it. */
+/* Replaces in a parent, or in a container nested in it. */
 static int replace_once(void)
 {
     int parent = rand() % PARENTS, outer = rand() % KINDS, kind = rand() % KINDS;
@@ -398,13 +399,13 @@ struct asked {
     mp_dict *model_dict, *other_model_dict;
     mp_list *model_list, *other_model_list;
     bool strict; /* nothing is ever missing */
-    int levels;  /* how deep is nested in what lies in the container that is asked */
+    int levels;  /* levels of nesting below the container that is asked */
 };
 
-/* Right answers that were had. One that takes long, as it looks at all that is nested, counts for more. */
+/* Number of right answers. A slow call, which looks at all nested content, counts for more. */
 static int answers;
 enum { LARGE = 10 };
-static char fault_text[160]; /* what was found wrong, or empty */
+static char fault_text[160]; /* the first fault found, or empty */
 
 static void fault_at(int line, const char *text, int64_t number)
 {
@@ -413,13 +414,13 @@ static void fault_at(int line, const char *text, int64_t number)
 }
 #define fault(text, number) fault_at(__LINE__, text, number)
 
-/* False: the call has not answered, and may have. */
+/* Whether the call succeeded. Reports a fault if it gave an error that it must not give. */
 static bool answered_at(int line, const struct asked *asked, int error, bool held)
 {
     if (error == 0)
         return true;
     if (error == MP_EINVAL && !held)
-        answers++; /* a stale handle is known as such: that is right as well */
+        answers++; /* recognising a stale handle is right as well */
     else if (asked->strict || !tells_of_others(error))
         fault_at(line, error == MP_EINVAL ? "a container that is held has ended" : mp_strerror(error), error);
     return false;
@@ -434,7 +435,7 @@ static void look_number(const struct asked *asked, int64_t number)
         fault("another container's number", number);
 }
 
-/* Looks at all that lies in a container of that parent's, in each way. */
+/* Looks at all content of a container that belongs to that parent, in each way. */
 static void look(const struct asked *asked, const struct kind *kind, void *container, int levels, bool held)
 {
     int64_t number;
@@ -456,7 +457,7 @@ static void look(const struct asked *asked, const struct kind *kind, void *conta
     }
 }
 
-/* A value that a call gave, with a hold. */
+/* Looks at a value that a call returned with a hold. */
 static void look_value(const struct asked *asked, const mp_value *value)
 {
     if (value->type == MP_DICT || value->type == MP_LIST)
@@ -475,7 +476,7 @@ static void look_and_free(const struct asked *asked, int error, mp_value *value)
     mp_value_free(value);
 }
 
-/* A new list that a call gave. */
+/* Looks at a new list that a call returned. */
 static void look_list(const struct asked *asked, int error, mp_list **made)
 {
     mp_list *list = *made;
@@ -513,7 +514,7 @@ static void look_dict(const struct asked *asked, int error, mp_dict **made)
         fault("a new dict is not the caller's", 0);
 }
 
-/* items: lists of two. */
+/* Looks at the result of items(): lists of two. */
 static void look_items(const struct asked *asked, int error, mp_list **made)
 {
     mp_list *items = *made;
@@ -534,7 +535,7 @@ static void look_items(const struct asked *asked, int error, mp_list **made)
         fault("a new list is not the caller's", 0);
 }
 
-/* Every number in a text is the parent's. */
+/* Every number in the text must be the parent's. */
 static void look_text(const struct asked *asked, int error, char **made)
 {
     char *text = *made;
@@ -553,7 +554,7 @@ static void look_text(const struct asked *asked, int error, char **made)
     free(text);
 }
 
-/* Whether one equals its like, and not another's. */
+/* A container equals its own copy, and not that of another parent. */
 static void look_equal(const struct asked *asked, int error, const bool *answer, bool own)
 {
     bool equal = *answer;
@@ -593,7 +594,7 @@ static void look_borrowed(const struct asked *asked, int error, const struct kin
     look_old(asked);
 }
 
-/* ---- what a borrowed handle is used for ---- */
+/* ---- uses of a borrowed handle ---- */
 
 static int see_number(mp_value *value, bool present, void *arg)
 {
@@ -601,10 +602,10 @@ static int see_number(mp_value *value, bool present, void *arg)
         look_number(arg, value->as.integer);
     else if (((const struct asked *)arg)->strict)
         fault("apply sees no number", value->type);
-    return 1; /* stays as it is */
+    return 1; /* leaves the value as it is */
 }
 
-/* What is asked of a container that lies in the parent. */
+/* The same questions for a container nested in the parent. */
 static struct asked inside(const struct asked *asked)
 {
     struct asked inner = *asked;
@@ -613,7 +614,8 @@ static struct asked inside(const struct asked *asked)
     return inner;
 }
 
-/* Everything that a dict is used for that somebody may have replaced: as it stands there, or not at all. */
+/* Uses a dict, which another process may have replaced, in every way: each answer shows the dict as it is, or is an
+ * error. */
 static void use_dict(const struct asked *outer, mp_dict *dict)
 {
     const struct asked inner = inside(outer), *asked = &inner;
@@ -624,7 +626,7 @@ static void use_dict(const struct asked *outer, mp_dict *dict)
     int64_t number = 0;
     int error;
 
-    /* Where a number may be missing, this would put another there. */
+    /* If the number may be missing, this call would add another one. */
     if (asked->strict && answered(asked, mp_dict_add_int(dict, "of", 0, &number), false))
         look_number(asked, number);
     error = mp_dict_apply(dict, mp_value_str("of"), see_number, (void *)(uintptr_t)asked);
@@ -673,7 +675,7 @@ static void use_list(const struct asked *outer, mp_list *list)
     }
 }
 
-/* What holds a borrowed container by storing it elsewhere: it is that one, or an error. */
+/* Holds a borrowed container by storing it elsewhere. The result is that container, or an error. */
 static void look_stored(const struct asked *asked, int error, mp_value *value)
 {
     if (answered(asked, error, false))
@@ -779,7 +781,7 @@ static mp_value first_borrowed(const struct asked *asked)
 }
 
 /* clang-format off */
-/* Without and with a change of the parent. */
+/* Calls without and with a change of the parent. */
 #define DICT_LOOKS(LOOK, CHANGE) \
     LOOK(get, look_and_free(a, mp_dict_get(a->dict, mp_value_str(i++ % 2 ? "d" : "l"), &v), &v)) \
     LOOK(get_int, look(a, &kinds[0], a->dict, 0, true)) \
@@ -930,9 +932,9 @@ static const struct call {
 } calls[] = {DICT_LOOKS(ROW_DICT_LOOK, ROW_DICT_CHANGE) LIST_LOOKS(ROW_LIST_LOOK, ROW_LIST_CHANGE)};
 enum { CALLS = sizeof calls / sizeof calls[0] };
 
-/* ---- one beside the other ---- */
+/* ---- calls beside replacing processes ---- */
 
-/* So many right answers of each call, and so many replacements meanwhile. */
+/* The least number of right answers of each call, and of replacements meanwhile. */
 enum { ANSWERS = 100, ROUNDS = 60 };
 
 static struct asked ask(int parent, bool strict)
@@ -988,7 +990,7 @@ static void kill_writer(int i)
     assert_int_equal(mp_process_free(writers[i]), 0);
 }
 
-/* Each call beside all that replace in that way. One of them is killed after each. */
+/* Makes each call while processes replace in that way. One of them is killed after each call. */
 static void look_beside(void **state)
 {
     const char *found = NULL;

@@ -19,7 +19,7 @@ struct shared {
     mp_manager *manager;
     mp_dict *dict;
     mp_list *list;
-    mp_dict *updates[2]; /* of those that are killed in the middle of one */
+    mp_dict *updates[2]; /* for processes that are killed in the middle of an update */
 };
 
 static struct shared shared;
@@ -155,7 +155,7 @@ static void no_update_of_a_list_is_lost(void **state)
     }
 }
 
-/* Whoever comes first stores; all others get what it stored, and none stores over it. */
+/* The first process stores a value. All others get that value, and none overwrites it. */
 static int get_or_set(void *arg)
 {
     struct shared *s = arg;
@@ -186,7 +186,7 @@ static void get_or_set_agrees(void **state)
     assert_int_equal(length, ROUNDS / 10);
 }
 
-/* By key as far as that goes, then the newest. */
+/* Pops by key as long as there are keys, then pops the newest entry. */
 static int pop_entries(void *arg)
 {
     struct shared *s = arg;
@@ -242,7 +242,8 @@ static bool turn_is(struct shared *s, int64_t turn)
 
 enum { TURNS = 2000 };
 
-/* Of two, one has the even turns. What it did before it gives the turn away is there for the other. */
+/* One of two processes has the even turns. Everything that it did before it passed the turn on is visible to the
+ * other. */
 static int take_turns(struct shared *s, int64_t first)
 {
     for (int64_t turn = first; turn < TURNS; turn += 2) {
@@ -260,7 +261,7 @@ static int take_turns(struct shared *s, int64_t first)
             return 3;
         if (turn > 0 && (mp_list_get_int(s->list, -1, &last) != 0 || last != turn - 1))
             return 4;
-        /* Also in what is nested. */
+        /* In the nested list as well. */
         if (mp_dict_get_list(s->dict, "inner", &inner) != 0 || mp_list_get_int(inner, 0, &last) != 0 || last != turn)
             return 5;
         snprintf(text, sizeof text, "a text of more than eight bytes, turn %d", (int)turn);
@@ -298,7 +299,7 @@ static void changes_are_seen_at_once(void **state)
 
 enum { STABLE = 500, CHURN = 3000 };
 
-/* Entries with keys of STABLE and above come and go, in bulk now and then, so that the others are moved together. */
+/* Entries with keys from STABLE on come and go, now and then in bulk, so that the other entries are moved. */
 static int churn(struct shared *s)
 {
     for (int i = 0; i < 20; i++) {
@@ -324,7 +325,7 @@ static int iterate_all(struct shared *s)
     while (error == 0 && (error = mp_dict_next(iter, &key, &value)) == 0) {
         if (key.type != MP_INT)
             continue;
-        if (key.as.integer < STABLE) { /* in order, and each */
+        if (key.as.integer < STABLE) { /* each of them, in order */
             if (key.as.integer != next++ || value.type != MP_INT || value.as.integer != -key.as.integer)
                 return 3;
             continue;
@@ -332,7 +333,7 @@ static int iterate_all(struct shared *s)
         if (key.as.integer >= STABLE + CHURN || value.type != MP_STR ||
             strcmp(value.as.str, "of more than eight bytes") != 0)
             return 4;
-        /* One that was removed and came again is newer than the iterator. */
+        /* An entry that was removed and added again is newer than the iterator. */
         if (seen[key.as.integer - STABLE])
             return 5;
         seen[key.as.integer - STABLE] = true;
@@ -361,7 +362,7 @@ static void iteration_meets_each_that_stays_once(void **state)
 {
     (void)state;
     for (int i = 0; i < STABLE; i++) {
-        /* Between them others that go at once: so they do not begin side by side. */
+        /* Short-lived entries in between, so that the stable ones are not adjacent at first. */
         assert_int_equal(mp_dict_set(shared.dict, mp_value_int(i), mp_value_int(-i)), 0);
         for (int k = 0; k < 5; k++)
             assert_int_equal(
@@ -371,7 +372,7 @@ static void iteration_meets_each_that_stays_once(void **state)
     run_everywhere(iterate_or_churn);
 }
 
-/* Both entries always have one value, and "from" and "to" one sum: in each copy, each list of values, each
+/* Both entries always have the same value, and "from" and "to" the same sum: in each copy, each list of values, each
  * comparison. */
 static int look_at_moments(struct shared *s)
 {
@@ -426,7 +427,7 @@ static void copies_and_updates_are_of_one_moment(void **state)
     run_everywhere(look_or_update);
 }
 
-/* Readers see a value of a writer's, whole, whatever the writers do. */
+/* A reader sees the complete value of one writer, whatever the writers do. */
 static int read_or_write(void *arg)
 {
     struct shared *s = arg;
@@ -530,7 +531,7 @@ static void make_updates(void)
     }
 }
 
-/* All entries are of one update, or none is there, since the last clear(). */
+/* Since the last clear(), all entries come from the same update, or there are none. */
 static void assert_whole_updates(void)
 {
     mp_value first, other;
@@ -561,7 +562,7 @@ static void a_killed_writer_leaves_all_whole(void **state)
             assert_int_equal(mp_process_free(process[j]), 0);
         }
         assert_int_equal(mp_manager_check(shared.manager), 0);
-        /* Both or neither, since the last clear(). */
+        /* Both changes or neither, since the last clear(). */
         mp_dict_get_int(shared.dict, "from", &from);
         mp_dict_get_int(shared.dict, "to", &to);
         assert_int_equal(from + to, 0);
@@ -600,7 +601,7 @@ static void look_at_lengths(void)
     assert_true(length == MANY || length == 2 * MANY);
 }
 
-/* Only what fits is written to the buffer, and only if the call succeeds. */
+/* A call writes to the buffer only if it succeeds. */
 static void look_at_text(void)
 {
     char buffer[1000];
@@ -616,8 +617,8 @@ static void look_at_text(void)
     assert_true(error != 0 || strspn(buffer, "B") == 99);
 }
 
-/* The writer runs, is stopped somewhere, and is killed there, again and again. What others find is that of before or
- * after. */
+/* The writer runs, is stopped somewhere and killed there, again and again. Other processes find the state before or
+ * after its change. */
 static void readers_do_not_mind_what_becomes_of_writers(void **state)
 {
     (void)state;
@@ -658,7 +659,7 @@ static void readers_do_not_mind_what_becomes_of_writers(void **state)
             }
         }
         assert_int_equal(mp_process_free(process), 0);
-        /* What the dead one has not cleared, or appended, goes. */
+        /* Removes what the dead writer has not cleared, or has appended. */
         assert_int_equal(mp_dict_clear(shared.dict), 0);
         assert_int_equal(mp_list_delete_slice(shared.list, MANY, MP_END, 1), 0);
     }

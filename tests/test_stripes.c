@@ -1,4 +1,4 @@
-/* Dicts that several processes contend for: writers of single words go on side by side, and all others see no
+/* Dicts that several processes contend for: writers of single words work in parallel, and other calls see no
  * difference. */
 #include <mp.h>
 #include <setjmp.h>
@@ -104,7 +104,7 @@ static void words_are_put_while_another_holds_the_mutex(void **state)
     assert_int_equal(b, 7);
 }
 
-static volatile int *about_to_put; /* shared: the pid of who is */
+static volatile int *about_to_put; /* shared: the pid of the process that is */
 
 static int put_a(void *arg)
 {
@@ -113,14 +113,14 @@ static int put_a(void *arg)
     return mp_dict_set_int(dict, "a", 77);
 }
 
-/* Whether that one sleeps: for the stripe, as it has nothing else to wait for. */
+/* Whether the other process sleeps: it waits for the stripe, because there is nothing else to wait for. */
 static bool the_other_sleeps(void *arg)
 {
     (void)arg;
     return *about_to_put != 0 && process_sleeps(*about_to_put);
 }
 
-/* Somebody has found an entry and waits for its stripe, and the entry goes. */
+/* A process has found an entry and waits for its stripe, and the entry is removed. */
 static void nothing_is_put_where_an_entry_was(void **state)
 {
     struct object *o = object();
@@ -149,7 +149,7 @@ static void nothing_is_put_where_an_entry_was(void **state)
     munmap((void *)about_to_put, sizeof *about_to_put);
 }
 
-/* ---- whoever takes away, moves or wants one moment waits for them ---- */
+/* ---- calls that remove, move, or want a consistent view wait for one that puts a word ---- */
 
 static int copy_and_look(void *arg)
 {
@@ -211,8 +211,8 @@ static int clear_and_look(void *arg)
     return mp_dict_clear(dict) == 0 && mp_dict_length(dict, &length) == 0 && length == 0 ? 0 : 1;
 }
 
-/* A stripe is held; the other has got as far as it can, which the mutex shows; then the word is put. What the other
- * does must come after. */
+/* The test holds the stripe. It waits until the other process has got as far as it can, which the mutex shows, and then
+ * puts the word. The other's operation must come after that. */
 static void waits_for_the_stripe(int (*function)(void *))
 {
     mp_process *process;
@@ -275,7 +275,7 @@ static void inside_a_function_it_is_still_a_deadlock(void **state)
     assert_int_equal(mp_dict_apply(dict, mp_value_str("s"), reenter, NULL), 42);
 }
 
-/* ---- deaths, reclaims ---- */
+/* ---- deaths, and dead dicts ---- */
 
 static int die_holding_a_stripe(void *arg)
 {
@@ -311,7 +311,7 @@ static int die_holding_all(void *arg)
     return 1;
 }
 
-/* What is left of the dict moved to its beginning, and then somebody stands in the middle of a change. */
+/* The remaining entries were moved to the beginning of the dict, and then a process stops in the middle of a change. */
 static void an_iterator_finds_its_place_past_a_change(void **state)
 {
     enum { ALL = 100, GIVEN = 90 };
@@ -370,7 +370,7 @@ static void the_next_dict_in_its_place_has_none(void **state)
     assert_int_equal(mp_dict_set_int(dict, "a", 2), 0);
 }
 
-/* ---- as it comes about ---- */
+/* ---- stripes that arise by contention ---- */
 
 #define WRITERS 4
 #define ADDITIONS 20000
@@ -392,7 +392,7 @@ static int add_here_and_there(void *arg)
     return 0;
 }
 
-/* Rounds, until the processes have met often enough. */
+/* Repeats rounds until the processes have met often enough. */
 static void nothing_is_lost_while_stripes_come(void **state)
 {
     mp_process *process[WRITERS];

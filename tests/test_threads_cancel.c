@@ -1,7 +1,7 @@
-/* No call is a cancellation point: a thread that was cancelled before a call, or is while it waits inside one, comes
- * back from it with what the call is to give, and ends at the next cancellation point of its own. Nothing of the
- * library stays locked, and nothing leaks. And each call does with the smallest stack that a thread can have. A call
- * joins by a line of CALLS or WAITS. (The pool's: test_pool_ends.c.) */
+/* No call is a cancellation point. A thread that is cancelled before a call, or while it waits inside one, returns from
+ * it with the call's result, and ends at the next cancellation point of its own. No lock of the library stays held, and
+ * nothing leaks. Each call also works on the smallest stack that a thread can have. A new call needs a line in CALLS or
+ * WAITS. (Calls on pools: test_pool_ends.c.) */
 #include <fcntl.h>
 #include <limits.h>
 #include <mp.h>
@@ -32,7 +32,7 @@ static char name[64], other_name[64];
 static const char large[300000] = "";
 static volatile int *go; /* shared with children */
 
-/* The first error of two calls, of which both are made, in that order. */
+/* Makes both calls, in that order. The first error of the two. */
 static _Thread_local int first, second;
 #define first_error(a, b) (first = (a), second = (b), first != 0 ? first : second)
 
@@ -50,7 +50,8 @@ static int ends_at_once(void *arg)
     return 0;
 }
 
-/* What users' functions do inside a call does not end the thread either: it would leave the container locked. */
+/* A cancellation point in a user's function inside a call does not end the thread either: that would leave the
+ * container locked. */
 static int calls_a_cancellation_point(mp_value *value, bool present, void *arg)
 {
     (void)value;
@@ -114,7 +115,7 @@ static int compares_at_a_cancellation_point(const mp_value *a, const mp_value *b
     CALL(process_join_a_while, return mp_process_join(child, 0.05) == MP_ETIMEOUT ? 0 : -1;) \
     CALL(cpu_count, return mp_cpu_count() > 0 && mp_usable_cpu_count() > 0 ? 0 : -1;)
 
-/* These wait until `let` is done; what they are to return then. */
+/* These calls wait until `let` is done; then they return what is stated here. */
 #define WAITS(CALL) \
     CALL(waits_for_lock, return first_error(mp_lock_acquire(held, MP_FOREVER), mp_lock_release(held));) \
     CALL(waits_for_lock_in_time, return first_error(mp_lock_acquire(held, 60), mp_lock_release(held));) \
@@ -182,7 +183,7 @@ static void end_run(pthread_t thread)
         fail_msg("%s: %s, error %d", run.call->name, run.returned != 0 ? "came back" : "was cancelled", run.error);
 }
 
-/* Nothing is left locked. */
+/* Checks that no lock is still held. */
 static void all_works(void)
 {
     mp_manager *another;
@@ -212,7 +213,7 @@ static void cancelled_before(void **state)
 
 static int pipe_ends[2];
 
-/* A pipe that holds less than is printed. */
+/* A pipe that holds less than what is printed. */
 static void fill_pipe(void)
 {
     assert_int_equal(pipe(pipe_ends), 0);
@@ -240,7 +241,7 @@ static bool is_printed(void *arg)
 
 static void close_pipe(void)
 {
-    read_pipe(); /* now there is room for what the stream has kept back */
+    read_pipe(); /* makes room for what the stream still holds */
     fclose(sink);
     close(pipe_ends[0]);
     sink = fopen("/dev/null", "w");
@@ -303,7 +304,7 @@ static void on_the_smallest_stack(void **state)
     (void)state;
 
     if (ASAN || TSAN)
-        skip(); /* they take more of it than the calls do */
+        skip(); /* sanitizers use more stack than the calls do */
     assert_int_equal(pthread_attr_init(&attributes), 0);
     assert_int_equal(pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN), 0);
     for (size_t i = 0; i < COUNT(calls); i++) {
@@ -323,7 +324,7 @@ static int open_all(void **state)
 
     snprintf(name, sizeof name, "test-cancel-%d", (int)getpid());
     snprintf(other_name, sizeof other_name, "test-cancel-other-%d", (int)getpid());
-    assert_int_equal(mp_lock_create(&lock, NULL), 0); /* its heap stays */
+    assert_int_equal(mp_lock_create(&lock, NULL), 0); /* its heap stays open */
     leak_check_begin(state);
     go = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     sink = fopen("/dev/null", "w");

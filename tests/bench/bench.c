@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define QUICK_PART 50 /* a quick run does one part in so many */
+#define QUICK_PART 50 /* a quick run does only this part of the work */
 
 static bool quick, sweeps;
 static const char *wanted;
@@ -163,7 +163,7 @@ void *bench_shared(size_t size)
 }
 
 struct start {
-    atomic_int waiting; /* processes that have not come to the start yet */
+    atomic_int waiting; /* processes that have not arrived at the start yet */
     struct {
         double begin, end;
     } time[BENCH_MAX_PROCESSES];
@@ -177,7 +177,7 @@ static struct start *new_start(int processes)
     return start;
 }
 
-/* Seconds from when the first began until the last ended. */
+/* Seconds from the first begin to the last end. */
 static double end_start(struct start *start, int processes)
 {
     double begin = start->time[0].begin, end = start->time[0].end;

@@ -1,4 +1,4 @@
-/* A shared dict: the works that all stores do. */
+/* A shared dict: the works that are common to all stores. */
 #include <mp.h>
 
 #include "dict_works.h"

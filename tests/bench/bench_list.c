@@ -29,7 +29,7 @@ static void get_all(int process, void *arg)
         BENCH_CHECK(mp_list_get_int(list, order[i], &value));
 }
 
-/* Each process sets elements of its own, which lie among those of the others. */
+/* Each process sets elements of its own, which lie between those of the others. */
 static void set_part(int process, void *arg)
 {
     size_t times = *(size_t *)arg, first = (size_t)process * times;
@@ -38,7 +38,7 @@ static void set_part(int process, void *arg)
         BENCH_CHECK(mp_list_set_int(list, order[i], (int64_t)i));
 }
 
-/* The list is reached before, all of it: and where processes contend, is what it becomes for that. */
+/* Touches the whole list before the measurement. If processes contend, the list gets its stripes here. */
 static void reach(int process, void *arg)
 {
     get_all(process, arg);
@@ -83,7 +83,7 @@ static void iterate(const struct bench *bench, double *figures)
     BENCH_CHECK(met == items ? 0 : MP_ECORRUPT);
 }
 
-/* What the one that appends and the one that watches share. */
+/* Shared by the process that appends and the one that watches. */
 static struct growth {
     atomic_bool done;
     double longest; /* seconds */
@@ -124,7 +124,7 @@ static void pauses(const struct bench *bench, double *figures)
     list = usual;
 }
 
-/* What appends leaves as many items as it found. */
+/* The works that append leave as many items as they found. */
 static const struct bench table[] = {
     {"libmp", {{"list append by 1 process", "ns"}}, append, 1},
     {"libmp", {{"list append by 2 processes", "M/s"}}, append, 2},

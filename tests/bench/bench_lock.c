@@ -1,4 +1,4 @@
-/* A lock, and beside it what it stands on: a robust process-shared pthread mutex without anything around it. */
+/* A lock, and for comparison what it is built on: a robust process-shared pthread mutex. */
 #include <mp.h>
 #include <pthread.h>
 

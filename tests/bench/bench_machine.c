@@ -1,7 +1,9 @@
-/* The machine itself, to compare tables of different machines by: what a cache miss costs that the next step waits for
- * (a dict of a million entries has two of them in each get), how far misses of one search and the next overlap,
- * depending on how many instructions a search takes, what the system takes for each page of memory that is new, and how
- * long a process that has nothing to wait for does not run while another computes. */
+/* The machine itself, to compare tables of different machines:
+ *
+ * - the cost of a cache miss that the next step waits for (each get in a dict of a million entries has two);
+ * - how far the misses of one search and the next overlap, depending on the number of instructions in a search;
+ * - the system's cost of each new page of memory;
+ * - how long a process that is ready to run does not run while another computes. */
 #include <mp.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -11,7 +13,7 @@
 #define LINE 8 /* words in a cache line */
 
 static size_t lines;
-static size_t *memory; /* each line's first word tells which is next; one ring through all of them */
+static size_t *memory; /* the first word of each line is the index of the next line; one cycle through all lines */
 
 static void make_ring(void)
 {
@@ -42,14 +44,15 @@ static void chase(const struct bench *bench, double *figures)
     figures[0] = (bench_now() - begin) / (double)steps * 1e9;
 }
 
-/* An instruction that does not wait for memory, and fifty of them. */
+/* An instruction that does not wait for memory, and groups of them. */
 #define ADD(x) \
     __asm__ volatile("" : "+r"(x)); \
     (x)++;
 #define ADD_10(x) ADD(x) ADD(x) ADD(x) ADD(x) ADD(x) ADD(x) ADD(x) ADD(x) ADD(x) ADD(x)
 #define ADD_50(x) ADD_10(x) ADD_10(x) ADD_10(x) ADD_10(x) ADD_10(x)
 
-/* A search waits for memory twice: for a word, and for where that leads. None depends on another. */
+/* A search waits for memory twice: for a word, and for the word that it leads to. The searches do not depend on each
+ * other. */
 #define SEARCHES(name, instructions) \
     static void name(const struct bench *bench, double *figures) \
     { \
@@ -72,7 +75,7 @@ SEARCHES(search_300, ADD_50(other) ADD_50(other) ADD_50(other) ADD_50(other) ADD
 
 #define PAGE 4096
 
-/* Memory that is new, shared between processes or not. */
+/* Touches new memory, shared between processes or private. */
 static double touch(int sharing)
 {
     size_t pages = bench_count(16384);
@@ -104,7 +107,7 @@ static bool is_not_over(void *end)
     return bench_now() < *(double *)end;
 }
 
-/* For as long as a dict takes to grow. */
+/* Runs as long as a dict takes to grow. */
 static void compute_or_watch(int process, void *arg)
 {
     double end = bench_now() + (double)bench_count(2000) * 1e-3;

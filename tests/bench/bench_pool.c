@@ -111,7 +111,7 @@ static void apply(const struct bench *bench, double *figures)
     round_trips(bench, bench_count(20000), 0, figures);
 }
 
-/* Worker and caller sleep in between. */
+/* The rest between two calls lets worker and caller fall asleep. */
 static void apply_rested(const struct bench *bench, double *figures)
 {
     round_trips(bench, bench_count(2000), 200e-6, figures);
@@ -150,7 +150,7 @@ static double map_seconds(mp_pool *pool, size_t count, const mp_map_options *opt
     return bench_now() - begin;
 }
 
-/* The first call on a pool makes the memory that later ones use again. */
+/* The first call on a pool allocates the memory that later calls reuse. */
 static void map(const struct bench *bench, double *figures)
 {
     mp_pool *pool = start_pool(bench->processes);
@@ -160,7 +160,7 @@ static void map(const struct bench *bench, double *figures)
     end_pool(pool);
 }
 
-/* Where nothing needs to be copied. */
+/* A map in place: nothing needs to be copied. */
 static void map_in_place(const struct bench *bench, double *figures)
 {
     mp_manager *manager;
@@ -202,7 +202,7 @@ static void map_chunk_1(const struct bench *bench, double *figures)
     end_pool(pool);
 }
 
-/* Gigabytes a second through `times` calls that carry a mebibyte each. */
+/* Gigabytes per second of `times` calls that carry a mebibyte each. */
 static double rate(size_t times, double seconds)
 {
     return (double)(times * MEBI) / seconds * 1e-9;
@@ -235,7 +235,7 @@ static void large_result(const struct bench *bench, double *figures)
     end_pool(pool);
 }
 
-/* There and back. */
+/* A mebibyte in both directions. */
 static void large_both(const struct bench *bench, double *figures)
 {
     size_t times = bench_count(500);
@@ -249,9 +249,9 @@ static void large_both(const struct bench *bench, double *figures)
     end_pool(pool);
 }
 
-/* What is to be had at the best: a process writes 1 MiB, another one copies it out. */
+/* The upper bound: a process writes 1 MiB, another copies it out. */
 struct relay {
-    _Alignas(128) atomic_int turn; /* 0: the reader's, 1: the writer's */
+    _Alignas(128) atomic_int turn; /* 0: the reader's turn, 1: the writer's */
     _Alignas(128) char block[4][MEBI];
 };
 
@@ -292,7 +292,7 @@ static void copy(const struct bench *bench, double *figures)
     figures[0] = rate(times, bench_now() - begin);
 }
 
-/* In a program that has little memory: each fork copies its tables of pages. */
+/* Run while the program has little memory, since each fork copies its page tables. */
 static const struct bench starting[] = {
     {"libmp", {{"pool create + close + join", "ms"}}, start_and_end, 2},
     {"libmp", {{"pool create until first result", "ms"}}, first_result, 2},

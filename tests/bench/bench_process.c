@@ -1,5 +1,5 @@
-/* Starting a process and waiting for its end, and beside it what the system needs for that at the least: alone, and
- * while a thousand other children live. */
+/* Starting a process and waiting for its end, compared with the least that the system needs for that: alone, and while
+ * a thousand other children live. */
 #include <mp.h>
 #include <signal.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-# After medians.awk: prints a gnuplot script that draws a chart of each sweep, FOLDER/work-by-what.svg, with a line for each
-# system. Colours belong to systems, the same in all charts.
+# Runs after medians.awk: prints a gnuplot script that draws a chart of each sweep, FOLDER/work-by-what.svg, with a line
+# for each system. A system has the same colour in all charts.
 function file_name(name) {
     gsub(/µ/, "u", name)
     gsub(/[^A-Za-z0-9]+/, "-", name)
@@ -14,7 +14,7 @@ function colour_of(name) {
     return colour[name]
 }
 
-# A sweep from 0 begins at 0.1, as there is no 0 on such an axis.
+# A sweep that starts at 0 is drawn from 0.1, because a logarithmic axis has no 0.
 function place(x) {
     return x == 0 ? 0.1 : x
 }

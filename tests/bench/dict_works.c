@@ -8,14 +8,14 @@
 
 #define FULL_ENTRIES 1000000
 #define GROWTH 10000000
-#define SAMPLE ((size_t)1000000) /* keys that a sweep reaches at the most */
+#define SAMPLE ((size_t)1000000) /* the most keys that a sweep reaches */
 
 static const struct store *store;
 static size_t entries;
-static char (*keys)[KEY_SIZE];     /* as they are inserted */
-static char (*shuffled)[KEY_SIZE]; /* as they are reached: in another order, but lying one behind the other */
-static double insert_seconds;      /* for all of them */
-static size_t inserted;            /* those that were inserted one by one, in that time */
+static char (*keys)[KEY_SIZE];     /* in the order of insertion */
+static char (*shuffled)[KEY_SIZE]; /* as reached: in another order, stored one behind the other */
+static double insert_seconds;      /* for all inserted entries together */
+static size_t inserted;            /* the entries that were inserted one by one in that time */
 static double bytes_per_entry;
 
 void dict_key(size_t number, char key[KEY_SIZE])
@@ -44,8 +44,8 @@ static void make_keys(void)
     }
 }
 
-/* The keys that a process reaches, one after the other: no two processes are at the same place. In few instructions, as
- * these are part of what is measured. */
+/* The keys that a process reaches, one after the other. No two processes are at the same place. These functions take
+ * few instructions, because they are part of what is measured. */
 static const char *first_key(int process)
 {
     return shuffled[(size_t)process * (entries / BENCH_MAX_PROCESSES) % entries];
@@ -69,8 +69,7 @@ static void leave(void)
         store->leave();
 }
 
-/* What runs in several processes, or threads: a first time before the clock runs, and then again. Reaches *arg keys
- * each. */
+/* Runs in several processes or threads: once before the clock starts, and then again. Each reaches *arg keys. */
 static void get_each(int process, void *arg)
 {
     size_t times = *(size_t *)arg;
@@ -102,7 +101,7 @@ static void set_all(int process, void *arg)
     leave();
 }
 
-/* 95 gets on 5 sets. */
+/* 95 gets per 5 sets. */
 static void mix_all(int process, void *arg)
 {
     size_t times = *(size_t *)arg;
@@ -139,7 +138,7 @@ static double together(int processes, bench_work *before, bench_work *work, void
     return (store->threads ? bench_threads : bench_processes)(processes, before, work, arg);
 }
 
-/* Millions of steps a second by all processes together, each of which does `times`. */
+/* Millions of steps per second by all processes together, each of which does `times` steps. */
 static double rate(int processes, bench_work *work, size_t times)
 {
     double seconds = together(processes, warm_up, work, &times);
@@ -147,7 +146,7 @@ static double rate(int processes, bench_work *work, size_t times)
     return (double)times * processes / seconds * 1e-6;
 }
 
-/* Nanoseconds for each step by one process; millions a second together by several. */
+/* Nanoseconds per step for one process; millions of steps per second for several together. */
 static double figure(int processes, bench_work *work)
 {
     double millions = rate(processes, work, entries / store->part);
@@ -198,14 +197,13 @@ static void iterate(const struct bench *bench, double *figures)
     figures[0] = (bench_now() - begin) / (double)entries * 1e9;
 }
 
-/* ------------------------------------------------------------------------------------------------- growth, seen by
- * another */
+/* ---- growth, seen by another ---- */
 
-/* What the one that fills the store and the one that watches share. */
+/* Shared by the process that fills the store and the one that watches. */
 static struct growth {
     atomic_bool done;
     atomic_size_t length;
-    double longest, peak; /* seconds; bytes for each entry */
+    double longest, peak; /* seconds; bytes per entry */
 } * growth;
 
 static void grow(size_t count)
@@ -220,7 +218,7 @@ static void grow(size_t count)
     atomic_store(&growth->done, true);
 }
 
-/* Gets and sets a key that is there, by turns. */
+/* Alternates between getting and setting an existing key. */
 static bool get_or_set(void *key)
 {
     static bool gets;
@@ -241,7 +239,7 @@ static void watch_pauses(void)
     growth->longest = bench_longest_pause(get_or_set, key);
 }
 
-/* Keeps the most memory in relation to the entries there, from a hundredth of all on. */
+/* Keeps the maximum of memory per entry, from one hundredth of all entries on. */
 static void watch_memory(size_t count)
 {
     while (!atomic_load(&growth->done)) {
@@ -254,7 +252,7 @@ static void watch_memory(size_t count)
     }
 }
 
-/* Fills a new store with `count` entries while another process watches; what it has seen. */
+/* Fills a new store with `count` entries while another process watches. Returns what the watcher has seen. */
 static struct growth watched_growth(size_t count, bench_work *work)
 {
     struct growth seen;
@@ -308,10 +306,9 @@ static void peak(const struct bench *bench, double *figures)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------------- the
- * table */
+/* ---- the table ---- */
 
-/* The system is filled in when it is known. */
+/* The system is filled in at run time. */
 static const struct bench table[] = {
     {NULL, {{"dict get by 1 process", "ns"}}, get, 1},
     {NULL, {{"dict get by 2 processes", "M/s"}}, get, 2},
@@ -365,10 +362,9 @@ static void run_table(void)
     free(shuffled);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- the
- * sweeps */
+/* ---- the sweeps ---- */
 
-/* Inserts what is missing until there are so many. Prints what an entry took, where they are inserted one by one. */
+/* Inserts the missing keys up to number `to`. If they are inserted one by one, prints the time per entry. */
 static void fill_up(size_t from, size_t to)
 {
     char key[KEY_SIZE];

@@ -5,7 +5,7 @@
 
 volatile uint64_t *lock_guarded;
 
-/* What the lock guards, and how often each process has had it. */
+/* The count that the lock guards, and how often each process got the lock. */
 static struct shared {
     uint64_t guarded;
     struct {
@@ -55,8 +55,8 @@ static void contend(int process, void *arg)
     shared->process[process].count = count;
 }
 
-/* So many processes want the lock all the time: how often a second they all get it, in millions, and what part the one
- * that gets it least has of what the one has that gets it most. */
+/* `processes` processes want the lock all the time. Figures: how often per second they get it together, in millions;
+ * and the count of the process that got it least, divided by that of the process that got it most. */
 static void contend_all(int processes, double seconds, double *figures)
 {
     uint64_t total = 0, least = UINT64_MAX, most = 0;

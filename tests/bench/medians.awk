@@ -1,6 +1,6 @@
-# Reads lines `round,system,work,figure,unit`, for the scripts that follow it: each system's work is a row, `system,work`, with its
-# middle, least and most figure and its unit; works are in the order in which they first came, with the rows of each. A work of
-# a sweep is named `work|what is varied|how much of it`.
+# Reads lines `round,system,work,figure,unit`, for the scripts that follow it. Each work of a system is a row,
+# `system,work`, with its median, least and greatest figure and its unit. Works are in the order of their first line,
+# each with its rows. A work of a sweep is named `work|what is varied|its value`.
 function sort(row, n,    i, j, value) {
     for (i = 2; i <= n; i++) {
         value = figure[row, i]
@@ -14,7 +14,7 @@ function median(row, n) {
     return n % 2 ? figure[row, (n + 1) / 2] : (figure[row, n / 2] + figure[row, n / 2 + 1]) / 2
 }
 
-# Four digits, and no exponent.
+# Four digits, without an exponent.
 function digits(value) {
     return value < 1000 ? sprintf("%.4g", value) : sprintf("%.0f", value)
 }
@@ -27,7 +27,7 @@ function high_is_good(unit) {
     return unit ~ /\/s$/ || unit == "share"
 }
 
-# How many times as good the one row's middle is as the other's; 0 when that cannot be said.
+# How many times as good the median of the one row is as that of the other; 0 if they cannot be compared.
 function times_as_good(one, other) {
     if (!(one in middle) || !(other in middle) || middle[one] == 0 || middle[other] == 0)
         return 0

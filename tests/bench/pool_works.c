@@ -24,7 +24,7 @@ static int square(const void *arg, void *result)
     return 0;
 }
 
-/* Computes for so many steps. */
+/* Computes for that many steps. */
 static int burn(const void *arg, void *result)
 {
     *(uint64_t *)result = bench_burn(*(const uint64_t *)arg);
@@ -45,8 +45,7 @@ void pool_round_trips(double *seconds, size_t count, double *figures)
     figures[1] = seconds[count / 100 * 99] * 1e6;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- small
- * tasks */
+/* ---- small tasks ---- */
 
 static void start_and_end(const struct bench *bench, double *figures)
 {
@@ -68,7 +67,7 @@ static void round_trip(void)
         crew->send(numbers, sizeof *numbers);
 }
 
-/* With a rest before each, in seconds. */
+/* `rest`: seconds of rest before each round trip. */
 static void round_trips(const struct bench *bench, size_t times, double rest, double *figures)
 {
     double *seconds = malloc(times * sizeof *seconds);
@@ -93,7 +92,7 @@ static void apply(const struct bench *bench, double *figures)
     round_trips(bench, bench_count(20000), 0, figures);
 }
 
-/* So long that all sleep. */
+/* With a rest that is long enough for all to fall asleep. */
 static void apply_rested(const struct bench *bench, double *figures)
 {
     round_trips(bench, bench_count(2000), 200e-6, figures);
@@ -126,7 +125,8 @@ static double map_seconds(enum crew_share share)
     return bench_now() - begin;
 }
 
-/* The one that copies takes what it needs for that in the first; the first in place is a map like all others. */
+/* Maps once before measuring: a system that copies allocates its memory in the first map. The first map of a system
+ * that works in place is like all others. */
 static void map(const struct bench *bench, double *figures)
 {
     crew->start(bench->processes);
@@ -143,8 +143,7 @@ static void map_singly(const struct bench *bench, double *figures)
     crew->end();
 }
 
-/* -------------------------------------------------------------------------------------------------------- tasks that
- * compute */
+/* ---- tasks that compute ---- */
 
 /* Seconds that one process needs for all the tasks, on its own. */
 static double alone(const uint64_t *steps, size_t count)
@@ -157,8 +156,7 @@ static double alone(const uint64_t *steps, size_t count)
     return bench_now() - begin;
 }
 
-/* A thousand tasks, half of them below 0.18 ms, some up to 15: their lengths are spread as Pareto found incomes to
- * be. */
+/* A thousand tasks with lengths from a Pareto distribution: half of them below 0.18 ms, some up to 15 ms. */
 static void make_skewed(uint64_t *steps, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -168,9 +166,8 @@ static void make_skewed(uint64_t *steps, size_t count)
     }
 }
 
-/* What part of the speed is reached that the workers would have if nothing got lost: with two, a half of the time alone
- * is
- * 1. */
+/* The speed reached, as a part of the ideal speed. With two workers, 1 means half of the time that one process needs
+ * alone. */
 static double skewed(int workers, bool maps)
 {
     uint64_t steps[SKEWED_TASKS], results[SKEWED_TASKS];
@@ -198,7 +195,7 @@ static void skewed_each(const struct bench *bench, double *figures)
     figures[0] = skewed(bench->processes, false);
 }
 
-/* Seconds for each of `count` tasks of the same length, by so many workers. */
+/* Seconds per task for `count` tasks of the same length, with `workers` workers. */
 static double equal_tasks(int workers, double length, size_t count)
 {
     uint64_t *steps = malloc(count * sizeof *steps), *results = malloc(count * sizeof *results);
@@ -216,7 +213,8 @@ static double equal_tasks(int workers, double length, size_t count)
     return seconds / (double)count;
 }
 
-/* What many workers on few CPUs reach of what two do. By turns, as the machine may be slower for a while. */
+/* The speed of many workers on few CPUs, relative to that of two. They are measured in turn, because the machine may be
+ * slower for a while. */
 static void crowd(const struct bench *bench, double *figures)
 {
     double two = 0, many = 0;
@@ -228,10 +226,9 @@ static void crowd(const struct bench *bench, double *figures)
     figures[0] = two / many;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- much to
- * carry */
+/* ---- much to carry ---- */
 
-/* Seconds for each of `times` calls. */
+/* Seconds per call, of `times` calls. */
 static double carry(size_t size, size_t times, bool back)
 {
     double begin = 0;
@@ -262,8 +259,7 @@ static void fetch(const struct bench *bench, double *figures)
     figures[0] = (double)MEBI / carry(MEBI, bench_count(500), true) * 1e-9;
 }
 
-/* ----------------------------------------------------------------------------------------------------------------- the
- * tables */
+/* ---- the tables ---- */
 
 static const struct bench start_table[] = {{NULL, {{"pool create + close + join", "ms"}}, start_and_end, 2}};
 static const struct bench apply_table[] = {
@@ -329,8 +325,7 @@ static void run_tables(void)
         RUN(each_load_table);
 }
 
-/* ----------------------------------------------------------------------------------------------------------------- the
- * sweeps */
+/* ---- the sweeps ---- */
 
 static void sweep_workers(void)
 {
@@ -343,7 +338,7 @@ static void sweep_workers(void)
     }
 }
 
-/* With two workers, half of a task's length is what each would cost if nothing got lost. */
+/* With two workers, the ideal cost per task is half of a task's length. */
 static void sweep_lengths(void)
 {
     static const double lengths[] = {0, 1e-6, 10e-6, 100e-6, 1e-3, 10e-3};

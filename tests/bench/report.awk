@@ -1,4 +1,5 @@
-# After medians.awk: prints the tables of RESULTS.md, one for each topic, and then in which works somebody else wins.
+# Runs after medians.awk: prints the tables of RESULTS.md, one for each topic, and then the works in which another
+# system wins.
 function topic_of(work) {
     if (work ~ /^dict /)
         return "Dict"

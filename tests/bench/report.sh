@@ -1,7 +1,7 @@
 # Sourced by run.sh after a run: writes RESULTS.md, results.csv and charts/*.svg in $report.
 bench=$root/tests/bench
 
-# The second column of a line of /proc/cpuinfo or of lscpu.
+# The value of a line of /proc/cpuinfo or of lscpu.
 about() {
     sed -n "s/^[[:space:]]*$1[[:space:]]*:[[:space:]]*//p" | head -n 1
 }

@@ -1,15 +1,17 @@
 #!/bin/sh
-# Builds libmp and its benchmarks and runs them, on a fresh machine too; prints one table.
-#   sh tests/bench/run.sh [--peers] [--sweep] [--report] [--quick] [--rounds N] [--csv FILE] [WORD]
-# --peers also builds and runs other systems on the same work, and installs those that are missing (peers/peers.sh). One
-# that cannot be had, built or run is said so and left out.
-# --sweep also varies entries, processes, workers, lengths of tasks and sizes of arguments: figures for charts.
-# --report writes RESULTS.md here with charts/*.svg and results.csv, and installs gnuplot; REPORT names another folder
-# for them.
-# --quick takes seconds: it shows that all run, its figures mean little. --rounds: of how many rounds to take the
-# medians (3).
-# --csv also writes every single figure to a file, as lines `round,system,work,figure,unit`. WORD: only works with it in
-# their name. BUILD names another build folder, CMAKE_FLAGS adds to how it is configured, PYTHON names another python3.
+# Builds libmp and its benchmarks and runs them, also on a fresh machine. Prints one table.
+#     sh tests/bench/run.sh [--peers] [--sweep] [--report] [--quick] [--rounds N] [--csv FILE] [WORD]
+# - --peers: also builds and runs other systems on the same work, and installs missing ones (peers/peers.sh). A system
+#   that cannot be installed, built or run is reported and left out.
+# - --sweep: also varies entries, processes, workers, lengths of tasks and sizes of arguments: figures for charts.
+# - --report: writes RESULTS.md here with charts/*.svg and results.csv, and installs gnuplot; REPORT names another
+#   folder for them.
+# - --quick: takes seconds. It shows that everything runs; its figures mean little.
+# - --rounds: number of rounds to take the medians of (3).
+# - --csv: also writes every single figure to a file, as lines `round,system,work,figure,unit`.
+# - WORD: only works whose name contains it.
+#
+# BUILD names another build folder, CMAKE_FLAGS adds configuration flags, PYTHON names another python3.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 . "$root/tests/need.sh"
@@ -54,15 +56,15 @@ if [ -n "$peers" ]; then build_peers; else rm -rf "$build/peers"; fi
 python=${PYTHON:-/usr/bin/python3}
 [ -x "$python" ] || python=$(command -v python3 || true)
 
-# Where peers keep their files: in memory. What is started is ended with this script, however that ends.
+# The folder for the files of peers, in memory. All processes started here are ended with this script, however it ends.
 BENCH_FOLDER=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo /tmp)/mp-bench.XXXXXX")
 export BENCH_FOLDER
 running=
 trap 'rm -rf "$BENCH_FOLDER"' EXIT
 trap '[ -z "$running" ] || kill "$running" || true; exit 130' INT TERM HUP
 
-# measure COMMAND...: one round of one program; its figures go to the file of all. One that fails is left out from then
-# on, unless it is libmp's: then nothing goes on.
+# measure COMMAND...: one round of one program; its figures are added to the common file. A program that fails is left
+# out from then on, except for libmp's: if one of those fails, the whole run stops.
 measure() {
     case " $left_out " in *" $1 "*) return ;; esac
     timeout -k 5 900 "$@" $quick ${word:+"$word"} >"$build/figures" 2>"$build/errors" </dev/null &
@@ -77,7 +79,7 @@ measure() {
     running=
 }
 
-# All programs, those of one topic one after the other: bench_dict, peers/dict_absl and so on.
+# All programs, grouped by topic: bench_dict, peers/dict_absl and so on.
 programs() {
     for source in "$root"/tests/bench/bench_*.c; do
         name=$(basename "$source" .c)

@@ -1,5 +1,5 @@
-# After medians.awk: prints the table of medians, with the least and the greatest figure beside each; then how many times as fast as
-# every other system libmp is at the work that both did.
+# Runs after medians.awk: prints the table of medians, with the least and the greatest figure beside each. Then how many
+# times as fast libmp is as every other system, at the work that both did.
 function pad(text, width,    plain) {
     plain = text
     gsub(/µ/, "u", plain) # one character, but two bytes to some awks

@@ -29,7 +29,7 @@ const char *text_of(size_t length)
     return text + LONGEST_TEXT - length;
 }
 
-/* What the siblings have made: at the same address in all of them. */
+/* Containers that the siblings have made. The struct is shared memory at the same address in all siblings. */
 static struct {
     mp_dict *dict;
     mp_list *list;
@@ -57,14 +57,14 @@ static void free_four(void)
     MUST(mp_list_free(scene.more));
 }
 
-/* The four lie in places that were used before: their generation is not 0. */
+/* The four containers lie in places that were used before, so their generation is not 0. */
 static struct heap *create(void)
 {
-    text_of(0); /* so that no victim has to make it */
+    text_of(0); /* builds the table here, so that no victim has to */
     if (kept == NULL)
         kept = mmap(NULL, sizeof *kept, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     MUST(mp_manager_create(&scene.manager, NULL));
-    /* The same hashes in every run of the program, so that a point keeps its number. */
+    /* A fixed seed: every run of the program has the same hashes, so a point keeps its number. */
     heap()->seed[0] = UINT64_C(0x0123456789abcdef);
     heap()->seed[1] = UINT64_C(0xfedcba9876543210);
     heap()->checksum = heap_header_checksum(heap());
@@ -112,7 +112,7 @@ static char *json_of(void *handle)
         error = mp_list_json(handle, &text);
     else
         return strdup("gone");
-    /* One that is gone in the meantime: the recovery reclaimed it. */
+    /* The container is gone: the recovery reclaimed it. */
     if (error == MP_EINVAL)
         return strdup("gone");
     if (error != 0)
@@ -120,7 +120,7 @@ static char *json_of(void *handle)
     return error == 0 ? text : strdup("?");
 }
 
-/* What readers that take no lock see of the scene's containers. */
+/* The scene's containers as readers without a lock see them. */
 static char *look(void)
 {
     char *text = NULL, *all = NULL;
@@ -159,7 +159,7 @@ static char *look(void)
     return all;
 }
 
-/* Every container there is, in the order of their places. */
+/* All containers, in the order of their places. */
 static char *everything(void)
 {
     char *all = NULL;
@@ -205,7 +205,7 @@ static void expect_same(const char *what, char *before, char *after)
     free(after);
 }
 
-/* Changes each of the scene's containers, and takes the change back. */
+/* Changes each of the scene's containers and undoes the change. */
 static void use_all(void)
 {
     mp_dict *dicts[] = {scene.dict, scene.other};
@@ -248,7 +248,8 @@ static const size_t sizes[] = {24, 40, 100, 300, 1000, 1100, 4000, 20000};
 #define SIZES (sizeof sizes / sizeof *sizes)
 #define EACH 4
 
-/* A mutex's first word holds its owner's number: what the kernel takes for the victim's it marks when that dies. */
+/* The first word of a mutex holds its owner's thread id. When the victim dies, the kernel marks each word that it takes
+ * for one of the victim's mutexes. */
 static const void *pattern(uint32_t word)
 {
     static uint32_t words[20000 / sizeof(uint32_t)];
@@ -295,7 +296,7 @@ static void reuse(pid_t victim)
     kept->word = (uint32_t)victim;
     need(mp_manager_dict(scene.manager, &kept->dict), "mp_manager_dict");
     need(mp_manager_list(scene.manager, &kept->list), "mp_manager_list");
-    /* They live longer than this process. */
+    /* The kept containers outlive this process. */
     need(mp_dict_set_dict(root(), "dict", kept->dict), "mp_dict_set_dict");
     need(mp_dict_set_list(root(), "list", kept->list), "mp_dict_set_list");
     need(mp_dict_free(kept->dict), "mp_dict_free");

@@ -15,14 +15,14 @@ struct containers {
 extern struct containers scene;
 extern const struct scene containers_scene;
 
-/* An operation of a test that fails is a fault of the test. */
+/* For an operation of a test that must not fail. */
 #define MUST(call) must((call), #call)
 void must(int error, const char *call);
-/* Until there is no spare object: the next one that is made needs new places. */
+/* Makes objects until no spare object is left: the next object that is made needs new places. */
 void use_up_places(void);
 /* stops.c: reads all that the scene holds, as a process beside a stopped writer does. */
 void read_containers(void);
-/* A string of so many characters. */
+/* A string of `length` characters. */
 const char *text_of(size_t length);
 
 #endif

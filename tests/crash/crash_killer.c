@@ -1,19 +1,24 @@
 /* The step-by-step killer: proves that nothing is lost, corrupted or stuck when processes die.
  *
- * For each operation in its tables, a traced process does the operation, and every point is found at which its death
- * would leave something else behind than at the point before (tracer.h). Then, for each such point, in a fresh run, the
- * process is really killed there, with SIGKILL; a sibling uses the structure, and all is checked: the heap's invariants
- * and accounting, the container's, and that the content is exactly that of before or of after the operation. The
- * sibling's recovery is killed at its own points in the same way, and a third process has to find all well.
+ * For each operation in its tables:
  *
- * With --stops, the process is stopped at each such point instead, while others read (stops.c), and then killed, and
- * they read once more. --table prints the longest read beside each operation as a table.
+ * 1. A traced process does the operation. Every point is found at which its death would leave a state that differs from
+ *    the state at the point before (tracer.h).
+ * 2. For each such point, in a fresh run, the process is killed there with SIGKILL. A sibling then uses the structure,
+ *    and everything is checked: the heap's invariants and accounting, those of the container, and that the content is
+ *    exactly that of before or of after the operation.
+ * 3. The sibling's recovery is killed at its own points in the same way, and a third process has to find everything
+ *    well.
  *
- * With --reuse, the process is stopped there, others use, free and use again all that they can get, also memory that
- * looks as if it held a mutex of the process, and then it is killed. With --dirty, free memory is full of 0x4a: nothing
- * may rely on zeros.
+ * With --stops, the process is stopped at each such point, others read (stops.c), then the process is killed, and they
+ * read once more. --table prints the longest read beside each operation as a table.
  *
- * By default a fair part of all points is taken, always the same. --all takes all of them, which takes long. */
+ * With --reuse, the process is stopped there, and others use, free and use again all memory that they can get. Some of
+ * that memory looks as if it held a mutex of the stopped process, which is then killed. With --dirty, free memory is
+ * full of 0x4a: nothing may rely on zeros.
+ *
+ * By default an evenly spread part of all points is taken, always the same part. --all takes all of them, which takes
+ * long. */
 #include "killer.h"
 
 #include <fnmatch.h>
@@ -38,7 +43,7 @@ static const struct family *const families[] = {&dict_family, &list_family,  &ho
                                                 &lock_family, &named_family, &memory_family, &pool_family};
 #define FAMILIES (sizeof families / sizeof *families)
 
-extern char __executable_start[], etext[]; /* the linker's: where the program's code lies */
+extern char __executable_start[], etext[]; /* set by the linker: the bounds of the program's code */
 
 void failed(struct tally *tally, const struct operation *operation, size_t point, long recovery, uint64_t pc,
             const char *what)
@@ -96,8 +101,8 @@ static void run(const struct family *family, const struct operation *operation, 
         total->longest = tally.longest;
 }
 
-/* The same addresses and the same code paths in each run: no randomised layout, no looking up of symbols; and copying
- * by loops, not by an instruction that repeats itself, which would be stepped byte by byte. */
+/* Gives every run the same addresses and the same code paths: no randomised layout and no lazy symbol lookup. Copying
+ * uses loops, not a repeated string instruction (`rep movsb`), which would be stepped byte by byte. */
 static void settle_down(char **arguments)
 {
     if (getenv("CRASH_KILLER") == NULL) {
@@ -109,7 +114,7 @@ static void settle_down(char **arguments)
         execv("/proc/self/exe", arguments);
     }
 #ifdef __GLIBC__
-    /* Nobody has to ask the system for private memory, now and then. */
+    /* The allocator gets its private memory now, so that no process has to ask the system for more at some point. */
     mallopt(M_TOP_PAD, 64 << 20);
     mallopt(M_TRIM_THRESHOLD, 256 << 20);
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
@@ -119,7 +124,7 @@ static void settle_down(char **arguments)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 }
 
-/* Some sandboxes forbid it. */
+/* Some sandboxes forbid ptrace. */
 static bool can_trace(void)
 {
     int status;
@@ -195,13 +200,13 @@ static void parse(char **argument, struct plan *plan, const char **pattern)
     }
 }
 
-/* Whose scene is that of containers. */
+/* Whether the family's scene is the one with containers. */
 static bool has_containers(const struct family *family)
 {
     return family == &dict_family || family == &list_family || family == &hold_family;
 }
 
-/* Whether others can use again what a process of that family leaves. */
+/* Whether others can reuse what a process of that family leaves. */
 static bool reuses(const struct family *family)
 {
     return has_containers(family) || family == &memory_family;

@@ -1,4 +1,4 @@
-/* What is done to dicts while they die. */
+/* Operations on dicts whose process is killed. */
 #include "containers.h"
 #include "dict/dict_entry.h"
 
@@ -9,7 +9,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
     heap_killer_run(&containers_scene, operation, plan, tally);
 }
 
-/* ---- what is there before ---- */
+/* ---- preparations ---- */
 
 static void numbers(int from, int to)
 {
@@ -44,13 +44,13 @@ static void full_1024(void)
     numbers(0, 1024);
 }
 
-/* One more entry, and the index's only page is split. */
+/* One more entry splits the index's only page. */
 static void page_to_split(void)
 {
     numbers(0, 1635);
 }
 
-/* The same of the seventh; the table of pages is to grow as well. */
+/* One more entry splits the seventh page, and the table of pages has to grow as well. */
 static void table_to_grow(void)
 {
     numbers(0, 6543);
@@ -75,7 +75,7 @@ static void about_to_shrink(void)
         MUST(mp_dict_remove(scene.dict, mp_value_int(i)));
 }
 
-/* How many slots of the index's first page are not empty. */
+/* The number of slots in the index's first page that are not empty. */
 static uint64_t filled(void)
 {
     const struct object *dict = object_of(scene.dict);
@@ -84,7 +84,8 @@ static uint64_t filled(void)
     return dict_get(heap_at(object_heap(dict), dict_get(&table[1])));
 }
 
-/* So many numbers that belong into one of two groups of slots. */
+/* Adds `count` integer keys that hash to the given one of two groups of slots, and removes them again if `remove` is
+ * set. */
 static void fill_group(uint64_t group, int count, bool remove)
 {
     const struct object *dict = object_of(scene.dict);
@@ -104,8 +105,8 @@ static void fill_group(uint64_t group, int count, bool remove)
         MUST(mp_dict_remove(scene.dict, mp_value_int(met[--count])));
 }
 
-/* An index of 16 slots, 14 of which are not empty: one more entry, and it is written anew. A group that was full keeps
- * a mark for each entry that was removed. */
+/* An index of 16 slots, 14 of which are not empty: one more entry, and the index is rewritten. A group that was full
+ * keeps a tombstone for each entry that was removed. */
 static void many_tombstones(void)
 {
     fill_group(0, INDEX_GROUP, true);
@@ -120,7 +121,7 @@ static void last_of_many(void)
         MUST(mp_dict_remove(scene.dict, mp_value_int(i)));
 }
 
-/* dict["c"] is a dict which holds a list and strings, and that nobody else holds. */
+/* dict["c"] is a dict that holds a list and strings. It has no other holder. */
 static void nested(void)
 {
     mp_list *list;

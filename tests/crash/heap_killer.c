@@ -15,13 +15,13 @@
 #include "heap/heap_file.h"
 #include "tracer.h"
 
-#define SECONDS 60 /* for one run: then something hangs */
-/* A heap up to this size is watched and put back as a whole; of a larger one, just the allocator's own words. */
+#define SECONDS 60 /* limit for one run; one that takes longer hangs */
+/* A heap up to this size is watched and restored as a whole. Of a larger one, only the allocator's own words are. */
 #define WATCH_ALL (UINT64_C(4) << 20)
 #define WATCH_FIRST (UINT64_C(128) * 1024)
 #define STATE_SIZE ((size_t)4 << 20)
 #define MOST_FAILURES 5
-/* With a waiter as well: every so many kills, all where there are few points. */
+/* One kill in WAITER_EVERY is also run with a waiter. Operations with few points have a waiter at every point. */
 #define WAITER_EVERY 4
 #define FEW 12
 #define WAITS_FOR 12 /* points */
@@ -96,7 +96,7 @@ static struct {
     struct image base;
 } field;
 
-/* Copies what can have changed: where the watch looks, once there is one. */
+/* Copies what can have changed. Once there is a watch, that is the memory it covers. */
 static void image_copy(char *to, const char *from, size_t size)
 {
     for (size_t i = 0; i < field.watch.count; i++) {
@@ -133,7 +133,7 @@ static const char *end_of_heap(void)
     return (const char *)field.heap + atomic_load(&field.heap->size);
 }
 
-/* Pages that hold the heap's bookkeeping, before or after the operation. */
+/* Pages that hold the heap's bookkeeping before or after the operation. */
 static struct {
     unsigned char *wanted;
     size_t count;
@@ -169,8 +169,8 @@ static void note_edges(void)
     free(starts);
 }
 
-/* After the operation was done: the heap is as large as it gets. When it is of some size, it is watched where its
- * bookkeeping lies: what is inside of large blocks is of no interest to it. */
+/* Called after the operation was done, when the heap is as large as it gets. A small heap is watched as a whole. In a
+ * larger one only the pages with bookkeeping are watched: the inside of large blocks does not matter. */
 static void choose_watch(void)
 {
     uint64_t end = atomic_load(&field.heap->size);
@@ -190,7 +190,7 @@ static void choose_watch(void)
 
 /* ---- processes ---- */
 
-/* Runs a function in a process of its own, to its end. False: it was killed, or took too long. */
+/* Runs a function in a child process and waits for its end. False: the child was killed, or took too long. */
 static bool run_sibling(void (*function)(void))
 {
     int status;
@@ -211,12 +211,12 @@ static bool run_sibling(void (*function)(void))
 }
 
 struct states {
-    char *text[3]; /* the first is that of before */
+    char *text[3]; /* the first is the state before the operation */
     size_t count;
-    bool of_readers; /* what readers say, not what the checker finds */
+    bool of_readers; /* the states are what readers report, not what the checker finds */
 };
 
-/* The length of a part of a state, up to the form feed that ends it, or all. */
+/* The length of one part of a state: up to and with the form feed that ends it, or to the end of the text. */
 static size_t part_length(const char *text)
 {
     return strcspn(text, "\f") + (strchr(text, '\f') != NULL);
@@ -232,7 +232,7 @@ static const char *part_of(const struct states *states, size_t state, size_t par
     return known;
 }
 
-/* Whether a text begins as one part and ends as another, and nothing is between. */
+/* Whether the text is a beginning of `from` directly followed by an end of `to`. */
 static bool goes_over(const char *text, const char *from, const char *to)
 {
     size_t length = part_length(text), from_length = part_length(from), to_length = part_length(to);
@@ -245,8 +245,8 @@ static bool goes_over(const char *text, const char *from, const char *to)
     return begin + end >= length;
 }
 
-/* Whether a part is that of one of the states: part number `part` of theirs. Readers may also go over from that of
- * before to a later one: they reclaim what they find dead. */
+/* Whether a part equals part number `part` of one of the states. A reader's part may also begin like the state before
+ * and end like a later one, because readers reclaim what they find dead. */
 static bool part_is_known(const struct states *states, const char *text, size_t part)
 {
     for (size_t i = 0; i < states->count; i++) {
@@ -279,7 +279,7 @@ static const char *cut(const char *text)
     return buffer;
 }
 
-/* What a sibling finds; NULL when all is well. */
+/* What a sibling finds wrong, or NULL. */
 static const char *find(void (*function)(void), const struct states *states)
 {
     make_report();
@@ -296,7 +296,7 @@ static const char *inspect(const struct states *states)
 
 /* ---- the run ---- */
 
-/* What a function does to an image, step by step. */
+/* A function that is stepped, and the image that it starts from. */
 struct walk {
     void (*function)(void);
     const struct image *image;
@@ -322,7 +322,7 @@ static bool discover(struct walk *walk)
     return end == TRACE_FINISHED;
 }
 
-/* Brings the process to a point, in a fresh run, and leaves it there. */
+/* Brings the process to a point in a fresh run, and leaves it stopped there. */
 static struct walk stop_at(const struct walk *found, size_t point, struct tally *tally)
 {
     struct walk walk = {.function = found->function, .image = found->image};
@@ -330,7 +330,7 @@ static struct walk stop_at(const struct walk *found, size_t point, struct tally 
     time_limit(SECONDS);
     start(&walk);
     if (!trace_jump(&walk.trace, &found->trace.point[point])) {
-        /* It went another way this time (its process id has another number of digits, say). */
+        /* This run took another path (the process id has another number of digits, say). */
         trace_kill(&walk.trace);
         start(&walk);
         trace_run(&walk.trace, point);
@@ -348,7 +348,8 @@ static void kill_at(const struct walk *found, size_t point, struct tally *tally)
     trace_free(&walk.trace);
 }
 
-/* Others read while it is stopped there, and once more when it was killed there and nobody has repaired anything. */
+/* Others read while the process is stopped at the point. They read once more after it was killed there, before anybody
+ * has repaired anything. */
 static void read_beside(const struct operation *operation, const struct walk *found, size_t point,
                         const struct states *states, struct tally *tally)
 {
@@ -383,7 +384,7 @@ static pid_t start_reuse(pid_t victim)
     return pid;
 }
 
-/* Others go on while it is stopped there, as far as they get without it; then it is killed. */
+/* While the process is stopped at the point, others go on as far as they can without it. Then it is killed. */
 static void stop_run_kill(const struct operation *operation, const struct walk *found, size_t point,
                           const struct states *states, struct tally *tally)
 {
@@ -420,8 +421,8 @@ static pid_t start_waiter(void)
     return pid;
 }
 
-/* As kill_at(), with somebody who wants the locks that the victim has, and sleeps until it gets them, since some points
- * before the victim dies. What is wrong then, or NULL. */
+/* Like kill_at(), but with a waiter: it starts some points before the victim dies, wants the locks that the victim
+ * holds, and sleeps until it gets them. Returns what is wrong then, or NULL. */
 static const char *kill_with_waiter(const struct walk *found, size_t point, const struct states *states)
 {
     struct walk walk = {.function = found->function, .image = found->image};
@@ -445,7 +446,7 @@ static const char *kill_with_waiter(const struct walk *found, size_t point, cons
     return report->problem;
 }
 
-/* Kills those who come after the victim, at points of their recovery. */
+/* Kills the processes that recover after the victim, at points of their recovery. */
 static void kill_recoveries(const struct operation *operation, size_t point, size_t most, const struct plan *plan,
                             const struct states *states, struct tally *tally)
 {
@@ -457,7 +458,7 @@ static void kill_recoveries(const struct operation *operation, size_t point, siz
         failed(tally, operation, point, 0, 0, "the recovery does not end");
     size_t count = recovery.trace.count < most ? recovery.trace.count : most;
     for (size_t i = 0; i < count && tally->failures < MOST_FAILURES; i++) {
-        /* Other ones after each victim. */
+        /* Each victim is followed by a different choice of points. */
         size_t at = (chosen(i, most, recovery.trace.count) + tally->killed) % recovery.trace.count;
 
         if (plan->recovery >= 0)
@@ -476,8 +477,8 @@ static void kill_recoveries(const struct operation *operation, size_t point, siz
     free(crash.bytes);
 }
 
-/* The points to kill at: those of code that comes by again and again (copying loops) take a quarter of what is allowed.
- */
+/* Chooses the points to kill at. Points in code that is reached again and again (copying loops) get at most a quarter
+ * of the places. */
 static size_t choose_points(const struct trace *trace, size_t most, size_t *choice)
 {
     size_t plain = 0, count = 0;
@@ -506,7 +507,7 @@ static size_t choose_points(const struct trace *trace, size_t most, size_t *choi
     return count;
 }
 
-/* All that is done to one point. */
+/* All runs for one point. */
 static void kill_one(const struct operation *operation, const struct walk *victim, size_t point, size_t recoveries,
                      bool waiter, const struct plan *plan, const struct states *states, struct tally *tally)
 {
@@ -539,10 +540,11 @@ static void kill_at_points(const struct operation *operation, const struct plan 
     size_t total = victim->trace.count, most = plan->points < total ? plan->points : total;
     size_t *choice = calloc(total + 1, sizeof *choice);
     size_t count = choose_points(&victim->trace, most, choice);
-    /* Locks are given up at the end. */
+    /* An operation releases its locks near its end, so half of the choice is the last points. */
     for (size_t i = count / 2; plan->reuse && i < count; i++)
         choice[i] = total - (count - i);
-    /* Recoveries are killed after some of the victims, a few of each; when all are asked for, all after each. */
+    /* Recoveries are killed after some of the victims, a few points of each. When all recoveries are asked for, all
+     * points after every victim. */
     bool all = plan->recoveries == SIZE_MAX;
     size_t victims = (plan->recoveries + RECOVERIES_EACH - 1) / RECOVERIES_EACH;
     size_t every = all ? 1 : victims == 0 ? SIZE_MAX : count / victims + 1;
@@ -556,7 +558,7 @@ static void kill_at_points(const struct operation *operation, const struct plan 
     free(choice);
 }
 
-/* The one that was asked for. */
+/* Only the point that was asked for. */
 static void kill_at_point(const struct operation *operation, const struct plan *plan, const struct walk *victim,
                           const struct states *states, struct tally *tally)
 {
@@ -565,7 +567,7 @@ static void kill_at_point(const struct operation *operation, const struct plan *
                  states, tally);
 }
 
-/* The state after a function is done, nobody killed. */
+/* Records the state after a function ran to its end without being killed. */
 static void learn_state(const struct operation *operation, void (*function)(void), bool stop, struct states *states,
                         struct tally *tally)
 {
@@ -611,7 +613,7 @@ static void explore(const struct operation *operation, const struct plan *plan, 
 #define DIRT 0x4a
 #define DIRTY_BYTES (UINT64_C(64) * 1024)
 
-/* Fills all free blocks, but for the allocator's own words. */
+/* Fills all free blocks, except for the allocator's own words. */
 static void make_dirty(struct heap *heap)
 {
     for (uint64_t block = (sizeof *heap + 15) / 16 * 16 + 16; block < atomic_load(&heap->size);) {
@@ -640,7 +642,7 @@ void heap_killer_run(const struct scene *scene, const struct operation *operatio
 {
     field.scene = scene;
     field.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    close(field.fd); /* the heap's file takes that number */
+    close(field.fd); /* the heap's file gets this descriptor number */
     field.heap = scene->create();
     if (plan->dirty)
         make_room_dirty(field.heap);

@@ -101,7 +101,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
 
 /* ---- operations ---- */
 
-/* One for each distance between size classes. */
+/* One operation for each spacing of size classes. */
 #define TAKE(name_, size_) \
     static void take_##name_(void) \
     { \
@@ -119,7 +119,7 @@ TAKE(60000, 60000)
 TAKE(1m, MIB)
 TAKE(9m, 9 * MIB)
 
-/* Blocks of that size in a row, the first of which is given back: exactly what is taken next. */
+/* Takes a row of blocks of that size and gives the first one back: it fits the next request exactly. */
 static void row(uint64_t size)
 {
     for (int i = 1; i < 10; i++)
@@ -143,19 +143,19 @@ static void drop_5(void)
     drop(5);
 }
 
-/* Between two free ones. */
+/* The block lies between two free ones. */
 static void drop_2(void)
 {
     drop(2);
 }
 
-/* After a free one. */
+/* The block lies after a free one. */
 static void drop_4(void)
 {
     drop(4);
 }
 
-/* Before a free one. */
+/* The block lies before a free one. */
 static void before_free(void)
 {
     row(100);
@@ -164,7 +164,7 @@ static void before_free(void)
     drop(6);
 }
 
-/* A free block that is not much larger than what is taken: it is not divided. */
+/* A free block that is slightly larger than the request: it is not split. */
 static void snug(void)
 {
     take(1, 136);
@@ -177,7 +177,7 @@ static void take_120(void)
     take(0, 120);
 }
 
-/* Nearly full: the next one makes it grow. */
+/* The heap is nearly full: the next request makes it grow. */
 static void nearly_full(void)
 {
     for (int i = 1; i < 12; i++)

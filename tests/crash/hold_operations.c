@@ -1,5 +1,5 @@
-/* How processes hold containers while they die: by holds, by pins, by what snapshots have. dict["c"] and list[-1] are
- * the dict `other`, that nobody else holds. */
+/* Ways to hold a container, and processes that die while they use them: holds, pins, and what snapshots hold. dict["c"]
+ * and list[-1] are the dict `other`, which has no other holder. */
 #include "containers.h"
 #include "object/hold.h"
 #include "object/owner.h"
@@ -15,7 +15,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
     heap_killer_run(&containers_scene, operation, plan, tally);
 }
 
-/* ---- what is there before ---- */
+/* ---- preparations ---- */
 
 static void shared(void)
 {
@@ -31,9 +31,9 @@ static void in_the_dict(void)
     MUST(mp_list_delete(scene.list, -1));
 }
 
-/* ---- what is done ---- */
+/* ---- operations ---- */
 
-/* As hold_take() does where the heap's mutex is not to be had. */
+/* Pins the dict the way hold_take() does when it cannot get the heap's mutex. */
 static void pin_other(void)
 {
     struct owner *owner;

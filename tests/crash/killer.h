@@ -6,23 +6,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One line of a table: what is there before, and what the victim does to it. */
+/* One line of a table: the preparation, and what the victim does. */
 struct operation {
     const char *name;
     void (*prepare)(void);
     void (*operate)(void);
-    void (*also)(void); /* another operation whose outcome is right as well when the victim dies; NULL: none */
-    const void *scene;  /* what else its family wants to know */
+    void (*also)(void); /* another operation whose outcome is also right when the victim dies; NULL: none */
+    const void *scene;  /* further data for the family */
 };
 
-/* What is asked for. */
+/* The choice of points and recoveries, from the command line. */
 struct plan {
-    size_t points;     /* to kill at, at the most, per operation */
-    size_t recoveries; /* recoveries to kill, at the most, per operation */
-    long point;        /* just this one; -1: as above */
-    long recovery;     /* and this point of the recovery; -1: as above */
+    size_t points;     /* the most points to kill at, per operation */
+    size_t recoveries; /* the most recoveries to kill, per operation */
+    long point;        /* only this point; -1: as above */
+    long recovery;     /* and only this point of the recovery; -1: as above */
     bool stop;         /* the victim is stopped there, not killed, and others read meanwhile */
-    bool reuse;        /* it is stopped there; others go on, free and use again, and then it is killed */
+    bool reuse;        /* it is stopped there; others go on, free and use memory again; then it is killed */
     bool dirty;        /* free memory is not zeros */
 };
 
@@ -42,19 +42,18 @@ struct family {
 extern const struct family dict_family, list_family, hold_family, heap_family, lock_family, named_family, memory_family,
     pool_family;
 
-/* Which of `total` to take when at most `most` are wanted: number i of the choice. Evenly spread, first and last
- * included. */
+/* Item number i when at most `most` of `total` items are chosen: evenly spread, with the first and the last. */
 static inline size_t chosen(size_t i, size_t most, size_t total)
 {
     return total <= most ? i : most < 2 ? total / 2 : i * (total - 1) / (most - 1);
 }
 
-/* Says what went wrong, and how to see it again. */
+/* Prints what went wrong, and how to repeat it. */
 void failed(struct tally *tally, const struct operation *operation, size_t point, long recovery, uint64_t pc,
             const char *what);
 
 struct heap;
-/* Takes care that there is free memory in the heap, and that all of it is full of 0x4a. */
+/* Makes sure that the heap has free memory, and fills all of it with 0x4a. */
 void make_room_dirty(struct heap *heap);
 
 #endif

@@ -1,4 +1,4 @@
-/* What is done to lists while they die. */
+/* Operations on lists whose process is killed. */
 #include "containers.h"
 #include "object/segments.h"
 #include "object/stripes.h"
@@ -8,7 +8,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
     heap_killer_run(&containers_scene, operation, plan, tally);
 }
 
-/* ---- what is there before ---- */
+/* ---- preparations ---- */
 
 static void some(void)
 {
@@ -28,7 +28,7 @@ static void eight(void)
     MUST(mp_list_append_bool(scene.list, true));
 }
 
-/* The same, with something else behind its segment: it cannot grow where it is. */
+/* Like eight(), but another block lies behind the list's segment, which therefore cannot grow in place. */
 static void eight_beside(void)
 {
     eight();
@@ -43,7 +43,7 @@ static void with_more(void)
     MUST(mp_list_append_int(scene.more, 9));
 }
 
-/* A quarter of the positions is in use: with less, smaller segments take the place of these. */
+/* A quarter of the positions is in use. With one element less, the list moves to smaller segments. */
 static void about_to_shrink(void)
 {
     const struct object *list = object_of(scene.list);
@@ -77,7 +77,7 @@ static void nearly_full_segment(void)
     numbers(SEGMENT - 2);
 }
 
-/* All positions in use, and all places in the directory. */
+/* All positions are in use, and all places in the directory. */
 static void full_directory(void)
 {
     const struct object *list = object_of(scene.list);
@@ -89,14 +89,14 @@ static void full_directory(void)
              heap_block_size(heap, atomic_load(&list->root[0]) & ~REF_MASK) / 8);
 }
 
-/* The same, but that the first segments are missing. */
+/* Like full_directory(), but the first segments are missing. */
 static void full_directory_with_gap(void)
 {
     full_directory();
     delete_some(0, 3 * SEGMENT + 5);
 }
 
-/* With one less at that end, it has a segment less. */
+/* One element less at that end frees a segment. */
 static void two_segments_before(void)
 {
     numbers(4 * SEGMENT);
@@ -115,7 +115,7 @@ static void segments_about_to_shrink(void)
     delete_some(-1, SEGMENT + 1 - SEGMENT / 4);
 }
 
-/* The segment before the first element is missing, though the directory has a place for it. */
+/* The segment before the first element is missing, but the directory has a place for it. */
 static void gap_before_first(void)
 {
     numbers(4 * SEGMENT);
@@ -135,7 +135,7 @@ static void words(void)
         MUST(mp_list_append_str(scene.list, text_of(i * 7 % 40)));
 }
 
-/* list[4] is a list of lists that nobody else holds. */
+/* list[4] is a list of lists without any other holder. */
 static void nested(void)
 {
     some();
@@ -152,7 +152,7 @@ static void nested(void)
     MUST(mp_list_free(scene.more));
 }
 
-/* ---- what is done ---- */
+/* ---- operations ---- */
 
 #define APPEND(name_, value_) \
     static void append_##name_(void) \
@@ -406,7 +406,7 @@ static void words_striped(void)
     stripe();
 }
 
-/* Room before the first. */
+/* The list has room before its first element. */
 static void without_first_striped(void)
 {
     some();

@@ -1,4 +1,5 @@
-/* Locks for users. Whoever takes one after a death is told of it when the dead one held it, and never waits for it. */
+/* Locks for users. A process that takes a lock after a death is told about it if the dead process held the lock, and
+ * never waits for the dead process. */
 #include <mp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +49,7 @@ static void inspect(void)
         if (mp_lock_acquire(lock, 0) != MP_EDEADLK || mp_lock_release(lock) != 0 ||
             mp_lock_release(lock) != MP_ENOTOWNER)
             report_problem("the lock does not work");
-        /* That its owner died is told once. */
+        /* The death of the owner is reported once only. */
         if (mp_lock_acquire(lock, 10) != 0 || mp_lock_release(lock) != 0)
             report_problem("the lock does not work the second time");
     }
@@ -66,7 +67,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
     heap_killer_run(&lock_scene, operation, plan, tally);
 }
 
-/* ---- those who have waited long, and died ---- */
+/* ---- waiters with tickets that have died ---- */
 
 static void leave_tickets(uint32_t served, uint32_t taken, uint64_t left)
 {
@@ -82,13 +83,13 @@ static void one_ticket(void)
     leave_tickets(7, 8, 0);
 }
 
-/* One who is dead, one who waits no longer, one who is dead. */
+/* Three tickets: of a dead waiter, of one that gave up, of a dead one. */
 static void three_tickets(void)
 {
     leave_tickets(UINT32_MAX - 1, 1, UINT64_C(1) << 63);
 }
 
-/* To pass so many over takes its time. */
+/* Skipping 40 dead tickets takes some time. */
 static void many_tickets(void)
 {
     leave_tickets(20, 60, 0);
@@ -116,7 +117,7 @@ static void try(void)
     must(mp_lock_acquire(lock, 0));
 }
 
-/* Long enough for a ticket, too short for its turn. */
+/* The timeout is long enough to get a ticket, and too short for its turn to come. */
 static void give_ticket_up(void)
 {
     int error = mp_lock_acquire(lock, 0.02);

@@ -1,4 +1,4 @@
-/* What is done to plain memory in a manager while processes die. The dict holds the numbers of what there is. */
+/* Operations on a manager's plain memory whose process is killed. The dict holds the numbers of all memory there is. */
 #include <string.h>
 
 #include "containers.h"
@@ -20,7 +20,7 @@ static void drop(int index)
     MUST(mp_memory_free(memory[index]));
 }
 
-/* ---- what is there before ---- */
+/* ---- preparations ---- */
 
 static void three(void)
 {
@@ -28,7 +28,7 @@ static void three(void)
         take(i, 1000);
 }
 
-/* Memory, and the object that looked after another, are there to be used again. */
+/* One block of memory, and the object that described it, are free for reuse. */
 static void one_freed(void)
 {
     three();
@@ -65,7 +65,7 @@ static void take_grow(void)
     take(4, 100000);
 }
 
-/* Its number is in the dict: it is whole as soon as anybody can find it. */
+/* Its number is in the dict: the memory is complete from the moment at which others can find it. */
 static void take_and_tell(void)
 {
     int64_t ref;

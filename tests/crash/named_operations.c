@@ -1,6 +1,6 @@
-/* Named objects: made, opened, closed, removed by processes that are killed before and after each of their system calls
- * (all that others can see of it is in the file system). Whoever comes next finds an object that is whole, or none, and
- * never a name that cannot be used; after the last one nothing is left. */
+/* Named objects: made, opened, closed and removed by processes that are killed before and after each of their system
+ * calls. (Others see these steps only through the file system.) The next process finds a complete object or none, and
+ * never a name that cannot be used. After the last process nothing is left. */
 #include <mp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -96,7 +96,7 @@ static void unlink_lock(void)
     must(mp_lock_unlink(name));
 }
 
-/* ---- those who come after ---- */
+/* ---- the processes that come after ---- */
 
 static bool is_whole(void)
 {
@@ -145,7 +145,7 @@ static int check_lock(bool held)
     return 0;
 }
 
-/* The name may be gone though somebody has it open: then it is free for others. */
+/* The name may be gone while a process still has the object open: then it is free for others. */
 static int check_unlinked(bool held)
 {
     (void)held;
@@ -154,11 +154,11 @@ static int check_unlinked(bool held)
 
 /* ---- scenes ---- */
 
-/* What is there before, and who looks after. */
+/* What is there before the operation, and which check follows. */
 struct scene {
-    void (*holder)(void); /* done by a process that lives on meanwhile */
-    void (*stale)(void);  /* done by a process that is killed right after */
-    void (*before)(void); /* done by the victim itself */
+    void (*holder)(void); /* run by a process that lives on meanwhile */
+    void (*stale)(void);  /* run by a process that is killed directly after */
+    void (*before)(void); /* run by the victim itself */
     int (*check)(bool held);
 };
 
@@ -180,7 +180,7 @@ static pid_t start(void (*function)(void), bool dies)
         if (dies)
             raise(SIGKILL);
         close(ready[0]);
-        close(ready[1]); /* which tells that it is done */
+        close(ready[1]); /* the end of file tells the parent that the function is done */
         sigwaitinfo(&set, NULL);
         exit(0);
     }
@@ -217,7 +217,7 @@ static int look(const struct scene *scene, bool held)
 
 /* ---- the run ---- */
 
-/* One run, up to a point. What is wrong then, or 0. */
+/* One run, up to a point. Returns what is wrong then, or 0. */
 static int run_once(const struct scene *scene, void (*operate)(void), struct trace *trace, size_t point)
 {
     pid_t holder = scene->holder != NULL ? start(scene->holder, false) : 0;
@@ -231,7 +231,7 @@ static int run_once(const struct scene *scene, void (*operate)(void), struct tra
     int problem = look(scene, holder != 0);
     if (holder != 0)
         end_holder(holder);
-    /* A name that a dead one has left goes when the next one looks: that was look(). */
+    /* A dead process may leave the name. It is removed when the next process looks, and that was look(). */
     if (problem == 0 && access(path, F_OK) == 0)
         problem = LEFT;
     unlink(path);
@@ -274,7 +274,8 @@ static void run(const struct operation *operation, const struct plan *plan, stru
 
 #define SCENE(...) (&(const struct scene){__VA_ARGS__})
 
-/* The scene: who holds it meanwhile, who has died with it before, what the victim has done before, who looks after. */
+/* SCENE: who holds the object meanwhile, who has died with it before, what the victim has done before, which check
+ * follows. */
 static const struct operation operations[] = {
     {"named.manager_create", NULL, create_manager, NULL, SCENE(NULL, NULL, NULL, check_manager)},
     {"named.manager_create_over_stale", NULL, create_manager, NULL, SCENE(NULL, make_manager, NULL, check_manager)},

@@ -1,10 +1,17 @@
 /* Pools: workers, supervisors and callers that are killed at every step of what they do.
  *
- * Each run has a pool of its own, made by a process that plays the caller. When everybody in it sleeps, the tracer
- * takes hold of the victim; then the caller gives the cause (submits tasks, say) and is stopped, so that nobody but the
- * victim moves while it is stepped. After its death the caller goes on, and has to find: of a dead worker, every result
- * but that of the task it had, and a pool as large as before, which works, closes and joins; of a dead supervisor, an
- * error at once instead of a wait without end. Of a dead caller, nothing may be left at all: no process, no file. */
+ * Each run has a pool of its own, made by a process that plays the caller:
+ *
+ * 1. When all processes of the pool sleep, the tracer takes hold of the victim.
+ * 2. The caller gives the cause (submits tasks, say) and is stopped, so that only the victim moves while it is stepped.
+ * 3. After the death of the victim the caller goes on.
+ *
+ * What the caller has to find then:
+ *
+ * - After the death of a worker: every result but that of the task it had, and a pool as large as before, which works,
+ *   closes and joins.
+ * - After the death of a supervisor: an error at once instead of an endless wait.
+ * - After the death of a caller nothing may be left: no process, no file. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -26,10 +33,10 @@
 #include "tracer.h"
 
 #define SECONDS 60
-#define PATIENCE 20.0 /* for what should happen at once */
+#define PATIENCE 20.0 /* seconds, for what should happen at once */
 #define MOST_TASKS 300
 #define ITEMS 10   /* of a map */
-#define RESULTS 16 /* where in shared numbers they begin: aligned to 16 bytes */
+#define RESULTS 16 /* index in the shared numbers of the first result: aligned to 16 bytes */
 #define WATCHED (UINT64_C(384) * 1024)
 
 enum victim { WORKER, NEW_WORKER, SUPERVISOR, NEW_SUPERVISOR, CALLER };
@@ -40,14 +47,14 @@ struct scene {
     mp_pool_options options;
     void (*first)(void);  /* before the pool is made; NULL: nothing */
     void (*before)(void); /* NULL: nothing */
-    bool caller_dies;     /* of the cause */
+    bool caller_dies;     /* the cause kills the caller */
 };
 
 /* Shared between the tracer and the process that plays the caller. */
 static struct control {
     pid_t victim;
     bool killed;
-    _Atomic bool decided; /* the victim was killed, or let go */
+    _Atomic bool decided; /* the victim was killed, or released */
     char problem[300];
 } * control;
 
@@ -143,7 +150,7 @@ static int square_of_large(const void *arg, void *out)
 /* Large enough for the worker to zero memory ahead. */
 #define HUGE_SIZE (size_t)65536
 
-/* Looks at and leaves something in each page: all bytes would be too many steps. */
+/* Reads and writes something in each page: touching all bytes would take too many steps. */
 static int square_huge(const void *arg, void *out)
 {
     int x = *(const int *)arg;
@@ -178,7 +185,7 @@ static void submit(int count)
     }
 }
 
-/* Of a killed worker one task may fail; of a killed supervisor, all. */
+/* After the death of a worker one task may fail; after the death of a supervisor, all. */
 static void take_outcome(int error)
 {
     if (error == 0 || !control->killed) {
@@ -363,13 +370,13 @@ static void submit_map(void)
     submit_map_in_chunks(3);
 }
 
-/* The sizes are 2 2 2 1 1 1 1 for one worker. */
+/* For one worker the chunks have the sizes 2 2 2 1 1 1 1. */
 static void submit_guided_map(void)
 {
     submit_map_in_chunks(0);
 }
 
-/* So large that the arguments come in portions, while workers begin. */
+/* So large that the arguments are copied in portions, while workers already begin. */
 static void submit_large_map(void)
 {
     static int in[ITEMS][8192];
@@ -403,7 +410,7 @@ static void submit_huge(void)
     submitted++;
 }
 
-/* The worker has zeroed memory for another one. */
+/* The worker has zeroed memory ahead, which another task gets. */
 static void three_huge(void)
 {
     for (int i = 0; i < 3; i++) {
@@ -413,7 +420,7 @@ static void three_huge(void)
     expect(wait_for(all_asleep), "the workers do not come to rest");
 }
 
-/* After the pool was made: supervisor and workers have to map it. */
+/* The memory is younger than the pool: supervisor and workers have to map it. */
 static void map_in_young_memory(void)
 {
     make_numbers();
@@ -463,7 +470,7 @@ static void submit_and_kill_a_worker(void)
     kill_a_worker();
 }
 
-/* As mp_pool_terminate() begins; it would wait for the supervisor, which is held. */
+/* Does the first steps of mp_pool_terminate(). The call itself would wait for the supervisor, which is stopped. */
 static void begin_to_terminate(void)
 {
     closed = true;
@@ -515,7 +522,7 @@ static void apply(void)
     expect(y == 25, "a wrong result");
 }
 
-/* Of a size that rests before it is used again. */
+/* The arguments have a size whose memory rests before it is reused. */
 static void apply_large(void)
 {
     static struct large in[20], out[20];
@@ -605,7 +612,7 @@ static _Noreturn void play(const struct operation *operation)
 
 /* ---- the tracer ---- */
 
-/* The pool's heap as this process sees it. */
+/* The pool's heap, mapped by this process. */
 static struct heap *seen;
 
 static const char *end_of_heap(void)
@@ -615,7 +622,7 @@ static const char *end_of_heap(void)
     return (const char *)seen + (size < WATCHED ? size : WATCHED);
 }
 
-/* Maps the memory file of the pool that a process has open; there is one. */
+/* Maps the memory file of the pool that a process has open. There is exactly one. */
 static void map_heap_of(pid_t pid, struct watch *watch)
 {
     char path[300], target[100];
@@ -637,7 +644,7 @@ static void map_heap_of(pid_t pid, struct watch *watch)
         if (address == MAP_FAILED)
             continue;
         seen = address;
-        if (seen->kind != HEAP_POOL) { /* a manager's */
+        if (seen->kind != HEAP_POOL) { /* the heap of a manager */
             munmap(seen, WATCHED);
             seen = NULL;
             continue;
@@ -660,7 +667,7 @@ static void unmap_heap(struct watch *watch)
 
 static pid_t stage; /* the process that plays the caller */
 
-/* It goes on, to its next stop or to its end. */
+/* Lets the caller go on, to its next stop or to its end. */
 static void go_on(void)
 {
     int status;
@@ -672,7 +679,7 @@ static void go_on(void)
         stage = 0;
 }
 
-/* The victim, held and stopped, with the cause given; 0: it could not be had. */
+/* The victim, seized and stopped, after the cause was given. 0: it could not be seized. */
 static pid_t hold_victim(struct watch *watch)
 {
     int status;
@@ -698,7 +705,7 @@ static pid_t hold_victim(struct watch *watch)
     }
 }
 
-/* Everybody is to be gone, and without delay. This process reaps orphans. */
+/* All processes have to be gone soon. This process reaps orphans. */
 static void expect_nobody(void)
 {
     const struct timespec pause = {.tv_nsec = 500000};
@@ -736,7 +743,7 @@ static void end_stage(bool dead)
     expect_nobody();
 }
 
-/* One run, to a point. Whether that was reached. */
+/* One run, up to a point. Returns whether the point was reached. */
 static bool run_once(const struct operation *operation, struct trace *trace, size_t point)
 {
     struct watch watch = {NULL, 0, NULL};
@@ -780,7 +787,7 @@ static void run(const struct operation *operation, const struct plan *plan, stru
     tally->points = found.count;
     if (control->problem[0] != 0)
         failed(tally, operation, found.count, -1, 0, control->problem);
-    /* A run has processes to start and to wait for: a third of what others may kill. */
+    /* A run has to start processes and wait for them, so a pool gets a third of the kills that other families get. */
     size_t most = plan->points == SIZE_MAX ? SIZE_MAX : (plan->points + 2) / 3;
     for (size_t i = 0; i < found.count && i < most && tally->failures < 3; i++) {
         struct trace trace = {.record = false};

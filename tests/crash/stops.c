@@ -1,6 +1,6 @@
-/* What readers find while a writer is stopped: every reading call of dicts and lists, in a process of its own.
- * Each has to answer within a deadline, and all that look into one container with its state of before the writer's
- * operation, or all with that of after it. */
+/* What readers find while a writer is stopped: every reading call of dicts and lists, in a process of its own. Each has
+ * to answer within a deadline. All answers about one container have to show its state before the writer's operation, or
+ * all the state after it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +36,7 @@ static void end(const char *call, int error)
     fprintf(answers, "%s %d ", call, error);
 }
 
-/* A container is named by its kind only: what is in it is looked at by its own line of the table. */
+/* A nested container is printed as its kind only: a line of the table of its own looks into it. */
 static void say(const mp_value *value)
 {
     switch (value->type) {
@@ -76,7 +76,7 @@ static void say_and_free(int error, mp_value *value)
     int error_ = call_; \
     end(#call_, error_)
 
-/* A buffer that is too small, or is given for another type, has to stay as it was. */
+/* A buffer that is too small, or was given for another type, has to stay unchanged. */
 static void say_buffer(int error, const char *buffer, size_t size, size_t length)
 {
     for (size_t i = 0; error != 0 && i < size; i++) {
@@ -276,7 +276,8 @@ static void read_list(mp_list *list)
     mp_list_iter_free(iter);
 }
 
-/* Each looks into two containers, which change one after the other: so any answer is right, in time. */
+/* Each of these calls looks into two containers, which change one after the other. So any answer is right, but it has
+ * to come in time. */
 static void compare(void)
 {
     bool answer = false;
@@ -304,7 +305,8 @@ void read_containers(void)
     size_t size = 0;
 
     answers = open_memstream(&text, &size);
-    /* Each is of one moment. What was nested in another is released after that other has changed. */
+    /* Each part is a consistent view of one moment. A nested container is released after its outer container has
+     * changed. */
     read_dict(scene.dict);
     fputc('\f', answers);
     read_dict(scene.other);

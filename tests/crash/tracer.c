@@ -18,7 +18,7 @@
 #define SYSCALL_INSTRUCTION 0x050f
 #define SYSCALL_LENGTH 2
 #define BREAKPOINT 0xcc
-#define BLOCKED_LOOKS 200 /* a system call that lasts for so many looks at the process, 0.2 ms apart, is a sleep */
+#define BLOCKED_LOOKS 200 /* a process still in its system call after this many looks, 0.2 ms apart, sleeps */
 
 static volatile sig_atomic_t up;
 
@@ -30,7 +30,7 @@ static void ring(int signal)
 
 void time_limit(unsigned seconds)
 {
-    struct sigaction action = {.sa_handler = ring}; /* no SA_RESTART: waits end */
+    struct sigaction action = {.sa_handler = ring}; /* without SA_RESTART: waits are interrupted */
 
     sigaction(SIGALRM, &action, NULL);
     up = 0;
@@ -116,7 +116,7 @@ size_t watch_differences(const struct watch *watch)
     return differences;
 }
 
-/* ---- what a trace knows: which places the process came by ---- */
+/* ---- what a trace knows: how often each place was reached ---- */
 
 #define TABLE_SIZE 65536
 
@@ -145,7 +145,7 @@ static size_t place_of(struct arrivals *arrivals, uint64_t pc)
     return at;
 }
 
-/* Whether memory differs from how it was at the last look. */
+/* Whether memory differs from its state at the last look. */
 static bool changed(struct trace *trace)
 {
     struct watch *last = &trace->arrivals->last;
@@ -222,7 +222,7 @@ static uint64_t peek_pc(pid_t pid)
     return (uint64_t)ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user_regs_struct, rip), NULL);
 }
 
-/* The process is a fork of this one: what is code there is code here. */
+/* The process is a fork of this one, so its code can be read here. */
 static bool is_syscall(uint64_t pc)
 {
     uint16_t code;
@@ -231,7 +231,7 @@ static bool is_syscall(uint64_t pc)
     return code == SYSCALL_INSTRUCTION;
 }
 
-/* The end mark, or the end itself. */
+/* Whether it is at the end mark, or at its end. */
 static bool at_the_end(pid_t pid)
 {
     long number = ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user_regs_struct, rax), NULL);
@@ -257,7 +257,8 @@ void process_settles(pid_t pid)
 {
     const struct timespec pause = {.tv_nsec = 50000};
 
-    /* A process that waits for the disk or a page is in another state than one that waits for a lock. */
+    /* The state letter of a process that waits for the disk or for a page differs from that of one that waits for a
+     * lock. */
     for (int looks = 0; looks < 4 && !time_is_up(); nanosleep(&pause, NULL)) {
         char state = state_of(pid);
 
@@ -291,7 +292,7 @@ static enum wait_end wait_for(pid_t pid, bool may_block, int *status)
     }
 }
 
-/* One instruction. A signal that arrives is passed on with the next. */
+/* Steps one instruction. A signal that arrives is delivered with the next step. */
 static enum wait_end step(struct trace *trace, bool may_block, int *signal)
 {
     int status;
@@ -305,7 +306,7 @@ static enum wait_end step(struct trace *trace, bool may_block, int *signal)
     return end;
 }
 
-/* Whether a wait was the end of the run, and which. */
+/* Whether this wait ended the run, and how. */
 static bool ends_run(struct trace *trace, enum wait_end wait, enum trace_end *end)
 {
     switch (wait) {
@@ -325,7 +326,7 @@ static bool ends_run(struct trace *trace, enum wait_end wait, enum trace_end *en
     return false;
 }
 
-/* Where only system calls count, there is no need to step: it stops at the entry and at the exit of each. */
+/* If only system calls count, there is no need to step: the process stops at the entry and at the exit of each call. */
 static enum trace_end run_by_calls(struct trace *trace, size_t stop_at)
 {
     enum trace_end end;
@@ -409,7 +410,7 @@ bool trace_jump(struct trace *trace, const struct point *point)
     int status, signal = 0;
 
     for (uint32_t arrivals = 0;;) {
-        /* Where it stands now may be the place itself: that is no arrival. */
+        /* The process may stand at the place already: that does not count as an arrival. */
         if (peek_pc(trace->pid) == point->pc && step(trace, false, &signal) != WAIT_STOPPED)
             return gone(trace);
         set_code(trace->pid, point->pc, with_breakpoint);
@@ -492,7 +493,7 @@ pid_t trace_newborn(pid_t parent, void (*cause)(void))
     if (wait_for((pid_t)newborn, false, &status) != WAIT_STOPPED)
         return 0;
     ptrace(PTRACE_SETOPTIONS, (pid_t)newborn, NULL,
-           PTRACE_O_EXITKILL); /* it has its parent's, and is not to hand them on */
+           PTRACE_O_EXITKILL); /* it inherits its parent's options, and must not pass them on */
     ptrace(PTRACE_DETACH, parent, NULL, NULL);
     return (pid_t)newborn;
 }
@@ -523,8 +524,8 @@ void trace_release(struct trace *trace, enum trace_end end)
     if (end == TRACE_BLOCKED) {
         ptrace(PTRACE_INTERRUPT, trace->pid, NULL, NULL);
         wait_for(trace->pid, false, &status);
-        /* The system call that was interrupted may have sent the trap of a step: without a tracer it would be deadly.
-         */
+        /* The interrupted system call may have left the trap of a step pending, which would kill the process without a
+         * tracer. */
         if (ptrace(PTRACE_PEEKSIGINFO, trace->pid, &first, &info) == 1 && info.si_signo == SIGTRAP) {
             ptrace(PTRACE_CONT, trace->pid, NULL, NULL);
             wait_for(trace->pid, false, &status);

@@ -1,5 +1,5 @@
 . "$(dirname "$0")/form.sh"
-# Both hundreds in any order.
+# Sorts each of the two hundreds of lines.
 form() {
     sed -E 's/[0-9]+\.[0-9]+ s$/TIME/' | awk '{ print (NR > 200 ? NR : $2) + (NR > 100) * 1000, $0 }' | sort -n -k 1,1 |
         cut -d ' ' -f 2-

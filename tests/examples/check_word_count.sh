@@ -1,4 +1,4 @@
-# Against the system's own tools, on a folder made for it.
+# Compares the output with that of the system's own tools, on a folder made for it.
 set -e
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

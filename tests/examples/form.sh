@@ -1,15 +1,15 @@
-# Sourced by the checks: check_form PROGRAM runs an example, and the Python original of that name where there is Python,
-# and compares what each prints with "$expected", after both have gone through form(). form() replaces what differs from
-# run to run.
+# Sourced by the checks. check_form PROGRAM runs an example, and its Python original if there is one and Python is
+# installed. It compares what each prints with "$expected", after both have gone through form(). form() replaces what
+# differs from run to run.
 
 here=$(cd "$(dirname "$0")" && pwd)
 
-# Pids after a colon, and times.
+# Replaces pids after a colon, and times.
 form() {
     sed -E 's/^([0-9]+):[0-9]+$/\1:PID/; s/[0-9]+\.[0-9]+ s$/TIME/'
 }
 
-# Puts the first COUNT lines, NUM:PID, in the order of their numbers: tasks end in any order.
+# Sorts the first COUNT lines, NUM:PID, by their numbers: tasks end in any order.
 sort_first() {
     awk -v count="$1" '{ print NR <= count ? $0 + 0 : 1000 + NR, $0 }' | sort -n -k 1,1 | cut -d ' ' -f 2-
 }
@@ -25,10 +25,10 @@ check_form() {
     output=$folder/output
     expected_form=$folder/expected
     printf '%s\n' "$expected" >"$expected_form"
-    # The original first, so that $output is the example's afterwards.
+    # The original runs first, so that $output is the example's afterwards.
     original=$here/original/$(basename "$1").py
     if [ -f "$original" ] && command -v python3 >/dev/null 2>&1; then
-        # Each line in one piece, though processes print at the same time.
+        # Buffered output: each line arrives in one piece, although processes print at the same time.
         compare env -u PYTHONUNBUFFERED python3 "$original" || return 1
     fi
     compare "$1"

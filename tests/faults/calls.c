@@ -1,9 +1,9 @@
-/* Which errors: those that Linux gives for such a call in a program that does nothing wrong. Left out: what only a
- * wrong argument gives (EBADF, EFAULT, EINVAL), and calls that cannot fail otherwise, listed at the end.
- * clock_gettime() is no system call.
+/* The errors are those that Linux gives for such a call in a program that does nothing wrong. Two groups are left out:
+ * errors that only a wrong argument causes (EBADF, EFAULT, EINVAL), and calls that cannot fail otherwise, which are
+ * listed at the end. clock_gettime() is not a system call.
  *
- * brk() does not give an error but the old end, for which 0 stands here. close() really closes, so it fails in a
- * wrapper. */
+ * A failed brk() returns the old end and no error; 0 stands for that here. close() really closes, so its failure is
+ * made by a wrapper. */
 #include "calls.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <sys/syscall.h>
 
-/* Threads are the scenario's own. */
+/* Threads are created by the scenario only, not by the library. */
 static bool is_fork(const struct seccomp_data *data)
 {
     return (data->args[0] & CLONE_THREAD) == 0;
@@ -26,7 +26,8 @@ static bool is_wait(const struct seccomp_data *data)
     return operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET;
 }
 
-/* Once a descriptor has an owner, or has been readied for one, there is nothing left to fail. */
+/* F_SETOWN needs memory only to set up the descriptor for an owner, which F_SETOWN with 0 does as well. After that it
+ * cannot fail. */
 static bool needs_memory(const struct seccomp_data *data)
 {
     return data->args[1] != F_SETOWN || data->args[2] == 0;
@@ -114,8 +115,8 @@ bool call_cannot_fail(long number)
         SYS_rt_sigreturn,
         SYS_restart_syscall,
         SYS_set_robust_list,
-        SYS_prctl,  /* naming the process, its parent's death */
-        SYS_kill,   /* of a child not yet reaped, or of itself */
+        SYS_prctl,  /* to name the process; to get a signal at its parent's death */
+        SYS_kill,   /* to a child not yet reaped, or to itself */
         SYS_tgkill, /* the scenario's raise() */
         SYS_sched_yield,
         SYS_ioctl, /* stdio asks whether it writes to a terminal */

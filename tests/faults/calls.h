@@ -11,14 +11,14 @@ struct call {
     const char *name;
     long number; /* of the system call; -1: a function */
     enum fault_function function;
-    bool (*concerns)(const struct seccomp_data *data); /* NULL: every one */
+    bool (*concerns)(const struct seccomp_data *data); /* NULL: every call of it */
     int errors[8];                                     /* ends with 0 */
 };
 
 extern const struct call calls[];
 extern const int call_count;
 
-/* Calls that never fail in reality: as the library uses them. */
+/* Whether the call, used as the library uses it, never fails in reality. */
 bool call_cannot_fail(long number);
 
 #endif

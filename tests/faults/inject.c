@@ -1,9 +1,10 @@
-/* Every call fails once: see scenario.h for what must hold then, calls.c for which calls and errors.
+/* Makes every call fail once. scenario.h says what must hold then, calls.c lists the calls and errors.
  *
  *     inject [--all] [--storm] [--part NAME] [--call NAME] [--errno NUMBER] [--at N] [--sticky]
  *
- * By default a part of all, chosen fairly and always the same; --all: every one. --storm: nothing fails, but a signal
- * comes every 100 microseconds. The others narrow down; what failed is printed so that it can be done again. */
+ * By default an evenly spread part of all faults is tried, always the same part. --all: every fault. --storm: nothing
+ * fails, but a signal arrives every 100 microseconds. The other options narrow the choice; they are printed with each
+ * failure, so that it can be repeated. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 
 #define SKIPPED 77
 #define FIRST_POINTS 3 /* occurrences at the start that are always tried */
-#define LATER_POINTS 4 /* and so many of the others */
+#define LATER_POINTS 4 /* and the number of later ones */
 
 static struct {
     bool all, storm, sticky;
@@ -52,7 +53,7 @@ static int next_point(int at, int count)
     return at + (step > 1 ? step : 1);
 }
 
-/* One call fails with one error at all its occurrences in turn, until there is none. */
+/* Makes one call fail with one error, at one occurrence after the other, until there is none left. */
 static void fail_everywhere(struct plan plan, int count)
 {
     struct outcome outcome;
@@ -78,14 +79,14 @@ static void fail_call(struct plan plan, int count)
         plan.sticky = false;
         if (!asked.sticky)
             fail_everywhere(plan, count);
-        /* A signal that always comes again is the storm's business. */
+        /* Signals without end are the storm's task, so EINTR is never sticky. */
         plan.sticky = true;
         if (*number != EINTR && (asked.all || asked.sticky || (asked.at == 0 && number == plan.call->errors)))
             fail_everywhere(plan, count);
     }
 }
 
-/* Are all calls that were made known? */
+/* Checks that calls.c knows all system calls that were made. */
 static void check_table(const struct part *part)
 {
     for (long number = 0; number < LARGEST_CALL; number++) {
@@ -93,7 +94,7 @@ static void check_table(const struct part *part)
 
         for (int i = 0; i < call_count; i++)
             known = known || calls[i].number == number;
-        if (number == SYS_close || known) /* in a wrapper */
+        if (number == SYS_close || known) /* close() fails in a wrapper */
             continue;
         bad++;
         printf("FAILED: part %s makes system call %ld, which calls.c does not know\n", part->name, number);

@@ -31,10 +31,10 @@ void part_managers(void)
     TRY(mp_list_free(list), NOTHING);
     watch(NULL, NULL);
     TRY(mp_manager_free(manager), NOTHING);
-    /* Addresses are not kept where the system refuses that several times. */
+    /* If the system refuses several times, the library does not keep the addresses of closed managers. */
     if (!control->sticky)
         TRY_CODE(MP_EINVAL, mp_dict_set_int(root, "a", 2), NOTHING);
-    /* So many that addresses are used again. */
+    /* Enough managers that addresses are used again. */
     for (int i = 0; i < 20; i++) {
         TRY(mp_manager_create(&manager, &limited), NOMEM | AGAIN);
         TRY(mp_manager_root(manager, &root), NOTHING);
@@ -44,7 +44,7 @@ void part_managers(void)
     TRY(mp_manager_free(other), NOTHING);
 }
 
-/* A named manager that nobody has open any more. */
+/* Leaves a named manager that no process has open. */
 static void leave_stale(const char *name)
 {
     fault_pause();
@@ -89,7 +89,7 @@ void part_named(void)
     TRY(mp_manager_free(manager), NOTHING);
     leave_stale(name);
     TRY_CODE(MP_ENOENT, mp_manager_open(&none, name, NULL), NOMEM | AGAIN | SYSTEM | ACCESS);
-    /* What could not be removed is stale, and is replaced. */
+    /* A name that could not be removed is stale; the next create replaces it. */
     fault_pause();
     TRY(mp_manager_create(&manager, &options), NOTHING);
     TRY(mp_manager_free(manager), NOTHING);
@@ -221,7 +221,7 @@ static void walk_dict(mp_dict *root)
         int error = mp_dict_print(root, sink);
         if (error != 0) {
             refused(__FILE__, __LINE__, "mp_dict_print", error, NOMEM | SYSTEM);
-            clearerr(sink); /* it is the stream's own error */
+            clearerr(sink); /* the error belongs to the stream */
             TRY(mp_dict_print(root, sink), NOTHING);
         }
         fclose(sink);

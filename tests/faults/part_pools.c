@@ -30,7 +30,7 @@ static int refuse(void *arg)
     return 1;
 }
 
-/* Gives back a string whose length only it knows. */
+/* Returns a string whose length only the task knows. */
 static int write_out(const void *arg, void *result)
 {
     char text[5000];
@@ -39,7 +39,7 @@ static int write_out(const void *arg, void *result)
     (void)result;
     memset(text, 'y', sizeof text);
     TRY(mp_task_return(text, (size_t)length), NOMEM);
-    printf("."); /* to be flushed by the worker */
+    printf("."); /* the worker has to flush it */
     return 0;
 }
 
@@ -68,7 +68,7 @@ static int die(const void *arg, void *result)
     return 0;
 }
 
-/* Dies the first time. */
+/* Dies in its first run. */
 static int die_once(const void *arg, void *result)
 {
     mp_dict *dict = *(mp_dict *const *)arg;
@@ -166,7 +166,7 @@ void part_map(void)
     TRY(mp_pool_free(pool), NOTHING);
 }
 
-/* In a manager's memory: made before the pool, and after it. */
+/* Maps whose items lie in a manager's memory: a manager older than the pool, and a younger one. */
 void part_map_in_place(void)
 {
     mp_manager *manager, *younger;
@@ -191,7 +191,7 @@ void part_map_in_place(void)
     TRY(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), ITEMS, &result, &options), NOMEM);
     TRY(mp_result_get(result, NULL, 0, 60), NOTHING);
     TRY(mp_result_free(result), NOTHING);
-    /* The younger one is an attachment of the pool's processes; the map copies where it cannot be had. */
+    /* The pool's processes have to map the younger manager as an attachment. If that fails, the map copies. */
     for (int i = 0; i < ITEMS; i++)
         others[i] = i;
     const mp_map_options elsewhere = {.results = others + 2 * ITEMS};
@@ -207,7 +207,7 @@ void part_map_in_place(void)
     TRY(mp_manager_free(manager), NOTHING);
 }
 
-/* Workers that are replaced: as they have done their share, or as they die. */
+/* Workers that are replaced, because they reached max_tasks_per_child or died. */
 void part_workers(void)
 {
     const mp_pool_options short_lived = {.initializer = start_storm, .max_tasks_per_child = 3};

@@ -216,7 +216,7 @@ static int identity(const void *arg, void *result)
     return 0;
 }
 
-/* Leaves everything to the end of the process. */
+/* Releases nothing: everything is left to the end of the process. */
 void part_exit(void)
 {
     const mp_manager_options named = {.name = run_name("exit")};

@@ -1,6 +1,6 @@
-/* How a system call is made to fail: a seccomp filter, which all children inherit, stops whoever is about to make it,
- * and asks the injector what to answer. That works for calls made inside the C library as well, and on every
- * architecture. */
+/* How a system call is made to fail: a seccomp filter, inherited by all children, stops each process that is about to
+ * make the call, and the injector decides what the call returns. This works for calls made inside the C library as
+ * well, and on every architecture. */
 #include "run.h"
 
 #include <dirent.h>
@@ -41,7 +41,7 @@ static int install_filter(long number)
     };
     struct sock_filter all[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sendmsg, 0, 1), /* hands us the descriptor */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sendmsg, 0, 1), /* not filtered: it hands us the listener */
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
     };
@@ -145,7 +145,7 @@ static _Noreturn void play(const struct plan *plan, int socket)
 struct watch {
     const struct plan *plan;
     pid_t pid;
-    int listener; /* -1: none (any more) */
+    int listener; /* -1: none, or closed by now */
     int status;   /* of the process, once it has ended */
     bool ended;
 };
@@ -159,7 +159,7 @@ static void answer(struct watch *w)
     memset(&question, 0, sizeof question);
     memset(&reply, 0, sizeof reply);
     if (ioctl(w->listener, SECCOMP_IOCTL_NOTIF_RECV, &question) != 0)
-        return; /* it was killed meanwhile */
+        return; /* the process was killed meanwhile */
     reply.id = question.id;
     reply.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
     if (call == NULL) {
@@ -171,10 +171,10 @@ static void answer(struct watch *w)
         reply.error = question.data.nr == SYS_brk ? 0 : -w->plan->number;
     }
     if (ioctl(w->listener, SECCOMP_IOCTL_NOTIF_SEND, &reply) != 0 && reply.flags == 0)
-        atomic_fetch_sub(&control->failed, 1); /* a signal came first: it will ask again, and not be counted twice */
+        atomic_fetch_sub(&control->failed, 1); /* a signal came first: the call is restarted, and must count once */
 }
 
-/* Reaps what has ended: the process itself, and orphans it left, which come to us. */
+/* Reaps all ended children: the process itself, and its orphans, which this process inherits. */
 static void reap_all(struct watch *w)
 {
     int status;
@@ -188,7 +188,7 @@ static void reap_all(struct watch *w)
     }
 }
 
-/* Whether anybody of the run's process group is left. */
+/* Whether a process of the run's process group is left. */
 static bool group_lives(pid_t group)
 {
     return kill(-group, 0) == 0;
@@ -220,7 +220,7 @@ static void watch_run(struct watch *w)
         poll(&set, 1, w->ended ? 1 : w->listener >= 0 ? 20 : 1);
         if (set.revents & POLLIN)
             answer(w);
-        else if (set.revents != 0) /* nobody is left that could ask */
+        else if (set.revents != 0) /* no process with the filter is left */
             close(w->listener), w->listener = -1;
         bool before = w->ended;
         if (!(set.revents & POLLIN))
@@ -233,7 +233,7 @@ static void watch_run(struct watch *w)
     complain("%s", w->ended ? "processes are left behind" : "it hangs");
 }
 
-/* No name is left. Only where calls went on failing may one be that is stale: it makes way for another. */
+/* Checks that no name is left. A sticky fault may leave a stale name, which has to make way for a new object. */
 static void check_names(bool may_be_stale)
 {
     struct dirent *entry;

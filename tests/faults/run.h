@@ -15,22 +15,22 @@ struct plan {
     int number;              /* the errno */
     int at;
     bool sticky;
-    enum storm storm;              /* then nothing fails, and nothing is counted */
-    struct leftovers allowed_left; /* at the end of the part */
+    enum storm storm;              /* if set, nothing fails and nothing is counted */
+    struct leftovers allowed_left; /* what may be left at the end of the part */
 };
 
 struct outcome {
     bool good;
     int failed; /* calls made to fail */
-    int count;  /* calls that might have been */
+    int count;  /* calls that could have been made to fail */
     struct leftovers left;
     char complaint[700];
 };
 
-/* Once. False: the system does not let us; a reason was printed. */
+/* Called once. False: the system does not allow it; the reason was printed. */
 bool run_prepare(void);
 void run(const struct plan *plan, struct outcome *outcome);
-/* How often the system call was made in runs that counted them all. */
+/* How often each system call was made, in the runs that counted all of them. */
 extern int calls_made[LARGEST_CALL];
 
 #endif

@@ -1,6 +1,6 @@
-/* The scenario: what the library can do, in parts, each of which is run in a process of its own. A part notices every
- * failure of a call, looks whether it is a documented one and all is as before, and makes the call once more, which
- * must succeed. */
+/* The scenario: everything the library can do, in parts. Each part is run in a process of its own. When a call fails,
+ * the part checks that the error is a documented one and that nothing has changed. Then it repeats the call, which must
+ * succeed. */
 #ifndef SCENARIO_H
 #define SCENARIO_H
 
@@ -13,13 +13,13 @@
 struct part {
     const char *name;
     void (*run)(void);
-    bool goes_on; /* the end of the process belongs to it */
+    bool goes_on; /* the part includes the end of its process */
 };
 
 extern const struct part parts[];
 extern const int part_count;
 
-/* What a call may fail with. */
+/* The errors that a call may give. */
 enum {
     NOTHING = 0,
     NOMEM = 1, /* MP_ENOMEM */
@@ -30,7 +30,7 @@ enum {
 };
 
 #define TRY(call, allowed) TRY_CODE(0, call, allowed)
-/* The same when not 0 but `code` is right. */
+/* Like TRY(), for a call that has to return `code` instead of 0. */
 #define TRY_CODE(code, call, allowed) \
     do { \
         remember(); \
@@ -48,12 +48,12 @@ enum {
             give_up(__FILE__, __LINE__, #condition, "is not so", 0); \
     } while (0)
 
-/* From here on all calls are watched: that they do not change what is in the dict when they fail. NULL: no longer. */
+/* From here on every failed call is checked: it must not have changed the dict. NULL: no longer. */
 void watch(mp_manager *manager, mp_dict *dict);
 void remember(void);
 void refused(const char *file, int line, const char *call, int error, int allowed);
 _Noreturn void give_up(const char *file, int line, const char *call, const char *what, int error);
-/* The name of this run's named things. */
+/* A name for this run's named objects. */
 const char *run_name(const char *suffix);
 
 void part_managers(void);

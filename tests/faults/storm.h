@@ -1,15 +1,15 @@
-/* Signals all the time. */
+/* A storm: signals all the time. */
 #ifndef STORM_H
 #define STORM_H
 
 #include <stdbool.h>
 
-/* Makes a signal interrupt the calling process every 100 microseconds; its handler asks for calls to be restarted, or
- * not. */
+/* Makes a signal interrupt the calling process every 100 microseconds. `restart`: its handler is set with
+ * SA_RESTART. */
 void storm_begin(bool restart);
-/* The same in a child, which inherits the handler but not the timer: if it has begun. */
+/* Starts the timer in a child, if the storm has begun: a child inherits the handler, but not the timer. */
 void storm_join(void);
-/* How many have come in this process. */
+/* The number of signals that this process has received. */
 long storm_signals(void);
 
 #endif

@@ -1,5 +1,5 @@
-/* Linked into a test program: signals all the time, in it and in all its children. MP_STORM=restart: with
- * SA_RESTART. */
+/* Linked into a test program: it and all its children receive signals all the time. MP_STORM=restart: the handler is
+ * set with SA_RESTART. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

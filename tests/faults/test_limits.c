@@ -1,5 +1,6 @@
-/* What happens when the system gives no more: errors and never signals, all that was there stays whole, and all works
- * again once the limit is gone. Each test lives in a child of its own, as limits may not be taken back. */
+/* What happens when the system reaches its limits: the library gives errors and never signals, existing content stays
+ * whole, and everything works again once the limit is gone. Each test runs in a child of its own, because some limits
+ * cannot be taken back. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>
@@ -32,7 +33,7 @@ static int skip_loudly(const char *what)
     return SKIPPED;
 }
 
-/* Runs a body in a child. It must end by itself, and well; 77 makes the test a skipped one. */
+/* Runs a body in a child, which must exit by itself, with 0. Exit code 77 skips the test. */
 static void in_child(int (*body)(void))
 {
     fflush(NULL);
@@ -68,11 +69,12 @@ static void restore_limit(int resource, const struct rlimit *before)
     CHILD_REQUIRES(setrlimit((__rlimit_resource_t)resource, before) == 0);
 }
 
-/* ---- what is tried while there is a limit ---- */
+/* ---- things to try under a limit ---- */
 
 static char block[MIB];
 
-/* Numbered values of a MiB, until one is refused: with MP_ENOMEM. Returns how many went in. */
+/* Adds numbered values of 1 MiB each until one is refused, which must be with MP_ENOMEM. Returns the number after the
+ * last. */
 static int64_t fill(mp_dict *dict, int64_t from, int64_t most)
 {
     for (int64_t i = from; i < most; i++) {
@@ -121,7 +123,7 @@ static int square(const void *arg, void *result)
     return 0;
 }
 
-/* Each of these makes one thing, uses it and lets it go. 0, or the error that making it gave. */
+/* Each of these functions makes one thing, uses it and releases it. Returns 0, or the error that making it gave. */
 static int use_manager(void)
 {
     mp_manager *manager;
@@ -212,7 +214,7 @@ static int use_pool(void)
 static int (*const uses[])(void) = {use_manager, use_named_manager, use_named_lock, use_lock, use_process, use_pool};
 enum { USES = sizeof uses / sizeof *uses };
 
-/* Everything works, or fails with one of two errors. Returns how much worked. */
+/* Tries everything. Each use must work, or fail with one of two errors. Returns how many worked. */
 static int use_all(int error_1, int error_2)
 {
     int good = 0;
@@ -254,7 +256,7 @@ static int little_address_space(void)
     CHILD_REQUIRES(count > 0 && count < 64);
     restore_limit(RLIMIT_AS, &before);
     must_hold(manager, root, count);
-    /* From nothing at all up to more than enough. */
+    /* From no memory at all up to more than enough. */
     for (size_t room = 0; room < 4 * MIB; room += 200000) {
         before = set_limit(RLIMIT_AS, address_space() + room);
         use_all(MP_ENOMEM, MP_EAGAIN);
@@ -277,7 +279,7 @@ static void address_space_runs_out(void **state)
     in_child(little_address_space);
 }
 
-/* What there was no memory to hand out is handed out later, and nothing is passed over. */
+/* An item that could not be handed out for lack of memory is handed out later; no item is skipped. */
 static int iteration_without_memory(void)
 {
     mp_manager *manager;
@@ -310,7 +312,7 @@ static void iteration_goes_on_when_there_is_memory_again(void **state)
     in_child(iteration_without_memory);
 }
 
-/* The addresses of those closed are kept for a while, but not so that nothing is left for the next. */
+/* The addresses of closed managers are kept for a while, but the next manager always finds room. */
 static int one_manager_after_another(void)
 {
     struct rlimit before = set_limit(RLIMIT_AS, address_space() + 96 * MIB);
@@ -337,7 +339,7 @@ static void managers_follow_each_other_in_little_space(void **state)
 
 static int taken[64], taken_count;
 
-/* Leaves room for `left` descriptors. */
+/* Uses up the descriptors, except for `left` of them. */
 static struct rlimit take_descriptors(int left)
 {
     struct rlimit before = set_limit(RLIMIT_NOFILE, 64);
@@ -364,7 +366,7 @@ static int few_descriptors(void)
     const mp_manager_options options = {.name = own_name()};
     struct rlimit before;
 
-    CHILD_REQUIRES(use_lock() == 0); /* its heap stays */
+    CHILD_REQUIRES(use_lock() == 0); /* its heap stays open */
     CHILD_REQUIRES(mp_manager_create(&manager, NULL) == 0 && mp_manager_root(manager, &root) == 0 &&
                    fill(root, 0, 3) == 3);
     for (int left = 0; left < 14; left++) {
@@ -378,7 +380,7 @@ static int few_descriptors(void)
         CHILD_REQUIRES(left < 12 || good == USES); /* a pool needs the most */
         CHILD_REQUIRES(use_all(0, 0) == USES);
     }
-    /* What exists goes on growing, and a name goes away, with none left. */
+    /* With no descriptor left, existing heaps still grow, and a name can be removed. */
     CHILD_REQUIRES(mp_manager_create(&named, &options) == 0);
     before = take_descriptors(0);
     CHILD_REQUIRES(fill(root, 3, 6) == 6);
@@ -396,7 +398,7 @@ static void descriptors_run_out(void **state)
     in_child(few_descriptors);
 }
 
-/* Processes are not limited for the superuser. */
+/* The limit on processes does not apply to the superuser. */
 static bool become_ordinary(void)
 {
     return geteuid() != 0 || (setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
@@ -417,7 +419,7 @@ static bool has_no_workers(void *arg)
     return mp_pool_workers(arg, NULL, 0, &live) == 0 && live == 0;
 }
 
-/* A pool whose supervisor cannot replace a worker goes on as soon as it can. */
+/* If the supervisor cannot replace a worker, the pool goes on as soon as it can. */
 static void replace_later(void (*forbid)(pid_t supervisor), void (*allow)(pid_t supervisor))
 {
     mp_pool *pool;
@@ -495,7 +497,7 @@ static int short_files(void)
     for (rlim_t limit = 0; limit < 8192 * 64; limit += 8192 * 3 + 5) {
         struct rlimit before = set_limit(RLIMIT_FSIZE, limit);
 
-        CHILD_REQUIRES(fill(root, 3, 1000) < 64); /* what is left of the last growth */
+        CHILD_REQUIRES(fill(root, 3, 1000) < 64); /* only the rest of the last growth is free */
         size_t length;
         CHILD_REQUIRES(mp_dict_length(root, &length) == 0);
         use_all(MP_ENOMEM, MP_ENOMEM);
@@ -505,7 +507,7 @@ static int short_files(void)
         for (int64_t i = 3; i < (int64_t)length; i++)
             CHILD_REQUIRES(mp_dict_remove(root, mp_value_int(i)) == 0);
     }
-    /* A task that cannot give its result back, in a worker that is limited from its start. */
+    /* A task cannot return its result, because its worker has a limit from the start. */
     struct rlimit before = set_limit(RLIMIT_FSIZE, 512 * 1024);
     CHILD_REQUIRES(mp_pool_create(&pool, 1, NULL) == 0);
     CHILD_REQUIRES(mp_pool_apply(pool, return_much, NULL, 0, &error, sizeof error) == 0 && error == MP_ENOMEM);
@@ -533,7 +535,7 @@ static bool write_text(const char *path, const char *text)
     return written;
 }
 
-/* Mounts of this process's own: with the privilege to have them, or else as the superuser of a user namespace of its
+/* Gives this process mounts of its own: with its privileges, or else as the superuser of a user namespace of its
  * own. */
 static bool separate_mounts(void)
 {
@@ -564,18 +566,18 @@ static int full_file_system(void)
     int64_t count = fill(root, 0, 1000);
     CHILD_REQUIRES(count >= 8 && count < 16);
     must_hold(manager, root, count);
-    /* To the last page, so that not even a small heap fits. */
+    /* Fills everything to the last page, so that not even a small heap fits. */
     int fd = open("/dev/shm/filler", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
     off_t filled = 0;
     while (fallocate(fd, 0, filled, 4096) == 0)
         filled += 4096;
     CHILD_REQUIRES(fd >= 0 && use_named_manager() == MP_ENOMEM && use_named_lock() == MP_ENOMEM);
-    CHILD_REQUIRES(use_all(MP_ENOMEM, MP_ENOMEM) == USES - 2); /* what has no name lies elsewhere */
+    CHILD_REQUIRES(use_all(MP_ENOMEM, MP_ENOMEM) == USES - 2); /* objects without a name do not lie in /dev/shm */
     CHILD_REQUIRES(fill(root, count, 1000) == count);
     must_hold(manager, root, count);
     close(fd);
     CHILD_REQUIRES(unlink("/dev/shm/filler") == 0 && use_all(0, 0) == USES);
-    /* Room from inside, and from outside. */
+    /* First a removed value makes room, then a larger file system. */
     CHILD_REQUIRES(mp_dict_remove(root, mp_value_int(--count)) == 0 && fill(root, count, count + 1) == count + 1);
     must_hold(manager, root, ++count);
     CHILD_REQUIRES(mount(NULL, "/dev/shm", NULL, MS_REMOUNT, "size=64m") == 0);
@@ -601,7 +603,7 @@ static bool write_file(const char *path, const char *text)
     return good;
 }
 
-/* Strict accounting concerns the whole machine, so it is only tried where whoever runs the tests has said so. */
+/* Strict accounting concerns the whole machine, so it is tried only if the person who runs the tests asks for it. */
 static int strict_memory(void)
 {
     const char *path = "/proc/sys/vm/overcommit_memory";
@@ -613,7 +615,7 @@ static int strict_memory(void)
         return skip_loudly("set MP_TEST_OVERCOMMIT=1 to have overcommitting switched off for this test, machine-wide");
     if (file == NULL || fgets(before, sizeof before, file) == NULL || !write_file(path, "2"))
         return skip_loudly("overcommitting cannot be switched off");
-    pid_t pid = fork(); /* that it is switched on again whatever happens */
+    pid_t pid = fork(); /* so that the parent restores the setting whatever happens */
     if (pid == 0) {
         good = use_all(MP_ENOMEM, MP_EAGAIN);
         _exit(good >= 0 ? 0 : 1);
@@ -665,7 +667,7 @@ static void unlimit_group(pid_t supervisor)
     CHILD_REQUIRES(write_file(group_limit, "max"));
 }
 
-/* In a process of its own, so that the group is empty afterwards. */
+/* Runs in a process of its own, so that the group is empty afterwards. */
 static int group_body(void)
 {
     if (!make_group())

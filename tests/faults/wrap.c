@@ -36,7 +36,7 @@ void *__wrap_realloc(void *memory, size_t size)
     return fails(FUNCTION_MALLOC) ? NULL : __real_realloc(memory, size);
 }
 
-/* Linux closes the descriptor whatever it says. */
+/* Linux closes the descriptor whatever error close() returns. */
 int __wrap_close(int fd)
 {
     int result = __real_close(fd);

@@ -1,14 +1,12 @@
 /* Random sequences of dict and list operations, each done twice: by the library, and by the plain arrays of model.c.
- * What comes of each is written down as a line of text by both, and compared, as are the whole contents every so often.
- * A seed gives the same sequence each time.
+ * Both write the outcome as a line of text, and the lines are compared. The whole contents are compared now and then. A
+ * seed always gives the same sequence.
  *
- *   differential [--seeds N] [--from SEED] [--operations N]     one process, all operations
- *   differential --processes P ...                              P processes share a dict and a list; each owns a share
- *   of the keys,
- *                                                               so that it knows what it must find there
- *   differential --trace ...                                    writes operations and outcomes as JSON, for
- *   differential.py
- */
+ *     differential [--seeds N] [--from SEED] [--operations N]   one process, all operations
+ *     differential --processes P ...                            P processes share a dict and a list. Each owns a share
+ *                                                               of the keys, so it knows what it must find there
+ *     differential --trace ...                                  writes operations and outcomes as JSON, for
+ *                                                               differential.py */
 #include <mp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,7 +22,7 @@ enum { TEXTS = 40, LONGEST_TEXT = 3000, MOST = 2500 };
 
 static struct {
     unsigned long seed, operations, done;
-    int processes, me; /* me: whose keys are ours; all, when there is only one process */
+    int processes, me; /* me: number of this process, which uses its own keys only if there are others */
     bool trace;
     uint64_t random;
     int64_t range; /* of the numbers that keys and values are made from */
@@ -206,7 +204,7 @@ bool is_shared(void)
     return run.processes > 1;
 }
 
-/* With several processes: an int or a text, of which each has its own. */
+/* A random key. With several processes: an int or a text that belongs to this process. */
 struct model_value random_key(void)
 {
     int64_t n = (int64_t)below((uint64_t)run.range);
@@ -253,7 +251,7 @@ struct model_value random_value(int container)
     }
 }
 
-/* ---- what is in them ---- */
+/* ---- contents ---- */
 
 void put_contents(struct line *line, const struct model *from, bool dict)
 {
@@ -264,7 +262,7 @@ void put_contents(struct line *line, const struct model *from, bool dict)
     }
 }
 
-/* Of a dict shared with others, what is this process's own. */
+/* In a dict shared with others: whether the key belongs to this process. */
 static bool is_ours(const struct model_value *key)
 {
     if (run.processes <= 1)
@@ -419,7 +417,7 @@ static void end(void)
 static void run_alone(unsigned long seed)
 {
     begin(seed);
-    /* A seed of the wide kind fills one dict and one list. */
+    /* One seed in four works mostly on a single container, and longer. */
     int only = seed % 4 == 0 ? (int)below(CONTAINERS) : -1;
     while (run.done < run.operations * (only >= 0 ? 4 : 1)) {
         one_operation(only >= 0 && below(8) != 0 ? only : (int)below(CONTAINERS));
@@ -445,7 +443,7 @@ static int share_of_the_work(int me)
     return 0;
 }
 
-/* Each process's numbers are in the list, all of them and in order. */
+/* The shared list holds the numbers of each process, all of them and in order. */
 static void check_shared_list(void)
 {
     int64_t last[64] = {0};

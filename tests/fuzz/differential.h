@@ -1,6 +1,6 @@
-/* What the parts of the differential fuzzer share. An operation writes three lines: what it is, with its arguments;
- * what came of it in the library; what the model says. A line is words, each followed by a space: numbers, error codes,
- * values. */
+/* Shared by the parts of the differential fuzzer. An operation writes three lines: the operation with its arguments;
+ * the outcome in the library; the outcome in the model. A line is a sequence of words, each followed by a space:
+ * numbers, error codes, values. */
 #ifndef DIFFERENTIAL_H
 #define DIFFERENTIAL_H
 
@@ -15,14 +15,14 @@ struct line {
     size_t size, capacity;
 };
 
-extern void *handle[CONTAINERS]; /* DICTS dicts, then lists. One may hold those of higher numbers only: no rings */
+extern void *handle[CONTAINERS]; /* dicts, then lists. One may hold only those of higher numbers: no cycles */
 extern struct model model[CONTAINERS];
 
 void put(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void put_model(struct line *line, const struct model_value *value);
-/* The same for a value from the library, which is released. */
+/* Like put_model(), for a value from the library, which is released. */
 void put_value(struct line *line, mp_value *value);
-/* What a list made by the library holds; the list is released. Nothing when `error` is not 0. */
+/* Writes what a list made by the library holds, and releases the list. Writes nothing if `error` is not 0. */
 void put_new_list(struct line *line, int error, mp_list *list);
 void put_contents(struct line *line, const struct model *from, bool dict);
 void put_dict(struct line *line, mp_dict *dict);
@@ -32,7 +32,7 @@ mp_value to_library(const struct model_value *value);
 uint64_t below(uint64_t limit);
 struct model_value random_key(void);
 struct model_value random_value(int container);
-/* Whether others work on the same container: then only operations on single keys have an outcome that can be known. */
+/* Whether others work on the same container: then only operations on single keys have a predictable outcome. */
 bool is_shared(void);
 
 void dict_operation(int container, struct line *asked, struct line *real, struct line *expected);

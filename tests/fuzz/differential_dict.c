@@ -4,7 +4,7 @@
 
 #include "differential.h"
 
-/* What an operation is about: chosen before, used by most. */
+/* What an operation works on: chosen beforehand, and used by most operations. */
 struct about {
     int container;
     mp_dict *dict;
@@ -25,7 +25,7 @@ static void set(struct about *a)
     model_set(a->model, a->key, a->value);
 }
 
-/* All that read one key, and take a fallback. */
+/* The functions that read one key and take a fallback. */
 typedef int getter(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value);
 
 static int plain_get(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value)
@@ -144,8 +144,8 @@ static void compare_and_swap(struct about *a)
         a->model->pair[a->at].value = a->value;
 }
 
-/* An equal key, a number perhaps of another type; not among several processes, which know their own keys by the
- * type. */
+/* An equal key, for a number perhaps of another type. Several processes tell their own keys by the type, so there the
+ * key stays as it is. */
 static struct model_value equal_key(const struct model_value *key)
 {
     if (is_shared())
@@ -197,7 +197,7 @@ static void apply(struct about *a)
         model_set(a->model, a->key, a->value);
 }
 
-/* The short forms, by what they take out; texts without a NUL inside only. */
+/* The typed short forms of reading. They take texts without a NUL inside only. */
 static void short_forms(struct about *a)
 {
     const char *key = a->key.text;
@@ -293,7 +293,7 @@ static void copy(struct about *a)
     put(a->expected, "0 1 ");
 }
 
-/* Only from a dict of a higher number may containers come: see differential.h. */
+/* The other dict has a higher number, since containers may come from such a dict only (differential.h). */
 static void update(struct about *a)
 {
     int other = a->container + (int)below((uint64_t)(DICTS - a->container));

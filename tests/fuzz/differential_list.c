@@ -9,8 +9,8 @@ struct about {
     mp_list *list;
     struct model *model;
     struct model_value value;
-    int64_t index; /* as Python's, mostly one that exists */
-    size_t at;     /* where that is */
+    int64_t index; /* as in Python; mostly an existing one */
+    size_t at;     /* the position it stands for */
     bool there;
     struct line *asked, *real, *expected;
 };
@@ -121,7 +121,7 @@ static void delete (struct about *a)
         model_delete(a->model, a->at);
 }
 
-/* What is searched for: no container, which would be compared by content. */
+/* A value to search for. It is never a container, because those are compared by content. */
 static struct model_value wanted(struct about *a)
 {
     struct model_value value = a->there && below(2) ? a->model->pair[a->at].value : a->value;
@@ -186,13 +186,13 @@ static void clear(struct about *a)
 
 static void append_all(struct model *to, const struct model *from)
 {
-    size_t count = from->count; /* they may be one */
+    size_t count = from->count; /* `from` and `to` may be the same list */
 
     for (size_t i = 0; i < count; i++)
         model_insert(to, to->count, no_key, from->pair[i].value);
 }
 
-/* Another list, or the same: of no lower number, so that no ring of containers comes to be. */
+/* Another list, or the same list. Its number is not lower, so that no cycle of containers arises. */
 static int other_list(struct about *a)
 {
     return a->container + (int)below((uint64_t)(CONTAINERS - a->container));
@@ -259,7 +259,7 @@ static int64_t random_bound(struct about *a)
     }
 }
 
-/* The indices of a slice, one by one, as the language reference tells it. */
+/* The indices of a slice, one by one, as the Python language reference defines it. */
 static size_t slice_indices(size_t count, int64_t start, int64_t stop, int64_t step, size_t *indices)
 {
     int64_t length = (int64_t)count, low = step > 0 ? 0 : -1, high = step > 0 ? length : length - 1;
@@ -349,7 +349,7 @@ static void set_slice(struct about *a)
 
         if (count > 0)
             first = indices[0];
-        else if (start != MP_BEGIN && start != MP_END) /* where an empty slice is */
+        else if (start != MP_BEGIN && start != MP_END) /* the position of an empty slice */
             first = slice_indices(a->model->count, start, MP_END, 1, indices) > 0 ? indices[0] : a->model->count;
         for (size_t i = 0; i < count; i++)
             model_delete(a->model, first);
@@ -409,7 +409,7 @@ static void repeat(struct about *a)
         put_contents(a->expected, a->model, false);
 }
 
-/* Sorts by type, and within a type by nothing: so stability shows. */
+/* Compares types only, so that the stability of the sort shows. */
 static int by_type(const mp_value *a, const mp_value *b, void *arg)
 {
     (void)arg;

@@ -1,5 +1,5 @@
-/* Feeds the fuzzer of heaps with inputs made from seeds: driver [--seeds N] [--from SEED]; or with those that files
- * hold: driver FILE... What crashes or hangs names its seed, or the number of the file. */
+/* Feeds the fuzzer of heaps with inputs made from seeds: driver [--seeds N] [--from SEED]; or with the contents of
+ * files: driver FILE... If an input makes it crash or hang, its seed or the number of its file is printed. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +42,7 @@ static void run(void)
 {
     uint8_t input[LONGEST];
     uint64_t state = seed;
-    /* Mostly one change or two: what is damaged twice is seldom found to be so by the second. */
+    /* Mostly one change or two: with more, the first damage found hides the others. */
     uint64_t changes = random_next(&state) % 8;
     size_t size = 1 + 8 * (changes < 4 ? 1 : changes < 7 ? 2 : 1 + random_next(&state) % 8);
 

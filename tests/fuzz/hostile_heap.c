@@ -1,9 +1,12 @@
-/* A fuzzer of named heaps: takes the bytes of a sound one, changes them as the input says, and opens the result as a
- * second program would. What is promised, and so enforced: opening gives an error or works; mp_manager_check() gives an
- * error or says that the heap is sound; one that it calls sound works in every way, and is sound afterwards. Never a
- * crash, never a hang.
+/* A fuzzer of named heaps: takes the bytes of a sound heap, changes them as the input says, and opens the result as a
+ * second program would. It enforces these promises:
  *
- * With libFuzzer it is a target like any other (-DMP_LIBFUZZER=ON); without, driver.c feeds it inputs made from
+ * - Opening gives an error or works.
+ * - mp_manager_check() gives an error or says that the heap is sound.
+ * - A heap that is called sound works in every way, and is sound afterwards.
+ * - There is never a crash and never a hang.
+ *
+ * With libFuzzer this is a target like any other (-DMP_LIBFUZZER=ON). Without it, driver.c feeds it inputs made from
  * seeds. */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +22,7 @@
 #include "hostile_heap.h"
 #include "object/object.h"
 
-/* Opening gives one of these. */
+/* Opening must give one of these errors. */
 static void require_documented(int error)
 {
     if (error == 0 || error == MP_ECORRUPT || error == MP_EVERSION || error == MP_EKIND)
@@ -28,7 +31,7 @@ static void require_documented(int error)
     abort();
 }
 
-/* Says what went wrong and ends as a crash would, so that either driver keeps the input. */
+/* Prints the failed condition and aborts like a crash, so that either driver keeps the input. */
 #define REQUIRE(condition) \
     do { \
         if (!(condition)) { \
@@ -39,7 +42,7 @@ static void require_documented(int error)
 
 enum { MOST_OBJECTS = 64 };
 
-/* A sound heap, and where in it something lies that is worth changing. */
+/* A sound heap, and the places in it that are worth changing. */
 struct image {
     const char *name;
     char path[120];
@@ -68,7 +71,8 @@ static void make_memory(mp_manager *manager)
     memset(memory, 'm', 3000);
 }
 
-/* Segments of which the first is missing; cells that hold none have no words that would be changed. */
+/* A list whose first segment is missing. Its cells hold none, which is all zeros, so they are not among the changed
+ * words. */
 static void make_long_list(mp_manager *manager, mp_dict *root)
 {
     mp_list *list;
@@ -164,7 +168,7 @@ static void make_images(void)
     REQUIRE(mp_lock_free(lock) == 0);
 }
 
-/* ---- changing them ---- */
+/* ---- changing the images ---- */
 
 /* One change, as the input has it. */
 struct change {
@@ -173,7 +177,7 @@ struct change {
     uint32_t at;
 };
 
-/* A word that may pass for a good one. */
+/* A word that may pass for a valid one. */
 static uint64_t likely_word(const struct image *image, struct change change)
 {
     uint64_t word;
@@ -183,10 +187,10 @@ static uint64_t likely_word(const struct image *image, struct change change)
         return change.value;
     case 1:
         return UINT64_MAX - change.value;
-    case 2: /* what another word holds */
+    case 2: /* the content of another word */
         memcpy(&word, image->sound + image->word[change.value % image->words], 8);
         return word;
-    case 3: /* an offset of something, and any kind of ref */
+    case 3: /* the offset of something, with any kind of ref */
         return image->word[change.value % image->words] / 16 * 16 + change.at % 7;
     case 4:
         return (uint64_t)1 << change.value % 64;
@@ -227,7 +231,7 @@ static void apply(struct image *image, struct change change, size_t *size)
     memcpy(image->changed + at, &word, 8);
 }
 
-/* Whoever is named as the holder of a mutex and lives may be one that holds it, and would be waited for. */
+/* A live process named as the owner of a mutex might really hold it, and would be waited for. Clears such mutexes. */
 static void spare_the_living(struct image *image)
 {
     for (size_t i = 0; i < image->mutexes; i++) {
@@ -239,7 +243,7 @@ static void spare_the_living(struct image *image)
     }
 }
 
-/* The changed bytes as a file that is in use: the descriptor whose lock says so. */
+/* Writes the changed bytes to a file. Returns a descriptor with the lock that marks the file as in use. */
 static int put_file(struct image *image, const uint8_t *data, size_t length)
 {
     size_t size = image->size;
@@ -252,7 +256,7 @@ static int put_file(struct image *image, const uint8_t *data, size_t length)
     }
     spare_the_living(image);
     int fd = open(image->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    /* Locked before it looks like a heap: other programs remove stale ones. */
+    /* The file is locked before it looks like a heap: other programs remove stale heaps. */
     REQUIRE(fd >= 0 && flock(fd, LOCK_SH) == 0 && write(fd, image->changed, size) == (ssize_t)size);
     return fd;
 }

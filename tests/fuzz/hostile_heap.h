@@ -1,11 +1,11 @@
-/* The one function that libFuzzer, or driver.c in its place, calls. */
+/* The one function that libFuzzer calls, or driver.c in its place. */
 #ifndef HOSTILE_HEAP_H
 #define HOSTILE_HEAP_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* What became of the inputs so far: opening refused it, the checker found the damage, it was sound and was used. */
+/* The outcomes so far: opening refused the input; the checker found the damage; the heap was sound and was used. */
 struct hostile_counts {
     unsigned long refused, damaged, sound;
 };

@@ -1,4 +1,4 @@
-/* The fuzzers' own random numbers: the same everywhere, so that a seed tells all. */
+/* Random numbers for the fuzzers: the same on every system, so that a seed alone repeats a run. */
 #ifndef RANDOM_H
 #define RANDOM_H
 

@@ -1,4 +1,4 @@
-/* A program of somebody else's that uses the installed library. */
+/* An independent program that uses the installed library. */
 #include <mp.h>
 #include <string.h>
 

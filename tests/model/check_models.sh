@@ -1,11 +1,11 @@
 #!/bin/sh
-# Checks the Spin models in this folder: all, or those named. Needs spin and a C compiler (CC); ends with 77 without
-# spin.
+# Checks the Spin models in this folder: all, or those named. Needs spin and a C compiler (CC). Exits with 77 if there
+# is no spin.
 #
-# For each model: first its configurations, none of which may show an error; then its mutants, each of which must. The
-# search is exhaustive, with some bytes for each state, or broad, with three bits for each. SECONDS_EACH bounds each
-# search (60; half of it when broad; 25 times as long for a mutant), MEGABYTES its memory (1000): where that is not
-# enough the report says so.
+# For each model it runs first the configurations, none of which may show an error; then the mutants, each of which must
+# show one. A search is exhaustive (some bytes for each state) or broad (three bits for each state). SECONDS_EACH limits
+# each search (60; half of it for a broad search; 25 times as long for a mutant), MEGABYTES its memory (1000). If that
+# is not enough, the report says so.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 command -v spin >/dev/null 2>&1 || { echo "spin is not installed"; exit 77; }
@@ -15,9 +15,9 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
 failed=0
-order= # how the search goes about it, as pan.c takes it
+order= # search order, as a flag for pan.c
 
-# search LIMIT MODEL exhaustive|broad FLAGS...: for so many seconds at the most; what pan reports is in $scratch/out.
+# search LIMIT MODEL exhaustive|broad FLAGS...: runs for at most LIMIT seconds; pan's report is in $scratch/out.
 search() {
     limit=$1
     source=$here/$2.pml
@@ -28,7 +28,7 @@ search() {
     broad) how="-DBITSTATE" bits=31 ;;
     esac
     rm -f "$scratch"/*
-    # A model that does not compile must not pass for one in which an error was found.
+    # A model that does not compile must not count as one with an error found.
     (cd "$scratch" && spin -a "$@" "$source" >spin.log 2>&1 &&
         ${CC:-cc} -O2 -w -DSAFETY -DNOFAIR $how $order -DVECTORSZ=2048 -DMEMLIM="$megabytes" -o pan pan.c) ||
         { cat "$scratch/spin.log"; echo "$source: does not compile"; exit 1; }
@@ -37,7 +37,7 @@ search() {
     errors=$(sed -n 's/.*errors: \([0-9]*\).*/\1/p' "$scratch/out")
 }
 
-# Whether the search came to its end.
+# Whether the search was complete.
 complete() {
     ! grep -q -e 'Search not completed' -e 'Interrupted' -e 'max search depth too small' "$scratch/out"
 }
@@ -58,8 +58,7 @@ must_hold() {
     fi
 }
 
-# The search ends where the mutant is found, within seconds; a machine that is slow, or busy with other things, takes
-# longer.
+# A search ends when it finds the mutant, within seconds. A slow or busy machine takes longer.
 must_fail() {
     search $((seconds * 25)) "$@"
     if [ "${errors:-0}" = 0 ]; then
@@ -84,25 +83,25 @@ check_dispatch() {
         must_hold dispatch broad -DTASKS=2 -DBATCH=2 -DDEATHS=1 -DSPURIOUS=0 -DCLOSING
         must_hold dispatch broad -DWORKERS=3 -DTASKS=3 -DBATCH=2 -DDEATHS=1 -DSPURIOUS=0
 
-        # The sleeper looks for work, then joins the set of sleepers.
+        # The sleeper looks for work before it joins the set of sleepers.
         must_fail dispatch broad -DMUTANT_LOOK_BEFORE_SLEEPING_SET -DTASKS=1 $small -DDEATHS=0
         # The record is written after the claim.
         must_fail dispatch broad -DMUTANT_CLAIM_BEFORE_RECORD -DTASKS=1 $small -DDEATHS=1
-        # After a death nobody looks at all tasks.
+        # After a death no worker looks at all tasks.
         must_fail dispatch broad -DMUTANT_DEATH_WITHOUT_RESCAN -DTASKS=1 $small -DDEATHS=1
-        # The head is moved, then the ring's places are read.
+        # The head is moved before the ring's places are read.
         must_fail dispatch broad -DMUTANT_HEAD_BEFORE_PLACES -DTASKS=2 $small -DDEATHS=0 -DRING=1
-        # Who takes several tickets wakes nobody.
+        # A worker that takes several tickets wakes no other.
         must_fail dispatch broad -DMUTANT_BATCH_WAKES_NOBODY -DTASKS=2 -DBATCH=2 -DDEATHS=0 -DSPURIOUS=0
-        # The last look before sleep leaves out what others have taken.
+        # The last look before sleep leaves out tasks that others have taken into their batches.
         must_fail dispatch broad -DMUTANT_BATCHES_UNSEEN -DTASKS=2 -DBATCH=2 -DDEATHS=0 -DSPURIOUS=0
-        # A waker does not see that its sleeper has woken by itself.
+        # A waker does not notice that its sleeper has woken by itself.
         must_fail dispatch broad -DMUTANT_LATE_WAKER -DTASKS=2 $small -DDEATHS=0
-        # Who stops searching leaves out what lies in batches.
+        # A worker that stops searching ignores tasks in batches.
         order=-DREVERSE
         must_fail dispatch broad -DMUTANT_BATCHES_DO_NOT_COUNT -DTASKS=2 -DBATCH=2 -DDEATHS=0 -DSPURIOUS=0
         order=
-        # Who finds a task by a rescan wakes nobody.
+        # A worker that finds a task by a rescan wakes no other.
         must_fail dispatch broad -DMUTANT_RESCAN_WAKES_NOBODY -DTASKS=2 -DBATCH=2 -DDEATHS=1 -DSPURIOUS=0
     }
 }

@@ -1,4 +1,4 @@
-/* What DELAY_POINT() does where the library is compiled with -DMP_DELAYS; see src/base/delay.h. */
+/* DELAY_POINT() for a library that is compiled with -DMP_DELAYS; see src/base/delay.h. */
 #include "base/delay.h"
 
 #include <sched.h>
@@ -13,7 +13,7 @@ static struct {
 } options;
 
 static _Thread_local uint64_t random_state;
-static _Thread_local pid_t random_pid; /* a fork goes on with numbers of its own */
+static _Thread_local pid_t random_pid; /* a forked child starts a sequence of its own */
 static int may_kill;
 
 static uint64_t setting(const char *name, uint64_t otherwise)
@@ -60,7 +60,7 @@ void delay_point(void)
     case 0:
         sched_yield();
         break;
-    case 1: /* one in 64 of them ten times as long */
+    case 1: /* one delay in 64 is up to ten times as long */
         longest = options.longest_us * (how % 256 < 4 ? 10000 : 1000);
         nanosleep(&(struct timespec){.tv_nsec = (long)(how / 256 % (longest + 1))}, NULL);
         break;

@@ -1,28 +1,33 @@
-/* How the pool's tasks are submitted, found, claimed and survived: src/pool/slots.c, src/pool/dispatch.c, src/pool/worker.c, src/pool/supervisor.c.
+/* How the pool's tasks are submitted, found and claimed, and how they survive deaths: slots.c, dispatch.c, worker.c and
+ * supervisor.c in src/pool.
  *
- * One atomic instruction of the code is one step here, and whoever may be killed may be killed between any two steps. What
- * is mirrored, statement by statement:
- *   Caller    slot_submit() (ring places are used again; a full ring makes it wait here, the code grows the ring then),
- *             dispatch_wake(), mp_pool_close()
- *   Worker    worker_run(), next_task(), find_task(), claim(), claim_from_batch(), take_tickets(), read_tickets(),
- *             claim_anywhere(), sleep_until_woken(), dispatch_wake(), task_finish(), and leaving a closed pool
- *   Supervisor    reap(), recover_worker(), settle_task(), dispatch_wake_all(), is_finished(), replacements_wanted(),
- *             replace_missing()
- * How many tickets a worker takes (adapt_batch()) and how long it spins is left open: any number, any time. Nobody calls
- * dispatch_resync(), which would hide that somebody was not woken. Every task whose worker died is retried.
+ * One atomic instruction of the code is one step here. A process that may be killed may be killed between any two
+ * steps. These functions are mirrored, statement by statement:
+ *
+ * - Caller: slot_submit() (ring places are used again; on a full ring the model waits, where the code makes the ring
+ *   grow), dispatch_wake(), mp_pool_close()
+ * - Worker: worker_run(), next_task(), find_task(), claim(), claim_from_batch(), take_tickets(), read_tickets(),
+ *   claim_anywhere(), sleep_until_woken(), dispatch_wake(), task_finish(), and leaving a closed pool
+ * - Supervisor: reap(), recover_worker(), settle_task(), dispatch_wake_all(), is_finished(), replacements_wanted(),
+ *   replace_missing()
+ *
+ * The number of tickets that a worker takes (adapt_batch()) and the time that it spins are left open: any number, any
+ * time. No process calls dispatch_resync(), which would hide a lost wake-up. Every task whose worker died is retried.
  *
  * Properties:
- *   No task is lost: when all is still, every task is done, and all sleep. With -DCLOSING the caller closes the pool as soon as
- *   it has submitted: then every task is done once every process has ended. (Spin: no invalid end state, that is, nobody stands
- *   still at a statement without an end_ label; the assertions where the supervisor leaves.)
- *   None runs twice unless its worker died: the assertion where a task starts.
- *   Nobody sleeps while there is work: a task may take so long that it ends only when every task has started (or the pool is
- *   closed), as long as one worker is left over for the others. If that one sleeps, or is kept from looking, while a task is
- *   queued, all stand still for ever: an invalid end state.
  *
- * -DVICTIM=w: only that worker is killed; for one death, that of 0 and that of 1 are all there is.
+ * - No task is lost: when the system is at rest, every task is done and all workers sleep. With -DCLOSING the caller
+ *   closes the pool as soon as it has submitted: then every task is done once every process has ended. (Spin: no
+ *   invalid end state, which means that no process is stuck at a statement without an end_ label; and the assertions
+ *   where the supervisor leaves.)
+ * - No task runs twice unless its worker died: the assertion where a task starts.
+ * - No worker sleeps while there is work. A task may take so long that it ends only when every task has started (or the
+ *   pool is closed), as long as one worker is left over for the others. If that worker sleeps, or is kept from looking,
+ *   while a task is queued, everything is stuck: an invalid end state.
  *
- * -DMUTANT_...: each breaks the protocol in one way, told in check_models.sh; the verifier must find them. */
+ * -DVICTIM=w: only that worker is killed. For one death, VICTIM=0 and VICTIM=1 cover all cases.
+ *
+ * -DMUTANT_...: each breaks the protocol in one way, described in check_models.sh; the verifier must find them. */
 #ifndef WORKERS
 #define WORKERS 2
 #endif
@@ -42,7 +47,7 @@
 #define SPURIOUS 1
 #endif
 
-/* A task's word: these, or running by worker w. */
+/* The values of a task's word: these, or running in worker w. */
 #define FREE 0
 #define QUEUED 1
 #define DONE 2
@@ -53,7 +58,7 @@
 #define LOWEST(set) ((set) & 1 -> 0 : ((set) & 2 -> 1 : 2))
 #define ALL_TASKS ((1 << TASKS) - 1)
 
-/* struct task, struct worker, struct pool. */
+/* From struct task, struct worker and struct pool. */
 byte word[TASKS];
 byte deaths_of[TASKS];
 byte ring[RING], head, tail;
@@ -63,15 +68,17 @@ bit asleep[WORKERS];
 byte sleeping, searching;
 bit rescan, closed_state;
 
-/* The kernel's: who is blocked in futex_wait(), lives, is to die, is to be reaped; the bell. */
+/* State of the kernel: the sets of workers that are blocked in futex_wait(), that are alive, that have ended and are
+ * not yet reaped, that have left in an orderly way; the supervisor's bell. */
 byte in_futex, alive, zombies, left_orderly;
 bit bell;
 
-/* What the properties speak of. */
+/* For the properties only. */
 byte runs[TASKS], started, finished, lasting;
 byte deaths, spurious;
 
-/* Killed, perhaps: stands behind each store of a worker's. (To die behind a load is to die behind the store before it.) */
+/* A worker may be killed here. Stands behind each of its stores. (A death behind a load equals one behind the store
+ * before it.) */
 #define MORTAL \
     if \
     :: mortal && deaths < DEATHS -> deaths++; goto died \
@@ -102,7 +109,7 @@ inline dispatch_wake()
                    atomic { ok = asleep[k]; asleep[k] = 0; MORTAL }
 #endif
                    atomic { in_futex = in_futex & ~BIT(k); if :: ok -> break :: else fi }
-                   /* It has woken by itself, and may be at work already. */
+                   /* The worker has woken by itself, and may be at work already. */
                    atomic { searching = searching & ~BIT(k); MORTAL }
                fi
             od
@@ -111,7 +118,7 @@ inline dispatch_wake()
     k = 0; ok = 0
 }
 
-/* claim(), after the look whether it is queued: to `yes_label` or to `no_label`. */
+/* claim(), after the check that the task is queued. Goes to `yes_label` or to `no_label`. */
 #ifdef MUTANT_CLAIM_BEFORE_RECORD
 #define CLAIM(yes_label, no_label) \
     atomic { if :: word[n] == QUEUED -> word[n] = RUNNING(me); ok = 1 :: else fi; MORTAL } \
@@ -127,7 +134,7 @@ inline dispatch_wake()
     }
 #endif
 
-/* Whether a task in a batch waits to be claimed; in the worker's own only when own is 1. */
+/* Whether a batch has a task that waits to be claimed. The worker's own batch counts only if own is 1. */
 inline batches_have_tasks(own)
 {
     o = (own || me > 0 -> 0 : 1);
@@ -260,7 +267,7 @@ other_next:
     atomic { if :: word[n] != QUEUED -> goto other_next :: else fi }
     CLAIM(found, other_next);
 none:
-    /* next_task(): there is none; start_searching() */
+    /* next_task() finds none; start_searching() */
     atomic {
         if
         :: closed -> n = 0; goto leave
@@ -316,7 +323,7 @@ found:
     fi;
     atomic { n = task; task = 0 }
 running:
-    /* run(): it is short, or lasts as long as it may */
+    /* run(): the task is short, or lasts as long as it may */
     atomic {
         assert(runs[n] <= deaths_of[n]);
         runs[n]++;

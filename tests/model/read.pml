@@ -1,23 +1,28 @@
-/* How containers are read without their mutex, and survive their writers: src/object/object.h, src/object/object.c, src/heap/undo.h.
+/* How containers are read without their mutex, and how they survive the death of a writer: src/object/object.h,
+ * src/object/object.c, src/heap/undo.h.
  *
- * The content is two words that are equal whenever it makes sense. What is mirrored, statement by statement:
- *   Writer   object_lock() with object_repair() after MP_EOWNERDEAD, object_begin(), undo_set() for each word,
- *            undo_commit(), object_commit(), object_unlock(); undo_roll_back(). It may be killed behind any store, and stand still
- *            for ever at any
- *   Reader   dict_read() in src/dict/dict_entry.c, read_index() in src/list/list.c: object_read_again(), the loads,
- *            object_reading_valid(). Beside an odd version each load goes through the log: undo_read()
+ * The content is two words, which are equal in every whole state. These functions are mirrored, statement by statement:
  *
- * WEAK. Stores of the writer that readers look at wait in a buffer. From there they reach memory in any order, except: two to the
- * same word in theirs; and those before a release fence or release store before all that follow it. Loads between the
- * reader's acquire load and acquire fence are done in any order. Nobody but the holder of the mutex has stores in the
- * buffer; it is empty before another has the mutex (unlocking releases; what a dead process has executed reaches memory).
- * The log is in the same memory: the records' words, and the state, which counts them and how often it was emptied.
+ * - Writer: object_lock() with object_repair() after MP_EOWNERDEAD, object_begin(), undo_set() for each word,
+ *   undo_commit(), object_commit(), object_unlock(); undo_roll_back(). A writer may be killed behind any store, and may
+ *   stop for ever at any.
+ * - Reader: dict_read() in src/dict/dict_entry.c, read_index() in src/list/list.c: object_read_again(), the loads,
+ *   object_reading_valid(). Beside an odd version each load goes through the log: undo_read().
+ *
+ * WEAK MEMORY. Those of the writer's stores that readers look at wait in a buffer. They reach memory in any order, with
+ * two exceptions: stores to the same word stay in order, and all stores before a release fence or release store come
+ * before all that follow it. Loads between the reader's acquire load and acquire fence are done in any order. Only the
+ * holder of the mutex has stores in the buffer. It is empty before another process has the mutex (unlocking releases;
+ * what a dead process has executed reaches memory). The log is in the same memory: the words of its records, and its
+ * state, which counts the records and how often the log was emptied.
  *
  * Properties:
- *   A reader never believes a mix: the assertion in Reader.
- *   A reader waits for nobody: if nothing is written while it tries, that try counts. The assertion with `moved` in Reader.
- *   After a death the next one with the mutex finds, or makes, a whole state: the assertion behind lock().
- *   Nobody stands still: no invalid end state. */
+ *
+ * - A reader never accepts a mix: the assertion in Reader.
+ * - A reader waits for no other process: if nothing is written during a try, that try counts. The assertion with
+ *   `moved` in Reader.
+ * - After a death the next holder of the mutex finds, or makes, a whole state: the assertion behind lock().
+ * - No process is stuck: no invalid end state. */
 #ifndef WRITERS
 #define WRITERS 2
 #endif
@@ -34,16 +39,16 @@
 #define A 0
 #define B 1
 #define VERSION 2
-#define STATE 3  /* of the log: records, and 4 for each time it was emptied */
-#define RECORD 4 /* two of them: the word, and 8 times its old value */
+#define STATE 3  /* of the log: its records, and 4 for each time it was emptied */
+#define RECORD 4 /* two records: the word, and 8 times its old value */
 byte memory[6];
-bit written; /* since the reader looked */
-/* The log as who holds the mutex knows it, who has written it or comes after the buffer is empty. */
+bit written; /* since the last look of the reader */
+/* The log as the holder of the mutex knows it: it has written the log itself, or found the buffer empty. */
 byte undo_count, undo_word[2], undo_old[2], emptied;
 bit locked, owner_died;
 byte deaths;
 
-/* The buffer of stores; age[i]: how many release points lay before it. */
+/* The store buffer. age[i] is the number of release points before store i. */
 #define ROOM 10
 byte stores, to[ROOM], what[ROOM], age[ROOM], now_age;
 
@@ -57,7 +62,7 @@ inline store(w, value)
     atomic { to[stores] = w; what[stores] = value; age[stores] = now_age; stores++ }
 }
 
-/* Brings one of the waiting stores to memory: any that has to wait for none before it. */
+/* Moves one of the waiting stores to memory: any store that no earlier one has to precede. */
 proctype Memory()
 {
     byte i, j;
@@ -224,7 +229,7 @@ end_done:
     skip
 }
 
-/* undo_read() of one word, behind a version that is odd; else just the word. */
+/* undo_read() of one word if the version is odd, else just the word. */
 inline read_word(w, value)
 {
 #ifdef MUTANT_STATE_BEFORE_WORD

@@ -1,11 +1,14 @@
 /* A storm over a library that delays between the steps of its protocols (src/base/delay.h): pools of 1 to 8 workers,
- * tasks of all sorts, workers that are killed. Every task must run once, or, where workers are killed, at least once
- * and no oftener than it was retried; every result must arrive; and nobody may sleep while there is work.
+ * tasks of all sorts, workers that are killed. Required:
  *
- *     storm_delays SECONDS [SEED]     rounds with random seeds, or from SEED on, for so long
+ * - Every task runs once. If workers are killed, it runs at least once, and no more often than its retries allow.
+ * - Every result arrives.
+ * - No worker sleeps while there is work.
+ *
+ *     storm_delays SECONDS [SEED]     rounds with random seeds, or from SEED on, for that time
  *     storm_delays round SEED         one round, with delays as the environment says
  *
- * Each round is a process of its own: so its delays can be told through the environment, and one that hangs is seen. */
+ * Each round is a process of its own: its delays are set through the environment, and a hang is noticed. */
 #include <mp.h>
 #include <sched.h>
 #include <signal.h>
@@ -39,7 +42,7 @@ enum {
 /* Shared with the workers. */
 static struct shared {
     _Atomic uint32_t runs[TASKS];
-    _Atomic uint32_t meeting; /* how many meetings were called */
+    _Atomic uint32_t meeting; /* number of meetings so far */
     _Atomic uint32_t met[MAX_WORKERS];
 } * shared;
 
@@ -92,7 +95,7 @@ static int square_returned(const void *arg, void *result)
     return mp_task_return(&y, sizeof y) == 0 ? 0 : 1;
 }
 
-/* Writes a text of one letter, which must never be read mixed with another. */
+/* Writes a text of one repeated letter, which must never be read mixed with another. */
 static int write_text(const void *arg, void *result)
 {
     int task = *(const int *)arg;
@@ -109,7 +112,7 @@ struct meeting {
     int place, places;
 };
 
-/* Ends when all tasks of this meeting have begun: so while one of them is queued and a worker sleeps, none ends. */
+/* Ends when all tasks of this meeting have begun. So if one of them stays queued while a worker sleeps, none ends. */
 static int meet(const void *arg, void *result)
 {
     const struct meeting *meeting = arg;
@@ -161,7 +164,7 @@ static void start_task(mp_pool *pool, int task)
     pending[pending_count++].task = task;
 }
 
-/* Many at once, of which nobody hears: the queue's ring wraps, and workers take several at a time. */
+/* Submits many tasks at once without results: the queue's ring wraps, and workers take several at a time. */
 static void start_burst(mp_pool *pool, int task, int count)
 {
     for (int i = task; i < task + count; i++)
@@ -190,7 +193,7 @@ static void map_tasks(mp_pool *pool, int task, int count)
     check_runs(task, task + count);
 }
 
-/* Nobody waits in the library for these, so nobody calls sleeping workers after a while. */
+/* The caller does not wait inside the library here, so nothing wakes sleeping workers after a while. */
 static void hold_meeting(mp_pool *pool, int places)
 {
     struct meeting meeting = {.number = atomic_fetch_add(&shared->meeting, 1) + 1, .places = places};
@@ -323,7 +326,7 @@ static _Noreturn void exec_round(char *program, uint64_t number)
     _exit(127);
 }
 
-/* Whether it went well. */
+/* Returns whether the round went well. */
 static bool spawn_round(char *program, uint64_t number)
 {
     double end = now() + 2 * ROUND_SECONDS;

@@ -1,17 +1,22 @@
-/* How a result is waited for: the word of a task, or of a map's chunk, with its bit TASK_WAITER.
+/* How a caller waits for a result: on the word of a task, or of a map's chunk, with its bit TASK_WAITER.
  *
- * One atomic instruction of the code is one step here. What is mirrored, statement by statement:
- *   Waiter   result_wait_word() in src/pool/result.c, of two threads that wait for the same word; pool_check_supervisor(),
- *            supervisor_was_reaped(), fail_slot() (map_fail()) in src/pool/pool.c
- *   Worker   task_claim(), run(), task_finish() in src/pool/dispatch.c and src/pool/worker.c; it may be killed between any two steps
- *   Supervisor   settle_task() in src/pool/supervisor.c (map_lost() in src/pool/map_worker.c does the same for a chunk), then a new worker; it may be
- *            killed as well, and then takes the worker along, sooner or later
- * A waiter may wake for no reason. Its time limit of 50 ms, after which it looks after the supervisor, passes here only once the
- * supervisor is dead: so whoever is woken by nothing but that limit while the supervisor lives stands still here.
+ * One atomic instruction of the code is one step here. These functions are mirrored, statement by statement:
+ *
+ * - Waiter: result_wait_word() in src/pool/result.c, for two threads that wait for the same word;
+ *   pool_check_supervisor(), supervisor_was_reaped(), fail_slot() (map_fail()) in src/pool/pool.c
+ * - Worker: task_claim(), run(), task_finish() in src/pool/dispatch.c and src/pool/worker.c. It may be killed between
+ *   any two steps.
+ * - Supervisor: settle_task() in src/pool/supervisor.c (map_lost() in src/pool/map_worker.c does the same for a chunk),
+ *   then a new worker. It may be killed as well, and sooner or later its death kills the worker.
+ *
+ * A waiter may wake for no reason. After a time limit of 50 ms it checks the supervisor. In the model this limit passes
+ * only once the supervisor is dead: a waiter that only the limit would wake while the supervisor lives is stuck here.
  *
  * Properties:
- *   Nobody waits for ever, and while the supervisor lives nobody waits longer than the task takes: no invalid end state.
- *   Who stops waiting finds the outcome: the assertion where a waiter has seen that the word says done. */
+ *
+ * - No caller waits for ever, and while the supervisor lives none waits longer than the task takes: no invalid end
+ *   state.
+ * - A waiter that stops waiting finds the outcome: the assertion where it has seen that the word says done. */
 #ifndef DEATHS
 #define DEATHS 2
 #endif
@@ -28,7 +33,7 @@
 #define BIT(w) (1 << (w))
 
 byte word;
-bit status; /* the outcome is written */
+bit status; /* the outcome has been written */
 byte in_futex, deaths, spurious, task_deaths;
 bit recorded, dead, supervisor_dead, supervisor_buried, mutex;
 
@@ -88,7 +93,7 @@ again:
     :: supervisor_buried
     :: else ->
         supervisor_buried = 1;
-        /* fail_slot(): the worker is dying, but may still get to its end */
+        /* fail_slot(): the worker is dying, but may still reach its end */
         if
         :: STATE(word) == DONE
         :: else ->

@@ -1,4 +1,4 @@
-/* What the storms share: options, chance, shared memory, failing. */
+/* Shared by the storms: options, random numbers, shared memory, failing. */
 #ifndef STORM_H
 #define STORM_H
 
@@ -9,28 +9,28 @@
 #define LONG_FORM 10000
 
 struct storm_options {
-    const char *storm; /* which one */
-    uint64_t kills;    /* how many to survive; 0: the short form's own number */
+    const char *storm; /* the name of the storm */
+    uint64_t kills;    /* number of kills to survive; 0: the default of the short run */
     uint64_t seed;
 };
 
-/* storm NAME [--long] [--kills N] [--seed S]. Prints what it takes to repeat the run. Ends the program on nonsense. */
+/* storm NAME [--long] [--kills N] [--seed S]. Prints how to repeat the run. Ends the program on wrong arguments. */
 struct storm_options storm_parse(int argc, char **argv);
 
 void storm_seed(uint64_t seed);
-/* 0 .. below - 1. Each process its own sequence: call storm_seed() after a fork. */
+/* A number from 0 to below - 1. Each process needs a sequence of its own: call storm_seed() after a fork. */
 uint64_t storm_random(uint64_t below);
 void storm_pause_us(uint64_t microseconds);
 
-/* Zeroed memory that all processes forked from here on share. */
+/* Zeroed memory, shared by all processes that are forked from here on. */
 void *storm_shared(size_t size);
 
-/* Something was promised and is not so: tells it and ends this process. */
+/* Prints a broken promise and ends this process. */
 _Noreturn void storm_fail(const char *file, int line, const char *what, long long is);
 #define MUST(condition, value) \
     ((condition) ? (void)0 : storm_fail(__FILE__, __LINE__, #condition ", with " #value, (long long)(value)))
 
-/* The exit code of a process in which something promised was not so. */
+/* The exit code of a process that found a broken promise. */
 #define STORM_FAILED 99
 
 #endif

@@ -1,11 +1,16 @@
-/* Many processes work on one dict, one list and several locks, while they are killed (storm "kill"), and stopped for a
- * while (storm "stop"), at random every few milliseconds; others take their place. In the end all sums are exact.
+/* Many processes work on one dict, one list and several locks. Every few milliseconds a random one is killed (storm
+ * "kill") or stopped for a while (storm "stop"), and another takes its place. At the end all sums are exact.
  *
- * LEDGERS. Each place in which a process works has a page of plain shared memory, that the library knows nothing of.
- * Before an operation the process writes there what it is about to do, with all that will be true before and after;
- * when it has returned, that it has; then that what is true after is true now. Each of these is one store, or can be
- * repeated. So the parent, who looks at the page of a dead process, knows whether an operation was in flight, and then
- * sees from the shared containers themselves whether that one happened; if it had returned, it must have. */
+ * LEDGERS. Each place in which a process works has a page of plain shared memory, which the library does not know. Per
+ * operation the process writes there:
+ *
+ * 1. before: the operation, and the values before and after it;
+ * 2. when the call has returned: that it has returned;
+ * 3. then: the values after it as the present values.
+ *
+ * Each of these is one store, or can be repeated. So the parent reads in the page of a dead process whether an
+ * operation was in flight. The shared containers themselves show whether that operation happened. If its call had
+ * returned, it must have. */
 #include <mp.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -21,19 +26,19 @@ enum { PLACES = 6, BANKS = 4, LOCKS = 3, TEXT = 3000, QUEUE = 5000, PHASE = 4096
 enum operation { NOTHING, TRANSFER, COUNT, APPEND, POP, GUARDED, TEXT_SET, READ, OPERATIONS };
 
 struct ledger {
-    _Atomic int operation; /* in flight */
+    _Atomic int operation; /* the one in flight */
     _Atomic int returned;
-    int which;                       /* bank, lock */
+    int which;                       /* bank or lock */
     int64_t before, after;           /* the number of its own that the operation changes */
-    int64_t bank_before, bank_after; /* what it has given to that bank altogether */
+    int64_t bank_before, bank_after; /* the sum of all its transfers to that bank */
     int64_t ticket;
-    /* What is true of operations that have returned. */
+    /* The totals of all operations that have returned. */
     int64_t own, count, appended, popped, text, bank[BANKS], guarded[LOCKS];
     uint64_t operations;
-    double longest; /* of all calls, in seconds, while nobody was stopped on purpose */
+    double longest; /* of all calls, in seconds, while no process was stopped on purpose */
 };
 
-/* What the locks guard: plain memory. The sum is to be that of the parts. */
+/* Plain memory that a lock guards. *Invariant* outside the lock: the sum equals the sum of the parts. */
 struct guarded {
     int64_t sum, part[PLACES];
 };
@@ -41,10 +46,10 @@ struct guarded {
 struct shared {
     _Alignas(4096) struct ledger ledger[PLACES + 1]; /* the last is the parent's */
     struct guarded guarded[LOCKS];
-    _Atomic uint64_t stops;                  /* grows at each stop and at each going on */
-    _Atomic int stopped;                     /* on purpose, now */
-    unsigned char appended[PLACES][TICKETS]; /* 1: returned; 2: perhaps */
-    uint32_t popped[PLACES][TICKETS];        /* 0, or by which pop */
+    _Atomic uint64_t stops;                  /* counts every stop and every continue */
+    _Atomic int stopped;                     /* number of processes that are stopped on purpose now */
+    unsigned char appended[PLACES][TICKETS]; /* 1: the append returned; 2: it may have happened */
+    uint32_t popped[PLACES][TICKETS];        /* 0, or the id of the pop that took it */
 };
 
 static struct shared *shared;
@@ -91,7 +96,7 @@ static int64_t *changed_by(struct ledger *ledger, int operation)
     }
 }
 
-/* Makes true now what the operation in flight makes true: any number of times. */
+/* Updates the totals with the operation in flight. May be repeated. */
 static void settle(struct ledger *ledger, int place)
 {
     int operation = atomic_load(&ledger->operation);
@@ -105,7 +110,7 @@ static void settle(struct ledger *ledger, int place)
         uint32_t *popped = &shared->popped[ledger->ticket / TICKETS][ledger->ticket % TICKETS];
         uint32_t id = (uint32_t)place << 28 | (uint32_t)(ledger->after & 0xfffffff);
 
-        MUST(*popped == 0 || *popped == id, ledger->ticket); /* each ticket comes once */
+        MUST(*popped == 0 || *popped == id, ledger->ticket); /* each ticket is popped once */
         *popped = id;
     }
     if (word != NULL)
@@ -168,7 +173,7 @@ static void queue(struct ledger *ledger, int place)
     int error = mp_list_length(list, &length);
 
     MUST(error == 0, error);
-    /* By turns mostly this and mostly that, so that segments come and go. */
+    /* Phases with mostly appends and phases with mostly pops take turns, so that segments come and go. */
     uint32_t appending = ledger->appended / PHASE % 2 == 0 ? 3 : 2;
     if (storm_random(5) < appending && length < QUEUE && ledger->appended < TICKETS)
         append(ledger, place);
@@ -190,7 +195,7 @@ static void guard(struct ledger *ledger, int place)
         sum += guarded->part[i];
     if (error == MP_EOWNERDEAD)
         guarded->sum = sum;
-    MUST(guarded->sum == sum, guarded->sum - sum); /* nobody else is in here, or has died unnoticed */
+    MUST(guarded->sum == sum, guarded->sum - sum); /* no other process is in here, or has died unnoticed */
     ++*(volatile int64_t *)&guarded->part[place];
     ++*(volatile int64_t *)&guarded->sum;
     error = mp_lock_release(lock[ledger->which]);
@@ -212,7 +217,7 @@ static void set_text(struct ledger *ledger, int place)
     MUST(error == 0, error);
 }
 
-/* The length of a place's text, which must be whole. */
+/* The length of a place's text. The text must be whole. */
 static int64_t read_text(int place)
 {
     char text[TEXT + 1], key[32];
@@ -272,7 +277,7 @@ static int work(void *arg)
     return 0;
 }
 
-/* ---- what the dead leave ---- */
+/* ---- what a dead process leaves ---- */
 
 static int64_t read_number(const char *what, int number)
 {
@@ -284,7 +289,7 @@ static int64_t read_number(const char *what, int number)
     return value;
 }
 
-/* What the containers say of the number that the operation in flight changes. */
+/* The number that the operation in flight changes, as the containers show it. */
 static int64_t actual(struct ledger *ledger, int operation, int place)
 {
     switch (operation) {
@@ -299,7 +304,7 @@ static int64_t actual(struct ledger *ledger, int operation, int place)
     }
 }
 
-/* Of an append or a pop nobody can tell by now, as others work on the list. */
+/* Whether an append or a pop in flight happened cannot be seen any more, because others work on the list. */
 static void settle_queue(struct ledger *ledger, int operation, int place)
 {
     if (atomic_load(&ledger->returned) != 0) {
@@ -337,7 +342,7 @@ static void look_into(int place)
         settle(ledger, place);
         return;
     }
-    MUST(atomic_load(&ledger->returned) == 0, operation); /* what has returned has happened */
+    MUST(atomic_load(&ledger->returned) == 0, operation); /* a call that returned must have happened */
     not_happened++;
     atomic_store(&ledger->operation, NOTHING);
 }
@@ -403,7 +408,8 @@ static void rage(uint64_t until, bool with_stops)
         end(i);
 }
 
-/* Nobody works: takes all tickets left, and makes the texts alike, so that memory can be compared. */
+/* Called when no process works: takes all tickets left and makes all texts alike, so that the use of memory can be
+ * compared. */
 static void calm_down(mp_manager_info *info)
 {
     struct ledger *ledger = &shared->ledger[PLACES];
@@ -455,7 +461,7 @@ static void check_locks(void)
     }
 }
 
-/* Every ticket whose append returned was popped once; but a pop in flight may have taken one along. */
+/* Every ticket whose append returned was popped once, except that each killed pop may have taken one along. */
 static void check_tickets(void)
 {
     uint64_t missing = 0, tickets = 0;

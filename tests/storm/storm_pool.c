@@ -1,9 +1,10 @@
-/* Pools whose workers are killed at random (storm "workers"; "retries": with tasks that are run again), stopped at
- * random, the supervisor too ("stop"); whose supervisor is killed ("supervisor"), or their creator ("creator").
+/* Pools in which random processes are hit. Storm "workers": workers are killed; "retries": the same, with tasks that
+ * are run again; "stop": workers and the supervisor are stopped for a while; "supervisor": the supervisor is killed;
+ * "creator": the creator of the pool is killed.
  *
- * Each task counts in plain shared memory how often it was started and how often it came to its end. So in the end:
- * every result is right, or says that a worker was killed, and of those there are no more than were killed; nothing ran
- * twice that was not to. */
+ * Each task counts in plain shared memory how often it was started and how often it ended. So at the end: every result
+ * is right, or says that a worker was killed; there are no more such results than kills; and no task ran twice that was
+ * not to be retried. */
 #include <mp.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,7 +19,7 @@
 #include "support.h"
 
 enum { WORKERS = 4, TASKS = 200, ITEMS = 400, DEADLINE = 10 };
-/* Ints in a large argument of a map: all of them together are copied in portions. */
+/* Ints in a large argument of a map: so large that all arguments together are copied in portions. */
 #define WIDE 256
 
 struct tally {
@@ -34,7 +35,7 @@ static mp_pool *pool;
 static uint64_t kills, stops, lost, done;
 static uint32_t retries;
 static double longest;
-static bool disturbed; /* somebody was stopped on purpose since */
+static bool disturbed; /* a process was stopped on purpose since then */
 
 /* ---- tasks ---- */
 
@@ -54,7 +55,7 @@ static int task(const void *arg, void *result)
     int y;
     int code = compute(&shared->task[x], &x, &y);
 
-    if (x % 3 == 0) { /* a result of a size of its own */
+    if (x % 3 == 0) { /* a result whose size the task chooses */
         int block[500];
 
         for (int i = 0; i < 500; i++)
@@ -77,7 +78,7 @@ static int nothing(const void *arg, void *result)
     return 0;
 }
 
-/* ---- a round: some tasks, a map, and misfortune ---- */
+/* ---- a round: some tasks, a map, and kills or stops ---- */
 
 static void note_wait(double since)
 {
@@ -87,7 +88,7 @@ static void note_wait(double since)
         longest = took;
 }
 
-/* It may have been started once more for each death after which it was to be run again. */
+/* A task may be started once, and once more for each retry allowed. */
 static void check_tally(struct tally *tally, int error)
 {
     uint32_t started = atomic_load(&tally->started), ended = atomic_load(&tally->ended);
@@ -153,7 +154,8 @@ static int *new_memory(struct round *round)
     return memory;
 }
 
-/* In a manager's memory; or else copied, and sometimes so large that workers begin before all is copied. */
+/* Submits a map whose items lie in a manager's memory, or are copied. Copied items are sometimes so large that workers
+ * begin before all are copied. */
 static bool submit_map(struct round *round)
 {
     static int own[ITEMS * WIDE];
@@ -195,7 +197,7 @@ static void finish(struct round *round, int death)
         MUST(mp_manager_free(round->manager) == 0, death);
 }
 
-/* One of the live workers, or 0. */
+/* The pid of a live worker, or 0. */
 static pid_t any_worker(void)
 {
     pid_t pids[WORKERS];
@@ -264,7 +266,7 @@ static void close_pool(int expected)
     MUST(mp_pool_free(pool) == 0, expected);
 }
 
-/* Once the caller has had the occasion to take back what was left with workers that had not come to it yet. */
+/* The memory in use after the caller has had the occasion to take back what workers had left behind. */
 static uint64_t quiet_use(void)
 {
     memset(shared, 0, sizeof *shared);
@@ -277,7 +279,7 @@ static uint64_t quiet_use(void)
     return atomic_load(&pool->shared.heap->used);
 }
 
-/* Slots and places in the queue are kept for ever: has more of them made than the storm will need. */
+/* Slots and places in the queue are kept for ever, so more of them are made here than the storm will need. */
 static void fill_queue(void)
 {
     pid_t pids[WORKERS];
@@ -327,7 +329,7 @@ static void supervisor_round(void)
         if ((uint64_t)i == at) {
             storm_pause_us(storm_random(2000));
             if (storm_random(2) == 0)
-                kill_one(); /* so that it may be reclaiming */
+                kill_one(); /* so that the supervisor may be reclaiming it */
             kill(supervisor, SIGKILL);
             kills++;
         }
@@ -358,7 +360,7 @@ static _Noreturn void be_creator(uint64_t seed)
     }
 }
 
-/* All that descend from the creator have the write end of this pipe: it hangs up when they are all gone. */
+/* The creator and all its descendants have the write end of this pipe: it hangs up when all of them are gone. */
 static void creator_round(void)
 {
     struct pollfd end = {.events = POLLIN};
