@@ -1,4 +1,4 @@
-/* Process: behaviours 2-15, 17, 19-22 of the conformance list.
+/* Process: behaviours 2-15, 17, 19-22 of BEHAVIOURS.md.
  *
  * What a child finds out it tells by its exit code, or in `shared`, memory that all processes of a test share. Where a
  * test needs a process of its own (to end it, to limit it, to make it another user's) it forks one:
