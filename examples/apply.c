@@ -1,4 +1,4 @@
-/* apply: one task after the other, each waited for. */
+/* apply: runs one task after the other, and waits for each. */
 #include <mp.h>
 #include <unistd.h>
 
@@ -22,7 +22,7 @@ int main(void)
     mp_pool *pool;
     int num;
 
-    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, as on a terminal: the tasks' come in between */
+    setvbuf(stdout, NULL, _IOLBF, 0); /* print each line at once, as on a terminal: lines of tasks come in between */
     CHECK(mp_pool_create(&pool, 0, NULL));
     for (int i = 0; i < TASKS; i++) {
         CHECK(mp_pool_apply(pool, task, &i, sizeof i, &num, sizeof num));

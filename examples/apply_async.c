@@ -1,4 +1,4 @@
-/* apply_async: twenty tasks at once, and their results later. Which workers had a part in it? */
+/* apply_async: submits twenty tasks at once, gets their results later, and prints which workers ran them. */
 #include <mp.h>
 #include <unistd.h>
 
@@ -15,7 +15,7 @@ static int task(const void *arg, void *result)
     return 0;
 }
 
-/* Adds a pid to a set of `size`; the new size. */
+/* Adds a pid to a set of `size` pids. Returns the new size. */
 static int add(pid_t *set, int size, pid_t pid)
 {
     for (int i = 0; i < size; i++) {
@@ -33,7 +33,7 @@ int main(void)
     pid_t pid, pids[TASKS];
     int size = 0;
 
-    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, as on a terminal */
+    setvbuf(stdout, NULL, _IOLBF, 0); /* print each line at once, as on a terminal */
     CHECK(mp_pool_create(&pool, 0, NULL));
     for (int i = 0; i < TASKS; i++)
         CHECK(mp_pool_apply_async(pool, task, &i, sizeof i, sizeof pid, &result[i]));

@@ -1,4 +1,4 @@
-/* close: what was submitted is finished, what comes later is refused. */
+/* close: tasks that were submitted before are finished, later ones are refused. */
 #include <mp.h>
 #include <unistd.h>
 
@@ -24,7 +24,7 @@ int main(void)
     mp_result *result[TASKS];
     int num;
 
-    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, as on a terminal */
+    setvbuf(stdout, NULL, _IOLBF, 0); /* print each line at once, as on a terminal */
     CHECK(mp_pool_create(&pool, 0, NULL));
     for (int i = 0; i < TASKS; i++)
         CHECK(mp_pool_apply_async(pool, task, &i, sizeof i, sizeof num, &result[i]));

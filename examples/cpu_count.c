@@ -1,4 +1,4 @@
-/* How many CPUs there are. Beyond Python's os.cpu_count(): how many of them this program may use. */
+/* The number of CPUs, as Python's os.cpu_count() tells it, and the number of those that this program may use. */
 #include <mp.h>
 #include <stdio.h>
 

@@ -1,4 +1,5 @@
-/* Who waits for whom when a program ends. Each case is a program of its own: this one runs itself once for each. */
+/* Which processes a program waits for at its end. Each case needs a program of its own: this one runs itself once for
+ * each. */
 #include <mp.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -83,7 +84,7 @@ int main(int argc, char **argv)
     if (argc > 1) {
         cases[argv[1][0] - '0'].run();
         printf("  the main program ends\n");
-        fflush(stdout); /* before the library waits, at the end, for whom it has to */
+        fflush(stdout); /* before the library waits for processes, at the end */
         return 0;
     }
     for (int i = 0; i < 4; i++) {

@@ -1,4 +1,4 @@
-/* A dict and a lock shared by a hundred processes. */
+/* A hundred processes share a dict and a lock. */
 #include <mp.h>
 
 #include "check.h"

@@ -1,4 +1,4 @@
-/* Jobs and people: how long one, two and four of them take for four jobs, and for many. */
+/* Workers as people: how long one, two and four people take for four jobs, and for a hundred. */
 #include <mp.h>
 
 #include "check.h"

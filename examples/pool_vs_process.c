@@ -1,4 +1,4 @@
-/* A hundred mails: sent by a pool, and by a process for each. */
+/* Sends a hundred mails by a pool, and then by one process for each mail. */
 #include <mp.h>
 
 #include "check.h"
@@ -51,7 +51,7 @@ static double with_processes(void)
 
 int main(void)
 {
-    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, as on a terminal */
+    setvbuf(stdout, NULL, _IOLBF, 0); /* print each line at once, as on a terminal */
     double pool = with_pool(), processes = with_processes();
 
     printf("pool: %.4f s\n", pool);

@@ -1,4 +1,4 @@
-/* Which size of pool suits which work: few long tasks that wait, and many short ones that compute. */
+/* Which size of pool suits which work: a few long tasks that wait, and many short ones that compute. */
 #include <mp.h>
 
 #include "check.h"

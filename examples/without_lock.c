@@ -1,4 +1,4 @@
-/* What goes wrong without a lock, and how to do without one. A hundred processes share a dict and a list. */
+/* What goes wrong without a lock, and which operations need none. A hundred processes share a dict and a list. */
 #include <mp.h>
 #include <time.h>
 
@@ -25,7 +25,7 @@ static int acquire_release(void *arg)
     return 0;
 }
 
-/* The mistake: between the get and the set, others get the same count. The nap makes it happen every time. */
+/* The mistake: between the get and the set, other processes get the same count. The nap makes sure that it happens. */
 static int without_lock(void *arg)
 {
     const struct timespec nap = {.tv_nsec = 2000000};
@@ -38,7 +38,7 @@ static int without_lock(void *arg)
     return 0;
 }
 
-/* One step, so no lock is needed. */
+/* An atomic operation: no lock is needed. */
 static int atomic_add(void *arg)
 {
     struct job *job = arg;

@@ -1,5 +1,5 @@
-/* word_count [FOLDER]: counts the words of all files below a folder, by a pool over the files, with the totals in a
- * shared dict. A word is a run of letters from A to Z, in lower case. */
+/* word_count [FOLDER]: counts the words of all files below a folder. A pool maps over the files; the totals are in a
+ * shared dict. A word is a sequence of letters from A to Z, and is counted in lower case. */
 #include <mp.h>
 #include <ctype.h>
 #include <ftw.h>
@@ -10,7 +10,7 @@
 #define LONGEST_PATH 4096
 #define LONGEST_WORD 100
 
-static mp_dict *totals; /* made before the pool, so that its workers know it */
+static mp_dict *totals; /* made before the pool, so that its workers can use it */
 
 static struct {
     const char *folder;
@@ -20,7 +20,8 @@ static struct {
 
 /* ---- in the workers ---- */
 
-/* A file's own counts come first, so that the shared dict is touched once for each word of a file. */
+/* Counts the words of one file in a dict of its own, so that the shared dict is updated only once for each different
+ * word of a file. */
 static int count_file(const char *path, mp_dict *counts)
 {
     char word[LONGEST_WORD + 1];
@@ -65,7 +66,7 @@ static int add_file(const void *arg, void *result)
 
 /* ---- in the main program ---- */
 
-/* Not the project's history, nor what was built of it. */
+/* Whether the file belongs to the project's history or to its build. */
 static bool is_skipped(const char *path)
 {
     const char *below = path + strlen(files.folder);

@@ -1,4 +1,4 @@
-/* Process: behaviours 2-15, 17, 19-22 of the conformance list.
+/* Process: behaviours 2-15, 17, 19-22 of BEHAVIOURS.md.
  *
  * A child reports its findings by its exit code, or in `shared`, memory that all processes of a test share. A test that
  * needs a process of its own (to end it, to limit it, to change its user) forks one: in_private_process(). The program
