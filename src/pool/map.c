@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/platform.h"
+#include "pool/attachments.h"
 #include "pool/map.h"
 #include "pool/pool.h"
 

@@ -9,6 +9,7 @@
 #define MAP_H
 
 #include "pool/dispatch.h"
+#include "pool/mappings.h"
 
 static inline const struct level *map_level(const struct map_job *job, uint64_t chunk)
 {
@@ -36,13 +37,13 @@ static inline uint64_t map_chunk_items(const struct map_job *job, uint64_t chunk
 /* The addresses of the arguments and of the results in this process. */
 static inline const unsigned char *map_args(struct pool *pool, const struct map_job *job)
 {
-    return job->args_at != 0 ? attachment_memory(pool, job->args_attachment, job->args_at)
+    return job->args_at != 0 ? mapping_memory(pool, job->args_attachment, job->args_at)
                              : heap_at(pool->heap, atomic_load(&job->args));
 }
 
 static inline unsigned char *map_results(struct pool *pool, const struct map_job *job)
 {
-    return job->results_at != 0 ? attachment_memory(pool, job->results_attachment, job->results_at)
+    return job->results_at != 0 ? mapping_memory(pool, job->results_attachment, job->results_at)
                                 : heap_at(pool->heap, atomic_load(&job->results));
 }
 

@@ -149,7 +149,7 @@ static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, 
         if (!claim_chunk(pool, record, worker, job, i))
             continue;
         /* Only after the claim: until the chunk is done, the job and its attachments stay. */
-        if (!attachment_map(pool, job->args_attachment) || !attachment_map(pool, job->results_attachment)) {
+        if (!mapping_make(pool, job->args_attachment) || !mapping_make(pool, job->results_attachment)) {
             task_requeue(&job->chunk[i].word);
             return false;
         }

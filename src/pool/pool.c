@@ -16,6 +16,7 @@
 #include "base/lifecycle.h"
 #include "base/platform.h"
 #include "heap/ranges.h"
+#include "pool/attachments.h"
 #include "pool/pool.h"
 #include "process/process.h"
 

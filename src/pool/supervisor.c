@@ -38,6 +38,7 @@
 #include "heap/ranges.h"
 #include "pool/dispatch.h"
 #include "pool/map.h"
+#include "pool/mappings.h"
 #include "process/process.h"
 
 #define RETRY_FORK_NS INT64_C(100000000)
@@ -127,7 +128,7 @@ static _Noreturn void become_worker(uint32_t index)
     supervisor_tie_worker();
     close_end(&self.watch.lifeline[0]);
     close_end(&self.watch.caller);
-    attachments_enter_worker();
+    mappings_enter_worker();
     ranges_begin();
     sigaction(SIGCHLD, &self.caller_child, NULL);
     pthread_sigmask(SIG_SETMASK, &self.caller_mask, NULL);
@@ -421,7 +422,7 @@ static void keep(void)
 
         if (pool_is_over())
             leave();
-        attachments_keep(pool); /* a replacement forked below inherits them */
+        mappings_keep(pool); /* a replacement forked below inherits them */
         reap();
         uint32_t state = atomic_load(&pool->state);
         if (state == POOL_TERMINATED || self.stopping)
@@ -511,7 +512,7 @@ void supervisor_run(struct pool *pool, const sigset_t *caller_mask, const struct
     self.live = self.failed_starts = 0;
     memset(self.pid, 0, pool->workers * sizeof *self.pid);
     self.lost = self.stopping = false;
-    attachments_begin(pool);
+    mappings_begin(pool);
     self.caller_mask = *caller_mask;
     process_title("mp-supervisor");
     self.supervisor = getpid();

@@ -9,6 +9,7 @@
 #include "base/platform.h"
 #include "pool/dispatch.h"
 #include "pool/map.h"
+#include "pool/mappings.h"
 #include "process/process.h"
 
 /* A worker takes up to WORKER_BATCH tasks at once if they are so short that it expects to run all of them within this
@@ -140,7 +141,7 @@ static bool attachments_have_changed(const struct pool *pool)
 static void look_at_attachments(struct pool *pool)
 {
     self.attachments_seen = atomic_load(&pool->attachments_changed);
-    attachments_clear(pool);
+    mappings_clear(pool);
 }
 
 /* Takes tasks from the queue into this worker's batch, which must be empty. */
