@@ -1,11 +1,11 @@
-/* Maps, the caller's side. See map.h for the parts of a map. */
+/* Maps, the caller's side. See job.h for the parts of a map. */
 #include <limits.h>
 #include <mp.h>
 #include <string.h>
 
 #include "base/platform.h"
 #include "pool/attachments.h"
-#include "pool/map.h"
+#include "pool/job.h"
 #include "pool/pool.h"
 
 /* Arguments of at least STREAM_LEAST bytes are copied in portions of at least PORTION_LEAST bytes, while workers
@@ -394,12 +394,12 @@ bool map_is_done(struct mp_result *result)
  * all chunks before `at` are done. Returns the new `collected`. */
 static uint64_t collect(mp_pool *pool, const struct map_job *job, uint64_t at, unsigned char *to, uint64_t collected)
 {
-    uint64_t end = at == job->chunk_count ? job->count : map_first_item(job, at);
+    uint64_t end = at == job->chunk_count ? job->count : job_first_item(job, at);
     uint64_t from = collected * job->result_size, bytes = (end - collected) * job->result_size;
 
     if (bytes == 0 || (bytes < COLLECT_LEAST && at < job->chunk_count))
         return collected;
-    memcpy(to + from, map_results(&pool->shared, job) + from, bytes);
+    memcpy(to + from, job_results(&pool->shared, job) + from, bytes);
     return end;
 }
 
@@ -411,7 +411,7 @@ static uint64_t chunk_to_wait_for(const struct map_job *job, uint64_t at, bool c
     uint64_t last = job->chunk_count - 1;
 
     if (collects) {
-        const struct level *level = map_level(job, at), *end = &job->level[job->level_count];
+        const struct level *level = job_level(job, at), *end = &job->level[job->level_count];
 
         if (level + 1 < end && (level[1].item - level->item) * job->result_size >= COLLECT_LEAST)
             last = level[1].chunk - 1;
@@ -438,23 +438,6 @@ int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline, void *re
     return 0;
 }
 
-int map_status(const struct map_job *job)
-{
-    for (uint64_t i = 0; i < job->chunk_count; i++) {
-        if (job->chunk[i].status != 0)
-            return job->chunk[i].status;
-    }
-    return 0;
-}
-
-int map_item_status(struct heap *heap, struct map_job *job, uint64_t index, int *status)
-{
-    if (index >= job->count)
-        return MP_EINDEX;
-    *status = ((int32_t *)heap_at(heap, atomic_load(&job->statuses)))[index];
-    return 0;
-}
-
 /* Copies the results to `deliver_to`, once, if the heap there is still open. The caller holds the mutex. */
 static void deliver(mp_pool *pool, struct map_job *job)
 {
@@ -463,7 +446,7 @@ static void deliver(mp_pool *pool, struct map_job *job)
 
     job->deliver_to = NULL;
     if (to != NULL && heap_around(to, HEAP_MANAGER, &serial) != NULL && serial == job->results_serial)
-        memcpy(to, map_results(&pool->shared, job), job->count * job->result_size);
+        memcpy(to, job_results(&pool->shared, job), job->count * job->result_size);
 }
 
 /* Frees what only the chunks need. All chunks must be done. Helpers that come later read only the words of chunks. */
@@ -496,15 +479,6 @@ void map_helper_gone(mp_pool *pool, struct map_job *job)
         free_job(pool, job);
 }
 
-bool map_has_results(const struct map_job *job)
-{
-    uint64_t serial;
-
-    return job->results_at == 0 ||
-           (heap_around((const void *)(uintptr_t)job->results_at, HEAP_MANAGER, &serial) != NULL &&
-            serial == job->results_serial);
-}
-
 void map_deliver(mp_pool *pool, struct map_job *job)
 {
     if (!job->placed)
@@ -512,25 +486,6 @@ void map_deliver(mp_pool *pool, struct map_job *job)
     pthread_mutex_lock(&pool->mutex);
     deliver(pool, job);
     pthread_mutex_unlock(&pool->mutex);
-}
-
-void map_fail(struct pool *pool, struct map_job *job, int error)
-{
-    bool has_results = map_has_results(job);
-
-    for (uint64_t i = 0; i < job->chunk_count; i++) {
-        struct chunk *chunk = &job->chunk[i];
-
-        if (task_state(atomic_load(&chunk->word)) == TASK_DONE)
-            continue;
-        for (uint64_t item = chunk->done; item < map_chunk_items(job, i); item++) {
-            if (has_results)
-                map_item_failed(pool, job, chunk, map_first_item(job, i) + item, error);
-            else
-                map_note_status(pool->heap, job, chunk, map_first_item(job, i) + item, error);
-        }
-        task_finish(&chunk->word);
-    }
 }
 
 static int check_request(const struct request *request)
@@ -595,7 +550,7 @@ int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *arg
 static void copy_statuses(struct heap *heap, struct map_job *job, int *status)
 {
     for (uint64_t i = 0; i < job->count; i++)
-        map_item_status(heap, job, i, &status[i]);
+        job_item_status(heap, job, i, &status[i]);
 }
 
 static int map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,

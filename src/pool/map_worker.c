@@ -1,34 +1,18 @@
-/* Maps, the side of the workers, and of the supervisor for workers that died (map.h). */
-#include "pool/map.h"
+#include "pool/map_worker.h"
 
 #include <limits.h>
 #include <string.h>
 
 #include "base/delay.h"
 #include "base/platform.h"
+#include "pool/dispatch.h"
+#include "pool/job.h"
 
 /* Takes up to this many chunks from job.next at once, where there are plenty. */
 #define MAX_BATCH 64
 /* How long a worker spins for arguments before it sleeps, if a CPU is free for that: some portions are copied in that
  * time. */
 #define ARGS_SPIN_NS 50000
-
-void map_note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
-{
-    uint64_t statuses = atomic_load(&job->statuses);
-
-    if (chunk->status == 0)
-        chunk->status = code;
-    if (statuses != 0)
-        ((int32_t *)heap_at(heap, statuses))[item] = code;
-}
-
-void map_item_failed(struct pool *pool, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
-{
-    map_note_status(pool->heap, job, chunk, item, code);
-    if (job->result_size > 0)
-        memset(map_results(pool, job) + item * job->result_size, 0, job->result_size);
-}
 
 /* ---- the workers' side ---- */
 
@@ -40,7 +24,7 @@ static void note_failure(struct pool *pool, struct worker *record, struct map_jo
     if (chunk->status == 0)
         atomic_store_explicit(&record->failing, item + 1, memory_order_relaxed);
     undo_order();
-    map_item_failed(pool, job, chunk, item, code);
+    job_item_failed(pool, job, chunk, item, code);
 }
 
 static void run_chunk(struct pool *pool, struct worker *record, struct map_job *job, uint64_t index)
@@ -48,11 +32,11 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
     struct chunk *chunk = &job->chunk[index];
     mp_task_function *const function = (mp_task_function *)(uintptr_t)job->function;
     const uint64_t arg_size = job->arg_size, result_size = job->result_size;
-    uint64_t item = map_first_item(job, index) + chunk->done;
-    const uint64_t end = map_first_item(job, index) + map_chunk_items(job, index);
+    uint64_t item = job_first_item(job, index) + chunk->done;
+    const uint64_t end = job_first_item(job, index) + job_chunk_items(job, index);
     /* As integers, which stay 0 if there are no arguments or results. */
-    uintptr_t arg = arg_size > 0 ? (uintptr_t)(map_args(pool, job) + item * arg_size) : 0;
-    uintptr_t result = result_size > 0 ? (uintptr_t)(map_results(pool, job) + item * result_size) : 0;
+    uintptr_t arg = arg_size > 0 ? (uintptr_t)(job_args(pool, job) + item * arg_size) : 0;
+    uintptr_t result = result_size > 0 ? (uintptr_t)(job_results(pool, job) + item * result_size) : 0;
 
     if (result_size > 0)
         worker_zero((void *)result, (end - item) * result_size);
@@ -77,7 +61,7 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
 /* The number of portions that must be there before the chunk can begin. */
 static uint32_t portions_for(const struct map_job *job, uint64_t chunk)
 {
-    uint64_t end = (map_first_item(job, chunk) + map_chunk_items(job, chunk)) * job->arg_size;
+    uint64_t end = (job_first_item(job, chunk) + job_chunk_items(job, chunk)) * job->arg_size;
 
     return (uint32_t)((end + job->portion - 1) / job->portion);
 }
@@ -131,7 +115,7 @@ static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worke
     wait_for_args(pool, job, index);
     /* Record first, then claim, as with tasks. */
     atomic_store_explicit(&record->chunk, index, memory_order_relaxed);
-    atomic_store_explicit(&record->item, map_first_item(job, index) + chunk->done, memory_order_relaxed);
+    atomic_store_explicit(&record->item, job_first_item(job, index) + chunk->done, memory_order_relaxed);
     atomic_store_explicit(&record->failing, 0, memory_order_relaxed);
     atomic_store_explicit(&record->job, heap_offset(pool->heap, job), memory_order_relaxed);
     undo_order();
@@ -237,8 +221,8 @@ void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int erro
             futex_wake(&chunk->word, INT_MAX);
         return;
     }
-    uint32_t done = (uint32_t)(atomic_load(&worker->item) - map_first_item(job, at));
-    uint64_t items = map_chunk_items(job, at);
+    uint32_t done = (uint32_t)(atomic_load(&worker->item) - job_first_item(job, at));
+    uint64_t items = job_chunk_items(job, at);
     /* It wrote `item` before it claimed the chunk; in between, another worker may have had the chunk and advanced
      * chunk->done. */
     if (done < chunk->done)
@@ -247,9 +231,9 @@ void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int erro
         chunk->deaths = 0;
     chunk->done = done;
     if (done < items)
-        take_back_failure(pool->heap, job, chunk, worker, map_first_item(job, at) + done);
+        take_back_failure(pool->heap, job, chunk, worker, job_first_item(job, at) + done);
     if (done < items && chunk->deaths++ >= pool->retries) {
-        map_item_failed(pool, job, chunk, map_first_item(job, at) + done, error);
+        job_item_failed(pool, job, chunk, job_first_item(job, at) + done, error);
         chunk->done++;
         chunk->deaths = 0;
     }

@@ -17,6 +17,7 @@
 #include "base/platform.h"
 #include "heap/ranges.h"
 #include "pool/attachments.h"
+#include "pool/job.h"
 #include "pool/pool.h"
 #include "process/process.h"
 
@@ -78,7 +79,7 @@ static bool fail_slot(struct slot *slot, void *arg)
     uint32_t state = task_state(atomic_load(&slot->task.word));
 
     if (slot->result.job != NULL)
-        map_fail(failing->pool, slot->result.job, failing->error);
+        job_fail(failing->pool, slot->result.job, failing->error);
     if (state == TASK_QUEUED || state == TASK_RUNNING) {
         slot->task.status = failing->error;
         task_finish(&slot->task.word);

@@ -91,19 +91,12 @@ int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *fi
  * NULL, while it waits: some may have been copied when it fails. */
 int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline, void *results);
 bool map_is_done(struct mp_result *result);
-/* The status of the first item that failed; 0: none did. */
-int map_status(const struct map_job *job);
-int map_item_status(struct heap *heap, struct map_job *job, uint64_t index, int *status);
 /* Frees a map whose handle is freed. If helpers are still there, the job goes with the last one. The caller holds the
  * mutex. */
 void map_release(mp_pool *pool, struct map_job *job);
 /* The caller holds the mutex. One of the map's helping tasks has been taken back. */
 void map_helper_gone(mp_pool *pool, struct map_job *job);
-/* Whether the results are still there: those in a manager's memory go when this process closes the manager. */
-bool map_has_results(const struct map_job *job);
 /* Once the map is done: copies the results to the place that the caller chose, unless they are there already. */
 void map_deliver(mp_pool *pool, struct map_job *job);
-/* Fails all chunks that are not done. */
-void map_fail(struct pool *pool, struct map_job *job, int error);
 
 #endif

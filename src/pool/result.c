@@ -8,7 +8,7 @@
 #include "base/delay.h"
 #include "base/platform.h"
 #include "heap/ranges.h"
-#include "pool/map.h"
+#include "pool/job.h"
 #include "pool/pool.h"
 
 /* How long to spin for a result before sleeping: about as long as it takes to sleep and be woken. */
@@ -227,12 +227,12 @@ static const void *outcome(mp_result *result, uint64_t *size)
     if (job == NULL)
         return task_outcome(heap, &slot_of(result)->task, size);
     *size = job->count * job->result_size;
-    return map_results(&result->pool->shared, job);
+    return job_results(&result->pool->shared, job);
 }
 
 static int status_of(mp_result *result)
 {
-    return result->job != NULL ? map_status(result->job) : slot_of(result)->task.status;
+    return result->job != NULL ? job_status(result->job) : slot_of(result)->task.status;
 }
 
 static int wait(mp_result *result, double timeout)
@@ -289,7 +289,7 @@ static int get(mp_result *result, void *buffer, size_t size, double timeout)
         return status; /* the results are in the chosen place */
     if (length > size)
         return MP_ETOOSMALL;
-    if (result->job != NULL && !map_has_results(result->job))
+    if (result->job != NULL && !job_has_results(result->job))
         return MP_EINVAL;
     /* A map may have written its results right into the buffer. */
     if (length > 0 && !collects && buffer != delivered)
@@ -361,7 +361,7 @@ int mp_result_status(mp_result *result, size_t index, int *status)
     if (error != 0)
         return error;
     if (result->job != NULL)
-        error = map_item_status(result->pool->shared.heap, result->job, index, status);
+        error = job_item_status(result->pool->shared.heap, result->job, index, status);
     else if (index != 0)
         error = MP_EINDEX;
     else

@@ -37,7 +37,7 @@
 #include "base/platform.h"
 #include "heap/ranges.h"
 #include "pool/dispatch.h"
-#include "pool/map.h"
+#include "pool/map_worker.h"
 #include "pool/mappings.h"
 #include "process/process.h"
 

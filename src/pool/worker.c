@@ -8,7 +8,7 @@
 #include "base/delay.h"
 #include "base/platform.h"
 #include "pool/dispatch.h"
-#include "pool/map.h"
+#include "pool/map_worker.h"
 #include "pool/mappings.h"
 #include "process/process.h"
 

@@ -2,7 +2,7 @@
  *
  * One atomic instruction of the code is one step here. What is mirrored, statement by statement:
  *   Waiter   result_wait_word() in src/pool/result.c, of two threads that wait for the same word; pool_check_supervisor(),
- *            supervisor_was_reaped(), fail_slot() (map_fail()) in src/pool/pool.c
+ *            supervisor_was_reaped(), fail_slot() (job_fail()) in src/pool/pool.c
  *   Worker   task_claim(), run(), task_finish() in src/pool/dispatch.c and src/pool/worker.c; it may be killed between any two steps
  *   Supervisor   settle_task() in src/pool/supervisor.c (map_lost() in src/pool/map_worker.c does the same for a chunk), then a new worker; it may be
  *            killed as well, and then takes the worker along, sooner or later
