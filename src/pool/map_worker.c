@@ -1,20 +1,18 @@
 #include "pool/map_worker.h"
 
-#include <limits.h>
 #include <string.h>
 
 #include "base/delay.h"
 #include "base/platform.h"
 #include "pool/dispatch.h"
 #include "pool/job.h"
+#include "pool/worker_env.h"
 
 /* Takes up to this many chunks from job.next at once, where there are plenty. */
 #define MAX_BATCH 64
 /* How long a worker spins for arguments before it sleeps, if a CPU is free for that: some portions are copied in that
  * time. */
 #define ARGS_SPIN_NS 50000
-
-/* ---- the workers' side ---- */
 
 /* Record first, then the status: the supervisor must be able to tell whether the chunk's status comes from an item that
  * is run again. */
@@ -189,56 +187,4 @@ bool map_help(struct pool *pool, uint32_t worker, struct map_job *job)
 
     /* Chunks that other workers took tickets for and have not claimed, or that were queued again. */
     return all && run_chunks(pool, worker, job, 0, job->chunk_count);
-}
-
-/* ---- the supervisor's side ---- */
-
-/* Undoes what a dead worker wrote about the failure of the item that it was still at. */
-static void take_back_failure(struct heap *heap, struct map_job *job, struct chunk *chunk, struct worker *worker,
-                              uint64_t item)
-{
-    uint64_t statuses = atomic_load(&job->statuses);
-
-    if (atomic_load(&worker->failing) == item + 1)
-        chunk->status = 0;
-    if (statuses != 0)
-        ((int32_t *)heap_at(heap, statuses))[item] = 0;
-}
-
-void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int error)
-{
-    uint64_t offset = atomic_load(&worker->job);
-
-    if (offset == 0)
-        return;
-    struct map_job *job = heap_at(pool->heap, offset);
-    uint64_t at = atomic_load(&worker->chunk);
-    struct chunk *chunk = &job->chunk[at];
-    uint32_t word = atomic_load(&chunk->word);
-    if (!task_runs_on(word, index)) {
-        /* It may have died between setting the word to done and waking the waiters. */
-        if (task_state(word) == TASK_DONE)
-            futex_wake(&chunk->word, INT_MAX);
-        return;
-    }
-    uint32_t done = (uint32_t)(atomic_load(&worker->item) - job_first_item(job, at));
-    uint64_t items = job_chunk_items(job, at);
-    /* It wrote `item` before it claimed the chunk; in between, another worker may have had the chunk and advanced
-     * chunk->done. */
-    if (done < chunk->done)
-        done = chunk->done;
-    if (done != chunk->done)
-        chunk->deaths = 0;
-    chunk->done = done;
-    if (done < items)
-        take_back_failure(pool->heap, job, chunk, worker, job_first_item(job, at) + done);
-    if (done < items && chunk->deaths++ >= pool->retries) {
-        job_item_failed(pool, job, chunk, job_first_item(job, at) + done, error);
-        chunk->done++;
-        chunk->deaths = 0;
-    }
-    if (chunk->done == items)
-        task_finish(&chunk->word);
-    else
-        task_requeue(&chunk->word);
 }

@@ -19,6 +19,8 @@
 #include "pool/attachments.h"
 #include "pool/job.h"
 #include "pool/pool.h"
+#include "pool/supervisor.h"
+#include "pool/worker_env.h"
 #include "process/process.h"
 
 #define START_LOOK_NS INT64_C(10000000)

@@ -1,4 +1,5 @@
-/* How the pool's tasks are submitted, found, claimed and survived: src/pool/slots.c, src/pool/dispatch.c, src/pool/worker.c, src/pool/supervisor.c.
+/* How the pool's tasks are submitted, found, claimed and survived: src/pool/slots.c, src/pool/dispatch.c, src/pool/worker.c,
+ * src/pool/supervisor.c, src/pool/recover.c.
  *
  * One atomic instruction of the code is one step here, and whoever may be killed may be killed between any two steps. What
  * is mirrored, statement by statement:
@@ -6,8 +7,8 @@
  *             dispatch_wake(), mp_pool_close()
  *   Worker    worker_run(), next_task(), find_task(), claim(), claim_from_batch(), take_tickets(), read_tickets(),
  *             claim_anywhere(), sleep_until_woken(), dispatch_wake(), task_finish(), and leaving a closed pool
- *   Supervisor    reap(), recover_worker(), settle_task(), dispatch_wake_all(), is_finished(), replacements_wanted(),
- *             replace_missing()
+ *   Supervisor    reap(), worker_was_reaped(), recover_worker(), settle_task(), dispatch_wake_all(), is_finished(),
+ *             replacements_wanted(), replace_missing()
  * How many tickets a worker takes (adapt_batch()) and how long it spins is left open: any number, any time. Nobody calls
  * dispatch_resync(), which would hide that somebody was not woken. Every task whose worker died is retried.
  *
@@ -396,7 +397,7 @@ end_closed:
     skip
 }
 
-/* recover_worker() and settle_task(). */
+/* worker_was_reaped(), recover_worker() and settle_task(). */
 inline reclaim()
 {
     atomic {

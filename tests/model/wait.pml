@@ -4,7 +4,7 @@
  *   Waiter   result_wait_word() in src/pool/result.c, of two threads that wait for the same word; pool_check_supervisor(),
  *            supervisor_was_reaped(), fail_slot() (job_fail()) in src/pool/pool.c
  *   Worker   task_claim(), run(), task_finish() in src/pool/dispatch.c and src/pool/worker.c; it may be killed between any two steps
- *   Supervisor   settle_task() in src/pool/supervisor.c (map_lost() in src/pool/map_worker.c does the same for a chunk), then a new worker; it may be
+ *   Supervisor   settle_task() in src/pool/recover.c (settle_chunk() does the same for a chunk), then a new worker; it may be
  *            killed as well, and then takes the worker along, sooner or later
  * A waiter may wake for no reason. Its time limit of 50 ms, after which it looks after the supervisor, passes here only once the
  * supervisor is dead: so whoever is woken by nothing but that limit while the supervisor lives stands still here.
