@@ -24,6 +24,7 @@
 #include "base/delay.h"
 #include "base/platform.h"
 #include "pool/mappings.h"
+#include "pool/supervisor_link.h"
 
 #define PATIENCE_NS INT64_C(500000000)
 #define LOOK_NS INT64_C(10000000)
@@ -96,7 +97,7 @@ static bool await(mp_pool *pool, struct attachment *attachment)
     while (attachment_state(word = atomic_load(&attachment->word)) == ATTACHMENT_WANTED) {
         int64_t now = clock_now();
 
-        if (now >= deadline || pool_check_supervisor(pool))
+        if (now >= deadline || supervisor_check(pool))
             return false;
         futex_wait(&attachment->word, word, now + LOOK_NS < deadline ? now + LOOK_NS : deadline);
     }

@@ -2,7 +2,7 @@
 #ifndef ATTACHMENTS_H
 #define ATTACHMENTS_H
 
-#include "pool/pool.h"
+#include "pool/caller.h"
 
 /* Makes the heap's memory, which starts at `start` here, accessible to supervisor and workers, until
  * attachment_release(). Waits for the supervisor, half a second at most. Returns the attachment's index + 1, or 0 if

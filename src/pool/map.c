@@ -1,12 +1,16 @@
 /* Maps, the caller's side. See job.h for the parts of a map. */
+#include "pool/map.h"
+
 #include <limits.h>
 #include <mp.h>
 #include <string.h>
 
 #include "base/platform.h"
 #include "pool/attachments.h"
+#include "pool/caller.h"
 #include "pool/job.h"
-#include "pool/pool.h"
+#include "pool/slots.h"
+#include "pool/wait.h"
 
 /* Arguments of at least STREAM_LEAST bytes are copied in portions of at least PORTION_LEAST bytes, while workers
  * begin. */
@@ -378,8 +382,7 @@ static uint64_t first_not_done(struct mp_result *result)
     struct map_job *job = result->job;
     uint64_t at = atomic_load(&result->cursor);
 
-    while (at < job->chunk_count &&
-           task_state(atomic_load_explicit(&job->chunk[at].word, memory_order_acquire)) == TASK_DONE)
+    while (at < job->chunk_count && word_is_done(&job->chunk[at].word))
         at++;
     atomic_store(&result->cursor, at); /* several threads may store here: each value is true */
     return at;
@@ -428,7 +431,7 @@ int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline, void *re
         if (results != NULL)
             collected = collect(pool, job, at, results, collected);
         uint64_t until = chunk_to_wait_for(job, at, results != NULL);
-        int error = result_wait_word(pool, &job->chunk[until].word, &job->chunk[at].word, deadline);
+        int error = wait_for_word(pool, &job->chunk[until].word, &job->chunk[at].word, deadline);
 
         if (error != 0)
             return error;

@@ -1,9 +1,11 @@
 /* Slots for tasks, and the queue's tail: all that the caller does under the pool's mutex to submit a task. */
+#include "pool/slots.h"
+
 #include <mp.h>
 #include <string.h>
 
 #include "base/delay.h"
-#include "pool/pool.h"
+#include "pool/map.h"
 
 #define LARGEST_SIZE (UINT64_C(1) << 40)
 
@@ -27,7 +29,8 @@ static void free_oldest(mp_pool *pool)
     heap_free(pool->shared.heap, oldest);
 }
 
-void block_put(mp_pool *pool, _Atomic uint64_t *slot)
+/* Like heap_free(), but for the blocks of a task: large blocks are used again in turn. */
+static void block_put(mp_pool *pool, _Atomic uint64_t *slot)
 {
     uint64_t block = atomic_load_explicit(slot, memory_order_relaxed);
 
@@ -65,7 +68,8 @@ static bool take_rested(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
     return true;
 }
 
-int block_take(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
+/* Like heap_alloc(), likewise. */
+static int block_take(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
 {
     if (take_rested(pool, size, slot))
         return 0;

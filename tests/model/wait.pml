@@ -1,8 +1,8 @@
 /* How a result is waited for: the word of a task, or of a map's chunk, with its bit TASK_WAITER.
  *
  * One atomic instruction of the code is one step here. What is mirrored, statement by statement:
- *   Waiter   result_wait_word() in src/pool/result.c, of two threads that wait for the same word; pool_check_supervisor(),
- *            supervisor_was_reaped(), fail_slot() (job_fail()) in src/pool/pool.c
+ *   Waiter   wait_for_word() in src/pool/wait.c, of two threads that wait for the same word; supervisor_check(),
+ *            supervisor_was_reaped(), fail_slot() (job_fail()) in src/pool/supervisor_link.c
  *   Worker   task_claim(), run(), task_finish() in src/pool/dispatch.c and src/pool/worker.c; it may be killed between any two steps
  *   Supervisor   settle_task() in src/pool/recover.c (settle_chunk() does the same for a chunk), then a new worker; it may be
  *            killed as well, and then takes the worker along, sooner or later
@@ -82,7 +82,7 @@ again:
     :: atomic { (in_futex & BIT(me)) && supervisor_dead -> in_futex = in_futex & ~BIT(me) }
 #endif
     fi;
-    /* pool_check_supervisor() */
+    /* supervisor_check() */
     atomic { !mutex -> mutex = 1 }
     if
     :: supervisor_buried
