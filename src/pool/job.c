@@ -47,6 +47,13 @@ bool job_has_results(const struct map_job *job)
             serial == job->results_serial);
 }
 
+void job_free_blocks(struct heap *heap, struct map_job *job)
+{
+    heap_free(heap, &job->args);
+    heap_free(heap, &job->results);
+    heap_free(heap, &job->statuses);
+}
+
 void job_fail(struct pool *pool, struct map_job *job, int error)
 {
     bool has_results = job_has_results(job);

@@ -55,6 +55,8 @@ int job_status(const struct map_job *job);
 int job_item_status(struct heap *heap, struct map_job *job, uint64_t index, int *status);
 /* Whether the results are still there: those in a manager's memory go when this process closes the manager. */
 bool job_has_results(const struct map_job *job);
+/* Frees arguments, results and statuses. */
+void job_free_blocks(struct heap *heap, struct map_job *job);
 /* Fails all chunks that are not done. The caller holds the mutex; supervisor and workers have ended. */
 void job_fail(struct pool *pool, struct map_job *job, int error);
 

@@ -7,10 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/delay.h"
 #include "base/lifecycle.h"
 #include "base/platform.h"
-#include "heap/ranges.h"
 #include "pool/attachments.h"
 #include "pool/supervisor.h"
 #include "pool/supervisor_link.h"

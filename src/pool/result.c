@@ -1,13 +1,12 @@
 /* Submitting single tasks, waiting, and handing out results. */
 #include <limits.h>
-#include <math.h>
 #include <mp.h>
 #include <string.h>
 
 #include "base/platform.h"
 #include "heap/ranges.h"
 #include "pool/job.h"
-#include "pool/map.h"
+#include "pool/map_result.h"
 #include "pool/slots.h"
 #include "pool/supervisor_link.h"
 #include "pool/wait.h"
@@ -296,7 +295,8 @@ static void release(mp_pool *pool, mp_result *result)
     if (result->job != NULL) {
         int state = cancelling_forbid();
 
-        map_release(pool, result->job);
+        if (map_release(pool, result->job))
+            slot_recycle(pool, slot_of(result));
         cancelling_allow(state);
     } else if (word_is_done(&slot_of(result)->task.word)) {
         slot_recycle(pool, slot_of(result));

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/delay.h"
-#include "pool/map.h"
+#include "pool/map_result.h"
 
 #define LARGEST_SIZE (UINT64_C(1) << 40)
 
@@ -136,11 +136,15 @@ static void take_back(mp_pool *pool, uint64_t count)
 {
     for (; count > 0 && pool->detached != NULL; count--) {
         struct slot *slot = detached_pop(pool);
+        struct map_job *helping = slot->result.helping;
 
-        if (task_state(atomic_load(&slot->task.word)) == TASK_DONE)
-            slot_recycle(pool, slot);
-        else
+        if (task_state(atomic_load(&slot->task.word)) != TASK_DONE) {
             detached_push(pool, slot);
+            continue;
+        }
+        slot_recycle(pool, slot);
+        if (helping != NULL && map_helper_gone(pool, helping))
+            slot_recycle(pool, helping->slot);
     }
 }
 
@@ -164,7 +168,6 @@ void slot_recycle(mp_pool *pool, struct slot *slot)
 {
     struct heap *heap = pool->shared.heap;
     struct task *task = &slot->task;
-    struct map_job *helping = slot->result.helping;
 
     block_put(pool, &task->arg_block);
     block_put(pool, &task->result_block);
@@ -180,8 +183,6 @@ void slot_recycle(mp_pool *pool, struct slot *slot)
     slot->result.helping = NULL;
     slot->result.next = pool->free;
     pool->free = slot;
-    if (helping != NULL)
-        map_helper_gone(pool, helping);
 }
 
 void slot_detach(mp_pool *pool, struct slot *slot)

@@ -13,8 +13,7 @@
 #include "process/process.h"
 
 /* A supervisor that should end and has made no step for NUDGE_NS may be stopped: it is sent SIGCONT, and after
- * PATIENCE_NS
- * SIGKILL. */
+ * PATIENCE_NS SIGKILL. */
 #define NUDGE_NS INT64_C(100000000)
 #define PATIENCE_NS INT64_C(1000000000)
 /* How often to look for the supervisor's end without a pidfd, in milliseconds. */
