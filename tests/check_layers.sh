@@ -1,13 +1,15 @@
 #!/bin/sh
 # Usage: check_layers.sh OBJECTS. Fails if a folder of src/ uses one that comes after it, and names both. A use is an
 # #include, or a function or variable that the folder's objects, which lie in OBJECTS/<folder>/, take from those of
-# another.
+# another. Fails also if files use each other in a circle, where name.h and name.c count as one; the folders in CIRCLES
+# are excepted.
 #
 # One symbol is excepted: the table of kinds is declared in object/ and defined in manager/, because its purpose is to
 # name what lies above object/.
 set -eu
 LAYERS="base sync heap object value list dict primitives manager process pool"
 EXCEPT=object_kinds
+CIRCLES="heap object list"
 objects=$1
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
@@ -28,6 +30,9 @@ grep -o '^#include "[a-z_]*/[a-z_]*\.h"' */*.[ch] |
     sed 's|^\([a-z_]*\)/\([a-z_.]*\):#include "\([a-z_]*\)/\(.*\)"|\1 \3 \2:\4|' >"$work/edges"
 includes=$(wc -l <"$work/edges")
 [ "$includes" -gt 200 ] || { echo "only $includes includes were found" >&2; exit 1; }
+# The same for files, without .c and .h.
+grep -o '^#include "[a-z_]*/[a-z_]*\.h"' */*.[ch] |
+    sed 's|^\([a-z_/]*\)\.[ch]:#include "\(.*\)\.h"|\1 \2|' >"$work/files"
 # An include of one of the library's own files must name its folder.
 for header in */*.h; do
     grep -n "^#include \"${header#*/}\"" */*.[ch] /dev/null || true
@@ -42,12 +47,17 @@ done >"$work/symbols"
 awk -v except="$EXCEPT" '$1 == "defines" { folder[$2] = $3; file[$2] = $4 }
     $1 == "uses" { user[++n] = $3; symbol[n] = $2; by[n] = $4 }
     END { for (i = 1; i <= n; i++) if (symbol[i] in folder && symbol[i] != except)
-        print user[i], folder[symbol[i]], by[i] ".c:" symbol[i] "()" }' "$work/symbols" >"$work/calls"
+        print user[i], folder[symbol[i]], by[i] ".c:" symbol[i] "()", file[symbol[i]] }' "$work/symbols" >"$work/calls"
 calls=$(wc -l <"$work/calls")
 [ "$calls" -gt 500 ] || { echo "only $calls uses of symbols were found in $objects" >&2; exit 1; }
 
 cat "$work/edges" "$work/calls" | awk -v layers="$LAYERS" '
     BEGIN { n = split(layers, name, " "); for (i = 1; i <= n; i++) rank[name[i]] = i }
     rank[$2] > rank[$1] { print $1 "/ uses " $2 "/, which comes after it: " $3 }' | sort -u >>"$work/wrong"
+sed 's|\([^ ]*\) \([^ ]*\) \([^.]*\)[^ ]* \(.*\)|\1/\3 \2/\4|' "$work/calls" >>"$work/files"
+# tsort says that there is a loop, and names its files, each in a line of its own.
+awk -v let_off=" $CIRCLES " '{ split($1, user, "/"); split($2, used, "/") }
+    $1 != $2 && !(user[1] == used[1] && index(let_off, " " user[1] " "))' "$work/files" | sort -u |
+    tsort 2>&1 >/dev/null | sed 's/^tsort: -:.*/a circle of files:/; s/^tsort: /    /' >>"$work/wrong"
 [ ! -s "$work/wrong" ] || { cat "$work/wrong" >&2; exit 1; }
 echo "$includes includes and $calls uses of symbols, all of the same folder or of one before"

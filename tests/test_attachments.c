@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "pool/pool.h"
+#include "pool/caller.h"
 #include "support.h"
 
 enum { WORKERS = 2, ITEMS = 2000, MANY = 40 };

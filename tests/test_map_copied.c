@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "pool/pool.h"
+#include "pool/caller.h"
 #include "support.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))

@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "pool/pool.h"
+#include "pool/caller.h"
 #include "support.h"
 
 static mp_pool *pool;

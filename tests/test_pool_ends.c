@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-#include "pool/pool.h"
+#include "pool/caller.h"
 #include "refuse.h"
 #include "sanitizers.h"
 #include "support.h"

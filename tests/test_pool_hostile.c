@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-#include "pool/pool.h"
+#include "pool/caller.h"
 #include "sanitizers.h"
 #include "support.h"
 

@@ -21,48 +21,21 @@
  * supervisor dies, the workers die too. */
 #include "pool/attachments.h"
 
-#include <limits.h>
-#include <mp.h>
-#include <stddef.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include "base/delay.h"
 #include "base/platform.h"
-#include "pool/pool.h"
+#include "pool/mappings.h"
+#include "pool/supervisor_link.h"
 
 #define PATIENCE_NS INT64_C(500000000)
 #define LOOK_NS INT64_C(10000000)
-
-/* What this process, a supervisor or a worker, has mapped. */
-static struct {
-    struct pool *pool;
-    struct {
-        uint32_t number; /* the attachment's; 0: none */
-        int fd;          /* the supervisor's; -1: none */
-        char *start;
-        uint64_t length;
-    } seat[ATTACHMENTS];
-} self;
-
-static uint32_t state_of(uint32_t word)
-{
-    return word & ATTACHMENT_STATE;
-}
-
-static uint32_t number_of(uint32_t word)
-{
-    return word >> ATTACHMENT_NUMBER_SHIFT;
-}
-
-/* ---- the caller's side ---- */
 
 static struct attachment *find(struct pool *pool, uint64_t serial)
 {
     for (int i = 0; i < ATTACHMENTS; i++) {
         struct attachment *attachment = &pool->attachment[i];
 
-        if (state_of(atomic_load(&attachment->word)) != ATTACHMENT_NONE && atomic_load(&attachment->serial) == serial)
+        if (attachment_state(atomic_load(&attachment->word)) != ATTACHMENT_NONE &&
+            atomic_load(&attachment->serial) == serial)
             return attachment;
     }
     return NULL;
@@ -72,7 +45,7 @@ static struct attachment *find(struct pool *pool, uint64_t serial)
 static void send_away(mp_pool *pool, struct attachment *attachment)
 {
     atomic_store(&attachment->word,
-                 number_of(atomic_load(&attachment->word)) << ATTACHMENT_NUMBER_SHIFT | ATTACHMENT_NONE);
+                 attachment_number(atomic_load(&attachment->word)) << ATTACHMENT_NUMBER_SHIFT | ATTACHMENT_NONE);
     DELAY_POINT();
     atomic_fetch_add(&pool->shared.attachments_changed, 1);
     pool->to_call = POOL_CALL_ALL;
@@ -86,7 +59,7 @@ static struct attachment *make_place(mp_pool *pool)
     for (int i = 0; i < ATTACHMENTS; i++) {
         struct attachment *attachment = &pool->shared.attachment[i];
 
-        if (state_of(atomic_load(&attachment->word)) == ATTACHMENT_NONE)
+        if (attachment_state(atomic_load(&attachment->word)) == ATTACHMENT_NONE)
             return attachment;
         if (attachment->maps == 0 && (oldest == NULL || attachment->used < oldest->used))
             oldest = attachment;
@@ -121,14 +94,14 @@ static bool await(mp_pool *pool, struct attachment *attachment)
     int64_t deadline = clock_now() + PATIENCE_NS;
     uint32_t word;
 
-    while (state_of(word = atomic_load(&attachment->word)) == ATTACHMENT_WANTED) {
+    while (attachment_state(word = atomic_load(&attachment->word)) == ATTACHMENT_WANTED) {
         int64_t now = clock_now();
 
-        if (now >= deadline || pool_check_supervisor(pool))
+        if (now >= deadline || supervisor_check(pool))
             return false;
         futex_wait(&attachment->word, word, now + LOOK_NS < deadline ? now + LOOK_NS : deadline);
     }
-    return state_of(word) == ATTACHMENT_THERE;
+    return attachment_state(word) == ATTACHMENT_THERE;
 }
 
 uint32_t attachment_request(mp_pool *pool, const struct heap_file *file, const void *start)
@@ -144,14 +117,14 @@ uint32_t attachment_request(mp_pool *pool, const struct heap_file *file, const v
         attachment->maps++;
         attachment->used = ++pool->attachments_wanted;
     }
-    bool waits =
-        attachment != NULL && !attachment->late && state_of(atomic_load(&attachment->word)) == ATTACHMENT_WANTED;
+    bool waits = attachment != NULL && !attachment->late &&
+                 attachment_state(atomic_load(&attachment->word)) == ATTACHMENT_WANTED;
     if (waits && is_new && pool->to_call == POOL_CALL_NOBODY)
         pool->to_call = POOL_CALL_SUPERVISOR;
     pool_unlock(pool);
     if (attachment == NULL)
         return 0;
-    if (waits ? await(pool, attachment) : state_of(atomic_load(&attachment->word)) == ATTACHMENT_THERE)
+    if (waits ? await(pool, attachment) : attachment_state(atomic_load(&attachment->word)) == ATTACHMENT_THERE)
         return (uint32_t)(attachment - shared->attachment) + 1;
     pthread_mutex_lock(&pool->mutex);
     attachment->late = true;
@@ -178,114 +151,4 @@ void attachments_heap_closed(mp_pool *pool, uint64_t serial)
     attachment->closed = true;
     if (attachment->maps == 0)
         send_away(pool, attachment);
-}
-
-/* ---- the supervisor's side, and the workers' ---- */
-
-static void unmap(int i)
-{
-    if (self.seat[i].number != 0)
-        munmap(self.seat[i].start, self.seat[i].length);
-    if (self.seat[i].fd >= 0)
-        close(self.seat[i].fd);
-    self.seat[i].number = 0;
-    self.seat[i].fd = -1;
-}
-
-/* Maps attachment i with this number through the descriptor `fd` of `process`. */
-static bool map(struct attachment *attachment, int i, uint32_t number, pid_t process, int fd)
-{
-    struct heap_file file = {.length = atomic_load(&attachment->length),
-                             .device = (dev_t)atomic_load(&attachment->device),
-                             .inode = (ino_t)atomic_load(&attachment->inode),
-                             .fd = fd};
-    /* Try the same address; it may be free. */
-    void *near = (void *)(uintptr_t)atomic_load(&attachment->start);
-
-    unmap(i);
-    self.seat[i].start = heap_borrow(process, &file, near, &self.seat[i].fd);
-    if (self.seat[i].start == NULL)
-        return false;
-    self.seat[i].length = file.length;
-    self.seat[i].number = number;
-    return true;
-}
-
-void attachments_begin(struct pool *pool)
-{
-    /* If this pool is made in a task of another pool, the mappings of that pool's worker stay, as does all that a fork
-     * passes on. */
-    self.pool = pool;
-    for (int i = 0; i < ATTACHMENTS; i++) {
-        self.seat[i].number = 0;
-        self.seat[i].fd = -1;
-    }
-}
-
-void attachments_clear(struct pool *pool)
-{
-    for (int i = 0; i < ATTACHMENTS; i++) {
-        uint32_t word = atomic_load(&pool->attachment[i].word);
-
-        if (self.seat[i].number != 0 && (self.seat[i].number != number_of(word) || state_of(word) == ATTACHMENT_NONE))
-            unmap(i);
-    }
-}
-
-static void receive(struct pool *pool, int i)
-{
-    struct attachment *attachment = &pool->attachment[i];
-    uint32_t word = atomic_load(&attachment->word), number = number_of(word);
-
-    if (state_of(word) != ATTACHMENT_WANTED)
-        return;
-    bool mapped = map(attachment, i, number, pool->caller, atomic_load(&attachment->caller_fd));
-    DELAY_POINT();
-    atomic_store(&attachment->supervisor_fd, self.seat[i].fd);
-    uint32_t next = number << ATTACHMENT_NUMBER_SHIFT | (uint32_t)(mapped ? ATTACHMENT_THERE : ATTACHMENT_REFUSED);
-    if (atomic_compare_exchange_strong(&attachment->word, &word, next))
-        futex_wake(&attachment->word, INT_MAX);
-    else
-        unmap(i); /* it was sent away meanwhile */
-}
-
-void attachments_keep(struct pool *pool)
-{
-    attachments_clear(pool);
-    for (int i = 0; i < ATTACHMENTS; i++)
-        receive(pool, i);
-}
-
-void attachments_enter_worker(void)
-{
-    for (int i = 0; i < ATTACHMENTS; i++) {
-        if (self.seat[i].fd >= 0)
-            close(self.seat[i].fd);
-        self.seat[i].fd = -1;
-    }
-}
-
-bool attachment_map(struct pool *pool, uint32_t index)
-{
-    if (index == 0)
-        return true;
-    int i = (int)index - 1;
-    struct attachment *attachment = &pool->attachment[i];
-    uint32_t number = number_of(atomic_load(&attachment->word));
-    if (self.seat[i].number == number)
-        return true;
-    if (!map(attachment, i, number, getppid(), atomic_load(&attachment->supervisor_fd))) {
-        atomic_store(&pool->no_attachments, 1);
-        return false;
-    }
-    close(self.seat[i].fd);
-    self.seat[i].fd = -1;
-    return true;
-}
-
-void *attachment_memory(struct pool *pool, uint32_t index, uint64_t at)
-{
-    if (index == 0 || self.pool != pool)
-        return (void *)(uintptr_t)at;
-    return self.seat[index - 1].start + (at - atomic_load(&pool->attachment[index - 1].start));
 }

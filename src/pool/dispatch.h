@@ -3,11 +3,8 @@
 #ifndef DISPATCH_H
 #define DISPATCH_H
 
-#include <signal.h>
-
 #include "base/platform.h"
 #include "pool/task.h"
-#include "process/process.h"
 
 static inline uint32_t task_state(uint32_t word)
 {
@@ -111,38 +108,11 @@ static inline bool task_result_is_inline(uint64_t arg_size, uint64_t result_size
     return arg_size <= TASK_INLINE && result_size <= TASK_INLINE - (arg_size + 15) / 16 * 16;
 }
 
-/* The processes themselves. */
-/* The supervisor's descriptors to watch the caller with. */
-struct supervisor_watch {
-    int caller;      /* its pidfd; -1: there are no pidfds */
-    int lifeline[2]; /* a pipe: the supervisor has the read end, the caller the write end; -1: none */
-};
-_Noreturn void supervisor_run(struct pool *pool, const sigset_t *caller_mask, const struct supervisor_watch *watch);
 /* Makes the supervisor look at everything. Needs no descriptor and no permission, and may be called from anywhere. */
 static inline void supervisor_call(struct pool *pool)
 {
     atomic_fetch_add(&pool->calls, 1);
     futex_wake(&pool->calls, 1);
 }
-/* Worker: renews the tie to the supervisor's life, which is lost when the worker changes its user or group. */
-void supervisor_tie_worker(void);
-_Noreturn void worker_run(struct pool *pool, uint32_t index);
-/* A task or an initializer may fork, and the child may return from it too. That child is not the worker. */
-extern bool worker_forked;
-void worker_after_fork(void);
-/* Ends such a child. To be called after each call of a function of the program. */
-static inline void worker_leave_if_forked(void)
-{
-    if (worker_forked)
-        process_leave(0);
-}
-/* Counts a task or chunk that this worker has done. False: it was the last one it may do. */
-bool worker_may_go_on(struct pool *pool);
-/* The code recorded for a value that a task returned. */
-int worker_code(int code);
-/* Zeroes memory for results. */
-void worker_zero(void *memory, size_t size);
-/* Flushes what a task has printed, so that it is seen before its result. */
-void worker_flush(void);
 
 #endif

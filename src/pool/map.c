@@ -1,31 +1,22 @@
-/* Maps, the caller's side. See map.h for the parts of a map. */
+/* Maps, the caller's side: divided, submitted, and the calls that do so. See job.h for the parts of a map. */
 #include <limits.h>
 #include <mp.h>
 #include <string.h>
 
 #include "base/platform.h"
-#include "pool/map.h"
-#include "pool/pool.h"
+#include "pool/attachments.h"
+#include "pool/job.h"
+#include "pool/slots.h"
 
 /* Arguments of at least STREAM_LEAST bytes are copied in portions of at least PORTION_LEAST bytes, while workers
  * begin. */
 #define STREAM_LEAST (UINT64_C(256) * 1024)
 #define PORTION_LEAST (UINT64_C(64) * 1024)
-/* Results are copied out in lots of at least this many bytes, while workers go on with the rest. */
-#define COLLECT_LEAST (UINT64_C(64) * 1024)
-
 static struct map_job *job_of(struct heap *heap, struct slot *slot)
 {
     uint64_t block = atomic_load(&slot->task.arg_block);
 
     return heap_at(heap, (block + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
-}
-
-static void free_content(struct heap *heap, struct map_job *job)
-{
-    heap_free(heap, &job->args);
-    heap_free(heap, &job->results);
-    heap_free(heap, &job->statuses);
 }
 
 /* Memory in a manager's heap. */
@@ -101,13 +92,6 @@ static void look_for_places(mp_pool *pool, struct request *request)
         open_place(pool, request->results, results);
     if (args_found && (!results_found || !overlap(args, args_size, results, results_size)))
         open_place(pool, request->args, args);
-}
-
-static void leave_attachments(mp_pool *pool, uint32_t *args_attachment, uint32_t *results_attachment)
-{
-    attachment_release(pool, *args_attachment);
-    attachment_release(pool, *results_attachment);
-    *args_attachment = *results_attachment = 0;
 }
 
 /* Guided scheduling, unless the chunk size is given: the first chunks are large and the last ones single items. So no
@@ -351,14 +335,16 @@ static int start_map(mp_pool *pool, struct request *request, struct slot **resul
 
         error = submit_helpers(pool, job, job->portion != 0 ? 1 : helpers_in_all(pool, job));
         if (error != 0) {
-            free_content(pool->shared.heap, job);
+            job_free_blocks(pool->shared.heap, job);
             slot_recycle(pool, slot);
         } else {
             atomic_store_explicit(&slot->result.magic, RESULT_MAGIC, memory_order_relaxed);
         }
     }
-    if (error != 0)
-        leave_attachments(pool, &request->args_place.attachment, &request->results_place.attachment);
+    if (error != 0) {
+        attachment_release(pool, request->args_place.attachment);
+        attachment_release(pool, request->results_place.attachment);
+    }
     pool_unlock(pool);
     if (error != 0)
         return error;
@@ -367,169 +353,6 @@ static int start_map(mp_pool *pool, struct request *request, struct slot **resul
         copy_portions(pool, slot->result.job, request->args);
     *result = slot;
     return 0;
-}
-
-/* ---- waiting ---- */
-
-/* The first chunk that is not done; chunk_count: all are. */
-static uint64_t first_not_done(struct mp_result *result)
-{
-    struct map_job *job = result->job;
-    uint64_t at = atomic_load(&result->cursor);
-
-    while (at < job->chunk_count &&
-           task_state(atomic_load_explicit(&job->chunk[at].word, memory_order_acquire)) == TASK_DONE)
-        at++;
-    atomic_store(&result->cursor, at); /* several threads may store here: each value is true */
-    return at;
-}
-
-bool map_is_done(struct mp_result *result)
-{
-    return first_not_done(result) == result->job->chunk_count;
-}
-
-/* Copies out the results that are new, if they are enough. On entry the items below `collected` have been copied, and
- * all chunks before `at` are done. Returns the new `collected`. */
-static uint64_t collect(mp_pool *pool, const struct map_job *job, uint64_t at, unsigned char *to, uint64_t collected)
-{
-    uint64_t end = at == job->chunk_count ? job->count : map_first_item(job, at);
-    uint64_t from = collected * job->result_size, bytes = (end - collected) * job->result_size;
-
-    if (bytes == 0 || (bytes < COLLECT_LEAST && at < job->chunk_count))
-        return collected;
-    memcpy(to + from, map_results(&pool->shared, job) + from, bytes);
-    return end;
-}
-
-/* Returns the chunk to wait for: the last one, not the next, for one wake-up instead of one per chunk. If results are
- * copied out as they arrive, it is the last chunk of the current level, if that level holds at least COLLECT_LEAST
- * bytes. If that chunk is done already, it is `at`, the first one that is not. */
-static uint64_t chunk_to_wait_for(const struct map_job *job, uint64_t at, bool collects)
-{
-    uint64_t last = job->chunk_count - 1;
-
-    if (collects) {
-        const struct level *level = map_level(job, at), *end = &job->level[job->level_count];
-
-        if (level + 1 < end && (level[1].item - level->item) * job->result_size >= COLLECT_LEAST)
-            last = level[1].chunk - 1;
-    }
-    return task_state(atomic_load_explicit(&job->chunk[last].word, memory_order_relaxed)) != TASK_DONE ? last : at;
-}
-
-int map_wait(mp_pool *pool, struct mp_result *result, int64_t deadline, void *results)
-{
-    struct map_job *job = result->job;
-    uint64_t at, collected = 0;
-
-    while ((at = first_not_done(result)) < job->chunk_count) {
-        if (results != NULL)
-            collected = collect(pool, job, at, results, collected);
-        uint64_t until = chunk_to_wait_for(job, at, results != NULL);
-        int error = result_wait_word(pool, &job->chunk[until].word, &job->chunk[at].word, deadline);
-
-        if (error != 0)
-            return error;
-    }
-    if (results != NULL)
-        collect(pool, job, at, results, collected);
-    return 0;
-}
-
-int map_status(const struct map_job *job)
-{
-    for (uint64_t i = 0; i < job->chunk_count; i++) {
-        if (job->chunk[i].status != 0)
-            return job->chunk[i].status;
-    }
-    return 0;
-}
-
-int map_item_status(struct heap *heap, struct map_job *job, uint64_t index, int *status)
-{
-    if (index >= job->count)
-        return MP_EINDEX;
-    *status = ((int32_t *)heap_at(heap, atomic_load(&job->statuses)))[index];
-    return 0;
-}
-
-/* Copies the results to `deliver_to`, once, if the heap there is still open. The caller holds the mutex. */
-static void deliver(mp_pool *pool, struct map_job *job)
-{
-    void *to = job->deliver_to;
-    uint64_t serial;
-
-    job->deliver_to = NULL;
-    if (to != NULL && heap_around(to, HEAP_MANAGER, &serial) != NULL && serial == job->results_serial)
-        memcpy(to, map_results(&pool->shared, job), job->count * job->result_size);
-}
-
-/* Frees what only the chunks need. All chunks must be done. Helpers that come later read only the words of chunks. */
-static void empty_job(mp_pool *pool, struct map_job *job)
-{
-    deliver(pool, job);
-    leave_attachments(pool, &job->args_attachment, &job->results_attachment);
-    free_content(pool->shared.heap, job);
-}
-
-static void free_job(mp_pool *pool, struct map_job *job)
-{
-    empty_job(pool, job);
-    slot_recycle(pool, job->slot);
-}
-
-void map_release(mp_pool *pool, struct map_job *job)
-{
-    atomic_store_explicit(&job->slot->result.magic, 0, memory_order_relaxed);
-    job->released = true;
-    if (job->helpers == 0)
-        free_job(pool, job);
-    else if (map_is_done(&job->slot->result))
-        empty_job(pool, job);
-}
-
-void map_helper_gone(mp_pool *pool, struct map_job *job)
-{
-    if (--job->helpers == 0 && job->released)
-        free_job(pool, job);
-}
-
-bool map_has_results(const struct map_job *job)
-{
-    uint64_t serial;
-
-    return job->results_at == 0 ||
-           (heap_around((const void *)(uintptr_t)job->results_at, HEAP_MANAGER, &serial) != NULL &&
-            serial == job->results_serial);
-}
-
-void map_deliver(mp_pool *pool, struct map_job *job)
-{
-    if (!job->placed)
-        return;
-    pthread_mutex_lock(&pool->mutex);
-    deliver(pool, job);
-    pthread_mutex_unlock(&pool->mutex);
-}
-
-void map_fail(struct pool *pool, struct map_job *job, int error)
-{
-    bool has_results = map_has_results(job);
-
-    for (uint64_t i = 0; i < job->chunk_count; i++) {
-        struct chunk *chunk = &job->chunk[i];
-
-        if (task_state(atomic_load(&chunk->word)) == TASK_DONE)
-            continue;
-        for (uint64_t item = chunk->done; item < map_chunk_items(job, i); item++) {
-            if (has_results)
-                map_item_failed(pool, job, chunk, map_first_item(job, i) + item, error);
-            else
-                map_note_status(pool->heap, job, chunk, map_first_item(job, i) + item, error);
-        }
-        task_finish(&chunk->word);
-    }
 }
 
 static int check_request(const struct request *request)
@@ -594,7 +417,7 @@ int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *arg
 static void copy_statuses(struct heap *heap, struct map_job *job, int *status)
 {
     for (uint64_t i = 0; i < job->count; i++)
-        map_item_status(heap, job, i, &status[i]);
+        job_item_status(heap, job, i, &status[i]);
 }
 
 static int map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,

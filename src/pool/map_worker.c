@@ -1,36 +1,18 @@
-/* Maps, the side of the workers, and of the supervisor for workers that died (map.h). */
-#include "pool/map.h"
+#include "pool/map_worker.h"
 
-#include <limits.h>
 #include <string.h>
 
 #include "base/delay.h"
 #include "base/platform.h"
+#include "pool/dispatch.h"
+#include "pool/job.h"
+#include "pool/worker_env.h"
 
 /* Takes up to this many chunks from job.next at once, where there are plenty. */
 #define MAX_BATCH 64
 /* How long a worker spins for arguments before it sleeps, if a CPU is free for that: some portions are copied in that
  * time. */
 #define ARGS_SPIN_NS 50000
-
-void map_note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
-{
-    uint64_t statuses = atomic_load(&job->statuses);
-
-    if (chunk->status == 0)
-        chunk->status = code;
-    if (statuses != 0)
-        ((int32_t *)heap_at(heap, statuses))[item] = code;
-}
-
-void map_item_failed(struct pool *pool, struct map_job *job, struct chunk *chunk, uint64_t item, int code)
-{
-    map_note_status(pool->heap, job, chunk, item, code);
-    if (job->result_size > 0)
-        memset(map_results(pool, job) + item * job->result_size, 0, job->result_size);
-}
-
-/* ---- the workers' side ---- */
 
 /* Record first, then the status: the supervisor must be able to tell whether the chunk's status comes from an item that
  * is run again. */
@@ -40,7 +22,7 @@ static void note_failure(struct pool *pool, struct worker *record, struct map_jo
     if (chunk->status == 0)
         atomic_store_explicit(&record->failing, item + 1, memory_order_relaxed);
     undo_order();
-    map_item_failed(pool, job, chunk, item, code);
+    job_item_failed(pool, job, chunk, item, code);
 }
 
 static void run_chunk(struct pool *pool, struct worker *record, struct map_job *job, uint64_t index)
@@ -48,11 +30,11 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
     struct chunk *chunk = &job->chunk[index];
     mp_task_function *const function = (mp_task_function *)(uintptr_t)job->function;
     const uint64_t arg_size = job->arg_size, result_size = job->result_size;
-    uint64_t item = map_first_item(job, index) + chunk->done;
-    const uint64_t end = map_first_item(job, index) + map_chunk_items(job, index);
+    uint64_t item = job_first_item(job, index) + chunk->done;
+    const uint64_t end = job_first_item(job, index) + job_chunk_items(job, index);
     /* As integers, which stay 0 if there are no arguments or results. */
-    uintptr_t arg = arg_size > 0 ? (uintptr_t)(map_args(pool, job) + item * arg_size) : 0;
-    uintptr_t result = result_size > 0 ? (uintptr_t)(map_results(pool, job) + item * result_size) : 0;
+    uintptr_t arg = arg_size > 0 ? (uintptr_t)(job_args(pool, job) + item * arg_size) : 0;
+    uintptr_t result = result_size > 0 ? (uintptr_t)(job_results(pool, job) + item * result_size) : 0;
 
     if (result_size > 0)
         worker_zero((void *)result, (end - item) * result_size);
@@ -77,7 +59,7 @@ static void run_chunk(struct pool *pool, struct worker *record, struct map_job *
 /* The number of portions that must be there before the chunk can begin. */
 static uint32_t portions_for(const struct map_job *job, uint64_t chunk)
 {
-    uint64_t end = (map_first_item(job, chunk) + map_chunk_items(job, chunk)) * job->arg_size;
+    uint64_t end = (job_first_item(job, chunk) + job_chunk_items(job, chunk)) * job->arg_size;
 
     return (uint32_t)((end + job->portion - 1) / job->portion);
 }
@@ -131,7 +113,7 @@ static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worke
     wait_for_args(pool, job, index);
     /* Record first, then claim, as with tasks. */
     atomic_store_explicit(&record->chunk, index, memory_order_relaxed);
-    atomic_store_explicit(&record->item, map_first_item(job, index) + chunk->done, memory_order_relaxed);
+    atomic_store_explicit(&record->item, job_first_item(job, index) + chunk->done, memory_order_relaxed);
     atomic_store_explicit(&record->failing, 0, memory_order_relaxed);
     atomic_store_explicit(&record->job, heap_offset(pool->heap, job), memory_order_relaxed);
     undo_order();
@@ -149,7 +131,7 @@ static bool run_chunks(struct pool *pool, uint32_t worker, struct map_job *job, 
         if (!claim_chunk(pool, record, worker, job, i))
             continue;
         /* Only after the claim: until the chunk is done, the job and its attachments stay. */
-        if (!attachment_map(pool, job->args_attachment) || !attachment_map(pool, job->results_attachment)) {
+        if (!mapping_make(pool, job->args_attachment) || !mapping_make(pool, job->results_attachment)) {
             task_requeue(&job->chunk[i].word);
             return false;
         }
@@ -205,56 +187,4 @@ bool map_help(struct pool *pool, uint32_t worker, struct map_job *job)
 
     /* Chunks that other workers took tickets for and have not claimed, or that were queued again. */
     return all && run_chunks(pool, worker, job, 0, job->chunk_count);
-}
-
-/* ---- the supervisor's side ---- */
-
-/* Undoes what a dead worker wrote about the failure of the item that it was still at. */
-static void take_back_failure(struct heap *heap, struct map_job *job, struct chunk *chunk, struct worker *worker,
-                              uint64_t item)
-{
-    uint64_t statuses = atomic_load(&job->statuses);
-
-    if (atomic_load(&worker->failing) == item + 1)
-        chunk->status = 0;
-    if (statuses != 0)
-        ((int32_t *)heap_at(heap, statuses))[item] = 0;
-}
-
-void map_lost(struct pool *pool, struct worker *worker, uint32_t index, int error)
-{
-    uint64_t offset = atomic_load(&worker->job);
-
-    if (offset == 0)
-        return;
-    struct map_job *job = heap_at(pool->heap, offset);
-    uint64_t at = atomic_load(&worker->chunk);
-    struct chunk *chunk = &job->chunk[at];
-    uint32_t word = atomic_load(&chunk->word);
-    if (!task_runs_on(word, index)) {
-        /* It may have died between setting the word to done and waking the waiters. */
-        if (task_state(word) == TASK_DONE)
-            futex_wake(&chunk->word, INT_MAX);
-        return;
-    }
-    uint32_t done = (uint32_t)(atomic_load(&worker->item) - map_first_item(job, at));
-    uint64_t items = map_chunk_items(job, at);
-    /* It wrote `item` before it claimed the chunk; in between, another worker may have had the chunk and advanced
-     * chunk->done. */
-    if (done < chunk->done)
-        done = chunk->done;
-    if (done != chunk->done)
-        chunk->deaths = 0;
-    chunk->done = done;
-    if (done < items)
-        take_back_failure(pool->heap, job, chunk, worker, map_first_item(job, at) + done);
-    if (done < items && chunk->deaths++ >= pool->retries) {
-        map_item_failed(pool, job, chunk, map_first_item(job, at) + done, error);
-        chunk->done++;
-        chunk->deaths = 0;
-    }
-    if (chunk->done == items)
-        task_finish(&chunk->word);
-    else
-        task_requeue(&chunk->word);
 }

@@ -1,289 +1,27 @@
-/* Pools: making, closing, terminating, joining and freeing them; and what the caller does when the supervisor has
- * ended. */
+/* Pools: making, closing, terminating, joining and freeing them. */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <mp.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/delay.h"
 #include "base/lifecycle.h"
 #include "base/platform.h"
-#include "heap/ranges.h"
-#include "pool/pool.h"
+#include "pool/attachments.h"
+#include "pool/supervisor.h"
+#include "pool/supervisor_link.h"
+#include "pool/worker_env.h"
 #include "process/process.h"
 
 #define START_LOOK_NS INT64_C(10000000)
-/* A supervisor that should end and has made no step for NUDGE_NS may be stopped: it is sent SIGCONT, and after
- * PATIENCE_NS
- * SIGKILL. */
-#define NUDGE_NS INT64_C(100000000)
-#define PATIENCE_NS INT64_C(1000000000)
-/* How long to wait for a supervisor that may not be killed either. */
-#define GIVE_UP_NS INT64_C(5000000000)
-/* How often to look for the supervisor's end without a pidfd, in milliseconds. */
-#define BLIND_LOOK_MS 5
-/* The kernel does not reuse a pid within this time. */
-#define BELIEF_NS INT64_C(20000000)
-/* How long a killed supervisor's workers may take to end. */
-#define ORPHANS_NS INT64_C(1000000000)
 /* How long exit() waits for a mutex. */
 #define LOCK_AT_END_NS INT64_C(50000000)
-#define NAP_NS INT64_C(100000)
 
 /* This process's pools, to be terminated when it ends. */
 static struct mp_pool *pools;
 static pthread_mutex_t pools_mutex = PTHREAD_MUTEX_INITIALIZER;
-
-int pool_enter(const mp_pool *pool)
-{
-    if (!range_is_address(pool, 2 * CACHE_LINE) || !range_known(pool))
-        return MP_EINVAL;
-    if (!visitor_enter(pool))
-        return MP_ENOMEM;
-    int error = 0;
-    if (atomic_load_explicit(&pool->magic, memory_order_acquire) != POOL_MAGIC)
-        error = MP_EINVAL;
-    else if (pool->owner != lifecycle_pid())
-        error = MP_EFOREIGN;
-    if (error != 0)
-        pool_leave();
-    return error;
-}
-
-static void nap(void)
-{
-    const struct timespec pause = {.tv_nsec = NAP_NS};
-
-    nanosleep(&pause, NULL);
-}
-
-/* ---- the supervisor's end ---- */
-
-struct failing {
-    struct pool *pool;
-    int error;
-};
-
-static bool fail_slot(struct slot *slot, void *arg)
-{
-    struct failing *failing = arg;
-    uint32_t state = task_state(atomic_load(&slot->task.word));
-
-    if (slot->result.job != NULL)
-        map_fail(failing->pool, slot->result.job, failing->error);
-    if (state == TASK_QUEUED || state == TASK_RUNNING) {
-        slot->task.status = failing->error;
-        task_finish(&slot->task.word);
-    }
-    return false;
-}
-
-/* Fails all tasks that are not done. The caller holds the mutex. Supervisor and workers have ended. */
-static void fail_all(mp_pool *pool)
-{
-    struct pool *shared = &pool->shared;
-    struct failing failing = {shared, MP_EBROKEN};
-
-    if (atomic_load(&shared->state) == POOL_TERMINATED)
-        failing.error = MP_ETERMINATED;
-    else if (atomic_load(&shared->broken) != 0)
-        failing.error = atomic_load(&shared->broken);
-    slots_visit(shared, fail_slot, &failing);
-}
-
-/* Reaps a child that has ended, or all such of a process group (a negative number). Returns whether some have not
- * ended. */
-static bool reap_dead(pid_t which)
-{
-    pid_t found;
-
-    do {
-        found = waitpid(which, NULL, WNOHANG);
-    } while (found > 0 || (found < 0 && errno == EINTR));
-    return found == 0;
-}
-
-/* The supervisor was killed, and its workers with it. If this process is init, or a subreaper, they are now its
- * children. They are found by pid, in case a task has left the group, and then by their group. */
-static void reap_orphans(mp_pool *pool)
-{
-    struct pool *shared = &pool->shared;
-    int64_t deadline = clock_now() + ORPHANS_NS;
-    bool left;
-
-    do {
-        left = false;
-        for (uint32_t i = 0; i < shared->workers; i++) {
-            pid_t pid = atomic_load(&shared->worker[i].pid);
-
-            if (pid > 0 && reap_dead(pid))
-                left = true;
-        }
-        if (left)
-            nap();
-    } while (left && clock_now() < deadline);
-    if (atomic_load(&shared->grouped) != 0)
-        reap_dead(-pool->supervisor);
-}
-
-/* Settles what a supervisor that has ended left behind. The caller holds the mutex. */
-static void supervisor_was_reaped(mp_pool *pool)
-{
-    struct pool *shared = &pool->shared;
-
-    pool->supervisor_gone = true;
-    if (atomic_load(&shared->orderly) == 0) {
-        reap_orphans(pool);
-        if (atomic_load(&shared->broken) == 0)
-            atomic_store(&shared->broken, MP_EBROKEN);
-    }
-    fail_all(pool);
-}
-
-/* Whether the pid is still the supervisor's: a program that reaps the supervisor itself lets the pid be reused. */
-static bool supervisor_is_believed(mp_pool *pool)
-{
-    int64_t now = clock_boot();
-
-    if (now - pool->supervisor_believed < BELIEF_NS)
-        return true;
-    if (!process_began_by(pool->supervisor, pool->supervisor_began))
-        return false;
-    pool->supervisor_believed = now;
-    return true;
-}
-
-/* Whether the supervisor has ended; if so, it is reaped and settled. The caller holds the mutex. */
-static bool supervisor_is_gone(mp_pool *pool)
-{
-    int exitcode;
-
-    if (pool->supervisor_gone)
-        return true;
-    int state = cancelling_forbid();
-    int found = supervisor_is_believed(pool) ? child_reap(pool->supervisor, -1, &exitcode) : MP_ENOENT;
-    if (found == MP_ESYSTEM) { /* waitid() was refused */
-        pid_t ended = waitpid(pool->supervisor, NULL, WNOHANG);
-
-        found = ended == 0 ? 0 : 1;
-    }
-    if (found != 0)
-        supervisor_was_reaped(pool);
-    cancelling_allow(state);
-    return found != 0;
-}
-
-/* Whether the supervisor is the first process of a PID namespace: that one does not end before all others there are
- * reaped, this process's children too. */
-static bool is_first_process(mp_pool *pool)
-{
-    return atomic_load(&pool->shared.first) != 0;
-}
-
-bool pool_check_supervisor(mp_pool *pool)
-{
-    size_t children;
-
-    pthread_mutex_lock(&pool->mutex);
-    bool gone = supervisor_is_gone(pool);
-    pthread_mutex_unlock(&pool->mutex);
-    if (!gone && is_first_process(pool))
-        mp_process_children(NULL, 0, &children);
-    return gone;
-}
-
-/* Returns 0 also if the supervisor has ended. */
-static int signal_supervisor(mp_pool *pool, int number)
-{
-    int error = 0;
-
-    pthread_mutex_lock(&pool->mutex);
-    if (!supervisor_is_gone(pool) && kill(pool->supervisor, number) != 0 && errno != ESRCH)
-        error = MP_ESYSTEM;
-    pthread_mutex_unlock(&pool->mutex);
-    return error;
-}
-
-void pool_unlock_and_call(mp_pool *pool)
-{
-    enum pool_call to_call = pool->to_call;
-
-    pool->to_call = POOL_CALL_NOBODY;
-    pthread_mutex_unlock(&pool->mutex);
-    DELAY_POINT();
-    supervisor_call(&pool->shared);
-    if (to_call == POOL_CALL_ALL)
-        dispatch_wake_all(&pool->shared);
-}
-
-static bool poll_for_supervisor(mp_pool *pool, int pidfd, int64_t deadline)
-{
-    while (!pool_check_supervisor(pool)) {
-        struct pollfd set = {.fd = pidfd, .events = POLLIN};
-        int64_t left = deadline == DEADLINE_NEVER ? INT_MAX : (deadline - clock_now() + 999999) / 1000000;
-
-        if (left <= 0)
-            return false;
-        if ((set.fd < 0 || is_first_process(pool)) && left > BLIND_LOOK_MS)
-            left = BLIND_LOOK_MS;
-        if (poll(&set, 1, (int)left) > 0) /* a debugger may delay the reaping, or it is reaped already */
-            pidfd = -1;
-    }
-    return true;
-}
-
-/* False: the supervisor still lives at the deadline. */
-static bool wait_for_supervisor(mp_pool *pool, int64_t deadline)
-{
-    int pidfd = -1;
-
-    pthread_mutex_lock(&pool->mutex);
-    if (!supervisor_is_gone(pool))
-        pidfd = pidfd_of(pool->supervisor);
-    pthread_mutex_unlock(&pool->mutex);
-    pidfd = pidfd >= 0 ? descriptor_move_up(pidfd) : -1;
-    bool gone = poll_for_supervisor(pool, pidfd, deadline);
-    if (pidfd >= 0)
-        close(pidfd);
-    return gone;
-}
-
-/* Waits until the supervisor, which was told to end, has ended. MP_ESYSTEM: it was stopped, and this process may
- * neither continue nor kill it. */
-static int wait_for_end(mp_pool *pool)
-{
-    uint32_t seen = atomic_load(&pool->shared.ending);
-    int64_t moved = clock_now();
-
-    while (!wait_for_supervisor(pool, clock_now() + NUDGE_NS)) {
-        uint32_t step = atomic_load(&pool->shared.ending);
-        int64_t now = clock_now();
-
-        if (step != seen) {
-            seen = step;
-            moved = now;
-            continue;
-        }
-        signal_supervisor(pool, SIGCONT);
-        if (now - moved > PATIENCE_NS && signal_supervisor(pool, SIGKILL) != 0 && now - moved > GIVE_UP_NS)
-            return MP_ESYSTEM;
-    }
-    return 0;
-}
-
-int pool_refusal(mp_pool *pool)
-{
-    if (atomic_load_explicit(&pool->shared.state, memory_order_relaxed) != POOL_OPEN)
-        return MP_ECLOSED;
-    return atomic_load_explicit(&pool->shared.broken, memory_order_relaxed);
-}
 
 /* ---- making ---- */
 
@@ -425,13 +163,13 @@ static int wait_for_start(mp_pool *pool)
     struct pool *shared = &pool->shared;
 
     while (atomic_load(&shared->started) == 0) {
-        if (pool_check_supervisor(pool))
+        if (supervisor_check(pool))
             break;
         futex_wait(&shared->started, 0, clock_now() + START_LOOK_NS);
     }
     if (atomic_load(&shared->started) == 1)
         return 0;
-    wait_for_supervisor(pool, DEADLINE_NEVER);
+    supervisor_wait(pool, DEADLINE_NEVER);
     int error = atomic_load(&shared->start_error);
     return error != 0 ? error : MP_EBROKEN;
 }
@@ -463,7 +201,7 @@ static bool lock_at_end(pthread_mutex_t *mutex)
     while (pthread_mutex_trylock(mutex) != 0) {
         if (clock_now() >= deadline)
             return false;
-        nap();
+        caller_nap();
     }
     return true;
 }
@@ -480,11 +218,11 @@ static void end_at_exit(mp_pool *pool)
     supervisor_call(&pool->shared);
     if (lock_at_end(&pool->mutex)) {
         pthread_mutex_unlock(&pool->mutex);
-        wait_for_end(pool);
+        supervisor_wait_for_end(pool);
         return;
     }
     while (!pool->supervisor_gone && child_look(pool->supervisor, &exitcode) == 0 && clock_now() < deadline)
-        nap();
+        caller_nap();
 }
 
 /* Returns a pool of this process that has not been ended yet, and pins it (visitor): no other thread frees it
@@ -638,7 +376,7 @@ static int terminate(mp_pool *pool)
 
     set_state(pool, POOL_TERMINATED);
     supervisor_call(&pool->shared);
-    int error = wait_for_end(pool);
+    int error = supervisor_wait_for_end(pool);
     cancelling_allow(state);
     return error;
 }
@@ -665,7 +403,7 @@ int mp_pool_join(mp_pool *pool)
     } else {
         int state = cancelling_forbid();
 
-        wait_for_supervisor(pool, DEADLINE_NEVER);
+        supervisor_wait(pool, DEADLINE_NEVER);
         cancelling_allow(state);
         error = atomic_load(&pool->shared.broken) == MP_EBROKEN ? MP_EBROKEN : 0;
     }
@@ -690,7 +428,7 @@ int mp_pool_free(mp_pool *pool)
     int state = cancelling_forbid();
     leave_list(pool);
     while (visitors_are_in(pool, NULL))
-        nap();
+        caller_nap();
     release(pool);
     cancelling_allow(state);
     return 0;

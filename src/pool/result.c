@@ -1,131 +1,35 @@
 /* Submitting single tasks, waiting, and handing out results. */
 #include <limits.h>
-#include <math.h>
 #include <mp.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/delay.h"
 #include "base/platform.h"
 #include "heap/ranges.h"
-#include "pool/map.h"
-#include "pool/pool.h"
-
-/* How long to spin for a result before sleeping: about as long as it takes to sleep and be woken. */
-#define SPIN_NS 60000
-/* Spin limit while no worker has claimed the task: a worker may be waiting for this very CPU. */
-#define QUEUED_SPIN_NS 20000
-/* Spin limit if the woken worker slept on this very CPU: it is about to run elsewhere, or waits for this CPU. */
-#define BESIDE_SPIN_NS 3000
-/* Spin limit while workers fill the CPUs: only a result that is almost there is worth taking a CPU from them. */
-#define FULL_SPIN_NS 2000
-/* How often a sleeper checks that the supervisor lives: it cannot wait for both. */
-#define LOOK_NS INT64_C(50000000)
+#include "pool/job.h"
+#include "pool/map_result.h"
+#include "pool/slots.h"
+#include "pool/supervisor_link.h"
+#include "pool/wait.h"
 
 static struct slot *slot_of(mp_result *result)
 {
     return (struct slot *)(void *)((char *)result - offsetof(struct slot, result));
 }
 
-static bool is_live(const mp_result *result)
-{
-    return atomic_load_explicit(&result->magic, memory_order_acquire) == RESULT_MAGIC;
-}
-
 /* Returns 0 if the result and its pool are live; their memory then stays until pool_leave(). Else MP_EINVAL,
  * MP_EFOREIGN or MP_ENOMEM. */
 static int result_enter(const mp_result *result)
 {
-    if (!range_is_address(result, CACHE_LINE) || !range_known(result) || !is_live(result))
+    if (!range_is_address(result, CACHE_LINE) || !range_known(result) || !result_is_live(result))
         return MP_EINVAL;
     int error = pool_enter(result->pool);
     if (error != 0)
         return error;
     visitor_enter_result(result);
-    if (is_live(result))
+    if (result_is_live(result))
         return 0;
     pool_leave();
     return MP_EINVAL;
-}
-
-static bool is_done(_Atomic uint32_t *word)
-{
-    return task_state(atomic_load_explicit(word, memory_order_acquire)) == TASK_DONE;
-}
-
-/* ---- waiting ---- */
-
-/* How long to spin for a task that no worker has claimed. */
-static int64_t queued_spin(struct pool *pool)
-{
-    bool beside = atomic_load_explicit(&pool->wanted_cpu, memory_order_relaxed) != 0 &&
-                  atomic_load_explicit(&pool->woken_cpu, memory_order_relaxed) == cpu_now();
-
-    return beside ? BESIDE_SPIN_NS : QUEUED_SPIN_NS;
-}
-
-static bool spin(mp_pool *pool, _Atomic uint32_t *word)
-{
-    if (pool->shared.cpus < 2)
-        return false;
-    bool idle = cpu_is_idle(&pool->shared);
-    int64_t begin = clock_now(), now = begin, limit;
-    dispatch_follow_caller(&pool->shared);
-    do {
-        atomic_store_explicit(&pool->shared.waited, now, memory_order_relaxed);
-        for (int i = 0; i < 64; i++) {
-            if (is_done(word))
-                return true;
-            cpu_relax();
-        }
-        bool queued = task_state(atomic_load_explicit(word, memory_order_relaxed)) == TASK_QUEUED;
-        limit = !idle ? FULL_SPIN_NS : queued ? queued_spin(&pool->shared) : SPIN_NS;
-        now = clock_now();
-    } while (now - begin < limit);
-    return false;
-}
-
-/* Whether another thread has freed the result that this one waits for. */
-static bool was_freed(void)
-{
-    const mp_result *result = atomic_load_explicit(&visitor_own->result, memory_order_relaxed);
-
-    return result != NULL && !is_live(result);
-}
-
-int result_wait_word(mp_pool *pool, _Atomic uint32_t *word, _Atomic uint32_t *first, int64_t deadline)
-{
-    if (is_done(word))
-        return 0;
-    if (deadline > clock_now() && spin(pool, word))
-        return 0;
-    /* Signals may end each sleep early: `look` makes sure that the check comes all the same. */
-    for (int64_t look = clock_now() + LOOK_NS;;) {
-        uint32_t now = atomic_load(word);
-        int64_t time = clock_now();
-
-        atomic_store_explicit(&pool->shared.waited, time, memory_order_relaxed);
-        if (task_state(now) == TASK_DONE)
-            return 0;
-        if (was_freed())
-            return MP_EINVAL;
-        if (time >= deadline)
-            return MP_ETIMEOUT;
-        if (time >= look) {
-            pool_check_supervisor(pool);
-            if (task_state(atomic_load(first)) == TASK_QUEUED)
-                dispatch_resync(&pool->shared);
-            if (first != word)
-                return 0;
-            look = time + LOOK_NS;
-            continue;
-        }
-        if ((now & TASK_WAITER) == 0 && !atomic_compare_exchange_strong(word, &now, now | TASK_WAITER))
-            continue;
-        DELAY_POINT();
-        dispatch_follow_caller(&pool->shared);
-        futex_wait(word, now | TASK_WAITER, deadline < look ? deadline : look);
-    }
 }
 
 /* ---- submitting ---- */
@@ -200,20 +104,20 @@ static int wait_until(mp_result *result, int64_t deadline, void *results)
         return error;
     }
     _Atomic uint32_t *word = &slot_of(result)->task.word;
-    return result_wait_word(result->pool, word, word, deadline);
+    return wait_for_word(result->pool, word, word, deadline);
 }
 
 /* Whether the task or map has ended. Checks the supervisor only if it has not. */
 static bool has_ended(mp_result *result)
 {
     for (int i = 0; i < 2; i++) {
-        if (result->job != NULL ? map_is_done(result) : is_done(&slot_of(result)->task.word)) {
+        if (result->job != NULL ? map_is_done(result) : word_is_done(&slot_of(result)->task.word)) {
             if (result->job != NULL)
                 map_deliver(result->pool, result->job);
             return true;
         }
         if (i == 0)
-            pool_check_supervisor(result->pool);
+            supervisor_check(result->pool);
     }
     return false;
 }
@@ -227,12 +131,12 @@ static const void *outcome(mp_result *result, uint64_t *size)
     if (job == NULL)
         return task_outcome(heap, &slot_of(result)->task, size);
     *size = job->count * job->result_size;
-    return map_results(&result->pool->shared, job);
+    return job_results(&result->pool->shared, job);
 }
 
 static int status_of(mp_result *result)
 {
-    return result->job != NULL ? map_status(result->job) : slot_of(result)->task.status;
+    return result->job != NULL ? job_status(result->job) : slot_of(result)->task.status;
 }
 
 static int wait(mp_result *result, double timeout)
@@ -289,7 +193,7 @@ static int get(mp_result *result, void *buffer, size_t size, double timeout)
         return status; /* the results are in the chosen place */
     if (length > size)
         return MP_ETOOSMALL;
-    if (result->job != NULL && !map_has_results(result->job))
+    if (result->job != NULL && !job_has_results(result->job))
         return MP_EINVAL;
     /* A map may have written its results right into the buffer. */
     if (length > 0 && !collects && buffer != delivered)
@@ -361,7 +265,7 @@ int mp_result_status(mp_result *result, size_t index, int *status)
     if (error != 0)
         return error;
     if (result->job != NULL)
-        error = map_item_status(result->pool->shared.heap, result->job, index, status);
+        error = job_item_status(result->pool->shared.heap, result->job, index, status);
     else if (index != 0)
         error = MP_EINDEX;
     else
@@ -374,13 +278,12 @@ int mp_result_status(mp_result *result, size_t index, int *status)
  * is unlocked while waiting. */
 static void wait_for_visitors(mp_pool *pool, mp_result *result)
 {
-    const struct timespec pause = {.tv_nsec = 100000};
     int state = cancelling_forbid();
 
     while (visitors_are_in(NULL, result)) {
         pool_unlock(pool);
         futex_wake(&slot_of(result)->task.word, INT_MAX);
-        nanosleep(&pause, NULL);
+        caller_nap();
         pthread_mutex_lock(&pool->mutex);
     }
     cancelling_allow(state);
@@ -392,9 +295,10 @@ static void release(mp_pool *pool, mp_result *result)
     if (result->job != NULL) {
         int state = cancelling_forbid();
 
-        map_release(pool, result->job);
+        if (map_release(pool, result->job))
+            slot_recycle(pool, slot_of(result));
         cancelling_allow(state);
-    } else if (is_done(&slot_of(result)->task.word)) {
+    } else if (word_is_done(&slot_of(result)->task.word)) {
         slot_recycle(pool, slot_of(result));
     } else {
         slot_detach(pool, slot_of(result));
@@ -410,7 +314,7 @@ int mp_result_free(mp_result *result)
         return error;
     mp_pool *pool = result->pool;
     pthread_mutex_lock(&pool->mutex);
-    if (is_live(result)) {
+    if (result_is_live(result)) {
         atomic_store_explicit(&result->magic, 0, memory_order_relaxed);
         if (atomic_load_explicit(&visitors_several, memory_order_relaxed))
             wait_for_visitors(pool, result);

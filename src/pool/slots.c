@@ -1,9 +1,11 @@
 /* Slots for tasks, and the queue's tail: all that the caller does under the pool's mutex to submit a task. */
+#include "pool/slots.h"
+
 #include <mp.h>
 #include <string.h>
 
 #include "base/delay.h"
-#include "pool/pool.h"
+#include "pool/map_result.h"
 
 #define LARGEST_SIZE (UINT64_C(1) << 40)
 
@@ -27,7 +29,8 @@ static void free_oldest(mp_pool *pool)
     heap_free(pool->shared.heap, oldest);
 }
 
-void block_put(mp_pool *pool, _Atomic uint64_t *slot)
+/* Like heap_free(), but for the blocks of a task: large blocks are used again in turn. */
+static void block_put(mp_pool *pool, _Atomic uint64_t *slot)
 {
     uint64_t block = atomic_load_explicit(slot, memory_order_relaxed);
 
@@ -65,7 +68,8 @@ static bool take_rested(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
     return true;
 }
 
-int block_take(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
+/* Like heap_alloc(), likewise. */
+static int block_take(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
 {
     if (take_rested(pool, size, slot))
         return 0;
@@ -132,11 +136,15 @@ static void take_back(mp_pool *pool, uint64_t count)
 {
     for (; count > 0 && pool->detached != NULL; count--) {
         struct slot *slot = detached_pop(pool);
+        struct map_job *helping = slot->result.helping;
 
-        if (task_state(atomic_load(&slot->task.word)) == TASK_DONE)
-            slot_recycle(pool, slot);
-        else
+        if (task_state(atomic_load(&slot->task.word)) != TASK_DONE) {
             detached_push(pool, slot);
+            continue;
+        }
+        slot_recycle(pool, slot);
+        if (helping != NULL && map_helper_gone(pool, helping))
+            slot_recycle(pool, helping->slot);
     }
 }
 
@@ -160,7 +168,6 @@ void slot_recycle(mp_pool *pool, struct slot *slot)
 {
     struct heap *heap = pool->shared.heap;
     struct task *task = &slot->task;
-    struct map_job *helping = slot->result.helping;
 
     block_put(pool, &task->arg_block);
     block_put(pool, &task->result_block);
@@ -176,8 +183,6 @@ void slot_recycle(mp_pool *pool, struct slot *slot)
     slot->result.helping = NULL;
     slot->result.next = pool->free;
     pool->free = slot;
-    if (helping != NULL)
-        map_helper_gone(pool, helping);
 }
 
 void slot_detach(mp_pool *pool, struct slot *slot)

@@ -20,15 +20,14 @@
  * SIGNALS. Supervisor and workers have a process group of their own: a signal that a terminal or a program sends to the
  * caller's group does not reach them, while tasks have the dispositions and the mask that the program had. The
  * supervisor blocks signals sent to itself, except SIGCHLD. */
+#include "pool/supervisor.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <mp.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,7 +36,10 @@
 #include "base/platform.h"
 #include "heap/ranges.h"
 #include "pool/dispatch.h"
-#include "pool/map.h"
+#include "pool/lifeline.h"
+#include "pool/mappings.h"
+#include "pool/recover.h"
+#include "pool/worker.h"
 #include "process/process.h"
 
 #define RETRY_FORK_NS INT64_C(100000000)
@@ -53,12 +55,8 @@ static struct {
     struct pool *pool;
     sigset_t caller_mask; /* the mask that the workers restore */
     struct sigaction caller_child;
-    pid_t supervisor; /* this one, or a worker's */
-    pid_t parent;     /* what getppid() says while the caller lives; 0 also when it is in another PID namespace */
+    pid_t parent; /* what getppid() says while the caller lives; 0 also when it is in another PID namespace */
     struct supervisor_watch watch;
-    int lifeline[2]; /* a pipe: in the supervisor both ends, in a worker one read end of its own; -1: none */
-    dev_t lifeline_device;
-    ino_t lifeline_inode;
     uint32_t live;
     uint32_t failed_starts; /* workers that died in the initializer, one after the other */
     bool lost;              /* a worker ended before it had found the queue empty */
@@ -70,64 +68,17 @@ static struct {
 
 /* ---- starting workers ---- */
 
-static void close_end(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
-/* Opens the read end anew: the signal's receiver is set per open file description. Without /proc there is only the
- * death signal. */
-static void take_lifeline(void)
-{
-    char path[40];
-
-    close_end(&self.lifeline[1]);
-    if (self.lifeline[0] < 0)
-        return;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", self.lifeline[0]);
-    int fd = descriptor_move_up(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-    close_end(&self.lifeline[0]);
-    if (fd < 0)
-        return;
-    self.lifeline[0] = fd;
-    if (hangup_signal_prepare(fd, SIGKILL) != 0 || hangup_signal_take(fd) != 0)
-        close_end(&self.lifeline[0]);
-}
-
-/* Whether the descriptor still is the lifeline: a task may have closed it and opened something else. */
-static bool has_lifeline(void)
-{
-    struct stat file;
-
-    return self.lifeline[0] >= 0 && fstat(self.lifeline[0], &file) == 0 && file.st_dev == self.lifeline_device &&
-           file.st_ino == self.lifeline_inode;
-}
-
-void supervisor_tie_worker(void)
-{
-    if (death_signal_holds(SIGKILL)) /* credentials are unchanged, so the lifeline holds as well */
-        return;
-    death_signal(SIGKILL);
-    if (has_lifeline())
-        hangup_signal_take(self.lifeline[0]); /* with the rights of the current user */
-    pid_t parent = getppid();
-    if (parent >= 0 && parent != self.supervisor) /* the call may be refused */
-        _exit(1);
-}
-
 static _Noreturn void become_worker(uint32_t index)
 {
     char name[WORKER_ROOM];
 
     /* If the supervisor dies now, the caller finds here which child to reap. */
     atomic_store(&self.pool->worker[index].pid, getpid());
-    take_lifeline();
-    supervisor_tie_worker();
+    lifeline_take();
+    lifeline_renew();
     close_end(&self.watch.lifeline[0]);
     close_end(&self.watch.caller);
-    attachments_enter_worker();
+    mappings_enter_worker();
     ranges_begin();
     sigaction(SIGCHLD, &self.caller_child, NULL);
     pthread_sigmask(SIG_SETMASK, &self.caller_mask, NULL);
@@ -223,34 +174,6 @@ static int error_of(int status)
     return WIFSIGNALED(status) ? MP_EDIED - WTERMSIG(status) : MP_EDIED - 100 - WEXITSTATUS(status);
 }
 
-/* Requeues or fails the task of the dead worker. Its record names the task it was about to claim or had claimed. */
-static void settle_task(struct worker *worker, uint32_t index, int error)
-{
-    struct pool *pool = self.pool;
-    uint64_t offset = atomic_load(&worker->task);
-
-    if (offset == 0)
-        return;
-    struct task *task = heap_at(pool->heap, offset);
-    uint32_t word = atomic_load(&task->word);
-    if (!task_runs_on(word, index)) {
-        /* It may have died between setting the word to done and waking the waiters. */
-        if (task_state(word) == TASK_DONE)
-            futex_wake(&task->word, INT_MAX);
-        return;
-    }
-    if (task->function == 0) {
-        map_lost(pool, worker, index, error);
-        task_requeue(&task->word);
-    } else if (task->deaths < pool->retries) {
-        task->deaths++;
-        task_requeue(&task->word);
-    } else {
-        task->status = error;
-        task_finish(&task->word);
-    }
-}
-
 static bool is_queued(struct slot *slot, void *arg)
 {
     (void)arg;
@@ -321,7 +244,7 @@ static void settle_heap(struct heap *heap)
         heap_unlock(heap);
 }
 
-static void recover_worker(uint32_t index, int status)
+static void worker_was_reaped(uint32_t index, int status)
 {
     struct pool *pool = self.pool;
     struct worker *worker = &pool->worker[index];
@@ -329,17 +252,7 @@ static void recover_worker(uint32_t index, int status)
 
     self.live--;
     settle_heap(pool->heap); /* before any process looks at the task's blocks */
-    settle_task(worker, index, error_of(status));
-    heap_free(pool->heap, &worker->staging);
-    heap_free(pool->heap, &worker->spare);
-    /* Order matters: clear `asleep` first. A concurrent waker then either reads asleep == 0 and backs out, or has
-     * already set the `searching` bit that we clear next. */
-    DELAY_POINT();
-    atomic_store(&worker->asleep, 0);
-    DELAY_POINT();
-    set_remove(pool->searching, index);
-    DELAY_POINT();
-    set_remove(pool->sleeping, index);
+    recover_worker(pool, index, error_of(status));
     DELAY_POINT();
     /* Only after all is settled: mp_pool_workers() must not show a full pool while a dead worker's task still seems to
      * run. */
@@ -372,7 +285,7 @@ static void reap(void)
         }
         for (uint32_t i = 0; i < self.pool->workers; i++) {
             if (self.pid[i] == pid) {
-                recover_worker(i, status);
+                worker_was_reaped(i, status);
                 break;
             }
         }
@@ -421,7 +334,7 @@ static void keep(void)
 
         if (pool_is_over())
             leave();
-        attachments_keep(pool); /* a replacement forked below inherits them */
+        mappings_keep(pool); /* a replacement forked below inherits them */
         reap();
         uint32_t state = atomic_load(&pool->state);
         if (state == POOL_TERMINATED || self.stopping)
@@ -431,25 +344,6 @@ static void keep(void)
         bool retry = replacements_wanted(state) && !replace_missing();
         futex_wait(&pool->calls, seen, next_look(retry));
     }
-}
-
-/* Makes the workers' lifeline. Without it they have the death signal only. */
-static void make_lifeline(void)
-{
-    struct stat file;
-
-    self.lifeline[0] = self.lifeline[1] = -1;
-    if (pipe2(self.lifeline, O_CLOEXEC) != 0)
-        return;
-    for (int i = 0; i < 2; i++)
-        self.lifeline[i] = descriptor_move_up(self.lifeline[i]);
-    if (self.lifeline[0] >= 0 && self.lifeline[1] >= 0 && fstat(self.lifeline[0], &file) == 0) {
-        self.lifeline_device = file.st_dev;
-        self.lifeline_inode = file.st_ino;
-        return;
-    }
-    close_end(&self.lifeline[0]);
-    close_end(&self.lifeline[1]);
 }
 
 /* Makes the caller's end raise SIGCHLD in this process. */
@@ -511,13 +405,12 @@ void supervisor_run(struct pool *pool, const sigset_t *caller_mask, const struct
     self.live = self.failed_starts = 0;
     memset(self.pid, 0, pool->workers * sizeof *self.pid);
     self.lost = self.stopping = false;
-    attachments_begin(pool);
+    mappings_begin(pool);
     self.caller_mask = *caller_mask;
     process_title("mp-supervisor");
-    self.supervisor = getpid();
     take_signals();
     watch_caller();
-    make_lifeline();
+    lifeline_make();
     start_all();
     keep();
     _exit(0);

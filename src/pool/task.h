@@ -25,7 +25,6 @@
 #include <mp.h>
 
 #include "heap/heap.h"
-#include "pool/attachments.h"
 
 enum task_state { TASK_FREE, TASK_QUEUED, TASK_RUNNING, TASK_DONE };
 #define TASK_STATE UINT32_C(7)
@@ -89,7 +88,7 @@ struct map_job {
     struct level level[MAP_LEVELS];
     _Atomic uint64_t args, results, statuses; /* blocks; statuses: an int32_t per item */
     /* 0, or the address of memory in a manager's heap: used instead of the block. It is the same in all the pool's
-     * processes unless the manager is an attachment (attachments.h), which the job then keeps until it is released. */
+     * processes unless the manager is an attachment, which the job then keeps until it is released. */
     uint64_t args_at, results_at;
     uint32_t args_attachment, results_attachment; /* index + 1; 0: none */
     /* Large arguments arrive in portions of this many bytes, while workers begin with those that are there. 0: all
@@ -151,6 +150,30 @@ struct worker {
     _Alignas(CACHE_LINE) _Atomic uint64_t batch[WORKER_BATCH]; /* offsets of tasks; what is not in use is stale, or 0 */
     _Atomic uint64_t
         failing; /* in a chunk: 1 + the item whose failure it has written, or is about to, to the chunk's status */
+};
+
+#define ATTACHMENTS 16
+
+enum attachment_state { ATTACHMENT_NONE, ATTACHMENT_WANTED, ATTACHMENT_THERE, ATTACHMENT_REFUSED };
+#define ATTACHMENT_STATE UINT32_C(3)
+#define ATTACHMENT_NUMBER_SHIFT 2
+
+/* A manager younger than the pool: supervisor and workers have not inherited it. They map its memory when a map first
+ * wants to use it in place, and unmap it when the caller closes the manager. See attachments.c.
+ *
+ * One word holds the attachment's number, which is counted up, and its state. The caller writes it, except for the step
+ * from wanted to there or refused: the supervisor makes that step with a CAS from the word it has read, so it can never
+ * apply to the next attachment in this place (no ABA). All other fields that are shared are written before the word
+ * says wanted. */
+struct attachment {
+    _Atomic uint32_t word;                    /* futex */
+    _Atomic int32_t caller_fd, supervisor_fd; /* the file, in these processes; the supervisor's while it is there */
+    _Atomic uint64_t serial, start, length, device, inode; /* struct heap_file; start: the address in the caller */
+    /* The caller's own. */
+    uint64_t maps; /* maps that use it and are not yet released: until then it stays */
+    uint64_t used; /* when it was wanted last: counts maps */
+    bool closed;   /* goes with the last map */
+    bool late;     /* the supervisor did not answer in time */
 };
 
 #define WORKER_SETS (MP_POOL_MAX_WORKERS / 64)

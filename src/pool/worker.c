@@ -1,14 +1,17 @@
 /* A worker: finds tasks, runs them, sleeps when there are none. */
+#include "pool/worker.h"
+
 #include <mp.h>
-#include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/delay.h"
 #include "base/platform.h"
 #include "pool/dispatch.h"
-#include "pool/map.h"
+#include "pool/lifeline.h"
+#include "pool/map_worker.h"
+#include "pool/mappings.h"
+#include "pool/worker_env.h"
 #include "process/process.h"
 
 /* A worker takes up to WORKER_BATCH tasks at once if they are so short that it expects to run all of them within this
@@ -16,13 +19,10 @@
 #define BATCH_NS 4000
 /* Memory of at least this size may be zeroed ahead. */
 #define ZERO_LARGE ((size_t)64 * 1024)
-#define ZERO_PAGE 4096
 /* Limits of zeroing ahead: the most bytes, and the number of workers that do it. (AHEAD_STEP: bytes between two looks
  * for tasks.) */
 #define AHEAD_MOST ((size_t)2 << 20)
 #define AHEAD_WORKERS 4
-/* The lowest code that a function of the library, and so a task, may return. */
-#define LOWEST_CODE MP_EDEPTH
 /* How often to renew what ties this process to its supervisor, which a task undoes when it changes its user. */
 #define TIE_NS INT64_C(1000000)
 #define AHEAD_STEP ((size_t)64 * 1024)
@@ -32,7 +32,6 @@ static struct {
     uint32_t index;
     struct worker *record;
     bool searching;        /* is in pool->searching */
-    uint32_t tasks_left;   /* until it is replaced; 0: no limit */
     uint64_t batch;        /* tickets to take at a time */
     int64_t tied;          /* when it last renewed its tie to the supervisor */
     bool ran;              /* a task has run since */
@@ -45,13 +44,6 @@ static struct {
     struct task *running;      /* for mp_task_return() */
     struct pool *pool;
 } self;
-
-bool worker_forked;
-
-void worker_after_fork(void)
-{
-    worker_forked = true;
-}
 
 static uint64_t load(const _Atomic uint64_t *word)
 {
@@ -97,7 +89,7 @@ static struct task *claim_from_batch(struct pool *pool, struct worker *owner)
 
 static void tie(int64_t now)
 {
-    supervisor_tie_worker();
+    lifeline_renew();
     self.tied = now;
     self.ran = false;
 }
@@ -140,7 +132,7 @@ static bool attachments_have_changed(const struct pool *pool)
 static void look_at_attachments(struct pool *pool)
 {
     self.attachments_seen = atomic_load(&pool->attachments_changed);
-    attachments_clear(pool);
+    mappings_clear(pool);
 }
 
 /* Takes tasks from the queue into this worker's batch, which must be empty. */
@@ -286,11 +278,6 @@ static bool zero_ahead(struct pool *pool)
     return true;
 }
 
-int worker_code(int code)
-{
-    return code >= LOWEST_CODE ? code : MP_EVALUE;
-}
-
 static void start_searching(struct pool *pool)
 {
     if (!self.searching)
@@ -363,30 +350,6 @@ static struct task *next_task(struct pool *pool)
 }
 
 /* ---- running it ---- */
-
-void worker_flush(void)
-{
-    if (!stream_is_empty(stdout))
-        fflush(stdout);
-    if (!stream_is_empty(stderr))
-        fflush(stderr);
-}
-
-bool worker_may_go_on(struct pool *pool)
-{
-    return pool->tasks_per_child == 0 || --self.tasks_left > 0;
-}
-
-/* Reads a byte of each page first. Where other processes have the pages and this one has not yet, a read fault maps
- * many pages at a time, writable ones too; a write fault maps one. */
-void worker_zero(void *memory, size_t size)
-{
-    const volatile char *bytes = memory;
-
-    for (size_t i = 0; i < size; i += ZERO_PAGE)
-        (void)bytes[i];
-    memset(memory, 0, size);
-}
 
 static int exchange_blocks(struct heap *heap, _Atomic uint64_t *a, _Atomic uint64_t *b)
 {
@@ -530,12 +493,11 @@ void worker_run(struct pool *pool, uint32_t index)
     self.pool = pool;
     self.index = index;
     self.record = &pool->worker[index];
-    self.tasks_left = pool->tasks_per_child;
     self.batch = 1;
     self.tied = 0;
     self.searching = false;
     self.large = self.ahead_size = self.ahead_done = 0;
-    worker_forked = false;
+    worker_env_begin(pool);
     look_at_attachments(pool);
     initialise(pool);
     DELAY_MAY_KILL();

@@ -29,7 +29,7 @@
 
 #include "killer.h"
 #include "object/object.h"
-#include "pool/pool.h"
+#include "pool/caller.h"
 #include "tracer.h"
 
 #define SECONDS 60

@@ -1,5 +1,5 @@
-/* How the pool's tasks are submitted, found and claimed, and how they survive deaths: slots.c, dispatch.c, worker.c and
- * supervisor.c in src/pool.
+/* How the pool's tasks are submitted, found and claimed, and how they survive deaths: slots.c, dispatch.c, worker.c,
+ * recover.c and supervisor.c in src/pool.
  *
  * One atomic instruction of the code is one step here. A process that may be killed may be killed between any two
  * steps. These functions are mirrored, statement by statement:
@@ -8,8 +8,8 @@
  *   grow), dispatch_wake(), mp_pool_close()
  * - Worker: worker_run(), next_task(), find_task(), claim(), claim_from_batch(), take_tickets(), read_tickets(),
  *   claim_anywhere(), sleep_until_woken(), dispatch_wake(), task_finish(), and leaving a closed pool
- * - Supervisor: reap(), recover_worker(), settle_task(), dispatch_wake_all(), is_finished(), replacements_wanted(),
- *   replace_missing()
+ * - Supervisor: reap(), worker_was_reaped(), recover_worker(), settle_task(), dispatch_wake_all(), is_finished(),
+ *   replacements_wanted(), replace_missing()
  *
  * The number of tickets that a worker takes (adapt_batch()) and the time that it spins are left open: any number, any
  * time. No process calls dispatch_resync(), which would hide a lost wake-up. Every task whose worker died is retried.
@@ -403,7 +403,7 @@ end_closed:
     skip
 }
 
-/* recover_worker() and settle_task(). */
+/* worker_was_reaped(), recover_worker() and settle_task(). */
 inline reclaim()
 {
     atomic {

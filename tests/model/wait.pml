@@ -2,12 +2,12 @@
  *
  * One atomic instruction of the code is one step here. These functions are mirrored, statement by statement:
  *
- * - Waiter: result_wait_word() in src/pool/result.c, for two threads that wait for the same word;
- *   pool_check_supervisor(), supervisor_was_reaped(), fail_slot() (map_fail()) in src/pool/pool.c
+ * - Waiter: wait_for_word() in src/pool/wait.c, for two threads that wait for the same word;
+ *   supervisor_check(), supervisor_was_reaped(), fail_slot() (job_fail()) in src/pool/supervisor_link.c
  * - Worker: task_claim(), run(), task_finish() in src/pool/dispatch.c and src/pool/worker.c. It may be killed between
  *   any two steps.
- * - Supervisor: settle_task() in src/pool/supervisor.c (map_lost() in src/pool/map_worker.c does the same for a chunk),
- *   then a new worker. It may be killed as well, and sooner or later its death kills the worker.
+ * - Supervisor: settle_task() in src/pool/recover.c (settle_chunk() does the same for a chunk), then a new worker. It may
+ *   be killed as well, and sooner or later its death kills the worker.
  *
  * A waiter may wake for no reason. After a time limit of 50 ms it checks the supervisor. In the model this limit passes
  * only once the supervisor is dead: a waiter that only the limit would wake while the supervisor lives is stuck here.
@@ -87,7 +87,7 @@ again:
     :: atomic { (in_futex & BIT(me)) && supervisor_dead -> in_futex = in_futex & ~BIT(me) }
 #endif
     fi;
-    /* pool_check_supervisor() */
+    /* supervisor_check() */
     atomic { !mutex -> mutex = 1 }
     if
     :: supervisor_buried

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pool/pool.h"
+#include "pool/caller.h"
 #include "storm.h"
 #include "support.h"
 

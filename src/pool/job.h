@@ -1,0 +1,63 @@
+/* A map: one job in the pool's heap, divided into chunks, and as many helping tasks in the queue as there are workers
+ * to help. This header is shared by the caller, the workers and the supervisor.
+ *
+ * Each chunk has a state word like a task's and is claimed in the same way; job.next is only a hint of where to look
+ * first. A helper takes chunks until it has seen that none is queued. A worker records the item it is at. So when it
+ * dies, only that item of its chunk is lost: the rest of the chunk is queued again, and so is the helping task, so that
+ * some worker takes it. */
+#ifndef JOB_H
+#define JOB_H
+
+#include "pool/mappings.h"
+
+static inline const struct level *job_level(const struct map_job *job, uint64_t chunk)
+{
+    const struct level *level = &job->level[job->level_count - 1];
+
+    while (level->chunk > chunk)
+        level--;
+    return level;
+}
+
+static inline uint64_t job_first_item(const struct map_job *job, uint64_t chunk)
+{
+    const struct level *level = job_level(job, chunk);
+
+    return level->item + (chunk - level->chunk) * level->size;
+}
+
+static inline uint64_t job_chunk_items(const struct map_job *job, uint64_t chunk)
+{
+    uint64_t left = job->count - job_first_item(job, chunk), size = job_level(job, chunk)->size;
+
+    return left < size ? left : size;
+}
+
+/* The addresses of the arguments and of the results in this process. */
+static inline const unsigned char *job_args(struct pool *pool, const struct map_job *job)
+{
+    return job->args_at != 0 ? mapping_memory(pool, job->args_attachment, job->args_at)
+                             : heap_at(pool->heap, atomic_load(&job->args));
+}
+
+static inline unsigned char *job_results(struct pool *pool, const struct map_job *job)
+{
+    return job->results_at != 0 ? mapping_memory(pool, job->results_attachment, job->results_at)
+                                : heap_at(pool->heap, atomic_load(&job->results));
+}
+
+/* Records that an item has failed with `code`: note_status() the status only; item_failed() also zeroes its result. */
+void job_note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code);
+void job_item_failed(struct pool *pool, struct map_job *job, struct chunk *chunk, uint64_t item, int code);
+
+/* The status of the first item that failed; 0: none did. */
+int job_status(const struct map_job *job);
+int job_item_status(struct heap *heap, struct map_job *job, uint64_t index, int *status);
+/* Whether the results are still there: those in a manager's memory go when this process closes the manager. */
+bool job_has_results(const struct map_job *job);
+/* Frees arguments, results and statuses. */
+void job_free_blocks(struct heap *heap, struct map_job *job);
+/* Fails all chunks that are not done. The caller holds the mutex; supervisor and workers have ended. */
+void job_fail(struct pool *pool, struct map_job *job, int error);
+
+#endif
