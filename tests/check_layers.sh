@@ -16,6 +16,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 for folder in "$root"/src/*/; do
+    ls "$folder"*.[ch] >/dev/null 2>&1 || continue
     name=$(basename "$folder")
     case " $LAYERS " in
     *" $name "*) ;;
