@@ -24,8 +24,8 @@
 static mp_manager *manager;
 static mp_dict *dict, *inner;
 static mp_list *list;
-static size_t used;      /* blocks in use while dict and list are empty */
-static pid_t supervisor; /* the process that has the heap's mutex (no supervisor) */
+static size_t used;   /* blocks in use while dict and list are empty */
+static pid_t stopped; /* the process that has the heap's mutex */
 
 static struct heap *heap(void)
 {
@@ -76,7 +76,7 @@ static int make(void **state)
 {
     (void)state;
     alarm(PATIENCE);
-    supervisor = 0;
+    stopped = 0;
     if (mp_manager_create(&manager, NULL) != 0 || mp_manager_dict(manager, &dict) != 0 ||
         mp_manager_list(manager, &list) != 0)
         return -1;
@@ -91,16 +91,16 @@ static void let_go(int signal_number)
 {
     int status;
 
-    kill(supervisor, signal_number);
-    assert_int_equal(waitpid(supervisor, &status, 0), supervisor);
-    supervisor = 0;
+    kill(stopped, signal_number);
+    assert_int_equal(waitpid(stopped, &status, 0), stopped);
+    stopped = 0;
 }
 
 /* Checks that all memory has come back, and that the heap is sound. */
 static int drop(void **state)
 {
     (void)state;
-    if (supervisor != 0)
+    if (stopped != 0)
         let_go(SIGKILL);
     empty();
     assert_int_equal(mp_manager_check(manager), 0);
@@ -114,15 +114,15 @@ static void keep_mutex(void)
 {
     int status;
 
-    supervisor = fork();
-    if (supervisor == 0) {
+    stopped = fork();
+    if (stopped == 0) {
         alarm(PATIENCE);
         heap_lock(heap());
         raise(SIGSTOP);
         heap_unlock(heap());
         _exit(0);
     }
-    assert_int_equal(waitpid(supervisor, &status, WUNTRACED), supervisor);
+    assert_int_equal(waitpid(stopped, &status, WUNTRACED), stopped);
     assert_true(WIFSTOPPED(status));
 }
 
@@ -418,8 +418,8 @@ static int hold_and_owe(void)
         return 1;
     keep_mutex();
     mp_value_free(&value); /* has to be done later */
-    kill(supervisor, SIGKILL);
-    waitpid(supervisor, NULL, 0); /* it has this process's descriptors, and so its file lock */
+    kill(stopped, SIGKILL);
+    waitpid(stopped, NULL, 0); /* it has this process's descriptors, and so its file lock */
     kill(getpid(), SIGKILL);
     return 1;
 }
@@ -665,8 +665,8 @@ static int hold_owe_and_close(void)
     keep_mutex();
     mp_value_free(&value); /* has to be done later */
     error = error == 0 ? mp_manager_free(manager) : error;
-    kill(supervisor, SIGKILL);
-    waitpid(supervisor, NULL, 0);
+    kill(stopped, SIGKILL);
+    waitpid(stopped, NULL, 0);
     return error;
 }
 
@@ -780,17 +780,17 @@ static void step(pid_t pid)
 static bool hold_beside(int instructions)
 {
     assert_int_equal(mp_dict_remove_key(dict, "inner"), 0);
-    supervisor = start_and_stop(replace_inner);
-    assert_true(supervisor != 0);
+    stopped = start_and_stop(replace_inner);
+    assert_true(stopped != 0);
     pid_t reads = start_and_stop(hold_stale_inner);
     if (reads == 0)
         skip();
     for (int i = 0; i < instructions && pins_now() != 0; i++)
         step(reads);
     bool more = pins_now() != 0;
-    kill(supervisor, SIGCONT);
-    assert_int_equal(end_of(supervisor), 0);
-    supervisor = 0;
+    kill(stopped, SIGCONT);
+    assert_int_equal(end_of(stopped), 0);
+    stopped = 0;
     assert_int_equal(ptrace(PTRACE_DETACH, reads, NULL, NULL), 0);
     assert_int_equal(end_of(reads), 0);
     empty();

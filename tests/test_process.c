@@ -745,22 +745,22 @@ static void daemons_are_killed_when_the_parent_is(void **state)
     assert_orphan_died_by(atomic_load(&shared->values[1]), SIGKILL);
 }
 
-static void many_threads_daemons_and_a_brother(void)
+static void many_threads_daemons_and_a_sibling(void)
 {
     mp_process_options options = {.daemon = MP_DAEMON_NO};
-    mp_process *brother;
+    mp_process *sibling;
 
     for (int i = 0; i < 4; i++)
         start_sleeper_in_thread(&shared->values[i]);
-    CHECK(mp_process_start(&brother, wait_for_go, NULL, &options) == 0); /* must not inherit their lifelines */
-    store_pid(brother, &shared->values[4]);
+    CHECK(mp_process_start(&sibling, wait_for_go, NULL, &options) == 0); /* must not inherit their lifelines */
+    store_pid(sibling, &shared->values[4]);
     raise(SIGKILL);
 }
 
 static void each_daemon_has_its_own_lifeline(void **state)
 {
     int status;
-    pid_t pid = fork_private(many_threads_daemons_and_a_brother);
+    pid_t pid = fork_private(many_threads_daemons_and_a_sibling);
 
     (void)state;
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -1098,7 +1098,7 @@ static int count_in_child(void *arg)
 
 static void no_descriptors_leak_into_executed_programs(void **state)
 {
-    mp_process *brother = start(sleep_for_ever, NULL, NULL);
+    mp_process *sibling = start(sleep_for_ever, NULL, NULL);
     int descriptors = count_descriptors();
 
     (void)state;
@@ -1111,7 +1111,7 @@ static void no_descriptors_leak_into_executed_programs(void **state)
     size_t count;
     assert_int_equal(mp_process_children(list, 2, &count), 0);
     assert_int_equal(count, 2);
-    assert_ptr_equal(list[0], brother);
+    assert_ptr_equal(list[0], sibling);
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(mp_process_kill(list[i]), 0);
         assert_int_equal(finish(list[i]), -SIGKILL);

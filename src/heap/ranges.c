@@ -147,9 +147,9 @@ static bool change(size_t index, struct owned_range *added)
     size_t count, from = 0;
     const struct memory *old = all(&count);
     size_t wanted = added != NULL ? count + 1 : count - 1;
-    struct memory *memory = with_room(&arrays[next & WHICH], wanted);
+    struct memory *memory = wanted > 0 ? with_room(&arrays[next & WHICH], wanted) : NULL;
 
-    if (memory == NULL)
+    if (wanted > 0 && memory == NULL)
         return false;
     if (added == NULL && index == 0)
         from = 1;
@@ -194,7 +194,7 @@ void range_remove(const struct heap *heap)
     if (removed == NULL || start_of(removed) != (uintptr_t)heap)
         return;
     atomic_store(&removed->range.length, 0);
-    /* There is room: the other array had one less, or one more, before. Only one that never had any needs memory. */
+    /* This cannot fail: the other array has held as many ranges before, and none need no memory. */
     change(before - 1, NULL);
     removed->spare = spare;
     spare = removed;

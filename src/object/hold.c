@@ -683,8 +683,9 @@ static void end_holder(struct heap *heap, struct holder *holder)
     heap_free_locked(heap, &heap->holding); /* of one that died as it made a holder */
     for (; get(link) != heap_offset(heap, holder); place++)
         link = &holder_at(heap, get(link))->next;
-    if (place < get(&heap->looked)) /* those behind it move up */
-        put(&heap->looked, get(&heap->looked) - 1);
+    uint64_t looked = get(&heap->looked); /* hold_look_at_all() may store 0 at any time */
+    if (place < looked)                   /* those behind it move up */
+        put(&heap->looked, looked - 1);
     heap_set(heap, link, get(&holder->next));
     heap_set(heap, &heap->holding, heap_offset(heap, holder));
     heap_commit(heap);

@@ -35,7 +35,7 @@
 byte word;
 bit status; /* the outcome has been written */
 byte in_futex, deaths, spurious, task_deaths;
-bit recorded, dead, supervisor_dead, supervisor_buried, mutex;
+bit recorded, dead, supervisor_dead, supervisor_reaped, mutex;
 
 #define MORTAL \
     if \
@@ -90,9 +90,9 @@ again:
     /* supervisor_check() */
     atomic { !mutex -> mutex = 1 }
     if
-    :: supervisor_buried
+    :: supervisor_reaped
     :: else ->
-        supervisor_buried = 1;
+        supervisor_reaped = 1;
         /* fail_slot(): the worker is dying, but may still reach its end */
         if
         :: STATE(word) == DONE
