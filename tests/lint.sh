@@ -1,6 +1,6 @@
 #!/bin/sh
-# Usage: lint.sh [--quick]. Runs clang-tidy (.clang-tidy says which checks) and cppcheck on src/ and include/; fails when
-# one of them finds something. --quick: clang-tidy only on files of src/ that differ from the last commit.
+# Usage: lint.sh [--quick]. Runs clang-tidy (.clang-tidy says which checks) and cppcheck on src/ and include/; fails
+# when one of them finds something. --quick: clang-tidy only on files of src/ that differ from the last commit.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
