@@ -676,9 +676,9 @@ static void a_cell_keeps_its_stripe(void **state)
     object_unlock(object());
     for (int i = 0; i < 20; i++)
         stripes[i] = stripe_for(i * 97);
-    uint64_t start = list_get(&object()->word[LIST_START]);
+    uint64_t start = word_get(&object()->word[LIST_START]);
     append(6 * S, 30 * S);
-    assert_true(list_get(&object()->word[LIST_START]) < start); /* its index shrank: the directory moved */
+    assert_true(word_get(&object()->word[LIST_START]) < start); /* its index shrank: the directory moved */
     for (int i = 0; i < 20; i++)
         assert_ptr_equal(stripes[i], stripe_for(i * 97));
     expect_range(gone, 30 * S);
@@ -688,7 +688,7 @@ static void a_cell_keeps_its_stripe(void **state)
 
 static _Atomic uint64_t *directory(void)
 {
-    return heap_at(object_heap(object()), list_get(&object()->root[0]) & ~REF_MASK);
+    return heap_at(object_heap(object()), word_get(&object()->root[0]) & ~REF_MASK);
 }
 
 /* Changes a word, checks that the checker finds it, and restores it. */
@@ -741,7 +741,7 @@ static void what_nobody_has_pending_is_found(void **state)
     assert_int_equal(mp_manager_list(manager, &other), 0);
     assert_int_equal(mp_list_append_list(list, other), 0);
     struct cell *cell = list_cell(object(), 3);
-    uint64_t share = list_get(&cell->body), head = list_get(&cell->head);
+    uint64_t share = word_get(&cell->body), head = word_get(&cell->head);
     for (int i = 0; i < OBJECT_PENDING; i++) {
         cell->head = MP_INT;
         object()->pending[i] = share;

@@ -251,7 +251,7 @@ static void nothing_is_put_where_an_index_led(void **state)
     assert_int_equal(object_lock_alone(list, OBJECT_LIST), 0);
     object_begin(o);
     object_set(o, &list_cell(o, 0)[-1].head, MP_INT);
-    object_set(o, &o->word[LIST_START], list_get(&o->word[LIST_START]) - 1);
+    object_set(o, &o->word[LIST_START], word_get(&o->word[LIST_START]) - 1);
     object_set(o, &o->word[LIST_LENGTH], list_length_of(o) + 1);
     object_commit(o);
     object_unlock(o);
@@ -276,7 +276,7 @@ static void who_waited_for_the_mutex_takes_the_stripe(void **state)
     assert_int_equal(pthread_mutex_lock(held), 0);
     object_unlock(o);
     assert_true(wait_until(somebody_holds_the_mutex, NULL, SECONDS));
-    assert_int_equal(list_get(&cell->body), 0);
+    assert_int_equal(word_get(&cell->body), 0);
     atomic_store(&cell->body, 99);
     assert_int_equal(pthread_mutex_unlock(held), 0);
     assert_int_equal(exit_code(process), 0);
@@ -433,10 +433,10 @@ static int insert_first(void *arg)
 
 static int append_until_moved(void *arg)
 {
-    uint64_t array = list_get(&object()->root[0]);
+    uint64_t array = word_get(&object()->root[0]);
 
     (void)arg;
-    while (list_get(&object()->root[0]) == array) {
+    while (word_get(&object()->root[0]) == array) {
         if (mp_list_append_int(list, 1) != 0)
             return 1;
     }
@@ -553,7 +553,7 @@ static void inserting_before_comes_after(void **state)
     (void)state;
     waits_for_the_stripe_of(0, insert_first);
     assert_int_equal(mp_list_delete(list, 0), 0);
-    assert_true(list_get(&object()->word[LIST_START]) > 0);
+    assert_true(word_get(&object()->word[LIST_START]) > 0);
     waits_for_the_stripe_of(0, insert_first);
 }
 
@@ -568,13 +568,13 @@ static void popping_before_comes_after(void **state)
 static void put_something_behind(void)
 {
     const struct heap *heap = object_heap(object());
-    const _Atomic uint64_t *table = heap_at(heap, list_get(&object()->root[0]) & ~REF_MASK);
-    uint64_t segment = list_get(&table[1]) & ~REF_MASK;
+    const _Atomic uint64_t *table = heap_at(heap, word_get(&object()->root[0]) & ~REF_MASK);
+    uint64_t segment = word_get(&table[1]) & ~REF_MASK;
     const _Atomic uint64_t *header = heap_at(heap, segment + heap_block_size(heap, segment)); /* of the next block */
     mp_list *things;
 
     assert_int_equal(mp_manager_list(manager, &things), 0);
-    while (list_get(header) & 1) /* it is free */
+    while (word_get(header) & 1) /* it is free */
         assert_int_equal(mp_list_append_str(things, "a string that does not lie in its cell"), 0);
 }
 
@@ -695,9 +695,9 @@ static void freeing_comes_after(void **state)
     pthread_mutex_t *held = stripe_for(0);
     assert_int_equal(pthread_mutex_lock(held), 0);
     assert_int_equal(mp_list_free(list), 0); /* does not wait */
-    assert_int_not_equal(list_get(&object()->root[0]), 0);
+    assert_int_not_equal(word_get(&object()->root[0]), 0);
     stripes_unguard(object(), held); /* the last process that leaves the dead list reclaims it */
-    assert_int_equal(list_get(&object()->root[0]), 0);
+    assert_int_equal(word_get(&object()->root[0]), 0);
 }
 
 static int die_while_changing(void *arg)
@@ -720,7 +720,7 @@ static void a_change_half_done_is_taken_back_first(void **state)
     assert_int_equal(code_of(die_while_changing), -SIGKILL);
     assert_int_equal(mp_list_add_int(list, 0, 5, &now), 0);
     assert_int_equal(now, 5);
-    assert_int_equal(list_get(&object()->version) % 2, 0);
+    assert_int_equal(word_get(&object()->version) % 2, 0);
 }
 
 static void the_next_list_in_its_place_has_none(void **state)

@@ -1,7 +1,7 @@
 /* Assertions: what must hold at a point of the code, and what nothing else checks.
  *
- * They are on with -DMP_ASSERTIONS=ON, which is the default with the tests. A condition that does not hold is written to
- * standard error with its place, and the process is aborted. Otherwise nothing is compiled. */
+ * They are on with -DMP_ASSERTIONS=ON, which is the default with the tests. A condition that does not hold is written
+ * to standard error with its place, and the process is aborted. Without the option nothing is compiled. */
 #ifndef CHECK_H
 #define CHECK_H
 

@@ -1,6 +1,7 @@
 /* Dicts: values got and set by key. */
 #include <string.h>
 
+#include "base/word.h"
 #include "dict/dict_entry.h"
 #include "object/hold.h"
 
@@ -15,8 +16,8 @@ static int read_words(const struct heap *heap, const struct entry *entry, void *
     struct words *words = out;
 
     (void)heap;
-    words->head = dict_get(&entry->value.head);
-    words->body = dict_get(&entry->value.body);
+    words->head = word_get(&entry->value.head);
+    words->body = word_get(&entry->value.body);
     return 0;
 }
 
@@ -47,8 +48,8 @@ static inline __attribute__((always_inline)) bool get_words_fast(const mp_dict *
         return false;
     *error = MP_EKEY;
     if (entry != NULL) {
-        words->head = dict_get(&entry->value.head);
-        words->body = dict_get(&entry->value.body);
+        words->head = word_get(&entry->value.head);
+        words->body = word_get(&entry->value.body);
         *error = 0;
     }
     return object_read_valid(dict, version); /* freeing a dict changes its version before its content goes */
@@ -112,7 +113,7 @@ int mp_dict_get_float(mp_dict *dict, const char *key, double *value)
 
 static int read_bytes(const struct heap *heap, const struct entry *entry, void *out)
 {
-    return cell_stage_bytes(heap, dict_get(&entry->value.head), dict_get(&entry->value.body), out);
+    return cell_stage_bytes(heap, word_get(&entry->value.head), word_get(&entry->value.body), out);
 }
 
 static int get_bytes(mp_dict *dict, const char *text, mp_type type, void *buffer, size_t size, size_t *length)

@@ -1,6 +1,7 @@
 /* Dicts: operations that take two steps in Python, where they are a race, in one atomic step. */
 #include <string.h>
 
+#include "base/word.h"
 #include "dict/dict_entry.h"
 #include "object/callback.h"
 
@@ -14,9 +15,9 @@ static int add_to(struct object *dict, const struct key *key, struct entry *entr
         if (error != 0)
             return error;
     } else {
-        if (dict_get(&entry->value.head) != MP_INT)
+        if (word_get(&entry->value.head) != MP_INT)
             return MP_ETYPE;
-        if (__builtin_add_overflow((int64_t)dict_get(&entry->value.body), delta, &sum))
+        if (__builtin_add_overflow((int64_t)word_get(&entry->value.body), delta, &sum))
             return MP_EOVERFLOW;
         atomic_store_explicit(&entry->value.body, (uint64_t)sum, memory_order_release);
     }
@@ -75,7 +76,7 @@ int mp_dict_add_int(mp_dict *handle, const char *text, int64_t delta, int64_t *n
 
         return add_looked(handle, &key_seen, &look_seen, delta, now);
     }
-    bool over = __builtin_add_overflow((int64_t)dict_get(&look.entry->value.body), delta, &sum);
+    bool over = __builtin_add_overflow((int64_t)word_get(&look.entry->value.body), delta, &sum);
     if (!over)
         atomic_store_explicit(&look.entry->value.body, (uint64_t)sum, memory_order_release);
     stripes_unguard(dict, guard);
@@ -96,9 +97,9 @@ int mp_dict_add(mp_dict *dict, mp_value key_value, int64_t delta, int64_t *now)
 static int sum_of(struct object *dict, const struct key *key, int64_t delta, struct entry **entry, int64_t *sum)
 {
     *entry = dict_find(object_heap(dict), dict, key, NULL);
-    if (*entry != NULL && dict_get(&(*entry)->value.head) != MP_INT)
+    if (*entry != NULL && word_get(&(*entry)->value.head) != MP_INT)
         return MP_ETYPE;
-    int64_t now = *entry != NULL ? (int64_t)dict_get(&(*entry)->value.body) : 0;
+    int64_t now = *entry != NULL ? (int64_t)word_get(&(*entry)->value.body) : 0;
     return __builtin_add_overflow(now, delta, sum) ? MP_EOVERFLOW : 0;
 }
 
@@ -256,13 +257,13 @@ static int move(struct object *dict, const struct key *from, const struct key *t
             return error;
     }
     source = dict_find(heap, dict, from, &slot);
-    uint64_t head = dict_get(&source->value.head), body = dict_get(&source->value.body);
+    uint64_t head = word_get(&source->value.head), body = word_get(&source->value.body);
     object_begin(dict);
     if (target == NULL) {
         dict_add(dict, to, &dict->pending[2], head, body, &dict->pending[3]);
     } else {
-        if (dict_get(&target->value.head) & CELL_OWNS)
-            object_set(dict, &dict->pending[0], dict_get(&target->value.body));
+        if (word_get(&target->value.head) & CELL_OWNS)
+            object_set(dict, &dict->pending[0], word_get(&target->value.body));
         object_set(dict, &target->value.head, head);
         object_set(dict, &target->value.body, body);
     }

@@ -1,26 +1,17 @@
 #include "dict/dict_check.h"
 
+#include "base/word.h"
 #include "dict/dict_table.h"
 #include "value/content_check.h"
 
 /* More sequence numbers than a dict ever uses. */
 #define SEQUENCES (UINT64_C(1) << 62)
 
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static _Atomic uint64_t *block_at(const struct object *object, uint64_t ref)
-{
-    return heap_at(object_heap(object), ref & ~REF_MASK);
-}
-
 /* Whether a search for this entry's key finds this entry. */
 static bool key_is_sound(const struct object *dict, const struct entry *entry)
 {
     const struct heap *heap = object_heap(dict);
-    uint64_t head = get(&entry->key_head), words[2] = {get(&entry->key_body), get(&entry->key_rest)};
+    uint64_t head = word_get(&entry->key_head), words[2] = {word_get(&entry->key_body), word_get(&entry->key_rest)};
     mp_type type = (mp_type)(head & CELL_TYPE);
     mp_value value;
     struct key key;
@@ -45,7 +36,7 @@ static bool entries_are_sound(const struct object *dict)
         return false;
     for (uint64_t position = 0; position < capacity; position++) {
         const struct entry *entry = dict_entry(heap, dict, position);
-        uint64_t sequence = entry == NULL ? 0 : get(&entry->sequence);
+        uint64_t sequence = entry == NULL ? 0 : word_get(&entry->sequence);
 
         if (sequence == 0)
             continue;
@@ -63,36 +54,36 @@ static bool page_is_sound(const struct object *dict, uint64_t ref, uint64_t numb
 {
     uint64_t pages = dict_word(dict, DICT_PAGES), mask = dict_word(dict, DICT_MASK);
     uint64_t slots = dict_word(dict, DICT_SLOTS), fill = 0;
-    _Atomic uint64_t *page = block_at(dict, ref);
+    _Atomic uint64_t *page = ref_block(dict, ref);
 
     if ((ref & ~REF_MASK) == 0 || (ref & REF_MASK) != REF_BLOCK ||
         heap_block_size(object_heap(dict), ref) < INDEX_PAGE_BYTES(slots))
         return false;
     const _Atomic uint64_t *slot = index_slots(object_heap(dict), ref);
     for (uint64_t i = 0; i < slots; i++) {
-        uint64_t value = get(&slot[i]);
+        uint64_t value = word_get(&slot[i]);
 
         fill += value != 0;
         *live += value != 0 && value != INDEX_TOMBSTONE && index_page_number(index_tag(value), pages, mask) == number;
     }
-    return fill == get(&page[0]);
+    return fill == word_get(&page[0]);
 }
 
 /* Every entry is found by its key, so it is enough that as many slots hold entries as there are entries. */
 static bool index_is_sound(const struct object *dict)
 {
-    uint64_t ref = get(&dict->root[1]), pages = dict_word(dict, DICT_PAGES), slots = dict_word(dict, DICT_SLOTS);
+    uint64_t ref = word_get(&dict->root[1]), pages = dict_word(dict, DICT_PAGES), slots = dict_word(dict, DICT_SLOTS);
     uint64_t live = 0;
 
     if ((ref & ~REF_MASK) == 0 || (ref & REF_MASK) != REF_TABLE || pages == 0 || pages > INDEX_MOST_PAGES ||
         dict_word(dict, DICT_MASK) != index_page_mask(pages) || slots < INDEX_GROUP || slots > INDEX_PAGE ||
         (slots & (slots - 1)) != 0 || (pages > 1 && slots < INDEX_PAGE))
         return false;
-    _Atomic uint64_t *table = block_at(dict, ref);
-    if (get(&table[0]) != pages)
+    _Atomic uint64_t *table = ref_block(dict, ref);
+    if (word_get(&table[0]) != pages)
         return false;
     for (uint64_t i = 0; i < pages; i++) {
-        if (!page_is_sound(dict, get(&table[1 + i]), i, &live))
+        if (!page_is_sound(dict, word_get(&table[1 + i]), i, &live))
             return false;
     }
     return live == dict_word(dict, DICT_LIVE);
@@ -100,8 +91,8 @@ static bool index_is_sound(const struct object *dict)
 
 bool dict_is_sound(const struct object *dict)
 {
-    if (get(&dict->root[0]) == 0)
-        return get(&dict->root[1]) == 0 && dict_word(dict, DICT_USED) == 0 && dict_word(dict, DICT_LIVE) == 0 &&
+    if (word_get(&dict->root[0]) == 0)
+        return word_get(&dict->root[1]) == 0 && dict_word(dict, DICT_USED) == 0 && dict_word(dict, DICT_LIVE) == 0 &&
                dict_word(dict, DICT_PAGES) == 0 && dict_word(dict, DICT_SLOTS) == 0 && dict_word(dict, DICT_MASK) == 0;
     return segments_are_sound(dict, REF_ENTRIES, 0) && index_is_sound(dict) && entries_are_sound(dict);
 }

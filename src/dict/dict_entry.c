@@ -1,5 +1,7 @@
 #include "dict/dict_entry.h"
 
+#include "base/word.h"
+
 /* ---- reading ---- */
 
 static int read_locked(mp_dict *handle, const struct key *key, dict_reader *read, void *out)
@@ -67,7 +69,7 @@ int dict_read_word(mp_dict *handle, int word, uint64_t *value)
 
 int dict_read_value(const struct heap *heap, const struct entry *entry, void *out)
 {
-    return cell_read(heap, dict_get(&entry->value.head), dict_get(&entry->value.body), out);
+    return cell_read(heap, word_get(&entry->value.head), word_get(&entry->value.body), out);
 }
 
 void dict_discard_value(void *out)
@@ -100,7 +102,7 @@ struct look dict_look(const struct object *dict, const struct key *key)
 
 int dict_replace(struct object *dict, struct entry *entry, const mp_value *value)
 {
-    uint64_t head, body, old_head = dict_get(&entry->value.head);
+    uint64_t head, body, old_head = word_get(&entry->value.head);
 
     if (cell_plain(value, &head, &body) && head == old_head) {
         atomic_store_explicit(&entry->value.body, body, memory_order_release);
@@ -112,7 +114,7 @@ int dict_replace(struct object *dict, struct entry *entry, const mp_value *value
     object_begin(dict);
     object_set(dict, &dict->pending[0], 0);
     if (old_head & CELL_OWNS)
-        object_set(dict, &dict->pending[1], dict_get(&entry->value.body));
+        object_set(dict, &dict->pending[1], word_get(&entry->value.body));
     object_set(dict, &entry->value.head, head);
     object_set(dict, &entry->value.body, body);
     object_commit(dict);

@@ -4,23 +4,14 @@
 
 #include <string.h>
 
+#include "base/word.h"
 #include "object/ref_table.h"
 
 #define FIRST_SLOTS UINT64_C(16)
 
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
-static _Atomic uint64_t *block_at(const struct object *dict, uint64_t ref)
-{
-    return heap_at(object_heap(dict), ref & ~REF_MASK);
-}
-
 static _Atomic uint64_t *table_of(const struct object *dict)
 {
-    return block_at(dict, dict_get(&dict->root[1]));
+    return ref_block(dict, word_get(&dict->root[1]));
 }
 
 static inline uint64_t number_of(const struct object *dict, uint64_t hash)
@@ -30,13 +21,13 @@ static inline uint64_t number_of(const struct object *dict, uint64_t hash)
 
 static inline _Atomic uint64_t *page_of(const struct object *dict, uint64_t hash)
 {
-    return block_at(dict, dict_get(&table_of(dict)[1 + number_of(dict, hash)]));
+    return ref_block(dict, word_get(&table_of(dict)[1 + number_of(dict, hash)]));
 }
 
 /* The slots of a page that a ref owns. */
 static inline _Atomic uint64_t *slots_of(const struct object *dict, const _Atomic uint64_t *ref)
 {
-    return index_slots(object_heap(dict), dict_get(ref) & ~REF_MASK);
+    return index_slots(object_heap(dict), word_get(ref) & ~REF_MASK);
 }
 
 /* ---- asking for memory ahead ---- */
@@ -47,14 +38,14 @@ static const void *likely_entry(const struct heap *heap, const _Atomic uint64_t 
 {
     unsigned match = index_group_match(group, (uint32_t)tag);
 
-    return match == 0 ? NULL : heap_at(heap, (dict_get(&group[__builtin_ctz(match)]) & UINT32_MAX) << 4);
+    return match == 0 ? NULL : heap_at(heap, (word_get(&group[__builtin_ctz(match)]) & UINT32_MAX) << 4);
 }
 
 void index_prefetch(const struct object *dict, const struct key *keys, size_t count)
 {
     const struct heap *heap = object_heap(dict);
     _Atomic uint64_t *group[INDEX_PREFETCH];
-    uint64_t version, end = dict_get(&heap->size);
+    uint64_t version, end = word_get(&heap->size);
 
     if (!object_read_begin(dict, &version))
         return;
@@ -120,7 +111,7 @@ bool dict_find_reading(const struct reading *reading, const struct key *key, str
 {
     const struct object *dict = reading->object;
     const struct heap *heap = object_heap(dict);
-    uint64_t tag = index_tag(key->hash), end = dict_get(&heap->size);
+    uint64_t tag = index_tag(key->hash), end = word_get(&heap->size);
     uint64_t table = object_read_word(reading, &dict->root[1]), words[DICT_MASK - DICT_PAGES + 1];
 
     object_read_words(reading, &dict->word[DICT_PAGES], DICT_MASK - DICT_PAGES + 1, words);
@@ -180,7 +171,7 @@ static int new_page(struct object *dict, uint64_t slots, _Atomic uint64_t *ref)
     int error = heap_alloc(object_heap(dict), INDEX_PAGE_BYTES(slots), ref);
 
     if (error == 0)
-        memset(block_at(dict, dict_get(ref)), 0, INDEX_PAGE_BYTES(slots));
+        memset(ref_block(dict, word_get(ref)), 0, INDEX_PAGE_BYTES(slots));
     return error;
 }
 
@@ -189,7 +180,7 @@ static uint64_t count_entries(const _Atomic uint64_t *slots, uint64_t count)
     uint64_t entries = 0;
 
     for (uint64_t i = 0; i < count; i++)
-        entries += index_is_entry(dict_get(&slots[i]));
+        entries += index_is_entry(word_get(&slots[i]));
     return entries;
 }
 
@@ -205,18 +196,18 @@ static void distribute(const struct object *dict, const _Atomic uint64_t *from, 
     uint64_t kept[2] = {0, 0};
 
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t slot = dict_get(&from[i]), group = (index_tag(slot) & (slots - 1)) / INDEX_GROUP;
+        uint64_t slot = word_get(&from[i]), group = (index_tag(slot) & (slots - 1)) / INDEX_GROUP;
         bool keep = index_is_entry(slot), other = (index_tag(slot) & bit) != 0;
 
         while (filled[other][group] == INDEX_GROUP)
             group = (group + 1) & (slots / INDEX_GROUP - 1);
-        put(&first[other][group * INDEX_GROUP + filled[other][group]], keep ? slot : 0);
+        word_put(&first[other][group * INDEX_GROUP + filled[other][group]], keep ? slot : 0);
         filled[other][group] += keep;
         kept[other] += keep;
     }
-    put(&block_at(dict, dict_get(to[0]))[0], kept[0]);
+    word_put(&ref_block(dict, word_get(to[0]))[0], kept[0]);
     if (bit != 0)
-        put(&block_at(dict, dict_get(to[1]))[0], kept[1]);
+        word_put(&ref_block(dict, word_get(to[1]))[0], kept[1]);
 }
 
 /* Replaces a page by a new one with the same entries and `slots` slots. If there are other pages, `slots` is what they
@@ -224,7 +215,7 @@ static void distribute(const struct object *dict, const _Atomic uint64_t *from, 
 static int rewrite_page(struct object *dict, uint64_t number, uint64_t slots)
 {
     _Atomic uint64_t *pending = &dict->pending[3], *ref = &table_of(dict)[1 + number];
-    uint64_t old = dict_get(ref);
+    uint64_t old = word_get(ref);
     int error = new_page(dict, slots, pending);
 
     if (error != 0)
@@ -232,7 +223,7 @@ static int rewrite_page(struct object *dict, uint64_t number, uint64_t slots)
     distribute(dict, slots_of(dict, ref), dict_word(dict, DICT_SLOTS), (_Atomic uint64_t *const[2]){pending, NULL},
                slots, 0);
     object_begin(dict);
-    object_set(dict, ref, dict_get(pending));
+    object_set(dict, ref, word_get(pending));
     object_set(dict, pending, old);
     object_set(dict, &dict->word[DICT_SLOTS], slots);
     object_commit(dict);
@@ -244,11 +235,11 @@ static int rewrite_page(struct object *dict, uint64_t number, uint64_t slots)
 static void put_split(struct object *dict, uint64_t number)
 {
     _Atomic uint64_t *table = table_of(dict), *low = &dict->pending[2], *high = &dict->pending[3];
-    uint64_t pages = dict_word(dict, DICT_PAGES), old = dict_get(&table[1 + number]);
+    uint64_t pages = dict_word(dict, DICT_PAGES), old = word_get(&table[1 + number]);
 
     object_begin(dict);
-    object_set(dict, &table[1 + number], dict_get(low));
-    object_set(dict, &table[1 + pages], dict_get(high));
+    object_set(dict, &table[1 + number], word_get(low));
+    object_set(dict, &table[1 + pages], word_get(high));
     object_set(dict, &table[0], pages + 1);
     object_set(dict, &dict->word[DICT_PAGES], pages + 1);
     object_set(dict, &dict->word[DICT_MASK], index_page_mask(pages + 1));
@@ -292,7 +283,7 @@ static int make_room_in_page(struct object *dict, uint64_t hash, uint64_t count)
         _Atomic uint64_t *ref = &table_of(dict)[1 + number];
         int error;
 
-        if (dict_get(&block_at(dict, dict_get(ref))[0]) + count <= limit(slots))
+        if (word_get(&ref_block(dict, word_get(ref))[0]) + count <= limit(slots))
             return 0;
         if (count_entries(slots_of(dict, ref), slots) + count <= limit(slots) - slots / 16)
             error = rewrite_page(dict, number, slots); /* full of tombstones */
@@ -312,12 +303,12 @@ static const uint64_t *first_without_room(struct object *dict, const uint64_t *h
     uint64_t most = limit(dict_word(dict, DICT_SLOTS));
 
     for (uint64_t i = 0; i < count; i++)
-        put(&page_of(dict, hashes[i])[1], 0);
+        word_put(&page_of(dict, hashes[i])[1], 0);
     for (uint64_t i = 0; i < count; i++) {
         _Atomic uint64_t *page = page_of(dict, hashes[i]);
 
-        put(&page[1], dict_get(&page[1]) + 1);
-        if (dict_get(&page[0]) + dict_get(&page[1]) > most)
+        word_put(&page[1], word_get(&page[1]) + 1);
+        if (word_get(&page[0]) + word_get(&page[1]) > most)
             return &hashes[i];
     }
     return NULL;
@@ -333,7 +324,7 @@ static inline bool is_to_split(const struct object *dict, uint64_t entries)
 /* Fast path for one key: its page has room, and no page is to be split. */
 static bool has_room(const struct object *dict, uint64_t hash)
 {
-    return dict_get(&page_of(dict, hash)[0]) < limit(dict_word(dict, DICT_SLOTS)) &&
+    return word_get(&page_of(dict, hash)[0]) < limit(dict_word(dict, DICT_SLOTS)) &&
            !is_to_split(dict, dict_word(dict, DICT_LIVE) + 1);
 }
 
@@ -351,7 +342,7 @@ int index_reserve(struct object *dict, const uint64_t *hashes, uint64_t count)
     if (count == 1)
         return error != 0 ? error : make_room_in_page(dict, hashes[0], 1);
     for (const uint64_t *hash; error == 0 && (hash = first_without_room(dict, hashes, count)) != NULL;)
-        error = make_room_in_page(dict, *hash, dict_get(&page_of(dict, *hash)[1]));
+        error = make_room_in_page(dict, *hash, word_get(&page_of(dict, *hash)[1]));
     return error;
 }
 
@@ -360,15 +351,15 @@ bool index_has_place(struct object *dict, const uint64_t *hashes, uint64_t count
     const uint64_t slots = dict_word(dict, DICT_SLOTS), unknown = UINT64_MAX;
 
     for (uint64_t i = 0; i < count; i++)
-        put(&page_of(dict, hashes[i])[1], unknown);
+        word_put(&page_of(dict, hashes[i])[1], unknown);
     for (uint64_t i = 0; i < count; i++) {
         _Atomic uint64_t *ref = &table_of(dict)[1 + number_of(dict, hashes[i])];
-        _Atomic uint64_t *entries = &block_at(dict, dict_get(ref))[1];
+        _Atomic uint64_t *entries = &ref_block(dict, word_get(ref))[1];
 
-        if (dict_get(entries) == unknown)
-            put(entries, count_entries(slots_of(dict, ref), slots));
-        put(entries, dict_get(entries) + 1);
-        if (dict_get(entries) > limit(slots))
+        if (word_get(entries) == unknown)
+            word_put(entries, count_entries(slots_of(dict, ref), slots));
+        word_put(entries, word_get(entries) + 1);
+        if (word_get(entries) > limit(slots))
             return false;
     }
     return true;
@@ -396,13 +387,13 @@ static inline _Atomic uint64_t *free_slot(_Atomic uint64_t *first, uint64_t slot
 struct index_place index_place(const struct object *dict, uint64_t hash, const struct entry *entry)
 {
     const _Atomic uint64_t *ref = &table_of(dict)[1 + number_of(dict, hash)];
-    _Atomic uint64_t *filled = block_at(dict, dict_get(ref));
+    _Atomic uint64_t *filled = ref_block(dict, word_get(ref));
     _Atomic uint64_t *slot = free_slot(slots_of(dict, ref), dict_word(dict, DICT_SLOTS), index_tag(hash));
 
     return (struct index_place){.slot = slot,
                                 .filled = filled,
                                 .value = slot_value(dict, hash, entry),
-                                .fill = dict_get(filled) + (dict_get(slot) == 0)};
+                                .fill = word_get(filled) + (word_get(slot) == 0)};
 }
 
 /* The group that a slot lies in. */
@@ -417,9 +408,9 @@ void index_remove(struct object *dict, _Atomic uint64_t *slot)
         object_set(dict, slot, INDEX_TOMBSTONE);
         return;
     }
-    _Atomic uint64_t *filled = page_of(dict, dict_get(slot)); /* a slot's upper half is that of the hash */
+    _Atomic uint64_t *filled = page_of(dict, word_get(slot)); /* a slot's upper half is that of the hash */
     object_set(dict, slot, 0);
-    object_set(dict, filled, dict_get(filled) - 1);
+    object_set(dict, filled, word_get(filled) - 1);
 }
 
 void index_move(struct object *dict, uint64_t hash, const struct entry *from, const struct entry *to)
@@ -429,7 +420,7 @@ void index_move(struct object *dict, uint64_t hash, const struct entry *from, co
     uint64_t mask = dict_word(dict, DICT_SLOTS) - 1, at = index_tag(hash) & mask & ~(INDEX_GROUP - 1);
     uint64_t value = slot_value(dict, hash, from);
 
-    while (dict_get(&first[at]) != value)
+    while (word_get(&first[at]) != value)
         at = (at + 1) & mask;
     object_set(dict, &first[at], slot_value(dict, hash, to));
 }
@@ -444,10 +435,10 @@ int index_build(struct object *dict, uint64_t entries, struct index_shape *shape
     int error = ref_table_new(dict, shape->pages + shape->pages / 8, pending);
     if (error != 0)
         return error;
-    _Atomic uint64_t *table = block_at(dict, dict_get(pending));
-    put(&table[0], shape->pages);
+    _Atomic uint64_t *table = ref_block(dict, word_get(pending));
+    word_put(&table[0], shape->pages);
     undo_order();
-    put(pending, dict_get(pending) | REF_TABLE);
+    word_put(pending, word_get(pending) | REF_TABLE);
     for (uint64_t i = 1; error == 0 && i <= shape->pages; i++)
         error = new_page(dict, shape->slots, &table[i]);
     return error;
@@ -455,13 +446,13 @@ int index_build(struct object *dict, uint64_t entries, struct index_shape *shape
 
 int index_build_add(struct object *dict, const struct index_shape *shape, uint64_t hash, const struct entry *entry)
 {
-    _Atomic uint64_t *table = block_at(dict, dict_get(&dict->pending[3]));
+    _Atomic uint64_t *table = ref_block(dict, word_get(&dict->pending[3]));
     _Atomic uint64_t *ref = &table[1 + index_page_number(index_tag(hash), shape->pages, shape->mask)];
-    _Atomic uint64_t *page = block_at(dict, dict_get(ref));
+    _Atomic uint64_t *page = ref_block(dict, word_get(ref));
 
-    if (dict_get(&page[0]) >= limit(shape->slots))
+    if (word_get(&page[0]) >= limit(shape->slots))
         return MP_ENOMEM;
-    put(free_slot(slots_of(dict, ref), shape->slots, index_tag(hash)), slot_value(dict, hash, entry));
-    put(&page[0], dict_get(&page[0]) + 1);
+    word_put(free_slot(slots_of(dict, ref), shape->slots, index_tag(hash)), slot_value(dict, hash, entry));
+    word_put(&page[0], word_get(&page[0]) + 1);
     return 0;
 }

@@ -21,6 +21,7 @@
 
 #include <mp.h>
 
+#include "base/word.h"
 #include "dict/index_group.h"
 #include "value/key.h"
 
@@ -29,14 +30,9 @@
 /* With this many pages all bits of a tag are in use. */
 #define INDEX_MOST_PAGES (UINT64_C(1) << (32 - INDEX_PAGE_BITS))
 
-static inline uint64_t dict_get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
 static inline uint64_t dict_word(const struct object *dict, int word)
 {
-    return dict_get(&dict->word[word]);
+    return word_get(&dict->word[word]);
 }
 
 static inline uint64_t index_tag(uint64_t hash)
@@ -79,7 +75,7 @@ static inline struct entry *index_search(const struct heap *heap, uint64_t page,
 
         for (unsigned match = index_group_match(group, (uint32_t)tag); match != 0; match &= match - 1) {
             _Atomic uint64_t *found = &group[__builtin_ctz(match)];
-            uint64_t offset = (dict_get(found) & UINT32_MAX) << 4;
+            uint64_t offset = (word_get(found) & UINT32_MAX) << 4;
             struct entry *entry = heap_at(heap, offset);
 
             /* The offset of an empty slot is 0, and 0 - 1 is too large. */
@@ -104,12 +100,12 @@ static inline uint64_t index_page_word(const struct object *dict, uint64_t table
 static inline struct entry *dict_find(const struct heap *heap, const struct object *dict, const struct key *key,
                                       _Atomic uint64_t **slot)
 {
-    uint64_t table = dict_get(&dict->root[1]);
+    uint64_t table = word_get(&dict->root[1]);
 
     if (table == 0)
         return NULL;
-    uint64_t page = dict_get(heap_at(heap, index_page_word(dict, table, index_tag(key->hash))));
-    return index_search(heap, page, dict_word(dict, DICT_SLOTS), dict_get(&heap->size), key, slot);
+    uint64_t page = word_get(heap_at(heap, index_page_word(dict, table, index_tag(key->hash))));
+    return index_search(heap, page, dict_word(dict, DICT_SLOTS), word_get(&heap->size), key, slot);
 }
 
 /* A page's offset, and its number of slots. */
@@ -126,12 +122,12 @@ static inline __attribute__((always_inline)) bool index_page_unlocked(const stru
                                                                       uint64_t end, uint64_t version,
                                                                       struct index_page *page)
 {
-    uint64_t table = dict_get(&dict->root[1]), word = index_page_word(dict, table, tag);
+    uint64_t table = word_get(&dict->root[1]), word = index_page_word(dict, table, tag);
 
     page->slots = dict_word(dict, DICT_SLOTS);
     if (table == 0 || word >= end)
         return false;
-    page->offset = dict_get(heap_at(heap, word)); /* a REF_BLOCK: the offset */
+    page->offset = word_get(heap_at(heap, word)); /* a REF_BLOCK: the offset */
     return object_read_valid(dict, version);
 }
 
@@ -140,7 +136,7 @@ static inline __attribute__((always_inline)) bool index_page_unlocked(const stru
 static inline struct entry *dict_find_unlocked(const struct heap *heap, const struct object *dict,
                                                const struct key *key, uint64_t version)
 {
-    uint64_t end = dict_get(&heap->size);
+    uint64_t end = word_get(&heap->size);
     struct index_page page;
 
     return index_page_unlocked(heap, dict, index_tag(key->hash), end, version, &page)
@@ -158,7 +154,7 @@ static inline __attribute__((always_inline)) bool dict_find_fast(const struct he
                                                                  const struct key *key, uint64_t version,
                                                                  struct entry **entry)
 {
-    uint64_t end = dict_get(&heap->size), tag = index_tag(key->hash);
+    uint64_t end = word_get(&heap->size), tag = index_tag(key->hash);
     struct index_page page;
 
     if (!index_page_unlocked(heap, dict, tag, end, version, &page))
@@ -169,7 +165,7 @@ static inline __attribute__((always_inline)) bool dict_find_fast(const struct he
         *entry = NULL;
         return index_group_empty(group) != 0;
     }
-    uint64_t offset = (dict_get(&group[__builtin_ctz(match)]) & UINT32_MAX) << 4;
+    uint64_t offset = (word_get(&group[__builtin_ctz(match)]) & UINT32_MAX) << 4;
     *entry = heap_at(heap, offset);
     return offset - 1 < end - sizeof **entry && key_equal_short(*entry, key);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/word.h"
 #include "dict/dict_entry.h"
 #include "object/handle.h"
 
@@ -94,10 +95,10 @@ static uint64_t find_place(const struct reading *reading, uint64_t sequence)
 
         for (; at < high; at++) {
             found = dict_read_entry(reading, at, &entry);
-            if (!found || dict_get(&entry.sequence) != 0)
+            if (!found || word_get(&entry.sequence) != 0)
                 break;
         }
-        if (at < high && found && dict_get(&entry.sequence) <= sequence)
+        if (at < high && found && word_get(&entry.sequence) <= sequence)
             low = at + 1;
         else
             high = middle;
@@ -132,7 +133,7 @@ static bool find_run(mp_dict_iter *iter, const struct reading *reading)
     uint64_t run = SEGMENT - iter->position % SEGMENT;
     if (run > used - iter->position)
         run = used - iter->position;
-    if (entry == NULL || run > (dict_get(&heap->size) - heap_offset(heap, entry)) / sizeof *entry)
+    if (entry == NULL || run > (word_get(&heap->size) - heap_offset(heap, entry)) / sizeof *entry)
         return false;
     iter->begin = iter->next = entry;
     iter->end = entry + run;
@@ -143,12 +144,12 @@ static bool find_run(mp_dict_iter *iter, const struct reading *reading)
 
 static inline void copy_words(struct item *item, const struct entry *entry)
 {
-    item->sequence = dict_get(&entry->sequence);
-    item->key_head = dict_get(&entry->key_head);
-    item->key[0] = dict_get(&entry->key_body);
-    item->key[1] = dict_get(&entry->key_rest);
-    item->head = dict_get(&entry->value.head);
-    item->body = dict_get(&entry->value.body);
+    item->sequence = word_get(&entry->sequence);
+    item->key_head = word_get(&entry->key_head);
+    item->key[0] = word_get(&entry->key_body);
+    item->key[1] = word_get(&entry->key_rest);
+    item->head = word_get(&entry->value.head);
+    item->body = word_get(&entry->value.body);
     item->key_end = item->body_end = 0;
 }
 
@@ -356,9 +357,9 @@ int mp_dict_next(mp_dict_iter *handle, mp_value *key, mp_value *value)
     if (iter == NULL || iter->next == iter->end)
         return next_slow(handle, key, value);
     const struct entry *entry = iter->next;
-    uint64_t sequence = dict_get(&entry->sequence), key_head = dict_get(&entry->key_head);
-    uint64_t key_body = dict_get(&entry->key_body), key_rest = dict_get(&entry->key_rest);
-    uint64_t head = dict_get(&entry->value.head), body = dict_get(&entry->value.body);
+    uint64_t sequence = word_get(&entry->sequence), key_head = word_get(&entry->key_head);
+    uint64_t key_body = word_get(&entry->key_body), key_rest = word_get(&entry->key_rest);
+    uint64_t head = word_get(&entry->value.head), body = word_get(&entry->value.body);
     __builtin_prefetch((const char *)(entry + AHEAD));
     /* Freeing a dict changes its version, too, before its content goes. */
     if (!object_read_valid(dict_object(iter->dict), iter->version) || !object_is_fast(iter->dict, OBJECT_DICT) ||

@@ -1,4 +1,5 @@
 /* Dicts: removing entries. */
+#include "base/word.h"
 #include "dict/dict_entry.h"
 #include "object/hold.h"
 
@@ -94,7 +95,7 @@ static int take_newest(struct object *dict, mp_value *key, mp_value *value)
     for (uint64_t position = dict_word(dict, DICT_USED); position-- > 0;) {
         struct entry *entry = dict_entry(object_heap(dict), dict, position);
 
-        if (dict_get(&entry->sequence) == 0)
+        if (word_get(&entry->sequence) == 0)
             continue;
         _Atomic uint64_t *slot = slot_of(dict, entry);
         return slot == NULL ? MP_ENOMEM : take(dict, entry, slot, key, value);

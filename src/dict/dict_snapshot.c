@@ -1,31 +1,28 @@
 #include "dict/dict_snapshot.h"
 
+#include "base/word.h"
 #include "dict/dict_table.h"
 #include "value/key.h"
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 int dict_read_all(struct object *object, struct snapshot *snapshot)
 {
     struct heap *heap = object_heap(object);
-    _Atomic uint64_t *table = heap_at(heap, get(&object->root[0]) & ~REF_MASK);
-    uint64_t segments = get(&object->root[0]) == 0 ? 0 : get(&table[0]);
+    _Atomic uint64_t *table = heap_at(heap, word_get(&object->root[0]) & ~REF_MASK);
+    uint64_t segments = word_get(&object->root[0]) == 0 ? 0 : word_get(&table[0]);
     int error = 0;
 
     for (uint64_t i = 1; i <= segments; i++) {
-        _Atomic uint64_t *segment = heap_at(heap, get(&table[i]) & ~REF_MASK);
+        _Atomic uint64_t *segment = heap_at(heap, word_get(&table[i]) & ~REF_MASK);
         struct entry *entries = (struct entry *)(segment + 2);
 
-        for (uint64_t j = 0; j < get(&segment[0]); j++) {
-            if (get(&entries[j].sequence) == 0)
+        for (uint64_t j = 0; j < word_get(&segment[0]); j++) {
+            if (word_get(&entries[j].sequence) == 0)
                 continue;
             struct snapshot_item *item = &snapshot->item[snapshot->count];
             error = key_read(heap, &entries[j], &item->key);
             if (error == 0)
-                error = cell_read(heap, get(&entries[j].value.head), get(&entries[j].value.body), &item->value);
+                error =
+                    cell_read(heap, word_get(&entries[j].value.head), word_get(&entries[j].value.body), &item->value);
             if (error != 0) {
                 mp_value_free(&item->key);
                 return error;
@@ -43,7 +40,8 @@ static int try_entry(struct snapshot_attempt *attempt, const struct entry *entry
 
     snapshot_add_to_sum(attempt, (const uint64_t *)entry, sizeof *entry / 8);
     int error = key_read(heap, entry, &item->key);
-    return error == 0 ? cell_read(heap, get(&entry->value.head), get(&entry->value.body), &item->value) : error;
+    return error == 0 ? cell_read(heap, word_get(&entry->value.head), word_get(&entry->value.body), &item->value)
+                      : error;
 }
 
 int dict_try_to_read_all(struct snapshot_attempt *attempt)
@@ -57,7 +55,7 @@ int dict_try_to_read_all(struct snapshot_attempt *attempt)
     for (uint64_t i = 0; error == 0 && i < words[0]; i++) {
         if (!dict_read_entry(&attempt->reading, i, &entry))
             return MP_ECORRUPT;
-        if (get(&entry.sequence) != 0)
+        if (word_get(&entry.sequence) != 0)
             error = attempt->snapshot->count < words[1] ? try_entry(attempt, &entry) : MP_ECORRUPT;
     }
     return error;

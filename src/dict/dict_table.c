@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "base/word.h"
 #include "object/ref_table.h"
 #include "object/stripes.h"
 
@@ -14,28 +15,13 @@
  * all. */
 #define SHRINK_FROM 4096
 
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
-static _Atomic uint64_t *block_at(const struct object *dict, uint64_t ref)
-{
-    return heap_at(object_heap(dict), ref & ~REF_MASK);
-}
-
 static int add_segment(struct object *dict)
 {
     int error = ref_table_reserve(dict, &dict->root[0], &dict->pending[2]);
 
     if (error != 0)
         return error;
-    return segments_add(dict, REF_ENTRIES, get(block_at(dict, get(&dict->root[0]))), &dict->pending[2]);
+    return segments_add(dict, REF_ENTRIES, word_get(ref_block(dict, word_get(&dict->root[0]))), &dict->pending[2]);
 }
 
 /* ---- building anew ---- */
@@ -44,16 +30,16 @@ static int add_segment(struct object *dict)
 static int copy_entries(struct object *dict, const struct index_shape *shape)
 {
     struct heap *heap = object_heap(dict);
-    _Atomic uint64_t *table = block_at(dict, get(&dict->pending[2]));
+    _Atomic uint64_t *table = ref_block(dict, word_get(&dict->pending[2]));
     uint64_t to = 0;
     int error = 0;
 
     for (uint64_t from = 0, used = dict_word(dict, DICT_USED); error == 0 && from < used; from++) {
         struct entry *entry = dict_entry(heap, dict, from);
 
-        if (get(&entry->sequence) == 0)
+        if (word_get(&entry->sequence) == 0)
             continue;
-        struct entry *segment = (struct entry *)(block_at(dict, get(&table[1 + to / SEGMENT])) + 2);
+        struct entry *segment = (struct entry *)(ref_block(dict, word_get(&table[1 + to / SEGMENT])) + 2);
         struct entry *copy = &segment[to % SEGMENT];
         memcpy(copy, entry, sizeof *entry);
         error = index_build_add(dict, shape, key_stored_hash(heap, copy), copy);
@@ -65,11 +51,11 @@ static int copy_entries(struct object *dict, const struct index_shape *shape)
 /* Makes the pending directory and index the dict's, and releases what they replace. */
 static void switch_tables(struct object *dict, const struct index_shape *shape)
 {
-    uint64_t directory = get(&dict->root[0]), index = get(&dict->root[1]), live = dict_word(dict, DICT_LIVE);
+    uint64_t directory = word_get(&dict->root[0]), index = word_get(&dict->root[1]), live = dict_word(dict, DICT_LIVE);
 
     object_begin(dict);
-    object_set(dict, &dict->root[0], (get(&dict->pending[2]) & ~REF_MASK) | REF_TABLE);
-    object_set(dict, &dict->root[1], get(&dict->pending[3]));
+    object_set(dict, &dict->root[0], (word_get(&dict->pending[2]) & ~REF_MASK) | REF_TABLE);
+    object_set(dict, &dict->root[1], word_get(&dict->pending[3]));
     object_set(dict, &dict->pending[2], directory == 0 ? 0 : (directory & ~REF_MASK) | REF_TABLE_SHALLOW);
     object_set(dict, &dict->pending[3], index);
     object_set(dict, &dict->word[DICT_USED], live);
@@ -110,14 +96,14 @@ static int rebuild(struct object *dict, uint64_t more)
  * change. */
 static void move_entry(struct object *dict, struct entry *from, struct entry *to)
 {
-    uint64_t sequence = get(&from->sequence);
+    uint64_t sequence = word_get(&from->sequence);
 
     /* With sequence 0 it is no entry yet, so these need no undoing. */
-    put(&to->key_head, get(&from->key_head));
-    put(&to->key_body, get(&from->key_body));
-    put(&to->key_rest, get(&from->key_rest));
-    put(&to->value.head, get(&from->value.head));
-    put(&to->value.body, get(&from->value.body));
+    word_put(&to->key_head, word_get(&from->key_head));
+    word_put(&to->key_body, word_get(&from->key_body));
+    word_put(&to->key_rest, word_get(&from->key_rest));
+    word_put(&to->value.head, word_get(&from->value.head));
+    word_put(&to->value.body, word_get(&from->value.body));
     index_move(dict, key_stored_hash(object_heap(dict), to), from, to);
     object_set(dict, &from->sequence, 0);
     object_set(dict, &to->sequence, sequence);
@@ -128,7 +114,7 @@ static uint64_t next_position(const struct object *dict, uint64_t position, bool
 {
     uint64_t used = dict_word(dict, DICT_USED);
 
-    while (position < used && (get(&dict_entry(object_heap(dict), dict, position)->sequence) != 0) != entry)
+    while (position < used && (word_get(&dict_entry(object_heap(dict), dict, position)->sequence) != 0) != entry)
         position++;
     return position;
 }
@@ -137,12 +123,12 @@ static uint64_t next_position(const struct object *dict, uint64_t position, bool
  * by turns at the end of a segment does not allocate each time. */
 static void remove_unused_segments(struct object *dict)
 {
-    _Atomic uint64_t *table = block_at(dict, get(&dict->root[0]));
+    _Atomic uint64_t *table = ref_block(dict, word_get(&dict->root[0]));
     uint64_t wanted = (dict_word(dict, DICT_USED) + SEGMENT - 1) / SEGMENT + 1, count;
 
-    while ((count = get(&table[0])) > wanted) {
+    while ((count = word_get(&table[0])) > wanted) {
         object_begin(dict);
-        object_set(dict, &dict->pending[2], get(&table[count]));
+        object_set(dict, &dict->pending[2], word_get(&table[count]));
         object_set(dict, &table[count], 0);
         object_set(dict, &table[0], count - 1);
         object_commit(dict);
@@ -211,7 +197,7 @@ void dict_shrink(struct object *dict)
 
 void dict_empty(struct object *dict)
 {
-    uint64_t directory = get(&dict->root[0]), index = get(&dict->root[1]);
+    uint64_t directory = word_get(&dict->root[0]), index = word_get(&dict->root[1]);
 
     object_begin(dict);
     object_set(dict, &dict->root[0], 0);
@@ -288,7 +274,7 @@ int dict_store_key(struct object *dict, const struct key *key, _Atomic uint64_t 
         return 0;
     int error = heap_alloc(object_heap(dict), key->size, pending);
     if (error == 0)
-        memcpy(heap_at(object_heap(dict), get(pending)), key->data, key->size);
+        memcpy(heap_at(object_heap(dict), word_get(pending)), key->data, key->size);
     return error;
 }
 
@@ -299,11 +285,11 @@ void dict_add(struct object *dict, const struct key *key, _Atomic uint64_t *key_
     struct entry *entry = dict_entry(object_heap(dict), dict, position);
 
     /* With sequence 0 it is no entry yet, so these need no undoing. */
-    put(&entry->key_head, key->data != NULL ? key->head | CELL_OWNS : key->head);
-    put(&entry->key_body, key->data != NULL ? get(key_pending) : key->body);
-    put(&entry->key_rest, key->rest);
-    put(&entry->value.head, head);
-    put(&entry->value.body, body);
+    word_put(&entry->key_head, key->data != NULL ? key->head | CELL_OWNS : key->head);
+    word_put(&entry->key_body, key->data != NULL ? word_get(key_pending) : key->body);
+    word_put(&entry->key_rest, key->rest);
+    word_put(&entry->value.head, head);
+    word_put(&entry->value.body, body);
     struct index_place place = index_place(dict, key->hash, entry);
     struct undo_notes notes = undo_notes_begin(&dict->undo, (char *)object_heap(dict), DICT_ADD_WORDS);
 
@@ -341,7 +327,7 @@ static uint64_t used_without_tail(struct object *dict, const struct entry *remov
     for (int i = 0; i < 64 && used > 0; i++, used--) {
         struct entry *last = dict_entry(object_heap(dict), dict, used - 1);
 
-        if (last != removed && get(&last->sequence) != 0)
+        if (last != removed && word_get(&last->sequence) != 0)
             break;
     }
     return used;
@@ -354,8 +340,8 @@ void dict_take_out(struct object *dict, struct entry *entry, _Atomic uint64_t *s
     index_remove(dict, slot);
     object_set(dict, &dict->word[DICT_LIVE], dict_word(dict, DICT_LIVE) - 1);
     object_set(dict, &dict->word[DICT_USED], used_without_tail(dict, entry));
-    if (get(&entry->key_head) & CELL_OWNS)
-        object_set(dict, key_pending, get(&entry->key_body));
-    if (get(&entry->value.head) & CELL_OWNS)
-        object_set(dict, value_pending, get(&entry->value.body));
+    if (word_get(&entry->key_head) & CELL_OWNS)
+        object_set(dict, key_pending, word_get(&entry->key_body));
+    if (word_get(&entry->value.head) & CELL_OWNS)
+        object_set(dict, value_pending, word_get(&entry->value.body));
 }

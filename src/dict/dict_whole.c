@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/word.h"
 #include "dict/dict_entry.h"
 #include "list/list_table.h"
 #include "object/hold.h"
@@ -16,9 +17,9 @@ static int stage(struct object *dict, const struct snapshot *items)
 
     if (error != 0)
         return error;
-    struct entry *staged = heap_at(heap, dict_get(&dict->pending[0]) + 16);
+    struct entry *staged = heap_at(heap, word_get(&dict->pending[0]) + 16);
     undo_order();
-    atomic_store(&dict->pending[0], dict_get(&dict->pending[0]) | REF_ENTRIES);
+    atomic_store(&dict->pending[0], word_get(&dict->pending[0]) | REF_ENTRIES);
     for (size_t i = 0; i < items->count; i++) {
         struct key key;
         uint64_t head, body;
@@ -52,14 +53,14 @@ static int stage(struct object *dict, const struct snapshot *items)
 static void put_staged(struct object *dict, const mp_value *key_value, struct entry *staged)
 {
     struct heap *heap = object_heap(dict);
-    uint64_t head = dict_get(&staged->value.head), body = dict_get(&staged->value.body);
+    uint64_t head = word_get(&staged->value.head), body = word_get(&staged->value.body);
     struct key key;
 
     key_prepare(heap, key_value, &key);
     struct entry *entry = dict_find(heap, dict, &key, NULL);
     if (entry != NULL) {
-        object_set(dict, &staged->value.head, dict_get(&entry->value.head));
-        object_set(dict, &staged->value.body, dict_get(&entry->value.body));
+        object_set(dict, &staged->value.head, word_get(&entry->value.head));
+        object_set(dict, &staged->value.body, word_get(&entry->value.body));
         object_set(dict, &entry->value.head, head);
         object_set(dict, &entry->value.body, body);
         return;
@@ -94,7 +95,7 @@ static int update(struct object *dict, const struct snapshot *items)
     if (error == 0)
         error = object_reserve_undo(dict, items->count * UPDATE_NOTES, items->count * UPDATE_WORDS + 3);
     if (error == 0) {
-        struct entry *staged = heap_at(object_heap(dict), (dict_get(&dict->pending[0]) & ~REF_MASK) + 16);
+        struct entry *staged = heap_at(object_heap(dict), (word_get(&dict->pending[0]) & ~REF_MASK) + 16);
 
         object_begin(dict);
         for (size_t i = 0; i < items->count; i++)

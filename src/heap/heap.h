@@ -14,8 +14,9 @@
 #include "base/platform.h"
 #include "heap/undo.h"
 
-/* The layout of named heaps: processes of different versions refuse each other's. It grows with each change of what lies
- * in shared memory, or of what it means; test_layout.c fails when only one of the two changes. */
+/* The version of the layout of heaps. Processes of different versions refuse each other's named heaps. The number grows
+ * with each change of what lies in shared memory, or of what it means; test_layout.c fails if only one of the two
+ * changes. */
 #define HEAP_VERSION 11
 
 enum heap_kind { HEAP_MANAGER = 1, HEAP_LOCK = 2, HEAP_POOL = 3 };

@@ -3,14 +3,10 @@
 #include <string.h>
 
 #include "base/delay.h"
+#include "base/word.h"
 
 /* Words of one cache line are neighbours in the table, too: a change that notes one word often notes the next. */
 #define LINE_WORDS UINT64_C(8)
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 /* ---- the table ---- */
 
@@ -23,7 +19,7 @@ struct table {
  * over and the block was freed. */
 static struct undo_record *log_of(const struct undo *undo, const char *base, uint64_t end)
 {
-    uint64_t log = get(&undo->log);
+    uint64_t log = word_get(&undo->log);
 
     if (log == 0 || log % 8 != 0 || log > end - UNDO_LOG_BYTES)
         return NULL;
@@ -34,7 +30,7 @@ static struct undo_record *log_of(const struct undo *undo, const char *base, uin
  * notices when it sees that the log was emptied meanwhile. The table lies below `end` in any case. */
 static struct table table_of(const struct undo *undo, const char *base, uint64_t end)
 {
-    uint64_t more = get(&undo->more), capacity = get(&undo->more_capacity);
+    uint64_t more = word_get(&undo->more), capacity = word_get(&undo->more_capacity);
     struct table table = {.capacity = 0};
 
     if (more == 0 || more % 16 != 0 || more >= end || capacity > (end - more) / sizeof(struct undo_record) ||
@@ -71,7 +67,7 @@ static struct undo_record *find(const struct table *table, uint64_t offset)
 
 void undo_take_table(struct undo *undo, char *base, uint64_t capacity)
 {
-    memset(base + get(&undo->more), 0, capacity * sizeof(struct undo_record));
+    memset(base + word_get(&undo->more), 0, capacity * sizeof(struct undo_record));
     undo_order();
     atomic_store_explicit(&undo->more_capacity, capacity, memory_order_release);
 }
@@ -84,9 +80,9 @@ void undo_note_more(struct undo *undo, char *base, const _Atomic uint64_t *word)
     struct undo_record *record = find(&table, offset);
 
     MP_ASSERT(record != NULL);
-    if (record == NULL || get(&record->offset) != 0)
+    if (record == NULL || word_get(&record->offset) != 0)
         return;
-    atomic_store_explicit(&record->old, get(word), memory_order_relaxed);
+    atomic_store_explicit(&record->old, word_get(word), memory_order_relaxed);
     undo_order();
     atomic_store_explicit(&record->offset, offset, memory_order_release);
     undo_order();
@@ -116,8 +112,8 @@ static bool is_sound_word(const struct names *names, uint64_t offset)
 
     if (offset % 8 != 0 || offset > names->end - 8 || is_between(offset, undo, offsetof(struct undo, more)) ||
         is_between(offset, undo + offsetof(struct undo, more_capacity), 8) ||
-        is_between(offset, get(&names->undo->log), UNDO_LOG_BYTES) ||
-        is_between(offset, get(&names->undo->more), names->table.capacity * sizeof(struct undo_record)))
+        is_between(offset, word_get(&names->undo->log), UNDO_LOG_BYTES) ||
+        is_between(offset, word_get(&names->undo->more), names->table.capacity * sizeof(struct undo_record)))
         return false;
     return names->visit == NULL || names->visit(names->context, offset);
 }
@@ -125,7 +121,7 @@ static bool is_sound_word(const struct names *names, uint64_t offset)
 bool undo_is_sound(const struct undo *undo, const char *base, uint64_t end, undo_visitor *visit, const void *context)
 {
     const struct undo_record *record = log_of(undo, base, end);
-    uint64_t count = undo_count(undo), more = get(&undo->more);
+    uint64_t count = undo_count(undo), more = word_get(&undo->more);
 
     struct table table = table_of(undo, base, end);
     const struct names names = {undo, base, end, table, visit, context};
@@ -133,25 +129,25 @@ bool undo_is_sound(const struct undo *undo, const char *base, uint64_t end, undo
     if (count > UNDO_RECORDS || (count > 0 && record == NULL))
         return false;
     for (uint64_t i = 0; i < count; i++) {
-        if (!is_sound_word(&names, get(&record[i].offset)))
+        if (!is_sound_word(&names, word_get(&record[i].offset)))
             return false;
     }
     if (count < UNDO_RECORDS || more == 0)
         return true;
     for (uint64_t i = 0; i < table.capacity; i++) {
-        uint64_t offset = get(&table.record[i].offset);
+        uint64_t offset = word_get(&table.record[i].offset);
 
         if (offset != 0 && !is_sound_word(&names, offset))
             return false;
     }
-    return table.capacity == get(&undo->more_capacity);
+    return table.capacity == word_get(&undo->more_capacity);
 }
 
 static void put_back(char *base, const struct undo_record *record)
 {
-    _Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(base + get(&record->offset));
+    _Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(base + word_get(&record->offset));
 
-    atomic_store_explicit(word, get(&record->old), memory_order_relaxed);
+    atomic_store_explicit(word, word_get(&record->old), memory_order_relaxed);
 }
 
 /* All records stay in the log until the last is put back. So readers see the same state all the time, and a process
@@ -166,7 +162,7 @@ bool undo_roll_back(struct undo *undo, char *base, uint64_t end)
     const struct undo_record *record = log_of(undo, base, end);
     struct table table = table_of(undo, base, end);
     for (uint64_t i = 0; count == UNDO_RECORDS && i < table.capacity; i++) {
-        if (get(&table.record[i].offset) != 0)
+        if (word_get(&table.record[i].offset) != 0)
             put_back(base, &table.record[i]);
     }
     for (; count > 0; count--)
@@ -200,13 +196,13 @@ void undo_read(const struct undo *undo, const char *base, uint64_t end, const _A
             DELAY_POINT();
             /* A record that was empty when it was found may be another word's by now. */
             if (found != NULL && atomic_load_explicit(&found->offset, memory_order_acquire) == offset + 8 * i)
-                words[i] = get(&found->old);
+                words[i] = word_get(&found->old);
         }
     }
     while (records-- > 0) {
-        uint64_t at = get(&record[records].offset) - offset;
+        uint64_t at = word_get(&record[records].offset) - offset;
 
         if (at < 8 * count)
-            words[at / 8] = get(&record[records].old);
+            words[at / 8] = word_get(&record[records].old);
     }
 }

@@ -2,13 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/word.h"
 #include "list/list_table.h"
 #include "object/hold.h"
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 /* ---- reading ---- */
 
@@ -27,7 +23,7 @@ static int read_at(const struct object *list, int64_t index, reader *read, void 
 
     if (error != 0)
         return error;
-    struct words words = {get(&place.cell->head), get(&place.cell->body)};
+    struct words words = {word_get(&place.cell->head), word_get(&place.cell->body)};
     return read(object_heap(list), &words, out);
 }
 
@@ -106,8 +102,8 @@ static inline __attribute__((always_inline)) bool get_fast(const mp_list *handle
         return false;
     *error = list_find(list, index, &place);
     if (*error == 0) {
-        words->head = get(&place.cell->head);
-        words->body = get(&place.cell->body);
+        words->head = word_get(&place.cell->head);
+        words->body = word_get(&place.cell->body);
     }
     return object_read_valid(list, version); /* freeing a list changes its version before its content goes */
 }
@@ -328,14 +324,14 @@ static int add_at(struct object *list, uint64_t position, uint64_t start, const 
 
     if (error != 0)
         return error;
-    struct cell *cell = list_cell_at(object_heap(list), get(&list->root[0]), position);
+    struct cell *cell = list_cell_at(object_heap(list), word_get(&list->root[0]), position);
     object_begin(list);
     object_set(list, &cell->head, head);
     object_set(list, &cell->body, body);
-    if (start != get(&list->word[LIST_START])) {
+    if (start != word_get(&list->word[LIST_START])) {
         object_set(list, &list->word[LIST_START], start);
-        if (get(&list->word[LIST_GAP]) != 0)
-            object_set(list, &list->word[LIST_GAP], get(&list->word[LIST_GAP]) + 1);
+        if (word_get(&list->word[LIST_GAP]) != 0)
+            object_set(list, &list->word[LIST_GAP], word_get(&list->word[LIST_GAP]) + 1);
     }
     object_set(list, &list->word[LIST_LENGTH], list_length_of(list) + 1);
     if (head & CELL_OWNS)
@@ -350,7 +346,7 @@ static int append_one(struct object *list, const mp_value *value)
 
     if (error != 0)
         return error;
-    return add_at(list, list_position(list, list_length_of(list)), get(&list->word[LIST_START]), value);
+    return add_at(list, list_position(list, list_length_of(list)), word_get(&list->word[LIST_START]), value);
 }
 
 int mp_list_append(mp_list *list, mp_value value)
@@ -409,7 +405,7 @@ int mp_list_append_list(mp_list *list, mp_list *value)
 /* The caller holds the mutex and the cell's stripe. */
 static int replace(struct object *list, struct cell *cell, const mp_value *value)
 {
-    uint64_t head, body, old_head = get(&cell->head);
+    uint64_t head, body, old_head = word_get(&cell->head);
 
     if (cell_plain(value, &head, &body) && head == old_head) {
         atomic_store_explicit(&cell->body, body, memory_order_release);
@@ -421,7 +417,7 @@ static int replace(struct object *list, struct cell *cell, const mp_value *value
     object_begin(list);
     object_set(list, &list->pending[0], 0);
     if (old_head & CELL_OWNS)
-        object_set(list, &list->pending[1], get(&cell->body));
+        object_set(list, &list->pending[1], word_get(&cell->body));
     object_set(list, &cell->head, head);
     object_set(list, &cell->body, body);
     object_commit(list);
@@ -533,7 +529,7 @@ int mp_list_set_str(mp_list *list, int64_t index, const char *text)
 /* The caller holds the lock that guards the cell. */
 static inline int add_to(struct cell *cell, int64_t delta, int64_t *sum)
 {
-    if (__builtin_add_overflow((int64_t)get(&cell->body), delta, sum))
+    if (__builtin_add_overflow((int64_t)word_get(&cell->body), delta, sum))
         return MP_EOVERFLOW;
     atomic_store_explicit(&cell->body, (uint64_t)*sum, memory_order_release);
     return 0;
@@ -547,7 +543,7 @@ static __attribute__((noinline)) int add_slow(mp_list *list, int64_t index, int6
 
     if (error != 0)
         return error;
-    error = get(&cell->head) == MP_INT ? add_to(cell, delta, &sum) : MP_ETYPE;
+    error = word_get(&cell->head) == MP_INT ? add_to(cell, delta, &sum) : MP_ETYPE;
     object_unlock(list_object(list));
     if (error == 0 && now != NULL)
         *now = sum;
@@ -615,7 +611,7 @@ int mp_list_compare_and_swap(mp_list *handle, int64_t index, mp_value expected, 
         guard = guard_plain(handle, index, head, &cell);
     if (guard == NULL)
         return swap_slow(handle, index, &expected, &desired);
-    bool same = plain_equals(head, get(&cell->body), &expected);
+    bool same = plain_equals(head, word_get(&cell->body), &expected);
     if (same)
         atomic_store_explicit(&cell->body, body, memory_order_release);
     stripes_unguard(list, guard);
@@ -627,7 +623,7 @@ int mp_list_compare_and_swap(mp_list *handle, int64_t index, mp_value expected, 
 static int prepend_one(struct object *list, const mp_value *value)
 {
     int error = list_reserve_front(list);
-    uint64_t start = get(&list->word[LIST_START]);
+    uint64_t start = word_get(&list->word[LIST_START]);
 
     return error != 0 ? error : add_at(list, start - 1, start - 1, value);
 }
@@ -642,8 +638,9 @@ static int fill_gap(struct object *list, uint64_t at, const mp_value *value)
         error = cell_build(list, value, &list->pending[0], &head, &body);
     if (error != 0)
         return error;
-    struct cell *cell = list_cell_at(object_heap(list), get(&list->root[0]), get(&list->word[LIST_START]) + at);
-    uint64_t left = get(&list->word[LIST_GAP_SIZE]) - 1;
+    struct cell *cell =
+        list_cell_at(object_heap(list), word_get(&list->root[0]), word_get(&list->word[LIST_START]) + at);
+    uint64_t left = word_get(&list->word[LIST_GAP_SIZE]) - 1;
     object_begin(list);
     object_set(list, &cell->head, head);
     object_set(list, &cell->body, body);
@@ -684,12 +681,12 @@ static void drop_end(struct object *list, uint64_t at)
     struct cell *cell = list_cell(list, at);
 
     object_begin(list);
-    if (get(&cell->head) & CELL_OWNS)
-        object_set(list, &list->pending[0], get(&cell->body));
+    if (word_get(&cell->head) & CELL_OWNS)
+        object_set(list, &list->pending[0], word_get(&cell->body));
     object_set(list, &cell->head, 0);
     object_set(list, &cell->body, 0);
     if (at == 0)
-        object_set(list, &list->word[LIST_START], get(&list->word[LIST_START]) + 1);
+        object_set(list, &list->word[LIST_START], word_get(&list->word[LIST_START]) + 1);
     object_set(list, &list->word[LIST_LENGTH], list_length_of(list) - 1);
     object_commit(list);
 }
@@ -699,7 +696,7 @@ int list_remove_at(struct object *list, uint64_t at)
     uint64_t length = list_length_of(list);
     int error = list_settle(list);
 
-    if (error == 0 && (at == 0 || at == length - 1) && length > 1 && get(&list->word[LIST_GAP]) == 0)
+    if (error == 0 && (at == 0 || at == length - 1) && length > 1 && word_get(&list->word[LIST_GAP]) == 0)
         drop_end(list, at);
     else if (error == 0)
         error = list_take_out(list, at);
@@ -718,7 +715,7 @@ static int take_at(struct object *list, int64_t index, mp_value *value)
     if (!list_find_index(index, list_length_of(list), &at))
         return MP_EINDEX;
     struct cell *cell = list_cell(list, at);
-    int error = value != NULL ? cell_read(object_heap(list), get(&cell->head), get(&cell->body), &copy) : 0;
+    int error = value != NULL ? cell_read(object_heap(list), word_get(&cell->head), word_get(&cell->body), &copy) : 0;
     if (error == 0) /* hold it while the list still owns it, so that it lives on */
         error = value_hold(&copy);
     if (error != 0)

@@ -1,17 +1,8 @@
 #include "list/list_check.h"
 
+#include "base/word.h"
 #include "list/list_table.h"
 #include "value/content_check.h"
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static _Atomic uint64_t *block_at(const struct object *object, uint64_t ref)
-{
-    return heap_at(object_heap(object), ref & ~REF_MASK);
-}
 
 /* Checks the words of a removal or reversal that a dead process left unfinished, see list_table.h. */
 static bool step_is_sound(const struct list_shape *shape, uint64_t behind)
@@ -48,11 +39,11 @@ static bool cells_are_sound(const struct heap *heap, const _Atomic uint64_t *seg
     const struct cell *cells = (const struct cell *)(segment + 2);
     uint64_t gap = shape->gap == 0 ? shape->length : shape->gap - 1, all = shape->length + shape->gap_size;
 
-    for (uint64_t i = 0; i < get(&segment[0]); i++) {
+    for (uint64_t i = 0; i < word_get(&segment[0]); i++) {
         uint64_t at = first + i - shape->start;
         bool in_use = first + i >= shape->start && (at < gap || (at >= gap + shape->gap_size && at < all));
 
-        if (in_use ? !cell_is_sound(heap, &cells[i]) : (get(&cells[i].head) & CELL_OWNS) != 0)
+        if (in_use ? !cell_is_sound(heap, &cells[i]) : (word_get(&cells[i].head) & CELL_OWNS) != 0)
             return false;
     }
     return true;
@@ -74,20 +65,20 @@ bool list_is_sound(const struct object *list)
     uint64_t *words = &shape.start;
 
     for (int i = 0; i < LIST_WORDS; i++)
-        words[i] = get(&list->word[i]);
-    if (get(&list->root[1]) != 0)
+        words[i] = word_get(&list->word[i]);
+    if (word_get(&list->root[1]) != 0)
         return false;
-    if (get(&list->root[0]) == 0)
+    if (word_get(&list->root[0]) == 0)
         return shape_is_sound(&shape, 0) && shape.gap == 0;
     if (!segments_are_sound(list, REF_CELLS, shape.start / SEGMENT) || !shape_is_sound(&shape, segments_capacity(list)))
         return false;
     if (shape.step != 0)
         return elements_are_sound(list, &shape);
-    const _Atomic uint64_t *table = block_at(list, get(&list->root[0]));
-    for (uint64_t i = 0; i < get(&table[0]); i++) {
-        uint64_t ref = get(&table[1 + i]);
+    const _Atomic uint64_t *table = ref_block(list, word_get(&list->root[0]));
+    for (uint64_t i = 0; i < word_get(&table[0]); i++) {
+        uint64_t ref = word_get(&table[1 + i]);
 
-        if (ref != 0 && !cells_are_sound(object_heap(list), block_at(list, ref), i * SEGMENT, &shape))
+        if (ref != 0 && !cells_are_sound(object_heap(list), ref_block(list, ref), i * SEGMENT, &shape))
             return false;
     }
     return true;

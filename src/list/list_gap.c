@@ -3,8 +3,6 @@
  * elements the list holds. So the list is whole for concurrent readers and after a death. */
 #include "list/list_table.h"
 
-#define get list_get
-
 /* How long a repair waits for stripes. */
 #define REPAIR_PATIENCE_NS INT64_C(200000)
 /* The words that may change together with cells: start, length, and those of the gap. */
@@ -15,19 +13,19 @@
 
 static uint64_t word(const struct object *list, int number)
 {
-    return get(&list->word[number]);
+    return word_get(&list->word[number]);
 }
 
 static void set_word(struct object *list, int number, uint64_t value)
 {
-    if (get(&list->word[number]) != value)
+    if (word_get(&list->word[number]) != value)
         object_set(list, &list->word[number], value);
 }
 
 /* The cell at this distance behind the list's start. */
 static struct cell *cell_behind_start(const struct object *list, uint64_t distance)
 {
-    return list_cell_at(object_heap(list), get(&list->root[0]), word(list, LIST_START) + distance);
+    return list_cell_at(object_heap(list), word_get(&list->root[0]), word(list, LIST_START) + distance);
 }
 
 static void set_cell(struct object *list, struct cell *cell, uint64_t head, uint64_t body)
@@ -40,7 +38,7 @@ static void copy_cell(struct object *list, uint64_t from, uint64_t to)
 {
     struct cell *source = cell_behind_start(list, from);
 
-    set_cell(list, cell_behind_start(list, to), get(&source->head), get(&source->body));
+    set_cell(list, cell_behind_start(list, to), word_get(&source->head), word_get(&source->body));
 }
 
 static void clear_cells(struct object *list, uint64_t from, uint64_t to)
@@ -69,7 +67,7 @@ uint64_t list_position_beyond(const struct object *list, uint64_t at)
     uint64_t *words = &shape.start;
 
     for (int i = 0; i < LIST_WORDS; i++)
-        words[i] = get(&list->word[i]);
+        words[i] = word_get(&list->word[i]);
     return shape.start + list_beyond(&shape, at);
 }
 
@@ -196,9 +194,9 @@ static void move_removed(struct object *list, uint64_t at, uint64_t size)
     while (!owns && count < most) {
         struct cell *cell = cell_behind_start(list, at + size + count++);
 
-        owns = (get(&cell->head) & CELL_OWNS) != 0;
+        owns = (word_get(&cell->head) & CELL_OWNS) != 0;
         if (owns)
-            object_set(list, &list->pending[2], get(&cell->body));
+            object_set(list, &list->pending[2], word_get(&cell->body));
         set_cell(list, cell, 0, 0);
     }
     set_word(list, LIST_GAP_SIZE, size + count);
@@ -231,9 +229,9 @@ static void go_on_turning(struct object *list)
     object_begin(list);
     for (int i = 0; i < MOVED_AT_ONCE && done < half; i++, done++) {
         struct cell *low = cell_behind_start(list, done), *high = cell_behind_start(list, length - 1 - done);
-        uint64_t head = get(&low->head), body = get(&low->body);
+        uint64_t head = word_get(&low->head), body = word_get(&low->body);
 
-        set_cell(list, low, get(&high->head), get(&high->body));
+        set_cell(list, low, word_get(&high->head), word_get(&high->body));
         set_cell(list, high, head, body);
     }
     set_word(list, LIST_LEFT, done < half ? done : 0);
@@ -266,7 +264,7 @@ void list_repair(struct object *list)
     if (stripes_hold_all_until(list, clock_now() + REPAIR_PATIENCE_NS) != 0)
         return;
     list_settle(list);
-    if (get(&list->striped) != 0)
+    if (word_get(&list->striped) != 0)
         stripes_release(list);
 }
 
@@ -297,8 +295,8 @@ int list_take_out(struct object *list, uint64_t at)
     gap = word(list, LIST_GAP);
     size = word(list, LIST_GAP_SIZE);
     object_begin(list);
-    if (get(&cell->head) & CELL_OWNS)
-        object_set(list, &list->pending[0], get(&cell->body));
+    if (word_get(&cell->head) & CELL_OWNS)
+        object_set(list, &list->pending[0], word_get(&cell->body));
     set_cell(list, cell, 0, 0);
     if (!end) {
         size++;
@@ -342,9 +340,9 @@ int list_cut(struct object *list, uint64_t first, uint64_t step, uint64_t count)
 static uint64_t room_in_front(const struct object *list)
 {
     uint64_t start = word(list, LIST_START), room = start % SEGMENT;
-    const _Atomic uint64_t *table = heap_at(object_heap(list), get(&list->root[0]) & ~REF_MASK);
+    const _Atomic uint64_t *table = heap_at(object_heap(list), word_get(&list->root[0]) & ~REF_MASK);
 
-    return start >= SEGMENT && get(&table[start / SEGMENT]) != 0 ? room + SEGMENT : room;
+    return start >= SEGMENT && word_get(&table[start / SEGMENT]) != 0 ? room + SEGMENT : room;
 }
 
 /* Makes a gap of `size` positions, which exist and are empty, at the front or the end of a list that has no gap. */
@@ -362,7 +360,7 @@ int list_gather_room(struct object *list, uint64_t count)
 {
     uint64_t length = word(list, LIST_LENGTH);
 
-    if (get(&list->root[0]) == 0)
+    if (word_get(&list->root[0]) == 0)
         return MP_ENOMEM;
     int error = list_move_gap(list, length);
     uint64_t start = word(list, LIST_START), room = room_in_front(list), capacity = segments_capacity(list);

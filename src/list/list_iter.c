@@ -2,6 +2,7 @@
  * path: while the list's version stays the same, the next index leads to the next cell. */
 #include <stdlib.h>
 
+#include "base/word.h"
 #include "list/list_table.h"
 #include "object/handle.h"
 
@@ -86,7 +87,7 @@ int mp_list_next(mp_list_iter *handle, mp_value *value)
     if (iter == NULL || value == NULL || iter->next == iter->end)
         return next_slow(handle, value);
     const struct object *list = list_object(iter->list);
-    uint64_t head = list_get(&iter->next->head), body = list_get(&iter->next->body);
+    uint64_t head = word_get(&iter->next->head), body = word_get(&iter->next->body);
     if (!object_read_valid(list, iter->version) || !object_is_fast(iter->list, OBJECT_LIST) || (head & CELL_OWNS) != 0)
         return next_slow(handle, value);
     iter->next++;

@@ -1,4 +1,5 @@
 /* Searching lists. Works on a snapshot, as comparing may have to look into other containers and may take long. */
+#include "base/word.h"
 #include "list/list_table.h"
 #include "value/compare.h"
 #include "value/snapshot.h"
@@ -79,7 +80,7 @@ static int remove_found(mp_list *handle, uint64_t version, size_t index, const m
 
     if (error != 0)
         return error;
-    *changed = list_get(&list->version) != version;
+    *changed = word_get(&list->version) != version;
     if (!*changed) {
         mp_value now = cell_view(object_heap(list), list_cell(list, index));
 
@@ -106,7 +107,7 @@ int mp_list_remove(mp_list *handle, mp_value value)
         error = object_lock(handle, OBJECT_LIST);
         if (error != 0)
             return error;
-        version = list_get(&list->version);
+        version = word_get(&list->version);
         error = snapshot_take_locked(list, OBJECT_LIST, &items);
         object_unlock(list);
         if (error != 0)

@@ -1,6 +1,7 @@
 /* Slices, with steps and negative bounds as Python has them. */
 #include <stdlib.h>
 
+#include "base/word.h"
 #include "list/list_table.h"
 #include "value/snapshot.h"
 
@@ -108,10 +109,10 @@ static uint64_t exchange_staged(struct object *list, const struct slice *slice, 
         count = slice->count;
     for (uint64_t i = 0; i < count; i++) {
         struct cell *cell = list_cell(list, slice_index(slice, i));
-        uint64_t head = list_get(&cell->head), body = list_get(&cell->body);
+        uint64_t head = word_get(&cell->head), body = word_get(&cell->body);
 
-        object_set(list, &cell->head, list_get(&staged[i].head));
-        object_set(list, &cell->body, list_get(&staged[i].body));
+        object_set(list, &cell->head, word_get(&staged[i].head));
+        object_set(list, &cell->body, word_get(&staged[i].body));
         object_set(list, &staged[i].head, head);
         object_set(list, &staged[i].body, body);
     }
@@ -121,13 +122,13 @@ static uint64_t exchange_staged(struct object *list, const struct slice *slice, 
 /* Moves staged cells into the gap before the element with that index. Part of a change. */
 static void fill_gap(struct object *list, uint64_t at, struct cell *staged, uint64_t count)
 {
-    uint64_t left = list_get(&list->word[LIST_GAP_SIZE]) - count, start = list_get(&list->word[LIST_START]);
+    uint64_t left = word_get(&list->word[LIST_GAP_SIZE]) - count, start = word_get(&list->word[LIST_START]);
 
     for (uint64_t i = 0; i < count; i++) {
-        struct cell *cell = list_cell_at(object_heap(list), list_get(&list->root[0]), start + at + i);
+        struct cell *cell = list_cell_at(object_heap(list), word_get(&list->root[0]), start + at + i);
 
-        object_set(list, &cell->head, list_get(&staged[i].head));
-        object_set(list, &cell->body, list_get(&staged[i].body));
+        object_set(list, &cell->head, word_get(&staged[i].head));
+        object_set(list, &cell->body, word_get(&staged[i].body));
         object_set(list, &staged[i].head, 0);
     }
     object_set(list, &list->word[LIST_GAP], left > 0 ? 1 + at + count : 0);
@@ -139,7 +140,7 @@ static void fill_gap(struct object *list, uint64_t at, struct cell *staged, uint
  * log. */
 static void put_staged(struct object *list, const struct slice *slice, uint64_t count)
 {
-    struct cell *staged = list_cells(object_heap(list), list_get(&list->pending[0]));
+    struct cell *staged = list_cells(object_heap(list), word_get(&list->pending[0]));
 
     object_begin(list);
     uint64_t done = exchange_staged(list, slice, staged, count);

@@ -1,11 +1,7 @@
 #include "list/list_snapshot.h"
 
+#include "base/word.h"
 #include "list/list_table.h"
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 int list_read_all(struct object *object, struct snapshot *snapshot)
 {
@@ -14,7 +10,7 @@ int list_read_all(struct object *object, struct snapshot *snapshot)
 
     for (uint64_t i = 0; i < length; i++) {
         struct cell *cell = list_cell(object, i);
-        int error = cell_read(heap, get(&cell->head), get(&cell->body), &snapshot->item[i].value);
+        int error = cell_read(heap, word_get(&cell->head), word_get(&cell->body), &snapshot->item[i].value);
 
         if (error != 0)
             return error;

@@ -3,23 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/word.h"
 #include "object/hold.h"
 #include "object/ref_table.h"
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
-static _Atomic uint64_t *block_at(const struct object *list, uint64_t ref)
-{
-    return heap_at(object_heap(list), ref & ~REF_MASK);
-}
 
 /* ---- segments ---- */
 
@@ -29,7 +15,7 @@ static _Atomic uint64_t *block_at(const struct object *list, uint64_t ref)
 static int move_cells(struct object *list, uint64_t room, bool middle)
 {
     struct heap *heap = object_heap(list);
-    uint64_t old = get(&list->root[0]), length = list_length_of(list), start = 0;
+    uint64_t old = word_get(&list->root[0]), length = list_length_of(list), start = 0;
     int error = stripes_hold_all(list); /* no writer may change a cell once it is copied */
 
     if (error == 0)
@@ -38,9 +24,9 @@ static int move_cells(struct object *list, uint64_t room, bool middle)
         ref_release(heap, &list->pending[1]);
         return error;
     }
-    uint64_t new = get(&list->pending[1]) & ~REF_MASK;
+    uint64_t new = word_get(&list->pending[1]) & ~REF_MASK;
     if (middle)
-        start = (get(block_at(list, get(&block_at(list, new)[1]))) - length + 1) / 2;
+        start = (word_get(ref_block(list, word_get(&ref_block(list, new)[1]))) - length + 1) / 2;
     for (uint64_t i = 0; i < length; i++)
         memcpy(list_cell_at(heap, new, start + i), list_cell(list, i), sizeof(struct cell));
     object_begin(list);
@@ -58,21 +44,21 @@ static int move_cells(struct object *list, uint64_t room, bool middle)
  * with room behind the last for as many segments as there are. No cell moves. */
 static int move_directory(struct object *list, uint64_t front)
 {
-    uint64_t old = get(&list->root[0]), missing = 0;
-    _Atomic uint64_t *from = block_at(list, old);
+    uint64_t old = word_get(&list->root[0]), missing = 0;
+    _Atomic uint64_t *from = ref_block(list, old);
 
-    while (missing < get(&from[0]) && get(&from[1 + missing]) == 0)
+    while (missing < word_get(&from[0]) && word_get(&from[1 + missing]) == 0)
         missing++;
-    uint64_t count = get(&from[0]) - missing;
+    uint64_t count = word_get(&from[0]) - missing;
     int error = ref_table_new(list, front + 2 * count, &list->pending[1]);
     if (error != 0)
         return error;
-    _Atomic uint64_t *to = block_at(list, get(&list->pending[1]));
+    _Atomic uint64_t *to = ref_block(list, word_get(&list->pending[1]));
     memcpy(&to[1 + front], &from[1 + missing], count * sizeof *to);
-    put(&to[0], front + count);
+    word_put(&to[0], front + count);
     object_begin(list);
-    object_set(list, &list->root[0], get(&list->pending[1]) | REF_TABLE);
-    object_set(list, &list->word[LIST_START], get(&list->word[LIST_START]) + front * SEGMENT - missing * SEGMENT);
+    object_set(list, &list->root[0], word_get(&list->pending[1]) | REF_TABLE);
+    object_set(list, &list->word[LIST_START], word_get(&list->word[LIST_START]) + front * SEGMENT - missing * SEGMENT);
     object_set(list, &list->pending[1], old & ~REF_MASK);
     object_commit(list);
     ref_release(object_heap(list), &list->pending[1]);
@@ -81,25 +67,25 @@ static int move_directory(struct object *list, uint64_t front)
 
 static int add_segment(struct object *list)
 {
-    uint64_t directory = get(&list->root[0]) & ~REF_MASK, count = get(block_at(list, directory));
+    uint64_t directory = word_get(&list->root[0]) & ~REF_MASK, count = word_get(ref_block(list, directory));
     int error = 0;
 
     if (1 + count == heap_block_size(object_heap(list), directory) / 8)
         error = move_directory(list, 0);
     if (error != 0)
         return error;
-    return segments_add(list, REF_CELLS, get(block_at(list, get(&list->root[0]))), &list->pending[1]);
+    return segments_add(list, REF_CELLS, word_get(ref_block(list, word_get(&list->root[0]))), &list->pending[1]);
 }
 
 /* Removes a segment in which no cell is in use. */
 static void remove_segment(struct object *list, uint64_t at)
 {
-    _Atomic uint64_t *table = block_at(list, get(&list->root[0]));
+    _Atomic uint64_t *table = ref_block(list, word_get(&list->root[0]));
 
     object_begin(list);
-    object_set(list, &list->pending[1], get(&table[1 + at]) & ~REF_MASK);
+    object_set(list, &list->pending[1], word_get(&table[1 + at]) & ~REF_MASK);
     object_set(list, &table[1 + at], 0);
-    if (at + 1 == get(&table[0]))
+    if (at + 1 == word_get(&table[0]))
         object_set(list, &table[0], at);
     object_commit(list);
     ref_release(object_heap(list), &list->pending[1]);
@@ -109,9 +95,9 @@ static void remove_segment(struct object *list, uint64_t at)
  * cell moves. */
 static int leave_out_segments(struct object *list, uint64_t first, uint64_t count)
 {
-    uint64_t old = get(&list->root[0]);
-    _Atomic uint64_t *from = block_at(list, old);
-    uint64_t all = get(&from[0]);
+    uint64_t old = word_get(&list->root[0]);
+    _Atomic uint64_t *from = ref_block(list, old);
+    uint64_t all = word_get(&from[0]);
     int error = ref_table_new(list, count, &list->pending[0]);
 
     if (error == 0)
@@ -120,16 +106,17 @@ static int leave_out_segments(struct object *list, uint64_t first, uint64_t coun
         ref_release(object_heap(list), &list->pending[0]);
         return error;
     }
-    _Atomic uint64_t *to = block_at(list, get(&list->pending[1])), *out = block_at(list, get(&list->pending[0]));
+    _Atomic uint64_t *to = ref_block(list, word_get(&list->pending[1])),
+                     *out = ref_block(list, word_get(&list->pending[0]));
     memcpy(&to[1], &from[1], first * sizeof *to);
     memcpy(&to[1 + first], &from[1 + first + count], (all - first - count) * sizeof *to);
     memcpy(&out[1], &from[1 + first], count * sizeof *out);
-    put(&to[0], all - count);
-    put(&out[0], count);
+    word_put(&to[0], all - count);
+    word_put(&out[0], count);
     object_begin(list);
-    object_set(list, &list->root[0], get(&list->pending[1]) | REF_TABLE);
-    object_set(list, &list->word[LIST_GAP_SIZE], get(&list->word[LIST_GAP_SIZE]) - count * SEGMENT);
-    object_set(list, &list->pending[0], get(&list->pending[0]) | REF_TABLE);
+    object_set(list, &list->root[0], word_get(&list->pending[1]) | REF_TABLE);
+    object_set(list, &list->word[LIST_GAP_SIZE], word_get(&list->word[LIST_GAP_SIZE]) - count * SEGMENT);
+    object_set(list, &list->pending[0], word_get(&list->pending[0]) | REF_TABLE);
     object_set(list, &list->pending[1], old & ~REF_MASK);
     object_commit(list);
     ref_release(object_heap(list), &list->pending[0]);
@@ -141,8 +128,9 @@ static int leave_out_segments(struct object *list, uint64_t first, uint64_t coun
  * that, moves the gap to the nearer end of the list instead. */
 static void shrink_gap(struct object *list)
 {
-    uint64_t at = get(&list->word[LIST_GAP]) - 1, size = get(&list->word[LIST_GAP_SIZE]), length = list_length_of(list);
-    uint64_t begin = get(&list->word[LIST_START]) + at, first = (begin + SEGMENT - 1) / SEGMENT;
+    uint64_t at = word_get(&list->word[LIST_GAP]) - 1, size = word_get(&list->word[LIST_GAP_SIZE]),
+             length = list_length_of(list);
+    uint64_t begin = word_get(&list->word[LIST_START]) + at, first = (begin + SEGMENT - 1) / SEGMENT;
 
     if (leave_out_segments(list, first, (begin + size) / SEGMENT - first) == MP_ENOMEM)
         list_move_gap(list, at < length - at ? 0 : length);
@@ -152,12 +140,12 @@ static void shrink_gap(struct object *list)
  * the end of a segment does not allocate each time. */
 static void remove_unused_segments(struct object *list)
 {
-    uint64_t start = get(&list->word[LIST_START]), end = list_position(list, list_length_of(list));
-    _Atomic uint64_t *table = block_at(list, get(&list->root[0]));
+    uint64_t start = word_get(&list->word[LIST_START]), end = list_position(list, list_length_of(list));
+    _Atomic uint64_t *table = ref_block(list, word_get(&list->root[0]));
 
-    while (get(&table[0]) > (end + SEGMENT - 1) / SEGMENT + 1)
-        remove_segment(list, get(&table[0]) - 1);
-    for (uint64_t at = start / SEGMENT; at >= 2 && get(&table[at - 1]) != 0; at--)
+    while (word_get(&table[0]) > (end + SEGMENT - 1) / SEGMENT + 1)
+        remove_segment(list, word_get(&table[0]) - 1);
+    for (uint64_t at = start / SEGMENT; at >= 2 && word_get(&table[at - 1]) != 0; at--)
         remove_segment(list, at - 2);
 }
 
@@ -204,15 +192,16 @@ int list_reserve(struct object *list, uint64_t count)
 
 static int add_room_in_front(struct object *list)
 {
-    uint64_t start = get(&list->word[LIST_START]);
+    uint64_t start = word_get(&list->word[LIST_START]);
     int error = 0;
 
     if (segments_capacity(list) < SEGMENT)
         return start > 0 ? 0 : move_cells(list, room_for(list_length_of(list) + 1), true);
     if (start == 0)
-        error = move_directory(list, get(block_at(list, get(&list->root[0]))));
-    start = get(&list->word[LIST_START]);
-    if (error != 0 || start % SEGMENT != 0 || get(&block_at(list, get(&list->root[0]))[start / SEGMENT]) != 0)
+        error = move_directory(list, word_get(ref_block(list, word_get(&list->root[0]))));
+    start = word_get(&list->word[LIST_START]);
+    if (error != 0 || start % SEGMENT != 0 ||
+        word_get(&ref_block(list, word_get(&list->root[0]))[start / SEGMENT]) != 0)
         return error;
     return segments_add(list, REF_CELLS, start / SEGMENT - 1, &list->pending[1]);
 }
@@ -227,7 +216,7 @@ int list_reserve_front(struct object *list)
 void list_empty(struct object *list)
 {
     object_begin(list);
-    object_set(list, &list->pending[1], get(&list->root[0]));
+    object_set(list, &list->pending[1], word_get(&list->root[0]));
     object_set(list, &list->root[0], 0);
     for (int i = 0; i < LIST_WORDS; i++)
         object_set(list, &list->word[i], 0);
@@ -241,7 +230,7 @@ void list_shrink(struct object *list)
         list_empty(list);
         return;
     }
-    if (get(&list->word[LIST_GAP_SIZE]) >= 2 * SEGMENT)
+    if (word_get(&list->word[LIST_GAP_SIZE]) >= 2 * SEGMENT)
         shrink_gap(list);
     remove_unused_segments(list);
     uint64_t room = segments_capacity(list), length = list_length_of(list);
@@ -269,21 +258,21 @@ int list_stage(struct object *list, const mp_value *values, size_t stride, size_
 
     if (error != 0)
         return error;
-    put(&list->pending[0], get(&list->pending[0]) | REF_CELLS);
-    struct cell *cells = list_cells(heap, get(&list->pending[0]));
+    word_put(&list->pending[0], word_get(&list->pending[0]) | REF_CELLS);
+    struct cell *cells = list_cells(heap, word_get(&list->pending[0]));
     for (size_t i = 0; error == 0 && i < count; i++) {
         const mp_value *value = (const mp_value *)(const void *)((const char *)values + i * stride);
         uint64_t head, body;
 
-        put(&cells[i].head, CELL_OWNS);
+        word_put(&cells[i].head, CELL_OWNS);
         undo_order();
         error = value_check(heap, value);
         if (error == 0)
             error = cell_build(list, value, &cells[i].body, &head, &body);
         if (error == 0) {
-            put(&cells[i].head, head);
+            word_put(&cells[i].head, head);
             undo_order();
-            put(&cells[i].body, body);
+            word_put(&cells[i].body, body);
         }
     }
     if (error != 0)
@@ -301,15 +290,15 @@ int list_order_new(struct list_order *order, uint64_t count)
 /* One change: the new segments own their cells, the staging block and the old segments do not any more. */
 static void commit_rebuild(struct object *list, uint64_t count)
 {
-    uint64_t old = get(&list->root[0]);
+    uint64_t old = word_get(&list->root[0]);
 
     object_begin(list);
-    object_set(list, &list->root[0], (get(&list->pending[1]) & ~REF_MASK) | REF_TABLE);
+    object_set(list, &list->root[0], (word_get(&list->pending[1]) & ~REF_MASK) | REF_TABLE);
     object_set(list, &list->word[LIST_START], 0);
     object_set(list, &list->word[LIST_LENGTH], count);
     object_set(list, &list->word[LIST_GAP], 0);
     object_set(list, &list->word[LIST_GAP_SIZE], 0);
-    object_set(list, &list->pending[0], get(&list->pending[0]) & ~REF_MASK);
+    object_set(list, &list->pending[0], word_get(&list->pending[0]) & ~REF_MASK);
     object_set(list, &list->pending[1], old == 0 ? 0 : (old & ~REF_MASK) | REF_TABLE_SHALLOW);
     object_commit(list);
 }
@@ -318,8 +307,8 @@ static void commit_rebuild(struct object *list, uint64_t count)
 static void copy_in_order(struct object *list, const struct list_order *order)
 {
     struct heap *heap = object_heap(list);
-    const struct cell *staged = get(&list->pending[0]) != 0 ? list_cells(heap, get(&list->pending[0])) : NULL;
-    uint64_t new = get(&list->pending[1]), length = list_length_of(list);
+    const struct cell *staged = word_get(&list->pending[0]) != 0 ? list_cells(heap, word_get(&list->pending[0])) : NULL;
+    uint64_t new = word_get(&list->pending[1]), length = list_length_of(list);
 
     for (uint64_t i = 0; i < order->count; i++) {
         uint64_t from = order->from[i];
@@ -345,17 +334,17 @@ int list_rebuild(struct object *list, struct list_order *order)
 /* Appends the staged cells. The caller has made room for them in the segments and in the undo log. */
 static void add_staged(struct object *list, uint64_t count)
 {
-    struct cell *staged = list_cells(object_heap(list), get(&list->pending[0]));
+    struct cell *staged = list_cells(object_heap(list), word_get(&list->pending[0]));
 
     object_begin(list);
     for (uint64_t i = 0; i < count; i++) {
         struct cell *to = list_cell(list, list_length_of(list) + i);
 
-        object_set(list, &to->head, get(&staged[i].head));
-        object_set(list, &to->body, get(&staged[i].body));
+        object_set(list, &to->head, word_get(&staged[i].head));
+        object_set(list, &to->body, word_get(&staged[i].body));
     }
     object_set(list, &list->word[LIST_LENGTH], list_length_of(list) + count);
-    object_set(list, &list->pending[0], get(&list->pending[0]) & ~REF_MASK);
+    object_set(list, &list->pending[0], word_get(&list->pending[0]) & ~REF_MASK);
     object_commit(list);
 }
 

@@ -38,16 +38,12 @@
 
 #include <mp.h>
 
+#include "base/word.h"
 #include "object/segments.h"
 #include "object/stripes.h"
 #include "value/value.h"
 
 #define LIST_LARGEST (UINT64_C(1) << 36)
-
-static inline uint64_t list_get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 static inline struct object *list_object(mp_list *list)
 {
@@ -56,7 +52,7 @@ static inline struct object *list_object(mp_list *list)
 
 static inline uint64_t list_length_of(const struct object *list)
 {
-    return list_get(&list->word[LIST_LENGTH]);
+    return word_get(&list->word[LIST_LENGTH]);
 }
 
 /* The cells of the block that a ref leads to. */
@@ -70,7 +66,7 @@ static inline struct cell *list_cell_at(const struct heap *heap, uint64_t direct
 {
     const _Atomic uint64_t *table = heap_at(heap, directory & ~REF_MASK);
 
-    return &list_cells(heap, list_get(&table[1 + position / SEGMENT]))[position % SEGMENT];
+    return &list_cells(heap, word_get(&table[1 + position / SEGMENT]))[position % SEGMENT];
 }
 
 #define LIST_TURN UINT64_MAX
@@ -96,26 +92,26 @@ bool list_read_element(const struct reading *reading, const struct list_shape *s
 /* The position that an index leads to. For the list's length: the position of the next element to be appended. */
 static inline __attribute__((always_inline)) uint64_t list_position(const struct object *list, uint64_t at)
 {
-    if (__builtin_expect(at >= list_get(&list->word[LIST_GAP]) - 1, 0)) /* without a gap this is never true */
+    if (__builtin_expect(at >= word_get(&list->word[LIST_GAP]) - 1, 0)) /* without a gap this is never true */
         return list_position_beyond(list, at);
-    return list_get(&list->word[LIST_START]) + at;
+    return word_get(&list->word[LIST_START]) + at;
 }
 
 /* The number of elements, of `run` from an index on, that are certain to lie one behind the other. */
 static inline uint64_t list_straight(const struct object *list, uint64_t at, uint64_t run)
 {
-    uint64_t gap = list_get(&list->word[LIST_GAP]);
+    uint64_t gap = word_get(&list->word[LIST_GAP]);
 
     if (gap == 0 || run == 0)
         return run;
-    if (list_get(&list->word[LIST_STEP]) != 0)
+    if (word_get(&list->word[LIST_STEP]) != 0)
         return 1;
     return at < gap - 1 && run > gap - 1 - at ? gap - 1 - at : run;
 }
 
 static inline struct cell *list_cell(const struct object *list, uint64_t index)
 {
-    return list_cell_at(object_heap(list), list_get(&list->root[0]), list_position(list, index));
+    return list_cell_at(object_heap(list), word_get(&list->root[0]), list_position(list, index));
 }
 
 /* Translates a user's index: negative ones count from the end. False: out of range. */
@@ -183,7 +179,7 @@ int list_stage(struct object *list, const mp_value *values, size_t stride, size_
 int list_settle_now(struct object *list);
 static inline int list_settle(struct object *list)
 {
-    return __builtin_expect(list_get(&list->word[LIST_STEP]) == 0, 1) ? 0 : list_settle_now(list);
+    return __builtin_expect(word_get(&list->word[LIST_STEP]) == 0, 1) ? 0 : list_settle_now(list);
 }
 
 /* The functions below are in list_gap.c. They need a list that is settled. Those that remove elements or reverse the

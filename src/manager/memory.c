@@ -10,20 +10,17 @@
  * freed with the manager. */
 #include "manager/memory.h"
 
+#include "base/word.h"
+
 #include <mp.h>
 #include <string.h>
 
 #define LARGEST (UINT64_C(1) << 40)
 
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
 /* The offset at which an object's memory begins; 0: it has none. */
 static uint64_t place_of(const struct object *object)
 {
-    uint64_t block = get(&object->root[0]) & ~REF_MASK;
+    uint64_t block = word_get(&object->root[0]) & ~REF_MASK;
 
     return block == 0 ? 0 : memory_place(block);
 }
@@ -36,14 +33,14 @@ static struct object *memory_object(const void *memory)
     if (heap == NULL || (uintptr_t)memory % MEMORY_ALIGN != 0)
         return NULL;
     uint64_t place = heap_offset(heap, memory);
-    if (place <= sizeof(struct heap) + MEMORY_HEADER || place > get(&heap->size))
+    if (place <= sizeof(struct heap) + MEMORY_HEADER || place > word_get(&heap->size))
         return NULL;
-    uint64_t offset = get((_Atomic uint64_t *)heap_at(heap, place - MEMORY_HEADER));
+    uint64_t offset = word_get((_Atomic uint64_t *)heap_at(heap, place - MEMORY_HEADER));
     if (offset % 64 != 0 || !heap_holds(heap, offset, sizeof(struct object)))
         return NULL;
     struct object *object = heap_at(heap, offset);
     if (object->self != offset || !object_is(object_handle(object), OBJECT_MEMORY) ||
-        get(&object->word[MEMORY_SIZE]) == 0 || place_of(object) != place)
+        word_get(&object->word[MEMORY_SIZE]) == 0 || place_of(object) != place)
         return NULL;
     return object;
 }
@@ -90,7 +87,7 @@ int mp_memory_size(const void *memory, size_t *size)
 
     if (object == NULL)
         return MP_EINVAL;
-    *size = get(&object->word[MEMORY_SIZE]) - 1;
+    *size = word_get(&object->word[MEMORY_SIZE]) - 1;
     return 0;
 }
 
@@ -111,7 +108,7 @@ int mp_manager_memory(mp_manager *manager, int64_t ref, void **memory)
 
     if (error != 0)
         return error;
-    if (ref <= 0 || (uint64_t)ref >= get(&heap->size) || memory_object(heap_at(heap, (uint64_t)ref)) == NULL)
+    if (ref <= 0 || (uint64_t)ref >= word_get(&heap->size) || memory_object(heap_at(heap, (uint64_t)ref)) == NULL)
         return MP_EINVAL;
     *memory = heap_at(heap, (uint64_t)ref);
     return 0;
@@ -120,10 +117,10 @@ int mp_manager_memory(mp_manager *manager, int64_t ref, void **memory)
 /* Checks the object and the block's header. The memory behind the header belongs to the user. */
 static bool memory_is_sound(const struct object *memory)
 {
-    uint64_t ref = get(&memory->root[0]), size = get(&memory->word[MEMORY_SIZE]);
+    uint64_t ref = word_get(&memory->root[0]), size = word_get(&memory->word[MEMORY_SIZE]);
     const struct heap *heap = object_heap(memory);
 
-    if ((ref & REF_MASK) != REF_BLOCK || get(&memory->root[1]) != 0)
+    if ((ref & REF_MASK) != REF_BLOCK || word_get(&memory->root[1]) != 0)
         return false;
     if (size == 0)
         return true;
@@ -131,7 +128,7 @@ static bool memory_is_sound(const struct object *memory)
         return false;
     uint64_t place = memory_place(ref), room = ref + heap_block_size(heap, ref);
     const _Atomic uint64_t *header = heap_at(heap, place - MEMORY_HEADER);
-    return place <= room && size - 1 <= room - place && get(header) == memory->self;
+    return place <= room && size - 1 <= room - place && word_get(header) == memory->self;
 }
 
 const struct object_kind memory_kind = {.kind = OBJECT_MEMORY, .is_sound = memory_is_sound};

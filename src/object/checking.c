@@ -13,15 +13,11 @@
 #include <time.h>
 
 #include "base/platform.h"
+#include "base/word.h"
 #include "object/holder.h"
 #include "sync/mutex.h"
 
 #define LOOK_NS INT64_C(20000000)
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 /* Whether the mutex is held by a thread with the number of the heap's checker. */
 static bool is_checkers(const struct heap *heap, const pthread_mutex_t *mutex)
@@ -36,7 +32,8 @@ static bool give_away(const struct heap *heap, pthread_mutex_t *mutex)
 {
     uint32_t word = robust_mutex_word(mutex);
 
-    return is_checkers(heap, mutex) && holder_is_dead(word & ROBUST_THREAD, get(&heap->checker_mark), mutex, true) &&
+    return is_checkers(heap, mutex) &&
+           holder_is_dead(word & ROBUST_THREAD, word_get(&heap->checker_mark), mutex, true) &&
            robust_mutex_owner_died(mutex, word);
 }
 
@@ -47,7 +44,7 @@ bool checking_forgot(struct object *object)
 
 void checking_inherit(struct object *object)
 {
-    atomic_store(&object->met, get(&object->met) | OBJECT_CHECKED);
+    atomic_store(&object->met, word_get(&object->met) | OBJECT_CHECKED);
 }
 
 int checking_lock(struct object *object, int64_t deadline)
@@ -61,7 +58,7 @@ int checking_lock(struct object *object, int64_t deadline)
 
 void checking_unlock(struct object *object)
 {
-    atomic_store(&object->met, get(&object->met) & ~OBJECT_CHECKED);
+    atomic_store(&object->met, word_get(&object->met) & ~OBJECT_CHECKED);
     mutex_unlock(&object->mutex);
 }
 

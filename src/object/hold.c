@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "base/platform.h"
+#include "base/word.h"
 #include "object/owner.h"
 #include "object/pin.h"
 
@@ -27,16 +28,6 @@
 #define LOOKS 64
 /* The number of times that a thread that pins asks whether the object is alive, while others commit changes. */
 #define LIVE_TRIES 64
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
 
 static struct holder *holder_at(const struct heap *heap, uint64_t offset)
 {
@@ -53,21 +44,21 @@ static struct hold *hold_at(const struct heap *heap, uint64_t offset)
 static int make_holder(struct owner *owner)
 {
     struct heap *heap = owner->heap;
-    int error = get(&heap->holding) == 0 ? heap_alloc_locked(heap, sizeof(struct holder), &heap->holding) : 0;
+    int error = word_get(&heap->holding) == 0 ? heap_alloc_locked(heap, sizeof(struct holder), &heap->holding) : 0;
 
     if (error != 0) {
-        undo_roll_back(&heap->undo, (char *)heap, get(&heap->size));
+        undo_roll_back(&heap->undo, (char *)heap, word_get(&heap->size));
         return error;
     }
     heap_commit(heap);
-    uint64_t offset = get(&heap->holding);
+    uint64_t offset = word_get(&heap->holding);
     struct holder *holder = holder_at(heap, offset);
-    put(&holder->next, get(&heap->holders));
-    put(&holder->mark, owner->mark);
-    put(&holder->state, HOLDER_LIVES);
-    put(&holder->holds, 0);
-    put(&holder->reserve, 0);
-    put(&holder->trash, 0);
+    word_put(&holder->next, word_get(&heap->holders));
+    word_put(&holder->mark, owner->mark);
+    word_put(&holder->state, HOLDER_LIVES);
+    word_put(&holder->holds, 0);
+    word_put(&holder->reserve, 0);
+    word_put(&holder->trash, 0);
     undo_order();
     heap_set(heap, &heap->holders, offset);
     heap_set(heap, &heap->holding, 0);
@@ -78,11 +69,11 @@ static int make_holder(struct owner *owner)
 
 int hold_ready(struct heap *heap, struct holder *holder)
 {
-    if (get(&holder->reserve) != 0)
+    if (word_get(&holder->reserve) != 0)
         return 0;
     int error = heap_alloc_locked(heap, sizeof(struct hold), &holder->reserve);
     if (error != 0)
-        undo_roll_back(&heap->undo, (char *)heap, get(&heap->size));
+        undo_roll_back(&heap->undo, (char *)heap, word_get(&heap->size));
     heap_commit(heap);
     return error;
 }
@@ -90,14 +81,14 @@ int hold_ready(struct heap *heap, struct holder *holder)
 /* Within a change: the holder's reserve becomes a hold, the first in the holder's chain. */
 static struct hold *link_hold(struct heap *heap, struct holder *holder)
 {
-    uint64_t offset = get(&holder->reserve), next = get(&holder->holds);
+    uint64_t offset = word_get(&holder->reserve), next = word_get(&holder->holds);
     struct hold *hold = hold_at(heap, offset);
 
-    put(&hold->ref, 0);
-    put(&hold->holder, heap_offset(heap, holder));
-    put(&hold->same, 0);
-    put(&hold->next, next);
-    put(&hold->previous, 0);
+    word_put(&hold->ref, 0);
+    word_put(&hold->holder, heap_offset(heap, holder));
+    word_put(&hold->same, 0);
+    word_put(&hold->next, next);
+    word_put(&hold->previous, 0);
     undo_order();
     if (next != 0)
         heap_set(heap, &hold_at(heap, next)->previous, offset);
@@ -110,11 +101,11 @@ void hold_enter(struct heap *heap, struct holder *holder, struct object *object)
 {
     struct hold *hold = link_hold(heap, holder);
 
-    put(&hold->ref, object->self | REF_OBJECT);
-    put(&hold->same, get(&object->holds));
+    word_put(&hold->ref, object->self | REF_OBJECT);
+    word_put(&hold->same, word_get(&object->holds));
     undo_order();
     heap_set(heap, &object->holds, heap_offset(heap, hold));
-    heap_set(heap, &object->refs, get(&object->refs) + 1);
+    heap_set(heap, &object->refs, word_get(&object->refs) + 1);
 }
 
 /* Adds a hold in an object that is alive. A change of its own. MP_ENOMEM. */
@@ -134,13 +125,13 @@ static int add_hold(struct heap *heap, struct holder *holder, struct object *obj
  * which is freed after the commit. */
 static void unlink_hold(struct heap *heap, struct hold *hold)
 {
-    struct holder *holder = holder_at(heap, get(&hold->holder));
-    uint64_t next = get(&hold->next), previous = get(&hold->previous);
+    struct holder *holder = holder_at(heap, word_get(&hold->holder));
+    uint64_t next = word_get(&hold->next), previous = word_get(&hold->previous);
 
     if (next != 0)
         heap_set(heap, &hold_at(heap, next)->previous, previous);
     heap_set(heap, previous != 0 ? &hold_at(heap, previous)->next : &holder->holds, next);
-    heap_set(heap, get(&holder->reserve) == 0 ? &holder->reserve : &holder->trash, heap_offset(heap, hold));
+    heap_set(heap, word_get(&holder->reserve) == 0 ? &holder->reserve : &holder->trash, heap_offset(heap, hold));
 }
 
 /* With nothing to commit: frees a holder's trash. Also called before the trash is filled again, as a process may have
@@ -153,11 +144,11 @@ static void empty_trash(struct heap *heap, struct holder *holder)
 /* With nothing to commit: gives up the hold that *link, in its object's chain, leads to. Commits. */
 static void end_hold(struct heap *heap, struct object *object, _Atomic uint64_t *link)
 {
-    struct hold *hold = hold_at(heap, get(link));
-    struct holder *holder = holder_at(heap, get(&hold->holder));
+    struct hold *hold = hold_at(heap, word_get(link));
+    struct holder *holder = holder_at(heap, word_get(&hold->holder));
 
     empty_trash(heap, holder);
-    heap_set(heap, link, get(&hold->same));
+    heap_set(heap, link, word_get(&hold->same));
     unlink_hold(heap, hold);
     object_lose_share(heap, object);
     heap_commit(heap);
@@ -170,8 +161,9 @@ static _Atomic uint64_t *find_hold(const struct heap *heap, struct object *objec
 {
     _Atomic uint64_t *link = &object->holds;
 
-    while (get(link) != 0 && holder != NULL && get(&hold_at(heap, get(link))->holder) != heap_offset(heap, holder))
-        link = &hold_at(heap, get(link))->same;
+    while (word_get(link) != 0 && holder != NULL &&
+           word_get(&hold_at(heap, word_get(link))->holder) != heap_offset(heap, holder))
+        link = &hold_at(heap, word_get(link))->same;
     return link;
 }
 
@@ -181,10 +173,10 @@ static bool end_one(struct heap *heap, const struct holder *holder, const void *
 {
     struct object *object = object_of(handle);
 
-    if (get(&object->magic) != object_magic(handle, kind))
+    if (word_get(&object->magic) != object_magic(handle, kind))
         return false;
     _Atomic uint64_t *link = find_hold(heap, object, holder);
-    if (get(link) == 0)
+    if (word_get(link) == 0)
         return false;
     end_hold(heap, object, link);
     return true;
@@ -194,16 +186,16 @@ static bool end_one(struct heap *heap, const struct holder *holder, const void *
  * hold. True: there is more to be done. */
 static bool end_table_step(struct heap *heap, struct hold *hold)
 {
-    struct holder *holder = holder_at(heap, get(&hold->holder));
-    uint64_t ref = get(&hold->ref);
+    struct holder *holder = holder_at(heap, word_get(&hold->holder));
+    uint64_t ref = word_get(&hold->ref);
     _Atomic uint64_t *table = heap_at(heap, ref & ~REF_MASK);
 
     empty_trash(heap, holder);
-    if ((ref & REF_MASK) == REF_TABLE && get(&table[0]) > 0) {
-        uint64_t last = get(&table[0]);
+    if ((ref & REF_MASK) == REF_TABLE && word_get(&table[0]) > 0) {
+        uint64_t last = word_get(&table[0]);
 
         heap_set(heap, &table[0], last - 1);
-        object_lose_share(heap, heap_at(heap, get(&table[last]) & ~REF_MASK));
+        object_lose_share(heap, heap_at(heap, word_get(&table[last]) & ~REF_MASK));
         heap_commit(heap);
         return true;
     }
@@ -297,7 +289,7 @@ static int lock(struct owner *owner, bool patiently, struct holder **holder)
 /* Called after a hold or a pin was given up, without the heap's mutex. */
 static void reclaim(struct heap *heap)
 {
-    if ((get(&heap->dead) | get(&heap->limbo)) != 0)
+    if ((word_get(&heap->dead) | word_get(&heap->limbo)) != 0)
         object_reclaim_dead(heap);
 }
 
@@ -308,8 +300,8 @@ static int begin(struct heap *heap, struct owner **owner)
 {
     int error = owner_begin(heap, owner);
 
-    if (error == 0 && atomic_load(&(*owner)->grown) != get(&heap->grown)) {
-        atomic_store(&(*owner)->grown, get(&heap->grown));
+    if (error == 0 && atomic_load(&(*owner)->grown) != word_get(&heap->grown)) {
+        atomic_store(&(*owner)->grown, word_get(&heap->grown));
         hold_look(heap);
     }
     return error;
@@ -335,10 +327,10 @@ static bool is_alive(const struct heap *heap, const void *handle, uint64_t kind)
 
     do {
         emptied = undo_emptied(&heap->undo);
-        shares = get(&object->refs) | get(&object->kept);
+        shares = word_get(&object->refs) | word_get(&object->kept);
         atomic_thread_fence(memory_order_acquire);
     } while (shares == 0 && undo_emptied(&heap->undo) != emptied && ++tries < LIVE_TRIES);
-    return shares != 0 && get(&object->magic) == object_magic(handle, kind);
+    return shares != 0 && word_get(&object->magic) == object_magic(handle, kind);
 }
 
 /* Publishes the pin first, then looks whether the object is alive: see pin.h. MP_EINVAL: it is not; MP_ETIMEOUT: no
@@ -363,7 +355,7 @@ static int take_locked(struct heap *heap, struct holder *holder, const void *han
 {
     struct object *object = object_of(handle);
 
-    return get(&object->magic) == object_magic(handle, kind) ? add_hold(heap, holder, object) : MP_EINVAL;
+    return word_get(&object->magic) == object_magic(handle, kind) ? add_hold(heap, holder, object) : MP_EINVAL;
 }
 
 static int take(struct owner *owner, const void *handle, uint64_t kind, bool patiently)
@@ -374,7 +366,7 @@ static int take(struct owner *owner, const void *handle, uint64_t kind, bool pat
     if (error == 0) {
         error = take_locked(owner->heap, holder, handle, kind);
         heap_unlock(owner->heap);
-        if (get(&owner->heap->limbo) != 0)
+        if (word_get(&owner->heap->limbo) != 0)
             object_reclaim_dead(owner->heap);
     }
     return error;
@@ -461,7 +453,7 @@ static int give_anybodys(struct heap *heap, const void *handle, uint64_t kind)
     if (error != 0)
         return error;
     if (!end_one(heap, NULL, handle, kind) &&
-        (get(&object->magic) != object_magic(handle, kind) || !pin_end_any(heap, object->self)))
+        (word_get(&object->magic) != object_magic(handle, kind) || !pin_end_any(heap, object->self)))
         error = MP_EINVAL;
     heap_unlock(heap);
     return error;
@@ -543,14 +535,14 @@ static int make_table(struct heap *heap, struct holder *holder, uint64_t count, 
     heap_commit(heap);
     error = heap_alloc_locked(heap, (count + 1) * 8, &hold->ref);
     if (error != 0) {
-        undo_roll_back(&heap->undo, (char *)heap, get(&heap->size));
+        undo_roll_back(&heap->undo, (char *)heap, word_get(&heap->size));
         end_table_step(heap, hold);
         return error;
     }
     heap_commit(heap);
-    put(heap_at(heap, get(&hold->ref)), 0);
+    word_put(heap_at(heap, word_get(&hold->ref)), 0);
     undo_order();
-    put(&hold->ref, get(&hold->ref) | REF_TABLE);
+    word_put(&hold->ref, word_get(&hold->ref) | REF_TABLE);
     table->hold = heap_offset(heap, hold);
     return 0;
 }
@@ -592,13 +584,13 @@ int hold_table_begin(struct heap *heap, uint64_t count, struct hold_table *table
 /* Under heap_lock(). */
 static void add_share(struct heap *heap, const struct hold_table *table, struct object *object)
 {
-    _Atomic uint64_t *word = heap_at(heap, get(&hold_at(heap, table->hold)->ref) & ~REF_MASK);
-    uint64_t count = get(&word[0]);
+    _Atomic uint64_t *word = heap_at(heap, word_get(&hold_at(heap, table->hold)->ref) & ~REF_MASK);
+    uint64_t count = word_get(&word[0]);
 
-    put(&word[count + 1], object->self | REF_OBJECT);
+    word_put(&word[count + 1], object->self | REF_OBJECT);
     undo_order();
     heap_set(heap, &word[0], count + 1);
-    heap_set(heap, &object->refs, get(&object->refs) + 1);
+    heap_set(heap, &object->refs, word_get(&object->refs) + 1);
     heap_commit(heap);
 }
 
@@ -659,15 +651,15 @@ static size_t list_suspects(struct heap *heap, struct suspect *suspect)
 
     if (heap_lock_until(heap, clock_now() + PATIENCE_NS) != 0)
         return 0;
-    uint64_t at = get(&heap->holders), looked = get(&heap->looked);
+    uint64_t at = word_get(&heap->holders), looked = word_get(&heap->looked);
     for (uint64_t i = 0; at != 0 && i < looked; i++)
-        at = get(&holder_at(heap, at)->next);
-    for (; at != 0 && count < LOOKS; at = get(&holder_at(heap, at)->next)) {
+        at = word_get(&holder_at(heap, at)->next);
+    for (; at != 0 && count < LOOKS; at = word_get(&holder_at(heap, at)->next)) {
         const struct holder *holder = holder_at(heap, at);
 
-        suspect[count++] = (struct suspect){at, get(&holder->mark), get(&holder->state)};
+        suspect[count++] = (struct suspect){at, word_get(&holder->mark), word_get(&holder->state)};
     }
-    put(&heap->looked, at != 0 ? looked + count : 0);
+    word_put(&heap->looked, at != 0 ? looked + count : 0);
     heap_unlock(heap);
     return count;
 }
@@ -681,12 +673,12 @@ static void end_holder(struct heap *heap, struct holder *holder)
     empty_trash(heap, holder);
     heap_free_locked(heap, &holder->reserve);
     heap_free_locked(heap, &heap->holding); /* of one that died as it made a holder */
-    for (; get(link) != heap_offset(heap, holder); place++)
-        link = &holder_at(heap, get(link))->next;
-    uint64_t looked = get(&heap->looked); /* hold_look_at_all() may store 0 at any time */
-    if (place < looked)                   /* those behind it move up */
-        put(&heap->looked, looked - 1);
-    heap_set(heap, link, get(&holder->next));
+    for (; word_get(link) != heap_offset(heap, holder); place++)
+        link = &holder_at(heap, word_get(link))->next;
+    uint64_t looked = word_get(&heap->looked); /* hold_look_at_all() may store 0 at any time */
+    if (place < looked)                        /* those behind it move up */
+        word_put(&heap->looked, looked - 1);
+    heap_set(heap, link, word_get(&holder->next));
     heap_set(heap, &heap->holding, heap_offset(heap, holder));
     heap_commit(heap);
     heap_free_locked(heap, &heap->holding);
@@ -695,18 +687,18 @@ static void end_holder(struct heap *heap, struct holder *holder)
 /* Under heap_lock(): one step of giving back what a dead holder held. False: that was all, and the holder is freed. */
 static bool reclaim_step(struct heap *heap, struct holder *holder)
 {
-    uint64_t first = get(&holder->holds);
+    uint64_t first = word_get(&holder->holds);
 
     if (first == 0) {
         end_holder(heap, holder);
         return false;
     }
     struct hold *hold = hold_at(heap, first);
-    if ((get(&hold->ref) & REF_MASK) != REF_OBJECT) {
+    if ((word_get(&hold->ref) & REF_MASK) != REF_OBJECT) {
         end_table_step(heap, hold);
         return true;
     }
-    struct object *object = heap_at(heap, get(&hold->ref) & ~REF_MASK);
+    struct object *object = heap_at(heap, word_get(&hold->ref) & ~REF_MASK);
     end_hold(heap, object, find_hold(heap, object, holder));
     return true;
 }
@@ -714,8 +706,8 @@ static bool reclaim_step(struct heap *heap, struct holder *holder)
 /* Under heap_lock(): the holder, if it is still in the chain; else NULL. */
 static struct holder *find_holder(struct heap *heap, const struct suspect *suspect)
 {
-    for (uint64_t at = get(&heap->holders); at != 0; at = get(&holder_at(heap, at)->next)) {
-        if (at == suspect->offset && get(&holder_at(heap, at)->mark) == suspect->mark)
+    for (uint64_t at = word_get(&heap->holders); at != 0; at = word_get(&holder_at(heap, at)->next)) {
+        if (at == suspect->offset && word_get(&holder_at(heap, at)->mark) == suspect->mark)
             return holder_at(heap, at);
     }
     return NULL;
@@ -730,7 +722,7 @@ static void reclaim_holder(struct heap *heap, const struct suspect *suspect)
 
         more = holder != NULL;
         if (more) {
-            put(&holder->state, HOLDER_DEAD);
+            word_put(&holder->state, HOLDER_DEAD);
             more = reclaim_step(heap, holder);
         }
         heap_unlock(heap);
@@ -742,7 +734,7 @@ static bool reclaim_pins(struct heap *heap)
 {
     bool found = false;
 
-    for (int place = 0; place < HEAP_PINS && get(&heap->pinned) != get(&heap->unpinned); place++) {
+    for (int place = 0; place < HEAP_PINS && word_get(&heap->pinned) != word_get(&heap->unpinned); place++) {
         uint64_t mark = pin_owner(heap, place);
 
         if (mark == 0 || !owner_is_dead(heap, mark, false) || heap_lock_until(heap, clock_now() + PATIENCE_NS) != 0)
@@ -766,7 +758,7 @@ static bool look(struct heap *heap, bool *again)
     size_t count = list_suspects(heap, suspect);
     bool found = reclaim_pins(heap);
 
-    *again = count > 0 && get(&heap->looked) != 0;
+    *again = count > 0 && word_get(&heap->looked) != 0;
     for (size_t i = 0; i < count; i++) {
         if (!is_dead(heap, &suspect[i]))
             continue;
@@ -794,7 +786,7 @@ bool hold_look_at_all(struct heap *heap)
     atomic_store(&heap->looked, 0);
     /* The number of looks is bounded by that of all owners so far, as other processes that look at the same time change
      * heap.looked as well. */
-    for (uint64_t rounds = get(&heap->owners) / LOOKS + 2; again && rounds > 0; rounds--)
+    for (uint64_t rounds = word_get(&heap->owners) / LOOKS + 2; again && rounds > 0; rounds--)
         found = look(heap, &again) || found;
     return found;
 }
@@ -818,8 +810,8 @@ static bool holds_shares(const struct heap *heap, uint64_t ref, marker *mark, vo
     if (((ref & REF_MASK) != REF_OBJECT && (ref & REF_MASK) != REF_TABLE && (ref & REF_MASK) != REF_BLOCK) ||
         !mark(context, ref))
         return false;
-    for (uint64_t i = (ref & REF_MASK) == REF_TABLE ? get(&table[0]) : 0; i > 0; i--) {
-        if ((get(&table[i]) & REF_MASK) != REF_OBJECT)
+    for (uint64_t i = (ref & REF_MASK) == REF_TABLE ? word_get(&table[0]) : 0; i > 0; i--) {
+        if ((word_get(&table[i]) & REF_MASK) != REF_OBJECT)
             return false;
     }
     return true;
@@ -830,10 +822,11 @@ static bool check_holds(struct heap *heap, uint64_t at, uint64_t *most, marker *
 {
     uint64_t previous = 0;
 
-    for (uint64_t hold = get(&holder_at(heap, at)->holds); hold != 0; hold = get(&hold_at(heap, hold)->next)) {
+    for (uint64_t hold = word_get(&holder_at(heap, at)->holds); hold != 0;
+         hold = word_get(&hold_at(heap, hold)->next)) {
         if ((*most)-- == 0 || !owns(heap, hold, sizeof(struct hold), mark, context) ||
-            get(&hold_at(heap, hold)->holder) != at || get(&hold_at(heap, hold)->previous) != previous ||
-            !holds_shares(heap, get(&hold_at(heap, hold)->ref), mark, context))
+            word_get(&hold_at(heap, hold)->holder) != at || word_get(&hold_at(heap, hold)->previous) != previous ||
+            !holds_shares(heap, word_get(&hold_at(heap, hold)->ref), mark, context))
             return false;
         previous = hold;
     }
@@ -842,12 +835,12 @@ static bool check_holds(struct heap *heap, uint64_t at, uint64_t *most, marker *
 
 bool hold_check(struct heap *heap, uint64_t most, bool (*mark)(void *context, uint64_t ref), void *context)
 {
-    if (!pin_check(heap) || !owns(heap, get(&heap->holding), sizeof(struct holder), mark, context))
+    if (!pin_check(heap) || !owns(heap, word_get(&heap->holding), sizeof(struct holder), mark, context))
         return false;
-    for (uint64_t at = get(&heap->holders); at != 0; at = get(&holder_at(heap, at)->next)) {
+    for (uint64_t at = word_get(&heap->holders); at != 0; at = word_get(&holder_at(heap, at)->next)) {
         if (most-- == 0 || !owns(heap, at, sizeof(struct holder), mark, context) ||
-            !owns(heap, get(&holder_at(heap, at)->reserve), sizeof(struct hold), mark, context) ||
-            !owns(heap, get(&holder_at(heap, at)->trash), sizeof(struct hold), mark, context) ||
+            !owns(heap, word_get(&holder_at(heap, at)->reserve), sizeof(struct hold), mark, context) ||
+            !owns(heap, word_get(&holder_at(heap, at)->trash), sizeof(struct hold), mark, context) ||
             !check_holds(heap, at, &most, mark, context))
             return false;
     }

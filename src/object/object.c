@@ -15,6 +15,7 @@
 #include <signal.h>
 
 #include "base/cancelling.h"
+#include "base/word.h"
 #include "object/callback.h"
 #include "object/checking.h"
 #include "object/hold.h"
@@ -37,16 +38,6 @@
 _Static_assert(sizeof(struct object) == HEAP_OBJECT_BYTES, "heap.h says how large an object is");
 _Static_assert(offsetof(struct object, mutex) == HEAP_OBJECT_MUTEX, "heap.h says where its mutex is");
 
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
 static struct object *object_at(const struct heap *heap, uint64_t ref)
 {
     return heap_at(heap, ref & ~REF_MASK);
@@ -68,7 +59,7 @@ static uint64_t first_generation(const struct heap *heap)
 
 static int take_cluster(struct heap *heap)
 {
-    uint64_t count = get(&heap->made) / CLUSTER_PART + 1;
+    uint64_t count = word_get(&heap->made) / CLUSTER_PART + 1;
 
     if (count > CLUSTER_MOST)
         count = CLUSTER_MOST;
@@ -88,8 +79,8 @@ static int make_places(struct heap *heap, uint64_t block, uint64_t count)
         struct object *object = heap_at(heap, at);
 
         *object = (struct object){.magic = magic, .self = at, .block = block};
-        put(&object->next, count > 1 ? at + OBJECT_STRIDE : get(&heap->spare));
-        put(&object->next_all, count > 1 ? at + OBJECT_STRIDE : get(&heap->objects));
+        word_put(&object->next, count > 1 ? at + OBJECT_STRIDE : word_get(&heap->spare));
+        word_put(&object->next_all, count > 1 ? at + OBJECT_STRIDE : word_get(&heap->objects));
         error = mutex_init(&object->mutex);
     }
     return error;
@@ -104,19 +95,19 @@ static int make_places(struct heap *heap, uint64_t block, uint64_t count)
  * 2. */
 static int make_spares(struct heap *heap)
 {
-    int error = get(&heap->under_construction) == 0 ? take_cluster(heap) : 0;
+    int error = word_get(&heap->under_construction) == 0 ? take_cluster(heap) : 0;
 
     if (error != 0)
         return error;
     heap_commit(heap);
-    uint64_t block = get(&heap->under_construction), first = object_first_of(block);
+    uint64_t block = word_get(&heap->under_construction), first = object_first_of(block);
     uint64_t count = (block + heap_block_size(heap, block) - first) / OBJECT_STRIDE;
     error = make_places(heap, block, count);
     if (error != 0)
         return error;
     heap_set(heap, &heap->objects, first);
     heap_set(heap, &heap->spare, first);
-    heap_set(heap, &heap->made, get(&heap->made) + count);
+    heap_set(heap, &heap->made, word_get(&heap->made) + count);
     heap_set(heap, &heap->under_construction, 0);
     heap_commit(heap);
     return 0;
@@ -125,24 +116,24 @@ static int make_spares(struct heap *heap)
 /* Under heap_lock(), as the first words of a change: takes an object out of heap.spare. NULL: *error says why. */
 static struct object *take_object(struct heap *heap, uint64_t kind, int *error)
 {
-    *error = get(&heap->spare) == 0 ? make_spares(heap) : 0;
+    *error = word_get(&heap->spare) == 0 ? make_spares(heap) : 0;
     if (*error != 0)
         return NULL;
-    struct object *object = object_at(heap, get(&heap->spare));
+    struct object *object = object_at(heap, word_get(&heap->spare));
     if (object_kind_is_container(kind))
         *error = heap_alloc_locked(heap, UNDO_LOG_BYTES, &object->undo.log);
     if (*error != 0)
         return NULL;
-    heap_set(heap, &heap->spare, get(&object->next));
+    heap_set(heap, &heap->spare, word_get(&object->next));
     return object;
 }
 
 /* Within a change: from the commit on, the object is one of that kind. No other process looks at its words before. */
 static void begin_life(struct heap *heap, struct object *object, uint64_t kind)
 {
-    put(&object->waits, 0);
+    word_put(&object->waits, 0);
     undo_order();
-    heap_set(heap, &object->magic, kind | (get(&object->magic) & OBJECT_TAG));
+    heap_set(heap, &object->magic, kind | (word_get(&object->magic) & OBJECT_TAG));
 }
 
 /* Makes an object. Its only share is that of *slot, if it is given; or that of a hold, if `held`; else its handle keeps
@@ -158,13 +149,13 @@ static int create(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, bool
         error = hold_ready(heap, holder);
     struct object *object = error == 0 ? take_object(heap, kind, &error) : NULL;
     if (object == NULL) {
-        undo_roll_back(&heap->undo, (char *)heap, get(&heap->size));
+        undo_roll_back(&heap->undo, (char *)heap, word_get(&heap->size));
         heap_unlock(heap);
         return error;
     }
-    put(&object->refs, slot != NULL);
-    put(&object->kept, slot == NULL && !held ? KEPT_HANDLE : KEPT_NOT);
-    put(&object->holds, 0);
+    word_put(&object->refs, slot != NULL);
+    word_put(&object->kept, slot == NULL && !held ? KEPT_HANDLE : KEPT_NOT);
+    word_put(&object->holds, 0);
     if (slot != NULL)
         heap_set(heap, slot, object->self | REF_OBJECT);
     if (holder != NULL)
@@ -207,8 +198,8 @@ int object_retain(const void *handle, uint64_t kind, _Atomic uint64_t *slot)
 
     if (error != 0)
         return error;
-    if (get(&object->magic) == object_magic(handle, kind)) {
-        heap_set(heap, &object->refs, get(&object->refs) + 1);
+    if (word_get(&object->magic) == object_magic(handle, kind)) {
+        heap_set(heap, &object->refs, word_get(&object->refs) + 1);
         heap_set(heap, slot, object->self | REF_OBJECT);
         heap_commit(heap);
     } else {
@@ -220,7 +211,7 @@ int object_retain(const void *handle, uint64_t kind, _Atomic uint64_t *slot)
 
 static void set_kind(struct heap *heap, struct object *object, uint64_t kind)
 {
-    heap_set(heap, &object->magic, kind | (get(&object->magic) & OBJECT_TAG));
+    heap_set(heap, &object->magic, kind | (word_get(&object->magic) & OBJECT_TAG));
 }
 
 static bool is_container(const struct object *object)
@@ -231,30 +222,30 @@ static bool is_container(const struct object *object)
 static void enter_limbo(struct heap *heap, struct object *object)
 {
     heap_set(heap, &object->kept, KEPT_LIMBO);
-    heap_set(heap, &object->next, get(&heap->limbo));
+    heap_set(heap, &object->next, word_get(&heap->limbo));
     heap_set(heap, &heap->limbo, object->self);
 }
 
 /* Within a change. The caller has stored the last 0 in refs or in kept; pin_is_set() loads after that (pin.h). */
 static void die_if_unheld(struct heap *heap, struct object *object)
 {
-    if (get(&object->refs) != 0 || get(&object->kept) != KEPT_NOT)
+    if (word_get(&object->refs) != 0 || word_get(&object->kept) != KEPT_NOT)
         return;
     if (is_container(object) && pin_is_set(heap, object->self)) {
         enter_limbo(heap, object);
         return;
     }
     set_kind(heap, object, OBJECT_DEAD);
-    heap_set(heap, &object->next, get(&heap->dead));
+    heap_set(heap, &object->next, word_get(&heap->dead));
     heap_set(heap, &heap->dead, object->self);
 }
 
 void object_lose_share(struct heap *heap, struct object *object)
 {
-    uint64_t refs = get(&object->refs) - 1;
+    uint64_t refs = word_get(&object->refs) - 1;
 
     /* An object that is known to be pinned enters limbo first: so refs and kept never both say that it is not alive. */
-    if (refs == 0 && get(&object->kept) == KEPT_NOT && is_container(object) && pin_is_set(heap, object->self))
+    if (refs == 0 && word_get(&object->kept) == KEPT_NOT && is_container(object) && pin_is_set(heap, object->self))
         enter_limbo(heap, object);
     heap_set(heap, &object->refs, refs);
     die_if_unheld(heap, object);
@@ -264,7 +255,7 @@ static void release_share(struct heap *heap, _Atomic uint64_t *ref)
 {
     if (heap_lock(heap) != 0)
         return;
-    struct object *object = object_at(heap, get(ref));
+    struct object *object = object_at(heap, word_get(ref));
     heap_set(heap, ref, 0);
     object_lose_share(heap, object);
     heap_commit(heap);
@@ -277,11 +268,11 @@ static void release_share(struct heap *heap, _Atomic uint64_t *ref)
  * out; it dies unless it has a share. */
 static bool stays_in_limbo(struct heap *heap, _Atomic uint64_t *link)
 {
-    struct object *object = object_at(heap, get(link));
+    struct object *object = object_at(heap, word_get(link));
 
-    if (get(&object->refs) == 0 && pin_is_set(heap, object->self))
+    if (word_get(&object->refs) == 0 && pin_is_set(heap, object->self))
         return true;
-    heap_set(heap, link, get(&object->next));
+    heap_set(heap, link, word_get(&object->next));
     heap_set(heap, &object->kept, KEPT_NOT);
     die_if_unheld(heap, object);
     heap_commit(heap);
@@ -294,9 +285,9 @@ static void look_at_limbo(struct heap *heap)
 {
     _Atomic uint64_t *link = &heap->limbo;
 
-    for (int looks = 0; get(link) != 0 && looks < LOOK_AT_LIMBO; looks++) {
+    for (int looks = 0; word_get(link) != 0 && looks < LOOK_AT_LIMBO; looks++) {
         if (stays_in_limbo(heap, link))
-            link = &object_at(heap, get(link))->next;
+            link = &object_at(heap, word_get(link))->next;
     }
 }
 
@@ -305,9 +296,9 @@ static void unlink_dead(struct heap *heap, struct object *object)
 {
     _Atomic uint64_t *link = &heap->dead;
 
-    while (get(link) != object->self)
-        link = &object_at(heap, get(link))->next;
-    heap_set(heap, link, get(&object->next));
+    while (word_get(link) != object->self)
+        link = &object_at(heap, word_get(link))->next;
+    heap_set(heap, link, word_get(&object->next));
 }
 
 /* Frees the log last, after the commit. If the process dies before that, the object is still dead, and the next process
@@ -320,7 +311,7 @@ static void clear_content(struct heap *heap, struct object *object)
     object_release_pending(object);
     object_release_undo(object);
     for (size_t i = 0; i < sizeof object->word / sizeof object->word[0]; i++)
-        put(&object->word[i], 0);
+        word_put(&object->word[i], 0);
     object_commit(object);
     heap_free(heap, &object->undo.log);
 }
@@ -330,7 +321,7 @@ bool object_roll_back_dead(struct object *object)
     struct heap *heap = object_heap(object);
 
     object_begin_again(object);
-    if (!undo_roll_back(&object->undo, (char *)heap, get(&heap->size)))
+    if (!undo_roll_back(&object->undo, (char *)heap, word_get(&heap->size)))
         return false;
     object_commit(object);
     return true;
@@ -348,8 +339,8 @@ void object_finish_repair(struct object *object)
 
 int object_repair(struct object *object)
 {
-    put(&object->waits, 0);
-    put(&object->met, get(&object->met) & ~(OBJECT_CHECKED | OBJECT_INSIDE));
+    word_put(&object->waits, 0);
+    word_put(&object->met, word_get(&object->met) & ~(OBJECT_CHECKED | OBJECT_INSIDE));
     heap_recover(object_heap(object));
     if (!object_roll_back_dead(object)) {
         mutex_unlock(&object->mutex); /* unrepaired: it cannot be locked any more */
@@ -370,14 +361,14 @@ static void become_spare(struct heap *heap, struct object *object)
         return;
     }
     heap_set(heap, &object->magic, OBJECT_FREE | object_tag_of(next));
-    heap_set(heap, &object->next, get(&heap->spare));
+    heap_set(heap, &object->next, word_get(&heap->spare));
     heap_set(heap, &heap->spare, object->self);
 }
 
 /* Under the object's mutex. */
 static void reclaim(struct heap *heap, struct object *object)
 {
-    put(&object->held, 0);
+    word_put(&object->held, 0);
     heap_recover(heap); /* the step that made it dead may not be committed */
     if (object_kind(object) != OBJECT_DEAD || !stripes_try_hold_all(object))
         return;
@@ -402,7 +393,7 @@ static struct object *take_dead(struct heap *heap, int *error)
     if (heap_lock_until(heap, clock_now() + READ_PATIENCE_NS) != 0)
         return NULL;
     look_at_limbo(heap);
-    for (uint64_t at = get(&heap->dead); at != 0 && found == NULL && looks < LOOK_AT_MOST; looks++) {
+    for (uint64_t at = word_get(&heap->dead); at != 0 && found == NULL && looks < LOOK_AT_MOST; looks++) {
         struct object *object = object_at(heap, at);
 
         *error = mutex_error(pthread_mutex_trylock(&object->mutex));
@@ -410,7 +401,7 @@ static struct object *take_dead(struct heap *heap, int *error)
             *error = mutex_error(pthread_mutex_trylock(&object->mutex));
         if (*error == 0 || *error == MP_EOWNERDEAD)
             found = object;
-        at = get(&object->next);
+        at = word_get(&object->next);
     }
     heap_unlock(heap);
     return found;
@@ -421,7 +412,7 @@ void object_reclaim_dead(struct heap *heap)
     struct object *object, *last = NULL;
     int error;
 
-    while ((get(&heap->dead) | get(&heap->limbo)) != 0 && (object = take_dead(heap, &error)) != NULL) {
+    while ((word_get(&heap->dead) | word_get(&heap->limbo)) != 0 && (object = take_dead(heap, &error)) != NULL) {
         if (error == MP_EOWNERDEAD && object_repair(object) != 0)
             return;
         reclaim(heap, object);
@@ -442,7 +433,7 @@ int object_free(const void *handle, uint64_t kind)
     int error = heap_lock(heap);
     if (error != 0)
         return error;
-    if (get(&object->magic) != object_magic(handle, kind) || get(&object->kept) == 0) {
+    if (word_get(&object->magic) != object_magic(handle, kind) || word_get(&object->kept) == 0) {
         heap_unlock(heap);
         return MP_EINVAL;
     }
@@ -465,7 +456,7 @@ bool object_is_slow(const struct object *object, uint64_t magic)
 
     do {
         emptied = undo_emptied(&heap->undo);
-        undo_read(&heap->undo, (const char *)heap, get(&heap->size), &object->magic, 1, &now);
+        undo_read(&heap->undo, (const char *)heap, word_get(&heap->size), &object->magic, 1, &now);
         atomic_thread_fence(memory_order_acquire);
     } while (undo_emptied(&heap->undo) != emptied);
     return now == magic;
@@ -477,14 +468,14 @@ static int check_magic(struct object *object, uint64_t magic, int64_t deadline)
 {
     struct heap *heap = object_heap(object);
 
-    if (get(&object->magic) == magic)
+    if (word_get(&object->magic) == magic)
         return 0;
     int error = heap_lock_until(heap, deadline);
     if (error == MP_ETIMEOUT)
         return error;
     if (error == 0)
         heap_unlock(heap);
-    return get(&object->magic) == magic ? 0 : MP_EINVAL;
+    return word_get(&object->magic) == magic ? 0 : MP_EINVAL;
 }
 
 /* Completes locking. `error` is the result of taking the mutex. */
@@ -499,7 +490,7 @@ static int finish_lock(struct object *object, uint64_t magic, int error, int64_t
         mutex_unlock(&object->mutex);
         return error;
     }
-    put(&object->held, 0); /* whatever a dead holder held, we hold nothing */
+    word_put(&object->held, 0); /* whatever a dead holder held, we hold nothing */
     return 0;
 }
 
@@ -516,13 +507,13 @@ static void give_away(pthread_mutex_t *mutex, pid_t thread)
  * exist any more, and the next thread that looks goes on. */
 void object_look_for_holder(struct object *object)
 {
-    uint64_t space = (get(&object->met) & OBJECT_INSIDE) >> OBJECT_INSIDE_SHIFT;
+    uint64_t space = (word_get(&object->met) & OBJECT_INSIDE) >> OBJECT_INSIDE_SHIFT;
     pid_t thread;
 
     if (space == 0 || space != holder_space() || !robust_mutex_held(&object->mutex, &thread) || thread == 0 ||
         kill(thread, 0) == 0 || errno != ESRCH)
         return;
-    for (int i = 0; i < STRIPES && get(&object->striped) != 0; i++)
+    for (int i = 0; i < STRIPES && word_get(&object->striped) != 0; i++)
         give_away(&stripes_of(object)->stripe[i].mutex, thread);
     give_away(&object->mutex, thread);
 }
@@ -580,11 +571,11 @@ void object_read_words(const struct reading *reading, const _Atomic uint64_t *fi
     const struct heap *heap = object_heap(object);
 
     if (reading->version & 1) {
-        undo_read(&object->undo, (const char *)heap, get(&heap->size), first, count, words);
+        undo_read(&object->undo, (const char *)heap, word_get(&heap->size), first, count, words);
         return;
     }
     for (size_t i = 0; i < count; i++)
-        words[i] = get(&first[i]);
+        words[i] = word_get(&first[i]);
 }
 
 bool object_read_again(struct reading *reading, unsigned tries)
@@ -619,7 +610,7 @@ void object_unlock_striped(struct object *object)
 
 void object_roll_back(struct object *object)
 {
-    undo_roll_back(&object->undo, (char *)object_heap(object), get(&object_heap(object)->size));
+    undo_roll_back(&object->undo, (char *)object_heap(object), word_get(&object_heap(object)->size));
     object_commit(object);
 }
 
@@ -639,7 +630,7 @@ int object_reserve_undo(struct object *object, uint64_t notes, uint64_t words)
 
 void object_release_undo(struct object *object)
 {
-    put(&object->undo.more_capacity, 0);
+    word_put(&object->undo.more_capacity, 0);
     undo_order();
     heap_free(object_heap(object), &object->undo.more);
 }
@@ -648,28 +639,29 @@ int object_root(struct heap *heap, uint64_t kind, struct object **root)
 {
     uint64_t offset = atomic_load(&heap->root);
 
-    if (offset % 64 != 0 || offset < sizeof(struct heap) || offset > get(&heap->size) - sizeof(struct object))
+    if (offset % 64 != 0 || offset < sizeof(struct heap) || offset > word_get(&heap->size) - sizeof(struct object))
         return MP_ECORRUPT;
     *root = object_at(heap, offset);
     if (object_kind(*root) == OBJECT_DEAD)
         heap_recover(heap);
     if (object_kind(*root) != kind || (*root)->self != offset || checking_look(*root, true) != 0)
         return MP_ECORRUPT;
-    return !object_kind_is_container(kind) || heap_holds(heap, get(&(*root)->undo.log), UNDO_LOG_BYTES) ? 0
-                                                                                                        : MP_ECORRUPT;
+    return !object_kind_is_container(kind) || heap_holds(heap, word_get(&(*root)->undo.log), UNDO_LOG_BYTES)
+               ? 0
+               : MP_ECORRUPT;
 }
 
 /* ---- releasing ---- */
 
 static void release_cell(struct heap *heap, _Atomic uint64_t *head, _Atomic uint64_t *body)
 {
-    if (get(head) & CELL_OWNS)
+    if (word_get(head) & CELL_OWNS)
         ref_release(heap, body);
 }
 
 static void release_table(struct heap *heap, _Atomic uint64_t *table, bool shell)
 {
-    for (uint64_t i = get(&table[0]); i > 0; i--) {
+    for (uint64_t i = word_get(&table[0]); i > 0; i--) {
         if (shell)
             heap_free(heap, &table[i]);
         else
@@ -681,7 +673,7 @@ static void release_cells(struct heap *heap, _Atomic uint64_t *block)
 {
     struct cell *cells = (struct cell *)(block + 2);
 
-    for (uint64_t i = 0, count = get(&block[0]); i < count; i++)
+    for (uint64_t i = 0, count = word_get(&block[0]); i < count; i++)
         release_cell(heap, &cells[i].head, &cells[i].body);
 }
 
@@ -689,8 +681,8 @@ static void release_entries(struct heap *heap, _Atomic uint64_t *block)
 {
     struct entry *entries = (struct entry *)(block + 2);
 
-    for (uint64_t i = 0, count = get(&block[0]); i < count; i++) {
-        if (get(&entries[i].sequence) == 0)
+    for (uint64_t i = 0, count = word_get(&block[0]); i < count; i++) {
+        if (word_get(&entries[i].sequence) == 0)
             continue;
         release_cell(heap, &entries[i].key_head, &entries[i].key_body);
         release_cell(heap, &entries[i].value.head, &entries[i].value.body);
@@ -699,7 +691,7 @@ static void release_entries(struct heap *heap, _Atomic uint64_t *block)
 
 void ref_release(struct heap *heap, _Atomic uint64_t *ref)
 {
-    uint64_t value = get(ref);
+    uint64_t value = word_get(ref);
     _Atomic uint64_t *block = heap_at(heap, value & ~REF_MASK);
 
     if ((value & ~REF_MASK) == 0)

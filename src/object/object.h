@@ -429,6 +429,12 @@ void ref_release(struct heap *heap, _Atomic uint64_t *ref);
 /* Releases all pending refs. */
 void object_release_pending(struct object *object);
 
+/* The block that a ref of the object owns. */
+static inline _Atomic uint64_t *ref_block(const struct object *object, uint64_t ref)
+{
+    return heap_at(object_heap(object), ref & ~REF_MASK);
+}
+
 /* The object that a pending ref owns. */
 static inline struct object *object_pending(const struct object *object, int i)
 {

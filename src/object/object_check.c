@@ -13,6 +13,7 @@
 
 #include "base/cancelling.h"
 #include "base/platform.h"
+#include "base/word.h"
 #include "object/checking.h"
 #include "object/hold.h"
 #include "object/object_kind.h"
@@ -38,11 +39,6 @@ struct check {
     uint64_t dead, spare, limbo; /* objects of these kinds; and in limbo */
     bool corrupt;
 };
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 static void add(struct offsets *offsets, uint64_t offset)
 {
@@ -108,8 +104,8 @@ static void mark_at(struct check *check, uint64_t ref, enum place place);
 
 static void mark_cell(struct check *check, const _Atomic uint64_t *head, const _Atomic uint64_t *body)
 {
-    if (get(head) & CELL_OWNS)
-        mark_at(check, get(body), IN_CELL);
+    if (word_get(head) & CELL_OWNS)
+        mark_at(check, word_get(body), IN_CELL);
 }
 
 /* Whether a block can hold `count` things of `size` bytes from byte `from` on. */
@@ -125,7 +121,7 @@ static bool fits(struct check *check, uint64_t offset, uint64_t from, uint64_t c
 static void mark_content(struct check *check, uint64_t ref, uint64_t offset)
 {
     _Atomic uint64_t *block = heap_at(check->heap, offset);
-    uint64_t count = get(&block[0]);
+    uint64_t count = word_get(&block[0]);
     struct cell *cells = (struct cell *)(block + 2);
     struct entry *entries = (struct entry *)(block + 2);
 
@@ -135,7 +131,8 @@ static void mark_content(struct check *check, uint64_t ref, uint64_t offset)
         if (!fits(check, offset, 8, count, 8))
             return;
         for (uint64_t i = 1; !check->corrupt && i <= count; i++)
-            mark_at(check, (ref & REF_MASK) == REF_TABLE_SHALLOW ? get(&block[i]) & ~REF_MASK : get(&block[i]),
+            mark_at(check,
+                    (ref & REF_MASK) == REF_TABLE_SHALLOW ? word_get(&block[i]) & ~REF_MASK : word_get(&block[i]),
                     IN_TABLE);
         break;
     case REF_CELLS:
@@ -148,7 +145,7 @@ static void mark_content(struct check *check, uint64_t ref, uint64_t offset)
         if (!fits(check, offset, 16, count, sizeof *entries))
             return;
         for (uint64_t i = 0; !check->corrupt && i < count; i++) {
-            if (get(&entries[i].sequence) == 0)
+            if (word_get(&entries[i].sequence) == 0)
                 continue;
             mark_cell(check, &entries[i].key_head, &entries[i].key_body);
             mark_cell(check, &entries[i].value.head, &entries[i].value.body);
@@ -162,7 +159,7 @@ static void mark_content(struct check *check, uint64_t ref, uint64_t offset)
 /* Whether there is a block in use that no ref has owned so far. Notes that it is owned now. */
 static bool own_block(struct check *check, uint64_t offset)
 {
-    if (offset % 16 != 0 || offset >= get(&check->heap->size) || !heap_bit_clear(check->starts, offset))
+    if (offset % 16 != 0 || offset >= word_get(&check->heap->size) || !heap_bit_clear(check->starts, offset))
         return false;
     check->unowned--;
     return true;
@@ -223,13 +220,14 @@ static bool nothing_is_pending(const struct object *object)
     uint64_t words = 0;
 
     for (int i = 0; i < OBJECT_PENDING; i++)
-        words |= get(&object->pending[i]);
+        words |= word_get(&object->pending[i]);
     return words == 0;
 }
 
 static bool owns_nothing(const struct object *object)
 {
-    return (get(&object->root[0]) | get(&object->root[1]) | get(&object->undo.more)) == 0 && nothing_is_pending(object);
+    return (word_get(&object->root[0]) | word_get(&object->root[1]) | word_get(&object->undo.more)) == 0 &&
+           nothing_is_pending(object);
 }
 
 /* Invariant: an object in heap.spare owns nothing, and its words are 0; object_create() relies on it. The words of a
@@ -239,8 +237,8 @@ static bool is_blank(const struct check *check, const struct object *object)
     uint64_t words = 0;
 
     for (size_t i = 0; i < sizeof object->word / sizeof object->word[0] && check->heap->kind != HEAP_LOCK; i++)
-        words |= get(&object->word[i]);
-    return (words | get(&object->striped) | get(&object->undo.log)) == 0 && owns_nothing(object);
+        words |= word_get(&object->word[i]);
+    return (words | word_get(&object->striped) | word_get(&object->undo.log)) == 0 && owns_nothing(object);
 }
 
 static bool live_is_sound(struct check *check, const struct object *object)
@@ -250,9 +248,9 @@ static bool live_is_sound(struct check *check, const struct object *object)
     if (kind == NULL)
         return false;
     if (!kind->container)
-        return get(&object->kept) <= KEPT_HANDLE && get(&object->holds) == 0;
-    check->limbo += get(&object->kept) == KEPT_LIMBO;
-    return get(&object->kept) == KEPT_NOT || get(&object->kept) == KEPT_LIMBO;
+        return word_get(&object->kept) <= KEPT_HANDLE && word_get(&object->holds) == 0;
+    check->limbo += word_get(&object->kept) == KEPT_LIMBO;
+    return word_get(&object->kept) == KEPT_NOT || word_get(&object->kept) == KEPT_LIMBO;
 }
 
 static bool kind_is_sound(struct check *check, const struct object *object)
@@ -286,7 +284,7 @@ static bool place_is_sound(struct check *check, const struct object *object)
 
 static void mark_log(struct check *check, const struct object *object)
 {
-    uint64_t log = get(&object->undo.log), more = get(&object->undo.more);
+    uint64_t log = word_get(&object->undo.log), more = word_get(&object->undo.more);
 
     if (((log | more) & REF_MASK) != REF_BLOCK || (log == 0 && object_kind_is_container(object_kind(object))))
         check->corrupt = true;
@@ -295,13 +293,13 @@ static void mark_log(struct check *check, const struct object *object)
         fits(check, log, 0, UNDO_RECORDS, sizeof(struct undo_record));
     mark_at(check, more, IN_OBJECT);
     if (!check->corrupt && more != 0)
-        fits(check, more, 0, get(&object->undo.more_capacity), sizeof(struct undo_record));
+        fits(check, more, 0, word_get(&object->undo.more_capacity), sizeof(struct undo_record));
 }
 
 static void mark_object(struct check *check, struct object *object)
 {
     if (!place_is_sound(check, object) || !kind_is_sound(check, object) || undo_count(&object->undo) != 0 ||
-        (get(&object->version) & 1) != 0) {
+        (word_get(&object->version) & 1) != 0) {
         check->corrupt = true;
         return;
     }
@@ -310,12 +308,12 @@ static void mark_object(struct check *check, struct object *object)
     if (!nothing_is_pending(object) && !is_inherited(check, object->self))
         check->corrupt = true;
     for (int i = 0; i < OBJECT_ROOTS; i++)
-        mark_at(check, get(&object->root[i]), IN_OBJECT);
+        mark_at(check, word_get(&object->root[i]), IN_OBJECT);
     for (int i = 0; i < OBJECT_PENDING; i++)
-        mark_at(check, get(&object->pending[i]), IN_OBJECT);
-    if ((get(&object->stripes) & REF_MASK) != REF_BLOCK)
+        mark_at(check, word_get(&object->pending[i]), IN_OBJECT);
+    if ((word_get(&object->stripes) & REF_MASK) != REF_BLOCK)
         check->corrupt = true;
-    mark_at(check, get(&object->stripes), IN_OBJECT);
+    mark_at(check, word_get(&object->stripes), IN_OBJECT);
     if (!check->corrupt && !stripes_are_sound(object))
         check->corrupt = true;
     mark_log(check, object);
@@ -329,9 +327,9 @@ static bool holds_match(struct check *check)
         uint64_t kind = object_kind(object), shares = times_in(&check->shares, check->objects.item[i]);
         bool gone = kind == OBJECT_FREE || kind == OBJECT_DEAD || kind == OBJECT_SPENT;
 
-        if (gone ? shares != 0 : shares != get(&object->refs))
+        if (gone ? shares != 0 : shares != word_get(&object->refs))
             return false;
-        if (!gone && shares == 0 && get(&object->kept) == KEPT_NOT)
+        if (!gone && shares == 0 && word_get(&object->kept) == KEPT_NOT)
             return false;
     }
     return true;
@@ -339,7 +337,7 @@ static bool holds_match(struct check *check)
 
 static bool is_in_limbo(const struct object *object)
 {
-    return object_kind_is_container(object_kind(object)) && get(&object->kept) == KEPT_LIMBO;
+    return object_kind_is_container(object_kind(object)) && word_get(&object->kept) == KEPT_LIMBO;
 }
 
 static bool is_dead(const struct object *object)
@@ -356,7 +354,7 @@ static bool is_spare(const struct object *object)
 static bool chain_is_sound(const struct check *check, uint64_t at, bool (*belongs)(const struct object *object),
                            uint64_t count)
 {
-    for (; at != 0; at = get(&object_at(check, at)->next)) {
+    for (; at != 0; at = word_get(&object_at(check, at)->next)) {
         if (count-- == 0 || times_in(&check->objects, at) == 0 || !belongs(object_at(check, at)))
             return false;
     }
@@ -367,9 +365,9 @@ static bool chains_are_sound(const struct check *check)
 {
     const struct heap *heap = check->heap;
 
-    return chain_is_sound(check, get(&heap->dead), is_dead, check->dead) &&
-           chain_is_sound(check, get(&heap->spare), is_spare, check->spare) &&
-           chain_is_sound(check, get(&heap->limbo), is_in_limbo, check->limbo);
+    return chain_is_sound(check, word_get(&heap->dead), is_dead, check->dead) &&
+           chain_is_sound(check, word_get(&heap->spare), is_spare, check->spare) &&
+           chain_is_sound(check, word_get(&heap->limbo), is_in_limbo, check->limbo);
 }
 
 /* Marks a ref that a holder or a hold has. */
@@ -384,17 +382,17 @@ static bool mark_hold(void *context, uint64_t ref)
 /* Collects all holds in objects, once hold_check() has found the holders' chains sound. */
 static void collect_holds(struct check *check)
 {
-    for (uint64_t at = get(&check->heap->holders); at != 0;) {
+    for (uint64_t at = word_get(&check->heap->holders); at != 0;) {
         const struct holder *holder = heap_at(check->heap, at);
 
-        for (uint64_t offset = get(&holder->holds); offset != 0;) {
+        for (uint64_t offset = word_get(&holder->holds); offset != 0;) {
             const struct hold *hold = heap_at(check->heap, offset);
 
-            if ((get(&hold->ref) & REF_MASK) == REF_OBJECT)
+            if ((word_get(&hold->ref) & REF_MASK) == REF_OBJECT)
                 add(&check->holds, offset);
-            offset = get(&hold->next);
+            offset = word_get(&hold->next);
         }
-        at = get(&holder->next);
+        at = word_get(&holder->next);
     }
     sort(&check->holds);
 }
@@ -409,13 +407,13 @@ static bool holds_are_sound(struct check *check)
         const struct object *object = object_at(check, check->objects.item[i]);
         bool live = object_kind_is_container(object_kind(object));
 
-        for (uint64_t at = live ? get(&object->holds) : 0; at != 0;) {
+        for (uint64_t at = live ? word_get(&object->holds) : 0; at != 0;) {
             if (times_in(&check->holds, at) == 0 || found++ == check->holds.count)
                 return false;
             const struct hold *hold = heap_at(check->heap, at);
-            if (get(&hold->ref) != (object->self | REF_OBJECT))
+            if (word_get(&hold->ref) != (object->self | REF_OBJECT))
                 return false;
-            at = get(&hold->same);
+            at = word_get(&hold->same);
         }
     }
     return found == check->holds.count && !check->holds.failed;
@@ -435,7 +433,7 @@ static bool contents_are_sound(const struct check *check)
 
 static bool root_is_sound(struct check *check)
 {
-    uint64_t root = get(&check->heap->root);
+    uint64_t root = word_get(&check->heap->root);
 
     if (check->heap->kind != HEAP_MANAGER || root == 0)
         return true;
@@ -446,18 +444,18 @@ static bool root_is_sound(struct check *check)
 /* Marks every block of stripes that no object has. */
 static void mark_spare_stripes(struct check *check)
 {
-    for (uint64_t at = get(&check->heap->stripes); at != 0 && !check->corrupt;) {
+    for (uint64_t at = word_get(&check->heap->stripes); at != 0 && !check->corrupt;) {
         if (!own_block(check, at) || !stripes_block_is_sound(check->heap, at))
             check->corrupt = true;
         else
-            at = get(&stripes_at(check->heap, at)->next);
+            at = word_get(&stripes_at(check->heap, at)->next);
     }
 }
 
 /* Marks the block that the next objects are made of, if object.c can use it. */
 static void mark_carving(struct check *check)
 {
-    uint64_t under_construction = get(&check->heap->under_construction);
+    uint64_t under_construction = word_get(&check->heap->under_construction);
 
     if ((under_construction & REF_MASK) != REF_BLOCK)
         check->corrupt = true;
@@ -470,7 +468,7 @@ static int check_locked(struct check *check, void (*extra)(struct heap *, object
 {
     struct heap *heap = check->heap;
 
-    check->starts = calloc(get(&heap->size) / 1024 + 1, sizeof *check->starts);
+    check->starts = calloc(word_get(&heap->size) / 1024 + 1, sizeof *check->starts);
     if (check->starts == NULL)
         return MP_ENOMEM;
     int error = heap_check(heap, check->starts, &check->unowned);
@@ -479,7 +477,7 @@ static int check_locked(struct check *check, void (*extra)(struct heap *, object
     for (size_t i = 0; i < check->objects.count && !check->corrupt; i++)
         mark_object(check, object_at(check, check->objects.item[i]));
     mark_carving(check);
-    if (!hold_check(heap, get(&heap->size) / sizeof(struct hold), mark_hold, check) || !holds_are_sound(check))
+    if (!hold_check(heap, word_get(&heap->size) / sizeof(struct hold), mark_hold, check) || !holds_are_sound(check))
         return check->holds.failed ? MP_ENOMEM : MP_ECORRUPT;
     mark_spare_stripes(check);
     if (!root_is_sound(check))
@@ -499,10 +497,10 @@ static int check_locked(struct check *check, void (*extra)(struct heap *, object
 /* Under heap_lock(): lists all objects. MP_ECORRUPT: one of them cannot be an object. */
 static int collect_objects(struct check *check)
 {
-    uint64_t size = get(&check->heap->size);
+    uint64_t size = word_get(&check->heap->size);
 
     check->objects.count = 0;
-    for (uint64_t at = get(&check->heap->objects); at != 0; at = get(&object_at(check, at)->next_all)) {
+    for (uint64_t at = word_get(&check->heap->objects); at != 0; at = word_get(&object_at(check, at)->next_all)) {
         if (at % 64 != 0 || at < sizeof(struct heap) || at > size - sizeof(struct object) ||
             object_at(check, at)->self != at || check->objects.count > size / sizeof(struct object))
             return MP_ECORRUPT;
@@ -512,7 +510,7 @@ static int collect_objects(struct check *check)
         if (check->objects.failed)
             return MP_ENOMEM;
     }
-    if (check->objects.count != get(&check->heap->made))
+    if (check->objects.count != word_get(&check->heap->made))
         return MP_ECORRUPT;
     sort(&check->objects);
     for (size_t i = 1; i < check->objects.count; i++) {
@@ -556,7 +554,7 @@ static void inherit(struct check *check, uint64_t offset)
     struct object *object = object_at(check, offset);
 
     if (lock_heap(check) == 0) {
-        bool nothing = owns_nothing(object) && undo_count(&object->undo) == 0 && (get(&object->version) & 1) == 0;
+        bool nothing = owns_nothing(object) && undo_count(&object->undo) == 0 && (word_get(&object->version) & 1) == 0;
 
         heap_unlock(check->heap);
         if (nothing) {
@@ -594,7 +592,7 @@ static int try_to_lock_all(struct check *check)
 
     if (error != 0)
         return error;
-    uint64_t first = get(&check->heap->objects);
+    uint64_t first = word_get(&check->heap->objects);
     error = collect_objects(check);
     heap_unlock(check->heap);
     if (error == 0) {
@@ -604,7 +602,7 @@ static int try_to_lock_all(struct check *check)
     if (error != 0)
         return error;
     error = lock_heap(check);
-    if (error == 0 && get(&check->heap->objects) == first)
+    if (error == 0 && word_get(&check->heap->objects) == first)
         return 0;
     if (error == 0) {
         heap_unlock(check->heap);
@@ -660,7 +658,7 @@ static bool take_back(const struct check *check, struct object *object)
 {
     struct taker taker = {check, object};
 
-    return undo_is_sound(&object->undo, (const char *)check->heap, get(&check->heap->size), may_take, &taker) &&
+    return undo_is_sound(&object->undo, (const char *)check->heap, word_get(&check->heap->size), may_take, &taker) &&
            object_roll_back_dead(object);
 }
 

@@ -10,6 +10,7 @@
  * that word tells both. */
 #include "object/pin.h"
 
+#include "base/word.h"
 #include "object/owner.h"
 
 /* Objects are aligned to 64 bytes, and offsets have 48 bits. The other bits hold the low bits of the owner's number,
@@ -17,11 +18,6 @@
 #define TAG UINT64_C(0xffff00000000003e)
 /* Set in a place until the pin is confirmed. */
 #define UNCONFIRMED UINT64_C(1)
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 /* The word of a confirmed pin of the owner's in that object. */
 static uint64_t word_of(uint64_t owner, uint64_t object)
@@ -39,7 +35,7 @@ int pin_begin(struct heap *heap, uint64_t owner, uint64_t object)
         struct heap_pin *pin = &heap->pin[place];
         uint64_t free = 0;
 
-        if (get(&pin->owner) != 0 || !atomic_compare_exchange_strong(&pin->owner, &free, owner))
+        if (word_get(&pin->owner) != 0 || !atomic_compare_exchange_strong(&pin->owner, &free, owner))
             continue;
         atomic_store(&pin->object, word_of(owner, object) | UNCONFIRMED);
         atomic_fetch_add(&heap->pinned, 1);
@@ -53,7 +49,7 @@ void pin_confirm(struct heap *heap, int place, uint64_t owner, uint64_t object)
 {
     uint64_t expected = word_of(owner, object) | UNCONFIRMED;
 
-    if (get(&heap->pin[place].owner) == owner)
+    if (word_get(&heap->pin[place].owner) == owner)
         atomic_compare_exchange_strong(&heap->pin[place].object, &expected, word_of(owner, object));
 }
 
@@ -61,7 +57,8 @@ void pin_end(struct heap *heap, int place, uint64_t owner, uint64_t object)
 {
     uint64_t expected = word_of(owner, object) | UNCONFIRMED;
 
-    if (get(&heap->pin[place].owner) == owner && atomic_compare_exchange_strong(&heap->pin[place].object, &expected, 0))
+    if (word_get(&heap->pin[place].owner) == owner &&
+        atomic_compare_exchange_strong(&heap->pin[place].object, &expected, 0))
         atomic_store(&heap->pin[place].owner, 0);
 }
 
@@ -79,7 +76,7 @@ static bool pin_end_at(struct heap_pin *pin, uint64_t owner, uint64_t object)
 bool pin_end_one(struct heap *heap, uint64_t owner, uint64_t object)
 {
     for (int i = 0; i < HEAP_PINS; i++) {
-        if (get(&heap->pin[i].owner) == owner && pin_end_at(&heap->pin[i], owner, object))
+        if (word_get(&heap->pin[i].owner) == owner && pin_end_at(&heap->pin[i], owner, object))
             return true;
     }
     return false;
@@ -93,7 +90,7 @@ bool pin_next(const struct heap *heap, uint64_t owner, int *place, uint64_t *obj
         uint64_t word = atomic_load(&pin->object);
 
         *object = word & ~(TAG | UNCONFIRMED);
-        if (get(&pin->owner) == owner && *object != 0 && word == word_of(owner, *object))
+        if (word_get(&pin->owner) == owner && *object != 0 && word == word_of(owner, *object))
             return true;
     }
     return false;
@@ -105,7 +102,7 @@ bool pin_is_set(struct heap *heap, uint64_t object)
 
     atomic_thread_fence(memory_order_seq_cst);
     uint64_t claims = atomic_load(&heap->pinned);
-    if (claims == get(&heap->unpinned))
+    if (claims == word_get(&heap->unpinned))
         return false;
     for (int i = 0; i < HEAP_PINS; i++) {
         uint64_t found = atomic_load(&heap->pin[i].object);
@@ -122,7 +119,7 @@ bool pin_is_set(struct heap *heap, uint64_t object)
 bool pin_end_any(struct heap *heap, uint64_t object)
 {
     for (int i = 0; i < HEAP_PINS; i++) {
-        uint64_t owner = get(&heap->pin[i].owner);
+        uint64_t owner = word_get(&heap->pin[i].owner);
 
         if (owner != 0 && pin_end_at(&heap->pin[i], owner, object))
             return true;
@@ -132,19 +129,19 @@ bool pin_end_any(struct heap *heap, uint64_t object)
 
 bool pin_check(const struct heap *heap)
 {
-    uint64_t unpinned = get(&heap->unpinned), pinned = atomic_load(&heap->pinned);
+    uint64_t unpinned = word_get(&heap->unpinned), pinned = atomic_load(&heap->pinned);
 
     return unpinned <= pinned && pinned <= UINT64_MAX / 2;
 }
 
 uint64_t pin_owner(const struct heap *heap, int place)
 {
-    return get(&heap->pin[place].owner);
+    return word_get(&heap->pin[place].owner);
 }
 
 void pin_drop(struct heap *heap, int place, uint64_t owner)
 {
-    if (get(&heap->pin[place].owner) != owner)
+    if (word_get(&heap->pin[place].owner) != owner)
         return;
     atomic_store(&heap->pin[place].object, 0);
     atomic_store(&heap->pin[place].owner, 0);

@@ -2,27 +2,13 @@
 
 #include <string.h>
 
+#include "base/word.h"
 #include "object/ref_table.h"
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
-static _Atomic uint64_t *block_at(const struct object *object, uint64_t ref)
-{
-    return heap_at(object_heap(object), ref & ~REF_MASK);
-}
 
 uint64_t segments_read_place(const struct reading *reading, uint64_t position, uint64_t size)
 {
     const struct heap *heap = object_heap(reading->object);
-    uint64_t end = get(&heap->size), directory = object_read_word(reading, &reading->object->root[0]) & ~REF_MASK;
+    uint64_t end = word_get(&heap->size), directory = object_read_word(reading, &reading->object->root[0]) & ~REF_MASK;
     uint64_t word = directory + 8 * (1 + position / SEGMENT);
 
     if (word >= end)
@@ -34,13 +20,13 @@ uint64_t segments_read_place(const struct reading *reading, uint64_t position, u
 
 uint64_t segments_capacity(const struct object *object)
 {
-    uint64_t directory = get(&object->root[0]);
+    uint64_t directory = word_get(&object->root[0]);
 
     if (directory == 0)
         return 0;
-    _Atomic uint64_t *table = block_at(object, directory);
-    uint64_t count = get(&table[0]);
-    return count == 1 ? get(block_at(object, get(&table[1]))) : count * SEGMENT;
+    _Atomic uint64_t *table = ref_block(object, directory);
+    uint64_t count = word_get(&table[0]);
+    return count == 1 ? word_get(ref_block(object, word_get(&table[1]))) : count * SEGMENT;
 }
 
 static uint64_t segment_size(enum ref_kind kind, uint64_t count)
@@ -55,9 +41,9 @@ int segment_new(struct heap *heap, enum ref_kind kind, uint64_t count, _Atomic u
 
     if (error != 0)
         return error;
-    _Atomic uint64_t *segment = heap_at(heap, get(slot));
+    _Atomic uint64_t *segment = heap_at(heap, word_get(slot));
     memset(segment, 0, size);
-    put(&segment[0], count);
+    word_put(&segment[0], count);
     return 0;
 }
 
@@ -73,12 +59,13 @@ static uint64_t room_for(uint64_t count)
 
 bool segments_extend(struct object *object, enum ref_kind kind, uint64_t count)
 {
-    if (get(&object->root[0]) == 0)
+    if (word_get(&object->root[0]) == 0)
         return false;
-    _Atomic uint64_t *table = block_at(object, get(&object->root[0])), *segment = block_at(object, get(&table[1]));
-    uint64_t old = get(&segment[0]), room = room_for(count);
+    _Atomic uint64_t *table = ref_block(object, word_get(&object->root[0])),
+                     *segment = ref_block(object, word_get(&table[1]));
+    uint64_t old = word_get(&segment[0]), room = room_for(count);
 
-    if (get(&table[0]) != 1 || room <= old || room < count ||
+    if (word_get(&table[0]) != 1 || room <= old || room < count ||
         !heap_extend(object_heap(object), &table[1], segment_size(kind, room)))
         return false;
     memset((char *)segment + segment_size(kind, old), 0, segment_size(kind, room) - segment_size(kind, old));
@@ -97,28 +84,28 @@ int segments_new(struct object *object, enum ref_kind kind, uint64_t count, _Ato
     int error = ref_table_new(object, segments + segments / 8, slot);
     if (error != 0)
         return error;
-    _Atomic uint64_t *table = block_at(object, get(slot));
-    put(&table[0], segments);
+    _Atomic uint64_t *table = ref_block(object, word_get(slot));
+    word_put(&table[0], segments);
     undo_order();
-    put(slot, get(slot) | REF_TABLE_SHALLOW);
+    word_put(slot, word_get(slot) | REF_TABLE_SHALLOW);
     for (uint64_t i = 1; error == 0 && i <= segments; i++) {
         error = segment_new(object_heap(object), kind, room, &table[i]);
         if (error == 0)
-            put(&table[i], get(&table[i]) | kind);
+            word_put(&table[i], word_get(&table[i]) | kind);
     }
     return error;
 }
 
 int segments_add(struct object *object, enum ref_kind kind, uint64_t at, _Atomic uint64_t *pending)
 {
-    _Atomic uint64_t *table = block_at(object, get(&object->root[0]));
+    _Atomic uint64_t *table = ref_block(object, word_get(&object->root[0]));
     int error = segment_new(object_heap(object), kind, SEGMENT, pending);
 
     if (error != 0)
         return error;
     object_begin(object);
-    object_set(object, &table[1 + at], get(pending) | kind);
-    if (at == get(&table[0]))
+    object_set(object, &table[1 + at], word_get(pending) | kind);
+    if (at == word_get(&table[0]))
         object_set(object, &table[0], at + 1);
     object_set(object, pending, 0);
     object_commit(object);

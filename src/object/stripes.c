@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "base/word.h"
 #include "object/callback.h"
 
 /* An object gets stripes after threads that need only one stripe have waited for its mutex this often. */
@@ -12,16 +13,6 @@
 /* The values of object.held: no stripe, all stripes, or HELD_ONE plus the number of one stripe. Only the holder of the
  * object's mutex reads and writes it. */
 enum { HELD_NONE, HELD_ALL, HELD_ONE };
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
 
 /* Slow path: waits for the stripe's holder, which is about to unlock it or is inside a function of the program's. */
 static int wait_for(struct object *object, pthread_mutex_t *stripe, int64_t deadline, int number)
@@ -66,9 +57,9 @@ static bool take_spare(struct object *object)
 
     if (heap_lock(heap) != 0)
         return false;
-    uint64_t block = get(&heap->stripes);
+    uint64_t block = word_get(&heap->stripes);
     if (block != 0) {
-        heap_set(heap, &heap->stripes, get(&stripes_at(heap, block)->next));
+        heap_set(heap, &heap->stripes, word_get(&stripes_at(heap, block)->next));
         heap_set(heap, &object->stripes, block);
         heap_commit(heap);
     }
@@ -85,13 +76,13 @@ static bool make_new(struct object *object)
 
     if (error != 0)
         return false;
-    struct stripes *stripes = stripes_at(heap, get(&object->pending[0]));
-    put(&stripes->next, 0);
+    struct stripes *stripes = stripes_at(heap, word_get(&object->pending[0]));
+    word_put(&stripes->next, 0);
     for (int i = 0; error == 0 && i < STRIPES; i++)
         error = mutex_init(&stripes->stripe[i].mutex);
     if (error == 0) {
         object_begin(object);
-        object_set(object, &object->stripes, get(&object->pending[0]));
+        object_set(object, &object->stripes, word_get(&object->pending[0]));
         object_set(object, &object->pending[0], 0);
         object_commit(object);
     }
@@ -101,9 +92,9 @@ static bool make_new(struct object *object)
 
 void stripes_make(struct object *object)
 {
-    if (get(&object->stripes) == 0 && !take_spare(object) && !make_new(object))
+    if (word_get(&object->stripes) == 0 && !take_spare(object) && !make_new(object))
         return;
-    put(&object->held, HELD_NONE);
+    word_put(&object->held, HELD_NONE);
     atomic_store_explicit(&object->striped, 1, memory_order_release);
 }
 
@@ -111,9 +102,9 @@ int stripes_lock_mutex_slow(struct object *object, uint64_t magic, int number)
 {
     int error = object_lock_alone_slow(object, magic, number);
 
-    if (error == 0 && number == EBUSY && get(&object->striped) == 0) {
-        put(&object->met, get(&object->met) + 1);
-        if (get(&object->met) >= MEETINGS)
+    if (error == 0 && number == EBUSY && word_get(&object->striped) == 0) {
+        word_put(&object->met, word_get(&object->met) + 1);
+        if (word_get(&object->met) >= MEETINGS)
             stripes_make(object);
     }
     return error;
@@ -121,7 +112,7 @@ int stripes_lock_mutex_slow(struct object *object, uint64_t magic, int number)
 
 int stripes_hold_all_until(struct object *object, int64_t deadline)
 {
-    if (get(&object->striped) == 0 || get(&object->held) == HELD_ALL)
+    if (word_get(&object->striped) == 0 || word_get(&object->held) == HELD_ALL)
         return 0;
     for (int i = 0; i < STRIPES; i++) {
         int error = lock_until(object, &stripes_of(object)->stripe[i].mutex, deadline);
@@ -131,7 +122,7 @@ int stripes_hold_all_until(struct object *object, int64_t deadline)
         if (error != 0)
             return error;
     }
-    put(&object->held, HELD_ALL);
+    word_put(&object->held, HELD_ALL);
     return 0;
 }
 
@@ -165,7 +156,7 @@ void stripes_give_back(const struct stripes_taken *stripes)
 
 bool stripes_try_hold_all(struct object *object)
 {
-    if (get(&object->striped) == 0)
+    if (word_get(&object->striped) == 0)
         return true;
     for (int i = 0; i < STRIPES; i++) {
         struct stripe *stripe = stripes_of(object)->stripe;
@@ -179,29 +170,29 @@ bool stripes_try_hold_all(struct object *object)
             return false;
         }
     }
-    put(&object->held, HELD_ALL);
+    word_put(&object->held, HELD_ALL);
     return true;
 }
 
 int stripes_hold_one(struct object *object, uint64_t hash)
 {
-    if (get(&object->striped) == 0 || get(&object->held) == HELD_ALL)
+    if (word_get(&object->striped) == 0 || word_get(&object->held) == HELD_ALL)
         return 0;
     pthread_mutex_t *stripe = stripe_of(object, hash);
     int error = lock_until(object, stripe, DEADLINE_NEVER);
     /* A process that dies here leaves the stripe to the next thread as one of a dead owner. The next holder of the
      * mutex ignores what `held` says. */
     if (error == 0)
-        put(&object->held, HELD_ONE + (uint64_t)((struct stripe *)stripe - stripes_of(object)->stripe));
+        word_put(&object->held, HELD_ONE + (uint64_t)((struct stripe *)stripe - stripes_of(object)->stripe));
     return error;
 }
 
 void stripes_release(struct object *object)
 {
     struct stripe *stripe = stripes_of(object)->stripe;
-    uint64_t held = get(&object->held);
+    uint64_t held = word_get(&object->held);
 
-    put(&object->held, HELD_NONE);
+    word_put(&object->held, HELD_NONE);
     if (held >= HELD_ONE)
         mutex_unlock(&stripe[held - HELD_ONE].mutex);
     for (int i = 0; held == HELD_ALL && i < STRIPES; i++)
@@ -212,11 +203,11 @@ void stripes_release(struct object *object)
 static void give_up(struct object *object)
 {
     struct heap *heap = object_heap(object);
-    uint64_t block = get(&object->stripes);
+    uint64_t block = word_get(&object->stripes);
 
     if (block == 0 || heap_lock(heap) != 0)
         return;
-    heap_set(heap, &stripes_at(heap, block)->next, get(&heap->stripes));
+    heap_set(heap, &stripes_at(heap, block)->next, word_get(&heap->stripes));
     heap_set(heap, &heap->stripes, block);
     heap_set(heap, &object->stripes, 0);
     heap_commit(heap);
@@ -227,9 +218,9 @@ static void give_up(struct object *object)
  * which lock recovery handles. A waiter that gets one reads `striped` again and finds that it needs another lock. */
 void stripes_end(struct object *object)
 {
-    put(&object->met, 0);
-    if (get(&object->striped) != 0) {
-        put(&object->striped, 0);
+    word_put(&object->met, 0);
+    if (word_get(&object->striped) != 0) {
+        word_put(&object->striped, 0);
         undo_order();
         stripes_release(object);
     }
@@ -250,7 +241,7 @@ bool stripes_block_is_sound(const struct heap *heap, uint64_t block)
 
 bool stripes_are_sound(const struct object *object)
 {
-    uint64_t block = get(&object->stripes), striped = get(&object->striped);
+    uint64_t block = word_get(&object->stripes), striped = word_get(&object->striped);
 
     if (block == 0)
         return striped == 0;

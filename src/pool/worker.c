@@ -7,6 +7,7 @@
 
 #include "base/delay.h"
 #include "base/platform.h"
+#include "base/word.h"
 #include "pool/dispatch.h"
 #include "pool/lifeline.h"
 #include "pool/map_worker.h"
@@ -45,16 +46,6 @@ static struct {
     struct pool *pool;
 } self;
 
-static uint64_t load(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void store(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
 /* ---- finding a task ---- */
 
 static bool claim(struct pool *pool, struct task *task)
@@ -62,7 +53,7 @@ static bool claim(struct pool *pool, struct task *task)
     if (task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) != TASK_QUEUED)
         return false;
     /* Record first, then claim. *Invariant:* the supervisor can find every claimed task. */
-    store(&self.record->task, heap_offset(pool->heap, task));
+    word_put(&self.record->task, heap_offset(pool->heap, task));
     undo_order();
     return task_claim(&task->word, self.index);
 }
@@ -70,16 +61,16 @@ static bool claim(struct pool *pool, struct task *task)
 /* Claims the first task in the batch of one worker, this one or another, that is still queued. */
 static struct task *claim_from_batch(struct pool *pool, struct worker *owner)
 {
-    uint64_t end = load(&owner->end);
+    uint64_t end = word_get(&owner->end);
 
-    for (uint64_t i = load(&owner->next); i < end; i++) {
-        uint64_t offset = load(&owner->batch[i]);
+    for (uint64_t i = word_get(&owner->next); i < end; i++) {
+        uint64_t offset = word_get(&owner->batch[i]);
 
         if (owner == self.record) {
-            store(&owner->next, i + 1);
+            word_put(&owner->next, i + 1);
             DELAY_POINT();
             if (i + 1 < end)
-                __builtin_prefetch(heap_at(pool->heap, load(&owner->batch[i + 1])), 1);
+                __builtin_prefetch(heap_at(pool->heap, word_get(&owner->batch[i + 1])), 1);
         }
         if (offset != 0 && claim(pool, heap_at(pool->heap, offset)))
             return heap_at(pool->heap, offset);
@@ -108,7 +99,7 @@ static void adapt_batch(struct pool *pool)
         self.batch = self.batch * 2 > WORKER_BATCH ? WORKER_BATCH : self.batch * 2;
     else if (each * (int64_t)self.batch > BATCH_NS)
         self.batch = 1;
-    uint64_t fair = (load(&pool->tail) - load(&pool->head)) / pool->workers + 1;
+    uint64_t fair = (word_get(&pool->tail) - word_get(&pool->head)) / pool->workers + 1;
     if (self.batch > fair)
         self.batch = fair;
     self.batch_started = now;
@@ -117,10 +108,10 @@ static void adapt_batch(struct pool *pool)
 static void read_tickets(struct pool *pool, uint64_t ticket, uint64_t count)
 {
     _Atomic uint64_t *ring = heap_at(pool->heap, atomic_load_explicit(&pool->ring, memory_order_acquire));
-    uint64_t mask = load(&ring[0]) - 1;
+    uint64_t mask = word_get(&ring[0]) - 1;
 
     for (uint64_t i = 0; i < count; i++)
-        store(&self.record->batch[i], load(&ring[1 + ((ticket + i) & mask)]));
+        word_put(&self.record->batch[i], word_get(&ring[1 + ((ticket + i) & mask)]));
 }
 
 /* Whether an attachment has been sent away. */
@@ -154,7 +145,7 @@ static bool take_tickets(struct pool *pool)
         if (atomic_compare_exchange_weak(&pool->head, &head, head + count)) {
             self.batch_size = count;
             DELAY_POINT();
-            store(&self.record->next, 0);
+            word_put(&self.record->next, 0);
             DELAY_POINT();
             atomic_store(&self.record->end, count);
             DELAY_POINT();
@@ -206,7 +197,7 @@ static struct task *find_task(struct pool *pool)
     for (uint32_t i = 0; i < pool->workers && task == NULL; i++) {
         struct worker *other = &pool->worker[i];
 
-        if (other != self.record && load(&other->next) < load(&other->end))
+        if (other != self.record && word_get(&other->next) < word_get(&other->end))
             task = claim_from_batch(pool, other);
     }
     return task;
@@ -224,8 +215,8 @@ static bool has_queued(struct pool *pool, struct worker *worker)
 {
     uint64_t end = atomic_load(&worker->end); /* load `end` first: next and the batch are then at least as new */
 
-    for (uint64_t i = load(&worker->next); i < end; i++) {
-        uint64_t offset = load(&worker->batch[i]);
+    for (uint64_t i = word_get(&worker->next); i < end; i++) {
+        uint64_t offset = word_get(&worker->batch[i]);
         struct task *task = heap_at(pool->heap, offset);
 
         if (offset != 0 && task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) == TASK_QUEUED)
@@ -273,7 +264,7 @@ static bool zero_ahead(struct pool *pool)
     if (self.ahead_done >= self.ahead_size)
         return false;
     uint64_t left = self.ahead_size - self.ahead_done, size = left < AHEAD_STEP ? left : AHEAD_STEP;
-    worker_zero((char *)heap_at(pool->heap, load(&self.record->spare)) + self.ahead_done, size);
+    worker_zero((char *)heap_at(pool->heap, word_get(&self.record->spare)) + self.ahead_done, size);
     self.ahead_done += size;
     return true;
 }
@@ -357,8 +348,8 @@ static int exchange_blocks(struct heap *heap, _Atomic uint64_t *a, _Atomic uint6
 
     if (error != 0)
         return error;
-    uint64_t block = load(a);
-    heap_set(heap, a, load(b));
+    uint64_t block = word_get(a);
+    heap_set(heap, a, word_get(b));
     heap_set(heap, b, block);
     heap_commit(heap);
     heap_unlock(heap);
@@ -375,7 +366,7 @@ static bool is_zeroed_ahead(uint64_t size)
  * results in a row of the same size are taken as a sign that a third follows: only then is a spare kept. */
 static bool use_spare(struct pool *pool, struct task *task)
 {
-    bool fits = load(&self.record->spare) != 0 && self.ahead_size >= task->result_size &&
+    bool fits = word_get(&self.record->spare) != 0 && self.ahead_size >= task->result_size &&
                 self.ahead_size - task->result_size <= task->result_size / 4;
 
     while (fits && self.ahead_done < task->result_size)
@@ -385,7 +376,7 @@ static bool use_spare(struct pool *pool, struct task *task)
     if (!fits)
         heap_free(pool->heap, &self.record->spare);
     bool again = task->result_size == self.large;
-    if (again && load(&self.record->spare) == 0)
+    if (again && word_get(&self.record->spare) == 0)
         again = heap_alloc(pool->heap, self.large, &self.record->spare) == 0;
     self.ahead_size = again ? self.large : 0;
     self.ahead_done = 0;
@@ -434,7 +425,7 @@ int mp_task_return(const void *data, size_t size)
     int error = heap_alloc(heap, sizeof(struct returned) + size, staging);
     if (error != 0)
         return error;
-    struct returned *returned = heap_at(heap, load(staging));
+    struct returned *returned = heap_at(heap, word_get(staging));
     returned->size = size;
     if (size > 0)
         memcpy(returned->data, data, size);

@@ -12,6 +12,7 @@
 #include "base/cancelling.h"
 #include "base/lifecycle.h"
 #include "base/platform.h"
+#include "base/word.h"
 #include "object/holder.h"
 #include "primitives/lock_place.h"
 
@@ -123,16 +124,6 @@ int mp_lock_unlink(const char *name)
     return heap_unlink(HEAP_LOCK, name);
 }
 
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
 static uint32_t thread_of(const struct object *object)
 {
     return robust_mutex_word(&object->mutex) & ROBUST_THREAD;
@@ -161,7 +152,7 @@ static struct object *object_with(pthread_mutex_t *mutex)
 static bool revive_if(pthread_mutex_t *mutex, bool thorough)
 {
     uint32_t word = robust_mutex_word(mutex);
-    uint64_t mark = get(&object_with(mutex)->holder);
+    uint64_t mark = word_get(&object_with(mutex)->holder);
     pid_t thread;
 
     return robust_mutex_held(mutex, &thread) && (word & ROBUST_THREAD) == (uint32_t)thread &&
@@ -189,7 +180,7 @@ __attribute__((noinline, cold)) static int release_slow(mp_lock *lock, int numbe
     struct object *object = object_of(lock);
 
     if (number != 0)
-        put(&object->holder, holder_own.mark);
+        word_put(&object->holder, holder_own.mark);
     else if (!object_is_there(lock, OBJECT_LOCK))
         return MP_EINVAL;
     return number != 0 ? mutex_error(number) : MP_ENOTOWNER;
@@ -200,9 +191,9 @@ static inline int release(mp_lock *lock, uint64_t mark)
 {
     struct object *object = object_of(lock);
 
-    if (!object_is_fast(lock, OBJECT_LOCK) || get(&object->holder) != holder_own.mark)
+    if (!object_is_fast(lock, OBJECT_LOCK) || word_get(&object->holder) != holder_own.mark)
         return release_slow(lock, 0);
-    put(&object->holder, mark);
+    word_put(&object->holder, mark);
     int number = pthread_mutex_unlock(&object->mutex);
     return __builtin_expect(number == 0, 1) ? 0 : release_slow(lock, number);
 }
@@ -229,13 +220,13 @@ static int acquired(mp_lock *lock, uint64_t version, int error)
     }
     if (error != 0 && error != MP_EOWNERDEAD)
         return error;
-    if (!object_is_there(lock, OBJECT_LOCK) || get(&object->version) != version) {
+    if (!object_is_there(lock, OBJECT_LOCK) || word_get(&object->version) != version) {
         mutex_unlock(&object->mutex);
         return MP_EINVAL;
     }
-    if (get(&object->holder) == HOLDER_SUSPECT)
+    if (word_get(&object->holder) == HOLDER_SUSPECT)
         error = MP_EOWNERDEAD;
-    put(&object->holder, own_mark(object));
+    word_put(&object->holder, own_mark(object));
     return error;
 }
 
@@ -259,7 +250,7 @@ static bool wait_for_namesake(const struct object *object, int64_t deadline)
 
 static bool is_mine(const struct object *object)
 {
-    return get(&object->holder) == holder_own.mark && robust_mutex_is_mine(&object->mutex);
+    return word_get(&object->holder) == holder_own.mark && robust_mutex_is_mine(&object->mutex);
 }
 
 static int wait_for_it(struct object *object, int64_t deadline)
@@ -281,7 +272,7 @@ static int wait_for_it(struct object *object, int64_t deadline)
 __attribute__((noinline, cold)) static int acquire_slow(mp_lock *lock, double timeout, int number)
 {
     struct object *object = object_of(lock);
-    uint64_t version = get(&object->version);
+    uint64_t version = word_get(&object->version);
     int64_t deadline;
 
     if (number == 0 || number == EOWNERDEAD)
@@ -308,10 +299,10 @@ static inline int acquire(mp_lock *lock, double timeout)
         return acquire_slow(lock, timeout, NOT_TRIED);
     int number = pthread_mutex_trylock(&object->mutex);
     uint64_t own = holder_own.mark;
-    if (number != 0 || get(&object->holder) != 0 || get(&object->magic) != object_magic(lock, OBJECT_LOCK) ||
+    if (number != 0 || word_get(&object->holder) != 0 || word_get(&object->magic) != object_magic(lock, OBJECT_LOCK) ||
         own == HOLDER_UNKNOWN)
         return acquire_slow(lock, timeout, number);
-    put(&object->holder, own);
+    word_put(&object->holder, own);
     return 0;
 }
 
@@ -366,7 +357,7 @@ static int take_to_free(mp_lock *lock)
 
     if (!object_is_there(lock, OBJECT_LOCK))
         return MP_EINVAL;
-    uint64_t version = get(&object->version);
+    uint64_t version = word_get(&object->version);
     int number = pthread_mutex_trylock(&object->mutex);
     if (number == EBUSY && revive(&object->mutex))
         number = pthread_mutex_trylock(&object->mutex);
@@ -384,7 +375,7 @@ static int free_anonymous(mp_lock *lock)
     if (error != 0 && error != MP_EOWNERDEAD)
         return error;
     error = object_free(lock, OBJECT_LOCK);
-    put(&object->holder, 0);
+    word_put(&object->holder, 0);
     mutex_unlock(&object->mutex);
     object_reclaim_dead(object_heap(object));
     return error;

@@ -1,14 +1,6 @@
 #include "value/content_check.h"
 
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static _Atomic uint64_t *block_at(const struct object *object, uint64_t ref)
-{
-    return heap_at(object_heap(object), ref & ~REF_MASK);
-}
+#include "base/word.h"
 
 bool string_is_sound(const struct heap *heap, uint64_t head, uint64_t body, uint64_t most)
 {
@@ -29,7 +21,7 @@ static bool container_is_sound(const struct heap *heap, uint64_t head, uint64_t 
 
 bool cell_is_sound(const struct heap *heap, const struct cell *cell)
 {
-    uint64_t head = get(&cell->head), body = get(&cell->body);
+    uint64_t head = word_get(&cell->head), body = word_get(&cell->body);
 
     switch (head & CELL_TYPE) {
     case MP_NONE:
@@ -51,20 +43,20 @@ bool cell_is_sound(const struct heap *heap, const struct cell *cell)
 
 bool segments_are_sound(const struct object *object, enum ref_kind kind, uint64_t missing)
 {
-    uint64_t directory = get(&object->root[0]);
+    uint64_t directory = word_get(&object->root[0]);
 
     if ((directory & REF_MASK) != REF_TABLE)
         return false;
-    _Atomic uint64_t *table = block_at(object, directory);
-    uint64_t count = get(&table[0]);
+    _Atomic uint64_t *table = ref_block(object, directory);
+    uint64_t count = word_get(&table[0]);
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t ref = get(&table[1 + i]);
+        uint64_t ref = word_get(&table[1 + i]);
 
         if (ref == 0 && i < missing && count > 1)
             continue;
         if ((ref & ~REF_MASK) == 0 || (ref & REF_MASK) != kind)
             return false;
-        uint64_t items = get(block_at(object, ref));
+        uint64_t items = word_get(ref_block(object, ref));
         if (count > 1 ? items != SEGMENT : items == 0 || items > SEGMENT)
             return false;
     }

@@ -4,12 +4,8 @@
 
 #include <math.h>
 
+#include "base/word.h"
 #include "value/value.h"
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 /* A bit in the head of a float key: the key was -0.0. */
 #define NEGATIVE_ZERO (UINT64_C(1) << CELL_LENGTH_SHIFT)
@@ -102,19 +98,19 @@ static bool same_bytes(const struct heap *heap, uint64_t offset, const void *dat
     const unsigned char *byte = data;
 
     for (; size >= 8; size -= 8, byte += 8) {
-        uint64_t word = get(from++);
+        uint64_t word = word_get(from++);
         if (memcmp(byte, &word, 8) != 0)
             return false;
     }
-    uint64_t last = size > 0 ? get(from) : 0;
+    uint64_t last = size > 0 ? word_get(from) : 0;
     return memcmp(byte, &last, size) == 0;
 }
 
 bool key_equal_long(const struct heap *heap, const struct entry *entry, const struct key *key)
 {
-    uint64_t body = get(&entry->key_body);
+    uint64_t body = word_get(&entry->key_body);
 
-    return get(&entry->key_rest) == key->rest && get(&entry->key_head) == (key->head | CELL_OWNS) &&
+    return word_get(&entry->key_rest) == key->rest && word_get(&entry->key_head) == (key->head | CELL_OWNS) &&
            heap_holds(heap, body, key->size) && same_bytes(heap, body, key->data, key->size);
 }
 
@@ -131,8 +127,8 @@ int key_number(uint64_t head, const uint64_t words[2], mp_value *value)
 
 int key_read(const struct heap *heap, const struct entry *entry, mp_value *value)
 {
-    uint64_t head = get(&entry->key_head);
-    uint64_t words[2] = {get(&entry->key_body), get(&entry->key_rest)};
+    uint64_t head = word_get(&entry->key_head);
+    uint64_t words[2] = {word_get(&entry->key_body), word_get(&entry->key_rest)};
     char text[KEY_INLINE + 1];
     mp_value view;
 

@@ -22,12 +22,8 @@
 #define COPY_BY_VECTORS
 #endif
 
+#include "base/word.h"
 #include "object/hold.h"
-
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 /* ---- constructors ---- */
 
@@ -186,11 +182,11 @@ static void copy_out(const struct heap *heap, uint64_t offset, void *to, size_t 
     }
 #endif
     for (; size >= 8; size -= 8, byte += 8) {
-        uint64_t word = get(from++);
+        uint64_t word = word_get(from++);
         memcpy(byte, &word, 8);
     }
     if (size > 0) {
-        uint64_t word = get(from);
+        uint64_t word = word_get(from);
         memcpy(byte, &word, size);
     }
 }
@@ -243,7 +239,7 @@ static int build_bytes(struct object *owner, const mp_value *value, _Atomic uint
     if (error != 0)
         return error;
     *head |= CELL_OWNS;
-    *body = get(pending);
+    *body = word_get(pending);
     memcpy(heap_at(heap, *body), value->as.bytes, value->size);
     return 0;
 }
@@ -256,7 +252,7 @@ int cell_build(struct object *owner, const mp_value *value, _Atomic uint64_t *pe
         return build_bytes(owner, value, pending, head, body);
     int error = object_retain(value->as.dict, value_kind(value), pending);
     *head |= CELL_OWNS | object_generation_of((uintptr_t)value->as.dict & OBJECT_TAG) << CELL_LENGTH_SHIFT;
-    *body = get(pending);
+    *body = word_get(pending);
     return error;
 }
 
@@ -403,7 +399,7 @@ int cell_view_short(const struct heap *heap, uint64_t head, uint64_t body, char 
 
 mp_value cell_view(const struct heap *heap, const struct cell *cell)
 {
-    uint64_t head = get(&cell->head), body = get(&cell->body);
+    uint64_t head = word_get(&cell->head), body = word_get(&cell->body);
     mp_value value = mp_value_none();
 
     if ((head & CELL_TYPE) == MP_STR || (head & CELL_TYPE) == MP_BYTES) {

@@ -79,9 +79,9 @@ static void about_to_shrink(void)
 static uint64_t filled(void)
 {
     const struct object *dict = object_of(scene.dict);
-    _Atomic uint64_t *table = heap_at(object_heap(dict), dict_get(&dict->root[1]) & ~REF_MASK);
+    _Atomic uint64_t *table = heap_at(object_heap(dict), word_get(&dict->root[1]) & ~REF_MASK);
 
-    return dict_get(heap_at(object_heap(dict), dict_get(&table[1])));
+    return word_get(heap_at(object_heap(dict), word_get(&table[1])));
 }
 
 /* Adds `count` integer keys that hash to the given one of two groups of slots, and removes them again if `remove` is
