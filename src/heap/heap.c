@@ -41,6 +41,7 @@
 #include <string.h>
 
 #include "base/platform.h"
+#include "base/units.h"
 #include "heap/heap_file.h"
 #include "sync/mutex.h"
 
@@ -126,7 +127,7 @@ static uint64_t size_of(const struct heap *heap, uint64_t block)
 
 static uint64_t first_block(void)
 {
-    return (sizeof(struct heap) + 15) / 16 * 16 + 16;
+    return round_up(sizeof(struct heap), 16) + 16;
 }
 
 uint64_t heap_block_size(const struct heap *heap, uint64_t offset)
@@ -151,7 +152,7 @@ static struct size_class class_of(uint64_t size)
 /* The smallest block that holds a request. */
 static uint64_t least_size_for(uint64_t request)
 {
-    uint64_t size = (request + 8 + 15) / 16 * 16;
+    uint64_t size = round_up(request + 8, 16);
 
     return size < MIN_BLOCK ? MIN_BLOCK : size;
 }
@@ -291,7 +292,7 @@ static uint64_t free_at_end(const struct heap *heap)
 
 static uint64_t reserve_of(const struct heap *heap)
 {
-    uint64_t reserve = (heap->limit / RESERVED_PART + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    uint64_t reserve = round_up(heap->limit / RESERVED_PART, HEAP_PAGE);
 
     return heap->kind == HEAP_MANAGER ? reserve : 0;
 }
@@ -330,10 +331,10 @@ static int grow(struct heap *heap, uint64_t size)
     uint64_t end = get(&heap->size), growth = usual_growth(heap), least = size - free_at_end(heap);
     uint64_t most = end_of_growth(heap, size);
 
-    least = (least + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    least = round_up(least, HEAP_PAGE);
     if (growth < size)
         growth = size;
-    growth = (growth + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    growth = round_up(growth, HEAP_PAGE);
     if (end > most || most - end < least)
         return MP_ENOMEM;
     if (growth > most - end)
@@ -384,12 +385,12 @@ static int make_solid(struct heap *heap, uint64_t block, uint64_t needed, uint64
         return 0;
     if (to < needed)
         to = needed;
-    to = (to + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    to = round_up(to, HEAP_PAGE);
     *solid = to < end ? to : end;
     from = from / HEAP_PAGE * HEAP_PAGE;
-    int error = heap_file_reserve(heap, from, (*solid + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE);
+    int error = heap_file_reserve(heap, from, round_up(*solid, HEAP_PAGE));
     if (error == MP_ENOMEM && needed < *solid) {
-        *solid = (needed + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+        *solid = round_up(needed, HEAP_PAGE);
         return heap_file_reserve(heap, from, *solid);
     }
     if (error == 0 && needed < *solid)

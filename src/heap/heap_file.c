@@ -32,6 +32,7 @@
 #include "base/cancelling.h"
 #include "base/lifecycle.h"
 #include "base/platform.h"
+#include "base/units.h"
 #include "heap/heap_name.h"
 #include "heap/ranges.h"
 #include "sync/mutex.h"
@@ -350,7 +351,7 @@ static int create(struct heap **heap, enum heap_kind kind, struct heap_name *nam
 static int create_limited(struct heap **heap, enum heap_kind kind, const char *text, uint64_t limit, bool shrink)
 {
     struct heap_name name = {.path = NULL};
-    uint64_t length = limit == 0 || limit > LARGEST ? LARGEST : (limit + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE;
+    uint64_t length = limit == 0 || limit > LARGEST ? LARGEST : round_up(limit, HEAP_PAGE);
     int state = cancelling_forbid();
     int fd = text != NULL ? heap_name_create(&name, text) : memory_file();
 
@@ -548,7 +549,7 @@ static bool take_mapping_away(struct open_heap *open)
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     uint64_t size = atomic_load(&open->heap->size), most = retired_bytes();
 
-    size = size < open->length ? (size + HEAP_PAGE - 1) / HEAP_PAGE * HEAP_PAGE : open->length;
+    size = size < open->length ? round_up(size, HEAP_PAGE) : open->length;
     open->kept = size < most ? size : most / HEAP_PAGE * HEAP_PAGE;
     if ((open->kept == 0 || !lay_zeros_over(open->heap, open->kept, flags)) && !lay_zeros_in_steps(open, flags))
         return false;

@@ -10,12 +10,11 @@
  * freed with the manager. */
 #include "manager/memory.h"
 
+#include "base/units.h"
 #include "base/word.h"
 
 #include <mp.h>
 #include <string.h>
-
-#define LARGEST (UINT64_C(1) << 40)
 
 /* The offset at which an object's memory begins; 0: it has none. */
 static uint64_t place_of(const struct object *object)
@@ -53,7 +52,7 @@ int mp_manager_alloc(mp_manager *manager, size_t size, void **memory)
 
     if (error != 0)
         return error;
-    if (size > LARGEST)
+    if (size > SIZE_MOST)
         return MP_ENOMEM;
     error = object_create(heap, OBJECT_MEMORY, &object);
     if (error != 0)

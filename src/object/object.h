@@ -35,6 +35,7 @@
 #include <mp.h>
 
 #include "base/delay.h"
+#include "base/units.h"
 #include "heap/heap.h"
 #include "heap/ranges.h"
 #include "sync/fair_queue.h"
@@ -163,10 +164,10 @@ struct object {
 
 /* Objects are aligned to cache lines, so that the words that readers load and the mutex lie in different lines. Those
  * in a block lie one behind the other from object_first_of() on. */
-#define OBJECT_STRIDE ((sizeof(struct object) + 63) / 64 * 64)
+#define OBJECT_STRIDE ((sizeof(struct object) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE)
 static inline uint64_t object_first_of(uint64_t block)
 {
-    return (block + 63) / 64 * 64;
+    return round_up(block, CACHE_LINE);
 }
 
 static inline struct heap *object_heap(const struct object *object)

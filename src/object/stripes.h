@@ -16,6 +16,7 @@
 #ifndef STRIPES_H
 #define STRIPES_H
 
+#include "base/units.h"
 #include "object/object.h"
 
 #define STRIPES 16
@@ -29,7 +30,7 @@ struct stripes {
 
 static inline struct stripes *stripes_at(const struct heap *heap, uint64_t block)
 {
-    return heap_at(heap, (block + 63) / 64 * 64);
+    return heap_at(heap, round_up(block, CACHE_LINE));
 }
 
 static inline struct stripes *stripes_of(const struct object *object)

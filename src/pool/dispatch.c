@@ -4,6 +4,7 @@
 
 #include "base/delay.h"
 #include "base/platform.h"
+#include "base/units.h"
 
 bool task_claim(_Atomic uint32_t *word, uint32_t worker)
 {
@@ -133,7 +134,7 @@ bool slots_visit(struct pool *pool, bool (*visit)(struct slot *slot, void *arg),
 
         if (block == 0)
             return false;
-        struct slot *slots = heap_at(pool->heap, (block + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+        struct slot *slots = heap_at(pool->heap, round_up(block, CACHE_LINE));
         for (size_t i = 0; i < (size_t)SEGMENT_FIRST << k; i++) {
             if (visit(&slots[i], arg))
                 return true;
@@ -154,7 +155,7 @@ void *task_result(struct heap *heap, struct task *task)
     if (task->result_size == 0)
         return NULL;
     if (task_result_is_inline(task->arg_size, task->result_size))
-        return task->data + (task->arg_size + 15) / 16 * 16;
+        return task->data + round_up(task->arg_size, 16);
     return heap_at(heap, atomic_load(&task->result_block));
 }
 

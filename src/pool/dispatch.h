@@ -4,6 +4,7 @@
 #define DISPATCH_H
 
 #include "base/platform.h"
+#include "base/units.h"
 #include "pool/task.h"
 
 static inline uint32_t task_state(uint32_t word)
@@ -105,7 +106,7 @@ const void *task_outcome(struct heap *heap, struct task *task, uint64_t *size);
 /* Whether the result lies behind the argument in task.data. */
 static inline bool task_result_is_inline(uint64_t arg_size, uint64_t result_size)
 {
-    return arg_size <= TASK_INLINE && result_size <= TASK_INLINE - (arg_size + 15) / 16 * 16;
+    return arg_size <= TASK_INLINE && result_size <= TASK_INLINE - round_up(arg_size, 16);
 }
 
 /* Makes the supervisor look at everything. Needs no descriptor and no permission, and may be called from anywhere. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/platform.h"
+#include "base/units.h"
 #include "pool/attachments.h"
 #include "pool/job.h"
 #include "pool/slots.h"
@@ -16,7 +17,7 @@ static struct map_job *job_of(struct heap *heap, struct slot *slot)
 {
     uint64_t block = atomic_load(&slot->task.arg_block);
 
-    return heap_at(heap, (block + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    return heap_at(heap, round_up(block, CACHE_LINE));
 }
 
 /* Memory in a manager's heap. */
@@ -359,8 +360,7 @@ static int check_request(const struct request *request)
 {
     if (request->function == NULL || (request->args == NULL && request->arg_size > 0 && request->count > 0))
         return MP_EINVAL;
-    if (request->count > (UINT64_C(1) << 40) || request->arg_size > (UINT64_C(1) << 40) ||
-        request->result_size > (UINT64_C(1) << 40))
+    if (request->count > SIZE_MOST || request->arg_size > SIZE_MOST || request->result_size > SIZE_MOST)
         return MP_EOVERFLOW;
     uint64_t bytes;
     if (__builtin_mul_overflow(request->count, request->arg_size, &bytes) || bytes > UINT64_C(1) << 44 ||

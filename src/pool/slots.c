@@ -5,9 +5,8 @@
 #include <string.h>
 
 #include "base/delay.h"
+#include "base/units.h"
 #include "pool/map_result.h"
-
-#define LARGEST_SIZE (UINT64_C(1) << 40)
 
 /* Blocks of at least this size rest before they are used again. The resting blocks have up to REST_BYTES in all. */
 #define REST_SMALLEST (UINT64_C(16) * 1024)
@@ -98,7 +97,7 @@ static int add_segment(mp_pool *pool)
     if (error != 0)
         return error;
     uint64_t block = atomic_load(&pool->staging);
-    struct slot *slots = heap_at(heap, (block + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+    struct slot *slots = heap_at(heap, round_up(block, CACHE_LINE));
     memset(slots, 0, count * sizeof *slots);
     atomic_store(&pool->shared.segment[pool->segments], block);
     atomic_store(&pool->staging, 0);
@@ -251,7 +250,7 @@ int slot_prepare(mp_pool *pool, struct slot **result, uint64_t function, const v
     struct heap *heap = pool->shared.heap;
     int error = 0;
 
-    if (arg_size > LARGEST_SIZE || result_size > LARGEST_SIZE)
+    if (arg_size > SIZE_MOST || result_size > SIZE_MOST)
         return MP_ENOMEM;
     struct slot *slot = slot_take(pool);
     if (slot == NULL)

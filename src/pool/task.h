@@ -24,6 +24,7 @@
 
 #include <mp.h>
 
+#include "base/units.h"
 #include "heap/heap.h"
 
 enum task_state { TASK_FREE, TASK_QUEUED, TASK_RUNNING, TASK_DONE };
@@ -32,7 +33,6 @@ enum task_state { TASK_FREE, TASK_QUEUED, TASK_RUNNING, TASK_DONE };
 #define TASK_WORKER_SHIFT 16
 
 #define TASK_INLINE 64
-#define CACHE_LINE 64
 
 /* A task. A task with small arguments needs the first cache line only. The argument lies in `data` if it fits, else in
  * arg_block. The result lies behind it in `data` if it fits as well, else in result_block. Writers:

@@ -5,12 +5,13 @@
 #include <mp.h>
 #include <string.h>
 
+#include "base/units.h"
 #include "object/object.h"
 
 /* Strings and bytes of up to this length lie in a cell's body. */
 #define CELL_INLINE 8
 /* No string is longer: keeps all arithmetic on lengths within 64 bits. */
-#define VALUE_LONGEST (UINT64_C(1) << 40)
+#define VALUE_LONGEST SIZE_MOST
 
 /* Whether a stored value with this head has its bytes in a block of its own. */
 static inline bool cell_has_block(uint64_t head)
