@@ -39,7 +39,7 @@ SEGMENT = 1024  # src/object/segments.h
 # src/heap/heap.h, heap_file.h
 HEAP_MAGIC = 0x31706D2070616568
 HEAPS = {1: "manager", 2: "locks", 3: "pool"}
-# src/pool/task.h, pool.h
+# src/pool/task.h, caller.h
 POOL_MAGIC, RESULT_MAGIC = 0x6D705F706F6F6C31, 0x6D705F7265733131
 TASK_STATES = ("free", "queued", "running", "done")
 POOL_STATES = ("open", "closed", "terminated")

@@ -5,7 +5,7 @@
  * steps. These functions are mirrored, statement by statement:
  *
  * - Caller: slot_submit() (ring places are used again; on a full ring the model waits, where the code makes the ring
- *   grow), dispatch_wake(), mp_pool_close()
+ *   grow), dispatch_wake_by_caller(), mp_pool_close()
  * - Worker: worker_run(), next_task(), find_task(), claim(), claim_from_batch(), take_tickets(), read_tickets(),
  *   claim_anywhere(), sleep_until_woken(), dispatch_wake(), task_finish(), and leaving a closed pool
  * - Supervisor: reap(), worker_was_reaped(), recover_worker(), settle_task(), dispatch_wake_all(), is_finished(),
