@@ -1,7 +1,7 @@
 /* Data shared by the processes of a pool: the caller, which made the pool and submits tasks, the supervisor and the
  * workers. All of it lies in the pool's own heap, which all of them have mapped at the same address. Offsets are from
- * the heap's start. Between the processes there is no lock but the heap's own. The caller's threads exclude each other by
- * a mutex (caller.h).
+ * the heap's start. Between the processes there is no lock but the heap's own. The caller's threads exclude each other
+ * by a mutex (caller.h).
  *
  * THE TRUTH is one state word per task (and per chunk of a map): free, queued, running by worker w, done. A worker
  * claims a task with one compare-and-swap of that word, which names the worker from then on. Before the CAS the worker

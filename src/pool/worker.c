@@ -1,5 +1,6 @@
 /* A worker: finds tasks, runs them, sleeps when there are none. Map chunks are run in map_worker.c. See task.h for how
- * tasks are claimed. Of the pool's locks a worker takes only that of the heap: a task that it has claimed is its own. */
+ * tasks are claimed. Of the pool's locks a worker takes only that of the heap: a task that it has claimed is its
+ * own. */
 #include "pool/worker.h"
 
 #include <mp.h>
