@@ -162,8 +162,8 @@ static inline uint64_t list_stripe(const struct object *list, const struct list_
 int list_lock(mp_list *handle, const mp_value *value);
 int list_lock_alone(mp_list *handle, const mp_value *value);
 
-/* Unless a comment says something else, the caller of the functions below holds the list's mutex and all stripes.
- * MP_ENOMEM: the list holds what it did before. */
+/* Unless a comment says something else, the caller of the functions below holds the list's mutex and all stripes, and
+ * the list is settled. MP_ENOMEM: the list holds what it did before. */
 
 /* Makes room for `count` more behind the last element. Takes the stripes it needs. */
 int list_reserve(struct object *list, uint64_t count);
@@ -182,8 +182,8 @@ static inline int list_settle(struct object *list)
     return __builtin_expect(word_get(&list->word[LIST_STEP]) == 0, 1) ? 0 : list_settle_now(list);
 }
 
-/* The functions below are in list_gap.c. They need a list that is settled. Those that remove elements or reverse the
- * list need no memory. */
+/* The functions from here to list_open_front() are in list_gap.c, except list_empty(). Those that remove elements or
+ * reverse the list need no memory. */
 
 /* Moves the gap, if there is one, to an index. At either end of the list it stops being a gap. Takes the stripes it
  * needs. */
@@ -195,7 +195,7 @@ int list_cut(struct object *list, uint64_t first, uint64_t step, uint64_t count)
 /* Begins a removal as part of the caller's change, which also sets LIST_LENGTH. The gap, if there is one, is before
  * `first`. The caller calls list_settle_now() after the change. */
 void list_cut_begin(struct object *list, uint64_t first, uint64_t step, uint64_t count);
-/* Removes all elements. */
+/* In list_table.c: removes all elements. */
 void list_empty(struct object *list);
 /* Reverses the list. */
 int list_turn(struct object *list);
@@ -233,7 +233,7 @@ int list_from_values(struct object *owner, _Atomic uint64_t *slot, const mp_valu
 /* Makes a new list with a handle. The values may lie in this list's own cells. */
 int list_derive(struct object *list, const mp_value *values, size_t stride, size_t count, mp_list **result);
 
-/* In list.c: removes an element. */
+/* In list.c: removes an element. Settles the list first. */
 int list_remove_at(struct object *list, uint64_t at);
 
 /* In list_gap.c: finishes a removal or reversal that the dead owner of the list's mutex began. The caller holds the

@@ -9,15 +9,18 @@
  * The supervisor comes first. It runs no tasks, and every worker that it forks from then on inherits what it has
  * mapped. So once the supervisor has an attachment, maps can count on it. A worker may be unable to map the attachment:
  * a task has used up its descriptors or addresses, or has changed the worker's user so that it may not look into the
- * supervisor. Then it ends, and a new worker that has inherited the attachment takes its place. After the first worker
- * that could not, new attachments are copied from instead. If the supervisor cannot map an attachment (the process may
- * not be looked into, as with prctl(PR_SET_DUMPABLE, 0); no /proc), the map is done with copies.
+ * supervisor. Then it ends, and a new worker that has inherited the attachment takes its place. After the first such
+ * worker the pool makes no new attachments: maps copy instead. A map also copies if the supervisor cannot map an
+ * attachment, for example because there is no /proc or the caller may not be looked into (PR_SET_DUMPABLE 0).
  *
- * An attachment goes when the caller closes the manager, but not before the last map that uses it is released; or when
- * its place is wanted for another attachment and no map uses it. The caller then wakes the supervisor and all workers,
- * so that memory which is no longer used is given back: by idle workers at once, by the others after their task.
+ * The caller removes an attachment when it has closed the manager, or when it wants the place for another attachment;
+ * but never while a map uses it. Then it wakes the supervisor and all workers, which unmap the memory: idle workers at
+ * once, the others after their task.
  *
- * DEATHS. The mappings of a worker end with it, and it has written nothing here that others would read. If the
+ * LOCKS. The pool's mutex guards the table of attachments among the caller's threads. Supervisor and workers take no
+ * lock (see struct attachment in task.h).
+ *
+ * DEATHS. The mappings of a worker end with it. The only word that it writes here is the flag no_attachments. If the
  * supervisor dies, the workers die too. */
 #include "pool/attachments.h"
 
@@ -41,7 +44,8 @@ static struct attachment *find(struct pool *pool, uint64_t serial)
     return NULL;
 }
 
-/* Removes an attachment that no map uses. The caller holds the mutex, and ends with pool_unlock(). */
+/* Removes an attachment that no map uses. The caller holds the mutex, and releases it with pool_unlock(), which wakes
+ * the other processes. */
 static void send_away(mp_pool *pool, struct attachment *attachment)
 {
     atomic_store(&attachment->word,
@@ -51,7 +55,8 @@ static void send_away(mp_pool *pool, struct attachment *attachment)
     pool->to_call = POOL_CALL_ALL;
 }
 
-/* A free place, or that of the attachment that has not been wanted for the longest time. NULL: all are in use. */
+/* Returns a free place. If there is none, removes the attachment that has not been wanted for the longest time. NULL:
+ * maps use all of them. The caller holds the mutex. */
 static struct attachment *make_place(mp_pool *pool)
 {
     struct attachment *oldest = NULL;
@@ -88,7 +93,8 @@ static struct attachment *make_attachment(mp_pool *pool, const struct heap_file 
     return attachment;
 }
 
-/* Waits for the supervisor's answer. Returns whether the supervisor has mapped the attachment. */
+/* Waits for the supervisor's answer. Returns whether the supervisor has mapped the attachment. The caller does not hold
+ * the mutex, but is counted in `maps`, so the attachment stays. */
 static bool await(mp_pool *pool, struct attachment *attachment)
 {
     int64_t deadline = clock_now() + PATIENCE_NS;

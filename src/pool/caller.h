@@ -1,5 +1,9 @@
-/* The caller's side of a pool. All of it belongs to the process that made the pool. It lies in the pool's heap for one
- * reason: once the pool is freed, handles read as zeros and not as something else. */
+/* A pool as the process that made it, the caller, sees it. Of struct mp_pool, other processes use only `shared`
+ * (task.h). All of it lies in the pool's heap for one reason: once the pool is freed, its handle leads to zeros
+ * (heap_close()), so a stale handle is found out.
+ *
+ * A public function enters the pool first (pool_enter()): until it leaves, no thread frees the pool. The mutex is not
+ * held while a thread waits for a task, for the supervisor or for an attachment. */
 #ifndef CALLER_H
 #define CALLER_H
 
@@ -21,7 +25,7 @@ struct mp_pool {
     struct mp_pool *next;   /* of this process's pools */
     pid_t owner, supervisor;
     bool ended_at_exit; /* the exit handler has ended it */
-    uint64_t serial;    /* heaps with a lower one (heap_around()) are open in supervisor and workers too */
+    uint64_t serial;    /* heaps with a lower serial (heap_around()) are open in supervisor and workers too */
     int64_t supervisor_began, supervisor_believed; /* when it was forked; when the pid was last known to be its own */
     int lifeline; /* the write end of the pipe that tells the supervisor of this process's end; -1: none */
     dev_t lifeline_device;
@@ -50,8 +54,8 @@ static inline void pool_leave(void)
 {
     visitor_leave();
 }
-/* Unlocks the mutex and wakes the processes named by `to_call` (supervisor and workers), so that they look which
- * attachments have changed. */
+/* Unlocks the mutex and wakes the processes named by `to_call` (supervisor and workers), so that they notice which
+ * attachments have changed. The caller holds the mutex. */
 void pool_unlock_and_call(mp_pool *pool);
 static inline void pool_unlock(mp_pool *pool)
 {
@@ -68,7 +72,7 @@ static inline int pool_refusal(const mp_pool *pool)
     return atomic_load_explicit(&pool->shared.broken, memory_order_relaxed);
 }
 
-/* A pause between two looks for what no futex tells. */
+/* A pause between two checks of something that no futex announces. */
 static inline void caller_nap(void)
 {
     const struct timespec pause = {.tv_nsec = 100000};

@@ -1,5 +1,6 @@
-/* Finding, claiming and finishing tasks, waking workers: used by the caller, the supervisor and the workers of a
- * pool. */
+/* Claiming and finishing tasks, and waking workers: used by the caller, the supervisor and the workers of a pool. No
+ * lock is taken: each step is an atomic operation on one word. Which task to claim is decided in worker.c and
+ * map_worker.c. */
 #ifndef DISPATCH_H
 #define DISPATCH_H
 
@@ -12,7 +13,7 @@ static inline uint32_t task_state(uint32_t word)
     return word & TASK_STATE;
 }
 
-/* Whether the word says: running by that worker. */
+/* Whether the word says that this worker runs the task or chunk. */
 static inline bool task_runs_on(uint32_t word, uint32_t worker)
 {
     return task_state(word) == TASK_RUNNING && word >> TASK_WORKER_SHIFT == worker;
@@ -53,8 +54,8 @@ void dispatch_wake_by_caller(struct pool *pool);
 void dispatch_wake_all(struct pool *pool);
 /* Called when a task was queued without a ticket: makes a worker look at all tasks. */
 void dispatch_rescan(struct pool *pool);
-/* Called when a task has waited suspiciously long: the worker that was to find it may have been stopped. Wakes all
- * workers to look at all tasks. */
+/* Called when a worker has been stopped, or when a task has waited so long that the worker that was to find it may have
+ * been. Wakes all workers to look at all tasks. */
 void dispatch_resync(struct pool *pool);
 
 static inline bool set_has_any(struct pool *pool, _Atomic uint64_t *set)
@@ -109,7 +110,7 @@ static inline bool task_result_is_inline(uint64_t arg_size, uint64_t result_size
     return arg_size <= TASK_INLINE && result_size <= TASK_INLINE - round_up(arg_size, 16);
 }
 
-/* Makes the supervisor look at everything. Needs no descriptor and no permission, and may be called from anywhere. */
+/* Makes the supervisor check everything. Needs no descriptor and no permission. May be called in a signal handler. */
 static inline void supervisor_call(struct pool *pool)
 {
     atomic_fetch_add(&pool->calls, 1);

@@ -1,10 +1,14 @@
-/* A map: one job in the pool's heap, divided into chunks, and as many helping tasks in the queue as there are workers
- * to help. This header is shared by the caller, the workers and the supervisor.
+/* A map: one job in the pool's heap, divided into chunks, and helping tasks ("helpers") in the queue, one for each
+ * worker that is to take part. This file has what caller, workers and supervisor share. map.c makes maps,
+ * map_worker.c runs them, map_result.c waits for them, recover.c settles the chunk of a dead worker.
  *
  * Each chunk has a state word like a task's and is claimed in the same way; job.next is only a hint of where to look
  * first. A helper takes chunks until it has seen that none is queued. A worker records the item it is at. So when it
- * dies, only that item of its chunk is lost: the rest of the chunk is queued again, and so is the helping task, so that
- * some worker takes it. */
+ * dies, only that item of its chunk has to be run again, or fails. The rest of the chunk is queued again, and so is the
+ * helper, for another worker.
+ *
+ * LOCKS. A queued chunk belongs to no process, a running one to the worker that its word names, and that of a dead
+ * worker to the supervisor. So chunks need no mutex. */
 #ifndef JOB_H
 #define JOB_H
 
@@ -46,18 +50,20 @@ static inline unsigned char *job_results(struct pool *pool, const struct map_job
                                 : heap_at(pool->heap, atomic_load(&job->results));
 }
 
-/* Records that an item has failed with `code`: note_status() the status only; item_failed() also zeroes its result. */
+/* Record that an item has failed with `code`. job_item_failed() also zeroes its result. */
 void job_note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code);
 void job_item_failed(struct pool *pool, struct map_job *job, struct chunk *chunk, uint64_t item, int code);
 
 /* The status of the first item that failed; 0: none did. */
 int job_status(const struct map_job *job);
+/* Stores the status of one item, in a map that keeps statuses. MP_EINDEX. */
 int job_item_status(struct heap *heap, struct map_job *job, uint64_t index, int *status);
-/* Whether the results are still there: those in a manager's memory go when this process closes the manager. */
+/* In the caller: whether the results are still there. Those in a manager's memory go when the caller closes the
+ * manager. */
 bool job_has_results(const struct map_job *job);
 /* Frees arguments, results and statuses. */
 void job_free_blocks(struct heap *heap, struct map_job *job);
-/* Fails all chunks that are not done. The caller holds the mutex; supervisor and workers have ended. */
+/* In the caller: fails all chunks that are not done. The mutex is held; supervisor and workers have ended. */
 void job_fail(struct pool *pool, struct map_job *job, int error);
 
 #endif

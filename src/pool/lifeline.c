@@ -9,7 +9,7 @@
 
 /* This process's own. */
 static struct {
-    pid_t supervisor; /* this one, or a worker's */
+    pid_t supervisor; /* its pid: in the supervisor and in its workers */
     int pipe[2];      /* in the supervisor both ends, in a worker one read end of its own; -1: none */
     dev_t device;
     ino_t inode;
@@ -34,7 +34,7 @@ void lifeline_make(void)
     close_end(&self.pipe[1]);
 }
 
-/* The read end is opened anew: the signal's receiver is set per open file description. */
+/* The read end is opened anew, not inherited: each open file description has one receiver of its signal. */
 void lifeline_take(void)
 {
     char path[40];
@@ -52,7 +52,7 @@ void lifeline_take(void)
         close_end(&self.pipe[0]);
 }
 
-/* Whether the descriptor still is the lifeline: a task may have closed it and opened something else. */
+/* Whether the descriptor still leads to the pipe: a task may have closed it and opened something else. */
 static bool has_pipe(void)
 {
     struct stat file;
@@ -63,7 +63,7 @@ static bool has_pipe(void)
 
 void lifeline_renew(void)
 {
-    if (death_signal_holds(SIGKILL)) /* credentials are unchanged, so the lifeline holds as well */
+    if (death_signal_holds(SIGKILL)) /* credentials are unchanged, so the pipe's signal holds too */
         return;
     death_signal(SIGKILL);
     if (has_pipe())

@@ -1,4 +1,9 @@
-/* Maps, the caller's side: divided, submitted, and the calls that do so. See job.h for the parts of a map. */
+/* Maps, the caller's side: the public functions, which divide a map into chunks, copy its arguments, and submit it.
+ * See job.h for the parts of a map. Waiting for a map and copying its results out is in map_result.c, running it in
+ * map_worker.c.
+ *
+ * LOCKS. The mutex is held while the job is made and its helpers are queued. It is not held while an attachment is
+ * requested, or while arguments are copied in portions. */
 #include <limits.h>
 #include <mp.h>
 #include <string.h>
@@ -190,7 +195,7 @@ static int take_blocks(mp_pool *pool, const struct request *request, struct slot
     if (error == 0)
         error = heap_alloc(heap, job_bytes + CACHE_LINE, &slot->task.arg_block);
     if (error != 0) {
-        heap_free(heap, &slot->task.result_block); /* or it would rest (slots.c), where no map takes it from */
+        heap_free(heap, &slot->task.result_block); /* slot_recycle() would let it rest: lost to maps */
         heap_free(heap, &pool->staging);
     }
     return error;
@@ -267,8 +272,8 @@ static int make_job(mp_pool *pool, const struct request *request, struct slot **
     return 0;
 }
 
-/* Queues helping tasks until `wanted` have been queued in all, including those that have ended. 0 if at least one has
- * been queued. The caller holds the mutex. */
+/* Queues helpers until `wanted` have been queued in all, including those that have ended. 0 if at least one has been
+ * queued. The caller holds the mutex. */
 static int submit_helpers(mp_pool *pool, struct map_job *job, uint64_t wanted)
 {
     uint64_t offset = heap_offset(pool->shared.heap, job);

@@ -86,7 +86,8 @@ static void deliver(mp_pool *pool, struct map_job *job)
         memcpy(to, job_results(&pool->shared, job), job->count * job->result_size);
 }
 
-/* Frees what only the chunks need. All chunks must be done. Helpers that come later read only the words of chunks. */
+/* Frees what only unfinished chunks need. All chunks must be done. Helpers that start later read the job and the words
+ * of its chunks, but no block. May be called again. The caller holds the mutex. */
 static void empty_job(mp_pool *pool, struct map_job *job)
 {
     deliver(pool, job);

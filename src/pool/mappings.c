@@ -83,7 +83,7 @@ static void receive(struct pool *pool, int i)
     if (atomic_compare_exchange_strong(&attachment->word, &word, next))
         futex_wake(&attachment->word, INT_MAX);
     else
-        unmap(i); /* it was sent away meanwhile */
+        unmap(i); /* the caller has removed it meanwhile */
 }
 
 void mappings_keep(struct pool *pool)

@@ -1,4 +1,6 @@
-/* Pools: making, closing, terminating, joining and freeing them. */
+/* Pools: making, closing, terminating, joining and freeing them, and what becomes of them at exit and at a fork.
+ *
+ * LOCKS. `pools_mutex` guards the list of this process's pools. It is taken before the mutex of a pool. */
 #include <errno.h>
 #include <fcntl.h>
 #include <mp.h>

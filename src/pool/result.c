@@ -1,4 +1,8 @@
-/* Submitting single tasks, waiting, and handing out results. */
+/* Submitting single tasks; and the handles of results, of tasks and of maps: waiting, reading the outcome, freeing.
+ *
+ * LOCKS. The mutex is held while a task is submitted, while a handle is freed, and in map_deliver(). It is not held
+ * while a thread waits or reads an outcome: a thread inside a call is noted as a visitor (visitors.h), so no other
+ * thread takes the result away. */
 #include <limits.h>
 #include <mp.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* Slots for tasks, and the queue's tail: all that the caller does under the pool's mutex to submit a task. */
+/* Slots for tasks, their blocks, and the queue's tail: all that the caller does under the pool's mutex to submit a
+ * task. Supervisor and workers call nothing here. */
 #include "pool/slots.h"
 
 #include <mp.h>
@@ -67,7 +68,8 @@ static bool take_rested(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
     return true;
 }
 
-/* Like heap_alloc(), likewise. */
+/* Like heap_alloc(), but for the blocks of a task: takes a rested block if one fits, and frees resting blocks if memory
+ * is short. */
 static int block_take(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
 {
     if (take_rested(pool, size, slot))

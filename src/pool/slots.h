@@ -4,11 +4,11 @@
 
 #include "pool/caller.h"
 
-/* Takes a free slot, whose task is zeroed. NULL: no memory. */
+/* Takes a free slot: its task owns no blocks and its word says free; its other fields may be stale. NULL: no memory. */
 struct slot *slot_take(mp_pool *pool);
 /* Frees a slot and all it owns. */
 void slot_recycle(mp_pool *pool, struct slot *slot);
-/* Marks a slot whose result is not wanted: it is freed when its task is done. */
+/* Ends the handle of a slot whose result is not wanted. A later slot_take() recycles the slot once its task is done. */
 void slot_detach(mp_pool *pool, struct slot *slot);
 /* Queues the slot's task. MP_ENOMEM: it is not queued. Afterwards the caller unlocks the mutex and wakes a worker. */
 int slot_submit(mp_pool *pool, struct slot *slot);

@@ -1,5 +1,6 @@
-/* The supervisor: the pool's supervisor process, between the caller and the workers. It forks the workers, reaps them,
- * clears up after those that die and replaces them, and ends them when the caller ends.
+/* The supervisor: a process of each pool, between the caller and the workers. It forks the workers and reaps them. When
+ * one dies, it recovers what that worker has left (recover.c) and replaces it. It maps attachments (mappings.c). When
+ * the caller ends, it ends the workers. It runs no tasks. Of the pool's locks it takes only that of the heap.
  *
  * It has one thread and sleeps on one futex, pool->calls. The caller, and the supervisor's own SIGCHLD handler,
  * increment it for every event. So the caller needs neither a descriptor, which the program might have closed, nor the
@@ -11,7 +12,7 @@
  * Both are hints: a pidfd, or the parent's pid, says whether the caller has ended. The supervisor checks that every few
  * seconds in any case.
  *
- * THE SUPERVISOR'S END, for whatever reason, ends the workers, in two ways again:
+ * THE SUPERVISOR'S END, for whatever reason, ends the workers, in two ways again (lifeline.c):
  * - the death signal (exact here, as their parent has one thread only): lost once a worker has changed its user or
  *   group;
  * - the hang-up of the supervisor's own pipe, which each worker has opened for itself: lost if a task has closed it.
@@ -158,7 +159,8 @@ static void kill_workers(void)
     }
 }
 
-/* The caller may have closed named heaps that this process still has mapped: then this process is their last user. */
+/* The caller may have closed named heaps that this process still has open. If this process is their last user, it
+ * removes their names. */
 static _Noreturn void leave(void)
 {
     kill_workers();

@@ -1,3 +1,4 @@
+/* The supervisor's process as the caller starts it. See supervisor.c. */
 #ifndef SUPERVISOR_H
 #define SUPERVISOR_H
 
@@ -5,7 +6,7 @@
 
 #include "pool/task.h"
 
-/* The supervisor's descriptors to watch the caller with. */
+/* The descriptors with which the supervisor watches the caller. */
 struct supervisor_watch {
     int caller;      /* its pidfd; -1: there are no pidfds */
     int lifeline[2]; /* a pipe: the supervisor has the read end, the caller the write end; -1: none */

@@ -55,8 +55,8 @@ static void fail_all(mp_pool *pool)
     slots_visit(shared, fail_slot, &failing);
 }
 
-/* Reaps a child that has ended, or all such of a process group (a negative number). Returns whether some have not
- * ended. */
+/* Reaps a child if it has ended, or all children of a process group (a negative number) that have. Returns whether any
+ * has not ended. */
 static bool reap_dead(pid_t which)
 {
     pid_t found;
@@ -90,7 +90,8 @@ static void reap_orphans(mp_pool *pool)
         reap_dead(-pool->supervisor);
 }
 
-/* Settles what a supervisor that has ended left behind. The caller holds the mutex. */
+/* Fails what a supervisor that has ended left undone, and reaps its workers if they are now this process's children.
+ * The caller holds the mutex. */
 static void supervisor_was_reaped(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
@@ -117,7 +118,7 @@ static bool supervisor_is_believed(mp_pool *pool)
     return true;
 }
 
-/* Whether the supervisor has ended; if so, it is reaped and settled. The caller holds the mutex. */
+/* Whether the supervisor has ended. If so, reaps it, and fails what it left undone. The caller holds the mutex. */
 static bool supervisor_is_gone(mp_pool *pool)
 {
     int exitcode;
@@ -137,8 +138,8 @@ static bool supervisor_is_gone(mp_pool *pool)
     return found != 0;
 }
 
-/* Whether the supervisor is the first process of a PID namespace: that one does not end before all others there are
- * reaped, this process's children too. */
+/* Whether the supervisor is the first process of a PID namespace. The kernel does not let such a process end before all
+ * others in the namespace are reaped, and some of these may be this process's children. */
 static bool is_first_process(mp_pool *pool)
 {
     return atomic_load(&pool->shared.first) != 0;

@@ -1,5 +1,7 @@
-/* Data shared by the caller, the supervisor (the pool's supervisor process) and the workers of a pool. All of it lies
- * in the pool's own heap, which all of them have mapped at the same address. Offsets are from the heap's start.
+/* Data shared by the processes of a pool: the caller, which made the pool and submits tasks, the supervisor and the
+ * workers. All of it lies in the pool's own heap, which all of them have mapped at the same address. Offsets are from
+ * the heap's start. Between the processes there is no lock but the heap's own. The caller's threads exclude each other
+ * by a mutex (caller.h).
  *
  * THE TRUTH is one state word per task (and per chunk of a map): free, queued, running by worker w, done. A worker
  * claims a task with one compare-and-swap of that word, which names the worker from then on. Before the CAS the worker
@@ -171,7 +173,7 @@ struct attachment {
     _Atomic uint64_t serial, start, length, device, inode; /* struct heap_file; start: the address in the caller */
     /* The caller's own. */
     uint64_t maps; /* maps that use it and are not yet released: until then it stays */
-    uint64_t used; /* when it was wanted last: counts maps */
+    uint64_t used; /* when a map wanted it last: attachments_wanted then */
     bool closed;   /* goes with the last map */
     bool late;     /* the supervisor did not answer in time */
 };
@@ -204,7 +206,7 @@ struct pool {
     /* 1: the supervisor has ended as it should. A caller that ignores SIGCHLD never hears of its exit code. */
     _Atomic uint32_t orderly;
     _Atomic uint32_t rescan;              /* 1: look at all tasks, as no ticket may lead to some queued ones */
-    _Atomic uint32_t attachments_changed; /* counts attachments sent away: each process then unmaps those */
+    _Atomic uint32_t attachments_changed; /* counts removed attachments: each process unmaps those */
     _Atomic uint32_t no_attachments;      /* 1: a worker could not map an attachment: no new ones */
     struct attachment attachment[ATTACHMENTS];
     _Atomic uint64_t segment[SEGMENTS];

@@ -12,7 +12,7 @@
 #define BESIDE_SPIN_NS 3000
 /* Spin limit while workers fill the CPUs: only a result that is almost there is worth taking a CPU from them. */
 #define FULL_SPIN_NS 2000
-/* How often a sleeper checks that the supervisor lives: it cannot wait for both. */
+/* How often a sleeper checks that the supervisor lives: its futex does not tell. */
 #define LOOK_NS INT64_C(50000000)
 
 /* How long to spin for a task that no worker has claimed. */

@@ -1,4 +1,4 @@
-/* Waiting until the word of a task, or of a map's chunk, says done. */
+/* The caller's wait until the word of a task, or of a map's chunk, says done. */
 #ifndef WAIT_H
 #define WAIT_H
 

@@ -1,4 +1,6 @@
-/* A worker: finds tasks, runs them, sleeps when there are none. */
+/* A worker: finds tasks, runs them, sleeps when there are none. Map chunks are run in map_worker.c. See task.h for how
+ * tasks are claimed. Of the pool's locks a worker takes only that of the heap: a task that it has claimed is its
+ * own. */
 #include "pool/worker.h"
 
 #include <mp.h>
@@ -114,7 +116,7 @@ static void read_tickets(struct pool *pool, uint64_t ticket, uint64_t count)
         word_put(&self.record->batch[i], word_get(&ring[1 + ((ticket + i) & mask)]));
 }
 
-/* Whether an attachment has been sent away. */
+/* Whether the caller has removed an attachment since this worker last looked. */
 static bool attachments_have_changed(const struct pool *pool)
 {
     return self.attachments_seen != atomic_load_explicit(&pool->attachments_changed, memory_order_relaxed);
@@ -295,8 +297,8 @@ static void sleep_until_woken(struct pool *pool)
     set_add(pool->sleeping, self.index);
     DELAY_POINT();
     /* Dekker pairing (store-buffer): we set our `sleeping` bit, then look for work; a process that queues a task, or
-     * takes some into its batch, does so and then reads `sleeping`. So at least one of us sees the other. A process
-     * that sends an attachment away wakes all workers. */
+     * takes some into its batch, does so and then reads `sleeping`. So at least one of us sees the other. When the
+     * caller has removed an attachment, it wakes all workers. */
     if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record) && !attachments_have_changed(pool)) {
         DELAY_POINT();
         while (atomic_load(&self.record->asleep) != 0)

@@ -1,3 +1,4 @@
+/* The process of a worker as the supervisor starts it. See worker.c. */
 #ifndef WORKER_H
 #define WORKER_H
 

@@ -1,4 +1,6 @@
-/* A worker's process, as far as running a function of the program concerns it: used for single tasks and for maps. */
+/* What worker.c and map_worker.c do around each call of a function of the program: zero the memory for results, end
+ * children that the function has forked, record its code, flush its output, count towards the worker's limit of tasks.
+ * All of it is this process's own, so no lock is needed. */
 #ifndef WORKER_ENV_H
 #define WORKER_ENV_H
 
@@ -14,17 +16,18 @@
 #define LOWEST_CODE MP_EDEPTH
 #define ZERO_PAGE 4096
 
-/* A task or an initializer may fork, and the child may return from it too. That child is not the worker. */
+/* Set in every forked process, and cleared in a new worker. A task or an initializer may fork, and the child may return
+ * from it too: that child is not the worker. */
 extern bool worker_forked;
 /* Tasks and chunks that this worker may still do, if there is a limit. */
 extern uint32_t worker_tasks_left;
 
-/* In a new worker. */
+/* In a new worker: sets both. */
 void worker_env_begin(const struct pool *pool);
-/* In each process that was forked: it is not a worker. */
+/* The fork handler in the child: sets worker_forked. */
 void worker_after_fork(void);
 
-/* Ends a child that a function of the program has forked. To be called after each call of a function of the program. */
+/* Ends this process if a function of the program has forked it. Called after each call of such a function. */
 static inline void worker_leave_if_forked(void)
 {
     if (worker_forked)
