@@ -8,8 +8,8 @@
  *   positive value is a failure code that a function of the caller's own (a task, say) returned. After an error, output
  *   parameters are unchanged.
  * - Order of arguments: a function that makes an object on its own (..._create(), ..._open(), ..._start()) stores it
- *   through its first argument. A function on an object takes that object first, then what goes in, then what comes
- *   out. Options are always last; NULL means the defaults.
+ *   through its first argument. A function on an object takes that object first. Then comes, as a rule, what goes in,
+ *   then what comes out; the size of a buffer follows the buffer. Options are always last; NULL means the defaults.
  * - Ownership: the caller releases what a function has made with the matching ..._free(), which accepts NULL.
  * - Names: where a function exists in two forms, a suffix tells them apart. The form that ends in a type (_int, _str,
  *   _dict...) or in _key takes C types: the key of a dict is a NUL-terminated string. The form without a suffix takes
@@ -1044,21 +1044,21 @@ MP_API int mp_task_return(const void *data, size_t size);
 #endif
 
 /* The names that version 0.2 has replaced. They end with version 1.0; a program that defines MP_NO_OLD_NAMES does
- * without them today. All are macros with arguments, so that other uses of the words (a type mp_int) stay as they
- * are. */
+ * without them today. All are macros with arguments, not functions: they have no address, and a type mp_int of another
+ * library stays what it is wherever no parenthesis follows it. */
 #ifndef MP_NO_OLD_NAMES
 #define mp_none() mp_value_none()
-#define mp_bool(value) mp_value_bool(value)
-#define mp_int(value) mp_value_int(value)
-#define mp_float(value) mp_value_float(value)
-#define mp_str(text) mp_value_str(text)
-#define mp_strn(text, size) mp_value_strn(text, size)
-#define mp_bytes(data, size) mp_value_bytes(data, size)
-#define mp_dict_value(dict) mp_value_dict(dict)
-#define mp_list_value(list) mp_value_list(list)
-#define mp_dict_has(dict, key, found) mp_dict_contains_key(dict, key, found)
-#define mp_dict_delete(dict, key) mp_dict_remove_key(dict, key)
-#define mp_pool_keeper(pool, pid) mp_pool_supervisor(pool, pid)
+#define mp_bool(...) mp_value_bool(__VA_ARGS__)
+#define mp_int(...) mp_value_int(__VA_ARGS__)
+#define mp_float(...) mp_value_float(__VA_ARGS__)
+#define mp_str(...) mp_value_str(__VA_ARGS__)
+#define mp_strn(...) mp_value_strn(__VA_ARGS__)
+#define mp_bytes(...) mp_value_bytes(__VA_ARGS__)
+#define mp_dict_value(...) mp_value_dict(__VA_ARGS__)
+#define mp_list_value(...) mp_value_list(__VA_ARGS__)
+#define mp_dict_has(...) mp_dict_contains_key(__VA_ARGS__)
+#define mp_dict_delete(...) mp_dict_remove_key(__VA_ARGS__)
+#define mp_pool_keeper(...) mp_pool_supervisor(__VA_ARGS__)
 #endif
 
 #endif

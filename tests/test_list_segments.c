@@ -753,6 +753,156 @@ static void what_nobody_has_pending_is_found(void **state)
     assert_int_equal(mp_list_free(other), 0);
 }
 
+/* ---- changes that a dead process has left half done ---- */
+
+static int leave_removal(int64_t first, int64_t step, int64_t count)
+{
+    int error = list_lock(list, NULL);
+
+    if (error == 0)
+        error = list_move_gap(object(), (uint64_t)first);
+    if (error != 0)
+        return error;
+    object_begin(object());
+    list_cut_begin(object(), (uint64_t)first, (uint64_t)step, (uint64_t)count);
+    object_set(object(), &object()->word[LIST_LENGTH], (uint64_t)(length() - count));
+    object_commit(object());
+    object_unlock(object());
+    return 0;
+}
+
+static int leave_reversal(void)
+{
+    int error = list_lock(list, NULL);
+
+    if (error != 0)
+        return error;
+    object_begin(object());
+    object_set(object(), &object()->word[LIST_GAP], 1);
+    object_set(object(), &object()->word[LIST_STEP], LIST_TURN);
+    object_commit(object());
+    object_unlock(object());
+    return 0;
+}
+
+/* What is done to a list `l`; `few` and `many` are other lists. */
+#define CHANGES \
+    CHANGE(append, mp_list_append_int(l, -1)) \
+    CHANGE(append_value, mp_list_append(l, mp_value_int(-1))) \
+    CHANGE(extend, mp_list_extend(l, few)) \
+    CHANGE(extend_by_many, mp_list_extend(l, many)) \
+    CHANGE(extend_by_itself, mp_list_extend(l, l)) \
+    CHANGE(extend_values, mp_list_extend_values(l, (const mp_value[]){mp_value_int(-1), mp_value_int(-2)}, 2)) \
+    CHANGE(insert_first, mp_list_insert(l, 0, mp_value_int(-1))) \
+    CHANGE(insert, mp_list_insert(l, 20, mp_value_int(-1))) \
+    CHANGE(insert_last, mp_list_insert(l, INT64_MAX, mp_value_int(-1))) \
+    CHANGE(set, mp_list_set(l, 15, mp_value_int(-1))) \
+    CHANGE(set_int, mp_list_set_int(l, -15, -1)) \
+    CHANGE(set_string, mp_list_set_str(l, 40, "longer than what fits into a cell")) \
+    CHANGE(add, mp_list_add_int(l, 25, 1000, NULL)) \
+    CHANGE(swap, mp_list_compare_and_swap(l, 3, mp_value_int(-9), mp_value_int(1)) == MP_ECHANGED ? 0 : -1) \
+    CHANGE(delete, mp_list_delete(l, 12)) \
+    CHANGE(delete_first, mp_list_delete(l, 0)) \
+    CHANGE(pop, mp_list_pop(l, -1, &popped)) \
+    CHANGE(pop_first, mp_list_pop(l, 0, &popped)) \
+    CHANGE(remove, mp_list_remove(l, mp_value_int(50))) \
+    CHANGE(reverse, mp_list_reverse(l)) \
+    CHANGE(sort, mp_list_sort(l, NULL, NULL, true)) \
+    CHANGE(clear, mp_list_clear(l)) \
+    CHANGE(set_slice, mp_list_set_slice(l, 10, 30, 1, few)) \
+    CHANGE(set_all, mp_list_set_slice(l, 0, MP_END, 1, many)) \
+    CHANGE(set_end, mp_list_set_slice(l, MP_END, MP_END, 1, few)) \
+    CHANGE(delete_slice, mp_list_delete_slice(l, 5, 60, 2)) \
+    CHANGE(delete_end, mp_list_delete_slice(l, -20, MP_END, 1)) \
+    CHANGE(nothing, 0)
+
+static const char *const change_names[] = {
+#define CHANGE(name, expression) #name,
+    CHANGES
+#undef CHANGE
+};
+
+static int change(size_t which, mp_list *l, mp_list *few, mp_list *many)
+{
+    mp_value popped = mp_value_none();
+    int error = -1;
+
+    enum {
+#define CHANGE(name, expression) DO_##name,
+        CHANGES
+#undef CHANGE
+    };
+    switch (which) {
+#define CHANGE(name, expression) \
+    case DO_##name: \
+        error = (expression); \
+        break;
+        CHANGES
+#undef CHANGE
+    }
+    mp_value_free(&popped);
+    return error;
+}
+
+static const struct {
+    int64_t first, step, count; /* of a removal; step 0: a reversal */
+} half_done[] = {{0, 0, 0}, {10, 1, 30}, {10, 3, 20}, {0, 2, 25}};
+
+/* The list of `most` numbers, as it is once the change is whole. */
+static void make_model(mp_list *model, size_t how, int64_t most)
+{
+    int64_t first = half_done[how].first, step = half_done[how].step, count = half_done[how].count;
+
+    for (int64_t i = 0; i < most; i++) {
+        bool removed = step > 0 && i >= first && (i - first) % step == 0 && (i - first) / step < count;
+
+        if (!removed)
+            assert_int_equal(mp_list_append_int(model, step > 0 ? i : most - 1 - i), 0);
+    }
+}
+
+static void change_half_done(size_t how, size_t which, int64_t most)
+{
+    mp_list *lists[3];
+    bool equal = false;
+
+    for (size_t i = 0; i < LENGTH(lists); i++)
+        assert_int_equal(mp_manager_list(manager, &lists[i]), 0);
+    mp_list *model = lists[0], *few = lists[1], *many = lists[2];
+    for (int64_t i = 0; i < S + 10; i++)
+        assert_int_equal((i < 5 ? mp_list_append_int(few, -100 - i) : 0) | mp_list_append_int(many, -200 - i), 0);
+    append(0, most);
+    make_model(model, how, most);
+    if (half_done[how].step == 0)
+        assert_int_equal(leave_reversal(), 0);
+    else
+        assert_int_equal(leave_removal(half_done[how].first, half_done[how].step, half_done[how].count), 0);
+    assert_int_equal(mp_list_equal(list, model, &equal), 0);
+    assert_true(equal);
+    assert_int_equal(change(which, model, few, many), 0);
+    assert_int_equal(change(which, list, few, many), 0);
+    assert_int_equal(mp_list_equal(list, model, &equal), 0);
+    if (!equal)
+        fail_msg("%s after half a change of kind %zu, of %lld elements", change_names[which], how, (long long)most);
+    for (size_t i = 0; i < LENGTH(lists); i++)
+        assert_int_equal(mp_list_free(lists[i]), 0);
+}
+
+static void every_change_first_finishes_what_was_begun(void **state)
+{
+    const int64_t lengths[] = {100, S - 1, 3 * S};
+
+    for (size_t i = 0; i < LENGTH(lengths); i++) {
+        for (size_t how = 0; how < LENGTH(half_done); how++) {
+            for (size_t which = 0; which < LENGTH(change_names); which++) {
+                change_half_done(how, which, lengths[i]);
+                assert_int_equal(drop(state), 0);
+                assert_int_equal(make(state), 0);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -776,6 +926,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(readers_see_a_whole_queue, make, drop),
         cmocka_unit_test_setup_teardown(what_is_put_meanwhile_is_there, make, drop),
         cmocka_unit_test_setup_teardown(a_cell_keeps_its_stripe, make, drop),
+        cmocka_unit_test_setup_teardown(every_change_first_finishes_what_was_begun, make, drop),
         cmocka_unit_test_setup_teardown(damage_is_found, make, drop),
         cmocka_unit_test_setup_teardown(what_nobody_has_pending_is_found, make, drop),
     };

@@ -34,6 +34,7 @@ static void old_names_make_the_same_values(void **state)
         {mp_str("text"), mp_value_str("text")},
         {mp_strn("text", 2), mp_value_strn("text", 2)},
         {mp_bytes("data", 3), mp_value_bytes("data", 3)},
+        {mp_bytes((char[]){1, 2, 3}, 3), mp_value_bytes("\1\2\3", 3)},
     };
 
     (void)state;

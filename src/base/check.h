@@ -1,7 +1,9 @@
 /* Assertions: what must hold at a point of the code, and what nothing else checks.
  *
  * They are on with -DMP_ASSERTIONS=ON, which is the default with the tests. A condition that does not hold is written
- * to standard error with its place, and the process is aborted. Without the option nothing is compiled. */
+ * to standard error with its place, and the process is aborted. Without the option nothing is compiled.
+ *
+ * An assertion is about what this process does. It must hold also while damaged shared memory is checked. */
 #ifndef CHECK_H
 #define CHECK_H
 

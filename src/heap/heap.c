@@ -664,7 +664,6 @@ int heap_lock(struct heap *heap)
 
 void heap_unlock(struct heap *heap)
 {
-    MP_ASSERT(undo_count(&heap->undo) == 0);
     mutex_unlock(&heap->mutex);
 }
 

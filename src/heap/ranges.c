@@ -83,14 +83,15 @@ static struct owned_range *find(uintptr_t address)
     return found;
 }
 
-/* Stores the present length of the file, unless the range is given up meanwhile. */
+/* Stores the present length of the file, unless the range is given up meanwhile. Invariant: the length of a range in
+ * use only grows, and is not 0. A heap that is just being made has the size 0 until it is formatted. */
 static void lengthen(struct range *range)
 {
     const struct heap *heap = (const struct heap *)atomic_load(&range->start);
-    uint64_t length = atomic_load(&range->length);
+    uint64_t length = atomic_load(&range->length), size = length != 0 ? atomic_load(&heap->size) : 0;
 
-    if (length != 0)
-        atomic_compare_exchange_strong(&range->length, &length, atomic_load(&heap->size));
+    if (size > length)
+        atomic_compare_exchange_strong(&range->length, &length, size);
 }
 
 bool range_known_slow(const void *address)

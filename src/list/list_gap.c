@@ -270,6 +270,7 @@ void list_repair(struct object *list)
 
 int list_turn(struct object *list)
 {
+    MP_ASSERT(list_is_settled(list));
     int error = list_move_gap(list, word(list, LIST_LENGTH));
 
     if (error != 0 || word(list, LIST_LENGTH) < 2)
@@ -285,6 +286,7 @@ int list_turn(struct object *list)
 
 int list_take_out(struct object *list, uint64_t at)
 {
+    MP_ASSERT(list_is_settled(list));
     uint64_t length = word(list, LIST_LENGTH), gap = word(list, LIST_GAP), size, from = at;
     bool end = (at == 0 && gap != 1) || at == length - 1;
     int error = end ? 0 : place_gap(list, gap != 0 && at < gap - 1 ? at + 1 : at);
@@ -323,6 +325,7 @@ void list_cut_begin(struct object *list, uint64_t first, uint64_t step, uint64_t
 
 int list_cut(struct object *list, uint64_t first, uint64_t step, uint64_t count)
 {
+    MP_ASSERT(list_is_settled(list));
     int error = place_gap(list, first);
 
     if (error != 0)
@@ -377,6 +380,7 @@ int list_gather_room(struct object *list, uint64_t count)
 
 int list_open(struct object *list, uint64_t at, uint64_t count)
 {
+    MP_ASSERT(list_is_settled(list));
     uint64_t length = word(list, LIST_LENGTH);
     bool end = at == 0 || at == length;
 

@@ -320,6 +320,7 @@ static void copy_in_order(struct object *list, const struct list_order *order)
 
 int list_rebuild(struct object *list, struct list_order *order)
 {
+    MP_ASSERT(list_is_settled(list));
     int error = segments_new(list, REF_CELLS, order->count + FIRST_SEGMENT, &list->pending[1]);
 
     if (error == 0) {
@@ -350,6 +351,7 @@ static void add_staged(struct object *list, uint64_t count)
 
 int list_append_many(struct object *list, const mp_value *values, size_t stride, size_t count)
 {
+    MP_ASSERT(list_is_settled(list));
     if (count == 0)
         return 0;
     int error = list_reserve(list, count);

@@ -177,9 +177,13 @@ int list_stage(struct object *list, const mp_value *values, size_t stride, size_
 /* Finishes a removal or reversal that a dead process left unfinished. Takes the stripes that it needs. 0, MP_ECORRUPT
  * (of a stripe). */
 int list_settle_now(struct object *list);
+static inline bool list_is_settled(const struct object *list)
+{
+    return word_get(&list->word[LIST_STEP]) == 0;
+}
 static inline int list_settle(struct object *list)
 {
-    return __builtin_expect(word_get(&list->word[LIST_STEP]) == 0, 1) ? 0 : list_settle_now(list);
+    return __builtin_expect(list_is_settled(list), 1) ? 0 : list_settle_now(list);
 }
 
 /* The functions from here to list_open_front() are in list_gap.c, except list_empty(). Those that remove elements or

@@ -19,7 +19,7 @@ int mp_list_extend(mp_list *handle, mp_list *other)
     int error = snapshot_take(other, OBJECT_LIST, &items);
     if (error != 0)
         return error;
-    error = object_lock_alone(handle, OBJECT_LIST);
+    error = list_lock_alone(handle, NULL);
     if (error == 0) {
         error = list_append_many(list, &items.item[0].value, sizeof items.item[0], items.count);
         object_unlock(list);

@@ -99,7 +99,7 @@ struct mp_process {
     bool ended;  /* its exit code is known, and it is out of the registry */
     bool zombie; /* it has ended, and the last waiter has to reap it */
     bool daemon;
-    bool lifelineed;
+    bool has_lifeline;
     int exitcode;
     const char *name;
     const char *identity;           /* "2:1": the second child's first child */
@@ -529,7 +529,7 @@ static void end_daemons(void)
             continue;
         signal_daemons(SIGKILL);
         deadline = clock_now() + GRACE;
-        if (process == oldest_of(true) && kill(process->pid, 0) != 0 && errno != ESRCH && !process->lifelineed)
+        if (process == oldest_of(true) && kill(process->pid, 0) != 0 && errno != ESRCH && !process->has_lifeline)
             unlink_process(process);
     }
 }
@@ -767,7 +767,7 @@ static int make_lifeline(struct mp_process *process)
     }
     if (error != 0)
         close_lifeline(process);
-    process->lifelineed = error == 0;
+    process->has_lifeline = error == 0;
     note_descriptors(process);
     return error;
 }
@@ -831,7 +831,7 @@ static int fork_error(int number)
 /* Forks the process. All signals are blocked; `signals` is the mask from before. */
 static int start(struct mp_process *process, mp_process_function *function, void *arg, uint64_t signals)
 {
-    if (process->lifelineed)
+    if (process->has_lifeline)
         starting = process;
     pid_t pid = fork();
     if (pid == 0)
