@@ -1033,6 +1033,56 @@ static void pins_become_holds_beside_replacements(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
+/* ---- stopped while a large container is released ---- */
+
+/* Starts a process that takes the heap's mutex as soon as a container is dead, and is stopped with it. */
+static void keep_mutex_of_a_release(void)
+{
+    stopped = fork();
+    if (stopped == 0) {
+        alarm(PATIENCE);
+        while (atomic_load(&heap()->dead) == 0)
+            ;
+        heap_lock(heap());
+        raise(SIGSTOP);
+        heap_unlock(heap());
+        _exit(0);
+    }
+}
+
+/* Gives up the last hold on a list of many strings. True: the other process was stopped before all were released. */
+static bool release_beside_a_stopped_process(void)
+{
+    mp_value last;
+    mp_list *many;
+    int status;
+
+    assert_int_equal(mp_manager_list(manager, &many), 0);
+    for (int i = 0; i < 100000; i++)
+        assert_int_equal(mp_list_append_str(many, "a string that is too long for a cell"), 0);
+    assert_int_equal(mp_dict_set_list(dict, "many", many), 0);
+    assert_int_equal(mp_list_free(many), 0);
+    assert_int_equal(mp_dict_get(dict, mp_value_str("many"), &last), 0);
+    assert_int_equal(mp_dict_remove_key(dict, "many"), 0);
+    keep_mutex_of_a_release();
+    mp_value_free(&last);
+    bool left = atomic_load(&heap()->dead) != 0;
+    assert_int_equal(waitpid(stopped, &status, WUNTRACED), stopped);
+    assert_true(WIFSTOPPED(status));
+    let_go(SIGCONT);
+    return left;
+}
+
+static void a_release_waits_for_nobody(void **state)
+{
+    bool met = false;
+
+    (void)state;
+    for (int rounds = 0; !met && rounds < 50; rounds++)
+        met = release_beside_a_stopped_process();
+    assert_true(met);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(each_answers),
@@ -1052,7 +1102,8 @@ int main(void)
                                        TEST(owed_when_the_heap_is_closed),
                                        TEST(a_stale_handle_pins_nothing),
                                        TEST(damage_is_found),
-                                       TEST(pins_become_holds_beside_replacements)};
+                                       TEST(pins_become_holds_beside_replacements),
+                                       TEST(a_release_waits_for_nobody)};
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

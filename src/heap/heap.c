@@ -657,9 +657,15 @@ int heap_lock_until(struct heap *heap, int64_t deadline)
     return 0;
 }
 
+_Thread_local int64_t heap_patience;
+
 int heap_lock(struct heap *heap)
 {
-    return heap_lock_until(heap, DEADLINE_NEVER);
+    int error = heap_patience > 0 ? heap_lock_until(heap, 0) : MP_ETIMEOUT;
+
+    if (error == MP_ETIMEOUT)
+        error = heap_lock_until(heap, heap_patience > 0 ? clock_now() + heap_patience : DEADLINE_NEVER);
+    return error;
 }
 
 void heap_unlock(struct heap *heap)

@@ -209,6 +209,9 @@ uint64_t heap_block_size(const struct heap *heap, uint64_t offset);
  * UNDO_RECORDS of them, heap_commit(), heap_unlock(). heap_lock() rolls back what a dead owner of the mutex has left
  * half done. It fails only with MP_EDEADLK and MP_ECORRUPT (the memory is damaged). */
 int heap_lock(struct heap *heap);
+/* Not 0: how many nanoseconds heap_lock() of this thread waits at most; then it returns MP_ETIMEOUT, and heap_free()
+ * leaves the block to its slot. For object_reclaim_dead() only, which can stop at any step. */
+extern _Thread_local int64_t heap_patience;
 /* Like heap_lock(), with a deadline: MP_ETIMEOUT. */
 int heap_lock_until(struct heap *heap, int64_t deadline);
 void heap_unlock(struct heap *heap);

@@ -303,17 +303,23 @@ static void unlink_dead(struct heap *heap, struct object *object)
 
 /* Frees the log last, after the commit. If the process dies before that, the object is still dead, and the next process
  * to reclaim it frees the log. */
-static void clear_content(struct heap *heap, struct object *object)
+static bool clear_content(struct heap *heap, struct object *object)
 {
+    bool released = true;
+
     object_begin(object);
-    for (int i = 0; i < OBJECT_ROOTS; i++)
-        ref_release(heap, &object->root[i]);
-    object_release_pending(object);
+    for (int i = 0; i < OBJECT_ROOTS && released; i++)
+        released = ref_release(heap, &object->root[i]);
+    for (int i = 0; i < OBJECT_PENDING && released; i++)
+        released = ref_release(heap, &object->pending[i]);
+    if (!released)
+        return false;
     object_release_undo(object);
     for (size_t i = 0; i < sizeof object->word / sizeof object->word[0]; i++)
         word_put(&object->word[i], 0);
     object_commit(object);
     heap_free(heap, &object->undo.log);
+    return (word_get(&object->undo.more) | word_get(&object->undo.log)) == 0;
 }
 
 bool object_roll_back_dead(struct object *object)
@@ -365,16 +371,23 @@ static void become_spare(struct heap *heap, struct object *object)
     heap_set(heap, &heap->spare, object->self);
 }
 
-/* Under the object's mutex. */
+/* Under the object's mutex. Stops where the heap's mutex is not free within heap_patience, as if the process had died
+ * there: the object stays dead, and is reclaimed later. */
 static void reclaim(struct heap *heap, struct object *object)
 {
     word_put(&object->held, 0);
-    heap_recover(heap); /* the step that made it dead may not be committed */
+    if (heap_lock(heap) != 0) /* recovers: the step that made the object dead may not be committed */
+        return;
+    heap_unlock(heap);
     if (object_kind(object) != OBJECT_DEAD || !stripes_try_hold_all(object))
         return;
-    clear_content(heap, object);
+    if (!clear_content(heap, object)) {
+        if (word_get(&object->striped) != 0)
+            stripes_release(object);
+        return;
+    }
     stripes_end(object);
-    if (heap_lock(heap) != 0)
+    if (word_get(&object->stripes) != 0 || heap_lock(heap) != 0)
         return;
     become_spare(heap, object);
     heap_commit(heap);
@@ -415,7 +428,9 @@ void object_reclaim_dead(struct heap *heap)
     while ((word_get(&heap->dead) | word_get(&heap->limbo)) != 0 && (object = take_dead(heap, &error)) != NULL) {
         if (error == MP_EOWNERDEAD && object_repair(object) != 0)
             return;
+        heap_patience = READ_PATIENCE_NS;
         reclaim(heap, object);
+        heap_patience = 0;
         bool again = object == last && object_kind(object) == OBJECT_DEAD; /* another thread holds its stripes */
         mutex_unlock(&object->mutex);
         if (again)
@@ -653,69 +668,81 @@ int object_root(struct heap *heap, uint64_t kind, struct object **root)
 
 /* ---- releasing ---- */
 
-static void release_cell(struct heap *heap, _Atomic uint64_t *head, _Atomic uint64_t *body)
+static bool owns_nothing(const _Atomic uint64_t *ref)
 {
-    if (word_get(head) & CELL_OWNS)
-        ref_release(heap, body);
+    return (word_get(ref) & ~REF_MASK) == 0;
 }
 
-static void release_table(struct heap *heap, _Atomic uint64_t *table, bool shell)
+static bool release_cell(struct heap *heap, _Atomic uint64_t *head, _Atomic uint64_t *body)
 {
-    for (uint64_t i = word_get(&table[0]); i > 0; i--) {
+    return !(word_get(head) & CELL_OWNS) || ref_release(heap, body);
+}
+
+static bool release_table(struct heap *heap, _Atomic uint64_t *table, bool shell)
+{
+    bool released = true;
+
+    for (uint64_t i = word_get(&table[0]); i > 0 && released; i--) {
         if (shell)
             heap_free(heap, &table[i]);
-        else
-            ref_release(heap, &table[i]);
+        released = shell ? owns_nothing(&table[i]) : ref_release(heap, &table[i]);
     }
+    return released;
 }
 
-static void release_cells(struct heap *heap, _Atomic uint64_t *block)
+static bool release_cells(struct heap *heap, _Atomic uint64_t *block)
 {
     struct cell *cells = (struct cell *)(block + 2);
+    bool released = true;
 
-    for (uint64_t i = 0, count = word_get(&block[0]); i < count; i++)
-        release_cell(heap, &cells[i].head, &cells[i].body);
+    for (uint64_t i = 0, count = word_get(&block[0]); i < count && released; i++)
+        released = release_cell(heap, &cells[i].head, &cells[i].body);
+    return released;
 }
 
-static void release_entries(struct heap *heap, _Atomic uint64_t *block)
+static bool release_entries(struct heap *heap, _Atomic uint64_t *block)
 {
     struct entry *entries = (struct entry *)(block + 2);
+    bool released = true;
 
-    for (uint64_t i = 0, count = word_get(&block[0]); i < count; i++) {
-        if (word_get(&entries[i].sequence) == 0)
-            continue;
-        release_cell(heap, &entries[i].key_head, &entries[i].key_body);
-        release_cell(heap, &entries[i].value.head, &entries[i].value.body);
+    for (uint64_t i = 0, count = word_get(&block[0]); i < count && released; i++) {
+        if (word_get(&entries[i].sequence) != 0)
+            released = release_cell(heap, &entries[i].key_head, &entries[i].key_body) &&
+                       release_cell(heap, &entries[i].value.head, &entries[i].value.body);
     }
+    return released;
 }
 
-void ref_release(struct heap *heap, _Atomic uint64_t *ref)
+bool ref_release(struct heap *heap, _Atomic uint64_t *ref)
 {
     uint64_t value = word_get(ref);
     _Atomic uint64_t *block = heap_at(heap, value & ~REF_MASK);
+    bool released = true;
 
     if ((value & ~REF_MASK) == 0)
-        return;
+        return true;
     switch ((enum ref_kind)(value & REF_MASK)) {
     case REF_OBJECT:
         release_share(heap, ref);
-        return;
+        return owns_nothing(ref);
     case REF_TABLE:
-        release_table(heap, block, false);
+        released = release_table(heap, block, false);
         break;
     case REF_TABLE_SHALLOW:
-        release_table(heap, block, true);
+        released = release_table(heap, block, true);
         break;
     case REF_CELLS:
-        release_cells(heap, block);
+        released = release_cells(heap, block);
         break;
     case REF_ENTRIES:
-        release_entries(heap, block);
+        released = release_entries(heap, block);
         break;
     case REF_BLOCK:
         break;
     }
-    heap_free(heap, ref);
+    if (released)
+        heap_free(heap, ref);
+    return owns_nothing(ref);
 }
 
 void object_release_pending(struct object *object)

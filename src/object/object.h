@@ -425,8 +425,9 @@ int object_lock_to_read(struct object *object, uint64_t magic);
 int object_lock_all_to_read(struct object *object, uint64_t magic);
 
 /* Releases what *ref owns, whatever kind it is, and stores 0 there. If the process dies at any point of this, another
- * can do it again. Under the mutex of the object that the ref lies in. */
-void ref_release(struct heap *heap, _Atomic uint64_t *ref);
+ * can do it again. Under the mutex of the object that the ref lies in. False: heap_lock() failed on the way; what is
+ * left is still owned by *ref. */
+bool ref_release(struct heap *heap, _Atomic uint64_t *ref);
 /* Releases all pending refs. */
 void object_release_pending(struct object *object);
 
