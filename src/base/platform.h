@@ -155,7 +155,7 @@ void death_signal(int signal);
 /* Whether death_signal() still holds: the system forgets it when the process changes its user or group. */
 bool death_signal_holds(int signal);
 /* Prepares the read end of a pipe, or an end of a socket pair, to send `signal` when the last descriptor of the other
- * end is closed. Nobody gets it yet: see hangup_signal_take(). MP_ENOMEM. */
+ * end is closed. No process receives the signal before hangup_signal_take(). MP_ENOMEM. */
 int hangup_signal_prepare(int fd, int signal);
 /* Makes the calling process get that signal, whatever program it executes later, and as whatever user. It may close its
  * descriptor then, as long as another process has that end open. The setting belongs to the open file description: only

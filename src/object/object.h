@@ -316,7 +316,8 @@ bool object_roll_back_dead(struct object *object);
 void object_finish_repair(struct object *object);
 /* Reclaims dead objects, and those in heap.limbo that are not pinned any more. Does not wait for an object that another
  * process has locked: that process calls this when it unlocks the object. While another process keeps the heap's mutex,
- * all are left to later calls. */
+ * all are left to later calls, also in the middle of one. Only for an object that a dead process had locked it waits
+ * for the heap's mutex. */
 void object_reclaim_dead(struct heap *heap);
 /* Also unlocks the stripes that are held. */
 void object_unlock_striped(struct object *object);
@@ -346,7 +347,8 @@ static inline void object_begin_again(struct object *object)
     DELAY_POINT();
 }
 
-/* Begins a change. Under the mutex. Until object_commit(), readers do not use the words in place. */
+/* Begins a change. Under the mutex. Until object_commit(), readers use a word in place only if the log does not name
+ * it. */
 static inline void object_begin(struct object *object)
 {
     MP_ASSERT(undo_count(&object->undo) == 0);

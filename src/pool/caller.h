@@ -1,6 +1,7 @@
 /* A pool as the process that made it, the caller, sees it. Of struct mp_pool, other processes use only `shared`
- * (task.h). All of it lies in the pool's heap for one reason: once the pool is freed, its handle leads to zeros
- * (heap_close()), so a stale handle is found out.
+ * (task.h). All of it lies in the pool's heap, for two reasons. Once the pool is freed, its handle leads to zeros
+ * (heap_close()), so a stale handle is found out. And `staging` and `resting` own blocks, as only words of the heap
+ * can.
  *
  * A public function enters the pool first (pool_enter()): until it leaves, no thread frees the pool. The mutex is not
  * held while a thread waits for a task, for the supervisor or for an attachment. */
@@ -31,7 +32,7 @@ struct mp_pool {
     dev_t lifeline_device;
     ino_t lifeline_inode;
     atomic_bool supervisor_gone; /* the supervisor has ended and was reaped. Written under the mutex */
-    pthread_mutex_t mutex;       /* between the caller's threads: guards all below, and the queue's tail */
+    pthread_mutex_t mutex;       /* between the caller's threads: guards all below but `shared`, and the queue's tail */
     struct slot *free;
     struct slot *detached, *detached_last; /* slots whose handle was freed before the task was done, or never given */
     uint64_t detached_count, slot_count;

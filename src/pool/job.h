@@ -63,7 +63,7 @@ int job_item_status(struct heap *heap, struct map_job *job, uint64_t index, int 
 bool job_has_results(const struct map_job *job);
 /* Frees arguments, results and statuses. */
 void job_free_blocks(struct heap *heap, struct map_job *job);
-/* In the caller: fails all chunks that are not done. The mutex is held; supervisor and workers have ended. */
+/* In the caller: fails all chunks that are not done. The mutex is held, and the supervisor has ended. */
 void job_fail(struct pool *pool, struct map_job *job, int error);
 
 #endif

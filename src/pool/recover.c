@@ -19,6 +19,19 @@ static void take_back_failure(struct heap *heap, struct map_job *job, struct chu
         ((int32_t *)heap_at(heap, statuses))[item] = 0;
 }
 
+/* Whether the worker of that index had claimed the task or chunk, and not finished it. If it has finished it, wakes the
+ * waiters: it may have died between setting the word to done and waking them. */
+static bool had_claimed(_Atomic uint32_t *word, uint32_t index)
+{
+    uint32_t now = atomic_load(word);
+
+    if (task_runs_on(now, index))
+        return true;
+    if (task_state(now) == TASK_DONE)
+        futex_wake(word, INT_MAX);
+    return false;
+}
+
 /* Finishes or requeues the chunk that the dead worker was in. */
 static void settle_chunk(struct pool *pool, struct worker *worker, uint32_t index, int error)
 {
@@ -29,17 +42,12 @@ static void settle_chunk(struct pool *pool, struct worker *worker, uint32_t inde
     struct map_job *job = heap_at(pool->heap, offset);
     uint64_t at = atomic_load(&worker->chunk);
     struct chunk *chunk = &job->chunk[at];
-    uint32_t word = atomic_load(&chunk->word);
-    if (!task_runs_on(word, index)) {
-        /* It may have died between setting the word to done and waking the waiters. */
-        if (task_state(word) == TASK_DONE)
-            futex_wake(&chunk->word, INT_MAX);
+    if (!had_claimed(&chunk->word, index))
         return;
-    }
     uint32_t done = (uint32_t)(atomic_load(&worker->item) - job_first_item(job, at));
     uint64_t items = job_chunk_items(job, at);
-    /* It wrote `item` before it claimed the chunk; in between, another worker may have had the chunk and advanced
-     * chunk->done. */
+    /* It wrote `item` before it claimed the chunk. In between, another worker may have claimed the chunk and died in
+     * it; the supervisor then advanced chunk->done. */
     if (done < chunk->done)
         done = chunk->done;
     if (done != chunk->done)
@@ -66,13 +74,8 @@ static void settle_task(struct pool *pool, struct worker *worker, uint32_t index
     if (offset == 0)
         return;
     struct task *task = heap_at(pool->heap, offset);
-    uint32_t word = atomic_load(&task->word);
-    if (!task_runs_on(word, index)) {
-        /* It may have died between setting the word to done and waking the waiters. */
-        if (task_state(word) == TASK_DONE)
-            futex_wake(&task->word, INT_MAX);
+    if (!had_claimed(&task->word, index))
         return;
-    }
     if (task->function == 0) {
         settle_chunk(pool, worker, index, error);
         task_requeue(&task->word);

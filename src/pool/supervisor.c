@@ -16,7 +16,8 @@
  * - the death signal (exact here, as their parent has one thread only): lost once a worker has changed its user or
  *   group;
  * - the hang-up of the supervisor's own pipe, which each worker has opened for itself: lost if a task has closed it.
- * A worker renews both from time to time, and exits when it finds that it has another parent.
+ * From time to time a worker looks whether the death signal still holds. If not, it renews both, and exits if it has
+ * another parent.
  *
  * SIGNALS. Supervisor and workers have a process group of their own: a signal that a terminal or a program sends to the
  * caller's group does not reach them, while tasks have the dispositions and the mask that the program had. The

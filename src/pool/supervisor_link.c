@@ -42,7 +42,8 @@ static bool fail_slot(struct slot *slot, void *arg)
     return false;
 }
 
-/* Fails all tasks that are not done. The caller holds the mutex. Supervisor and workers have ended. */
+/* Fails all tasks that are not done. The caller holds the mutex. The supervisor has ended. Its workers have ended too,
+ * or were sent SIGKILL and may still execute, or could not be killed and end with their task. */
 static void fail_all(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;

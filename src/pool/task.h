@@ -40,8 +40,10 @@ enum task_state { TASK_FREE, TASK_QUEUED, TASK_RUNNING, TASK_DONE };
  * arg_block. The result lies behind it in `data` if it fits as well, else in result_block. Writers:
  * - the caller, before the word says queued;
  * - the worker, while the word says running by that worker;
- * - the supervisor, after that worker died.
- * function 0: the task is to help with a map, and `data` begins with the job's offset. */
+ * - the supervisor, after that worker died;
+ * - the caller, once the supervisor has ended.
+ * Waiters set TASK_WAITER at any time. function 0: the task is to help with a map, and `data` begins with the job's
+ * offset. */
 struct task {
     _Atomic uint32_t word;
     int32_t status; /* when done: 0, the task's code, or MP_E... */
@@ -136,7 +138,8 @@ enum worker_phase { WORKER_NONE, WORKER_STARTING, WORKER_WORKING, WORKER_LEAVING
 /* The most tasks that a worker takes from the queue at a time. */
 #define WORKER_BATCH 16
 
-/* A worker's record. Written by the worker; before the fork and after its death, by the supervisor. */
+/* A worker's record. Written by the worker; before and right after the fork, and after its death, by the supervisor. A
+ * process that wakes the worker clears `asleep`. */
 struct worker {
     _Alignas(2 * CACHE_LINE) _Atomic uint64_t task; /* offset: what it is about to claim, or has claimed */
     _Atomic uint64_t job;                           /* likewise for a chunk: the map, the chunk, the item it is at */

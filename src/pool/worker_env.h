@@ -12,7 +12,8 @@
 #include "pool/task.h"
 #include "process/process.h"
 
-/* The lowest code that a function of the library, and so a task, may return. */
+/* The lowest code of the library's that a task may return: the last one before MP_EDIED in mp.h. Lower ones count as
+ * MP_EVALUE. */
 #define LOWEST_CODE MP_EDEPTH
 #define ZERO_PAGE 4096
 

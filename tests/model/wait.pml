@@ -3,11 +3,12 @@
  * One atomic instruction of the code is one step here. These functions are mirrored, statement by statement:
  *
  * - Waiter: wait_for_word() in src/pool/wait.c, for two threads that wait for the same word;
- *   supervisor_check(), supervisor_was_reaped(), fail_slot() in src/pool/supervisor_link.c; job_fail() in src/pool/job.c
+ *   supervisor_check(), supervisor_was_reaped(), fail_slot() in src/pool/supervisor_link.c; job_fail() in
+ *   src/pool/job.c
  * - Worker: task_claim(), run(), task_finish() in src/pool/dispatch.c and src/pool/worker.c. It may be killed between
  *   any two steps.
- * - Supervisor: settle_task() in src/pool/recover.c (settle_chunk() does the same for a chunk), then a new worker. It may
- *   be killed as well, and sooner or later its death kills the worker.
+ * - Supervisor: settle_task() in src/pool/recover.c (settle_chunk() does the same for a chunk), then a new worker. It
+ *   may be killed as well, and sooner or later its death kills the worker.
  *
  * A waiter may wake for no reason. After a time limit of 50 ms it checks the supervisor. In the model this limit passes
  * only once the supervisor is dead: a waiter that only the limit would wake while the supervisor lives is stuck here.
