@@ -11,8 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../support.h"
 #include "run.h"
+#include "support.h"
 
 #define SKIPPED 77
 #define FIRST_POINTS 3 /* occurrences at the start that are always tried */

@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../support.h"
+#include "support.h"
 
 #define RUN_SECONDS 40
 #define END_SECONDS 10

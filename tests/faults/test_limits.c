@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-#include "../support.h"
+#include "support.h"
 
 #define MIB ((size_t)1 << 20)
 #define NOBODY 65534

@@ -3,7 +3,7 @@
 # without a warning, exits with 0, and prints what stands below it. Each public function is named. Each test that it
 # names exists.
 set -eu
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 library=$1 compiler=$2
 shift 2
 work=$(mktemp -d)
@@ -55,7 +55,7 @@ awk 'NR == FNR { readme = readme $0 "\n"; next }
 # ---- tests: `test_topic`, and the names after a colon behind it ----
 
 grep -o '`test_[a-z_]*`\(: [a-z0-9_, ]*\)\{0,1\}' "$readme" | tr -d '` ' | while IFS=: read -r program parts; do
-    file=$root/tests/$program.c
+    file=$(ls "$root"/tests/*/"$program.c" 2>/dev/null || true)
     [ -f "$file" ] || { echo "no $program"; continue; }
     for part in $(echo "$parts" | tr , ' '); do grep -qw "$part" "$file" || echo "no $part in $program"; done
 done >"$work/missing"

@@ -11,7 +11,7 @@ LAYERS="base sync heap object value list dict primitives manager process pool"
 EXCEPT=object_kinds
 CIRCLES="heap object list"
 objects=$1
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -2,7 +2,7 @@
 # Fails if src/ARCHITECTURE.md names a function that is nowhere in src/, or a file that does not exist; or if a comment
 # of src/ or tests/ names a file of the project that does not exist. Prints the names.
 set -eu
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$root"
@@ -14,7 +14,7 @@ find src tests examples include -type f | sed 's|.*/||' | sort -u >"$work/files"
 grep -o '`[^`]*`' src/ARCHITECTURE.md | grep -o '[a-z_][a-z_0-9]*()' | tr -d '()' | sort -u >"$work/functions"
 [ "$(wc -l <"$work/functions")" -gt 30 ] || { echo "no names were found" >&2; exit 1; }
 comm -23 "$work/functions" "$work/words" | sed 's/.*/ARCHITECTURE.md names &(), which is nowhere/' >"$work/wrong"
-grep -o '`[^`]*`' src/ARCHITECTURE.md | grep -o '[a-z_]*/[a-z_]*\.[ch]\b' | sort -u | while read -r file; do
+grep -o '`[^`]*`' src/ARCHITECTURE.md | grep -o '[a-z_/]*/[a-z_]*\.[ch]\b' | sort -u | while read -r file; do
     [ -f "src/$file" ] || [ -f "$file" ] || echo "ARCHITECTURE.md names $file, which is not there"
 done >>"$work/wrong"
 

@@ -3,7 +3,7 @@
 # of README.md and tests/README.md. A file is in a map if a row's first cell names it; for some folders it is enough
 # that the cell names the folder.
 set -eu
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -8,7 +8,7 @@
 # CMakeLists.txt of tests/ has its name in an add_test(), or when it is an example's.
 set -eu
 build=$1
-root=$(cd "$(dirname "$0")/.." && pwd)
+root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fails if BEHAVIOURS.md names a test that does not exist, and names it; or if its numbers are not 1, 2, 3 and so on.
 set -eu
-tests=$(cd "$(dirname "$0")" && pwd)
+tests=$(cd "$(dirname "$0")/.." && pwd)
 
 # A line "PROGRAM TEST" for each test, from entries "- PROGRAM[, PROGRAM]: TEST, TEST" that may continue in the next
 # lines.
@@ -18,8 +18,8 @@ named() {
 list=$(named)
 [ "$(echo "$list" | wc -l)" -gt 250 ] || { echo "BEHAVIOURS.md: its tests were not found" >&2; exit 1; }
 missing=$(echo "$list" | while read -r program name; do
-    files=$tests/test_$program.c
-    [ -f "$files" ] || files=$(find "$tests" -name '*.c')
+    files=$(ls "$tests"/*/"test_$program.c" 2>/dev/null || true)
+    [ -n "$files" ] || files=$(find "$tests" -name '*.c')
     # shellcheck disable=SC2086
     grep -qw "$name" $files || echo "$program: $name"
 done)
