@@ -712,13 +712,14 @@ static void nothing_outlives_its_caller_however_that_ends(void **state)
     }
 }
 
+/* With TSan, which makes forks slow: a part of the cases. */
 static void privileges_are_no_obstacle_to_the_end(void **state)
 {
     (void)state;
     if (geteuid() != 0)
         skip();
     for (int drops = BEFORE; drops < MOMENTS; drops++) {
-        for (int i = 0; i < ENDS * CHANGES; i++) {
+        for (int i = 0; i < ENDS * CHANGES; i += TSAN ? 5 : 1) {
             const struct end *end = &ends[i % ENDS];
 
             for (int busy = 0; busy < 2 && !(drops == AFTER && end->needs_privilege); busy++)
