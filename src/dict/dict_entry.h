@@ -8,7 +8,7 @@
 #define DICT_ENTRY_H
 
 #include "dict/dict_table.h"
-#include "object/stripes.h"
+#include "object/object_lock.h"
 
 static inline struct object *dict_object(mp_dict *dict)
 {

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/word.h"
-#include "object/ref_table.h"
 
 #define FIRST_SLOTS UINT64_C(16)
 

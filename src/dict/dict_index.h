@@ -23,6 +23,7 @@
 
 #include "base/word.h"
 #include "dict/index_group.h"
+#include "object/ref.h"
 #include "value/key.h"
 
 #define INDEX_PAGE_BITS 11

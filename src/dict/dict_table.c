@@ -6,8 +6,7 @@
 #include <string.h>
 
 #include "base/word.h"
-#include "object/ref_table.h"
-#include "object/stripes.h"
+#include "object/object_lock.h"
 
 /* The most entries that a dict may have. Nothing that is computed from their number overflows. */
 #define MOST_ENTRIES (UINT64_C(1) << 40)

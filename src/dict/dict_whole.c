@@ -6,6 +6,7 @@
 #include "dict/dict_entry.h"
 #include "list/list_table.h"
 #include "object/hold.h"
+#include "object/object_create.h"
 #include "value/snapshot.h"
 
 /* Builds the keys and values of `items` in a block of entries that pending ref 0 owns, so that storing them cannot

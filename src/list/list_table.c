@@ -5,7 +5,7 @@
 
 #include "base/word.h"
 #include "object/hold.h"
-#include "object/ref_table.h"
+#include "object/object_create.h"
 
 /* ---- segments ---- */
 

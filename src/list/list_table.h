@@ -40,7 +40,7 @@
 
 #include "base/word.h"
 #include "object/segments.h"
-#include "object/stripes.h"
+#include "object/object_lock.h"
 #include "value/value.h"
 
 #define LIST_LARGEST (UINT64_C(1) << 36)

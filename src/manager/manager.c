@@ -5,7 +5,8 @@
 #include "base/platform.h"
 #include "object/callback.h"
 #include "object/hold.h"
-#include "object/object.h"
+#include "object/object_check.h"
+#include "object/object_create.h"
 
 static struct heap *heap_of(mp_manager *manager)
 {

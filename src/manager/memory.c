@@ -12,6 +12,8 @@
 
 #include "base/units.h"
 #include "base/word.h"
+#include "object/object_create.h"
+#include "object/ref.h"
 
 #include <mp.h>
 #include <string.h>

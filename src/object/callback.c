@@ -14,7 +14,7 @@
  * LEFT BY exec. When a thread executes another program, the kernel marks the mutexes that it holds as those of a dead
  * owner. But a thread that is not its process's first gets the first one's number before that, and the kernel finds no
  * mutex that names this number. So the mutex names a thread that does not exist any more. The threads that wait for it
- * find that out: object_look_for_holder(). A number says nothing in another PID namespace. So the holder writes its
+ * find that out: stripes_look_for_holder(). A number says nothing in another PID namespace. So the holder writes its
  * namespaces into the object (OBJECT_INSIDE), and a thread in other namespaces goes on waiting.
  *
  * LEFT BY longjmp(). No code runs when a stack is cut off. The frame's address tells it later: a frame that lies below
@@ -28,6 +28,8 @@
 #include "base/cancelling.h"
 #include "base/lifecycle.h"
 #include "object/holder.h"
+#include "object/object_reclaim.h"
+#include "object/stripes.h"
 
 #define DEPTH 32
 /* The most steps of a search. A longer circle is not found, and a search that gets into a circle of other threads
@@ -201,7 +203,7 @@ static int lock_outside(struct object *object, int number)
     int error = mutex_lock_slow(&object->mutex, clock_now() + LOOK_NS, number);
 
     while (error == MP_ETIMEOUT) {
-        object_look_for_holder(object);
+        stripes_look_for_holder(object);
         error = mutex_lock_until(&object->mutex, clock_now() + LOOK_NS);
     }
     return error;
@@ -218,7 +220,7 @@ static int lock_inside(struct object *object)
         if (error == MP_ETIMEOUT && circle)
             error = MP_EDEADLK;
         else if (error == MP_ETIMEOUT)
-            object_look_for_holder(object);
+            stripes_look_for_holder(object);
     } while (error == MP_ETIMEOUT);
     say(0);
     return error;

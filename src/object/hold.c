@@ -19,8 +19,10 @@
 
 #include "base/platform.h"
 #include "base/word.h"
+#include "object/object_reclaim.h"
 #include "object/owner.h"
 #include "object/pin.h"
+#include "object/ref.h"
 
 #define PATIENCE_NS INT64_C(200000)
 /* The time after such a wait was in vain in which no thread of this process waits again: they only try. */

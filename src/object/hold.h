@@ -60,7 +60,7 @@ int hold_table_pin(struct heap *heap, struct hold_table *table);
 void hold_table_add(struct hold_table *table, struct object *object);
 void hold_table_end(struct hold_table *table);
 
-/* ---- for object.c: a new object is born with a hold ---- */
+/* ---- for object_create.c: a new object is born with a hold ---- */
 
 /* Takes the heap's mutex, with nothing to commit, and returns this process's record in the heap. MP_ENOMEM: the mutex
  * is not held. Waits. */

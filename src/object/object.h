@@ -9,13 +9,7 @@
  * its generation in one word, so one comparison tells a live handle from a stale one. A place whose generations are
  * used up serves no object any more. Invariant: a stale handle never becomes a live one again.
  *
- * OWNERSHIP. A `ref` is a word in the heap that owns what it points to. It is an offset, with the kind of what lies
- * there in its low four bits (enum ref_kind), which says how it is released. Invariant: at each instant every block is
- * owned by exactly one ref, or free. An operation that needs blocks first takes them into the object's pending refs,
- * then moves them to their place with object_set(), so that pending ref and place change together. What it replaces
- * moves to a pending ref in the same way, and is released after the commit. So after a death, once the undo log is
- * rolled back, all that is pending is released. An object dies in the same step that takes its last share, unless it is
- * pinned (pin.h): then it lives on in heap.limbo.
+ * OWNERSHIP. Words that own a block, or a share in an object, are refs: see ref.h.
  *
  * READING WITHOUT THE MUTEX (a seqlock). `version` is odd while words change that do not make sense one by one. A
  * reader notes an even version, reads with relaxed atomic loads, bounds every offset and length before using it, and
@@ -53,18 +47,6 @@
 /* Where a handle, and `magic`, have the generation: objects are aligned to 64 bytes, and addresses have 48 bits. */
 #define OBJECT_TAG UINT64_C(0xffff00000000003f)
 #define OBJECT_GENERATIONS (UINT64_C(1) << 22)
-
-enum ref_kind {
-    REF_BLOCK = 0,   /* a block without refs in it */
-    REF_OBJECT = 1,  /* a share in an object: counted in object.refs */
-    REF_TABLE = 2,   /* a block: word 0 says how many words follow that are refs; each is released, then the block */
-    REF_CELLS = 3,   /* a block: word 0 says how many cells lie from byte 16 on; each is released, then the block */
-    REF_ENTRIES = 4, /* a block: word 0 says how many entries lie from byte 16 on; each is released, then the block */
-    /* A table like REF_TABLE, but only the table and the blocks that it refers to are freed: what lies in these belongs
-     * to another table now, or still. */
-    REF_TABLE_SHALLOW = 5
-};
-#define REF_MASK UINT64_C(15)
 
 /* A value as it is stored. head: the mp_type in the low 8 bits, CELL_OWNS, and from bit 16 on the length of strings and
  * bytes, or the generation of a container. body: the bool, the integer, the float's bits, the bytes of a string of up
@@ -204,6 +186,21 @@ static inline uint64_t object_kind(const struct object *object)
     return atomic_load_explicit(&object->magic, memory_order_relaxed) & ~OBJECT_TAG;
 }
 
+/* Within a change of the heap's. */
+static inline void object_set_kind(struct heap *heap, struct object *object, uint64_t kind)
+{
+    uint64_t magic = atomic_load_explicit(&object->magic, memory_order_relaxed);
+
+    heap_set(heap, &object->magic, kind | (magic & OBJECT_TAG));
+}
+
+/* The first generation of a heap's places, where their generations also end. It differs from heap to heap, so that a
+ * handle of a heap that lay at the same address before is stale as well. */
+static inline uint64_t object_first_generation(const struct heap *heap)
+{
+    return heap->seed[0] * UINT64_C(0x9e3779b97f4a7c15) >> 32 & (OBJECT_GENERATIONS - 1);
+}
+
 static inline uint64_t object_generation(const struct object *object)
 {
     return object_generation_of(atomic_load_explicit(&object->magic, memory_order_relaxed) & OBJECT_TAG);
@@ -246,94 +243,7 @@ static inline bool object_is_fast(const void *handle, uint64_t kind)
     return atomic_load_explicit(&object_of(handle)->magic, memory_order_acquire) == object_magic(handle, kind);
 }
 
-/* ---- life ---- */
-
-/* Makes an object that is owned only by a handle of its own: for locks and memory. All its words are zero, except that
- * those of a lock may hold anything. */
-int object_create(struct heap *heap, uint64_t kind, struct object **object);
-/* Like object_create(), but owned by *slot (a pending ref of another object, or a word of the heap's header): the
- * object goes away when the owner of *slot does. */
-int object_create_in(struct heap *heap, uint64_t kind, _Atomic uint64_t *slot, struct object **object);
-/* Like object_create(), but owned by a hold of the calling process: see hold.h. */
-int object_create_held(struct heap *heap, uint64_t kind, struct object **object);
-/* Stores a share in the object in *slot, in one step. MP_EINVAL when the handle is not one of a live object of that
- * kind. */
-int object_retain(const void *handle, uint64_t kind, _Atomic uint64_t *slot);
-/* Gives up the handle that object_create() made. MP_EINVAL when it was given up before. */
-int object_free(const void *handle, uint64_t kind);
-/* Within a change of the heap's: takes a share from an object. With its last share the object dies, or enters
- * heap.limbo if it is pinned. */
-void object_lose_share(struct heap *heap, struct object *object);
-
-/* ---- locking ---- */
-
-/* `magic` below is object_magic() of the handle.
- *
- * The fast path of locking: takes the mutex if it is free, and the object live and not striped. False: the caller takes
- * the slow path, with *number, which is what pthread_mutex_trylock() returned. If that is 0, the mutex is held. */
-static inline bool object_lock_fast(struct object *object, uint64_t magic, int *number)
-{
-    *number = pthread_mutex_trylock(&object->mutex);
-    return *number == 0 && atomic_load_explicit(&object->magic, memory_order_relaxed) == magic &&
-           atomic_load_explicit(&object->striped, memory_order_relaxed) == 0;
-}
-int object_lock_slow(struct object *object, uint64_t magic, int number);
-int object_lock_alone_slow(struct object *object, uint64_t magic, int number);
-/* Takes the mutex of a live object of that kind, and its stripes, and repairs what a dead predecessor left. MP_EINVAL,
- * MP_EDEADLK. */
-static inline int object_lock(const void *handle, uint64_t kind)
-{
-    struct object *object = object_of(handle);
-    uint64_t magic = object_magic(handle, kind);
-    int number;
-
-    if (!object_is(handle, kind))
-        return MP_EINVAL;
-    return object_lock_fast(object, magic, &number) ? 0 : object_lock_slow(object, magic, number);
-}
-/* Like object_lock(), but without the stripes: other threads may still replace single words in place. */
-static inline int object_lock_alone(const void *handle, uint64_t kind)
-{
-    struct object *object = object_of(handle);
-    uint64_t magic = object_magic(handle, kind);
-    int number;
-
-    if (!object_is(handle, kind))
-        return MP_EINVAL;
-    return object_lock_fast(object, magic, &number) ? 0 : object_lock_alone_slow(object, magic, number);
-}
-/* Called by a thread that has waited for a while for the object's mutex or one of its stripes. If their holder has
- * executed another program from inside a function of the program's (callback.c), marks them as those of a dead
- * owner. */
-void object_look_for_holder(struct object *object);
-/* What object_lock() does after MP_EOWNERDEAD: brings the object back to a whole state, and makes its mutex usable.
- * MP_ECORRUPT: its undo log is damaged. The mutex is unlocked unrepaired, and all later calls get MP_ECORRUPT, too. */
-int object_repair(struct object *object);
-/* object_repair() in two steps, for the checker, which looks at everything in between. The heap's own log is rolled
- * back already. The first step rolls the object's unfinished change back (false: the undo log is damaged). The second
- * releases what was pending, and makes the mutex usable. */
-bool object_roll_back_dead(struct object *object);
-void object_finish_repair(struct object *object);
-/* Reclaims dead objects, and those in heap.limbo that are not pinned any more. Does not wait for an object that another
- * process has locked: that process calls this when it unlocks the object. While another process keeps the heap's mutex,
- * all are left to later calls, also in the middle of one. Only for an object that a dead process had locked it waits
- * for the heap's mutex. */
-void object_reclaim_dead(struct heap *heap);
-/* Also unlocks the stripes that are held. */
-void object_unlock_striped(struct object *object);
-/* Unlocks the object. Then reclaims dead objects, if there are any. */
-static inline void object_unlock(struct object *object)
-{
-    struct heap *heap = object_heap(object);
-
-    MP_ASSERT(undo_count(&object->undo) == 0);
-    if (atomic_load_explicit(&object->striped, memory_order_relaxed) != 0)
-        object_unlock_striped(object);
-    else
-        mutex_unlock(&object->mutex);
-    if (atomic_load_explicit(&heap->dead, memory_order_relaxed) != 0)
-        object_reclaim_dead(heap);
-}
+/* ---- changing ---- */
 
 /* Makes the version odd, also where a dead process has left it so. Under the mutex. */
 static inline void object_begin_again(struct object *object)
@@ -383,6 +293,8 @@ void object_roll_back(struct object *object);
 int object_reserve_undo(struct object *object, uint64_t notes, uint64_t words);
 void object_release_undo(struct object *object);
 
+/* ---- reading ---- */
+
 /* Reading without the mutex (a seqlock). False: a writer is changing the object; try again or lock. */
 static inline bool object_read_begin(const struct object *object, uint64_t *version)
 {
@@ -421,38 +333,4 @@ static inline bool object_reading_valid(const struct reading *reading)
     return object_read_valid(reading->object, reading->version) &&
            ((reading->version & 1) == 0 || undo_emptied(&reading->object->undo) == reading->emptied);
 }
-/* Like object_lock_alone(), but waits only for a moment: MP_ETIMEOUT. The caller unlocks with mutex_unlock(). */
-int object_lock_to_read(struct object *object, uint64_t magic);
-/* Like object_lock(), but waits only for a moment: MP_ETIMEOUT. */
-int object_lock_all_to_read(struct object *object, uint64_t magic);
-
-/* Releases what *ref owns, whatever kind it is, and stores 0 there. If the process dies at any point of this, another
- * can do it again. Under the mutex of the object that the ref lies in. False: heap_lock() failed on the way; what is
- * left is still owned by *ref. */
-bool ref_release(struct heap *heap, _Atomic uint64_t *ref);
-/* Releases all pending refs. */
-void object_release_pending(struct object *object);
-
-/* The block that a ref of the object owns. */
-static inline _Atomic uint64_t *ref_block(const struct object *object, uint64_t ref)
-{
-    return heap_at(object_heap(object), ref & ~REF_MASK);
-}
-
-/* The object that a pending ref owns. */
-static inline struct object *object_pending(const struct object *object, int i)
-{
-    return heap_at(object_heap(object), atomic_load_explicit(&object->pending[i], memory_order_relaxed) & ~REF_MASK);
-}
-
-/* The heap's root, in a heap that was just opened: 0, or MP_ECORRUPT when it cannot be an object of that kind. */
-int object_root(struct heap *heap, uint64_t kind, struct object **root);
-
-/* The checker: every block of the heap belongs to exactly one ref that can be reached from an object, counts of shares
- * are right, free lists are sound, contents are what dict.c and list.c can work with. Whatever the memory holds, it
- * neither crashes nor hangs. 0, MP_ECORRUPT, MP_ENOMEM, MP_EDEADLK (this thread is inside), MP_ETIMEOUT (could not stop
- * all others). `extra`, when given, is called to name refs outside objects: it calls mark(context, ref) for each. */
-typedef void object_marker(void *context, uint64_t ref);
-int object_check_heap(struct heap *heap, void (*extra)(struct heap *heap, object_marker *mark, void *context));
-
 #endif

@@ -7,6 +7,8 @@
  *   - It waits for each mutex with a deadline.
  *   - It rolls back an unfinished change, and releases a pending ref, only if their words can be that.
  * What a dead owner has left pending is released only when everything has been found sound. */
+#include "object/object_check.h"
+
 #include <mp.h>
 #include <stdlib.h>
 #include <time.h>
@@ -17,6 +19,8 @@
 #include "object/checking.h"
 #include "object/hold.h"
 #include "object/object_kind.h"
+#include "object/object_reclaim.h"
+#include "object/ref.h"
 #include "object/stripes.h"
 
 #define PATIENCE (30 * INT64_C(1000000000))
@@ -452,7 +456,7 @@ static void mark_spare_stripes(struct check *check)
     }
 }
 
-/* Marks the block that the next objects are made of, if object.c can use it. */
+/* Marks the block that the next objects are made of, if object_create.c can use it. */
 static void mark_carving(struct check *check)
 {
     uint64_t under_construction = word_get(&check->heap->under_construction);

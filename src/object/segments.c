@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/word.h"
-#include "object/ref_table.h"
 
 uint64_t segments_read_place(const struct reading *reading, uint64_t position, uint64_t size)
 {

@@ -9,7 +9,7 @@
 #ifndef SEGMENTS_H
 #define SEGMENTS_H
 
-#include "object/object.h"
+#include "object/ref.h"
 
 #define SEGMENT UINT64_C(1024)
 /* The least number of items of an only segment. */

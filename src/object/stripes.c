@@ -1,18 +1,42 @@
 #include "object/stripes.h"
 
 #include <errno.h>
+#include <signal.h>
 
 #include "base/word.h"
-#include "object/callback.h"
+#include "object/holder.h"
+#include "object/ref.h"
 
-/* An object gets stripes after threads that need only one stripe have waited for its mutex this often. */
-#define MEETINGS 32
 /* The interval at which a thread that waits for a stripe looks for its holder. */
 #define LOOK_NS INT64_C(50000000)
 
 /* The values of object.held: no stripe, all stripes, or HELD_ONE plus the number of one stripe. Only the holder of the
  * object's mutex reads and writes it. */
 enum { HELD_NONE, HELD_ALL, HELD_ONE };
+
+static void give_away(pthread_mutex_t *mutex, pid_t thread)
+{
+    uint32_t word = robust_mutex_word(mutex);
+    pid_t holder;
+
+    if (robust_mutex_held(mutex, &holder) && holder == thread)
+        robust_mutex_owner_died(mutex, word);
+}
+
+/* Marks the stripes before the mutex. If this thread dies in between, the mutex still names the thread that does not
+ * exist any more, and the next thread that looks goes on. */
+void stripes_look_for_holder(struct object *object)
+{
+    uint64_t space = (word_get(&object->met) & OBJECT_INSIDE) >> OBJECT_INSIDE_SHIFT;
+    pid_t thread;
+
+    if (space == 0 || space != holder_space() || !robust_mutex_held(&object->mutex, &thread) || thread == 0 ||
+        kill(thread, 0) == 0 || errno != ESRCH)
+        return;
+    for (int i = 0; i < STRIPES && word_get(&object->striped) != 0; i++)
+        give_away(&stripes_of(object)->stripe[i].mutex, thread);
+    give_away(&object->mutex, thread);
+}
 
 /* Slow path: waits for the stripe's holder, which is about to unlock it or is inside a function of the program's. */
 static int wait_for(struct object *object, pthread_mutex_t *stripe, int64_t deadline, int number)
@@ -25,7 +49,7 @@ static int wait_for(struct object *object, pthread_mutex_t *stripe, int64_t dead
         error = mutex_lock_slow(stripe, look < deadline ? look : deadline, number);
         number = EBUSY;
         if (error == MP_ETIMEOUT)
-            object_look_for_holder(object);
+            stripes_look_for_holder(object);
     } while (error == MP_ETIMEOUT && clock_now() < deadline);
     if (error == MP_EOWNERDEAD) {
         mutex_repaired(stripe);
@@ -96,18 +120,6 @@ void stripes_make(struct object *object)
         return;
     word_put(&object->held, HELD_NONE);
     atomic_store_explicit(&object->striped, 1, memory_order_release);
-}
-
-int stripes_lock_mutex_slow(struct object *object, uint64_t magic, int number)
-{
-    int error = object_lock_alone_slow(object, magic, number);
-
-    if (error == 0 && number == EBUSY && word_get(&object->striped) == 0) {
-        word_put(&object->met, word_get(&object->met) + 1);
-        if (word_get(&object->met) >= MEETINGS)
-            stripes_make(object);
-    }
-    return error;
 }
 
 int stripes_hold_all_until(struct object *object, int64_t deadline)

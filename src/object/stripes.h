@@ -49,49 +49,12 @@ static inline pthread_mutex_t *stripe_of(const struct object *object, uint64_t h
     return &stripes_at(object_heap(object), block)->stripe[hash >> 60 & (STRIPES - 1)].mutex;
 }
 
-/* The slow paths of stripes_guard(). Take a stripe, or the mutex of an object without stripes, after
- * pthread_mutex_trylock() has failed: `number` is what it returned. 0, MP_EINVAL, MP_EDEADLK, MP_ECORRUPT. */
+/* Takes a stripe after pthread_mutex_trylock() has failed: `number` is what it returned. 0, MP_EDEADLK, MP_ECORRUPT. */
 int stripe_lock_slow(struct object *object, pthread_mutex_t *stripe, int number);
-int stripes_lock_mutex_slow(struct object *object, uint64_t magic, int number);
-
-/* Takes the mutex that guards a word in an object of that kind, so that another value can be stored in the word: the
- * stripe of its key, or the object's mutex if the object has no stripes. `version` is the even version at which the
- * word was found. *head, which describes the word, must be `kind`. NULL: nothing is held; the word is gone, may be
- * gone, or is of another kind. */
-static inline __attribute__((always_inline)) pthread_mutex_t *stripes_guard(struct object *object, uint64_t magic,
-                                                                            uint64_t version, uint64_t hash,
-                                                                            const _Atomic uint64_t *head, uint64_t kind)
-{
-    uint64_t striped = atomic_load_explicit(&object->striped, memory_order_acquire);
-
-    if (!object_read_valid(object, version))
-        return NULL;
-    pthread_mutex_t *guard = striped ? stripe_of(object, hash) : &object->mutex;
-    if (__builtin_expect(guard == NULL, 0))
-        return NULL;
-    int number = pthread_mutex_trylock(guard);
-    if (number != 0 &&
-        (striped ? stripe_lock_slow(object, guard, number) : stripes_lock_mutex_slow(object, magic, number)) != 0)
-        return NULL;
-    /* A thread needs what we hold before it takes the word away or moves it. So the word is there, and stays, if
-     * nothing has changed since it was seen. */
-    if (object_read_valid(object, version) && atomic_load_explicit(head, memory_order_relaxed) == kind &&
-        atomic_load_explicit(&object->striped, memory_order_relaxed) == striped &&
-        atomic_load_explicit(&object->magic, memory_order_relaxed) == magic)
-        return guard;
-    mutex_unlock(guard);
-    return NULL;
-}
-
-static inline void stripes_unguard(struct object *object, pthread_mutex_t *guard)
-{
-    struct heap *heap = object_heap(object);
-
-    mutex_unlock(guard);
-    if (atomic_load_explicit(&heap->dead, memory_order_relaxed) != 0)
-        object_reclaim_dead(heap);
-}
-
+/* Called by a thread that has waited for a while for the object's mutex or one of its stripes. If their holder has
+ * executed another program from inside a function of the program's (callback.c), marks them as those of a dead
+ * owner. */
+void stripes_look_for_holder(struct object *object);
 /* Under the object's mutex. Gives it stripes; without memory it gets none. */
 void stripes_make(struct object *object);
 /* Takes all stripes, or that of a key, until object_unlock(). An object that is not striped, or all of whose stripes

@@ -14,6 +14,8 @@
 #include "base/platform.h"
 #include "base/word.h"
 #include "object/holder.h"
+#include "object/object_create.h"
+#include "object/object_reclaim.h"
 #include "primitives/lock_place.h"
 
 /* Room for about a million locks. */

@@ -8,7 +8,7 @@
 
 #include "object/hold.h"
 #include "object/object_kind.h"
-#include "object/stripes.h"
+#include "object/object_lock.h"
 #include "value/value.h"
 
 /* The number of reads without the mutex before the mutex is tried again, and the time to wait for stripes. */

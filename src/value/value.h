@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/units.h"
-#include "object/object.h"
+#include "object/ref.h"
 
 /* Strings and bytes of up to this length lie in a cell's body. */
 #define CELL_INLINE 8

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 
 #include "heap/heap_file.h"
-#include "object/object.h"
+#include "object/object_lock.h"
 
 #define LONGEST_TEXT 200000
 

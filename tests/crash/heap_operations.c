@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "heap_killer.h"
-#include "object/object.h"
+#include "object/object_check.h"
 
 #define SLOTS 32
 #define KIB UINT64_C(1024)

@@ -1,7 +1,7 @@
 /* Operations on lists whose process is killed. */
 #include "containers.h"
+#include "object/object_lock.h"
 #include "object/segments.h"
-#include "object/stripes.h"
 
 static void run(const struct operation *operation, const struct plan *plan, struct tally *tally)
 {

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 
 #include "heap_killer.h"
-#include "object/object.h"
+#include "object/object_check.h"
+#include "object/object_create.h"
 
 static struct heap *heap;
 static mp_lock *lock;

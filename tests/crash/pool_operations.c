@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 #include "killer.h"
-#include "object/object.h"
+#include "object/object_check.h"
 #include "pool/caller.h"
 #include "tracer.h"
 

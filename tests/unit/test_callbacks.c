@@ -21,8 +21,7 @@
 
 #include <cmocka.h>
 
-#include "object/object.h"
-#include "object/stripes.h"
+#include "object/object_lock.h"
 #include "sanitizers.h"
 #include "support.h"
 #ifdef HAVE_CXX

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "object/object.h"
+#include "object/object_check.h"
 #include "support.h"
 
 enum { DICTS = 5000 };

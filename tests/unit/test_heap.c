@@ -14,7 +14,9 @@
 
 #include "heap/heap.h"
 #include "object/hold.h"
-#include "object/object.h"
+#include "object/object_check.h"
+#include "object/object_create.h"
+#include "object/ref.h"
 #include "support.h"
 
 enum { SLOTS = 500 };

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "object/object.h"
+#include "object/object_lock.h"
 #include "support.h"
 
 static mp_manager *manager;

@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "object/hold.h"
-#include "object/object.h"
+#include "object/ref.h"
 #include "object/owner.h"
 #include "object/pin.h"
 #include "support.h"
