@@ -11,7 +11,7 @@
 static bool key_is_sound(const struct object *dict, const struct entry *entry)
 {
     const struct heap *heap = object_heap(dict);
-    uint64_t head = word_get(&entry->key_head), words[2] = {word_get(&entry->key_body), word_get(&entry->key_rest)};
+    uint64_t head = word_get(&entry->key.head), words[2] = {word_get(&entry->key.body), word_get(&entry->key.rest)};
     mp_type type = (mp_type)(head & CELL_TYPE);
     mp_value value;
     struct key key;
@@ -21,7 +21,7 @@ static bool key_is_sound(const struct object *dict, const struct entry *entry)
             return false;
         value = mp_value_bytes(head & CELL_OWNS ? heap_at(heap, words[0]) : (void *)words, head >> CELL_LENGTH_SHIFT);
         value.type = type;
-    } else if (head & CELL_OWNS || key_read(heap, entry, &value) != 0) {
+    } else if (head & CELL_OWNS || key_read(heap, &entry->key, &value) != 0) {
         return false;
     }
     return key_prepare(heap, &value, &key) == 0 && dict_find(heap, dict, &key, NULL) == entry;

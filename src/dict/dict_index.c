@@ -97,7 +97,7 @@ static bool search_reading(const struct reading *reading, const struct index_pag
         for (unsigned match = index_group_match(group, (uint32_t)tag); match != 0; match &= match - 1) {
             uint64_t offset = (words[__builtin_ctz(match)] & UINT32_MAX) << 4;
 
-            if (read_entry(reading, offset, end, copy) && key_equal(heap, copy, key))
+            if (read_entry(reading, offset, end, copy) && key_equal(heap, &copy->key, key))
                 return true;
         }
         if (index_group_empty(group) != 0)

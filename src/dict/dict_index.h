@@ -22,9 +22,8 @@
 #include <mp.h>
 
 #include "base/word.h"
+#include "dict/dict_layout.h"
 #include "dict/index_group.h"
-#include "object/ref.h"
-#include "value/key.h"
 
 #define INDEX_PAGE_BITS 11
 #define INDEX_PAGE (UINT64_C(1) << INDEX_PAGE_BITS)
@@ -80,7 +79,7 @@ static inline struct entry *index_search(const struct heap *heap, uint64_t page,
             struct entry *entry = heap_at(heap, offset);
 
             /* The offset of an empty slot is 0, and 0 - 1 is too large. */
-            if (offset - 1 < end - sizeof *entry && key_equal(heap, entry, key)) {
+            if (offset - 1 < end - sizeof *entry && key_equal(heap, &entry->key, key)) {
                 if (slot != NULL)
                     *slot = found;
                 return entry;
@@ -168,7 +167,7 @@ static inline __attribute__((always_inline)) bool dict_find_fast(const struct he
     }
     uint64_t offset = (word_get(&group[__builtin_ctz(match)]) & UINT32_MAX) << 4;
     *entry = heap_at(heap, offset);
-    return offset - 1 < end - sizeof **entry && key_equal_short(*entry, key);
+    return offset - 1 < end - sizeof **entry && key_equal_short(&(*entry)->key, key);
 }
 
 /* Prefetches the memory in which the search for these keys will look. Only makes the search faster. Needs no mutex.

@@ -145,9 +145,9 @@ static bool find_run(mp_dict_iter *iter, const struct reading *reading)
 static inline void copy_words(struct item *item, const struct entry *entry)
 {
     item->sequence = word_get(&entry->sequence);
-    item->key_head = word_get(&entry->key_head);
-    item->key[0] = word_get(&entry->key_body);
-    item->key[1] = word_get(&entry->key_rest);
+    item->key_head = word_get(&entry->key.head);
+    item->key[0] = word_get(&entry->key.body);
+    item->key[1] = word_get(&entry->key.rest);
     item->head = word_get(&entry->value.head);
     item->body = word_get(&entry->value.body);
     item->key_end = item->body_end = 0;
@@ -357,8 +357,8 @@ int mp_dict_next(mp_dict_iter *handle, mp_value *key, mp_value *value)
     if (iter == NULL || iter->next == iter->end)
         return next_slow(handle, key, value);
     const struct entry *entry = iter->next;
-    uint64_t sequence = word_get(&entry->sequence), key_head = word_get(&entry->key_head);
-    uint64_t key_body = word_get(&entry->key_body), key_rest = word_get(&entry->key_rest);
+    uint64_t sequence = word_get(&entry->sequence), key_head = word_get(&entry->key.head);
+    uint64_t key_body = word_get(&entry->key.body), key_rest = word_get(&entry->key.rest);
     uint64_t head = word_get(&entry->value.head), body = word_get(&entry->value.body);
     __builtin_prefetch((const char *)(entry + AHEAD));
     /* Freeing a dict changes its version, too, before its content goes. */

@@ -9,7 +9,7 @@ static int take(struct object *dict, struct entry *entry, _Atomic uint64_t *slot
 {
     struct heap *heap = object_heap(dict);
     mp_value key_copy = mp_value_none(), value_copied = mp_value_none();
-    int error = key != NULL ? key_read(heap, entry, &key_copy) : 0;
+    int error = key != NULL ? key_read(heap, &entry->key, &key_copy) : 0;
 
     if (error == 0 && value != NULL)
         error = dict_read_value(heap, entry, &value_copied);
@@ -82,7 +82,7 @@ static _Atomic uint64_t *slot_of(struct object *dict, const struct entry *entry)
     struct key key;
     mp_value value;
 
-    if (key_read(heap, entry, &value) != 0)
+    if (key_read(heap, &entry->key, &value) != 0)
         return NULL;
     if (key_prepare(heap, &value, &key) == 0)
         dict_find(heap, dict, &key, &slot);

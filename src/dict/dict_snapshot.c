@@ -19,7 +19,7 @@ int dict_read_all(struct object *object, struct snapshot *snapshot)
             if (word_get(&entries[j].sequence) == 0)
                 continue;
             struct snapshot_item *item = &snapshot->item[snapshot->count];
-            error = key_read(heap, &entries[j], &item->key);
+            error = key_read(heap, &entries[j].key, &item->key);
             if (error == 0)
                 error =
                     cell_read(heap, word_get(&entries[j].value.head), word_get(&entries[j].value.body), &item->value);
@@ -39,7 +39,7 @@ static int try_entry(struct snapshot_attempt *attempt, const struct entry *entry
     struct snapshot_item *item = &attempt->snapshot->item[attempt->snapshot->count++];
 
     snapshot_add_to_sum(attempt, (const uint64_t *)entry, sizeof *entry / 8);
-    int error = key_read(heap, entry, &item->key);
+    int error = key_read(heap, &entry->key, &item->key);
     return error == 0 ? cell_read(heap, word_get(&entry->value.head), word_get(&entry->value.body), &item->value)
                       : error;
 }

@@ -41,7 +41,7 @@ static int copy_entries(struct object *dict, const struct index_shape *shape)
         struct entry *segment = (struct entry *)(ref_block(dict, word_get(&table[1 + to / SEGMENT])) + 2);
         struct entry *copy = &segment[to % SEGMENT];
         memcpy(copy, entry, sizeof *entry);
-        error = index_build_add(dict, shape, key_stored_hash(heap, copy), copy);
+        error = index_build_add(dict, shape, key_stored_hash(heap, &copy->key), copy);
         to++;
     }
     return error;
@@ -98,12 +98,12 @@ static void move_entry(struct object *dict, struct entry *from, struct entry *to
     uint64_t sequence = word_get(&from->sequence);
 
     /* With sequence 0 it is no entry yet, so these need no undoing. */
-    word_put(&to->key_head, word_get(&from->key_head));
-    word_put(&to->key_body, word_get(&from->key_body));
-    word_put(&to->key_rest, word_get(&from->key_rest));
+    word_put(&to->key.head, word_get(&from->key.head));
+    word_put(&to->key.body, word_get(&from->key.body));
+    word_put(&to->key.rest, word_get(&from->key.rest));
     word_put(&to->value.head, word_get(&from->value.head));
     word_put(&to->value.body, word_get(&from->value.body));
-    index_move(dict, key_stored_hash(object_heap(dict), to), from, to);
+    index_move(dict, key_stored_hash(object_heap(dict), &to->key), from, to);
     object_set(dict, &from->sequence, 0);
     object_set(dict, &to->sequence, sequence);
 }
@@ -284,9 +284,9 @@ void dict_add(struct object *dict, const struct key *key, _Atomic uint64_t *key_
     struct entry *entry = dict_entry(object_heap(dict), dict, position);
 
     /* With sequence 0 it is no entry yet, so these need no undoing. */
-    word_put(&entry->key_head, key->data != NULL ? key->head | CELL_OWNS : key->head);
-    word_put(&entry->key_body, key->data != NULL ? word_get(key_pending) : key->body);
-    word_put(&entry->key_rest, key->rest);
+    word_put(&entry->key.head, key->data != NULL ? key->head | CELL_OWNS : key->head);
+    word_put(&entry->key.body, key->data != NULL ? word_get(key_pending) : key->body);
+    word_put(&entry->key.rest, key->rest);
     word_put(&entry->value.head, head);
     word_put(&entry->value.body, body);
     struct index_place place = index_place(dict, key->hash, entry);
@@ -339,8 +339,8 @@ void dict_take_out(struct object *dict, struct entry *entry, _Atomic uint64_t *s
     index_remove(dict, slot);
     object_set(dict, &dict->word[DICT_LIVE], dict_word(dict, DICT_LIVE) - 1);
     object_set(dict, &dict->word[DICT_USED], used_without_tail(dict, entry));
-    if (word_get(&entry->key_head) & CELL_OWNS)
-        object_set(dict, key_pending, word_get(&entry->key_body));
+    if (word_get(&entry->key.head) & CELL_OWNS)
+        object_set(dict, key_pending, word_get(&entry->key.body));
     if (word_get(&entry->value.head) & CELL_OWNS)
         object_set(dict, value_pending, word_get(&entry->value.body));
 }

@@ -25,14 +25,14 @@ static int stage(struct object *dict, const struct snapshot *items)
         struct key key;
         uint64_t head, body;
 
-        atomic_store(&staged[i].key_head, CELL_OWNS);
+        atomic_store(&staged[i].key.head, CELL_OWNS);
         atomic_store(&staged[i].value.head, CELL_OWNS);
         atomic_store(&staged[i].sequence, 1);
         error = key_prepare(heap, &items->item[i].key, &key);
         if (error == 0)
             error = value_check(heap, &items->item[i].value);
         if (error == 0)
-            error = dict_store_key(dict, &key, &staged[i].key_body);
+            error = dict_store_key(dict, &key, &staged[i].key.body);
         if (error == 0)
             error = cell_build(dict, &items->item[i].value, &staged[i].value.body, &head, &body);
         if (error != 0)
@@ -66,7 +66,7 @@ static void put_staged(struct object *dict, const mp_value *key_value, struct en
         object_set(dict, &entry->value.body, body);
         return;
     }
-    dict_add(dict, &key, &staged->key_body, head, body, &staged->value.body);
+    dict_add(dict, &key, &staged->key.body, head, body, &staged->value.body);
     object_set(dict, &staged->sequence, 0);
 }
 

@@ -495,7 +495,7 @@ def entry_structure(entry):
     if int(entry["sequence"]) == 0:
         return "none"
     heap, value = heap_of(int(entry.address or 0)), entry["value"]
-    key = key_text(heap, *(int(entry[name]) for name in ("key_head", "key_body", "key_rest")))
+    key = key_text(heap, *(int(entry["key"][name]) for name in ("head", "body", "rest")))
     return f"{key}: {cell_text(heap, int(value['head']), int(value['body']))}"
 
 

@@ -43,6 +43,11 @@
 #include "object/object_lock.h"
 #include "value/value.h"
 
+/* A list's words: the position of the first cell in use; how many are; where there is a gap between them, and more
+ * about that. root[0] is a directory of blocks of cells. Cells outside the list's range, and in its gap, are empty, and
+ * so own nothing. */
+enum { LIST_START, LIST_LENGTH, LIST_GAP, LIST_GAP_SIZE, LIST_STEP, LIST_LEFT, LIST_PHASE, LIST_WORDS };
+
 #define LIST_LARGEST (UINT64_C(1) << 36)
 
 static inline struct object *list_object(mp_list *list)

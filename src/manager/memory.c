@@ -18,6 +18,12 @@
 #include <mp.h>
 #include <string.h>
 
+/* Where in a block the memory begins: an offset. */
+static uint64_t memory_place(uint64_t block)
+{
+    return round_up(block + MEMORY_HEADER, MEMORY_ALIGN);
+}
+
 /* The offset at which an object's memory begins; 0: it has none. */
 static uint64_t place_of(const struct object *object)
 {

@@ -35,7 +35,8 @@
 #include "sync/fair_queue.h"
 #include "sync/mutex.h"
 
-/* What an object is: the bits of `magic` outside OBJECT_TAG. */
+/* What an object is: the bits of `magic` outside OBJECT_TAG. The numbers of all kinds are listed here, so that none is
+ * given twice; all else about a kind is in its own file (object_kind.h). */
 #define OBJECT_DICT UINT64_C(0x00006d7064696300)
 #define OBJECT_LIST UINT64_C(0x00006d706c737400)
 #define OBJECT_LOCK UINT64_C(0x00006d706c636b00)
@@ -47,49 +48,6 @@
 /* Where a handle, and `magic`, have the generation: objects are aligned to 64 bytes, and addresses have 48 bits. */
 #define OBJECT_TAG UINT64_C(0xffff00000000003f)
 #define OBJECT_GENERATIONS (UINT64_C(1) << 22)
-
-/* A value as it is stored. head: the mp_type in the low 8 bits, CELL_OWNS, and from bit 16 on the length of strings and
- * bytes, or the generation of a container. body: the bool, the integer, the float's bits, the bytes of a string of up
- * to 8; with CELL_OWNS a ref: to an object, or to the block that holds a longer string. A cell whose words are 0 is
- * empty. */
-#define CELL_TYPE UINT64_C(0xff)
-#define CELL_OWNS UINT64_C(0x100)
-#define CELL_LENGTH_SHIFT 16
-
-struct cell {
-    _Atomic uint64_t head;
-    _Atomic uint64_t body;
-};
-
-/* A dict's entry. The key's head and body are as in a cell, but strings of up to 16 bytes lie in body and rest. */
-struct entry {
-    /* Grows with each insertion; 0: no entry, whatever the other words hold. So it is the last word written, and the
-     * first cleared, and always with its old value noted (undo.h). */
-    _Atomic uint64_t sequence;
-    _Atomic uint64_t key_head;
-    _Atomic uint64_t key_body;
-    _Atomic uint64_t key_rest;
-    struct cell value;
-};
-
-/* A dict's words, in this order: positions used in the segments; entries; last sequence given; a count that grows each
- * time entries change their positions; pages of the index; slots in each page; index_page_mask() of the pages. */
-enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS, DICT_MASK };
-/* A list's words: the position of the first cell in use; how many are; where there is a gap between them, and more
- * about that: see list_table.h. */
-enum { LIST_START, LIST_LENGTH, LIST_GAP, LIST_GAP_SIZE, LIST_STEP, LIST_LEFT, LIST_PHASE, LIST_WORDS };
-/* A piece of memory's word (memory.c): 1 + its size in bytes; 0: it is not complete, and no process has its address.
- * root[0] is its block. */
-enum { MEMORY_SIZE };
-#define MEMORY_ALIGN UINT64_C(64)
-/* The distance from the memory back to a word with the offset of its object. */
-#define MEMORY_HEADER UINT64_C(16)
-
-/* Where in a block the memory begins: an offset. */
-static inline uint64_t memory_place(uint64_t block)
-{
-    return (block + MEMORY_HEADER + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
-}
 
 #define OBJECT_CHECKED (UINT64_C(1) << 63)
 #define OBJECT_INSIDE_SHIFT 40
@@ -103,15 +61,13 @@ enum kept {
     KEPT_LIMBO   /* in heap.limbo: it was pinned when the last share was given up */
 };
 
-/* Every dict and list has undo.log: from the change that makes the object a dict or list until it is reclaimed. */
+/* Every container has undo.log: from the change that makes the object a container until it is reclaimed. */
 struct object {
     /* What readers without the mutex look at. */
     _Atomic uint64_t magic;
     uint64_t self; /* the offset of this object; written once */
     _Atomic uint64_t version;
-    /* The content: root[0] a REF_TABLE (the directory, segments.h) of blocks (segments), REF_ENTRIES in a dict,
-     * REF_CELLS in a list; root[1] in a dict a REF_TABLE of REF_BLOCKs (its index). word[DICT_...], word[LIST_...]. 0
-     * while empty. Cells outside a list's range, and in its gap, are empty, and so own nothing. */
+    /* The content: refs, and words, which mean what the kind says. All are 0 while it is empty. */
     _Atomic uint64_t root[OBJECT_ROOTS];
     union {
         _Atomic uint64_t word[7]; /* zeroed when it is made */
@@ -123,7 +79,7 @@ struct object {
     /* Guarded by the heap's mutex, as are changes of magic. */
     _Atomic uint64_t refs;     /* refs of kind REF_OBJECT to it */
     _Atomic uint64_t kept;     /* enum kept: why it may live without a share */
-    _Atomic uint64_t holds;    /* chain of the holds of processes in a dict or list (hold.h); each is one of refs */
+    _Atomic uint64_t holds;    /* chain of the holds of processes in a container (hold.h); each is one of refs */
     _Atomic uint64_t next_all; /* in heap.objects */
     _Atomic uint64_t next;     /* in heap.spare, heap.dead or heap.limbo */
     uint64_t block;            /* the block it lies in, with others; written once */

@@ -102,15 +102,9 @@ static struct object *object_at(const struct check *check, uint64_t offset)
 /* ---- what refs own ---- */
 
 /* Where a ref lies decides what it may be: so nothing nests deeper than this. */
-enum place { IN_OBJECT, IN_TABLE, IN_CELL };
+enum place { IN_OBJECT, IN_TABLE, IN_ITEM };
 
 static void mark_at(struct check *check, uint64_t ref, enum place place);
-
-static void mark_cell(struct check *check, const _Atomic uint64_t *head, const _Atomic uint64_t *body)
-{
-    if (word_get(head) & CELL_OWNS)
-        mark_at(check, word_get(body), IN_CELL);
-}
 
 /* Whether a block can hold `count` things of `size` bytes from byte `from` on. */
 static bool fits(struct check *check, uint64_t offset, uint64_t from, uint64_t count, uint64_t size)
@@ -122,42 +116,38 @@ static bool fits(struct check *check, uint64_t offset, uint64_t from, uint64_t c
     return !check->corrupt;
 }
 
+static void mark_table(struct check *check, uint64_t offset, uint64_t mask)
+{
+    _Atomic uint64_t *table = heap_at(check->heap, offset);
+    uint64_t count = word_get(&table[0]);
+
+    if (!fits(check, offset, 8, count, 8))
+        return;
+    for (uint64_t i = 1; !check->corrupt && i <= count; i++)
+        mark_at(check, word_get(&table[i]) & mask, IN_TABLE);
+}
+
+static void mark_items(struct check *check, uint64_t offset, const struct block_kind *kind)
+{
+    _Atomic uint64_t *block = heap_at(check->heap, offset), *ref;
+    uint64_t count = word_get(&block[0]), at = 0;
+
+    if (!fits(check, offset, BLOCK_ITEMS, count, kind->item))
+        return;
+    while (!check->corrupt && (ref = kind->next_ref((char *)block + BLOCK_ITEMS, count, &at)) != NULL)
+        mark_at(check, word_get(ref), IN_ITEM);
+}
+
 static void mark_content(struct check *check, uint64_t ref, uint64_t offset)
 {
-    _Atomic uint64_t *block = heap_at(check->heap, offset);
-    uint64_t count = word_get(&block[0]);
-    struct cell *cells = (struct cell *)(block + 2);
-    struct entry *entries = (struct entry *)(block + 2);
+    const struct block_kind *kind = block_kinds[ref & REF_MASK];
 
-    switch ((enum ref_kind)(ref & REF_MASK)) {
-    case REF_TABLE:
-    case REF_TABLE_SHALLOW:
-        if (!fits(check, offset, 8, count, 8))
-            return;
-        for (uint64_t i = 1; !check->corrupt && i <= count; i++)
-            mark_at(check,
-                    (ref & REF_MASK) == REF_TABLE_SHALLOW ? word_get(&block[i]) & ~REF_MASK : word_get(&block[i]),
-                    IN_TABLE);
-        break;
-    case REF_CELLS:
-        if (!fits(check, offset, 16, count, sizeof *cells))
-            return;
-        for (uint64_t i = 0; !check->corrupt && i < count; i++)
-            mark_cell(check, &cells[i].head, &cells[i].body);
-        break;
-    case REF_ENTRIES:
-        if (!fits(check, offset, 16, count, sizeof *entries))
-            return;
-        for (uint64_t i = 0; !check->corrupt && i < count; i++) {
-            if (word_get(&entries[i].sequence) == 0)
-                continue;
-            mark_cell(check, &entries[i].key_head, &entries[i].key_body);
-            mark_cell(check, &entries[i].value.head, &entries[i].value.body);
-        }
-        break;
-    default:
-        break;
-    }
+    if ((ref & REF_MASK) == REF_TABLE)
+        mark_table(check, offset, UINT64_MAX);
+    else if ((ref & REF_MASK) == REF_TABLE_SHALLOW)
+        mark_table(check, offset, ~REF_MASK);
+    else if (kind != NULL)
+        mark_items(check, offset, kind);
 }
 
 /* Whether there is a block in use that no ref has owned so far. Notes that it is owned now. */
@@ -169,20 +159,18 @@ static bool own_block(struct check *check, uint64_t offset)
     return true;
 }
 
-static bool kind_belongs(enum ref_kind kind, enum place place)
+static bool kind_belongs(uint64_t kind, enum place place)
 {
     switch (kind) {
     case REF_BLOCK:
     case REF_OBJECT:
         return true;
-    case REF_CELLS:
-    case REF_ENTRIES:
-        return place != IN_CELL;
     case REF_TABLE:
     case REF_TABLE_SHALLOW:
         return place == IN_OBJECT;
+    default:
+        return place != IN_ITEM && block_kinds[kind] != NULL;
     }
-    return false;
 }
 
 static void mark_at(struct check *check, uint64_t ref, enum place place)
@@ -191,7 +179,7 @@ static void mark_at(struct check *check, uint64_t ref, enum place place)
 
     if (ref == 0 || check->corrupt)
         return;
-    if (!kind_belongs((enum ref_kind)(ref & REF_MASK), place)) {
+    if (!kind_belongs(ref & REF_MASK, place)) {
         check->corrupt = true;
     } else if ((ref & REF_MASK) == REF_OBJECT) {
         check->corrupt = times_in(&check->objects, offset) == 0;

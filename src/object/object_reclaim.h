@@ -1,5 +1,5 @@
-/* What the dead leave: the change of an owner that died under an object's mutex is rolled back, and objects that have died
- * are reclaimed.
+/* What the dead leave: the change of an owner that died under an object's mutex is rolled back, and objects that have
+ * died are reclaimed.
  *
  * An object without a share (no ref, no handle) is dead: the step that takes its last share also makes it OBJECT_DEAD
  * and puts it into heap.dead. The next process to unlock any object of the heap reclaims it: under its mutex, releases

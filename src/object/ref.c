@@ -85,11 +85,6 @@ static bool owns_nothing(const _Atomic uint64_t *ref)
     return (word_get(ref) & ~REF_MASK) == 0;
 }
 
-static bool release_cell(struct heap *heap, _Atomic uint64_t *head, _Atomic uint64_t *body)
-{
-    return !(word_get(head) & CELL_OWNS) || ref_release(heap, body);
-}
-
 static bool release_table(struct heap *heap, _Atomic uint64_t *table, bool shell)
 {
     bool released = true;
@@ -102,26 +97,14 @@ static bool release_table(struct heap *heap, _Atomic uint64_t *table, bool shell
     return released;
 }
 
-static bool release_cells(struct heap *heap, _Atomic uint64_t *block)
+static bool release_items(struct heap *heap, _Atomic uint64_t *block, const struct block_kind *kind)
 {
-    struct cell *cells = (struct cell *)(block + 2);
+    _Atomic uint64_t *ref;
+    uint64_t count = word_get(&block[0]), at = 0;
     bool released = true;
 
-    for (uint64_t i = 0, count = word_get(&block[0]); i < count && released; i++)
-        released = release_cell(heap, &cells[i].head, &cells[i].body);
-    return released;
-}
-
-static bool release_entries(struct heap *heap, _Atomic uint64_t *block)
-{
-    struct entry *entries = (struct entry *)(block + 2);
-    bool released = true;
-
-    for (uint64_t i = 0, count = word_get(&block[0]); i < count && released; i++) {
-        if (word_get(&entries[i].sequence) != 0)
-            released = release_cell(heap, &entries[i].key_head, &entries[i].key_body) &&
-                       release_cell(heap, &entries[i].value.head, &entries[i].value.body);
-    }
+    while (released && (ref = kind->next_ref((char *)block + BLOCK_ITEMS, count, &at)) != NULL)
+        released = ref_release(heap, ref);
     return released;
 }
 
@@ -129,11 +112,12 @@ bool ref_release(struct heap *heap, _Atomic uint64_t *ref)
 {
     uint64_t value = word_get(ref);
     _Atomic uint64_t *block = heap_at(heap, value & ~REF_MASK);
+    const struct block_kind *kind = block_kinds[value & REF_MASK];
     bool released = true;
 
     if ((value & ~REF_MASK) == 0)
         return true;
-    switch ((enum ref_kind)(value & REF_MASK)) {
+    switch (value & REF_MASK) {
     case REF_OBJECT:
         release_share(heap, ref);
         return owns_nothing(ref);
@@ -143,13 +127,9 @@ bool ref_release(struct heap *heap, _Atomic uint64_t *ref)
     case REF_TABLE_SHALLOW:
         released = release_table(heap, block, true);
         break;
-    case REF_CELLS:
-        released = release_cells(heap, block);
-        break;
-    case REF_ENTRIES:
-        released = release_entries(heap, block);
-        break;
-    case REF_BLOCK:
+    default:
+        if (kind != NULL)
+            released = release_items(heap, block, kind);
         break;
     }
     if (released)

@@ -12,17 +12,32 @@
 
 #include "object/object.h"
 
+/* The numbers of all kinds are listed here, so that none is given twice. */
 enum ref_kind {
     REF_BLOCK = 0,   /* a block without refs in it */
     REF_OBJECT = 1,  /* a share in an object: counted in object.refs */
     REF_TABLE = 2,   /* a block: word 0 says how many words follow that are refs; each is released, then the block */
-    REF_CELLS = 3,   /* a block: word 0 says how many cells lie from byte 16 on; each is released, then the block */
-    REF_ENTRIES = 4, /* a block: word 0 says how many entries lie from byte 16 on; each is released, then the block */
+    REF_CELLS = 3,   /* a block of items (struct block_kind): value/cell.h */
+    REF_ENTRIES = 4, /* a block of items: dict/dict_layout.h */
     /* A table like REF_TABLE, but only the table and the blocks that it refers to are freed: what lies in these belongs
      * to another table now, or still. */
     REF_TABLE_SHALLOW = 5
 };
 #define REF_MASK UINT64_C(15)
+
+/* A kind of block that holds items of the same size: word 0 says how many lie from byte BLOCK_ITEMS on. When such a
+ * block is released, what its items own is released first. */
+#define BLOCK_ITEMS 16
+struct block_kind {
+    const char *name;
+    uint64_t item; /* bytes */
+    /* The next ref that an item owns. *at, 0 at first, says how far the items have been visited. NULL: there are no
+     * more. For releasing and for the checker: it reads nothing outside the items. */
+    _Atomic uint64_t *(*next_ref)(void *items, uint64_t count, uint64_t *at);
+};
+/* By enum ref_kind. NULL: the kind is one of those that ref.c knows, or none. The table is in kinds.c, as it names what
+ * lies in layers above. */
+extern const struct block_kind *const block_kinds[REF_MASK + 1];
 
 static inline struct object *ref_object(const struct heap *heap, uint64_t ref)
 {

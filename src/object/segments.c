@@ -13,7 +13,7 @@ uint64_t segments_read_place(const struct reading *reading, uint64_t position, u
     if (word >= end)
         return 0;
     uint64_t segment = object_read_word(reading, heap_at(heap, word)) & ~REF_MASK;
-    uint64_t place = segment + 16 + position % SEGMENT * size;
+    uint64_t place = segment + BLOCK_ITEMS + position % SEGMENT * size;
     return place > end - size ? 0 : place;
 }
 
@@ -30,7 +30,7 @@ uint64_t segments_capacity(const struct object *object)
 
 static uint64_t segment_size(enum ref_kind kind, uint64_t count)
 {
-    return 16 + count * (kind == REF_ENTRIES ? sizeof(struct entry) : sizeof(struct cell));
+    return BLOCK_ITEMS + count * block_kinds[kind]->item;
 }
 
 int segment_new(struct heap *heap, enum ref_kind kind, uint64_t count, _Atomic uint64_t *slot)

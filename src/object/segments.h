@@ -1,9 +1,9 @@
-/* The items of a dict or list lie in segments: blocks that never move. So growth copies no item, and no thread waits
+/* The items of a container lie in segments: blocks that never move. So growth copies no item, and no thread waits
  * for it.
  *
- * root[0] is their directory, a REF_TABLE of refs of one kind, REF_ENTRIES or REF_CELLS. Position p is item p % SEGMENT
- * of the segment p / SEGMENT. Each segment has SEGMENT items. Only a segment that is the only one may have fewer: it
- * starts small, and is extended in place or replaced by a larger one.
+ * root[0] is their directory, a REF_TABLE of blocks of one kind. Position p is item p % SEGMENT of the segment
+ * p / SEGMENT. Each segment has SEGMENT items. Only a segment that is the only one may have fewer: it starts small, and
+ * is extended in place or replaced by a larger one.
  *
  * Every change is made under the object's mutex. */
 #ifndef SEGMENTS_H
@@ -28,7 +28,8 @@ static inline uint64_t segments_place(const struct heap *heap, const struct obje
     if (word >= end)
         return 0;
     const _Atomic uint64_t *segment = heap_at(heap, word);
-    uint64_t place = (atomic_load_explicit(segment, memory_order_relaxed) & ~REF_MASK) + 16 + position % SEGMENT * size;
+    uint64_t place =
+        (atomic_load_explicit(segment, memory_order_relaxed) & ~REF_MASK) + BLOCK_ITEMS + position % SEGMENT * size;
     return place > end - size ? 0 : place;
 }
 

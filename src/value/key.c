@@ -106,11 +106,11 @@ static bool same_bytes(const struct heap *heap, uint64_t offset, const void *dat
     return memcmp(byte, &last, size) == 0;
 }
 
-bool key_equal_long(const struct heap *heap, const struct entry *entry, const struct key *key)
+bool key_equal_long(const struct heap *heap, const struct stored_key *stored, const struct key *key)
 {
-    uint64_t body = word_get(&entry->key_body);
+    uint64_t body = word_get(&stored->body);
 
-    return word_get(&entry->key_rest) == key->rest && word_get(&entry->key_head) == (key->head | CELL_OWNS) &&
+    return word_get(&stored->rest) == key->rest && word_get(&stored->head) == (key->head | CELL_OWNS) &&
            heap_holds(heap, body, key->size) && same_bytes(heap, body, key->data, key->size);
 }
 
@@ -125,10 +125,10 @@ int key_number(uint64_t head, const uint64_t words[2], mp_value *value)
     return 0;
 }
 
-int key_read(const struct heap *heap, const struct entry *entry, mp_value *value)
+int key_read(const struct heap *heap, const struct stored_key *stored, mp_value *value)
 {
-    uint64_t head = word_get(&entry->key_head);
-    uint64_t words[2] = {word_get(&entry->key_body), word_get(&entry->key_rest)};
+    uint64_t head = word_get(&stored->head);
+    uint64_t words[2] = {word_get(&stored->body), word_get(&stored->rest)};
     char text[KEY_INLINE + 1];
     mp_value view;
 

@@ -6,10 +6,17 @@
 #include <mp.h>
 #include <string.h>
 
-#include "object/object.h"
+#include "value/cell.h"
 
 /* Strings and bytes of up to this length lie in the two words of an entry's key. */
 #define KEY_INLINE 16
+
+/* A key as it is stored: head and body are as in a cell, but strings of up to KEY_INLINE bytes lie in body and rest. */
+struct stored_key {
+    _Atomic uint64_t head;
+    _Atomic uint64_t body;
+    _Atomic uint64_t rest;
+};
 
 /* Equal keys (1, 1.0, true) have equal hashes. Points into the caller's mp_value. */
 struct key {
@@ -23,14 +30,14 @@ struct key {
 
 /* 0, MP_EINVAL (a NULL string, an unknown type) or MP_ETYPE (a container). */
 int key_prepare(const struct heap *heap, const mp_value *value, struct key *key);
-/* Copies an entry's key out, as cell_read() (value.h) does with a value. */
-int key_read(const struct heap *heap, const struct entry *entry, mp_value *value);
+/* Copies a stored key out, as cell_read() (value.h) does with a value. */
+int key_read(const struct heap *heap, const struct stored_key *stored, mp_value *value);
 /* Like key_read(), for a number or none, from its words. */
 int key_number(uint64_t head, const uint64_t words[2], mp_value *value);
 
 /* For strings and bytes that do not fit in the words. */
 int key_prepare_long(const struct heap *heap, mp_type type, const void *data, size_t size, struct key *key);
-bool key_equal_long(const struct heap *heap, const struct entry *entry, const struct key *key);
+bool key_equal_long(const struct heap *heap, const struct stored_key *stored, const struct key *key);
 
 /* ---- hashing: a 64-bit multiplication whose two halves are folded together, keyed with the heap's random seed ---- */
 
@@ -50,12 +57,12 @@ static inline uint64_t key_hash(const struct heap *heap, uint64_t a, uint64_t b)
     return key_fold(a ^ heap->seed[0], b ^ heap->seed[1]);
 }
 
-/* The hash of an entry's key: the same as key_prepare() computes. */
-static inline uint64_t key_stored_hash(const struct heap *heap, const struct entry *entry)
+/* The hash of a stored key: the same as key_prepare() computes. */
+static inline uint64_t key_stored_hash(const struct heap *heap, const struct stored_key *stored)
 {
-    uint64_t head = atomic_load_explicit(&entry->key_head, memory_order_relaxed);
-    uint64_t body = atomic_load_explicit(&entry->key_body, memory_order_relaxed);
-    uint64_t rest = atomic_load_explicit(&entry->key_rest, memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&stored->head, memory_order_relaxed);
+    uint64_t body = atomic_load_explicit(&stored->body, memory_order_relaxed);
+    uint64_t rest = atomic_load_explicit(&stored->rest, memory_order_relaxed);
 
     if (head & CELL_OWNS)
         return rest;
@@ -154,22 +161,22 @@ static inline bool key_types_agree(uint64_t a, uint64_t b)
     return a >= MP_BOOL && a <= MP_FLOAT && b >= MP_BOOL && b <= MP_FLOAT;
 }
 
-/* Whether an entry has this key, which is no string longer than KEY_INLINE. May be called on an entry that is being
+/* Whether a stored key is this one, which is no string longer than KEY_INLINE. May be called on a key that is being
  * changed; the result then means nothing. */
-static inline bool key_equal_short(const struct entry *entry, const struct key *key)
+static inline bool key_equal_short(const struct stored_key *stored, const struct key *key)
 {
-    uint64_t head = atomic_load_explicit(&entry->key_head, memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&stored->head, memory_order_relaxed);
 
-    if (atomic_load_explicit(&entry->key_rest, memory_order_relaxed) != key->rest ||
-        atomic_load_explicit(&entry->key_body, memory_order_relaxed) != key->body)
+    if (atomic_load_explicit(&stored->rest, memory_order_relaxed) != key->rest ||
+        atomic_load_explicit(&stored->body, memory_order_relaxed) != key->body)
         return false;
     return head == key->head || key_types_agree(head, key->head);
 }
 
 /* Like key_equal_short(), for any key. */
-static inline bool key_equal(const struct heap *heap, const struct entry *entry, const struct key *key)
+static inline bool key_equal(const struct heap *heap, const struct stored_key *stored, const struct key *key)
 {
-    return key->data != NULL ? key_equal_long(heap, entry, key) : key_equal_short(entry, key);
+    return key->data != NULL ? key_equal_long(heap, stored, key) : key_equal_short(stored, key);
 }
 
 #endif

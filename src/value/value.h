@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/units.h"
-#include "object/ref.h"
+#include "value/cell.h"
 
 /* Strings and bytes of up to this length lie in a cell's body. */
 #define CELL_INLINE 8

@@ -13,6 +13,7 @@
 #include "dict/dict_index.h"
 #include "heap/heap.h"
 #include "list/list_table.h"
+#include "manager/memory.h"
 #include "object/hold.h"
 #include "object/object.h"
 #include "object/stripes.h"
@@ -82,8 +83,8 @@ static const struct part fair_queue[] = {
 };
 static const struct part cell[] = {PART(struct cell, head), PART(struct cell, body)};
 static const struct part entry[] = {
-    PART(struct entry, sequence), PART(struct entry, key_head), PART(struct entry, key_body),
-    PART(struct entry, key_rest), PART(struct entry, value),
+    PART(struct entry, sequence), PART(struct entry, key.head), PART(struct entry, key.body),
+    PART(struct entry, key.rest), PART(struct entry, value),
 };
 static const struct part stripes[] = {PART(struct stripes, next), PART(struct stripes, stripe)};
 static const struct part holder[] = {
