@@ -11,8 +11,12 @@ static uint64_t count(const struct object *dict)
 }
 
 const struct object_kind dict_kind = {
+    .name = "dict",
     .kind = OBJECT_DICT,
-    .container = true,
+    .type = MP_DICT,
+    .keyed = true,
+    .words = DICT_WORDS,
+    .roots = 2,
     .is_sound = dict_is_sound,
     .count = count,
     .read = dict_read_all,

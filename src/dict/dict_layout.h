@@ -6,7 +6,7 @@
 
 /* A dict's words, in this order: positions used in the segments; entries; last sequence given; a count that grows each
  * time entries change their positions; pages of the index; slots in each page; index_page_mask() of the pages. */
-enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS, DICT_MASK };
+enum { DICT_USED, DICT_LIVE, DICT_SEQUENCE, DICT_EPOCH, DICT_PAGES, DICT_SLOTS, DICT_MASK, DICT_WORDS };
 
 struct entry {
     /* Grows with each insertion; 0: no entry, whatever the other words hold. So it is the last word written, and the

@@ -66,8 +66,6 @@ bool list_is_sound(const struct object *list)
 
     for (int i = 0; i < LIST_WORDS; i++)
         words[i] = word_get(&list->word[i]);
-    if (word_get(&list->root[1]) != 0)
-        return false;
     if (word_get(&list->root[0]) == 0)
         return shape_is_sound(&shape, 0) && shape.gap == 0;
     if (!segments_are_sound(list, REF_CELLS, shape.start / SEGMENT) || !shape_is_sound(&shape, segments_capacity(list)))

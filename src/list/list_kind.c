@@ -5,8 +5,11 @@
 #include "list/list_table.h"
 
 const struct object_kind list_kind = {
+    .name = "list",
     .kind = OBJECT_LIST,
-    .container = true,
+    .type = MP_LIST,
+    .words = LIST_WORDS,
+    .roots = 1,
     .recover = list_repair,
     .is_sound = list_is_sound,
     .count = list_length_of,

@@ -127,7 +127,7 @@ static bool memory_is_sound(const struct object *memory)
     uint64_t ref = word_get(&memory->root[0]), size = word_get(&memory->word[MEMORY_SIZE]);
     const struct heap *heap = object_heap(memory);
 
-    if ((ref & REF_MASK) != REF_BLOCK || word_get(&memory->root[1]) != 0)
+    if ((ref & REF_MASK) != REF_BLOCK)
         return false;
     if (size == 0)
         return true;
@@ -138,4 +138,10 @@ static bool memory_is_sound(const struct object *memory)
     return place <= room && size - 1 <= room - place && word_get(header) == memory->self;
 }
 
-const struct object_kind memory_kind = {.kind = OBJECT_MEMORY, .is_sound = memory_is_sound};
+const struct object_kind memory_kind = {
+    .name = "memory",
+    .kind = OBJECT_MEMORY,
+    .words = MEMORY_WORDS,
+    .roots = 1,
+    .is_sound = memory_is_sound,
+};

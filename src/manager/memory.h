@@ -5,7 +5,7 @@
 
 /* A piece of memory's word: 1 + its size in bytes; 0: it is not complete, and no process has its address. root[0] owns
  * its block. */
-enum { MEMORY_SIZE };
+enum { MEMORY_SIZE, MEMORY_WORDS };
 #define MEMORY_ALIGN UINT64_C(64)
 /* The distance from the memory back to a word with the offset of its object. */
 #define MEMORY_HEADER UINT64_C(16)

@@ -54,6 +54,7 @@
 #define OBJECT_INSIDE (UINT64_C(0x3ffff) << OBJECT_INSIDE_SHIFT)
 #define OBJECT_PENDING 4
 #define OBJECT_ROOTS 2
+#define OBJECT_WORDS 7
 
 enum kept {
     KEPT_NOT,
@@ -70,8 +71,8 @@ struct object {
     /* The content: refs, and words, which mean what the kind says. All are 0 while it is empty. */
     _Atomic uint64_t root[OBJECT_ROOTS];
     union {
-        _Atomic uint64_t word[7]; /* zeroed when it is made */
-        struct fair_queue queue;  /* a lock's; may hold anything when the lock is made: see object_check.c */
+        _Atomic uint64_t word[OBJECT_WORDS]; /* zeroed when it is made */
+        struct fair_queue queue;             /* a lock's; may hold anything when the lock is made: see object_check.c */
     };
     _Atomic uint64_t
         striped; /* 1: its stripes are in use (stripes.h). Set under the mutex, cleared when the object is reclaimed */

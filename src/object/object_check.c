@@ -228,19 +228,31 @@ static bool is_blank(const struct check *check, const struct object *object)
 {
     uint64_t words = 0;
 
-    for (size_t i = 0; i < sizeof object->word / sizeof object->word[0] && check->heap->kind != HEAP_LOCK; i++)
+    for (int i = 0; i < OBJECT_WORDS && check->heap->kind != HEAP_LOCK; i++)
         words |= word_get(&object->word[i]);
     return (words | word_get(&object->striped) | word_get(&object->undo.log)) == 0 && owns_nothing(object);
+}
+
+/* The words and roots that the kind does not use. */
+static bool unused_are_zero(const struct object *object, const struct object_kind *kind)
+{
+    uint64_t words = 0;
+
+    for (int i = kind->words; i < OBJECT_WORDS; i++)
+        words |= word_get(&object->word[i]);
+    for (int i = kind->roots; i < OBJECT_ROOTS; i++)
+        words |= word_get(&object->root[i]);
+    return words == 0;
 }
 
 static bool live_is_sound(struct check *check, const struct object *object)
 {
     const struct object_kind *kind = object_kind_of(object_kind(object));
 
-    if (kind == NULL)
+    if (kind == NULL || !unused_are_zero(object, kind))
         return false;
-    if (!kind->container)
-        return word_get(&object->kept) <= KEPT_HANDLE && word_get(&object->holds) == 0;
+    if (kind->type == MP_NONE)
+        return word_get(&object->kept) <= KEPT_HANDLE && word_get(&object->holds) == 0 && nothing_is_pending(object);
     check->limbo += word_get(&object->kept) == KEPT_LIMBO;
     return word_get(&object->kept) == KEPT_NOT || word_get(&object->kept) == KEPT_LIMBO;
 }
@@ -430,7 +442,7 @@ static bool root_is_sound(struct check *check)
     if (check->heap->kind != HEAP_MANAGER || root == 0)
         return true;
     add(&check->shares, root); /* it is held by the header */
-    return times_in(&check->objects, root) == 1 && object_kind(object_at(check, root)) == OBJECT_DICT;
+    return times_in(&check->objects, root) == 1 && object_kind_is_container(object_kind(object_at(check, root)));
 }
 
 /* Marks every block of stripes that no object has. */

@@ -1,5 +1,5 @@
-/* The operations on objects that depend on their kind. Each kind has one such structure, in a file of its own, and one
- * line in kinds.c. So a new kind changes no file of a layer below it.
+/* What depends on the kind of an object. Each kind has one such structure, in a file of its own, and one line in
+ * kinds.c. So a new kind changes no file of a layer below it.
  *
  * There are two sorts of kinds:
  *   - containers, in which processes have holds, and which die with the last share. They have an undo log;
@@ -13,8 +13,12 @@ struct snapshot;
 struct snapshot_attempt;
 
 struct object_kind {
+    const char *name;
     uint64_t kind; /* OBJECT_DICT, ... */
-    bool container;
+    mp_type type;  /* of a value that leads to such an object: for containers; others have MP_NONE */
+    bool keyed;    /* a container: its items have keys, by which it is printed and compared */
+    /* How many of the object's words and roots it uses. The others are 0. */
+    unsigned char words, roots;
     /* Under the object's mutex, after the undo log was rolled back: finishes a change of several steps that the dead
      * owner has begun. NULL: the kind has no such changes. */
     void (*recover)(struct object *object);
@@ -32,11 +36,13 @@ extern const struct object_kind *const object_kinds[];
 
 /* NULL: it is not the kind of a live object. */
 const struct object_kind *object_kind_of(uint64_t kind);
+/* NULL: it is not the type of a container. */
+const struct object_kind *object_kind_of_type(mp_type type);
 static inline bool object_kind_is_container(uint64_t kind)
 {
     const struct object_kind *found = object_kind_of(kind);
 
-    return found != NULL && found->container;
+    return found != NULL && found->type != MP_NONE;
 }
 
 #endif

@@ -104,7 +104,7 @@ static bool clear_content(struct heap *heap, struct object *object)
     if (!released)
         return false;
     object_release_undo(object);
-    for (size_t i = 0; i < sizeof object->word / sizeof object->word[0]; i++)
+    for (int i = 0; i < OBJECT_WORDS; i++)
         word_put(&object->word[i], 0);
     object_commit(object);
     heap_free(heap, &object->undo.log);

@@ -426,4 +426,4 @@ void mp_lock_guard_leave(mp_lock_guard *guard)
     guard->lock = NULL;
 }
 
-const struct object_kind lock_kind = {.kind = OBJECT_LOCK};
+const struct object_kind lock_kind = {.name = "lock", .kind = OBJECT_LOCK, .words = OBJECT_WORDS};

@@ -80,10 +80,12 @@ static int equal_containers(const mp_value *a, const mp_value *b, bool *equal, i
         return error;
     error = snapshot_take(b->as.dict, value_kind(b), &second);
     if (error == 0) {
+        bool keyed = object_kind_of_type(a->type)->keyed;
+
         *equal = first.count == second.count;
-        if (*equal && a->type == MP_DICT)
+        if (*equal && keyed)
             error = equal_items(first.heap, &first, &second, equal, depth);
-        for (size_t i = 0; error == 0 && *equal && a->type == MP_LIST && i < first.count; i++)
+        for (size_t i = 0; error == 0 && *equal && !keyed && i < first.count; i++)
             error = equal_at(&first.item[i].value, &second.item[i].value, equal, depth);
         snapshot_free(&second);
     }
@@ -94,7 +96,7 @@ static int equal_containers(const mp_value *a, const mp_value *b, bool *equal, i
 static int equal_at(const mp_value *a, const mp_value *b, bool *equal, int depth)
 {
     *equal = value_same(a, b);
-    if (*equal || a->type != b->type || (a->type != MP_DICT && a->type != MP_LIST))
+    if (*equal || a->type != b->type || !value_is_container(a))
         return 0;
     return equal_containers(a, b, equal, depth + 1);
 }

@@ -11,12 +11,14 @@ bool string_is_sound(const struct heap *heap, uint64_t head, uint64_t body, uint
     return size > most && body != 0 && (body & REF_MASK) == REF_BLOCK && size <= heap_block_size(heap, body);
 }
 
-static bool container_is_sound(const struct heap *heap, uint64_t head, uint64_t body, uint64_t kind)
+static bool container_is_sound(const struct heap *heap, uint64_t head, uint64_t body)
 {
-    if ((head >> 9 & 127) != 0 || head >> CELL_LENGTH_SHIFT >= OBJECT_GENERATIONS || (head & CELL_OWNS) == 0 ||
-        body == 0 || (body & REF_MASK) != REF_OBJECT)
+    const struct object_kind *kind = object_kind_of_type((mp_type)(head & CELL_TYPE));
+
+    if (kind == NULL || (head >> 9 & 127) != 0 || head >> CELL_LENGTH_SHIFT >= OBJECT_GENERATIONS ||
+        (head & CELL_OWNS) == 0 || body == 0 || (body & REF_MASK) != REF_OBJECT)
         return false;
-    return object_is(cell_handle(heap, head, body), kind);
+    return object_is(cell_handle(heap, head, body), kind->kind);
 }
 
 bool cell_is_sound(const struct heap *heap, const struct cell *cell)
@@ -32,12 +34,8 @@ bool cell_is_sound(const struct heap *heap, const struct cell *cell)
     case MP_STR:
     case MP_BYTES:
         return (head >> 9 & 127) == 0 && string_is_sound(heap, head, body, 8);
-    case MP_DICT:
-        return container_is_sound(heap, head, body, OBJECT_DICT);
-    case MP_LIST:
-        return container_is_sound(heap, head, body, OBJECT_LIST);
     default:
-        return false;
+        return container_is_sound(heap, head, body);
     }
 }
 

@@ -103,7 +103,7 @@ static int write_key(struct writer *writer, const mp_value *key)
 
 static int write_container(struct writer *writer, const mp_value *value)
 {
-    bool dict = value->type == MP_DICT;
+    bool keyed = object_kind_of_type(value->type)->keyed;
     struct snapshot snapshot;
     int error = 0;
 
@@ -112,18 +112,18 @@ static int write_container(struct writer *writer, const mp_value *value)
     error = snapshot_take(value->as.dict, value_kind(value), &snapshot);
     if (error != 0)
         return error;
-    fputc(dict ? '{' : '[', writer->stream);
+    fputc(keyed ? '{' : '[', writer->stream);
     for (size_t i = 0; error == 0 && i < snapshot.count; i++) {
         if (i > 0)
             write_text(writer, ", ");
-        if (dict) {
+        if (keyed) {
             error = write_key(writer, &snapshot.item[i].key);
             write_text(writer, ": ");
         }
         if (error == 0)
             error = write_value(writer, &snapshot.item[i].value);
     }
-    fputc(dict ? '}' : ']', writer->stream);
+    fputc(keyed ? '}' : ']', writer->stream);
     snapshot_free(&snapshot);
     writer->depth--;
     return error;
@@ -151,11 +151,9 @@ static int write_value(struct writer *writer, const mp_value *value)
     case MP_BYTES:
         write_string(writer, value->as.bytes, value->size, value->type == MP_STR);
         return 0;
-    case MP_DICT:
-    case MP_LIST:
+    default:
         return write_container(writer, value);
     }
-    return MP_EINVAL;
 }
 
 /* Writes into memory first: the stream gets all or nothing, and no mutex is held while it is written. */

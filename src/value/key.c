@@ -83,11 +83,9 @@ int key_prepare(const struct heap *heap, const mp_value *value, struct key *key)
     case MP_STR:
     case MP_BYTES:
         return key_prepare_bytes(heap, value->type, value->as.bytes, value->size, key);
-    case MP_DICT:
-    case MP_LIST:
-        return MP_ETYPE;
+    default:
+        return object_kind_of_type(value->type) != NULL ? MP_ETYPE : MP_EINVAL;
     }
-    return MP_EINVAL;
 }
 
 /* ---- comparing ---- */

@@ -15,11 +15,6 @@
 #define MOST_TRIES 64
 #define PATIENCE_NS INT64_C(200000)
 
-static bool is_container(const mp_value *value)
-{
-    return value->type == MP_DICT || value->type == MP_LIST;
-}
-
 /* Takes a share in each container that is shown. The caller holds the object's mutex, so none of them ends
  * meanwhile. */
 static int hold_containers(struct snapshot *snapshot)
@@ -27,12 +22,12 @@ static int hold_containers(struct snapshot *snapshot)
     uint64_t count = 0;
 
     for (size_t i = 0; i < snapshot->count; i++)
-        count += is_container(&snapshot->item[i].value);
+        count += value_is_container(&snapshot->item[i].value);
     if (count == 0)
         return 0;
     int error = hold_table_begin(snapshot->heap, count, &snapshot->holds);
     for (size_t i = 0; error == 0 && i < snapshot->count; i++) {
-        if (is_container(&snapshot->item[i].value))
+        if (value_is_container(&snapshot->item[i].value))
             hold_table_add(&snapshot->holds, object_of(snapshot->item[i].value.as.dict));
     }
     return error;

@@ -76,7 +76,7 @@ void mp_value_free(mp_value *value)
 {
     if (value == NULL)
         return;
-    if (value->type != MP_DICT && value->type != MP_LIST)
+    if (!value_is_container(value))
         free(value->owned);
     else if (value->owned != NULL)
         hold_give(value->owned, value_kind(value));
@@ -85,7 +85,7 @@ void mp_value_free(mp_value *value)
 
 int value_hold(mp_value *value)
 {
-    if (value->type != MP_DICT && value->type != MP_LIST)
+    if (!value_is_container(value))
         return 0;
     int error = hold_take(value->as.dict, value_kind(value));
     if (error == 0)
@@ -209,20 +209,16 @@ bool value_is_valid(const mp_value *value)
     case MP_STR:
     case MP_BYTES:
         return value->as.bytes != NULL && value->size <= VALUE_LONGEST;
-    case MP_DICT:
-        return object_is(value->as.dict, OBJECT_DICT);
-    case MP_LIST:
-        return object_is(value->as.list, OBJECT_LIST);
+    default:
+        return value_kind(value) != 0 && object_is(value->as.dict, value_kind(value));
     }
-    return false;
 }
 
 int value_check_other(const struct heap *heap, const mp_value *value)
 {
     if (!value_is_valid(value))
         return MP_EINVAL;
-    bool container = value->type == MP_DICT || value->type == MP_LIST;
-    return container && object_heap(container_of(value)) != heap ? MP_EFOREIGN : 0;
+    return value_is_container(value) && object_heap(container_of(value)) != heap ? MP_EFOREIGN : 0;
 }
 
 static int build_bytes(struct object *owner, const mp_value *value, _Atomic uint64_t *pending, uint64_t *head,
@@ -338,10 +334,12 @@ static int read_bytes(const struct heap *heap, mp_type type, uint64_t head, uint
 
 static int read_container(const struct heap *heap, uint64_t head, uint64_t body, mp_value *value)
 {
-    if ((body & REF_MASK) != REF_OBJECT || !heap_holds(heap, body & ~REF_MASK, sizeof(struct object)))
+    mp_type type = (mp_type)(head & CELL_TYPE);
+
+    if (object_kind_of_type(type) == NULL || (body & REF_MASK) != REF_OBJECT ||
+        !heap_holds(heap, body & ~REF_MASK, sizeof(struct object)))
         return MP_ECORRUPT;
-    void *handle = cell_handle(heap, head, body);
-    *value = (head & CELL_TYPE) == MP_DICT ? mp_value_dict(handle) : mp_value_list(handle);
+    *value = (mp_value){.type = type, .as.dict = cell_handle(heap, head, body)};
     return 0;
 }
 
@@ -370,16 +368,11 @@ int cell_number(uint64_t head, uint64_t body, mp_value *value)
 
 int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *value)
 {
-    switch (head & CELL_TYPE) {
-    case MP_STR:
-    case MP_BYTES:
-        return read_bytes(heap, (mp_type)(head & CELL_TYPE), head, body, value);
-    case MP_DICT:
-    case MP_LIST:
-        return read_container(heap, head, body, value);
-    default:
+    mp_type type = (mp_type)(head & CELL_TYPE);
+
+    if (type <= MP_FLOAT)
         return cell_number(head, body, value);
-    }
+    return type <= MP_BYTES ? read_bytes(heap, type, head, body, value) : read_container(heap, head, body, value);
 }
 
 int cell_view_short(const struct heap *heap, uint64_t head, uint64_t body, char *text, mp_value *value)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/units.h"
+#include "object/object_kind.h"
 #include "value/cell.h"
 
 /* Strings and bytes of up to this length lie in a cell's body. */
@@ -23,10 +24,17 @@ static inline void *cell_handle(const struct heap *heap, uint64_t head, uint64_t
 {
     return object_handle_at(heap, body & ~REF_MASK, head >> CELL_LENGTH_SHIFT);
 }
-/* The object kind of a value that is a container. */
+/* Whether a value is a container. Invariant: the types of containers, and they alone, come after MP_BYTES. */
+static inline bool value_is_container(const mp_value *value)
+{
+    return value->type > MP_BYTES;
+}
+/* The object kind of a value that is a container; 0: its type is unknown. */
 static inline uint64_t value_kind(const mp_value *value)
 {
-    return value->type == MP_DICT ? OBJECT_DICT : OBJECT_LIST;
+    const struct object_kind *kind = object_kind_of_type(value->type);
+
+    return kind != NULL ? kind->kind : 0;
 }
 /* Whether this is a value. False: an unknown type, a NULL string, a length above the limit, a handle of no live
  * container. */
