@@ -24,12 +24,11 @@ DEEPEST = 2  # containers inside containers
 LOOKED_AT = 1 << 16  # positions of a dict, slots of a pool, chunks of a map: so that damage makes nobody wait
 
 # src/object/object.h
-KINDS = {0x6D7064696300: "dict", 0x6D706C737400: "list", 0x6D706C636B00: "lock", 0x6D706D656D00: "memory"}
 ENDED = {0x6D7064656400: "dead", 0x6D7073707200: "free", 0x6D7073706E00: "spent"}
 TAG = 0xFFFF00000000003F
 REF_MASK = 15
 REF_OBJECT = 1
-REFS = ("block", "object", "table", "cells", "entries", "shallow table")
+REFS = {0: "block", 1: "object", 2: "table", 5: "shallow table"}  # src/object/ref.h; others are in block_kinds
 CELL_TYPE, CELL_OWNS, CELL_LENGTH_SHIFT = 0xFF, 0x100, 16
 CELL_INLINE, KEY_INLINE = 8, 16
 DICT_USED, DICT_LIVE = 0, 1
@@ -102,6 +101,25 @@ def shortened(items, count):
     """Texts with commas between; dots when they are fewer than `count`."""
     texts = list(itertools.islice(items, SHOWN))
     return ", ".join(texts + ["..."] if count > len(texts) else texts)
+
+
+def table(name):
+    """The structures in one of the library's tables of kinds, by position."""
+    kinds = gdb.lookup_global_symbol(name).value()
+    first, last = kinds.type.range()
+    return {i: kinds[i] for i in range(first, last + 1) if int(kinds[i]) != 0}
+
+
+def object_kind(number):
+    """The name of a kind of object (src/object/object_kind.h)."""
+    names = [kind["name"].string() for kind in table("object_kinds").values() if int(kind["kind"]) == number]
+    check(names)
+    return names[0]
+
+
+def ref_kind(number):
+    """The name of a kind of ref (src/object/ref.h)."""
+    return REFS.get(number) or table("block_kinds")[number]["name"].string()
 
 
 def symbol(address):
@@ -292,27 +310,30 @@ def object_text(address, deep=0, generation=None, kind=None):
     what = magic & ~TAG
     if what in ENDED:
         return f"<{ENDED[what]}>"
-    check(what in KINDS and (kind is None or KINDS[what] == kind))
+    name = object_kind(what)
+    check(kind is None or name == kind)
     # The generation of a stored value has 22 bits: that of src/object/object.h.
     if generation is not None and (magic >> 48 << 6 | magic & 63) != generation:
         return "<stale>"
     heap = Heap(address - int(found["self"]))
     held = mutex(found["mutex"])
-    if KINDS[what] == "lock":
+    if name == "lock":
         return f"lock, {held}"
     shape = [int(found["word"][i]) for i in range(7)]
-    if KINDS[what] == "memory":
+    if name == "memory":
         check(shape[0] > 0)
         return f"memory of {shape[0] - 1} bytes"
     notes = "" if held == "free" else f", mutex {held}"
     if int(found["version"]) & 1:
         notes += ", changing"
     root = int(found["root"][0])
-    length = shape[DICT_LIVE] if KINDS[what] == "dict" else shape[LIST_LENGTH]
-    if KINDS[what] == "dict":
+    length = shape[DICT_LIVE] if name == "dict" else shape[LIST_LENGTH]
+    if name == "dict":
         text, ends, items = f"dict of {length}", "{}", entries(heap, root, shape[DICT_USED], deep)
-    else:
+    elif name == "list":
         text, ends, items = f"list of {length}", "[]", elements(heap, root, shape, deep)
+    else:
+        return name + notes
     check(length < 1 << 48)
     if deep > DEEPEST:
         return text + notes
@@ -340,11 +361,11 @@ def ref_text(heap, ref):
     """What a ref leads to."""
     if ref & ~REF_MASK == 0:
         return "nothing"
-    kind = one_of(REFS, ref & REF_MASK)
+    kind = ref_kind(ref & REF_MASK)
     address = heap.block(ref)
     if ref & REF_MASK == REF_OBJECT:
         return object_text(address)
-    if kind in ("block", INVALID):
+    if kind == "block":
         return f"{kind} at {ref & ~REF_MASK:#x}"
     return f"{kind}, {word(address)} items at {ref & ~REF_MASK:#x}"
 

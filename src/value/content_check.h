@@ -1,5 +1,5 @@
 /* What the checkers of dicts and lists share: whether cells and segments make sense. object_check.c has already found
- * that all blocks and refs add up. Here and in dict_check.c and list_check.c their meaning is checked: counts, lengths,
+ * that all blocks and refs add up. Here and in dict_kind.c and list_kind.c their meaning is checked: counts, lengths,
  * order and hashes, which a writer that holds the mutex trusts. */
 #ifndef CONTENT_CHECK_H
 #define CONTENT_CHECK_H
