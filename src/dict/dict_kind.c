@@ -110,6 +110,7 @@ const struct object_kind dict_kind = {
     .name = "dict",
     .kind = OBJECT_DICT,
     .type = MP_DICT,
+    .undo = true,
     .keyed = true,
     .words = DICT_WORDS,
     .roots = 2,

@@ -89,6 +89,7 @@ const struct object_kind list_kind = {
     .name = "list",
     .kind = OBJECT_LIST,
     .type = MP_LIST,
+    .undo = true,
     .words = LIST_WORDS,
     .roots = 1,
     .recover = list_repair,

@@ -252,7 +252,8 @@ static bool live_is_sound(struct check *check, const struct object *object)
     if (kind == NULL || !unused_are_zero(object, kind))
         return false;
     if (kind->type == MP_NONE)
-        return word_get(&object->kept) <= KEPT_HANDLE && word_get(&object->holds) == 0 && nothing_is_pending(object);
+        return word_get(&object->kept) <= KEPT_HANDLE && word_get(&object->holds) == 0 &&
+               (kind->undo || nothing_is_pending(object));
     check->limbo += word_get(&object->kept) == KEPT_LIMBO;
     return word_get(&object->kept) == KEPT_NOT || word_get(&object->kept) == KEPT_LIMBO;
 }
@@ -290,7 +291,7 @@ static void mark_log(struct check *check, const struct object *object)
 {
     uint64_t log = word_get(&object->undo.log), more = word_get(&object->undo.more);
 
-    if (((log | more) & REF_MASK) != REF_BLOCK || (log == 0 && object_kind_is_container(object_kind(object))))
+    if (((log | more) & REF_MASK) != REF_BLOCK || (log == 0 && object_kind_has_undo(object_kind(object))))
         check->corrupt = true;
     mark_at(check, log, IN_OBJECT);
     if (!check->corrupt && log != 0)

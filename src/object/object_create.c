@@ -77,7 +77,7 @@ static struct object *take_object(struct heap *heap, uint64_t kind, int *error)
     if (*error != 0)
         return NULL;
     struct object *object = ref_object(heap, word_get(&heap->spare));
-    if (object_kind_is_container(kind))
+    if (object_kind_has_undo(kind))
         *error = heap_alloc_locked(heap, UNDO_LOG_BYTES, &object->undo.log);
     if (*error != 0)
         return NULL;
@@ -177,7 +177,7 @@ int object_root(struct heap *heap, uint64_t kind, struct object **root)
         heap_recover(heap);
     if (object_kind(*root) != kind || (*root)->self != offset || checking_look(*root, true) != 0)
         return MP_ECORRUPT;
-    return !object_kind_is_container(kind) || heap_holds(heap, word_get(&(*root)->undo.log), UNDO_LOG_BYTES)
+    return !object_kind_has_undo(kind) || heap_holds(heap, word_get(&(*root)->undo.log), UNDO_LOG_BYTES)
                ? 0
                : MP_ECORRUPT;
 }

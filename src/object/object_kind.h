@@ -2,7 +2,7 @@
  * kinds.c. So a new kind changes no file of a layer below it.
  *
  * There are two sorts of kinds:
- *   - containers, in which processes have holds, and which die with the last share. They have an undo log;
+ *   - containers, in which processes have holds, and which die with the last share;
  *   - others, which live until they are freed. */
 #ifndef OBJECT_KIND_H
 #define OBJECT_KIND_H
@@ -17,6 +17,7 @@ struct object_kind {
     uint64_t kind; /* OBJECT_DICT, ... */
     mp_type type;  /* of a value that leads to such an object: for containers; others have MP_NONE */
     bool keyed;    /* a container: its items have keys, by which it is printed and compared */
+    bool undo;     /* has an undo log, so that several words can change at once; every container has one */
     /* How many of the object's words and roots it uses. The others are 0. */
     unsigned char words, roots;
     /* Under the object's mutex, after the undo log was rolled back: finishes a change of several steps that the dead
@@ -38,6 +39,12 @@ extern const struct object_kind *const object_kinds[];
 const struct object_kind *object_kind_of(uint64_t kind);
 /* NULL: it is not the type of a container. */
 const struct object_kind *object_kind_of_type(mp_type type);
+static inline bool object_kind_has_undo(uint64_t kind)
+{
+    const struct object_kind *found = object_kind_of(kind);
+
+    return found != NULL && found->undo;
+}
 static inline bool object_kind_is_container(uint64_t kind)
 {
     const struct object_kind *found = object_kind_of(kind);
