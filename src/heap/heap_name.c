@@ -32,8 +32,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cancelling.h"
 #include "base/platform.h"
-#include "heap/heap_file.h"
 
 #define NAME_LENGTH 200
 #define PATIENCE_NS (2 * INT64_C(1000000000))
@@ -643,8 +643,9 @@ void heap_name_free(struct heap_name *name)
     errno = number;
 }
 
-int heap_name_unlink(const char *text, enum heap_kind kind)
+int heap_unlink(enum heap_kind kind, const char *text)
 {
+    CANCELLING_FORBIDDEN;
     char *path;
     struct stat file;
     uint32_t found;

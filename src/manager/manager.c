@@ -3,6 +3,9 @@
 
 #include "base/cancelling.h"
 #include "base/platform.h"
+#include "heap/heap_create.h"
+#include "heap/heap_file.h"
+#include "heap/heap_name.h"
 #include "object/callback.h"
 #include "object/hold.h"
 #include "object/object.h"

@@ -12,6 +12,7 @@
 
 #include "base/units.h"
 #include "base/word.h"
+#include "heap/heap_file.h"
 
 #include <mp.h>
 #include <string.h>

@@ -27,6 +27,7 @@
 
 #include "base/cancelling.h"
 #include "base/lifecycle.h"
+#include "heap/heap_file.h"
 #include "object/holder.h"
 
 #define DEPTH 32

@@ -14,6 +14,8 @@
 #include "base/cancelling.h"
 #include "base/platform.h"
 #include "base/word.h"
+#include "heap/heap_check.h"
+#include "heap/heap_create.h"
 #include "object/checking.h"
 #include "object/hold.h"
 #include "object/object_kind.h"

@@ -11,6 +11,7 @@
 
 #include "base/lifecycle.h"
 #include "base/platform.h"
+#include "heap/heap_file.h"
 
 /* The bytes that owners lock begin far behind all that a heap can hold. */
 #define LOCKED_BYTES (UINT64_C(1) << 40)

@@ -10,6 +10,7 @@
 
 #include "base/platform.h"
 #include "base/units.h"
+#include "heap/heap_file.h"
 #include "pool/attachments.h"
 #include "pool/job.h"
 #include "pool/slots.h"

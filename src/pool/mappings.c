@@ -6,6 +6,7 @@
 
 #include "base/delay.h"
 #include "base/platform.h"
+#include "heap/heap_file.h"
 
 /* What this process, a supervisor or a worker, has mapped. */
 static struct {

@@ -11,6 +11,8 @@
 
 #include "base/lifecycle.h"
 #include "base/platform.h"
+#include "heap/heap_create.h"
+#include "heap/heap_file.h"
 #include "pool/attachments.h"
 #include "pool/supervisor.h"
 #include "pool/supervisor_link.h"

@@ -36,6 +36,7 @@
 
 #include "base/delay.h"
 #include "base/platform.h"
+#include "heap/heap_file.h"
 #include "heap/ranges.h"
 #include "pool/dispatch.h"
 #include "pool/lifeline.h"

@@ -13,6 +13,9 @@
 #include "base/lifecycle.h"
 #include "base/platform.h"
 #include "base/word.h"
+#include "heap/heap_create.h"
+#include "heap/heap_file.h"
+#include "heap/heap_name.h"
 #include "object/holder.h"
 #include "primitives/lock_place.h"
 

@@ -9,7 +9,7 @@
 set -eu
 LAYERS="base sync heap object value list dict primitives manager process pool"
 EXCEPT=object_kinds
-CIRCLES="heap object list"
+CIRCLES="object list"
 objects=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "heap_killer.h"
+#include "heap/heap_create.h"
+#include "heap/heap_file.h"
 #include "object/object.h"
 
 static struct heap *heap;

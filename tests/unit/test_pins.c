@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "heap/heap_check.h"
 #include "object/hold.h"
 #include "object/object.h"
 #include "object/owner.h"
