@@ -40,7 +40,8 @@
 #include <mp.h>
 #include <string.h>
 
-#include "base/platform.h"
+#include "base/clock.h"
+#include "base/memory_file.h"
 #include "base/units.h"
 #include "heap/heap_block.h"
 #include "heap/heap_file.h"

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "base/check.h"
-#include "base/platform.h"
+#include "base/robust_mutex.h"
 #include "heap/heap_layout.h"
 #include "heap/undo.h"
 

@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 #include "base/cancelling.h"
-#include "base/platform.h"
+#include "base/memory_file.h"
+#include "base/random.h"
 #include "base/units.h"
 #include "heap/heap.h"
 #include "heap/heap_file.h"

@@ -24,8 +24,11 @@
 #include <unistd.h>
 
 #include "base/cancelling.h"
+#include "base/clock.h"
+#include "base/descriptor.h"
 #include "base/lifecycle.h"
-#include "base/platform.h"
+#include "base/memory_file.h"
+#include "base/robust_mutex.h"
 #include "base/units.h"
 #include "heap/heap_retired.h"
 #include "heap/ranges.h"
@@ -404,7 +407,7 @@ void *heap_borrow(pid_t process, const struct heap_file *file, void *near, int *
 
 /* The heap's descriptor, or one opened anew if the program has closed it. MP_ESYSTEM: this process has lost the file;
  * MP_ENOMEM. */
-static int descriptor_of(const struct heap *heap)
+static int descriptor_now(const struct heap *heap)
 {
     struct stat file;
     int fd = MP_ESYSTEM;
@@ -424,7 +427,7 @@ static int descriptor_of(const struct heap *heap)
 int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to)
 {
     int state = cancelling_forbid();
-    int fd = descriptor_of(heap);
+    int fd = descriptor_now(heap);
     int error = fd < 0 ? fd : memory_file_reserve(fd, from, to);
 
     cancelling_allow(state);
@@ -433,7 +436,7 @@ int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to)
 
 bool heap_file_holes_are_safe(const struct heap *heap)
 {
-    int fd = descriptor_of(heap);
+    int fd = descriptor_now(heap);
 
     return fd >= 0 && memory_file_is_unlimited(fd);
 }
@@ -441,7 +444,7 @@ bool heap_file_holes_are_safe(const struct heap *heap)
 void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to)
 {
     int state = cancelling_forbid();
-    int fd = descriptor_of(heap);
+    int fd = descriptor_now(heap);
 
     if (fd >= 0)
         memory_file_punch(fd, from, to);
@@ -450,7 +453,7 @@ void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to)
 
 int heap_reopen(const struct heap *heap)
 {
-    int state = cancelling_forbid(), fd = descriptor_of(heap);
+    int state = cancelling_forbid(), fd = descriptor_now(heap);
     char path[64];
 
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
@@ -478,7 +481,7 @@ void heap_close_reopened(const struct heap *heap, int fd)
 bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
-    int fd = descriptor_of(heap);
+    int fd = descriptor_now(heap);
 
     if (fd < 0 || fcntl(fd, F_OFD_GETLK, &lock) != 0)
         return false;

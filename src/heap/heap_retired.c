@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "base/platform.h"
+#include "base/memory_file.h"
 #include "base/units.h"
 
 #define RETIRED_KEPT 16

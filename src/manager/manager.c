@@ -2,7 +2,7 @@
 #include <mp.h>
 
 #include "base/cancelling.h"
-#include "base/platform.h"
+#include "base/clock.h"
 #include "heap/heap_create.h"
 #include "heap/heap_file.h"
 #include "heap/heap_name.h"

@@ -26,6 +26,7 @@
 #include <mp.h>
 
 #include "base/cancelling.h"
+#include "base/clock.h"
 #include "base/lifecycle.h"
 #include "heap/heap_file.h"
 #include "object/holder.h"

@@ -15,6 +15,9 @@
 #include <signal.h>
 
 #include "base/cancelling.h"
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/robust_mutex.h"
 #include "base/word.h"
 #include "object/callback.h"
 #include "object/checking.h"

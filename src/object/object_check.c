@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "base/cancelling.h"
-#include "base/platform.h"
+#include "base/clock.h"
 #include "base/word.h"
 #include "heap/heap_check.h"
 #include "heap/heap_create.h"

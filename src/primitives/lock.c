@@ -10,8 +10,9 @@
 #include <time.h>
 
 #include "base/cancelling.h"
+#include "base/clock.h"
 #include "base/lifecycle.h"
-#include "base/platform.h"
+#include "base/robust_mutex.h"
 #include "base/word.h"
 #include "heap/heap_create.h"
 #include "heap/heap_file.h"
