@@ -23,17 +23,16 @@ struct descriptor descriptor_of(int fd)
 
 void descriptor_close(struct descriptor *descriptor)
 {
+    CANCELLING_FORBIDDEN;
     struct stat file;
 
     if (descriptor->fd < 0)
         return;
-    int state = cancelling_forbid();
     /* If fstat() is refused, or was when the descriptor was opened, it most likely still is ours. */
     if (fstat(descriptor->fd, &file) != 0
             ? errno != EBADF
             : descriptor->inode == 0 || (file.st_dev == descriptor->device && file.st_ino == descriptor->inode))
         close(descriptor->fd);
-    cancelling_allow(state);
     descriptor->fd = -1;
 }
 

@@ -294,6 +294,7 @@ static bool overcommits(void)
 
 bool memory_file_is_unlimited(int fd)
 {
+    CANCELLING_FORBIDDEN;
     struct statvfs system;
 
     return fstatvfs(fd, &system) == 0 && system.f_blocks == 0 && overcommits();

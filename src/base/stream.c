@@ -50,10 +50,9 @@ void stream_flush(FILE *stream)
 {
     if (stream_is_empty(stream))
         return;
-    int state = cancelling_forbid();
+    CANCELLING_FORBIDDEN;
     if (lock_stream(stream)) {
         fflush(stream);
         funlockfile(stream);
     }
-    cancelling_allow(state);
 }

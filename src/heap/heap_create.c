@@ -66,28 +66,30 @@ static int create(struct heap **heap, enum heap_kind kind, struct heap_name *nam
         close(fd);
         return error;
     }
-    error = heap_file_map(heap, fd, name, &length, shrink);
+    struct heap *made;
+    error = heap_file_map(&made, fd, name, &length, shrink);
     if (error != 0)
         return error;
     /* Valgrind's leak check reads all mapped pages, and takes a signal at each one past the end of the file. */
     if (on_valgrind() && length <= HEAP_ON_VALGRIND)
         memory_file_lengthen(fd, length);
-    error = initialise(*heap, kind, length);
-    if (error != 0)
-        heap_close(*heap);
+    error = initialise(made, kind, length);
+    if (error == 0)
+        *heap = made;
+    else
+        heap_close(made);
     return error;
 }
 
 static int create_limited(struct heap **heap, enum heap_kind kind, const char *text, uint64_t limit, bool shrink)
 {
+    CANCELLING_FORBIDDEN;
     struct heap_name name = {.path = NULL};
     uint64_t length = limit == 0 || limit > HEAP_LARGEST ? HEAP_LARGEST : round_up(limit, HEAP_PAGE);
-    int state = cancelling_forbid();
     int fd = text != NULL ? heap_name_create(&name, text) : memory_file();
 
     if (fd >= 0)
         fd = create(heap, kind, &name, fd, length > HEAP_SMALLEST ? length : HEAP_SMALLEST, shrink);
-    cancelling_allow(state);
     return fd;
 }
 
@@ -168,8 +170,9 @@ int heap_check_header(const struct heap *heap)
     return size >= HEAP_FIRST_SIZE && size <= file.length && size % HEAP_PAGE == 0 ? 0 : MP_ECORRUPT;
 }
 
-static int open_named(struct heap **heap, enum heap_kind kind, const char *text)
+int heap_open(struct heap **heap, enum heap_kind kind, const char *text)
 {
+    CANCELLING_FORBIDDEN;
     struct heap_name name;
     uint64_t length;
     int fd = heap_name_open(&name, text);
@@ -182,22 +185,14 @@ static int open_named(struct heap **heap, enum heap_kind kind, const char *text)
         close(fd);
         return error;
     }
-    error = heap_file_map(heap, fd, &name, &length, false);
+    struct heap *opened;
+    error = heap_file_map(&opened, fd, &name, &length, false);
     if (error != 0)
         return error;
-    error = heap_check_header(*heap);
-    if (error == 0 && mutex_check(&(*heap)->mutex, true) != 0)
-        error = MP_ECORRUPT;
-    if (error != 0)
-        heap_close(*heap);
-    return error;
-}
-
-int heap_open(struct heap **heap, enum heap_kind kind, const char *name)
-{
-    int state = cancelling_forbid();
-    int error = open_named(heap, kind, name);
-
-    cancelling_allow(state);
-    return error;
+    if (heap_check_header(opened) != 0 || mutex_check(&opened->mutex, true) != 0) {
+        heap_close(opened);
+        return MP_ECORRUPT;
+    }
+    *heap = opened;
+    return 0;
 }

@@ -212,10 +212,8 @@ int heap_publish(struct heap *heap)
         return MP_EINVAL;
     if (open->name.path == NULL)
         return 0;
-    int state = cancelling_forbid();
-    int error = heap_name_publish(&open->name, open->file.fd, (enum heap_kind)heap->kind);
-    cancelling_allow(state);
-    return error;
+    CANCELLING_FORBIDDEN;
+    return heap_name_publish(&open->name, open->file.fd, (enum heap_kind)heap->kind);
 }
 
 /* ---- closing ---- */
@@ -236,7 +234,7 @@ static void retire(struct open_heap *_Atomic *link)
 
 int heap_close(struct heap *heap)
 {
-    int state = cancelling_forbid();
+    CANCELLING_FORBIDDEN;
 
     lock_heaps();
     struct open_heap *_Atomic *link = &heaps;
@@ -250,7 +248,6 @@ int heap_close(struct heap *heap)
     void (*function)(uint64_t) = atomic_load(&when_closed);
     if (found && function != NULL)
         function(serial);
-    cancelling_allow(state);
     return found ? 0 : MP_EINVAL;
 }
 
@@ -409,6 +406,7 @@ void *heap_borrow(pid_t process, const struct heap_file *file, void *near, int *
  * MP_ENOMEM. */
 static int descriptor_now(const struct heap *heap)
 {
+    CANCELLING_FORBIDDEN;
     struct stat file;
     int fd = MP_ESYSTEM;
 
@@ -426,12 +424,9 @@ static int descriptor_now(const struct heap *heap)
 
 int heap_file_reserve(const struct heap *heap, uint64_t from, uint64_t to)
 {
-    int state = cancelling_forbid();
     int fd = descriptor_now(heap);
-    int error = fd < 0 ? fd : memory_file_reserve(fd, from, to);
 
-    cancelling_allow(state);
-    return error;
+    return fd < 0 ? fd : memory_file_reserve(fd, from, to);
 }
 
 bool heap_file_holes_are_safe(const struct heap *heap)
@@ -443,30 +438,28 @@ bool heap_file_holes_are_safe(const struct heap *heap)
 
 void heap_file_punch(const struct heap *heap, uint64_t from, uint64_t to)
 {
-    int state = cancelling_forbid();
     int fd = descriptor_now(heap);
 
     if (fd >= 0)
         memory_file_punch(fd, from, to);
-    cancelling_allow(state);
 }
 
 int heap_reopen(const struct heap *heap)
 {
-    int state = cancelling_forbid(), fd = descriptor_now(heap);
+    CANCELLING_FORBIDDEN;
+    int fd = descriptor_now(heap);
     char path[64];
 
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     while (fd >= 0 && (fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK)) < 0 && errno == EINTR)
         fd = 0;
     fd = descriptor_move_up(fd);
-    cancelling_allow(state);
     return fd < 0 ? -1 : fd;
 }
 
 void heap_close_reopened(const struct heap *heap, int fd)
 {
-    int state = cancelling_forbid();
+    CANCELLING_FORBIDDEN;
     struct stat file;
 
     pthread_mutex_lock(&heaps_mutex);
@@ -475,7 +468,6 @@ void heap_close_reopened(const struct heap *heap, int fd)
     if (fd >= 0 && open != NULL && (fstat(fd, &file) == 0 ? heap_file_is(&open->file, &file) : errno != EBADF))
         close(fd);
     pthread_mutex_unlock(&heaps_mutex);
-    cancelling_allow(state);
 }
 
 bool heap_byte_locked(const struct heap *heap, uint64_t byte, bool *locked)

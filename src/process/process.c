@@ -60,10 +60,9 @@ _Noreturn void process_leave(int code)
     lifecycle_end();
     if (stream_is_empty(stdout) && stream_is_empty(stderr))
         _exit(code);
-    int state = cancelling_forbid();
+    cancelling_forbid();
     fflush(stdout);
     fflush(stderr);
-    cancelling_allow(state);
     _exit(code);
 }
 

@@ -25,12 +25,10 @@ static bool is_believed(struct mp_process *process)
 
     if (now - process->believed < BELIEF)
         return true;
-    int state = cancelling_forbid();
-    bool same = process_began_by(process->pid, process->started);
-    cancelling_allow(state);
-    if (same)
-        process->believed = now;
-    return same;
+    if (!process_began_by(process->pid, process->started))
+        return false;
+    process->believed = now;
+    return true;
 }
 
 void process_reap(struct mp_process *process)
@@ -76,6 +74,7 @@ static struct timespec until(int64_t deadline, int64_t most)
  * that has ended. So once the pidfd has been readable, the waiter polls with pauses, as if there was no pidfd. */
 static void wait_a_while(int pidfd, struct patience *patience)
 {
+    CANCELLING_FORBIDDEN;
     struct pollfd watch = {.fd = pidfd, .events = POLLIN};
     struct timespec time;
 
@@ -87,14 +86,6 @@ static void wait_a_while(int pidfd, struct patience *patience)
     time = until(patience->deadline, patience->pause);
     nanosleep(&time, NULL);
     patience->pause = patience->pause * 2 < LONGEST_PAUSE ? patience->pause * 2 : LONGEST_PAUSE;
-}
-
-static void wait_without_cancelling(int pidfd, struct patience *patience)
-{
-    int state = cancelling_forbid();
-
-    wait_a_while(pidfd, patience);
-    cancelling_allow(state);
 }
 
 /* The pid is believed. The caller holds the mutex; it is unlocked while sleeping. */
@@ -113,7 +104,7 @@ static void sleep_once(struct mp_process *process, struct patience *patience)
     if (patience->deadline == DEADLINE_NEVER)
         found = child_wait(process->pid);
     if (patience->deadline != DEADLINE_NEVER || found == MP_ESYSTEM)
-        wait_without_cancelling(pidfd, patience);
+        wait_a_while(pidfd, patience);
     registry_lock();
     process->waiters--;
     if (found == 1)
