@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "base/cancelling.h"
-#include "base/platform.h"
+#include "base/clock.h"
 
 #define LATELY_NS INT64_C(1000000000)
 
@@ -321,4 +321,9 @@ int mp_cpu_count(void)
 int mp_usable_cpu_count(void)
 {
     return cpus_usable();
+}
+
+uint32_t cpu_now(void)
+{
+    return (uint32_t)(sched_getcpu() + 1);
 }

@@ -1,4 +1,7 @@
 /* The codes and their texts. All is constant except one buffer for each thread, so nothing needs a lock. */
+#include "base/error.h"
+
+#include <errno.h>
 #include <mp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -118,4 +121,25 @@ const char *mp_strerror(int code)
         return describe_signal(-exitcode);
     snprintf(text, sizeof text, "worker ended with exit code %d", exitcode);
     return text;
+}
+
+int system_error(int number)
+{
+    switch (number) {
+    case EAGAIN:
+    case EMFILE:
+    case ENFILE:
+        return MP_EAGAIN;
+    case ENOMEM:
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case ENOBUFS:
+    case ENOLCK:
+        return MP_ENOMEM;
+    case EEXIST:
+        return MP_EEXIST;
+    default: /* also a refusal for lack of a privilege, or by a sandbox: MP_EACCESS would mean another user's object */
+        return MP_ESYSTEM;
+    }
 }

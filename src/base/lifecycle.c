@@ -4,9 +4,14 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/platform.h"
+#include "base/this_process.h"
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
 
 static struct {
     _Atomic(void (*)(void)) at_end;
@@ -47,6 +52,20 @@ static void after_fork(void)
     atomic_store(&known_pid, getpid());
     atomic_store(&own_pid_stored, false);
     put_modules_right();
+}
+
+/* A private page that every child finds zeroed, however the child was made. NULL: the system has none. */
+static void *memory_wiped_by_fork(void)
+{
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (page == MAP_FAILED)
+        return NULL;
+    if (madvise(page, size, MADV_WIPEONFORK) == 0)
+        return page;
+    munmap(page, size);
+    return NULL;
 }
 
 /* Signals are blocked: a signal handler that interrupts the C library while it holds its lists of handlers could

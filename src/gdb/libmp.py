@@ -201,7 +201,7 @@ def heap_around(address):
         if opened == 0:
             break
         entry = structure("open_heap", opened)
-        if int(entry["heap"]) <= address < int(entry["heap"]) + int(entry["length"]):
+        if int(entry["heap"]) <= address < int(entry["heap"]) + int(entry["file"]["length"]):
             return Heap(int(entry["heap"]))
         opened = int(entry["next"])
     raise Invalid()

@@ -40,19 +40,12 @@
 #include <mp.h>
 #include <string.h>
 
-#include "base/platform.h"
+#include "base/clock.h"
+#include "base/memory_file.h"
 #include "base/units.h"
+#include "heap/heap_block.h"
 #include "heap/heap_file.h"
 #include "sync/mutex.h"
-
-#define FLAG_FREE UINT64_C(1)
-#define FLAG_PREVIOUS_FREE UINT64_C(2) /* the block before this one is free */
-#define FLAG_PUNCHED UINT64_C(4)       /* free, and pages inside were given back */
-#define FLAG_VALUE UINT64_C(8)         /* in use, and copied by system calls where no mutex is held */
-#define FLAGS UINT64_C(15)
-
-#define MIN_BLOCK UINT64_C(32)
-#define LINEAR_LIMIT UINT64_C(256) /* below, a subclass every 16 bytes; above, 16 for each power of two */
 
 /* Growth: an eighth of the heap, within these bounds. The system zeroes MAX_GROWTH bytes in about a millisecond, during
  * which others may have to wait. */
@@ -81,73 +74,12 @@
 /* The most links that list_find_fitting() follows. */
 #define FIT_LOOKS 1000
 
-typedef _Atomic uint64_t word;
-
-static uint64_t get(const word *address)
-{
-    return atomic_load_explicit(address, memory_order_relaxed);
-}
-
-static word *word_at(const struct heap *heap, uint64_t offset)
-{
-    return heap_at(heap, offset);
-}
-
-/* The parts of a block. */
-static word *header_of(const struct heap *heap, uint64_t block)
-{
-    return word_at(heap, block - 8);
-}
-
-static word *next_link(const struct heap *heap, uint64_t block)
-{
-    return word_at(heap, block);
-}
-
-static word *previous_link(const struct heap *heap, uint64_t block)
-{
-    return word_at(heap, block + 8);
-}
-
-/* In a punched block: the offset up to which all of its pages are there. */
-static word *solid_word(const struct heap *heap, uint64_t block)
-{
-    return word_at(heap, block + 16);
-}
-
-static word *footer_of(const struct heap *heap, uint64_t block, uint64_t size)
-{
-    return word_at(heap, block + size - 16);
-}
-
-static uint64_t size_of(const struct heap *heap, uint64_t block)
-{
-    return get(header_of(heap, block)) & ~FLAGS;
-}
-
-static uint64_t first_block(void)
-{
-    return round_up(sizeof(struct heap), 16) + 16;
-}
-
 uint64_t heap_block_size(const struct heap *heap, uint64_t offset)
 {
     return size_of(heap, offset) - 8;
 }
 
 /* ---- size classes ---- */
-
-struct size_class {
-    unsigned major, minor;
-};
-
-static struct size_class class_of(uint64_t size)
-{
-    if (size < LINEAR_LIMIT)
-        return (struct size_class){0, (unsigned)(size / 16)};
-    unsigned log = 63 - (unsigned)__builtin_clzll(size);
-    return (struct size_class){log - 7, (unsigned)(size >> (log - 4)) & 15};
-}
 
 /* The smallest block that holds a request. */
 static uint64_t least_size_for(uint64_t request)
@@ -175,7 +107,7 @@ static void list_insert(struct heap *heap, uint64_t block, uint64_t size)
 {
     struct size_class class = class_of(size);
     word *head = &heap->first_free[class.major][class.minor];
-    uint64_t first = get(head);
+    uint64_t first = word_get(head);
 
     heap_set(heap, next_link(heap, block), first);
     heap_set(heap, previous_link(heap, block), 0);
@@ -184,17 +116,17 @@ static void list_insert(struct heap *heap, uint64_t block, uint64_t size)
         heap_set(heap, previous_link(heap, first), block);
         return;
     }
-    uint64_t minors = get(&heap->subclasses[class.major]);
+    uint64_t minors = word_get(&heap->subclasses[class.major]);
     heap_set(heap, &heap->subclasses[class.major], minors | UINT64_C(1) << class.minor);
     if (minors == 0)
-        heap_set(heap, &heap->classes, get(&heap->classes) | UINT64_C(1) << class.major);
+        heap_set(heap, &heap->classes, word_get(&heap->classes) | UINT64_C(1) << class.major);
 }
 
 static void list_remove(struct heap *heap, uint64_t block)
 {
     struct size_class class = class_of(size_of(heap, block));
-    uint64_t next = get(next_link(heap, block));
-    uint64_t previous = get(previous_link(heap, block));
+    uint64_t next = word_get(next_link(heap, block));
+    uint64_t previous = word_get(previous_link(heap, block));
 
     if (next != 0)
         heap_set(heap, previous_link(heap, next), previous);
@@ -205,26 +137,26 @@ static void list_remove(struct heap *heap, uint64_t block)
     heap_set(heap, &heap->first_free[class.major][class.minor], next);
     if (next != 0)
         return;
-    uint64_t minors = get(&heap->subclasses[class.major]) & ~(UINT64_C(1) << class.minor);
+    uint64_t minors = word_get(&heap->subclasses[class.major]) & ~(UINT64_C(1) << class.minor);
     heap_set(heap, &heap->subclasses[class.major], minors);
     if (minors == 0)
-        heap_set(heap, &heap->classes, get(&heap->classes) & ~(UINT64_C(1) << class.major));
+        heap_set(heap, &heap->classes, word_get(&heap->classes) & ~(UINT64_C(1) << class.major));
 }
 
 /* A free block of at least `size`, which is a class's lower bound; 0: none. */
 static uint64_t list_find(const struct heap *heap, uint64_t size)
 {
     struct size_class class = class_of(size);
-    uint64_t minors = get(&heap->subclasses[class.major]) & (~UINT64_C(0) << class.minor);
+    uint64_t minors = word_get(&heap->subclasses[class.major]) & (~UINT64_C(0) << class.minor);
 
     if (minors == 0) {
-        uint64_t majors = get(&heap->classes) & (~UINT64_C(0) << class.major << 1);
+        uint64_t majors = word_get(&heap->classes) & (~UINT64_C(0) << class.major << 1);
         if (majors == 0)
             return 0;
         class.major = (unsigned)__builtin_ctzll(majors);
-        minors = get(&heap->subclasses[class.major]);
+        minors = word_get(&heap->subclasses[class.major]);
     }
-    return get(&heap->first_free[class.major][__builtin_ctzll(minors)]);
+    return word_get(&heap->first_free[class.major][__builtin_ctzll(minors)]);
 }
 
 /* For a full heap: a free block of at least `size` in the list of that size's class, whose blocks may be smaller or
@@ -232,10 +164,10 @@ static uint64_t list_find(const struct heap *heap, uint64_t size)
 static uint64_t list_find_fitting(const struct heap *heap, uint64_t size)
 {
     struct size_class class = class_of(size);
-    uint64_t block = get(&heap->first_free[class.major][class.minor]);
+    uint64_t block = word_get(&heap->first_free[class.major][class.minor]);
 
     for (int i = 0; block != 0 && size_of(heap, block) < size; i++)
-        block = i < FIT_LOOKS ? get(next_link(heap, block)) : 0;
+        block = i < FIT_LOOKS ? word_get(next_link(heap, block)) : 0;
     return block;
 }
 
@@ -245,13 +177,13 @@ static uint64_t list_find_fitting(const struct heap *heap, uint64_t size)
  * need be right. Returns the offset of the block that it has become a part of. */
 static uint64_t make_free(struct heap *heap, uint64_t block, uint64_t size)
 {
-    uint64_t flags = FLAG_FREE, next = block + size, after = get(header_of(heap, next)), solid = 0;
+    uint64_t flags = FLAG_FREE, next = block + size, after = word_get(header_of(heap, next)), solid = 0;
 
-    if (get(header_of(heap, block)) & FLAG_PREVIOUS_FREE) {
-        uint64_t previous = block - get(word_at(heap, block - 16));
+    if (word_get(header_of(heap, block)) & FLAG_PREVIOUS_FREE) {
+        uint64_t previous = block - word_get(word_at(heap, block - 16));
 
-        flags |= get(header_of(heap, previous)) & FLAG_PUNCHED;
-        solid = get(solid_word(heap, previous));
+        flags |= word_get(header_of(heap, previous)) & FLAG_PUNCHED;
+        solid = word_get(solid_word(heap, previous));
         list_remove(heap, previous);
         size += block - previous;
         block = previous;
@@ -259,7 +191,7 @@ static uint64_t make_free(struct heap *heap, uint64_t block, uint64_t size)
     if (after & FLAG_FREE) {
         /* If the previous block has a hole, that is the first one, and its solid word stays. */
         if ((flags & FLAG_PUNCHED) == 0 && (after & FLAG_PUNCHED) != 0) {
-            solid = get(solid_word(heap, next));
+            solid = word_get(solid_word(heap, next));
             heap_set(heap, solid_word(heap, block), solid);
         }
         flags |= after & FLAG_PUNCHED;
@@ -277,7 +209,7 @@ static uint64_t make_free(struct heap *heap, uint64_t block, uint64_t size)
 /* How many bytes are usually taken from the system at a time. */
 static uint64_t usual_growth(const struct heap *heap)
 {
-    uint64_t growth = get(&heap->size) / 8;
+    uint64_t growth = word_get(&heap->size) / 8;
 
     return growth < MIN_GROWTH ? MIN_GROWTH : growth > MAX_GROWTH ? MAX_GROWTH : growth;
 }
@@ -285,9 +217,9 @@ static uint64_t usual_growth(const struct heap *heap)
 /* The size of the free block at the heap's end; 0: the last block is in use. */
 static uint64_t free_at_end(const struct heap *heap)
 {
-    uint64_t end = get(&heap->size);
+    uint64_t end = word_get(&heap->size);
 
-    return get(header_of(heap, end)) & FLAG_PREVIOUS_FREE ? get(word_at(heap, end - 16)) : 0;
+    return word_get(header_of(heap, end)) & FLAG_PREVIOUS_FREE ? word_get(word_at(heap, end - 16)) : 0;
 }
 
 static uint64_t reserve_of(const struct heap *heap)
@@ -300,35 +232,35 @@ static uint64_t reserve_of(const struct heap *heap)
 /* Up to where the heap may grow for a block of that size: see THE RESERVE. */
 static uint64_t end_of_growth(const struct heap *heap, uint64_t size)
 {
-    uint64_t reserve = reserve_of(heap), most = get(&heap->most) + (get(&heap->refilling) ? reserve / 2 : 0);
+    uint64_t reserve = reserve_of(heap), most = word_get(&heap->most) + (word_get(&heap->refilling) ? reserve / 2 : 0);
 
-    return get(&heap->used) + size <= most ? heap->limit : heap->limit - reserve;
+    return word_get(&heap->used) + size <= most ? heap->limit : heap->limit - reserve;
 }
 
 /* Within a change: `size` more bytes are in use. */
 static void note_used(struct heap *heap, uint64_t size)
 {
-    uint64_t used = get(&heap->used) + size;
+    uint64_t used = word_get(&heap->used) + size;
 
     heap_set(heap, &heap->used, used);
-    if (used > get(&heap->most) && get(&heap->size) <= heap->limit - reserve_of(heap))
+    if (used > word_get(&heap->most) && word_get(&heap->size) <= heap->limit - reserve_of(heap))
         atomic_store_explicit(&heap->most, used, memory_order_relaxed);
 }
 
 /* Within a change: `size` fewer bytes are in use. */
 static void note_unused(struct heap *heap, uint64_t size)
 {
-    uint64_t used = get(&heap->used) - size, most = get(&heap->most);
+    uint64_t used = word_get(&heap->used) - size, most = word_get(&heap->most);
 
     heap_set(heap, &heap->used, used);
-    if (used < most - most / REFILLED_PART && get(&heap->size) >= heap->limit - reserve_of(heap))
+    if (used < most - most / REFILLED_PART && word_get(&heap->size) >= heap->limit - reserve_of(heap))
         atomic_store_explicit(&heap->refilling, 1, memory_order_relaxed);
 }
 
 /* Extends the heap so that it has a free block of at least `size` bytes at its end. Commits. MP_ENOMEM, MP_ESYSTEM. */
 static int grow(struct heap *heap, uint64_t size)
 {
-    uint64_t end = get(&heap->size), growth = usual_growth(heap), least = size - free_at_end(heap);
+    uint64_t end = word_get(&heap->size), growth = usual_growth(heap), least = size - free_at_end(heap);
     uint64_t most = end_of_growth(heap, size);
 
     least = round_up(least, HEAP_PAGE);
@@ -352,7 +284,7 @@ static int grow(struct heap *heap, uint64_t size)
     /* The old sentinel becomes the header of the new block. */
     atomic_store_explicit(header_of(heap, end + growth), 0, memory_order_relaxed);
     heap_set(heap, &heap->size, end + growth);
-    heap_set(heap, &heap->grown, get(&heap->grown) + 1);
+    heap_set(heap, &heap->grown, word_get(&heap->grown) + 1);
     make_free(heap, end, growth);
     heap_commit(heap);
     return 0;
@@ -361,13 +293,13 @@ static int grow(struct heap *heap, uint64_t size)
 /* Whether a large block was taken less than KEEP_NS ago. */
 static bool is_busy(const struct heap *heap, uint64_t now)
 {
-    return now - get(&heap->taken) < KEEP_NS;
+    return now - word_get(&heap->taken) < KEEP_NS;
 }
 
 /* Notes that a large block is taken. These words are hints: they need no undo record. */
 static void note_large(struct heap *heap, uint64_t size, bool punched)
 {
-    uint64_t now = (uint64_t)clock_now(), keep = get(&heap->keep) + size;
+    uint64_t now = (uint64_t)clock_now(), keep = word_get(&heap->keep) + size;
 
     if (punched && is_busy(heap, now))
         atomic_store_explicit(&heap->keep, keep < KEEP_MOST ? keep : KEEP_MOST, memory_order_relaxed);
@@ -378,7 +310,8 @@ static void note_large(struct heap *heap, uint64_t size, bool punched)
  * *solid: the offset up to which all are there then. */
 static int make_solid(struct heap *heap, uint64_t block, uint64_t needed, uint64_t *solid)
 {
-    uint64_t from = get(solid_word(heap, block)), end = block + size_of(heap, block), to = from + usual_growth(heap);
+    uint64_t from = word_get(solid_word(heap, block)), end = block + size_of(heap, block),
+             to = from + usual_growth(heap);
 
     *solid = from;
     if (needed <= from)
@@ -439,7 +372,7 @@ int heap_alloc_locked(struct heap *heap, uint64_t request, word *slot)
 
     if (error != 0)
         return error;
-    uint64_t header = get(header_of(heap, block));
+    uint64_t header = word_get(header_of(heap, block));
     uint64_t whole = header & ~FLAGS;
     uint64_t rest = whole - size >= MIN_BLOCK ? whole - size : 0;
     uint64_t solid = block + whole;
@@ -464,7 +397,7 @@ int heap_alloc_locked(struct heap *heap, uint64_t request, word *slot)
 
         size = whole;
         heap_set(heap, header_of(heap, block), size);
-        heap_set(heap, next, get(next) & ~FLAG_PREVIOUS_FREE);
+        heap_set(heap, next, word_get(next) & ~FLAG_PREVIOUS_FREE);
     }
     note_used(heap, size);
     heap_set(heap, slot, block);
@@ -479,9 +412,10 @@ static int alloc_flagged(struct heap *heap, uint64_t size, word *slot, uint64_t 
         return error;
     error = heap_alloc_locked(heap, size, slot);
     if (error == 0 && flag != 0) {
-        word *header = header_of(heap, get(slot));
+        word *header = header_of(heap, word_get(slot));
 
-        atomic_store_explicit(header, get(header) | flag, memory_order_relaxed); /* its old value is noted already */
+        atomic_store_explicit(header, word_get(header) | flag,
+                              memory_order_relaxed); /* its old value is noted already */
     }
     heap_commit(heap);
     heap_unlock(heap);
@@ -504,10 +438,10 @@ int heap_alloc_value(struct heap *heap, uint64_t size, word *slot)
  * the heap's last and too small, the heap grows. */
 static uint64_t free_behind(struct heap *heap, uint64_t block, uint64_t needed)
 {
-    uint64_t header = get(header_of(heap, block)), size = header & FLAG_FREE ? header & ~FLAGS : 0;
+    uint64_t header = word_get(header_of(heap, block)), size = header & FLAG_FREE ? header & ~FLAGS : 0;
 
-    if (size < needed && block + size == get(&heap->size) && grow(heap, needed) == 0) {
-        header = get(header_of(heap, block));
+    if (size < needed && block + size == word_get(&heap->size) && grow(heap, needed) == 0) {
+        header = word_get(header_of(heap, block));
         size = header & ~FLAGS;
     }
     return size >= needed && (header & FLAG_PUNCHED) == 0 ? size : 0;
@@ -526,15 +460,15 @@ static void take_behind(struct heap *heap, uint64_t block, uint64_t more, uint64
         word *after = header_of(heap, next + whole);
 
         more = whole;
-        heap_set(heap, after, get(after) & ~FLAG_PREVIOUS_FREE);
+        heap_set(heap, after, word_get(after) & ~FLAG_PREVIOUS_FREE);
     }
-    heap_set(heap, header_of(heap, block), get(header_of(heap, block)) + more);
+    heap_set(heap, header_of(heap, block), word_get(header_of(heap, block)) + more);
     note_used(heap, more);
 }
 
 bool heap_extend(struct heap *heap, const word *slot, uint64_t request)
 {
-    uint64_t block = get(slot) & ~FLAGS, size = block_size_for(request);
+    uint64_t block = word_get(slot) & ~FLAGS, size = block_size_for(request);
 
     if (size == 0 || heap_lock(heap) != 0)
         return false;
@@ -551,20 +485,20 @@ bool heap_extend(struct heap *heap, const word *slot, uint64_t request)
 /* Whether so much is free that some of it is given back. Resets heap.keep if no large block was taken for KEEP_NS. */
 static bool is_much_free(struct heap *heap)
 {
-    uint64_t used = get(&heap->used);
+    uint64_t used = word_get(&heap->used);
 
-    if (get(&heap->size) - used < PUNCH_FREE + used / 2)
+    if (word_get(&heap->size) - used < PUNCH_FREE + used / 2)
         return false;
     if (!is_busy(heap, (uint64_t)clock_now()))
         atomic_store_explicit(&heap->keep, 0, memory_order_relaxed);
-    return get(&heap->size) - used >= PUNCH_FREE + used / 2 + get(&heap->keep);
+    return word_get(&heap->size) - used >= PUNCH_FREE + used / 2 + word_get(&heap->keep);
 }
 
 /* Makes a hole of the whole pages in [from, to), a part of a free block. Leaves out the block's first and last
  * MIN_BLOCK bytes, and so the pages that hold them. Commits FLAG_PUNCHED before. */
 static void punch(struct heap *heap, uint64_t block, uint64_t from, uint64_t to)
 {
-    uint64_t header = get(header_of(heap, block)), last = block + (header & ~FLAGS) - MIN_BLOCK;
+    uint64_t header = word_get(header_of(heap, block)), last = block + (header & ~FLAGS) - MIN_BLOCK;
 
     if (from < block + MIN_BLOCK)
         from = block + MIN_BLOCK;
@@ -572,7 +506,7 @@ static void punch(struct heap *heap, uint64_t block, uint64_t from, uint64_t to)
         to = last;
     if (from >= to)
         return;
-    if ((header & FLAG_PUNCHED) == 0 || from < get(solid_word(heap, block))) {
+    if ((header & FLAG_PUNCHED) == 0 || from < word_get(solid_word(heap, block))) {
         heap_set(heap, header_of(heap, block), header | FLAG_PUNCHED);
         heap_set(heap, solid_word(heap, block), from);
         heap_commit(heap);
@@ -595,17 +529,17 @@ static void give_back(struct heap *heap, uint64_t block, uint64_t from, uint64_t
 
 void heap_free_locked(struct heap *heap, word *slot)
 {
-    uint64_t block = get(slot) & ~FLAGS;
+    uint64_t block = word_get(slot) & ~FLAGS;
 
     if (block == 0)
         return;
     uint64_t size = size_of(heap, block);
-    bool value = (get(header_of(heap, block)) & FLAG_VALUE) != 0;
+    bool value = (word_get(header_of(heap, block)) & FLAG_VALUE) != 0;
     note_unused(heap, size);
     heap_set(heap, slot, 0);
     uint64_t free = make_free(heap, block, size);
     heap_commit(heap);
-    uint64_t loose = get(&heap->loose) + size;
+    uint64_t loose = word_get(&heap->loose) + size;
     atomic_store_explicit(&heap->loose, loose, memory_order_relaxed);
     if (size >= PUNCH_VALUE || (size_of(heap, free) >= PUNCH_BLOCK && loose >= PUNCH_LEAST))
         give_back(heap, free, block, block + size, value);
@@ -613,7 +547,7 @@ void heap_free_locked(struct heap *heap, word *slot)
 
 void heap_free(struct heap *heap, word *slot)
 {
-    if ((get(slot) & ~FLAGS) == 0 || heap_lock(heap) != 0)
+    if ((word_get(slot) & ~FLAGS) == 0 || heap_lock(heap) != 0)
         return;
     heap_free_locked(heap, slot);
     heap_unlock(heap);
@@ -636,8 +570,8 @@ static bool growth_is_taken_back(const struct heap *heap)
 {
     const struct undo_record *first = &heap->log[0];
 
-    return get(&heap->undo.log) == offsetof(struct heap, log) && undo_count(&heap->undo) > 0 &&
-           get(&first->offset) == offsetof(struct heap, size) && get(&first->old) == get(&heap->size);
+    return word_get(&heap->undo.log) == offsetof(struct heap, log) && undo_count(&heap->undo) > 0 &&
+           word_get(&first->offset) == offsetof(struct heap, size) && word_get(&first->old) == word_get(&heap->size);
 }
 
 int heap_lock_until(struct heap *heap, int64_t deadline)
@@ -648,8 +582,8 @@ int heap_lock_until(struct heap *heap, int64_t deadline)
         return error;
     if (growth_is_taken_back(heap))
         undo_commit(&heap->undo);
-    if (!undo_is_sound(&heap->undo, (char *)heap, get(&heap->size), may_be_taken_back, NULL) ||
-        !undo_roll_back(&heap->undo, (char *)heap, get(&heap->size))) {
+    if (!undo_is_sound(&heap->undo, (char *)heap, word_get(&heap->size), may_be_taken_back, NULL) ||
+        !undo_roll_back(&heap->undo, (char *)heap, word_get(&heap->size))) {
         mutex_unlock(&heap->mutex); /* not repaired: from now on no thread can lock it */
         return MP_ECORRUPT;
     }
@@ -694,115 +628,4 @@ int heap_format(struct heap *heap)
     make_free(heap, block, size);
     heap_commit(heap);
     return mutex_unlock(&heap->mutex);
-}
-
-/* ---- the checker ---- */
-
-struct walk {
-    const struct heap *heap;
-    uint64_t *starts; /* NULL, or a bit for each 16 bytes: a block begins there */
-    uint64_t used, used_blocks, free_blocks;
-};
-
-bool heap_bit_clear(uint64_t *bits, uint64_t offset)
-{
-    uint64_t bit = UINT64_C(1) << (offset / 16 % 64), *group = &bits[offset / 16 / 64];
-    bool was = (*group & bit) != 0;
-
-    *group &= ~bit;
-    return was;
-}
-
-static bool block_is_sound(const struct heap *heap, uint64_t block, bool previous_free, uint64_t end)
-{
-    uint64_t header = get(header_of(heap, block));
-    uint64_t size = header & ~FLAGS;
-
-    if (size < MIN_BLOCK || size > end - block)
-        return false;
-    if (((header & FLAG_PREVIOUS_FREE) != 0) != previous_free)
-        return false;
-    if ((header & FLAG_FREE) == 0)
-        return (header & FLAG_PUNCHED) == 0;
-    if ((header & FLAG_PUNCHED) != 0) {
-        uint64_t solid = size > 2 * MIN_BLOCK ? get(solid_word(heap, block)) : 0;
-
-        if (solid < block + MIN_BLOCK || solid >= block + size)
-            return false;
-    }
-    return !previous_free && (header & FLAG_VALUE) == 0 && get(footer_of(heap, block, size)) == size;
-}
-
-static bool blocks_are_sound(struct walk *walk)
-{
-    const struct heap *heap = walk->heap;
-    uint64_t end = get(&heap->size), block = first_block();
-    bool previous_free = false;
-
-    while (block < end) {
-        if (!block_is_sound(heap, block, previous_free, end))
-            return false;
-        uint64_t size = size_of(heap, block);
-
-        if (walk->starts != NULL)
-            walk->starts[block / 16 / 64] |= UINT64_C(1) << (block / 16 % 64);
-        previous_free = (get(header_of(heap, block)) & FLAG_FREE) != 0;
-        walk->free_blocks += previous_free;
-        walk->used_blocks += !previous_free;
-        walk->used += previous_free ? 0 : size;
-        block += size;
-    }
-    return block == end && get(header_of(heap, end)) == (previous_free ? FLAG_PREVIOUS_FREE : 0);
-}
-
-/* Whether a list holds only free blocks of its class, linked both ways, none of which is in a list twice. */
-static bool list_is_sound(struct walk *walk, unsigned major, unsigned minor)
-{
-    const struct heap *heap = walk->heap;
-    uint64_t previous = 0;
-
-    for (uint64_t block = get(&heap->first_free[major][minor]); block != 0; block = get(next_link(heap, block))) {
-        if (block % 16 != 0 || block < first_block() || block >= get(&heap->size) || walk->free_blocks == 0)
-            return false;
-        if (walk->starts != NULL && !heap_bit_clear(walk->starts, block))
-            return false;
-        struct size_class class = class_of(size_of(heap, block));
-        if ((get(header_of(heap, block)) & FLAG_FREE) == 0 || class.major != major || class.minor != minor ||
-            get(previous_link(heap, block)) != previous)
-            return false;
-        previous = block;
-        walk->free_blocks--;
-    }
-    return ((get(&heap->subclasses[major]) >> minor & 1) != 0) == (previous != 0);
-}
-
-static bool lists_are_sound(struct walk *walk)
-{
-    const struct heap *heap = walk->heap;
-
-    for (unsigned major = 0; major < HEAP_CLASSES; major++) {
-        uint64_t minors = get(&heap->subclasses[major]);
-
-        if (minors >> HEAP_SUBCLASSES != 0 || (minors != 0) != (get(&heap->classes) >> major & 1))
-            return false;
-        for (unsigned minor = 0; minor < HEAP_SUBCLASSES; minor++) {
-            if (!list_is_sound(walk, major, minor))
-                return false;
-        }
-    }
-    return get(&heap->classes) >> HEAP_CLASSES == 0 && walk->free_blocks == 0;
-}
-
-int heap_check(struct heap *heap, uint64_t *starts, uint64_t *count)
-{
-    struct walk walk = {.heap = heap, .starts = starts};
-    uint64_t size = get(&heap->size);
-
-    if (undo_count(&heap->undo) != 0 || get(&heap->undo.more) != 0 || size < HEAP_FIRST_SIZE || size > heap->limit ||
-        size % HEAP_PAGE != 0)
-        return MP_ECORRUPT;
-    if (!blocks_are_sound(&walk) || !lists_are_sound(&walk) || walk.used != get(&heap->used))
-        return MP_ECORRUPT;
-    *count = walk.used_blocks;
-    return 0;
 }

@@ -32,8 +32,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/platform.h"
-#include "heap/heap_file.h"
+#include "base/cancelling.h"
+#include "base/clock.h"
+#include "base/descriptor.h"
+#include "base/error.h"
+#include "base/memory_file.h"
+#include "base/random.h"
 
 #define NAME_LENGTH 200
 #define PATIENCE_NS (2 * INT64_C(1000000000))
@@ -55,15 +59,8 @@ static int error_of(int number)
     case EISDIR:
     case ENXIO:
         return MP_EKIND;
-    case EMFILE:
-    case ENFILE:
-        return MP_EAGAIN;
-    case ENOMEM:
-    case ENOSPC:
-    case ENOLCK:
-        return MP_ENOMEM;
     default:
-        return MP_ESYSTEM;
+        return system_error(number);
     }
 }
 
@@ -179,7 +176,7 @@ static int try_flock(int fd, int operation)
         if (errno == EWOULDBLOCK)
             return TRY_AGAIN;
         if (errno != EINTR)
-            return errno == ENOLCK || errno == ENOMEM ? MP_ENOMEM : MP_ESYSTEM;
+            return system_error(errno);
     }
     return 0;
 }
@@ -643,8 +640,9 @@ void heap_name_free(struct heap_name *name)
     errno = number;
 }
 
-int heap_name_unlink(const char *text, enum heap_kind kind)
+int heap_unlink(enum heap_kind kind, const char *text)
 {
+    CANCELLING_FORBIDDEN;
     char *path;
     struct stat file;
     uint32_t found;

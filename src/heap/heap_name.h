@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "heap/heap.h"
+#include "heap/heap_layout.h"
 
 /* A name that this process has a share in. All zero for an anonymous heap. */
 struct heap_name {
@@ -32,7 +32,7 @@ void heap_name_leave(struct heap_name *name);
 void heap_name_free(struct heap_name *name);
 /* Opens the file under the name once more, if the name still leads to it. The descriptor, or an error. */
 int heap_name_reopen(const struct heap_name *name);
-/* Removes a name that leads to a heap of that kind. */
-int heap_name_unlink(const char *text, enum heap_kind kind);
+/* Removes a name that leads to a heap of that kind. Processes that have the heap open keep it. */
+int heap_unlink(enum heap_kind kind, const char *name);
 
 #endif

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "heap/heap.h"
+#include "heap/heap_layout.h"
 
 /* Tells the compiler that these variables are in this library. Otherwise it would load their addresses first. */
 #define RANGE_HIDDEN __attribute__((visibility("hidden")))

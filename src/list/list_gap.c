@@ -1,6 +1,7 @@
 /* The gap of a list (a gap buffer), and the operations that use it: see list_table.h. Only list_open() may allocate
  * memory, and does so before it makes a gap. Cells move in changes of a few words, and no such change alters which
  * elements the list holds. So the list is whole for concurrent readers and after a death. */
+#include "base/clock.h"
 #include "list/list_table.h"
 
 /* How long a repair waits for stripes. */

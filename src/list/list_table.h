@@ -39,8 +39,8 @@
 #include <mp.h>
 
 #include "base/word.h"
-#include "object/segments.h"
 #include "object/object_lock.h"
+#include "object/segments.h"
 #include "value/value.h"
 
 /* A list's words: the position of the first cell in use; how many are; where there is a gap between them, and more

@@ -2,7 +2,10 @@
 #include <mp.h>
 
 #include "base/cancelling.h"
-#include "base/platform.h"
+#include "base/clock.h"
+#include "heap/heap_create.h"
+#include "heap/heap_file.h"
+#include "heap/heap_name.h"
 #include "object/callback.h"
 #include "object/hold.h"
 #include "object/object_check.h"

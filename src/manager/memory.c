@@ -12,6 +12,7 @@
 
 #include "base/units.h"
 #include "base/word.h"
+#include "heap/heap_file.h"
 #include "object/object_create.h"
 #include "object/ref.h"
 

@@ -26,7 +26,9 @@
 #include <mp.h>
 
 #include "base/cancelling.h"
+#include "base/clock.h"
 #include "base/lifecycle.h"
+#include "heap/heap_file.h"
 #include "object/holder.h"
 #include "object/object_reclaim.h"
 #include "object/stripes.h"

@@ -12,7 +12,8 @@
 #include <mp.h>
 #include <time.h>
 
-#include "base/platform.h"
+#include "base/clock.h"
+#include "base/robust_mutex.h"
 #include "base/word.h"
 #include "object/holder.h"
 #include "sync/mutex.h"

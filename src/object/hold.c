@@ -17,7 +17,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "base/platform.h"
+#include "base/clock.h"
 #include "base/word.h"
 #include "object/object_reclaim.h"
 #include "object/owner.h"

@@ -3,8 +3,9 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "base/clock.h"
 #include "base/lifecycle.h"
-#include "base/platform.h"
+#include "base/proc.h"
 
 /* A mark, from its lowest bit:
  *   - MARK_TIME bits: the time in ticks, which wraps after five years;

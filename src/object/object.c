@@ -2,6 +2,8 @@
 
 #include <mp.h>
 
+#include "base/cancelling.h"
+#include "base/cpu.h"
 #include "base/word.h"
 
 /* READ_SPINS: how often a reader looks for an even version before it reads through the undo log. READ_TRIES: the number

@@ -29,6 +29,7 @@
 #include <mp.h>
 
 #include "base/delay.h"
+#include "base/robust_mutex.h"
 #include "base/units.h"
 #include "heap/heap.h"
 #include "heap/ranges.h"

@@ -14,8 +14,10 @@
 #include <time.h>
 
 #include "base/cancelling.h"
-#include "base/platform.h"
+#include "base/clock.h"
 #include "base/word.h"
+#include "heap/heap_check.h"
+#include "heap/heap_create.h"
 #include "object/checking.h"
 #include "object/hold.h"
 #include "object/object_kind.h"

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <mp.h>
 
+#include "base/clock.h"
 #include "base/word.h"
 #include "object/callback.h"
 #include "object/checking.h"

@@ -2,6 +2,7 @@
 
 #include <mp.h>
 
+#include "base/clock.h"
 #include "base/word.h"
 #include "object/checking.h"
 #include "object/object_kind.h"

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 #include "base/lifecycle.h"
-#include "base/platform.h"
+#include "base/proc.h"
+#include "heap/heap_file.h"
 
 /* The bytes that owners lock begin far behind all that a heap can hold. */
 #define LOCKED_BYTES (UINT64_C(1) << 40)

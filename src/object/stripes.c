@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "base/clock.h"
+#include "base/robust_mutex.h"
 #include "base/word.h"
 #include "object/holder.h"
 #include "object/ref.h"

@@ -24,8 +24,10 @@
  * supervisor dies, the workers die too. */
 #include "pool/attachments.h"
 
+#include "base/clock.h"
 #include "base/delay.h"
-#include "base/platform.h"
+#include "base/futex.h"
+#include "heap/heap_file.h"
 #include "pool/mappings.h"
 #include "pool/supervisor_link.h"
 

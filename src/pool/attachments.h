@@ -3,6 +3,7 @@
 #ifndef ATTACHMENTS_H
 #define ATTACHMENTS_H
 
+#include "heap/heap_file.h"
 #include "pool/caller.h"
 
 /* Makes the heap's memory, which starts at `start` here, accessible to supervisor and workers, until

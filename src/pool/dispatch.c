@@ -2,8 +2,10 @@
 
 #include <limits.h>
 
+#include "base/clock.h"
+#include "base/cpu.h"
 #include "base/delay.h"
-#include "base/platform.h"
+#include "base/futex.h"
 #include "base/units.h"
 
 bool task_claim(_Atomic uint32_t *word, uint32_t worker)

@@ -4,7 +4,8 @@
 #ifndef DISPATCH_H
 #define DISPATCH_H
 
-#include "base/platform.h"
+#include "base/cpu.h"
+#include "base/futex.h"
 #include "base/units.h"
 #include "pool/task.h"
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "heap/heap_file.h"
 #include "pool/dispatch.h"
 
 void job_note_status(struct heap *heap, struct map_job *job, struct chunk *chunk, uint64_t item, int code)

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "base/platform.h"
+#include "base/descriptor.h"
+#include "base/this_process.h"
 
 /* This process's own. */
 static struct {

@@ -8,8 +8,9 @@
 #include <mp.h>
 #include <string.h>
 
-#include "base/platform.h"
+#include "base/futex.h"
 #include "base/units.h"
+#include "heap/heap_file.h"
 #include "pool/attachments.h"
 #include "pool/job.h"
 #include "pool/slots.h"

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "base/platform.h"
+#include "heap/heap_file.h"
 #include "pool/attachments.h"
 #include "pool/job.h"
 #include "pool/wait.h"

@@ -2,8 +2,10 @@
 
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/cpu.h"
 #include "base/delay.h"
-#include "base/platform.h"
+#include "base/futex.h"
 #include "pool/dispatch.h"
 #include "pool/job.h"
 #include "pool/worker_env.h"

@@ -5,7 +5,8 @@
 #include <unistd.h>
 
 #include "base/delay.h"
-#include "base/platform.h"
+#include "base/futex.h"
+#include "heap/heap_file.h"
 
 /* What this process, a supervisor or a worker, has mapped. */
 static struct {

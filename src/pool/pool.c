@@ -9,8 +9,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/child.h"
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/descriptor.h"
+#include "base/futex.h"
 #include "base/lifecycle.h"
-#include "base/platform.h"
+#include "heap/heap_create.h"
+#include "heap/heap_file.h"
 #include "pool/attachments.h"
 #include "pool/supervisor.h"
 #include "pool/supervisor_link.h"

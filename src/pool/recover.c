@@ -3,7 +3,7 @@
 #include <limits.h>
 
 #include "base/delay.h"
-#include "base/platform.h"
+#include "base/futex.h"
 #include "pool/dispatch.h"
 #include "pool/job.h"
 

@@ -7,7 +7,8 @@
 #include <mp.h>
 #include <string.h>
 
-#include "base/platform.h"
+#include "base/clock.h"
+#include "base/futex.h"
 #include "heap/ranges.h"
 #include "pool/job.h"
 #include "pool/map_result.h"

@@ -34,8 +34,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/delay.h"
-#include "base/platform.h"
+#include "base/futex.h"
+#include "base/this_process.h"
+#include "heap/heap_file.h"
 #include "heap/ranges.h"
 #include "pool/dispatch.h"
 #include "pool/lifeline.h"

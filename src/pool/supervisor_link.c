@@ -8,7 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/platform.h"
+#include "base/child.h"
+#include "base/clock.h"
+#include "base/descriptor.h"
+#include "base/proc.h"
 #include "pool/job.h"
 #include "process/process.h"
 

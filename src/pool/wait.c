@@ -1,7 +1,9 @@
 #include "pool/wait.h"
 
+#include "base/clock.h"
+#include "base/cpu.h"
 #include "base/delay.h"
-#include "base/platform.h"
+#include "base/futex.h"
 #include "pool/supervisor_link.h"
 
 /* How long to spin for a result before sleeping: about as long as it takes to sleep and be woken. */

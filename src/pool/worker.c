@@ -7,8 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/cpu.h"
 #include "base/delay.h"
-#include "base/platform.h"
+#include "base/futex.h"
 #include "base/word.h"
 #include "pool/dispatch.h"
 #include "pool/lifeline.h"

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/platform.h"
+#include "base/stream.h"
 #include "pool/task.h"
 #include "process/process.h"
 

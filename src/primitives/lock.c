@@ -10,9 +10,13 @@
 #include <time.h>
 
 #include "base/cancelling.h"
+#include "base/clock.h"
 #include "base/lifecycle.h"
-#include "base/platform.h"
+#include "base/robust_mutex.h"
 #include "base/word.h"
+#include "heap/heap_create.h"
+#include "heap/heap_file.h"
+#include "heap/heap_name.h"
 #include "object/holder.h"
 #include "object/object_create.h"
 #include "object/object_reclaim.h"

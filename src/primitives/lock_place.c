@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "heap/heap_file.h"
+
 #define LISTED 16
 
 static struct heap nothing; /* its size is 0, so no address is in it */

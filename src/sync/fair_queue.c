@@ -3,8 +3,10 @@
 #include <limits.h>
 #include <mp.h>
 
+#include "base/clock.h"
 #include "base/delay.h"
-#include "base/platform.h"
+#include "base/futex.h"
+#include "base/robust_mutex.h"
 #include "sync/mutex.h"
 
 /* How often a waiter checks that the thread whose turn it is still comes: after an eighth of the time that the waiter

@@ -7,7 +7,10 @@
 #include <time.h>
 
 #include "base/cancelling.h"
-#include "base/platform.h"
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/proc.h"
+#include "base/robust_mutex.h"
 
 #define LOOK_NS INT64_C(50000000)
 #define NAMESAKE_NS INT64_C(1000000000)

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/platform.h"
+#include "base/clock.h"
 
 /* The number of functions of the program's that the calling thread is inside of, each of which keeps an object's mutex
  * (callback.c). While it is 0, a mutex that a thread asks for and that names the thread itself is another thread's,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "object/hold.h"
 #include "object/object_kind.h"
 #include "object/object_lock.h"

@@ -23,6 +23,7 @@
 #endif
 
 #include "base/word.h"
+#include "heap/heap_file.h"
 #include "object/hold.h"
 
 /* ---- constructors ---- */

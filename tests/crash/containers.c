@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "heap/heap_create.h"
 #include "heap/heap_file.h"
 #include "object/object_lock.h"
 

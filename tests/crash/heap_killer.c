@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "heap/heap_check.h"
 #include "heap/heap_file.h"
 #include "tracer.h"
 

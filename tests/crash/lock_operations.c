@@ -4,7 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "heap/heap_create.h"
+#include "heap/heap_file.h"
 #include "heap_killer.h"
+#include "object/object.h"
 #include "object/object_check.h"
 #include "object/object_create.h"
 

@@ -13,6 +13,9 @@
 #include <cmocka.h>
 
 #include "heap/heap.h"
+#include "heap/heap_check.h"
+#include "heap/heap_create.h"
+#include "heap/heap_file.h"
 #include "object/hold.h"
 #include "object/object_check.h"
 #include "object/object_create.h"

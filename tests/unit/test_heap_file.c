@@ -19,7 +19,8 @@
 
 #include <cmocka.h>
 
-#include "base/platform.h"
+#include "base/descriptor.h"
+#include "base/random.h"
 #include "heap/heap.h"
 #include "refuse.h"
 #include "sanitizers.h"

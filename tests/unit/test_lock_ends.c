@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-#include "base/platform.h"
+#include "base/robust_mutex.h"
 #include "object/holder.h"
 #include "object/object.h"
 #include "sanitizers.h"

@@ -22,6 +22,7 @@
 
 #include <cmocka.h>
 
+#include "heap/heap_check.h"
 #include "object/object.h"
 #include "sanitizers.h"
 #include "support.h"

@@ -13,10 +13,11 @@
 
 #include <cmocka.h>
 
+#include "heap/heap_check.h"
 #include "object/hold.h"
-#include "object/ref.h"
 #include "object/owner.h"
 #include "object/pin.h"
+#include "object/ref.h"
 #include "support.h"
 
 #define PATIENCE 60 /* seconds; then SIGALRM ends the test */

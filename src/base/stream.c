@@ -1,0 +1,58 @@
+#include "base/stream.h"
+
+#include <stdint.h>
+#include <stdio_ext.h>
+#include <time.h>
+
+#include "base/cancelling.h"
+#include "base/clock.h"
+
+#define PAUSE 100000
+#define PATIENCE INT64_C(50000000) /* the longest wait for a thread that prints */
+
+bool stream_is_empty(FILE *stream)
+{
+#ifdef __GLIBC__
+    /* Looks into the stream, to avoid a page fault as in this_process.c. A stream of wide characters has another
+     * buffer. */
+    if (stream->_mode <= 0)
+        return stream->_IO_write_ptr == stream->_IO_write_base;
+#endif
+    return __fpending(stream) == 0;
+}
+
+void stream_discard(FILE *stream)
+{
+    if (!stream_is_empty(stream))
+        __fpurge(stream);
+}
+
+/* Locks a stream, or gives up after a while: another thread may hold it for long, as when it prints into a full
+ * pipe. */
+static bool lock_stream(FILE *stream)
+{
+    const struct timespec pause = {.tv_nsec = PAUSE};
+    int64_t end = 0;
+
+    while (ftrylockfile(stream) != 0) {
+        int64_t now = clock_now();
+
+        if (end == 0)
+            end = now + PATIENCE;
+        if (now >= end)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
+void stream_flush(FILE *stream)
+{
+    if (stream_is_empty(stream))
+        return;
+    CANCELLING_FORBIDDEN;
+    if (lock_stream(stream)) {
+        fflush(stream);
+        funlockfile(stream);
+    }
+}
