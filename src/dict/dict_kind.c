@@ -91,8 +91,8 @@ static bool index_is_sound(const struct object *dict)
     return live == dict_word(dict, DICT_LIVE);
 }
 
-/* Called when all other processes are stopped, and after object_check.c has found that every ref in the dict either owns
- * a real block of its own, with room for what its first word says, or names a real object. */
+/* Called when all other processes are stopped, and after object_check.c has found that every ref in the dict either
+ * owns a real block of its own, with room for what its first word says, or names a real object. */
 static bool dict_is_sound(const struct object *dict)
 {
     if (word_get(&dict->root[0]) == 0)
