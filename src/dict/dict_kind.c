@@ -91,8 +91,8 @@ static bool index_is_sound(const struct object *dict)
     return live == dict_word(dict, DICT_LIVE);
 }
 
-/* Called when all other processes are stopped, and after object_check.c has found that every ref in the dict either owns
- * a real block of its own, with room for what its first word says, or names a real object. */
+/* Called when all other processes are stopped, and after object_check.c has found that every ref in the dict either
+ * owns a real block of its own, with room for what its first word says, or names a real object. */
 static bool dict_is_sound(const struct object *dict)
 {
     if (word_get(&dict->root[0]) == 0)
@@ -120,17 +120,21 @@ const struct object_kind dict_kind = {
     .try_to_read = dict_try_to_read_all,
 };
 
-/* Each entry is visited twice: for its key, then for its value. */
+/* An entry that owns something is visited twice: for its key, then for its value. */
 static _Atomic uint64_t *next_ref(void *items, uint64_t count, uint64_t *at)
 {
     struct entry *entries = items;
 
-    while (*at < 2 * count) {
-        struct entry *entry = &entries[*at / 2];
-        bool key = (*at)++ % 2 == 0;
+    for (uint64_t i = *at; i < 2 * count; i++) {
+        struct entry *entry = &entries[i / 2];
+        uint64_t key = word_get(&entry->key.head), value = word_get(&entry->value.head);
 
-        if (word_get(&entry->sequence) != 0 && word_get(key ? &entry->key.head : &entry->value.head) & CELL_OWNS)
-            return key ? &entry->key.body : &entry->value.body;
+        if (((key | value) & CELL_OWNS) == 0 || word_get(&entry->sequence) == 0) {
+            i |= 1; /* on to the next entry */
+        } else if ((i % 2 == 0 ? key : value) & CELL_OWNS) {
+            *at = i + 1;
+            return i % 2 == 0 ? &entry->key.body : &entry->value.body;
+        }
     }
     return NULL;
 }

@@ -19,18 +19,12 @@
 #include <mp.h>
 #include <string.h>
 
-/* Where in a block the memory begins: an offset. */
-static uint64_t memory_place(uint64_t block)
-{
-    return round_up(block + MEMORY_HEADER, MEMORY_ALIGN);
-}
-
 /* The offset at which an object's memory begins; 0: it has none. */
 static uint64_t place_of(const struct object *object)
 {
     uint64_t block = word_get(&object->root[0]) & ~REF_MASK;
 
-    return block == 0 ? 0 : memory_place(block);
+    return block == 0 ? 0 : round_up(block + MEMORY_HEADER, MEMORY_ALIGN);
 }
 
 /* The live object that an address belongs to; NULL: none. */
@@ -134,7 +128,7 @@ static bool memory_is_sound(const struct object *memory)
         return true;
     if (ref == 0)
         return false;
-    uint64_t place = memory_place(ref), room = ref + heap_block_size(heap, ref);
+    uint64_t place = place_of(memory), room = ref + heap_block_size(heap, ref);
     const _Atomic uint64_t *header = heap_at(heap, place - MEMORY_HEADER);
     return place <= room && size - 1 <= room - place && word_get(header) == memory->self;
 }

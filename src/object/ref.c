@@ -103,7 +103,7 @@ static bool release_items(struct heap *heap, _Atomic uint64_t *block, const stru
     uint64_t count = word_get(&block[0]), at = 0;
     bool released = true;
 
-    while (released && (ref = kind->next_ref((char *)block + BLOCK_ITEMS, count, &at)) != NULL)
+    while (released && kind != NULL && (ref = kind->next_ref((char *)block + BLOCK_ITEMS, count, &at)) != NULL)
         released = ref_release(heap, ref);
     return released;
 }
@@ -112,7 +112,6 @@ bool ref_release(struct heap *heap, _Atomic uint64_t *ref)
 {
     uint64_t value = word_get(ref);
     _Atomic uint64_t *block = heap_at(heap, value & ~REF_MASK);
-    const struct block_kind *kind = block_kinds[value & REF_MASK];
     bool released = true;
 
     if ((value & ~REF_MASK) == 0)
@@ -127,10 +126,10 @@ bool ref_release(struct heap *heap, _Atomic uint64_t *ref)
     case REF_TABLE_SHALLOW:
         released = release_table(heap, block, true);
         break;
-    default:
-        if (kind != NULL)
-            released = release_items(heap, block, kind);
+    case REF_BLOCK:
         break;
+    default:
+        released = release_items(heap, block, block_kinds[value & REF_MASK]);
     }
     if (released)
         heap_free(heap, ref);

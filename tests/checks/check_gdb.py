@@ -44,7 +44,7 @@ EXPECTED = {
     "mp-ref dict 0": "nothing",
     "mp-ref dict 0x7fffffff1": "<invalid>",
     "mp-ref dict $object->root[0]": "table, 1 items at N",
-    "mp-ref dict ((long *)((char *)$object - $object->self + ($object->root[0] & ~15)))[1]": "entries, 8 items at N",
+    "mp-ref dict $segment|4": "entries, 8 items at N",
     "mp-ref list $object->self|1": DICT,
     "mp-ref manager $object->self|1": DICT,
     "mp-pool dict": "<invalid>",
