@@ -12,7 +12,7 @@ static int take(struct object *dict, struct entry *entry, _Atomic uint64_t *slot
     int error = key != NULL ? key_read(heap, entry, &key_copy) : 0;
 
     if (error == 0 && value != NULL)
-        error = dict_read_value(heap, entry, &value_copied);
+        error = cell_value(heap, &entry->value, &value_copied);
     if (error == 0 && value != NULL)
         error = value_hold(&value_copied);
     if (error != 0) {
