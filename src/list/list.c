@@ -525,38 +525,6 @@ int mp_list_insert(mp_list *handle, int64_t index, mp_value value)
     return error;
 }
 
-/* Fast path of list_take_out(): removes the cell at either end of a list that has no gap. */
-static void drop_end(struct object *list, uint64_t at)
-{
-    struct cell *cell = list_cell(list, at);
-
-    object_begin(list);
-    if (word_get(&cell->head) & CELL_OWNS)
-        object_set(list, &list->pending[0], word_get(&cell->body));
-    object_set(list, &cell->head, 0);
-    object_set(list, &cell->body, 0);
-    if (at == 0)
-        object_set(list, &list->word[LIST_START], word_get(&list->word[LIST_START]) + 1);
-    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) - 1);
-    object_commit(list);
-}
-
-int list_remove_at(struct object *list, uint64_t at)
-{
-    uint64_t length = list_length_of(list);
-    int error = list_settle(list);
-
-    if (error == 0 && (at == 0 || at == length - 1) && length > 1 && word_get(&list->word[LIST_GAP]) == 0)
-        drop_end(list, at);
-    else if (error == 0)
-        error = list_take_out(list, at);
-    if (error != 0)
-        return error;
-    ref_release(object_heap(list), &list->pending[0]);
-    list_shrink(list);
-    return 0;
-}
-
 static int take_at(struct object *list, int64_t index, mp_value *value)
 {
     uint64_t at;

@@ -243,6 +243,70 @@ void list_shrink(struct object *list)
         move_cells(list, length + length / 2 + FIRST_SEGMENT, false); /* without memory, a later call tries again */
 }
 
+/* Fast path of list_take_out(): removes the cell at either end of a list that has no gap. */
+static void drop_end(struct object *list, uint64_t at)
+{
+    struct cell *cell = list_cell(list, at);
+
+    object_begin(list);
+    if (word_get(&cell->head) & CELL_OWNS)
+        object_set(list, &list->pending[0], word_get(&cell->body));
+    object_set(list, &cell->head, 0);
+    object_set(list, &cell->body, 0);
+    if (at == 0)
+        object_set(list, &list->word[LIST_START], word_get(&list->word[LIST_START]) + 1);
+    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) - 1);
+    object_commit(list);
+}
+
+int list_remove_at(struct object *list, uint64_t at)
+{
+    uint64_t length = list_length_of(list);
+    int error = list_settle(list);
+
+    if (error == 0 && (at == 0 || at == length - 1) && length > 1 && word_get(&list->word[LIST_GAP]) == 0)
+        drop_end(list, at);
+    else if (error == 0)
+        error = list_take_out(list, at);
+    if (error != 0)
+        return error;
+    ref_release(object_heap(list), &list->pending[0]);
+    list_shrink(list);
+    return 0;
+}
+
+/* ---- a gap ---- */
+
+int list_open(struct object *list, uint64_t at, uint64_t count)
+{
+    MP_ASSERT(list_is_settled(list));
+    uint64_t length = list_length_of(list);
+    bool end = at == 0 || at == length;
+
+    if (!end && word_get(&list->word[LIST_GAP]) != 0 && word_get(&list->word[LIST_GAP_SIZE]) >= count)
+        return list_move_gap(list, at);
+    int error = list_move_gap(list, length);
+    if (error != 0)
+        return error;
+    bool front = at < length / 2 && list_room_in_front(list) >= count;
+    if (!front && count == 1 && at < length / 2 && segments_capacity(list) > SEGMENT)
+        front = list_reserve_front(list) == 0;
+    if (!front) {
+        error = list_reserve(list, count);
+        if (error == 0)
+            error = stripes_hold_all(list);
+    }
+    if (error != 0)
+        return error;
+    list_begin_gap(list, front, count);
+    if (at == (front ? 0 : length))
+        return 0;
+    error = list_move_gap(list, at);
+    if (error == 0 && end) /* list_move_gap() left no gap there */
+        list_begin_gap(list, at == 0, count);
+    return error;
+}
+
 /* ---- building aside ---- */
 
 /* Makes a block of `count` empty cells, which *slot owns as a plain block. */

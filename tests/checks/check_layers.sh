@@ -9,7 +9,7 @@
 set -eu
 LAYERS="base sync heap object value list dict primitives manager process pool"
 EXCEPT=object_kinds
-CIRCLES="heap object list"
+CIRCLES="heap object"
 objects=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
