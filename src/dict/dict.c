@@ -136,6 +136,11 @@ int mp_dict_hold(mp_dict *dict)
     return hold_take(dict, OBJECT_DICT);
 }
 
+int mp_dict_free(mp_dict *dict)
+{
+    return dict == NULL ? 0 : hold_give_any(dict, OBJECT_DICT);
+}
+
 int mp_dict_get(mp_dict *dict, mp_value key_value, mp_value *value)
 {
     struct key key;

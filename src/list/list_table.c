@@ -326,18 +326,8 @@ int list_stage(struct object *list, const mp_value *values, size_t stride, size_
     struct cell *cells = list_cells(heap, word_get(&list->pending[0]));
     for (size_t i = 0; error == 0 && i < count; i++) {
         const mp_value *value = (const mp_value *)(const void *)((const char *)values + i * stride);
-        uint64_t head, body;
 
-        word_put(&cells[i].head, CELL_OWNS);
-        undo_order();
-        error = value_check(heap, value);
-        if (error == 0)
-            error = cell_build(list, value, &cells[i].body, &head, &body);
-        if (error == 0) {
-            word_put(&cells[i].head, head);
-            undo_order();
-            word_put(&cells[i].body, body);
-        }
+        error = cell_stage(list, value, &cells[i]);
     }
     if (error != 0)
         ref_release(heap, &list->pending[0]);
@@ -515,4 +505,22 @@ int list_lock_alone(mp_list *handle, const mp_value *value)
     if (error == 0)
         error = object_lock_alone(handle, OBJECT_LIST);
     return error != 0 ? error : settled(list_object(handle));
+}
+
+int list_lock_both(mp_list *handle, mp_list *other, bool alone, struct snapshot *items)
+{
+    int error = object_is(handle, OBJECT_LIST) ? snapshot_take(other, OBJECT_LIST, items) : MP_EINVAL;
+
+    if (error != 0)
+        return error;
+    error = alone ? list_lock_alone(handle, NULL) : list_lock(handle, NULL);
+    if (error != 0)
+        snapshot_free(items);
+    return error;
+}
+
+void list_unlock_both(mp_list *handle, struct snapshot *items)
+{
+    object_unlock(list_object(handle));
+    snapshot_free(items);
 }

@@ -3,6 +3,7 @@
 #define LIST_TABLE_H
 
 #include "list/list_gap.h"
+#include "value/snapshot.h"
 
 #define LIST_LARGEST (UINT64_C(1) << 36)
 
@@ -10,6 +11,10 @@
  * it is not NULL, may be stored in the list. Then settles the list. On failure nothing is held. */
 int list_lock(mp_list *handle, const mp_value *value);
 int list_lock_alone(mp_list *handle, const mp_value *value);
+/* Takes a snapshot of another list, then the list's mutex: with `alone` as list_lock_alone() does, else as list_lock().
+ * On failure nothing is held. list_unlock_both() releases both. */
+int list_lock_both(mp_list *handle, mp_list *other, bool alone, struct snapshot *items);
+void list_unlock_both(mp_list *handle, struct snapshot *items);
 
 /* Unless a comment says something else, the caller of the functions below holds the list's mutex and all stripes, and
  * the list is settled. MP_ENOMEM: the list holds what it did before. */

@@ -256,6 +256,23 @@ int cell_build(struct object *owner, const mp_value *value, _Atomic uint64_t *pe
     return error;
 }
 
+int cell_stage(struct object *owner, const mp_value *value, struct cell *cell)
+{
+    uint64_t head, body;
+
+    word_put(&cell->head, CELL_OWNS);
+    undo_order();
+    int error = value_check(object_heap(owner), value);
+    if (error == 0)
+        error = cell_build(owner, value, &cell->body, &head, &body);
+    if (error != 0)
+        return error;
+    word_put(&cell->head, head);
+    undo_order();
+    word_put(&cell->body, body);
+    return 0;
+}
+
 int cell_replace(struct object *owner, struct cell *cell, const mp_value *value)
 {
     uint64_t head, body, old_head = word_get(&cell->head);
