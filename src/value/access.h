@@ -60,7 +60,23 @@ ACCESS_INLINE int access_read(const void *handle, uint64_t kind, access_find *fi
 
 /* Stores one of the object's words, which is a length or the like. Has a fast path, for an object that is not being
  * changed. MP_EINVAL. */
-int access_word(const void *handle, uint64_t kind, int word, uint64_t *value);
+int access_word_slow(const void *handle, uint64_t kind, int word, uint64_t *value);
+static inline int access_word(const void *handle, uint64_t kind, int word, uint64_t *value)
+{
+    const struct object *object = object_of(handle);
+    uint64_t found, version;
+
+    if (!object_is(handle, kind))
+        return MP_EINVAL;
+    if (object_read_begin(object, &version) && object_is_fast(handle, kind)) {
+        found = word_get(&object->word[word]);
+        if (object_read_valid(object, version)) {
+            *value = found;
+            return 0;
+        }
+    }
+    return access_word_slow(handle, kind, word, value);
+}
 
 /* ---- values ---- */
 
