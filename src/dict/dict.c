@@ -7,26 +7,12 @@
 
 /* ---- getting ---- */
 
-struct words {
-    uint64_t head, body;
-};
-
-static int read_words(const struct heap *heap, const struct entry *entry, void *out)
-{
-    struct words *words = out;
-
-    (void)heap;
-    words->head = word_get(&entry->value.head);
-    words->body = word_get(&entry->value.body);
-    return 0;
-}
-
 static __attribute__((noinline)) int get_words_slow(mp_dict *dict, const char *text, struct words *words)
 {
     struct key key;
     int error = dict_prepare_text(dict, text, &key);
 
-    return error != 0 ? error : dict_read(dict, &key, read_words, words, NULL);
+    return error != 0 ? error : dict_get_words(dict, &key, words);
 }
 
 /* Fast path: the key is short, and the dict is not being changed. False: take the slow path. Kept short and call-free:
@@ -48,8 +34,7 @@ static inline __attribute__((always_inline)) bool get_words_fast(const mp_dict *
         return false;
     *error = MP_EKEY;
     if (entry != NULL) {
-        words->head = word_get(&entry->value.head);
-        words->body = word_get(&entry->value.body);
+        *words = cell_words(&entry->value);
         *error = 0;
     }
     return object_read_valid(dict, version); /* freeing a dict changes its version before its content goes */
@@ -71,64 +56,46 @@ static inline __attribute__((always_inline)) int get_words(mp_dict *dict, const 
     return error;
 }
 
-int mp_dict_get_bool(mp_dict *dict, const char *key, bool *value)
+/* Inlined, so that a constant `type` leaves one case. */
+static inline __attribute__((always_inline)) int get(mp_dict *dict, const char *key, mp_type type, void *value)
 {
     struct words words;
     int error = value == NULL ? MP_EINVAL : get_words(dict, key, &words);
 
-    if (error == 0 && (words.head & CELL_TYPE) != MP_BOOL)
-        error = MP_ETYPE;
-    if (error == 0)
-        *value = words.body != 0;
-    return error;
+    return error != 0 ? error : access_convert(object_heap(dict_object(dict)), words, type, value);
+}
+
+int mp_dict_get_bool(mp_dict *dict, const char *key, bool *value)
+{
+    return get(dict, key, MP_BOOL, value);
 }
 
 int mp_dict_get_int(mp_dict *dict, const char *key, int64_t *value)
 {
-    struct words words;
-    int error = value == NULL ? MP_EINVAL : get_words(dict, key, &words);
-
-    if (error == 0 && (words.head & CELL_TYPE) != MP_INT)
-        error = MP_ETYPE;
-    if (error == 0)
-        *value = (int64_t)words.body;
-    return error;
+    return get(dict, key, MP_INT, value);
 }
 
 int mp_dict_get_float(mp_dict *dict, const char *key, double *value)
 {
-    struct words words;
-    int error = value == NULL ? MP_EINVAL : get_words(dict, key, &words);
-
-    if (error != 0)
-        return error;
-    if ((words.head & CELL_TYPE) == MP_INT)
-        *value = (double)(int64_t)words.body;
-    else if ((words.head & CELL_TYPE) == MP_FLOAT)
-        memcpy(value, &words.body, sizeof *value);
-    else
-        return MP_ETYPE;
-    return 0;
+    return get(dict, key, MP_FLOAT, value);
 }
 
-static int read_bytes(const struct heap *heap, const struct entry *entry, void *out)
+int mp_dict_get_dict(mp_dict *dict, const char *key, mp_dict **value)
 {
-    return cell_stage_bytes(heap, word_get(&entry->value.head), word_get(&entry->value.body), out);
+    return get(dict, key, MP_DICT, value);
+}
+
+int mp_dict_get_list(mp_dict *dict, const char *key, mp_list **value)
+{
+    return get(dict, key, MP_LIST, value);
 }
 
 static int get_bytes(mp_dict *dict, const char *text, mp_type type, void *buffer, size_t size, size_t *length)
 {
-    struct staged_bytes staged;
     struct key key;
+    int error = buffer == NULL && size > 0 ? MP_EINVAL : dict_prepare_text(dict, text, &key);
 
-    if (buffer == NULL && size > 0)
-        return MP_EINVAL;
-    int error = dict_prepare_text(dict, text, &key);
-    if (error != 0)
-        return error;
-    staged_begin(&staged, type, size);
-    error = dict_read(dict, &key, read_bytes, &staged, NULL);
-    return staged_end(&staged, error, buffer, length);
+    return error != 0 ? error : dict_get_bytes(dict, &key, type, buffer, size, length);
 }
 
 int mp_dict_get_str(mp_dict *dict, const char *key, char *buffer, size_t size, size_t *length)
@@ -141,52 +108,27 @@ int mp_dict_get_bytes(mp_dict *dict, const char *key, void *buffer, size_t size,
     return get_bytes(dict, key, MP_BYTES, buffer, size, length);
 }
 
-static int get_container(mp_dict *dict, const char *key, mp_type type, void **container)
+static int hold_container(mp_dict *dict, const char *text, mp_type type, void **container)
 {
-    struct words words;
-    int error = get_words(dict, key, &words);
+    struct key key;
+    mp_value value;
+    int error = container == NULL ? MP_EINVAL : dict_prepare_text(dict, text, &key);
 
-    if (error == 0 && (words.head & CELL_TYPE) != type)
-        error = MP_ETYPE;
     if (error == 0)
-        *container = cell_handle(object_heap(dict_object(dict)), words.head, words.body);
+        error = dict_get_value(dict, &key, (int)type, &value);
+    if (error == 0)
+        *container = value.as.dict;
     return error;
-}
-
-int mp_dict_get_dict(mp_dict *dict, const char *key, mp_dict **value)
-{
-    return value == NULL ? MP_EINVAL : get_container(dict, key, MP_DICT, (void **)value);
-}
-
-int mp_dict_get_list(mp_dict *dict, const char *key, mp_list **value)
-{
-    return value == NULL ? MP_EINVAL : get_container(dict, key, MP_LIST, (void **)value);
-}
-
-/* Tries again when the container has ended before it could be held: another value has replaced it by then. */
-static int hold_container(mp_dict *dict, const char *key, mp_type type, void **container)
-{
-    void *found = NULL;
-    int error, held = 0;
-
-    do {
-        error = get_container(dict, key, type, &found);
-        if (error == 0)
-            held = hold_take(found, type == MP_DICT ? OBJECT_DICT : OBJECT_LIST);
-    } while (error == 0 && held == MP_EINVAL);
-    if (error == 0 && held == 0)
-        *container = found;
-    return error != 0 ? error : held;
 }
 
 int mp_dict_hold_dict(mp_dict *dict, const char *key, mp_dict **value)
 {
-    return value == NULL ? MP_EINVAL : hold_container(dict, key, MP_DICT, (void **)value);
+    return hold_container(dict, key, MP_DICT, (void **)value);
 }
 
 int mp_dict_hold_list(mp_dict *dict, const char *key, mp_list **value)
 {
-    return value == NULL ? MP_EINVAL : hold_container(dict, key, MP_LIST, (void **)value);
+    return hold_container(dict, key, MP_LIST, (void **)value);
 }
 
 int mp_dict_hold(mp_dict *dict)
@@ -194,17 +136,17 @@ int mp_dict_hold(mp_dict *dict)
     return hold_take(dict, OBJECT_DICT);
 }
 
+int mp_dict_free(mp_dict *dict)
+{
+    return dict == NULL ? 0 : hold_give_any(dict, OBJECT_DICT);
+}
+
 int mp_dict_get(mp_dict *dict, mp_value key_value, mp_value *value)
 {
     struct key key;
-    mp_value found;
     int error = value == NULL ? MP_EINVAL : dict_prepare(dict, &key_value, &key);
 
-    if (error == 0)
-        error = dict_get_value(dict, &key, &found);
-    if (error == 0)
-        *value = found;
-    return error;
+    return error != 0 ? error : dict_get_value(dict, &key, ACCESS_ANY, value);
 }
 
 int mp_dict_get_default(mp_dict *dict, mp_value key, mp_value fallback, mp_value *value)
@@ -231,7 +173,7 @@ int mp_dict_contains(mp_dict *dict, mp_value key_value, bool *found)
     int error = found == NULL ? MP_EINVAL : dict_prepare(dict, &key_value, &key);
 
     if (error == 0)
-        error = dict_read(dict, &key, read_words, &words, NULL);
+        error = dict_get_words(dict, &key, &words);
     if (error == 0 || error == MP_EKEY)
         *found = error == 0;
     return error == MP_EKEY ? 0 : error;
@@ -239,21 +181,7 @@ int mp_dict_contains(mp_dict *dict, mp_value key_value, bool *found)
 
 int mp_dict_length(mp_dict *dict, size_t *length)
 {
-    uint64_t live, version;
-
-    if (length == NULL || !object_is(dict, OBJECT_DICT))
-        return MP_EINVAL;
-    if (object_read_begin(dict_object(dict), &version) && object_is_fast(dict, OBJECT_DICT)) {
-        live = dict_word(dict_object(dict), DICT_LIVE);
-        if (object_read_valid(dict_object(dict), version)) {
-            *length = live;
-            return 0;
-        }
-    }
-    int error = dict_read_word(dict, DICT_LIVE, &live);
-    if (error == 0)
-        *length = live;
-    return error;
+    return length == NULL ? MP_EINVAL : access_word(dict, OBJECT_DICT, DICT_LIVE, length);
 }
 
 /* ---- setting ---- */
@@ -267,7 +195,7 @@ static __attribute__((noinline)) int set_looked(mp_dict *handle, const struct ke
 
     if (error != 0)
         return error;
-    error = entry != NULL ? dict_replace(dict, entry, value) : dict_insert(dict, key, value);
+    error = entry != NULL ? cell_replace(dict, &entry->value, value) : dict_insert(dict, key, value);
     object_unlock(dict);
     return error;
 }

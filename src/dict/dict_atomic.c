@@ -181,7 +181,7 @@ static int insert_and_copy(struct object *dict, const struct key *key, const mp_
 static int read_held(const struct heap *heap, const struct entry *entry, mp_value *value)
 {
     mp_value found;
-    int error = dict_read_value(heap, entry, &found);
+    int error = cell_value(heap, &entry->value, &found);
 
     if (error == 0)
         error = value_hold(&found);
@@ -230,7 +230,7 @@ int mp_dict_compare_and_swap(mp_dict *handle, mp_value key_value, mp_value expec
         error = MP_EKEY;
     } else {
         mp_value now = cell_view(object_heap(dict), &entry->value);
-        error = value_same(&now, &expected) ? dict_replace(dict, entry, &desired) : MP_ECHANGED;
+        error = value_same(&now, &expected) ? cell_replace(dict, &entry->value, &desired) : MP_ECHANGED;
     }
     object_unlock(dict);
     return error;
@@ -336,7 +336,7 @@ int mp_dict_apply(mp_dict *handle, mp_value key_value, mp_dict_function *functio
         return error;
     struct entry *entry = dict_find(object_heap(dict), dict, &key, NULL);
     if (entry != NULL)
-        error = dict_read_value(object_heap(dict), entry, &before);
+        error = cell_value(object_heap(dict), &entry->value, &before);
     struct application application __attribute__((cleanup(leave))) = {.dict = dict, .before = before};
     if (error == 0)
         error = callback_begin(dict);

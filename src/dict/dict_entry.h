@@ -9,6 +9,7 @@
 
 #include "dict/dict_table.h"
 #include "object/object_lock.h"
+#include "value/access.h"
 
 static inline struct object *dict_object(mp_dict *dict)
 {
@@ -30,23 +31,15 @@ static inline int dict_prepare(mp_dict *dict, const mp_value *value, struct key 
     return key_prepare(object_heap(dict_object(dict)), value, key);
 }
 
-/* Copies out of an entry what the caller wants. It may be called on an entry that is changing, and more than once; its
- * results count only if the version has not changed. */
-typedef int dict_reader(const struct heap *heap, const struct entry *entry, void *out);
-/* Reads a key's entry. `discard`, when given, undoes a read that turned out not to count. MP_EKEY, MP_EINVAL,
- * MP_EDEADLK, and what `read` says. */
-int dict_read(mp_dict *dict, const struct key *key, dict_reader *read, void *out, void (*discard)(void *out));
-/* Reads one of the dict's words. MP_EINVAL. */
-int dict_read_word(mp_dict *dict, int word, uint64_t *value);
-/* A dict_reader: copies the value into an mp_value that owns its memory. A container is not held yet. */
-int dict_read_value(const struct heap *heap, const struct entry *entry, void *out);
-void dict_discard_value(void *out);
-/* Copies a key's value for the user. A container is held. */
-int dict_get_value(mp_dict *dict, const struct key *key, mp_value *value);
+/* Stores the words of a key's value. MP_EKEY, MP_EINVAL. */
+int dict_get_words(mp_dict *dict, const struct key *key, struct words *words);
+/* Copies a key's value for the user: access_value(). */
+int dict_get_value(mp_dict *dict, const struct key *key, int type, mp_value *value);
+/* Copies a string or bytes object: access_bytes(). */
+int dict_get_bytes(mp_dict *dict, const struct key *key, mp_type type, void *buffer, size_t size, size_t *length);
 
-/* Under the mutex. dict_replace() stores another value in an entry, dict_insert() adds a key that is not there,
- * dict_store() does whichever applies. 0, MP_ENOMEM, MP_EINVAL (a container that is gone). */
-int dict_replace(struct object *dict, struct entry *entry, const mp_value *value);
+/* Under the mutex. dict_insert() adds a key that is not there, dict_store() adds or replaces. 0, MP_ENOMEM, MP_EINVAL
+ * (a container that is gone). */
 int dict_insert(struct object *dict, const struct key *key, const mp_value *value);
 int dict_store(struct object *dict, const struct key *key, const mp_value *value);
 

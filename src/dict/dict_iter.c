@@ -56,7 +56,7 @@ int mp_dict_iter_create(mp_dict_iter **iter, mp_dict *dict)
 
     if (iter == NULL || !object_is(dict, OBJECT_DICT))
         return MP_EINVAL;
-    int error = dict_read_word(dict, DICT_SEQUENCE, &limit);
+    int error = access_word(dict, OBJECT_DICT, DICT_SEQUENCE, &limit);
     if (error != 0)
         return error;
     mp_dict_iter *new = handle_take(&spare, sizeof *new);
@@ -205,44 +205,29 @@ static int copy_next(mp_dict_iter *iter, const struct reading *reading)
     return MP_ESTOP;
 }
 
-/* One attempt at a step. False: it does not count, and nothing has changed. */
-static bool try_next(mp_dict_iter *iter, const struct reading *reading, int *error)
-{
-    uint64_t position = iter->position, epoch = iter->epoch;
+/* A step, and where the iterator was before. */
+struct step {
+    mp_dict_iter *iter;
+    uint64_t position, epoch;
+};
 
-    forget_run(iter);
-    *error = copy_next(iter, reading);
-    bool counts = object_reading_valid(reading);
-    if (!counts || (*error != 0 && *error != MP_ESTOP)) {
-        drop_item(iter);
-        forget_run(iter);
-        iter->position = position;
-        iter->epoch = epoch;
-    }
-    iter->version = reading->version;
-    return counts;
+static void go_back(const struct step *step)
+{
+    drop_item(step->iter);
+    forget_run(step->iter);
+    step->iter->position = step->position;
+    step->iter->epoch = step->epoch;
 }
 
-static int find_next(mp_dict_iter *iter)
+/* One attempt at a step. */
+static int try_next(const struct reading *reading, const void *context, struct words *words)
 {
-    struct object *dict = dict_object(iter->dict);
-    struct reading reading = {.object = dict};
-    int error;
+    const struct step *step = context;
 
-    for (unsigned tries = 0;; tries++) {
-        bool patient = object_read_again(&reading, tries);
-
-        if (!object_is(iter->dict, OBJECT_DICT))
-            return MP_EINVAL;
-        bool locked = !patient && object_lock_to_read(dict, object_magic(iter->dict, OBJECT_DICT)) == 0;
-        if (locked)
-            object_read_again(&reading, 0);
-        bool counts = try_next(iter, &reading, &error);
-        if (locked)
-            mutex_unlock(&dict->mutex);
-        if (counts)
-            return error;
-    }
+    (void)words;
+    go_back(step);
+    step->iter->version = reading->version;
+    return copy_next(step->iter, reading);
 }
 
 /* ---- handing out ---- */
@@ -303,23 +288,17 @@ static __attribute__((noinline)) int next_slow(mp_dict_iter *handle, mp_value *k
 
     if (iter == NULL)
         return MP_EINVAL;
-    iter->position += (uint64_t)(iter->next - iter->begin);
-    drop_item(iter);
+    struct step step = {iter, iter->position + (uint64_t)(iter->next - iter->begin), iter->epoch};
+    go_back(&step);
     do {
-        uint64_t position = iter->position, epoch = iter->epoch;
-
-        error = find_next(iter);
+        error = access_read(iter->dict, OBJECT_DICT, try_next, &step, NULL, NULL);
         if (error == 0)
             held = value_hold(&iter->value);
-        if (error == 0 &&
-            held != 0) { /* the container has ended meanwhile, or there is no memory: the same entry again */
-            drop_item(iter);
-            iter->position = position;
-            iter->epoch = epoch;
-        }
-    } while (error == 0 && held == MP_EINVAL);
+    } while (error == 0 && held == MP_EINVAL); /* the container has ended meanwhile: the same entry again */
     if (error == 0)
         error = held;
+    if (error != 0 && error != MP_ESTOP)
+        go_back(&step);
     if (iter->key_copy != NULL || iter->value.owned != NULL)
         forget_run(iter);
     return error != 0 ? error : hand_out(iter, key, value);

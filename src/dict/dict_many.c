@@ -20,7 +20,7 @@ static size_t prepare_group(mp_dict *dict, const mp_value *keys, size_t count, s
 /* Stores none in *value if there is no such key. */
 static int get_or_none(mp_dict *dict, const struct key *key, mp_value *value, size_t *present)
 {
-    int error = dict_get_value(dict, key, value);
+    int error = dict_get_value(dict, key, ACCESS_ANY, value);
 
     if (error == 0)
         ++*present;

@@ -1,7 +1,6 @@
 /* Dicts: removing entries. */
 #include "base/word.h"
 #include "dict/dict_entry.h"
-#include "object/hold.h"
 
 /* Removes an entry and stores its key and value in *key and *value, where these are not NULL. A container that is
  * handed out is held before its entry goes, so it lives on. */
@@ -12,7 +11,7 @@ static int take(struct object *dict, struct entry *entry, _Atomic uint64_t *slot
     int error = key != NULL ? key_read(heap, &entry->key, &key_copy) : 0;
 
     if (error == 0 && value != NULL)
-        error = dict_read_value(heap, entry, &value_copied);
+        error = cell_value(heap, &entry->value, &value_copied);
     if (error == 0 && value != NULL)
         error = value_hold(&value_copied);
     if (error != 0) {
@@ -125,9 +124,4 @@ int mp_dict_clear(mp_dict *handle)
     dict_empty(dict);
     object_unlock(dict);
     return 0;
-}
-
-int mp_dict_free(mp_dict *dict)
-{
-    return dict == NULL ? 0 : hold_give_any(dict, OBJECT_DICT);
 }

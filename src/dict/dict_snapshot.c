@@ -21,8 +21,7 @@ int dict_read_all(struct object *object, struct snapshot *snapshot)
             struct snapshot_item *item = &snapshot->item[snapshot->count];
             error = key_read(heap, &entries[j].key, &item->key);
             if (error == 0)
-                error =
-                    cell_read(heap, word_get(&entries[j].value.head), word_get(&entries[j].value.body), &item->value);
+                error = cell_value(heap, &entries[j].value, &item->value);
             if (error != 0) {
                 mp_value_free(&item->key);
                 return error;
@@ -40,8 +39,7 @@ static int try_entry(struct snapshot_attempt *attempt, const struct entry *entry
 
     snapshot_add_to_sum(attempt, (const uint64_t *)entry, sizeof *entry / 8);
     int error = key_read(heap, &entry->key, &item->key);
-    return error == 0 ? cell_read(heap, word_get(&entry->value.head), word_get(&entry->value.body), &item->value)
-                      : error;
+    return error == 0 ? cell_value(heap, &entry->value, &item->value) : error;
 }
 
 int dict_try_to_read_all(struct snapshot_attempt *attempt)

@@ -1,4 +1,4 @@
-/* Dicts as a whole: updated from another, copied, and made into lists. */
+/* Dicts as a whole: updated from another, copied, compared, printed, and made into lists. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,27 +21,18 @@ static int stage(struct object *dict, const struct snapshot *items)
     struct entry *staged = heap_at(heap, word_get(&dict->pending[0]) + 16);
     undo_order();
     atomic_store(&dict->pending[0], word_get(&dict->pending[0]) | REF_ENTRIES);
-    for (size_t i = 0; i < items->count; i++) {
+    for (size_t i = 0; error == 0 && i < items->count; i++) {
         struct key key;
-        uint64_t head, body;
 
         atomic_store(&staged[i].key.head, CELL_OWNS);
-        atomic_store(&staged[i].value.head, CELL_OWNS);
         atomic_store(&staged[i].sequence, 1);
         error = key_prepare(heap, &items->item[i].key, &key);
         if (error == 0)
-            error = value_check(heap, &items->item[i].value);
+            error = cell_stage(dict, &items->item[i].value, &staged[i].value);
         if (error == 0)
             error = dict_store_key(dict, &key, &staged[i].key.body);
-        if (error == 0)
-            error = cell_build(dict, &items->item[i].value, &staged[i].value.body, &head, &body);
-        if (error != 0)
-            return error;
-        atomic_store(&staged[i].value.head, head);
-        undo_order();
-        atomic_store(&staged[i].value.body, body);
     }
-    return 0;
+    return error;
 }
 
 /* The most stores that one staged entry takes, and the most different words that they go to. The dict's own words are
@@ -218,4 +209,27 @@ int mp_dict_values(mp_dict *dict, mp_list **values)
 int mp_dict_items(mp_dict *dict, mp_list **items)
 {
     return derive(dict, make_items, OBJECT_LIST, (void **)items);
+}
+
+/* ---- comparing and printing ---- */
+
+int mp_dict_equal(mp_dict *a, mp_dict *b, bool *equal)
+{
+    mp_value first = mp_value_dict(a), second = mp_value_dict(b);
+
+    return mp_value_equal(&first, &second, equal);
+}
+
+int mp_dict_print(mp_dict *dict, FILE *stream)
+{
+    mp_value value = mp_value_dict(dict);
+
+    return mp_value_print(&value, stream);
+}
+
+int mp_dict_json(mp_dict *dict, char **text)
+{
+    mp_value value = mp_value_dict(dict);
+
+    return mp_value_json(&value, text);
 }

@@ -33,7 +33,7 @@ CELL_TYPE, CELL_OWNS, CELL_LENGTH_SHIFT = 0xFF, 0x100, 16
 CELL_INLINE, KEY_INLINE = 8, 16
 DICT_USED, DICT_LIVE = 0, 1
 LIST_LENGTH = 1
-LIST_TURN = (1 << 64) - 1  # src/list/list_table.h
+LIST_TURN = (1 << 64) - 1  # src/list/list_place.h
 SEGMENT = 1024  # src/object/segments.h
 # src/heap/heap.h, heap_file.h
 HEAP_MAGIC = 0x31706D2070616568
@@ -276,7 +276,7 @@ def entries(heap, root, used, deep):
 
 
 def element_position(shape, at):
-    """The position of the element with that index: list_beyond() in list_gap.c."""
+    """The position of the element with that index: list_beyond() in list_place.c."""
     start, length, gap, gap_size, step, left, phase = shape
     if gap == 0 or at < gap - 1:
         return start + at

@@ -5,87 +5,37 @@
 #include "base/word.h"
 #include "list/list_table.h"
 #include "object/hold.h"
+#include "value/access.h"
 
 /* ---- reading ---- */
 
-struct words {
-    uint64_t head, body;
-};
-
-/* Takes what the caller wants out of a cell's words. It may be called more than once; its results count only if the
- * version has not changed. */
-typedef int reader(const struct heap *heap, const struct words *words, void *out);
-
-static int read_at(const struct object *list, int64_t index, reader *read, void *out)
-{
-    struct list_place place;
-    int error = list_find(list, index, &place);
-
-    if (error != 0)
-        return error;
-    struct words words = {word_get(&place.cell->head), word_get(&place.cell->body)};
-    return read(object_heap(list), &words, out);
-}
-
-/* Like read_at(), but part of a reading that may go through the undo log. */
-static int read_at_through(const struct reading *reading, int64_t index, reader *read, void *out)
+ACCESS_INLINE int find_words(const struct reading *reading, const void *locator, struct words *words)
 {
     const struct object *list = reading->object;
-    struct heap *heap = object_heap(list);
+    const int64_t *index = locator;
     struct list_shape shape;
+    struct list_place place;
     uint64_t cell[2], at;
 
+    if ((reading->version & 1) == 0) {
+        int error = list_find(list, *index, &place);
+
+        if (error == 0)
+            *words = cell_words(place.cell);
+        return error;
+    }
     object_read_words(reading, &list->word[LIST_START], LIST_WORDS, &shape.start);
-    if (!list_find_index(index, shape.length, &at))
+    if (!list_find_index(*index, shape.length, &at))
         return MP_EINDEX;
     if (!list_read_element(reading, &shape, at, cell))
         return MP_ECORRUPT;
-    struct words words = {cell[0], cell[1]};
-    return read(heap, &words, out);
-}
-
-static int read_locked(mp_list *handle, int64_t index, reader *read, void *out)
-{
-    struct object *list = list_object(handle);
-    int error = object_lock_to_read(list, object_magic(handle, OBJECT_LIST));
-
-    if (error != 0)
-        return error;
-    error = read_at(list, index, read, out);
-    mutex_unlock(&list->mutex);
-    return error;
-}
-
-/* `discard`, if it is not NULL, undoes a read that turned out not to count. */
-static __attribute__((noinline)) int read_index(mp_list *handle, int64_t index, reader *read, void *out,
-                                                void (*discard)(void *out))
-{
-    struct object *list = list_object(handle);
-    struct reading reading = {.object = list};
-
-    for (unsigned tries = 0;; tries++) {
-        bool patient = object_read_again(&reading, tries);
-
-        if (!object_is(handle, OBJECT_LIST))
-            return MP_EINVAL;
-        int error = reading.version & 1 ? read_at_through(&reading, index, read, out) : read_at(list, index, read, out);
-        if (object_reading_valid(&reading))
-            return error;
-        if (error == 0 && discard != NULL)
-            discard(out);
-        if (patient)
-            continue;
-        error = read_locked(handle, index, read, out);
-        if (error != MP_ETIMEOUT)
-            return error;
-    }
-}
-
-static int read_words(const struct heap *heap, const struct words *words, void *out)
-{
-    (void)heap;
-    memcpy(out, words, sizeof *words);
+    *words = (struct words){cell[0], cell[1]};
     return 0;
+}
+
+static __attribute__((noinline)) int get_words_slow(mp_list *list, int64_t index, struct words *words)
+{
+    return access_words(list, OBJECT_LIST, find_words, &index, words);
 }
 
 /* Fast path: the list is not being changed. False: take the slow path. Kept short and call-free, like the fast paths in
@@ -101,10 +51,8 @@ static inline __attribute__((always_inline)) bool get_fast(const mp_list *handle
     if (!object_read_begin(list, &version) || !object_is_fast(handle, OBJECT_LIST))
         return false;
     *error = list_find(list, index, &place);
-    if (*error == 0) {
-        words->head = word_get(&place.cell->head);
-        words->body = word_get(&place.cell->body);
-    }
+    if (*error == 0)
+        *words = cell_words(place.cell);
     return object_read_valid(list, version); /* freeing a list changes its version before its content goes */
 }
 
@@ -118,33 +66,15 @@ static inline __attribute__((always_inline)) int get_words(mp_list *list, int64_
         return MP_EINVAL;
     if (get_fast(list, index, words, &error))
         return error;
-    error = read_index(list, index, read_words, &slow, NULL);
+    error = get_words_slow(list, index, &slow);
     if (error == 0)
         *words = slow;
     return error;
 }
 
-static int read_value(const struct heap *heap, const struct words *words, void *out)
+static __attribute__((noinline)) int get_value(mp_list *list, int64_t index, int type, mp_value *value)
 {
-    return cell_read(heap, words->head, words->body, out);
-}
-
-static void discard_value(void *out)
-{
-    mp_value_free(out);
-}
-
-/* Reads a value that owns something: a string, or a container, which is held. */
-static int get_owned(mp_list *list, int64_t index, mp_value *value)
-{
-    int error, held = 0;
-
-    do {
-        error = read_index(list, index, read_value, value, discard_value);
-        if (error == 0)
-            held = value_hold(value);
-    } while (error == 0 && held == MP_EINVAL); /* another value has replaced it meanwhile */
-    return error != 0 ? error : held;
+    return access_value(list, OBJECT_LIST, find_words, &index, type, value);
 }
 
 int mp_list_get(mp_list *list, int64_t index, mp_value *value)
@@ -160,75 +90,60 @@ int mp_list_get(mp_list *list, int64_t index, mp_value *value)
         return 0;
     }
     /* A value that owns something needs another read, whose words and content belong together. */
-    if ((words.head & CELL_OWNS) == 0)
-        error = cell_read(object_heap(list_object(list)), words.head, words.body, &found);
-    else
-        error = get_owned(list, index, &found);
+    if (words.head & CELL_OWNS)
+        return get_value(list, index, ACCESS_ANY, value);
+    error = cell_read(object_heap(list_object(list)), words.head, words.body, &found);
     if (error == 0)
         *value = found;
     return error;
 }
 
-int mp_list_get_bool(mp_list *list, int64_t index, bool *value)
+/* Inlined, so that a constant `type` leaves one case. */
+static inline __attribute__((always_inline)) int get(mp_list *list, int64_t index, mp_type type, void *value)
 {
     struct words words;
     int error = value == NULL ? MP_EINVAL : get_words(list, index, &words);
 
-    if (error == 0 && (words.head & CELL_TYPE) != MP_BOOL)
-        error = MP_ETYPE;
-    if (error == 0)
-        *value = words.body != 0;
-    return error;
+    return error != 0 ? error : access_convert(object_heap(list_object(list)), words, type, value);
+}
+
+int mp_list_get_bool(mp_list *list, int64_t index, bool *value)
+{
+    return get(list, index, MP_BOOL, value);
 }
 
 int mp_list_get_int(mp_list *list, int64_t index, int64_t *value)
 {
-    struct words words;
-    int error = value == NULL ? MP_EINVAL : get_words(list, index, &words);
-
-    if (error == 0 && (words.head & CELL_TYPE) != MP_INT)
-        error = MP_ETYPE;
-    if (error == 0)
-        *value = (int64_t)words.body;
-    return error;
+    return get(list, index, MP_INT, value);
 }
 
 int mp_list_get_float(mp_list *list, int64_t index, double *value)
 {
-    struct words words;
-    int error = value == NULL ? MP_EINVAL : get_words(list, index, &words);
-
-    if (error != 0)
-        return error;
-    if ((words.head & CELL_TYPE) == MP_INT)
-        *value = (double)(int64_t)words.body;
-    else if ((words.head & CELL_TYPE) == MP_FLOAT)
-        memcpy(value, &words.body, sizeof *value);
-    else
-        return MP_ETYPE;
-    return 0;
+    return get(list, index, MP_FLOAT, value);
 }
 
-static int read_bytes(const struct heap *heap, const struct words *words, void *out)
+int mp_list_get_dict(mp_list *list, int64_t index, mp_dict **value)
 {
-    return cell_stage_bytes(heap, words->head, words->body, out);
+    return get(list, index, MP_DICT, value);
+}
+
+int mp_list_get_list(mp_list *list, int64_t index, mp_list **value)
+{
+    return get(list, index, MP_LIST, value);
 }
 
 static int get_bytes(mp_list *list, int64_t index, mp_type type, void *buffer, size_t size, size_t *length)
 {
     struct staged_bytes staged;
     struct words words;
+    int error = buffer == NULL && size > 0 ? MP_EINVAL : get_words(list, index, &words);
 
-    if (buffer == NULL && size > 0)
-        return MP_EINVAL;
-    int error = get_words(list, index, &words);
     if (error != 0)
         return error;
+    if (cell_has_block(words.head))
+        return access_bytes(list, OBJECT_LIST, find_words, &index, type, buffer, size, length);
     staged_begin(&staged, type, size);
-    if (!cell_has_block(words.head))
-        error = read_bytes(object_heap(list_object(list)), &words, &staged);
-    else
-        error = read_index(list, index, read_bytes, &staged, NULL);
+    error = cell_stage_bytes(object_heap(list_object(list)), words.head, words.body, &staged);
     return staged_end(&staged, error, buffer, length);
 }
 
@@ -242,52 +157,24 @@ int mp_list_get_bytes(mp_list *list, int64_t index, void *buffer, size_t size, s
     return get_bytes(list, index, MP_BYTES, buffer, size, length);
 }
 
-static int get_container(mp_list *list, int64_t index, mp_type type, void **container)
-{
-    struct words words;
-    int error = get_words(list, index, &words);
-
-    if (error == 0 && (words.head & CELL_TYPE) != type)
-        error = MP_ETYPE;
-    if (error == 0)
-        *container = cell_handle(object_heap(list_object(list)), words.head, words.body);
-    return error;
-}
-
-int mp_list_get_dict(mp_list *list, int64_t index, mp_dict **value)
-{
-    return value == NULL ? MP_EINVAL : get_container(list, index, MP_DICT, (void **)value);
-}
-
-int mp_list_get_list(mp_list *list, int64_t index, mp_list **value)
-{
-    return value == NULL ? MP_EINVAL : get_container(list, index, MP_LIST, (void **)value);
-}
-
-/* Like hold_container() in dict.c. */
 static int hold_container(mp_list *list, int64_t index, mp_type type, void **container)
 {
-    void *found = NULL;
-    int error, held = 0;
+    mp_value value;
+    int error = container == NULL ? MP_EINVAL : get_value(list, index, (int)type, &value);
 
-    do {
-        error = get_container(list, index, type, &found);
-        if (error == 0)
-            held = hold_take(found, type == MP_DICT ? OBJECT_DICT : OBJECT_LIST);
-    } while (error == 0 && held == MP_EINVAL);
-    if (error == 0 && held == 0)
-        *container = found;
-    return error != 0 ? error : held;
+    if (error == 0)
+        *container = value.as.dict;
+    return error;
 }
 
 int mp_list_hold_dict(mp_list *list, int64_t index, mp_dict **value)
 {
-    return value == NULL ? MP_EINVAL : hold_container(list, index, MP_DICT, (void **)value);
+    return hold_container(list, index, MP_DICT, (void **)value);
 }
 
 int mp_list_hold_list(mp_list *list, int64_t index, mp_list **value)
 {
-    return value == NULL ? MP_EINVAL : hold_container(list, index, MP_LIST, (void **)value);
+    return hold_container(list, index, MP_LIST, (void **)value);
 }
 
 int mp_list_hold(mp_list *list)
@@ -295,23 +182,9 @@ int mp_list_hold(mp_list *list)
     return hold_take(list, OBJECT_LIST);
 }
 
-int mp_list_length(mp_list *handle, size_t *length)
+int mp_list_length(mp_list *list, size_t *length)
 {
-    struct object *list = list_object(handle);
-    struct reading reading = {.object = list};
-
-    if (length == NULL || !object_is(handle, OBJECT_LIST))
-        return MP_EINVAL;
-    for (unsigned tries = 0;; tries++) {
-        object_read_again(&reading, tries);
-        if (!object_is(handle, OBJECT_LIST))
-            return MP_EINVAL;
-        uint64_t found = object_read_word(&reading, &list->word[LIST_LENGTH]);
-        if (object_reading_valid(&reading)) {
-            *length = found;
-            return 0;
-        }
-    }
+    return length == NULL ? MP_EINVAL : access_word(list, OBJECT_LIST, LIST_LENGTH, length);
 }
 
 /* ---- one element ---- */
@@ -402,29 +275,6 @@ int mp_list_append_list(mp_list *list, mp_list *value)
 
 /* ---- replacing an element ---- */
 
-/* The caller holds the mutex and the cell's stripe. */
-static int replace(struct object *list, struct cell *cell, const mp_value *value)
-{
-    uint64_t head, body, old_head = word_get(&cell->head);
-
-    if (cell_plain(value, &head, &body) && head == old_head) {
-        atomic_store_explicit(&cell->body, body, memory_order_release);
-        return 0;
-    }
-    int error = cell_build(list, value, &list->pending[0], &head, &body);
-    if (error != 0)
-        return error;
-    object_begin(list);
-    object_set(list, &list->pending[0], 0);
-    if (old_head & CELL_OWNS)
-        object_set(list, &list->pending[1], word_get(&cell->body));
-    object_set(list, &cell->head, head);
-    object_set(list, &cell->body, body);
-    object_commit(list);
-    ref_release(object_heap(list), &list->pending[1]);
-    return 0;
-}
-
 /* Takes the list's mutex and the stripe of the cell that an index leads to. First checks that `value`, if it is not
  * NULL, may be stored in the list. */
 static int lock_cell(mp_list *handle, int64_t index, const mp_value *value, struct cell **cell)
@@ -469,7 +319,7 @@ static __attribute__((noinline)) int set_slow(mp_list *list, int64_t index, mp_v
 
     if (error != 0)
         return error;
-    error = replace(list_object(list), cell, &value);
+    error = cell_replace(list_object(list), cell, &value);
     object_unlock(list_object(list));
     return error;
 }
@@ -577,7 +427,7 @@ static int swap_slow(mp_list *handle, int64_t index, const mp_value *expected, c
     if (error != 0)
         return error;
     mp_value now = cell_view(object_heap(list), cell);
-    error = value_same(&now, expected) ? replace(list, cell, desired) : MP_ECHANGED;
+    error = value_same(&now, expected) ? cell_replace(list, cell, desired) : MP_ECHANGED;
     object_unlock(list);
     return error;
 }
@@ -675,38 +525,6 @@ int mp_list_insert(mp_list *handle, int64_t index, mp_value value)
     return error;
 }
 
-/* Fast path of list_take_out(): removes the cell at either end of a list that has no gap. */
-static void drop_end(struct object *list, uint64_t at)
-{
-    struct cell *cell = list_cell(list, at);
-
-    object_begin(list);
-    if (word_get(&cell->head) & CELL_OWNS)
-        object_set(list, &list->pending[0], word_get(&cell->body));
-    object_set(list, &cell->head, 0);
-    object_set(list, &cell->body, 0);
-    if (at == 0)
-        object_set(list, &list->word[LIST_START], word_get(&list->word[LIST_START]) + 1);
-    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) - 1);
-    object_commit(list);
-}
-
-int list_remove_at(struct object *list, uint64_t at)
-{
-    uint64_t length = list_length_of(list);
-    int error = list_settle(list);
-
-    if (error == 0 && (at == 0 || at == length - 1) && length > 1 && word_get(&list->word[LIST_GAP]) == 0)
-        drop_end(list, at);
-    else if (error == 0)
-        error = list_take_out(list, at);
-    if (error != 0)
-        return error;
-    ref_release(object_heap(list), &list->pending[0]);
-    list_shrink(list);
-    return 0;
-}
-
 static int take_at(struct object *list, int64_t index, mp_value *value)
 {
     uint64_t at;
@@ -714,8 +532,7 @@ static int take_at(struct object *list, int64_t index, mp_value *value)
 
     if (!list_find_index(index, list_length_of(list), &at))
         return MP_EINDEX;
-    struct cell *cell = list_cell(list, at);
-    int error = value != NULL ? cell_read(object_heap(list), word_get(&cell->head), word_get(&cell->body), &copy) : 0;
+    int error = value != NULL ? cell_value(object_heap(list), list_cell(list, at), &copy) : 0;
     if (error == 0) /* hold it while the list still owns it, so that it lives on */
         error = value_hold(&copy);
     if (error != 0)

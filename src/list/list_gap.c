@@ -1,8 +1,6 @@
-/* The gap of a list (a gap buffer), and the operations that use it: see list_table.h. Only list_open() may allocate
- * memory, and does so before it makes a gap. Cells move in changes of a few words, and no such change alters which
- * elements the list holds. So the list is whole for concurrent readers and after a death. */
-#include "base/clock.h"
-#include "list/list_table.h"
+/* Cells move in changes of a few words, and no such change alters which elements the list holds. So the list is whole
+ * for concurrent readers and after a death. */
+#include "list/list_gap.h"
 
 /* How long a repair waits for stripes. */
 #define REPAIR_PATIENCE_NS INT64_C(200000)
@@ -46,40 +44,6 @@ static void clear_cells(struct object *list, uint64_t from, uint64_t to)
 {
     for (; from < to; from++)
         set_cell(list, cell_behind_start(list, from), 0, 0);
-}
-
-uint64_t list_beyond(const struct list_shape *shape, uint64_t at)
-{
-    uint64_t behind = at - (shape->gap - 1), removed = 0;
-
-    if (shape->step == LIST_TURN)
-        return at < shape->left || at + shape->left >= shape->length ? at : shape->length - 1 - at;
-    if (shape->left > 0 && behind >= shape->phase) {
-        removed = shape->step < 2 ? shape->left : 1 + (behind - shape->phase) / (shape->step - 1);
-        if (removed > shape->left)
-            removed = shape->left;
-    }
-    return at + shape->gap_size + removed;
-}
-
-uint64_t list_position_beyond(const struct object *list, uint64_t at)
-{
-    struct list_shape shape;
-    uint64_t *words = &shape.start;
-
-    for (int i = 0; i < LIST_WORDS; i++)
-        words[i] = word_get(&list->word[i]);
-    return shape.start + list_beyond(&shape, at);
-}
-
-bool list_read_element(const struct reading *reading, const struct list_shape *shape, uint64_t at, uint64_t *words)
-{
-    uint64_t place = segments_read_place(reading, list_shape_position(shape, at), sizeof(struct cell));
-
-    if (place == 0)
-        return false;
-    object_read_words(reading, heap_at(object_heap(reading->object), place), sizeof(struct cell) / 8, words);
-    return true;
 }
 
 /* Notes a gap of that size before that index. At either end of the list there is no gap. Part of a change; the list is
@@ -260,7 +224,7 @@ void list_repair(struct object *list)
 {
     if (word(list, LIST_STEP) == 0)
         return;
-    atomic_store_explicit(&list->held, 0, memory_order_relaxed); /* no stripe counts as held by the dead owner */
+    stripes_forget(list);
     /* A process that is stopped may hold a stripe. Then the next process that changes the list finishes it. */
     if (stripes_hold_all_until(list, clock_now() + REPAIR_PATIENCE_NS) != 0)
         return;
@@ -340,8 +304,7 @@ int list_cut(struct object *list, uint64_t first, uint64_t step, uint64_t count)
 
 /* ---- making room ---- */
 
-/* The number of free positions before the first cell that exist. */
-static uint64_t room_in_front(const struct object *list)
+uint64_t list_room_in_front(const struct object *list)
 {
     uint64_t start = word(list, LIST_START), room = start % SEGMENT;
     const _Atomic uint64_t *table = heap_at(object_heap(list), word_get(&list->root[0]) & ~REF_MASK);
@@ -349,8 +312,7 @@ static uint64_t room_in_front(const struct object *list)
     return start >= SEGMENT && word_get(&table[start / SEGMENT]) != 0 ? room + SEGMENT : room;
 }
 
-/* Makes a gap of `size` positions, which exist and are empty, at the front or the end of a list that has no gap. */
-static void begin_gap(struct object *list, bool front, uint64_t size)
+void list_begin_gap(struct object *list, bool front, uint64_t size)
 {
     object_begin(list);
     if (front)
@@ -367,7 +329,7 @@ int list_gather_room(struct object *list, uint64_t count)
     if (word_get(&list->root[0]) == 0)
         return MP_ENOMEM;
     int error = list_move_gap(list, length);
-    uint64_t start = word(list, LIST_START), room = room_in_front(list), capacity = segments_capacity(list);
+    uint64_t start = word(list, LIST_START), room = list_room_in_front(list), capacity = segments_capacity(list);
     if (error != 0 || start + length + count <= capacity)
         return error;
     if (length == 0 || start + length + count > capacity + room)
@@ -375,38 +337,8 @@ int list_gather_room(struct object *list, uint64_t count)
     error = stripes_hold_all(list);
     if (error != 0)
         return error;
-    begin_gap(list, true, room);
+    list_begin_gap(list, true, room);
     return list_move_gap(list, length);
-}
-
-int list_open(struct object *list, uint64_t at, uint64_t count)
-{
-    MP_ASSERT(list_is_settled(list));
-    uint64_t length = word(list, LIST_LENGTH);
-    bool end = at == 0 || at == length;
-
-    if (!end && word(list, LIST_GAP) != 0 && word(list, LIST_GAP_SIZE) >= count)
-        return list_move_gap(list, at);
-    int error = list_move_gap(list, length);
-    if (error != 0)
-        return error;
-    bool front = at < length / 2 && room_in_front(list) >= count;
-    if (!front && count == 1 && at < length / 2 && segments_capacity(list) > SEGMENT)
-        front = list_reserve_front(list) == 0;
-    if (!front) {
-        error = list_reserve(list, count);
-        if (error == 0)
-            error = stripes_hold_all(list);
-    }
-    if (error != 0)
-        return error;
-    begin_gap(list, front, count);
-    if (at == (front ? 0 : length))
-        return 0;
-    error = list_move_gap(list, at);
-    if (error == 0 && end) /* list_move_gap() left no gap there */
-        begin_gap(list, at == 0, count);
-    return error;
 }
 
 int list_open_front(struct object *list)
@@ -415,6 +347,6 @@ int list_open_front(struct object *list)
 
     if (error != 0)
         return error;
-    begin_gap(list, false, 1);
+    list_begin_gap(list, false, 1);
     return list_move_gap(list, 0);
 }

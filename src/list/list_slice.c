@@ -190,19 +190,13 @@ int mp_list_set_slice(mp_list *handle, int64_t start, int64_t stop, int64_t step
     struct object *list = list_object(handle);
     struct snapshot items;
     struct slice slice;
+    int error = list_lock_both(handle, other, false, &items);
 
-    if (!object_is(handle, OBJECT_LIST))
-        return MP_EINVAL;
-    int error = snapshot_take(other, OBJECT_LIST, &items);
     if (error != 0)
         return error;
-    error = list_lock(handle, NULL);
-    if (error == 0) {
-        error = slice_of(list_length_of(list), start, stop, step, &slice);
-        if (error == 0)
-            error = set_slice(list, &slice, &items);
-        object_unlock(list);
-    }
-    snapshot_free(&items);
+    error = slice_of(list_length_of(list), start, stop, step, &slice);
+    if (error == 0)
+        error = set_slice(list, &slice, &items);
+    list_unlock_both(handle, &items);
     return error;
 }

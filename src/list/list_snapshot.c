@@ -9,8 +9,7 @@ int list_read_all(struct object *object, struct snapshot *snapshot)
     uint64_t length = list_length_of(object);
 
     for (uint64_t i = 0; i < length; i++) {
-        struct cell *cell = list_cell(object, i);
-        int error = cell_read(heap, word_get(&cell->head), word_get(&cell->body), &snapshot->item[i].value);
+        int error = cell_value(heap, list_cell(object, i), &snapshot->item[i].value);
 
         if (error != 0)
             return error;

@@ -243,6 +243,70 @@ void list_shrink(struct object *list)
         move_cells(list, length + length / 2 + FIRST_SEGMENT, false); /* without memory, a later call tries again */
 }
 
+/* Fast path of list_take_out(): removes the cell at either end of a list that has no gap. */
+static void drop_end(struct object *list, uint64_t at)
+{
+    struct cell *cell = list_cell(list, at);
+
+    object_begin(list);
+    if (word_get(&cell->head) & CELL_OWNS)
+        object_set(list, &list->pending[0], word_get(&cell->body));
+    object_set(list, &cell->head, 0);
+    object_set(list, &cell->body, 0);
+    if (at == 0)
+        object_set(list, &list->word[LIST_START], word_get(&list->word[LIST_START]) + 1);
+    object_set(list, &list->word[LIST_LENGTH], list_length_of(list) - 1);
+    object_commit(list);
+}
+
+int list_remove_at(struct object *list, uint64_t at)
+{
+    uint64_t length = list_length_of(list);
+    int error = list_settle(list);
+
+    if (error == 0 && (at == 0 || at == length - 1) && length > 1 && word_get(&list->word[LIST_GAP]) == 0)
+        drop_end(list, at);
+    else if (error == 0)
+        error = list_take_out(list, at);
+    if (error != 0)
+        return error;
+    ref_release(object_heap(list), &list->pending[0]);
+    list_shrink(list);
+    return 0;
+}
+
+/* ---- a gap ---- */
+
+int list_open(struct object *list, uint64_t at, uint64_t count)
+{
+    MP_ASSERT(list_is_settled(list));
+    uint64_t length = list_length_of(list);
+    bool end = at == 0 || at == length;
+
+    if (!end && word_get(&list->word[LIST_GAP]) != 0 && word_get(&list->word[LIST_GAP_SIZE]) >= count)
+        return list_move_gap(list, at);
+    int error = list_move_gap(list, length);
+    if (error != 0)
+        return error;
+    bool front = at < length / 2 && list_room_in_front(list) >= count;
+    if (!front && count == 1 && at < length / 2 && segments_capacity(list) > SEGMENT)
+        front = list_reserve_front(list) == 0;
+    if (!front) {
+        error = list_reserve(list, count);
+        if (error == 0)
+            error = stripes_hold_all(list);
+    }
+    if (error != 0)
+        return error;
+    list_begin_gap(list, front, count);
+    if (at == (front ? 0 : length))
+        return 0;
+    error = list_move_gap(list, at);
+    if (error == 0 && end) /* list_move_gap() left no gap there */
+        list_begin_gap(list, at == 0, count);
+    return error;
+}
+
 /* ---- building aside ---- */
 
 /* Makes a block of `count` empty cells, which *slot owns as a plain block. */
@@ -262,18 +326,8 @@ int list_stage(struct object *list, const mp_value *values, size_t stride, size_
     struct cell *cells = list_cells(heap, word_get(&list->pending[0]));
     for (size_t i = 0; error == 0 && i < count; i++) {
         const mp_value *value = (const mp_value *)(const void *)((const char *)values + i * stride);
-        uint64_t head, body;
 
-        word_put(&cells[i].head, CELL_OWNS);
-        undo_order();
-        error = value_check(heap, value);
-        if (error == 0)
-            error = cell_build(list, value, &cells[i].body, &head, &body);
-        if (error == 0) {
-            word_put(&cells[i].head, head);
-            undo_order();
-            word_put(&cells[i].body, body);
-        }
+        error = cell_stage(list, value, &cells[i]);
     }
     if (error != 0)
         ref_release(heap, &list->pending[0]);
@@ -451,4 +505,22 @@ int list_lock_alone(mp_list *handle, const mp_value *value)
     if (error == 0)
         error = object_lock_alone(handle, OBJECT_LIST);
     return error != 0 ? error : settled(list_object(handle));
+}
+
+int list_lock_both(mp_list *handle, mp_list *other, bool alone, struct snapshot *items)
+{
+    int error = object_is(handle, OBJECT_LIST) ? snapshot_take(other, OBJECT_LIST, items) : MP_EINVAL;
+
+    if (error != 0)
+        return error;
+    error = alone ? list_lock_alone(handle, NULL) : list_lock(handle, NULL);
+    if (error != 0)
+        snapshot_free(items);
+    return error;
+}
+
+void list_unlock_both(mp_list *handle, struct snapshot *items)
+{
+    object_unlock(list_object(handle));
+    snapshot_free(items);
 }

@@ -1,4 +1,4 @@
-/* Lists as a whole: copied, extended, reversed, and made of others. */
+/* Lists as a whole: copied, extended, reversed, compared, printed, and made of others. */
 #include <stdlib.h>
 
 #include "list/list_table.h"
@@ -11,20 +11,13 @@ int mp_list_copy(mp_list *list, mp_list **copy)
 
 int mp_list_extend(mp_list *handle, mp_list *other)
 {
-    struct object *list = list_object(handle);
     struct snapshot items;
+    int error = list_lock_both(handle, other, true, &items);
 
-    if (!object_is(handle, OBJECT_LIST))
-        return MP_EINVAL;
-    int error = snapshot_take(other, OBJECT_LIST, &items);
     if (error != 0)
         return error;
-    error = list_lock_alone(handle, NULL);
-    if (error == 0) {
-        error = list_append_many(list, &items.item[0].value, sizeof items.item[0], items.count);
-        object_unlock(list);
-    }
-    snapshot_free(&items);
+    error = list_append_many(list_object(handle), &items.item[0].value, sizeof items.item[0], items.count);
+    list_unlock_both(handle, &items);
     return error;
 }
 
@@ -74,18 +67,12 @@ static int concat(struct object *list, const struct snapshot *others, mp_list **
 int mp_list_concat(mp_list *a, mp_list *b, mp_list **sum)
 {
     struct snapshot others;
+    int error = sum == NULL ? MP_EINVAL : list_lock_both(a, b, false, &others);
 
-    if (sum == NULL || !object_is(a, OBJECT_LIST))
-        return MP_EINVAL;
-    int error = snapshot_take(b, OBJECT_LIST, &others);
     if (error != 0)
         return error;
-    error = list_lock(a, NULL);
-    if (error == 0) {
-        error = concat(list_object(a), &others, sum);
-        object_unlock(list_object(a));
-    }
-    snapshot_free(&others);
+    error = concat(list_object(a), &others, sum);
+    list_unlock_both(a, &others);
     return error;
 }
 
@@ -117,4 +104,27 @@ int mp_list_repeat(mp_list *handle, int64_t times, mp_list **product)
     error = repeat(list_object(handle), times > 0 ? (uint64_t)times : 0, product);
     object_unlock(list_object(handle));
     return error;
+}
+
+/* ---- comparing and printing ---- */
+
+int mp_list_equal(mp_list *a, mp_list *b, bool *equal)
+{
+    mp_value first = mp_value_list(a), second = mp_value_list(b);
+
+    return mp_value_equal(&first, &second, equal);
+}
+
+int mp_list_print(mp_list *list, FILE *stream)
+{
+    mp_value value = mp_value_list(list);
+
+    return mp_value_print(&value, stream);
+}
+
+int mp_list_json(mp_list *list, char **text)
+{
+    mp_value value = mp_value_list(list);
+
+    return mp_value_json(&value, text);
 }

@@ -43,7 +43,7 @@ static int finish_lock(struct object *object, uint64_t magic, int error, int64_t
         mutex_unlock(&object->mutex);
         return error;
     }
-    word_put(&object->held, 0); /* whatever a dead holder held, we hold nothing */
+    stripes_forget(object); /* whatever a dead holder held, we hold nothing */
     return 0;
 }
 

@@ -131,7 +131,7 @@ static void become_spare(struct heap *heap, struct object *object)
  * there: the object stays dead, and is reclaimed later. */
 static void reclaim(struct heap *heap, struct object *object)
 {
-    word_put(&object->held, 0);
+    stripes_forget(object);
     if (heap_lock(heap) != 0) /* recovers: the step that made the object dead may not be committed */
         return;
     heap_unlock(heap);

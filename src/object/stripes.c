@@ -201,6 +201,11 @@ int stripes_hold_one(struct object *object, uint64_t hash)
     return error;
 }
 
+void stripes_forget(struct object *object)
+{
+    word_put(&object->held, HELD_NONE);
+}
+
 void stripes_release(struct object *object)
 {
     struct stripe *stripe = stripes_of(object)->stripe;

@@ -73,6 +73,8 @@ void stripes_give_back(const struct stripes_taken *stripes);
 /* Takes all stripes if no live thread holds one, and repairs those whose owner has died. Does not wait. */
 bool stripes_try_hold_all(struct object *object);
 int stripes_hold_one(struct object *object, uint64_t hash);
+/* Under the mutex: no stripe counts as held, whatever a dead predecessor held. */
+void stripes_forget(struct object *object);
 /* Unlocks the stripes that are held. */
 void stripes_release(struct object *object);
 /* For an object that is being reclaimed, with all its stripes held: unlocks them, puts their block into

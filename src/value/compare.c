@@ -118,20 +118,6 @@ int mp_value_equal(const mp_value *a, const mp_value *b, bool *equal)
     return value_equal(a, b, equal);
 }
 
-int mp_dict_equal(mp_dict *a, mp_dict *b, bool *equal)
-{
-    mp_value first = mp_value_dict(a), second = mp_value_dict(b);
-
-    return mp_value_equal(&first, &second, equal);
-}
-
-int mp_list_equal(mp_list *a, mp_list *b, bool *equal)
-{
-    mp_value first = mp_value_list(a), second = mp_value_list(b);
-
-    return mp_value_equal(&first, &second, equal);
-}
-
 /* ---- order ---- */
 
 static bool is_integer(const mp_value *value)

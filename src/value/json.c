@@ -193,31 +193,3 @@ int mp_value_print(const mp_value *value, FILE *stream)
     free(text);
     return error;
 }
-
-int mp_dict_print(mp_dict *dict, FILE *stream)
-{
-    mp_value value = mp_value_dict(dict);
-
-    return mp_value_print(&value, stream);
-}
-
-int mp_dict_json(mp_dict *dict, char **text)
-{
-    mp_value value = mp_value_dict(dict);
-
-    return mp_value_json(&value, text);
-}
-
-int mp_list_print(mp_list *list, FILE *stream)
-{
-    mp_value value = mp_value_list(list);
-
-    return mp_value_print(&value, stream);
-}
-
-int mp_list_json(mp_list *list, char **text)
-{
-    mp_value value = mp_value_list(list);
-
-    return mp_value_json(&value, text);
-}

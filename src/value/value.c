@@ -253,6 +253,45 @@ int cell_build(struct object *owner, const mp_value *value, _Atomic uint64_t *pe
     return error;
 }
 
+int cell_stage(struct object *owner, const mp_value *value, struct cell *cell)
+{
+    uint64_t head, body;
+
+    word_put(&cell->head, CELL_OWNS);
+    undo_order();
+    int error = value_check(object_heap(owner), value);
+    if (error == 0)
+        error = cell_build(owner, value, &cell->body, &head, &body);
+    if (error != 0)
+        return error;
+    word_put(&cell->head, head);
+    undo_order();
+    word_put(&cell->body, body);
+    return 0;
+}
+
+int cell_replace(struct object *owner, struct cell *cell, const mp_value *value)
+{
+    uint64_t head, body, old_head = word_get(&cell->head);
+
+    if (cell_plain(value, &head, &body) && head == old_head) {
+        atomic_store_explicit(&cell->body, body, memory_order_release);
+        return 0;
+    }
+    int error = cell_build(owner, value, &owner->pending[0], &head, &body);
+    if (error != 0)
+        return error;
+    object_begin(owner);
+    object_set(owner, &owner->pending[0], 0);
+    if (old_head & CELL_OWNS)
+        object_set(owner, &owner->pending[1], word_get(&cell->body));
+    object_set(owner, &cell->head, head);
+    object_set(owner, &cell->body, body);
+    object_commit(owner);
+    ref_release(object_heap(owner), &owner->pending[1]);
+    return 0;
+}
+
 static bool bytes_are_held(const struct heap *heap, uint64_t head, uint64_t body)
 {
     uint64_t size = head >> CELL_LENGTH_SHIFT;
@@ -374,6 +413,11 @@ int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *v
     if (type <= MP_FLOAT)
         return cell_number(head, body, value);
     return type <= MP_BYTES ? read_bytes(heap, type, head, body, value) : read_container(heap, head, body, value);
+}
+
+int cell_value(const struct heap *heap, const struct cell *cell, mp_value *value)
+{
+    return cell_read(heap, word_get(&cell->head), word_get(&cell->body), value);
 }
 
 int cell_view_short(const struct heap *heap, uint64_t head, uint64_t body, char *text, mp_value *value)

@@ -72,11 +72,19 @@ static inline bool cell_plain(const mp_value *value, uint64_t *head, uint64_t *b
  * own. The caller moves it to its place with object_set() of the cell's words and object_set(owner, pending, 0). 0,
  * MP_ENOMEM, MP_EINVAL (a container that is gone). */
 int cell_build(struct object *owner, const mp_value *value, _Atomic uint64_t *pending, uint64_t *head, uint64_t *body);
+/* Builds any value in an empty cell, which lies in a block that a pending ref of `owner` owns: `owner` owns it at each
+ * step. 0, and what value_check() and cell_build() return. */
+int cell_stage(struct object *owner, const mp_value *value, struct cell *cell);
+/* Stores another value in a cell of `owner`'s, whose mutex and the cell's stripe are held. Is a change of its own, by
+ * way of the pending refs 0 and 1. 0, MP_ENOMEM, MP_EINVAL (a container that is gone). */
+int cell_replace(struct object *owner, struct cell *cell, const mp_value *value);
 
 /* Copies a stored value out into an mp_value that owns its memory. Safe on words that are being changed: MP_ECORRUPT if
  * they make no sense (a reader without the mutex checks the version and tries again). MP_ENOMEM. A container is not
  * held yet: value_hold(). */
 int cell_read(const struct heap *heap, uint64_t head, uint64_t body, mp_value *value);
+/* Like cell_read(), from a cell. */
+int cell_value(const struct heap *heap, const struct cell *cell, mp_value *value);
 /* Like cell_read(), for a number, a bool or none. Needs no heap. */
 int cell_number(uint64_t head, uint64_t body, mp_value *value);
 /* Like cell_number(), for an integer, the most frequent type. */

@@ -9,7 +9,7 @@
 set -eu
 LAYERS="base sync heap object value list dict primitives manager process pool"
 EXCEPT="object_kinds block_kinds"
-CIRCLES="list"
+CIRCLES=
 objects=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)

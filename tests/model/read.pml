@@ -6,8 +6,7 @@
  * - Writer: object_lock() with object_repair() after MP_EOWNERDEAD, object_begin(), undo_set() for each word,
  *   undo_commit(), object_commit(), object_unlock(); undo_roll_back(). A writer may be killed behind any store, and may
  *   stop for ever at any.
- * - Reader: dict_read() in src/dict/dict_entry.c, read_index() in src/list/list.c: object_read_again(), the loads,
- *   object_reading_valid(). Beside an odd version each load goes through the log: undo_read().
+ * - Reader: access_read() in src/value/access.h: object_read_again(), the loads, object_reading_valid(). Beside an odd version each load goes through the log: undo_read().
  *
  * WEAK MEMORY. Those of the writer's stores that readers look at wait in a buffer. They reach memory in any order, with
  * two exceptions: stores to the same word stay in order, and all stores before a release fence or release store come
