@@ -30,7 +30,6 @@
 #include "pool/supervisor_link.h"
 
 #define PATIENCE_NS INT64_C(500000000)
-#define LOOK_NS INT64_C(10000000)
 
 static struct attachment *find(struct pool *pool, uint64_t serial)
 {
@@ -97,17 +96,11 @@ static struct attachment *make_attachment(mp_pool *pool, const struct heap_file 
  * the mutex, but is counted in `maps`, so the attachment stays. */
 static bool await(mp_pool *pool, struct attachment *attachment)
 {
-    int64_t deadline = clock_now() + PATIENCE_NS;
-    uint32_t word;
+    uint32_t word = atomic_load(&attachment->word);
 
-    while (attachment_state(word = atomic_load(&attachment->word)) == ATTACHMENT_WANTED) {
-        int64_t now = clock_now();
-
-        if (now >= deadline || supervisor_check(pool))
-            return false;
-        futex_wait(&attachment->word, word, now + LOOK_NS < deadline ? now + LOOK_NS : deadline);
-    }
-    return attachment_state(word) == ATTACHMENT_THERE;
+    if (attachment_state(word) == ATTACHMENT_WANTED)
+        supervisor_await(pool, &attachment->word, word, clock_now() + PATIENCE_NS);
+    return attachment_state(atomic_load(&attachment->word)) == ATTACHMENT_THERE;
 }
 
 uint32_t attachment_request(mp_pool *pool, const struct heap_file *file, const void *start)

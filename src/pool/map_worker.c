@@ -7,6 +7,7 @@
 #include "pool/dispatch.h"
 #include "pool/job.h"
 #include "pool/worker_env.h"
+#include "sync/wait.h"
 
 /* Takes up to this many chunks from job.next at once, where there are plenty. */
 #define MAX_BATCH 64
@@ -64,27 +65,24 @@ static uint32_t portions_for(const struct map_job *job, uint64_t chunk)
     return (uint32_t)((end + job->portion - 1) / job->portion);
 }
 
-static bool has_portions(struct map_job *job, uint32_t needed)
-{
-    return (atomic_load_explicit(&job->portions, memory_order_acquire) & ~MAP_PORTION_AWAITED) >= needed;
-}
-
 static bool has_args(struct map_job *job, uint64_t chunk)
 {
-    return job->portion == 0 || has_portions(job, portions_for(job, chunk));
+    uint32_t portions = atomic_load_explicit(&job->portions, memory_order_acquire) & ~MAP_PORTION_AWAITED;
+
+    return job->portion == 0 || portions >= portions_for(job, chunk);
 }
 
-static void sleep_for_portion(struct map_job *job, uint32_t needed)
+static bool is_enough(const struct wait *wait, uint32_t portions)
 {
-    for (;;) {
-        uint32_t now = atomic_fetch_or(&job->portions, MAP_PORTION_AWAITED) | MAP_PORTION_AWAITED;
+    return (portions & ~MAP_PORTION_AWAITED) >= wait->value;
+}
 
-        if ((now & ~MAP_PORTION_AWAITED) >= needed)
-            return;
-        DELAY_POINT();
-        /* The caller, when it raises the count above `now`, sees MAP_PORTION_AWAITED. */
-        futex_wait_as(&job->portions, now, DEADLINE_NEVER, UINT32_C(1) << (needed - 1));
-    }
+static int64_t spin(const struct wait *wait, uint32_t portions)
+{
+    struct pool *pool = wait->arg;
+    (void)portions;
+
+    return cpu_is_idle(pool) && !dispatch_cpu_is_wanted(pool) ? ARGS_SPIN_NS : 0;
 }
 
 /* The worker holds no chunk here: if it dies, no chunk is lost. */
@@ -93,13 +91,15 @@ static void wait_for_args(struct pool *pool, struct map_job *job, uint64_t chunk
     if (has_args(job, chunk))
         return;
     uint32_t needed = portions_for(job, chunk);
-    int64_t end = cpu_is_idle(pool) && !dispatch_cpu_is_wanted(pool) ? clock_now() + ARGS_SPIN_NS : 0;
-    while (!has_portions(job, needed) && clock_now() < end) {
-        for (int i = 0; i < 64 && !has_portions(job, needed); i++)
-            cpu_relax();
-    }
-    if (!has_portions(job, needed))
-        sleep_for_portion(job, needed);
+    /* The caller, when it adds a portion, sees MAP_PORTION_AWAITED. */
+    wait_for(&(struct wait){.word = &job->portions,
+                            .is_over = is_enough,
+                            .value = needed,
+                            .mark = MAP_PORTION_AWAITED,
+                            .who = UINT32_C(1) << (needed - 1),
+                            .deadline = DEADLINE_NEVER,
+                            .spin = spin,
+                            .arg = pool});
 }
 
 /* ---- chunks ---- */

@@ -16,6 +16,7 @@
 #include "pool/mappings.h"
 #include "pool/worker_env.h"
 #include "process/process.h"
+#include "sync/wait.h"
 
 /* A worker takes up to WORKER_BATCH tasks at once if they are so short that it expects to run all of them within this
  * time. */
@@ -301,8 +302,7 @@ static void sleep_until_woken(struct pool *pool)
      * caller has removed an attachment, it wakes all workers. */
     if (!is_time_to_look(pool) && !batches_have_tasks(pool, self.record) && !attachments_have_changed(pool)) {
         DELAY_POINT();
-        while (atomic_load(&self.record->asleep) != 0)
-            futex_wait(&self.record->asleep, 1, DEADLINE_NEVER);
+        wait_for_change(&self.record->asleep, 1, DEADLINE_NEVER);
     }
     if (atomic_load_explicit(&pool->woken_cpu, memory_order_relaxed) != 0)
         atomic_store_explicit(&pool->woken_cpu, 0, memory_order_relaxed);

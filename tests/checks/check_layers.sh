@@ -2,7 +2,7 @@
 # Usage: check_layers.sh OBJECTS. Fails if a folder of src/ uses one that comes after it, and names both. A use is an
 # #include, or a function or variable that the folder's objects, which lie in OBJECTS/<folder>/, take from those of
 # another. Fails also if files use each other in a circle, where name.h and name.c count as one; the folders in CIRCLES
-# are excepted.
+# are excepted. Fails as well if a file other than sync/wait.c and the platform layer sleeps on a futex.
 #
 # One symbol is excepted: the table of kinds is declared in object/ and defined in manager/, because its purpose is to
 # name what lies above object/.
@@ -38,6 +38,9 @@ grep -o '^#include "[a-z_]*/[a-z_]*\.h"' */*.[ch] |
 for header in */*.h; do
     grep -n "^#include \"${header#*/}\"" */*.[ch] /dev/null || true
 done | sed 's/^/without its folder: /' >>"$work/wrong"
+
+grep -n '\bfutex_wait\(_as\)\?(' */*.[ch] | grep -v '^sync/wait\.c:\|^base/platform' |
+    sed 's/^/sleeps on a futex, which is for sync\/wait.c: /' >>"$work/wrong"
 
 for object in "$objects"/*/*.o; do
     folder=$(basename "$(dirname "$object")")
