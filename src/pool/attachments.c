@@ -86,21 +86,21 @@ static struct attachment *make_attachment(mp_pool *pool, const struct heap_file 
     atomic_store(&attachment->device, file->device);
     atomic_store(&attachment->inode, file->inode);
     attachment->maps = 0;
-    attachment->closed = attachment->late = false;
+    attachment->closed = false;
     uint32_t number = ++pool->attachments_made & (UINT32_MAX >> ATTACHMENT_NUMBER_SHIFT);
     atomic_store(&attachment->word, (number != 0 ? number : 1) << ATTACHMENT_NUMBER_SHIFT | ATTACHMENT_WANTED);
     return attachment;
 }
 
-/* Waits for the supervisor's answer. Returns whether the supervisor has mapped the attachment. The caller does not hold
- * the mutex, but is counted in `maps`, so the attachment stays. */
-static bool await(mp_pool *pool, struct attachment *attachment)
+/* Waits for the supervisor's answer. Only the map that has made the attachment waits; others copy until the answer is
+ * there, so a supervisor that is stopped delays one map. The caller does not hold the mutex, but is counted in `maps`,
+ * so the attachment stays. */
+static void await(mp_pool *pool, struct attachment *attachment)
 {
     uint32_t word = atomic_load(&attachment->word);
 
     if (attachment_state(word) == ATTACHMENT_WANTED)
         supervisor_await(pool, &attachment->word, word, clock_now() + PATIENCE_NS);
-    return attachment_state(atomic_load(&attachment->word)) == ATTACHMENT_THERE;
 }
 
 uint32_t attachment_request(mp_pool *pool, const struct heap_file *file, const void *start)
@@ -109,24 +109,22 @@ uint32_t attachment_request(mp_pool *pool, const struct heap_file *file, const v
 
     pthread_mutex_lock(&pool->mutex);
     struct attachment *attachment = find(shared, file->serial);
-    bool is_new = attachment == NULL;
-    if (is_new && atomic_load(&shared->no_attachments) == 0)
-        attachment = make_attachment(pool, file, start);
+    bool is_new = attachment == NULL && atomic_load(&shared->no_attachments) == 0 &&
+                  (attachment = make_attachment(pool, file, start)) != NULL;
     if (attachment != NULL) {
         attachment->maps++;
         attachment->used = ++pool->attachments_wanted;
     }
-    bool waits = attachment != NULL && !attachment->late &&
-                 attachment_state(atomic_load(&attachment->word)) == ATTACHMENT_WANTED;
-    if (waits && is_new && pool->to_call == POOL_CALL_NOBODY)
+    if (is_new && pool->to_call == POOL_CALL_NOBODY)
         pool->to_call = POOL_CALL_SUPERVISOR;
     pool_unlock(pool);
     if (attachment == NULL)
         return 0;
-    if (waits ? await(pool, attachment) : attachment_state(atomic_load(&attachment->word)) == ATTACHMENT_THERE)
+    if (is_new)
+        await(pool, attachment);
+    if (attachment_state(atomic_load(&attachment->word)) == ATTACHMENT_THERE)
         return (uint32_t)(attachment - shared->attachment) + 1;
     pthread_mutex_lock(&pool->mutex);
-    attachment->late = true;
     attachment_release(pool, (uint32_t)(attachment - shared->attachment) + 1);
     pool_unlock(pool);
     return 0;

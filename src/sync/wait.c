@@ -6,7 +6,7 @@
 
 static bool is_over(const struct wait *wait, uint32_t now)
 {
-    return wait->is_over == NULL ? now != wait->value : wait->is_over(wait, now);
+    return wait->is_over == NULL ? (now & ~wait->mark) != wait->value : wait->is_over(wait, now);
 }
 
 static bool spin(struct wait *wait)

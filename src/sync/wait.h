@@ -21,7 +21,7 @@
 
 struct wait {
     _Atomic uint32_t *word;
-    /* Whether the wait is over. NULL: it is over once the word is not `value`. */
+    /* Whether the wait is over. NULL: it is over once the word, without the mark, is not `value`. */
     bool (*is_over)(const struct wait *wait, uint32_t now);
     uint32_t value;
     uint32_t mark; /* bits that are set in the word before the thread sleeps */
