@@ -11,9 +11,6 @@
 
 /* Takes up to this many chunks from job.next at once, where there are plenty. */
 #define MAX_BATCH 64
-/* How long a worker spins for arguments before it sleeps, if a CPU is free for that: some portions are copied in that
- * time. */
-#define ARGS_SPIN_NS 50000
 
 /* Record first, then the status: the supervisor must be able to tell whether the chunk's status comes from an item that
  * is run again. */
@@ -77,16 +74,8 @@ static bool is_enough(const struct wait *wait, uint32_t portions)
     return (portions & ~MAP_PORTION_AWAITED) >= wait->value;
 }
 
-static int64_t spin(const struct wait *wait, uint32_t portions)
-{
-    struct pool *pool = wait->arg;
-    (void)portions;
-
-    return cpu_is_idle(pool) && !dispatch_cpu_is_wanted(pool) ? ARGS_SPIN_NS : 0;
-}
-
 /* The worker holds no chunk here: if it dies, no chunk is lost. */
-static void wait_for_args(struct pool *pool, struct map_job *job, uint64_t chunk)
+static void wait_for_args(struct map_job *job, uint64_t chunk)
 {
     if (has_args(job, chunk))
         return;
@@ -97,9 +86,7 @@ static void wait_for_args(struct pool *pool, struct map_job *job, uint64_t chunk
                             .value = needed,
                             .mark = MAP_PORTION_AWAITED,
                             .who = UINT32_C(1) << (needed - 1),
-                            .deadline = DEADLINE_NEVER,
-                            .spin = spin,
-                            .arg = pool});
+                            .deadline = DEADLINE_NEVER});
 }
 
 /* ---- chunks ---- */
@@ -110,7 +97,7 @@ static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worke
 
     if (task_state(atomic_load_explicit(&chunk->word, memory_order_relaxed)) != TASK_QUEUED)
         return false;
-    wait_for_args(pool, job, index);
+    wait_for_args(job, index);
     /* Record first, then claim, as with tasks. */
     atomic_store_explicit(&record->chunk, index, memory_order_relaxed);
     atomic_store_explicit(&record->item, job_first_item(job, index) + chunk->done, memory_order_relaxed);
