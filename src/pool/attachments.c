@@ -92,17 +92,6 @@ static struct attachment *make_attachment(mp_pool *pool, const struct heap_file 
     return attachment;
 }
 
-/* Waits for the supervisor's answer. Only the map that has made the attachment waits; others copy until the answer is
- * there, so a supervisor that is stopped delays one map. The caller does not hold the mutex, but is counted in `maps`,
- * so the attachment stays. */
-static void await(mp_pool *pool, struct attachment *attachment)
-{
-    uint32_t word = atomic_load(&attachment->word);
-
-    if (attachment_state(word) == ATTACHMENT_WANTED)
-        supervisor_await(pool, &attachment->word, word, clock_now() + PATIENCE_NS);
-}
-
 uint32_t attachment_request(mp_pool *pool, const struct heap_file *file, const void *start)
 {
     struct pool *shared = &pool->shared;
@@ -120,8 +109,13 @@ uint32_t attachment_request(mp_pool *pool, const struct heap_file *file, const v
     pool_unlock(pool);
     if (attachment == NULL)
         return 0;
-    if (is_new)
-        await(pool, attachment);
+    /* Only the map that has made the attachment waits; others copy until the answer is there. So a supervisor that is
+     * stopped delays one map. The attachment stays, as it is counted in `maps`. */
+    if (is_new) {
+        uint32_t wanted = (atomic_load(&attachment->word) & ~ATTACHMENT_STATE) | ATTACHMENT_WANTED;
+
+        supervisor_await(pool, &attachment->word, wanted, clock_now() + PATIENCE_NS);
+    }
     if (attachment_state(atomic_load(&attachment->word)) == ATTACHMENT_THERE)
         return (uint32_t)(attachment - shared->attachment) + 1;
     pthread_mutex_lock(&pool->mutex);

@@ -257,10 +257,10 @@ static bool spin(struct pool *pool)
 
 /* Zeroing memory for a result takes as long as filling it. So while the caller copies a result out and there is no
  * other work, the worker zeroes a block of its own, `spare`. The next large result is written into `spare`, and the
- * block that the caller allocated becomes the new `spare`. One step of the heap's exchanges the two. *Invariant:* each of
- * the two words owns one of the blocks whenever the worker dies; the spare then goes with its record. Only the worker
- * that zeroed a block knows that it is zero, so a worker that runs the task again zeroes the block it finds there.
- * Without all this, results of 64 KiB one after the other take 1.17 times as long (tests/bench/limits.md). */
+ * block that the caller allocated becomes the new `spare`. One step of the heap's exchanges the two. *Invariant:* each
+ * of the two words owns one of the blocks whenever the worker dies; the spare then goes with its record. Only the
+ * worker that zeroed a block knows that it is zero, so a worker that runs the task again zeroes the block it finds
+ * there. Without all this, results of 64 KiB one after the other take 1.17 times as long (tests/bench/limits.md). */
 
 /* Zeroes one step of the spare block. Never blocks: others rely on a worker that searches. False: nothing is left to
  * zero. */

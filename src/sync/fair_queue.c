@@ -142,7 +142,7 @@ static uint64_t note_of(uint32_t served, int64_t now)
     return (uint64_t)served << 48 | ((uint64_t)now & MOMENT);
 }
 
-/* Notes that the mutex is free in that turn. A thread may take the mutex at the same time: see taken(). This is a
+/* Notes that the mutex is free in that turn. A thread may take the mutex at the same time: see take(). This is a
  * Dekker pairing, so at least one of the two clears the note:
  *
  *   this thread                              the thread that takes the mutex
@@ -217,62 +217,47 @@ static int64_t look(const struct wait *wait, uint32_t served)
     return now;
 }
 
-static bool no_ticket_is_out(const struct wait *wait, uint32_t served)
+/* With a ticket: whether its turn has come, or it is void. Without: whether no ticket is out. */
+static bool may_try(const struct wait *wait, uint32_t served)
 {
     const struct waiter *waiter = wait->arg;
 
-    return served == atomic_load(&waiter->queue->next_ticket);
-}
-
-/* Whether it is the ticket's turn, or the ticket is void. */
-static bool turn_has_come(const struct wait *wait, uint32_t served)
-{
-    const struct waiter *waiter = wait->arg;
-
+    if (wait->who == WITHOUT_TICKET)
+        return served == atomic_load(&waiter->queue->next_ticket);
     return served == waiter->ticket || !is_valid(waiter->queue, waiter->ticket, served);
 }
 
-static int wait_in_queue(struct waiter *waiter, bool (*is_over)(const struct wait *, uint32_t), int64_t end,
-                         uint32_t who)
+static int wait_in_queue(struct waiter *waiter, int64_t end, uint32_t who)
 {
     return wait_for(&(struct wait){.word = &waiter->queue->now_serving,
-                                   .is_over = is_over,
+                                   .is_over = may_try,
                                    .look = look,
                                    .deadline = end,
                                    .who = who,
                                    .arg = waiter});
 }
 
-/* This thread has got the mutex, so the current turn is not idle: clears the note. */
-static int taken(const struct waiter *waiter, int error)
-{
-    atomic_thread_fence(memory_order_seq_cst); /* see note_idle() */
-    if (atomic_load_explicit(&waiter->queue->idle_since, memory_order_relaxed) != 0)
-        atomic_store(&waiter->queue->idle_since, 0);
-    return error;
-}
-
-/* Takes the mutex, whatever the turn. */
+/* Takes the mutex, whatever the turn. If it gets it, the current turn is not idle: clears the note. */
 static int take(const struct waiter *waiter, int64_t end)
 {
     int error = mutex_lock_until(waiter->mutex, end);
 
     if (error == MP_ETIMEOUT && waiter->watch->revive(waiter->mutex))
         error = mutex_lock_until(waiter->mutex, end);
+    if (error == MP_ETIMEOUT)
+        return error;
+    atomic_thread_fence(memory_order_seq_cst); /* see note_idle() */
+    if (atomic_load_explicit(&waiter->queue->idle_since, memory_order_relaxed) != 0)
+        atomic_store(&waiter->queue->idle_since, 0);
     return error;
 }
 
 /* Waits until no ticket is out, and then tries for the mutex; until `end`. */
 static int compete(struct waiter *waiter, int64_t end)
 {
-    int error = 0;
+    int error = fair_queue_has_waiters(waiter->queue) ? wait_in_queue(waiter, end, WITHOUT_TICKET) : 0;
 
-    if (fair_queue_has_waiters(waiter->queue))
-        error = wait_in_queue(waiter, no_ticket_is_out, end, WITHOUT_TICKET);
-    if (error != 0)
-        return error;
-    error = take(waiter, end);
-    return error == MP_ETIMEOUT ? error : taken(waiter, error);
+    return error != 0 ? error : take(waiter, end);
 }
 
 /* It is this ticket's turn. MP_ETIMEOUT: the mutex was not free, and the turn may have ended meanwhile. */
@@ -280,10 +265,8 @@ static int in_turn(const struct waiter *waiter)
 {
     int error = take(waiter, earlier(waiter->deadline, clock_now() + LOOK_LAST_NS));
 
-    if (error == MP_ETIMEOUT)
-        return error;
-    error = taken(waiter, error);
-    end_turn(waiter->queue, waiter->ticket);
+    if (error != MP_ETIMEOUT)
+        end_turn(waiter->queue, waiter->ticket);
     return error;
 }
 
@@ -302,7 +285,7 @@ static int with_ticket(struct waiter *waiter)
     int error;
 
     do {
-        error = wait_in_queue(waiter, turn_has_come, waiter->deadline, sleepers_with(waiter->ticket));
+        error = wait_in_queue(waiter, waiter->deadline, sleepers_with(waiter->ticket));
         if (error != 0)
             break;
         if (!is_valid(queue, waiter->ticket, atomic_load(&queue->now_serving)))
@@ -324,12 +307,10 @@ int fair_queue_lock(struct fair_queue *queue, pthread_mutex_t *mutex, int64_t de
 
     int error = compete(&waiter, earlier(deadline, now + TURN_AFTER_NS));
     while (error == MP_ETIMEOUT && (error = reason_to_end(&waiter)) == 0) {
-        if (take_ticket(queue, &waiter.ticket)) {
-            error = with_ticket(&waiter);
-        } else {
-            now = clock_now();
-            error = compete(&waiter, earlier(deadline, now + pause_after(&waiter, now)));
-        }
+        now = clock_now();
+        error = take_ticket(queue, &waiter.ticket)
+                    ? with_ticket(&waiter)
+                    : compete(&waiter, earlier(deadline, now + pause_after(&waiter, now)));
     }
     return error;
 }
