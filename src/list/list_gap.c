@@ -2,6 +2,8 @@
  * for concurrent readers and after a death. */
 #include "list/list_gap.h"
 
+#include "base/clock.h"
+
 /* How long a repair waits for stripes. */
 #define REPAIR_PATIENCE_NS INT64_C(200000)
 /* The words that may change together with cells: start, length, and those of the gap. */

@@ -26,13 +26,11 @@
 
 #include "base/clock.h"
 #include "base/delay.h"
-#include "base/futex.h"
 #include "heap/heap_file.h"
 #include "pool/mappings.h"
 #include "pool/supervisor_link.h"
 
 #define PATIENCE_NS INT64_C(500000000)
-#define LOOK_NS INT64_C(10000000)
 
 static struct attachment *find(struct pool *pool, uint64_t serial)
 {
@@ -89,27 +87,10 @@ static struct attachment *make_attachment(mp_pool *pool, const struct heap_file 
     atomic_store(&attachment->device, file->device);
     atomic_store(&attachment->inode, file->inode);
     attachment->maps = 0;
-    attachment->closed = attachment->late = false;
+    attachment->closed = false;
     uint32_t number = ++pool->attachments_made & (UINT32_MAX >> ATTACHMENT_NUMBER_SHIFT);
     atomic_store(&attachment->word, (number != 0 ? number : 1) << ATTACHMENT_NUMBER_SHIFT | ATTACHMENT_WANTED);
     return attachment;
-}
-
-/* Waits for the supervisor's answer. Returns whether the supervisor has mapped the attachment. The caller does not hold
- * the mutex, but is counted in `maps`, so the attachment stays. */
-static bool await(mp_pool *pool, struct attachment *attachment)
-{
-    int64_t deadline = clock_now() + PATIENCE_NS;
-    uint32_t word;
-
-    while (attachment_state(word = atomic_load(&attachment->word)) == ATTACHMENT_WANTED) {
-        int64_t now = clock_now();
-
-        if (now >= deadline || supervisor_check(pool))
-            return false;
-        futex_wait(&attachment->word, word, now + LOOK_NS < deadline ? now + LOOK_NS : deadline);
-    }
-    return attachment_state(word) == ATTACHMENT_THERE;
 }
 
 uint32_t attachment_request(mp_pool *pool, const struct heap_file *file, const void *start)
@@ -118,24 +99,27 @@ uint32_t attachment_request(mp_pool *pool, const struct heap_file *file, const v
 
     pthread_mutex_lock(&pool->mutex);
     struct attachment *attachment = find(shared, file->serial);
-    bool is_new = attachment == NULL;
-    if (is_new && atomic_load(&shared->no_attachments) == 0)
-        attachment = make_attachment(pool, file, start);
+    bool is_new = attachment == NULL && atomic_load(&shared->no_attachments) == 0 &&
+                  (attachment = make_attachment(pool, file, start)) != NULL;
     if (attachment != NULL) {
         attachment->maps++;
         attachment->used = ++pool->attachments_wanted;
     }
-    bool waits = attachment != NULL && !attachment->late &&
-                 attachment_state(atomic_load(&attachment->word)) == ATTACHMENT_WANTED;
-    if (waits && is_new && pool->to_call == POOL_CALL_NOBODY)
+    if (is_new && pool->to_call == POOL_CALL_NOBODY)
         pool->to_call = POOL_CALL_SUPERVISOR;
     pool_unlock(pool);
     if (attachment == NULL)
         return 0;
-    if (waits ? await(pool, attachment) : attachment_state(atomic_load(&attachment->word)) == ATTACHMENT_THERE)
+    /* Only the map that has made the attachment waits; others copy until the answer is there. So a supervisor that is
+     * stopped delays one map. The attachment stays, as it is counted in `maps`. */
+    if (is_new) {
+        uint32_t wanted = (atomic_load(&attachment->word) & ~ATTACHMENT_STATE) | ATTACHMENT_WANTED;
+
+        supervisor_await(pool, &attachment->word, wanted, clock_now() + PATIENCE_NS);
+    }
+    if (attachment_state(atomic_load(&attachment->word)) == ATTACHMENT_THERE)
         return (uint32_t)(attachment - shared->attachment) + 1;
     pthread_mutex_lock(&pool->mutex);
-    attachment->late = true;
     attachment_release(pool, (uint32_t)(attachment - shared->attachment) + 1);
     pool_unlock(pool);
     return 0;

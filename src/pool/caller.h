@@ -1,7 +1,6 @@
 /* A pool as the process that made it, the caller, sees it. Of struct mp_pool, other processes use only `shared`
  * (task.h). All of it lies in the pool's heap, for two reasons. Once the pool is freed, its handle leads to zeros
- * (heap_close()), so a stale handle is found out. And `staging` and `resting` own blocks, as only words of the heap
- * can.
+ * (heap_close()), so a stale handle is found out. And `staging` owns a block, as only words of the heap can.
  *
  * A public function enters the pool first (pool_enter()): until it leaves, no thread frees the pool. The mutex is not
  * held while a thread waits for a task, for the supervisor or for an attachment. */
@@ -16,8 +15,6 @@
 #include "pool/dispatch.h"
 
 #define POOL_MAGIC UINT64_C(0x6d705f706f6f6c31)
-
-#define RESTING 64
 
 enum pool_call { POOL_CALL_NOBODY, POOL_CALL_SUPERVISOR, POOL_CALL_ALL };
 
@@ -38,10 +35,7 @@ struct mp_pool {
     uint64_t detached_count, slot_count;
     int segments, rings;
     uint64_t ring_size;
-    _Atomic uint64_t staging; /* owns a block until it has its place */
-    /* Owns the large blocks that are not in use, oldest first: [first_resting .. last_resting) % RESTING. */
-    _Atomic uint64_t resting[RESTING];
-    uint64_t first_resting, last_resting, resting_bytes;
+    _Atomic uint64_t staging;    /* owns a block until it has its place */
     uint32_t attachments_made;   /* the last number given to an attachment */
     uint64_t attachments_wanted; /* counts the maps that wanted one */
     enum pool_call to_call;      /* whom to wake when the mutex is unlocked */

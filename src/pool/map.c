@@ -195,10 +195,8 @@ static int take_blocks(mp_pool *pool, const struct request *request, struct slot
         error = heap_alloc(heap, request->count * sizeof(int32_t), &pool->staging);
     if (error == 0)
         error = heap_alloc(heap, job_bytes + CACHE_LINE, &slot->task.arg_block);
-    if (error != 0) {
-        heap_free(heap, &slot->task.result_block); /* slot_recycle() would let it rest: lost to maps */
+    if (error != 0)
         heap_free(heap, &pool->staging);
-    }
     return error;
 }
 

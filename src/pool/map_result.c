@@ -5,7 +5,7 @@
 #include "heap/heap_file.h"
 #include "pool/attachments.h"
 #include "pool/job.h"
-#include "pool/wait.h"
+#include "pool/task_wait.h"
 
 /* Results are copied out in lots of at least this many bytes, while workers go on with the rest. */
 #define COLLECT_LEAST (UINT64_C(64) * 1024)

@@ -3,18 +3,14 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/cpu.h"
 #include "base/delay.h"
-#include "base/futex.h"
 #include "pool/dispatch.h"
 #include "pool/job.h"
 #include "pool/worker_env.h"
+#include "sync/wait.h"
 
 /* Takes up to this many chunks from job.next at once, where there are plenty. */
 #define MAX_BATCH 64
-/* How long a worker spins for arguments before it sleeps, if a CPU is free for that: some portions are copied in that
- * time. */
-#define ARGS_SPIN_NS 50000
 
 /* Record first, then the status: the supervisor must be able to tell whether the chunk's status comes from an item that
  * is run again. */
@@ -66,42 +62,31 @@ static uint32_t portions_for(const struct map_job *job, uint64_t chunk)
     return (uint32_t)((end + job->portion - 1) / job->portion);
 }
 
-static bool has_portions(struct map_job *job, uint32_t needed)
-{
-    return (atomic_load_explicit(&job->portions, memory_order_acquire) & ~MAP_PORTION_AWAITED) >= needed;
-}
-
 static bool has_args(struct map_job *job, uint64_t chunk)
 {
-    return job->portion == 0 || has_portions(job, portions_for(job, chunk));
+    uint32_t portions = atomic_load_explicit(&job->portions, memory_order_acquire) & ~MAP_PORTION_AWAITED;
+
+    return job->portion == 0 || portions >= portions_for(job, chunk);
 }
 
-static void sleep_for_portion(struct map_job *job, uint32_t needed)
+static bool is_enough(const struct wait *wait, uint32_t portions)
 {
-    for (;;) {
-        uint32_t now = atomic_fetch_or(&job->portions, MAP_PORTION_AWAITED) | MAP_PORTION_AWAITED;
-
-        if ((now & ~MAP_PORTION_AWAITED) >= needed)
-            return;
-        DELAY_POINT();
-        /* The caller, when it raises the count above `now`, sees MAP_PORTION_AWAITED. */
-        futex_wait_as(&job->portions, now, DEADLINE_NEVER, UINT32_C(1) << (needed - 1));
-    }
+    return (portions & ~MAP_PORTION_AWAITED) >= wait->value;
 }
 
 /* The worker holds no chunk here: if it dies, no chunk is lost. */
-static void wait_for_args(struct pool *pool, struct map_job *job, uint64_t chunk)
+static void wait_for_args(struct map_job *job, uint64_t chunk)
 {
     if (has_args(job, chunk))
         return;
     uint32_t needed = portions_for(job, chunk);
-    int64_t end = cpu_is_idle(pool) && !dispatch_cpu_is_wanted(pool) ? clock_now() + ARGS_SPIN_NS : 0;
-    while (!has_portions(job, needed) && clock_now() < end) {
-        for (int i = 0; i < 64 && !has_portions(job, needed); i++)
-            cpu_relax();
-    }
-    if (!has_portions(job, needed))
-        sleep_for_portion(job, needed);
+    /* The caller, when it adds a portion, sees MAP_PORTION_AWAITED. */
+    wait_for(&(struct wait){.word = &job->portions,
+                            .is_over = is_enough,
+                            .value = needed,
+                            .mark = MAP_PORTION_AWAITED,
+                            .who = UINT32_C(1) << (needed - 1),
+                            .deadline = DEADLINE_NEVER});
 }
 
 /* ---- chunks ---- */
@@ -112,7 +97,7 @@ static bool claim_chunk(struct pool *pool, struct worker *record, uint32_t worke
 
     if (task_state(atomic_load_explicit(&chunk->word, memory_order_relaxed)) != TASK_QUEUED)
         return false;
-    wait_for_args(pool, job, index);
+    wait_for_args(job, index);
     /* Record first, then claim, as with tasks. */
     atomic_store_explicit(&record->chunk, index, memory_order_relaxed);
     atomic_store_explicit(&record->item, job_first_item(job, index) + chunk->done, memory_order_relaxed);

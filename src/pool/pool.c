@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/descriptor.h"
-#include "base/futex.h"
 #include "base/lifecycle.h"
 #include "heap/heap_create.h"
 #include "heap/heap_file.h"
@@ -23,7 +22,6 @@
 #include "pool/worker_env.h"
 #include "process/process.h"
 
-#define START_LOOK_NS INT64_C(10000000)
 /* How long exit() waits for a mutex. */
 #define LOCK_AT_END_NS INT64_C(50000000)
 
@@ -170,11 +168,7 @@ static int wait_for_start(mp_pool *pool)
 {
     struct pool *shared = &pool->shared;
 
-    while (atomic_load(&shared->started) == 0) {
-        if (supervisor_check(pool))
-            break;
-        futex_wait(&shared->started, 0, clock_now() + START_LOOK_NS);
-    }
+    supervisor_await(pool, &shared->started, 0, DEADLINE_NEVER);
     if (atomic_load(&shared->started) == 1)
         return 0;
     supervisor_wait(pool, DEADLINE_NEVER);

@@ -14,7 +14,7 @@
 #include "pool/map_result.h"
 #include "pool/slots.h"
 #include "pool/supervisor_link.h"
-#include "pool/wait.h"
+#include "pool/task_wait.h"
 
 static struct slot *slot_of(mp_result *result)
 {

@@ -9,79 +9,24 @@
 #include "base/units.h"
 #include "pool/map_result.h"
 
-/* Blocks of at least this size rest before they are used again. The resting blocks have up to REST_BYTES in all. */
-#define REST_SMALLEST (UINT64_C(16) * 1024)
-#define REST_BYTES (UINT64_C(4) * 1024 * 1024)
+/* ---- blocks of a task ---- */
 
-/* A block that was just freed is still in the cache of the process that read it last. A process that writes it again at
- * once must fetch each line from there: measured on two cores of a server for 1 MiB, 65 us (430 us if they share no
- * cache) instead of 10 us. So large blocks are used again in turn, when other data has driven them out of the caches.
- *
- * Only the caller moves blocks between tasks and `resting`, and the pool's heap does not outlive the caller. So no
- * process sees the state between two of these stores, in which two words own a block, or none does. */
-
-static void free_oldest(mp_pool *pool)
-{
-    _Atomic uint64_t *oldest = &pool->resting[pool->first_resting % RESTING];
-
-    pool->resting_bytes -= heap_block_size(pool->shared.heap, atomic_load(oldest));
-    pool->first_resting++;
-    heap_free(pool->shared.heap, oldest);
-}
-
-/* Like heap_free(), but for the blocks of a task: large blocks are used again in turn. */
-static void block_put(mp_pool *pool, _Atomic uint64_t *slot)
-{
-    uint64_t block = atomic_load_explicit(slot, memory_order_relaxed);
-
-    if (block == 0)
-        return;
-    uint64_t size = heap_block_size(pool->shared.heap, block);
-    int state = cancelling_forbid();
-    if (size < REST_SMALLEST || size > REST_BYTES / 2) {
-        heap_free(pool->shared.heap, slot);
-        cancelling_allow(state);
-        return;
-    }
-    while (pool->last_resting - pool->first_resting == RESTING || pool->resting_bytes + size > REST_BYTES)
-        free_oldest(pool);
-    cancelling_allow(state);
-    atomic_store(&pool->resting[pool->last_resting++ % RESTING], block);
-    pool->resting_bytes += size;
-    atomic_store(slot, 0);
-}
-
-/* Takes the block that has rested longest, if it would be the next to be freed and has the right size. */
-static bool take_rested(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
-{
-    if (size < REST_SMALLEST || pool->first_resting == pool->last_resting)
-        return false;
-    _Atomic uint64_t *oldest = &pool->resting[pool->first_resting % RESTING];
-    uint64_t has = heap_block_size(pool->shared.heap, atomic_load(oldest));
-    bool full = pool->last_resting - pool->first_resting == RESTING || pool->resting_bytes + has > REST_BYTES;
-    if (!full || has < size || has - size > size / 4)
-        return false;
-    pool->resting_bytes -= has;
-    pool->first_resting++;
-    atomic_store(slot, atomic_load(oldest));
-    atomic_store(oldest, 0);
-    return true;
-}
-
-/* Like heap_alloc(), but for the blocks of a task: takes a rested block if one fits, and frees resting blocks if memory
- * is short. */
 static int block_take(mp_pool *pool, uint64_t size, _Atomic uint64_t *slot)
 {
-    if (take_rested(pool, size, slot))
-        return 0;
     int state = cancelling_forbid();
     int error = heap_alloc(pool->shared.heap, size, slot);
-    while (error == MP_ENOMEM && pool->first_resting != pool->last_resting) {
-        free_oldest(pool);
-        error = heap_alloc(pool->shared.heap, size, slot);
-    }
+
     cancelling_allow(state);
     return error;
+}
+
+static void block_put(mp_pool *pool, _Atomic uint64_t *slot)
+{
+    if (atomic_load_explicit(slot, memory_order_relaxed) == 0)
+        return;
+    int state = cancelling_forbid();
+    heap_free(pool->shared.heap, slot);
+    cancelling_allow(state);
 }
 
 /* ---- slots ---- */
@@ -93,9 +38,7 @@ static int add_segment(mp_pool *pool)
 
     if (pool->segments == SEGMENTS)
         return MP_ENOMEM;
-    int state = cancelling_forbid();
-    int error = heap_alloc(heap, count * sizeof(struct slot) + CACHE_LINE, &pool->staging);
-    cancelling_allow(state);
+    int error = block_take(pool, count * sizeof(struct slot) + CACHE_LINE, &pool->staging);
     if (error != 0)
         return error;
     uint64_t block = atomic_load(&pool->staging);
@@ -167,17 +110,11 @@ struct slot *slot_take(mp_pool *pool)
 
 void slot_recycle(mp_pool *pool, struct slot *slot)
 {
-    struct heap *heap = pool->shared.heap;
     struct task *task = &slot->task;
 
     block_put(pool, &task->arg_block);
     block_put(pool, &task->result_block);
-    if (atomic_load_explicit(&task->returned_block, memory_order_relaxed) != 0) {
-        int state = cancelling_forbid();
-
-        heap_free(heap, &task->returned_block);
-        cancelling_allow(state);
-    }
+    block_put(pool, &task->returned_block);
     atomic_store_explicit(&task->word, TASK_FREE, memory_order_relaxed);
     atomic_store_explicit(&slot->result.magic, 0, memory_order_relaxed);
     slot->result.job = NULL;
@@ -200,9 +137,7 @@ static int grow_ring(mp_pool *pool)
 
     if (pool->rings == SEGMENTS)
         return MP_ENOMEM;
-    int state = cancelling_forbid();
-    int error = heap_alloc(shared->heap, (size + 1) * sizeof(uint64_t), &shared->ring_block[pool->rings]);
-    cancelling_allow(state);
+    int error = block_take(pool, (size + 1) * sizeof(uint64_t), &shared->ring_block[pool->rings]);
     if (error != 0)
         return error;
     _Atomic uint64_t *old = heap_at(shared->heap, atomic_load(&shared->ring));

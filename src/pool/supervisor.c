@@ -46,6 +46,7 @@
 #include "pool/recover.h"
 #include "pool/worker.h"
 #include "process/process.h"
+#include "sync/wait.h"
 
 #define RETRY_FORK_NS INT64_C(100000000)
 /* How often to check that the caller lives: with all hints working, and without. */
@@ -152,7 +153,7 @@ static void kill_workers(void)
         if (pid > 0)
             self.live--;
         else if (pid == 0)
-            futex_wait(&self.pool->calls, seen, deadline);
+            wait_for_change(&self.pool->calls, seen, deadline);
         else if (errno != EINTR)
             break;
         atomic_fetch_add(&self.pool->ending, 1);
@@ -348,7 +349,7 @@ static void keep(void)
         if (state == POOL_CLOSED && is_finished())
             leave();
         bool retry = replacements_wanted(state) && !replace_missing();
-        futex_wait(&pool->calls, seen, next_look(retry));
+        wait_for_change(&pool->calls, seen, next_look(retry));
     }
 }
 

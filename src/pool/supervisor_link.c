@@ -14,11 +14,13 @@
 #include "base/proc.h"
 #include "pool/job.h"
 #include "process/process.h"
+#include "sync/wait.h"
 
 /* A supervisor that should end and has made no step for NUDGE_NS may be stopped: it is sent SIGCONT, and after
  * PATIENCE_NS SIGKILL. */
 #define NUDGE_NS INT64_C(100000000)
 #define PATIENCE_NS INT64_C(1000000000)
+#define LOOK_NS INT64_C(10000000)
 /* How often to look for the supervisor's end without a pidfd, in milliseconds. */
 #define BLIND_LOOK_MS 5
 /* The kernel does not reuse a pid within this time. */
@@ -159,6 +161,18 @@ bool supervisor_check(mp_pool *pool)
     if (!gone && is_first_process(pool))
         mp_process_children(NULL, 0, &children);
     return gone;
+}
+
+static int64_t look(const struct wait *wait, uint32_t now)
+{
+    (void)now;
+    return supervisor_check(wait->arg) ? MP_EBROKEN : wait->time + LOOK_NS;
+}
+
+int supervisor_await(mp_pool *pool, _Atomic uint32_t *word, uint32_t value, int64_t deadline)
+{
+    return wait_for(&(struct wait){
+        .word = word, .value = value, .deadline = deadline, .look = look, .look_after = LOOK_NS, .arg = pool});
 }
 
 /* Returns 0 also if the supervisor has ended. */

@@ -10,6 +10,9 @@
 
 /* Whether the supervisor has ended. If so, all tasks that were not done have been failed. */
 bool supervisor_check(mp_pool *pool);
+/* For something that the supervisor is to do (sync/wait.h): sleeps until the word is not `value`, and checks meanwhile
+ * that the supervisor lives. 0, MP_ETIMEOUT, or MP_EBROKEN: the supervisor has ended. */
+int supervisor_await(mp_pool *pool, _Atomic uint32_t *word, uint32_t value, int64_t deadline);
 /* Waits for the supervisor's end. False: the deadline came first. */
 bool supervisor_wait(mp_pool *pool, int64_t deadline);
 /* Waits until the supervisor, which was told to end, has ended. MP_ESYSTEM: it was stopped, and this process may

@@ -178,7 +178,6 @@ struct attachment {
     uint64_t maps; /* maps that use it and are not yet released: until then it stays */
     uint64_t used; /* when a map wanted it last: attachments_wanted then */
     bool closed;   /* goes with the last map */
-    bool late;     /* the supervisor did not answer in time */
 };
 
 #define WORKER_SETS (MP_POOL_MAX_WORKERS / 64)

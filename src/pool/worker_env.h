@@ -48,7 +48,8 @@ static inline int worker_code(int code)
 }
 
 /* Zeroes memory for results. Reads a byte of each page first. Where other processes have the pages and this one has not
- * yet, a read fault maps many pages at a time, writable ones too; a write fault maps one. */
+ * yet, a read fault maps many pages at a time, writable ones too; a write fault maps one. Without the reads, the first
+ * map in place takes 1.2 times as long (tests/bench/limits.md). */
 static inline void worker_zero(void *memory, size_t size)
 {
     const volatile char *bytes = memory;

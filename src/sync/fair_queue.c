@@ -8,6 +8,7 @@
 #include "base/futex.h"
 #include "base/robust_mutex.h"
 #include "sync/mutex.h"
+#include "sync/wait.h"
 
 /* How often a waiter checks that the thread whose turn it is still comes: after an eighth of the time that the waiter
  * has waited, within these bounds. So waiters for a lock that is held for long use little CPU. */
@@ -143,7 +144,7 @@ static uint64_t note_of(uint32_t served, int64_t now)
     return (uint64_t)served << 48 | ((uint64_t)now & MOMENT);
 }
 
-/* Notes that the mutex is free in that turn. A thread may take the mutex at the same time: see taken(). This is a
+/* Notes that the mutex is free in that turn. A thread may take the mutex at the same time: see take(). This is a
  * Dekker pairing, so at least one of the two clears the note:
  *
  *   this thread                              the thread that takes the mutex
@@ -163,16 +164,40 @@ static void note_idle(struct fair_queue *queue, const pthread_mutex_t *mutex, ui
         wake_next(queue, served); /* the thread that began the turn may have died before it woke the next */
 }
 
-/* For a thread that waits for another's turn to end. If the mutex has been free for TURN_LASTS_NS in this turn, ends
- * all turns. If it is free now, notes that. Returns the time at which to look again. */
-static int64_t look(struct fair_queue *queue, const pthread_mutex_t *mutex, uint32_t served, int64_t pause)
+/* ---- waiting ---- */
+
+/* A thread that waits for the mutex: the arguments of all steps. */
+struct waiter {
+    struct fair_queue *queue;
+    pthread_mutex_t *mutex;
+    int64_t begin, deadline;
+    const struct fair_queue_watch *watch;
+    uint32_t ticket;
+};
+
+static int64_t pause_after(const struct waiter *waiter, int64_t now)
 {
+    int64_t pause = (now - waiter->begin) / 8;
+
+    return pause < LOOK_FIRST_NS ? LOOK_FIRST_NS : earlier(pause, LOOK_LAST_NS);
+}
+
+/* For a thread that waits for another's turn to end. If the mutex has been free for TURN_LASTS_NS in this turn, ends
+ * all turns. If it is free now, notes that. Returns the time at which to look again, or MP_EINVAL if the lock is
+ * closing. */
+static int64_t look(const struct wait *wait, uint32_t served)
+{
+    const struct waiter *waiter = wait->arg;
+    struct fair_queue *queue = waiter->queue;
+    pthread_mutex_t *mutex = waiter->mutex;
     uint64_t note = atomic_load(&queue->idle_since);
     /* Read after the note: a note is never later than this, if it is one of this clock. */
     int64_t now = clock_now();
     int64_t idle_for = (int64_t)(((uint64_t)now - note) & MOMENT);
     pid_t holder;
 
+    if (waiter->watch->is_closing(mutex))
+        return MP_EINVAL;
     if (is_nonsense(queue, served)) {
         void_all_tickets(queue, served);
         return now;
@@ -180,7 +205,7 @@ static int64_t look(struct fair_queue *queue, const pthread_mutex_t *mutex, uint
     if (robust_mutex_held(mutex, &holder)) {
         if (note != 0)
             atomic_store(&queue->idle_since, 0);
-        return now + pause;
+        return now + pause_after(waiter, now);
     }
     /* A note of another turn, or of a time that lies ahead (another clock, or damage), is replaced. */
     if (note == 0 || (note ^ note_of(served, 0)) >> 48 != 0 || idle_for > (int64_t)(MOMENT / 2)) {
@@ -194,126 +219,100 @@ static int64_t look(struct fair_queue *queue, const pthread_mutex_t *mutex, uint
     return now;
 }
 
-/* ---- waiting ---- */
-
-/* The arguments of a wait, for all of its steps. */
-struct wait {
-    struct fair_queue *queue;
-    pthread_mutex_t *mutex;
-    int64_t begin, deadline;
-    const struct fair_queue_watch *watch;
-};
-
-static int64_t pause_after(const struct wait *wait, int64_t now)
+/* With a ticket: whether its turn has come, or it is void. Without: whether no ticket is out. */
+static bool may_try(const struct wait *wait, uint32_t served)
 {
-    int64_t pause = (now - wait->begin) / 8;
+    const struct waiter *waiter = wait->arg;
 
-    return pause < LOOK_FIRST_NS ? LOOK_FIRST_NS : earlier(pause, LOOK_LAST_NS);
+    if (wait->who == WITHOUT_TICKET)
+        return served == atomic_load(&waiter->queue->next_ticket);
+    return served == waiter->ticket || !is_valid(waiter->queue, waiter->ticket, served);
 }
 
-/* Waits without a ticket until no ticket is out. MP_ETIMEOUT: some still are at `end`. */
-static int step_aside(const struct wait *wait, int64_t end)
+static int wait_in_queue(struct waiter *waiter, int64_t end, uint32_t who)
 {
-    struct fair_queue *queue = wait->queue;
-
-    while (fair_queue_has_waiters(queue)) {
-        int64_t now = clock_now();
-        uint32_t served = atomic_load(&queue->now_serving);
-        int64_t again = look(queue, wait->mutex, served, pause_after(wait, now));
-
-        if (now >= end && fair_queue_has_waiters(queue))
-            return MP_ETIMEOUT;
-        futex_wait_as(&queue->now_serving, served, earlier(again, end), WITHOUT_TICKET);
-    }
-    return 0;
+    return wait_for(&(struct wait){.word = &waiter->queue->now_serving,
+                                   .is_over = may_try,
+                                   .look = look,
+                                   .deadline = end,
+                                   .who = who,
+                                   .arg = waiter});
 }
 
-/* This thread has got the mutex, so the current turn is not idle: clears the note. */
-static int taken(const struct wait *wait, int error)
+/* Takes the mutex, whatever the turn. If it gets it, the current turn is not idle: clears the note. */
+static int take(const struct waiter *waiter, int64_t end)
 {
-    atomic_thread_fence(memory_order_seq_cst); /* see note_idle() */
-    if (atomic_load_explicit(&wait->queue->idle_since, memory_order_relaxed) != 0)
-        atomic_store(&wait->queue->idle_since, 0);
-    return error;
-}
+    int error = mutex_lock_until(waiter->mutex, end);
 
-/* Takes the mutex, whatever the turn. */
-static int take(const struct wait *wait, int64_t end)
-{
-    int error = mutex_lock_until(wait->mutex, end);
-
-    if (error == MP_ETIMEOUT && wait->watch->revive(wait->mutex))
-        error = mutex_lock_until(wait->mutex, end);
-    return error;
-}
-
-/* Tries for the mutex without a ticket, until `end`. */
-static int compete(const struct wait *wait, int64_t end)
-{
-    int error = step_aside(wait, end);
-
-    if (error != 0)
+    if (error == MP_ETIMEOUT && waiter->watch->revive(waiter->mutex))
+        error = mutex_lock_until(waiter->mutex, end);
+    if (error == MP_ETIMEOUT)
         return error;
-    error = take(wait, end);
-    return error == MP_ETIMEOUT ? error : taken(wait, error);
+    atomic_thread_fence(memory_order_seq_cst); /* see note_idle() */
+    if (atomic_load_explicit(&waiter->queue->idle_since, memory_order_relaxed) != 0)
+        atomic_store(&waiter->queue->idle_since, 0);
+    return error;
+}
+
+/* Waits until no ticket is out, and then tries for the mutex; until `end`. */
+static int compete(struct waiter *waiter, int64_t end)
+{
+    int error = fair_queue_has_waiters(waiter->queue) ? wait_in_queue(waiter, end, WITHOUT_TICKET) : 0;
+
+    return error != 0 ? error : take(waiter, end);
 }
 
 /* It is this ticket's turn. MP_ETIMEOUT: the mutex was not free, and the turn may have ended meanwhile. */
-static int in_turn(const struct wait *wait, uint32_t ticket)
+static int in_turn(const struct waiter *waiter)
 {
-    int error = take(wait, earlier(wait->deadline, clock_now() + LOOK_LAST_NS));
+    int error = take(waiter, earlier(waiter->deadline, clock_now() + LOOK_LAST_NS));
 
-    if (error == MP_ETIMEOUT)
-        return error;
-    error = taken(wait, error);
-    end_turn(wait->queue, ticket);
+    if (error != MP_ETIMEOUT)
+        end_turn(waiter->queue, waiter->ticket);
     return error;
 }
 
-/* Waits with a ticket for its turn. MP_ETIMEOUT: the deadline is past, or the ticket has become void. */
-static int with_ticket(const struct wait *wait, uint32_t ticket)
+/* 0: the thread is to wait on. */
+static int reason_to_end(const struct waiter *waiter)
 {
-    struct fair_queue *queue = wait->queue;
+    if (clock_now() >= waiter->deadline)
+        return MP_ETIMEOUT;
+    return waiter->watch->is_closing(waiter->mutex) ? MP_EINVAL : 0;
+}
 
-    for (;;) {
-        int64_t now = clock_now();
-        uint32_t served = atomic_load(&queue->now_serving);
+/* Waits with a ticket for its turn. MP_ETIMEOUT: the deadline is past, or the ticket has become void. */
+static int with_ticket(struct waiter *waiter)
+{
+    struct fair_queue *queue = waiter->queue;
+    int error;
 
-        if (!is_valid(queue, ticket, served))
+    do {
+        error = wait_in_queue(waiter, waiter->deadline, sleepers_with(waiter->ticket));
+        if (error != 0)
+            break;
+        if (!is_valid(queue, waiter->ticket, atomic_load(&queue->now_serving)))
             return MP_ETIMEOUT;
-        bool closing = wait->watch->is_closing(wait->mutex);
-        if (closing || now >= wait->deadline) {
-            give_ticket_up(queue, ticket);
-            return closing ? MP_EINVAL : MP_ETIMEOUT;
-        }
-        if (served == ticket) {
-            int error = in_turn(wait, ticket);
-
-            if (error != MP_ETIMEOUT)
-                return error;
-        } else {
-            int64_t again = look(queue, wait->mutex, served, pause_after(wait, now));
-
-            futex_wait_as(&queue->now_serving, served, earlier(again, wait->deadline), sleepers_with(ticket));
-        }
-    }
+        error = in_turn(waiter);
+        if (error != MP_ETIMEOUT)
+            return error;
+        error = reason_to_end(waiter);
+    } while (error == 0);
+    give_ticket_up(queue, waiter->ticket);
+    return error;
 }
 
 int fair_queue_lock(struct fair_queue *queue, pthread_mutex_t *mutex, int64_t deadline,
                     const struct fair_queue_watch *watch)
 {
     int64_t now = clock_now();
-    struct wait wait = {queue, mutex, now, deadline, watch};
-    uint32_t ticket;
+    struct waiter waiter = {queue, mutex, now, deadline, watch, 0};
 
-    int error = compete(&wait, earlier(deadline, now + TURN_AFTER_NS));
-    while (error == MP_ETIMEOUT && (now = clock_now()) < deadline) {
-        if (watch->is_closing(mutex))
-            return MP_EINVAL;
-        if (take_ticket(queue, &ticket))
-            error = with_ticket(&wait, ticket);
-        else
-            error = compete(&wait, earlier(deadline, now + pause_after(&wait, now)));
+    int error = compete(&waiter, earlier(deadline, now + TURN_AFTER_NS));
+    while (error == MP_ETIMEOUT && (error = reason_to_end(&waiter)) == 0) {
+        now = clock_now();
+        error = take_ticket(queue, &waiter.ticket)
+                    ? with_ticket(&waiter)
+                    : compete(&waiter, earlier(deadline, now + pause_after(&waiter, now)));
     }
     return error;
 }

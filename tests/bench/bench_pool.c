@@ -7,6 +7,7 @@
 #include "pool_works.h"
 
 #define MEBI ((size_t)1 << 20)
+#define KIBIS ((size_t)64 << 10)
 
 static size_t items;
 static unsigned *numbers, *squares;
@@ -36,6 +37,13 @@ static int give_mebi(const void *arg, void *result)
 {
     (void)arg;
     memset(result, 'x', MEBI);
+    return 0;
+}
+
+static int give_kibis(const void *arg, void *result)
+{
+    (void)arg;
+    memset(result, 'x', KIBIS);
     return 0;
 }
 
@@ -170,12 +178,13 @@ static void map_in_place(const struct bench *bench, double *figures)
     BENCH_CHECK(mp_manager_alloc(manager, items * sizeof *in, (void **)&in));
     BENCH_CHECK(mp_manager_alloc(manager, items * sizeof *out, (void **)&out));
     memcpy(in, numbers, items * sizeof *in);
+    memset(out, 0, items * sizeof *out);
     mp_pool *pool = start_pool(bench->processes);
     for (int i = 0; i < 2; i++) {
         double begin = bench_now();
 
         BENCH_CHECK(mp_pool_map(pool, square, in, sizeof *in, out, sizeof *out, items));
-        figures[0] = (bench_now() - begin) * 1e3;
+        figures[i] = (bench_now() - begin) * 1e3;
     }
     end_pool(pool);
     BENCH_CHECK(mp_manager_free(manager));
@@ -233,6 +242,24 @@ static void large_result(const struct bench *bench, double *figures)
         BENCH_CHECK(mp_pool_apply(pool, give_mebi, NULL, 0, mebi_out, MEBI));
     figures[0] = rate(times, bench_now() - begin);
     end_pool(pool);
+}
+
+/* Results of 64 KiB, one after the other. */
+static void medium_result(const struct bench *bench, double *figures)
+{
+    size_t times = bench_count(2000);
+    double *seconds = malloc(times * sizeof *seconds);
+    mp_pool *pool = start_pool(bench->processes);
+
+    for (size_t i = 0; i < times; i++) {
+        double begin = bench_now();
+
+        BENCH_CHECK(mp_pool_apply(pool, give_kibis, NULL, 0, mebi_out, KIBIS));
+        seconds[i] = bench_now() - begin;
+    }
+    end_pool(pool);
+    pool_round_trips(seconds, times, figures);
+    free(seconds);
 }
 
 /* A mebibyte in both directions. */
@@ -308,10 +335,14 @@ static const struct bench table[] = {
     {"libmp", {{"apply_async + get with 16 workers", "M/s"}}, apply_async, 16},
     {"libmp", {{"first map of x*x over 1 M ints", "ms"}, {"map of x*x over 1 M ints", "ms"}}, map, 2},
     {"serial loop", {{"map of x*x over 1 M ints", "ms"}}, map_serially, 1},
-    {"libmp", {{"map of x*x over 1 M ints in place", "ms"}}, map_in_place, 2},
+    {"libmp",
+     {{"first map of x*x over 1 M ints in place", "ms"}, {"map of x*x over 1 M ints in place", "ms"}},
+     map_in_place,
+     2},
     {"libmp", {{"map with chunk size 1", "M/s"}}, map_chunk_1, 2},
     {"libmp", {{"apply with 1 MiB argument", "GB/s"}}, large_argument, 2},
     {"memcpy", {{"apply with 1 MiB argument", "GB/s"}}, copy, 1},
+    {"libmp", {{"apply with 64 KiB result: median", "µs"}}, medium_result, 2},
     {"libmp", {{"apply with 1 MiB result", "GB/s"}}, large_result, 2},
     {"memset + memcpy by 2 processes", {{"apply with 1 MiB result", "GB/s"}}, written_and_copied, 2},
     {"memcpy", {{"apply with 1 MiB result", "GB/s"}}, copy, 1},

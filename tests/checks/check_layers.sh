@@ -1,15 +1,16 @@
 #!/bin/sh
 # Usage: check_layers.sh OBJECTS. Fails if a folder of src/ uses one that comes after it, and names both. A use is an
 # #include, or a function or variable that the folder's objects, which lie in OBJECTS/<folder>/, take from those of
-# another. Fails also if files use each other in a circle, where name.h and name.c count as one; the folders in CIRCLES
-# are excepted.
+# another. Fails as well
+# - if files use each other in a circle, where name.h and name.c count as one;
+# - if a function or variable that is not in mp.h is not declared in the header named after the file that defines it;
+# - if a file other than sync/wait.c sleeps on a futex.
 #
 # Two symbols are excepted: the tables of kinds are declared in object/ and defined in manager/, because their purpose is
 # to name what lies above object/.
 set -eu
 LAYERS="base sync heap object value list dict primitives manager process pool"
 EXCEPT="object_kinds block_kinds"
-CIRCLES=
 objects=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
@@ -39,6 +40,9 @@ for header in */*.h; do
     grep -n "^#include \"${header#*/}\"" */*.[ch] /dev/null || true
 done | sed 's/^/without its folder: /' >>"$work/wrong"
 
+grep -n '\bfutex_wait\(_as\)\?(' */*.[ch] | grep -v '^sync/wait\.c:\|^base/futex' |
+    sed 's/^/sleeps on a futex, which is for sync\/wait.c: /' >>"$work/wrong"
+
 for object in "$objects"/*/*.o; do
     folder=$(basename "$(dirname "$object")")
     nm "$object" | awk -v from="$folder $(basename "$object" .c.o)" '
@@ -57,8 +61,11 @@ cat "$work/edges" "$work/calls" | awk -v layers="$LAYERS" '
     rank[$2] > rank[$1] { print $1 "/ uses " $2 "/, which comes after it: " $3 }' | sort -u >>"$work/wrong"
 sed 's|\([^ ]*\) \([^ ]*\) \([^.]*\)[^ ]* \(.*\)|\1/\3 \2/\4|' "$work/calls" >>"$work/files"
 # tsort says that there is a loop, and names its files, each in a line of its own.
-awk -v let_off=" $CIRCLES " '{ split($1, user, "/"); split($2, used, "/") }
-    $1 != $2 && !(user[1] == used[1] && index(let_off, " " user[1] " "))' "$work/files" | sort -u |
+awk '$1 != $2' "$work/files" | sort -u |
     tsort 2>&1 >/dev/null | sed 's/^tsort: -:.*/a circle of files:/; s/^tsort: /    /' >>"$work/wrong"
+awk -v except=" $EXCEPT " '$1 == "defines" && $2 ~ /^[a-z]/ && $2 !~ /^mp_/ && !index(except, " " $2 " ") {
+    print $2, $3 "/" $4 ".h" }' "$work/symbols" | while read -r symbol header; do
+    grep -qw "$symbol" "$header" 2>/dev/null || echo "$symbol is not declared in $header"
+done >>"$work/wrong"
 [ ! -s "$work/wrong" ] || { cat "$work/wrong" >&2; exit 1; }
 echo "$includes includes and $calls uses of symbols, all of the same folder or of one before"

@@ -267,8 +267,6 @@ static void mark_pool(struct heap *heap, object_marker *mark, void *context)
     mark(context, atomic_load(&heap->root));
     mark(context, atomic_load(&shared->worker_block));
     mark(context, atomic_load(&pool->staging));
-    for (int i = 0; i < RESTING; i++)
-        mark(context, atomic_load(&pool->resting[i]));
     for (uint32_t i = 0; i < shared->workers; i++)
         mark(context, atomic_load(&shared->worker[i].spare));
     for (int i = 0; i < SEGMENTS; i++) {

@@ -1,6 +1,6 @@
 /* The caller's wait until the word of a task, or of a map's chunk, says done. */
-#ifndef WAIT_H
-#define WAIT_H
+#ifndef TASK_WAIT_H
+#define TASK_WAIT_H
 
 #include "pool/caller.h"
 
