@@ -7,9 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -199,11 +197,9 @@ static void all_workers_killed_ten_times(void **state)
 
 static int nap_ms(const void *arg, void *result)
 {
-    int ms = *(const int *)arg;
-    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
     (void)result;
 
-    nanosleep(&time, NULL);
+    pause_us(*(const int *)arg * 1000L);
     return 0;
 }
 
@@ -566,6 +562,6 @@ int main(void)
         TEST(a_storm_loses_nothing_but_what_was_hit),
     };
 
-    attempts = mmap(NULL, 100 * sizeof *attempts, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return attempts == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    attempts = shared_memory(100 * sizeof *attempts);
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

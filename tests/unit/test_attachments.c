@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -309,8 +308,7 @@ static void more_than_there_are_places(void **state)
 static int wait_for_go(const void *arg, void *result)
 {
     atomic_fetch_add(&shared->started, 1);
-    while (atomic_load(&shared->go) == 0)
-        usleep(100);
+    MUST(wait_until(is_set, &shared->go, 60));
     *(int *)result = *(const int *)arg * *(const int *)arg;
     return 0;
 }
@@ -510,8 +508,7 @@ static int lose_descriptors(const void *arg, void *result)
     (void)arg;
     (void)result;
     atomic_fetch_add(&shared->started, 1);
-    while (atomic_load(&shared->started) < WORKERS)
-        usleep(100);
+    MUST(reaches(&shared->started, WORKERS, 60));
     return setrlimit(RLIMIT_NOFILE, &none) != 0;
 }
 
@@ -615,8 +612,7 @@ static int become_nobody(const void *arg, void *result)
     (void)arg;
     (void)result;
     atomic_fetch_add(&shared->started, 1);
-    while (atomic_load(&shared->started) < WORKERS)
-        usleep(100);
+    MUST(reaches(&shared->started, WORKERS, 60));
     return geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0);
 }
 
@@ -694,7 +690,7 @@ static void workers_are_killed_as_they_map(void **state)
         fill(memory, ITEMS);
         assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &result, &options),
                          0);
-        usleep((useconds_t)(i * 5));
+        pause_us(i * 5);
         assert_int_equal(mp_pool_workers(pool, pids, WORKERS, &count), 0);
         if (count > 0)
             kill(pids[i % (int)count], SIGKILL);
@@ -735,6 +731,6 @@ int main(void)
         TEST(workers_are_killed_as_they_map),
     };
 
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return shared == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    shared = shared_memory(sizeof *shared);
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

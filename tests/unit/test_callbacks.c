@@ -64,9 +64,7 @@ static int fill(mp_dict *dict, mp_list *list)
 static int make(void **state)
 {
     (void)state;
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED)
-        return -1;
+    shared = shared_memory(sizeof *shared);
     for (int m = 0; m < MOST; m++) {
         if (mp_manager_create(&managers[m], NULL) != 0 || mp_manager_dict(managers[m], &other_dict[m]) != 0 ||
             mp_manager_list(managers[m], &other_list[m]) != 0 || fill(other_dict[m], other_list[m]) != 0)
@@ -218,7 +216,6 @@ struct touch {
 #define NAME_LIST_TOUCH(name, expression) {"list_" #name, list_##name},
 static const struct touch dict_touches[] = {DICT_TOUCHES(NAME_DICT_TOUCH)};
 static const struct touch list_touches[] = {LIST_TOUCHES(NAME_LIST_TOUCH)};
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct touch *touch_of(bool list, size_t number)
 {

@@ -318,7 +318,7 @@ static void a_killed_process_leaves_it_sound(void **state)
 
         if (pid == 0)
             alloc_and_free_for_ever();
-        usleep((useconds_t)(rand() % 3000));
+        pause_us(rand() % 3000);
         kill(pid, SIGKILL);
         assert_int_equal(waitpid(pid, NULL, 0), pid);
         heap_recover(heap);

@@ -796,8 +796,7 @@ static void walks_beside_a_process_that_changes_all(void **state)
     double end = now() + SECONDS;
     (void)state;
 
-    rounds = mmap(NULL, sizeof *rounds, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(rounds, MAP_FAILED);
+    rounds = shared_memory(sizeof *rounds);
     for (int i = 0; i < KEYS; i++) {
         char key_text[64], text[64];
         mp_value value = value_with(3, text);

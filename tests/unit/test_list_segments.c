@@ -13,7 +13,6 @@
 #include "list/list_table.h"
 #include "support.h"
 
-#define LENGTH(array) (sizeof(array) / sizeof *(array))
 #define S ((int64_t)SEGMENT)
 #define SECONDS 60.0
 
@@ -156,7 +155,7 @@ static void many_are_put_behind_across_segments(void **state)
     int64_t total = 0;
     (void)state;
 
-    for (size_t i = 0; i < LENGTH(counts); i++) {
+    for (size_t i = 0; i < COUNT(counts); i++) {
         for (size_t j = 0; j < counts[i]; j++)
             values[j] = mp_value_int(total + (int64_t)j);
         assert_int_equal(mp_list_extend_values(list, values, counts[i]), 0);
@@ -260,7 +259,7 @@ static void a_queue_stays_small(void **state)
     size_t before = used();
     (void)state;
 
-    for (size_t i = 0; i < LENGTH(lengths); i++) {
+    for (size_t i = 0; i < COUNT(lengths); i++) {
         append(0, lengths[i]);
         for (int64_t j = 0; j < 40 * S; j++) {
             append(lengths[i] + j, lengths[i] + j + 1);
@@ -280,7 +279,7 @@ static void a_queue_backwards_stays_small(void **state)
     size_t before = used();
     (void)state;
 
-    for (size_t i = 0; i < LENGTH(lengths); i++) {
+    for (size_t i = 0; i < COUNT(lengths); i++) {
         append(0, lengths[i]);
         for (int64_t j = 1; j <= 40 * S; j++) {
             prepend(-j, 1 - j);
@@ -388,7 +387,7 @@ static void slices_at_the_ends_move_no_cell(void **state)
     (void)state;
 
     append(from, to);
-    for (size_t i = 0; i < LENGTH(counts); i++) {
+    for (size_t i = 0; i < COUNT(counts); i++) {
         const struct cell *cell = list_cell(object(), (uint64_t)counts[i]);
 
         assert_int_equal(mp_list_delete_slice(list, MP_BEGIN, counts[i], 1), 0);
@@ -866,7 +865,7 @@ static void change_half_done(size_t how, size_t which, int64_t most)
     mp_list *lists[3];
     bool equal = false;
 
-    for (size_t i = 0; i < LENGTH(lists); i++)
+    for (size_t i = 0; i < COUNT(lists); i++)
         assert_int_equal(mp_manager_list(manager, &lists[i]), 0);
     mp_list *model = lists[0], *few = lists[1], *many = lists[2];
     for (int64_t i = 0; i < S + 10; i++)
@@ -884,7 +883,7 @@ static void change_half_done(size_t how, size_t which, int64_t most)
     assert_int_equal(mp_list_equal(list, model, &equal), 0);
     if (!equal)
         fail_msg("%s after half a change of kind %zu, of %lld elements", change_names[which], how, (long long)most);
-    for (size_t i = 0; i < LENGTH(lists); i++)
+    for (size_t i = 0; i < COUNT(lists); i++)
         assert_int_equal(mp_list_free(lists[i]), 0);
 }
 
@@ -892,9 +891,9 @@ static void every_change_first_finishes_what_was_begun(void **state)
 {
     const int64_t lengths[] = {100, S - 1, 3 * S};
 
-    for (size_t i = 0; i < LENGTH(lengths); i++) {
-        for (size_t how = 0; how < LENGTH(half_done); how++) {
-            for (size_t which = 0; which < LENGTH(change_names); which++) {
+    for (size_t i = 0; i < COUNT(lengths); i++) {
+        for (size_t how = 0; how < COUNT(half_done); how++) {
+            for (size_t which = 0; which < COUNT(change_names); which++) {
                 change_half_done(how, which, lengths[i]);
                 assert_int_equal(drop(state), 0);
                 assert_int_equal(make(state), 0);

@@ -50,8 +50,8 @@ static void stripe(void)
 static int make(void **state)
 {
     (void)state;
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED || mp_manager_create(&manager, NULL) != 0 || mp_manager_list(manager, &list) != 0)
+    shared = shared_memory(sizeof *shared);
+    if (mp_manager_create(&manager, NULL) != 0 || mp_manager_list(manager, &list) != 0)
         return 1;
     for (int i = 0; i < INTEGERS; i++) {
         if (mp_list_append_int(list, i) != 0)
@@ -214,7 +214,7 @@ static int put_last(void *arg)
 static bool the_other_sleeps(void *arg)
 {
     (void)arg;
-    return shared->about_to_put != 0 && process_sleeps(shared->about_to_put);
+    return shared->about_to_put != 0 && process_state(shared->about_to_put) == 'S';
 }
 
 static bool somebody_holds_the_mutex(void *arg)

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -18,7 +17,6 @@
 #include "pool/caller.h"
 #include "support.h"
 
-#define LENGTH(array) (sizeof(array) / sizeof *(array))
 #define SECONDS 60.0
 /* Number of ints; the gate lies somewhere in their second half. */
 #define MANY 400000
@@ -52,10 +50,9 @@ static int square(const void *arg, void *result)
 static int hold_last(const void *arg, void *result)
 {
     int error = square(arg, result);
-    struct timespec pause = {.tv_nsec = 1000000};
 
     while (*(const int *)arg == MANY - 1 && atomic_load(&shared->hold))
-        nanosleep(&pause, NULL);
+        pause_us(1000);
     atomic_fetch_add_explicit(&shared->done, 1, memory_order_relaxed);
     return error;
 }
@@ -140,12 +137,12 @@ static void all_sizes_arrive(void **state)
     const int workers[] = {1, 2, 5};
     (void)state;
 
-    for (size_t w = 0; w < LENGTH(workers); w++) {
+    for (size_t w = 0; w < COUNT(workers); w++) {
         mp_pool *of;
 
         assert_int_equal(mp_pool_create(&of, workers[w], NULL), 0);
-        for (size_t b = 0; b < LENGTH(bytes); b++) {
-            for (size_t s = 0; s < LENGTH(sizes); s++) {
+        for (size_t b = 0; b < COUNT(bytes); b++) {
+            for (size_t s = 0; s < COUNT(sizes); s++) {
                 size_t count = (bytes[b] + sizes[s].arg - 1) / sizes[s].arg;
 
                 map_sized(of, sizes[s], count, 0);
@@ -330,7 +327,6 @@ static struct {
 static void at_gate(int signal_number, siginfo_t *info, void *context)
 {
     const char *address = info->si_addr;
-    struct timespec pause = {.tv_nsec = 1000000};
     (void)context;
 
     if (gate.page == NULL || address < gate.page || address >= gate.page + sysconf(_SC_PAGESIZE)) {
@@ -340,7 +336,7 @@ static void at_gate(int signal_number, siginfo_t *info, void *context)
     atomic_store(&gate.reached, 1);
     for (double end = now() + SECONDS; !gate.opened && now() < end;) {
         gate.opened = gate.opens();
-        nanosleep(&pause, NULL);
+        pause_us(1000);
     }
     mprotect(gate.page, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE);
 }
@@ -412,7 +408,7 @@ static bool the_worker_sleeps(void)
 {
     int worker = atomic_load(&shared->worker);
 
-    return worker != 0 && process_sleeps(worker);
+    return worker != 0 && process_state(worker) == 'S';
 }
 
 static void a_worker_sleeps_until_there_are_arguments(void **state)
@@ -476,11 +472,10 @@ static bool pool_has_ended(void)
 /* Checks that the mutex is free while the caller copies. */
 static void *end_when_copying(void *arg)
 {
-    struct timespec pause = {.tv_nsec = 1000000};
     (void)arg;
 
     while (!atomic_load(&gate.reached) || !one_has_begun())
-        nanosleep(&pause, NULL);
+        pause_us(1000);
     int error = end_pool(pool);
     atomic_store(&ended, 1);
     return error == 0 ? NULL : arg;
@@ -556,7 +551,7 @@ static void too_small_a_buffer_is_left_alone(void **state)
 
     assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
     assert_int_equal(mp_result_get(result, few, sizeof few, MP_FOREVER), MP_ETOOSMALL);
-    for (size_t i = 0; i < LENGTH(few); i++)
+    for (size_t i = 0; i < COUNT(few); i++)
         assert_int_equal(few[i], -1);
     assert_int_equal(mp_result_free(result), 0);
     free(numbers);
@@ -650,8 +645,6 @@ int main(void)
         TEST(failed_items_are_zeros),
     };
 
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED)
-        return 1;
+    shared = shared_memory(sizeof *shared);
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

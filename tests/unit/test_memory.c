@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -468,7 +467,7 @@ static void processes_die_as_they_take_and_free(void **state)
                     _exit(1);
             }
         }
-        usleep((useconds_t)(500 + i * 100));
+        pause_us(500 + i * 100);
         kill(pid, SIGKILL);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFSIGNALED(status));
@@ -497,6 +496,6 @@ int main(void)
         TEST(processes_die_as_they_take_and_free),
     };
 
-    attempts = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return attempts == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    attempts = shared_memory(4096);
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

@@ -120,9 +120,9 @@ static uint64_t count_blocks(void)
 static int make(void **state)
 {
     (void)state;
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return shared == MAP_FAILED || mp_manager_create(&manager, NULL) != 0 ||
-           mp_manager_dict(manager, &outer_dict) != 0 || mp_manager_list(manager, &outer_list) != 0;
+    shared = shared_memory(sizeof *shared);
+    return mp_manager_create(&manager, NULL) != 0 || mp_manager_dict(manager, &outer_dict) != 0 ||
+           mp_manager_list(manager, &outer_list) != 0;
 }
 
 static int drop(void **state)

@@ -273,7 +273,6 @@ static const struct way ways[] = {
 /* Calls after which nothing is held. */
 static const struct way others[] = {
     {"mp_dict_json", by_json}, {"mp_list_contains", by_contains}, {"mp_dict_equal", by_equal}};
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static void each_answers(void **state)
 {
@@ -477,11 +476,6 @@ static int read_fork_and_die(void)
     return 1;
 }
 
-static bool is_gone(void *pid)
-{
-    return process_gone(*(pid_t *)pid);
-}
-
 static void inherited_by_fork(void **state)
 {
     pid_t child;
@@ -533,8 +527,7 @@ static void places_are_used_up(void **state)
         alarm(PATIENCE);
         _exit(hold_once_more());
     }
-    while (!process_sleeps(pid))
-        ;
+    assert_true(wait_until(is_asleep, &pid, PATIENCE));
     let_go(SIGCONT);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);

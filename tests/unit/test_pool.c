@@ -13,7 +13,6 @@
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -45,10 +44,7 @@ static int square(const void *arg, void *result)
 
 static int nap_ms(const void *arg, void *result)
 {
-    int ms = *(const int *)arg;
-    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
-
-    nanosleep(&time, NULL);
+    pause_us(*(const int *)arg * 1000L);
     *(int *)result = (int)getpid();
     return 0;
 }
@@ -58,10 +54,7 @@ static _Atomic int *gate; /* shared */
 /* Returns the code given once the gate is open. */
 static int wait_at_gate(const void *arg, void *result)
 {
-    const struct timespec pause = {.tv_nsec = 200000};
-
-    while (atomic_load(gate) == 0)
-        nanosleep(&pause, NULL);
+    MUST(wait_until(is_set, gate, 60));
     *(int *)result = (int)getpid();
     return *(const int *)arg;
 }
@@ -631,12 +624,9 @@ static int stay_on(void *cpus)
 /* Returns when that many workers have arrived. */
 static int meet(const void *arg, void *result)
 {
-    int x = 1;
-
     (void)result;
     atomic_fetch_add(gate, 1);
-    while (atomic_load(gate) < *(const int *)arg)
-        nap_ms(&x, &(int){0});
+    MUST(reaches(gate, *(const int *)arg, 60));
     return 0;
 }
 
@@ -877,14 +867,13 @@ static int times_noted(_Atomic int *pids, int pid)
 static void each_worker_is_initialized_once(void **state)
 {
     const size_t size = 1000 * sizeof(_Atomic int);
-    _Atomic int *pids = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    _Atomic int *pids = shared_memory(size);
     mp_pool_options options = {
         .initializer = note_pid, .initializer_arg = (void *)(uintptr_t)pids, .max_tasks_per_child = 3};
     int ran[100];
     mp_pool *replaced;
     (void)state;
 
-    assert_true(pids != MAP_FAILED);
     assert_int_equal(mp_pool_create(&replaced, 3, &options), 0);
     for (int i = 0; i < 100; i++) {
         int error = mp_pool_apply(replaced, get_pid, NULL, 0, &ran[i], sizeof ran[i]);
@@ -969,11 +958,6 @@ static void terminating_is_prompt(void **state)
     assert_int_equal(mp_pool_join(pool), 0);
     for (int i = 0; i < TASKS; i++)
         assert_int_equal(mp_result_free(result[i]), 0);
-}
-
-static bool is_gone(void *arg)
-{
-    return process_gone(*(pid_t *)arg);
 }
 
 static void terminating_leaves_nobody(void **state)
@@ -1206,9 +1190,7 @@ int main(void)
     /* The heap of this process's locks stays open, with its descriptor. */
     if (mp_lock_create(&first, NULL) != 0 || mp_lock_free(first) != 0)
         return 1;
-    counter = mmap(NULL, sizeof *counter, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    gate = mmap(NULL, sizeof *gate, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return counter == MAP_FAILED || gate == MAP_FAILED
-               ? 1
-               : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    counter = shared_memory(sizeof *counter);
+    gate = shared_memory(sizeof *gate);
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

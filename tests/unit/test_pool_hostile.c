@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -79,33 +78,9 @@ static bool gate_opens(void *arg)
     return shared->gate != 0;
 }
 
-static bool is_gone(void *arg)
-{
-    return process_gone(*(pid_t *)arg);
-}
-
-static char state_of(pid_t pid)
-{
-    char path[64], state = 0;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return 0;
-    if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-        state = 0;
-    fclose(file);
-    return state;
-}
-
-static bool is_asleep(void *arg)
-{
-    return state_of(*(pid_t *)arg) == 'S';
-}
-
 static bool is_stopped(void *arg)
 {
-    return state_of(*(pid_t *)arg) == 'T';
+    return process_state(*(pid_t *)arg) == 'T';
 }
 
 /* ---- hostile tasks ---- */
@@ -626,8 +601,7 @@ static int raise_flag_and_wait(const void *arg, void *result)
 {
     (void)result;
     shared->flag++;
-    while (shared->gate < *(const int *)arg)
-        usleep(500);
+    MUST(reaches(&shared->gate, *(const int *)arg, 60));
     return 0;
 }
 
@@ -855,9 +829,7 @@ static bool all_gone(void *arg)
     const pid_t *pids = arg;
 
     for (int i = 0; i <= MANY; i++) {
-        char process = state_of(pids[i]);
-
-        if (process != 0 && process != 'Z') /* the new parent of the supervisor may take its time to reap it */
+        if (!process_ended(pids[i]))
             return false;
     }
     return true;
@@ -979,6 +951,6 @@ int main(void)
         TEST(an_interrupt_from_the_terminal_is_the_callers),
     };
 
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return shared == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    shared = shared_memory(sizeof *shared);
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

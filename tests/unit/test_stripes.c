@@ -117,7 +117,7 @@ static int put_a(void *arg)
 static bool the_other_sleeps(void *arg)
 {
     (void)arg;
-    return *about_to_put != 0 && process_sleeps(*about_to_put);
+    return *about_to_put != 0 && process_state(*about_to_put) == 'S';
 }
 
 /* A process has found an entry and waits for its stripe, and the entry is removed. */
@@ -131,7 +131,7 @@ static void nothing_is_put_where_an_entry_was(void **state)
     (void)state;
 
     stripe();
-    about_to_put = mmap(NULL, sizeof *about_to_put, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    about_to_put = shared_memory(sizeof *about_to_put);
     assert_int_equal(pthread_mutex_lock(stripe_for("a")), 0);
     assert_int_equal(mp_process_start(&process, put_a, NULL, NULL), 0);
     assert_true(wait_until(the_other_sleeps, NULL, SECONDS));
