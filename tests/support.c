@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <sched.h>
 #include <stdio.h>
@@ -175,6 +176,29 @@ bool is_gone(void *pid)
 bool is_asleep(void *pid)
 {
     return process_state(*(pid_t *)pid) == 'S';
+}
+
+int square(const void *arg, void *result)
+{
+    int x = *(const int *)arg;
+
+    *(int *)result = x * x;
+    return 0;
+}
+
+int do_nothing(void *unused)
+{
+    (void)unused;
+    return 0;
+}
+
+int end_of(pid_t pid)
+{
+    int status;
+
+    if (waitpid(pid, &status, 0) != pid)
+        return INT_MIN;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 struct counts {

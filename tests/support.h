@@ -45,6 +45,15 @@ char process_state(pid_t pid);
 bool is_gone(void *pid);
 bool is_asleep(void *pid);
 
+/* For pools: the square of an int. */
+int square(const void *arg, void *result);
+/* For processes. */
+int do_nothing(void *unused);
+/* Waits for the end of a child: its exit code, or minus the number of the signal. INT_MIN: it is no child. */
+int end_of(pid_t pid);
+
+/* A test with the file's setup and teardown. */
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 /* Group setup and teardown: descriptors, children and shared files must be the same at the end as at the beginning. */
 int leak_check_begin(void **state);
 int leak_check_end(void **state);

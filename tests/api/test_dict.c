@@ -890,8 +890,6 @@ static void refuses_bad_input(void **state)
     assert_int_equal(mp_manager_free(other), MP_EINVAL);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

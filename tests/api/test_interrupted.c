@@ -103,12 +103,6 @@ static int live(void *arg)
     return 0;
 }
 
-static int do_nothing(void *arg)
-{
-    (void)arg;
-    return 0;
-}
-
 static int one = 1, many[64], sums[64];
 
 static void make_all(void)

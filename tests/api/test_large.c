@@ -191,8 +191,6 @@ static void what_does_not_fit_is_refused(void **state)
     free(again);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

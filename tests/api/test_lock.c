@@ -420,8 +420,6 @@ static void refuses_bad_input(void **state)
     assert_int_equal(mp_lock_free(NULL), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

@@ -193,14 +193,6 @@ static pid_t start(const struct call *call, bool opens)
     _exit(error == 0 ? 0 : -error);
 }
 
-static int code_of(pid_t pid)
-{
-    int status;
-
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
-
 static void freed_among_processes(const struct call *call, const mp_lock_options *options)
 {
     bool named = options != NULL;
@@ -216,7 +208,7 @@ static void freed_among_processes(const struct call *call, const mp_lock_options
     if (named) /* the others keep their own handles */
         shared->stop = 1;
     for (int i = 0; i < USERS; i++) {
-        int code = code_of(user[i]);
+        int code = end_of(user[i]);
 
         if (code != (named ? 0 : -MP_EINVAL))
             fail_msg("%s: ended with %d", call->name, code);
@@ -358,7 +350,7 @@ static void a_named_lock_that_is_younger(void **state)
     pid_t child = start_younger();
     assert_int_equal(mp_lock_create(&lock, &options), 0);
     shared->handle = lock;
-    assert_int_equal(code_of(child), 0);
+    assert_int_equal(end_of(child), 0);
     assert_int_equal(mp_lock_free(lock), 0);
 }
 
@@ -380,7 +372,7 @@ static void an_anonymous_lock_of_a_child(void **state)
     }
     assert_int_equal(refuses_foreign_handles(), 0);
     shared->stop = 1;
-    assert_int_equal(code_of(child), 0);
+    assert_int_equal(end_of(child), 0);
 }
 
 /* A chain of processes: each makes a lock, and uses the locks of all before it. */
@@ -400,7 +392,7 @@ static int lengthen_chain(mp_lock **chain, int length)
     pid_t pid = fork();
     if (pid == 0)
         _exit(lengthen_chain(chain, length + 1));
-    int code = code_of(pid);
+    int code = end_of(pid);
     return code != 0 ? code : mp_lock_free(chain[length]) == 0 ? 0 : 3;
 }
 
@@ -412,7 +404,7 @@ static void locks_of_all_forefathers(void **state)
     pid_t pid = fork();
     if (pid == 0)
         _exit(lengthen_chain(chain, 0));
-    assert_int_equal(code_of(pid), 0);
+    assert_int_equal(end_of(pid), 0);
 }
 
 int main(void)

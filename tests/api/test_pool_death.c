@@ -30,14 +30,6 @@ static int drop(void **state)
     return mp_pool_free(pool);
 }
 
-static int square(const void *arg, void *result)
-{
-    int x = *(const int *)arg;
-
-    *(int *)result = x * x;
-    return 0;
-}
-
 /* Dies in one of several ways, depending on the last digit; other tasks live. */
 static int die(const void *arg, void *result)
 {
@@ -540,8 +532,6 @@ static void a_storm_loses_nothing_but_what_was_hit(void **state)
     assert_int_equal(done + lost, TASKS);
     assert_true(wait_until(is_full, pool, 20));
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
 {

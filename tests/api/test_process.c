@@ -40,7 +40,7 @@ static struct shared {
 static const char *program;
 static int descriptors_at_start;
 
-static int reset(void **state)
+static int make(void **state)
 {
     (void)state;
     memset(shared, 0, sizeof *shared);
@@ -81,12 +81,6 @@ static void in_private_process(void (*body)(void))
 static int return_arg(void *arg)
 {
     return *(int *)arg;
-}
-
-static int do_nothing(void *arg)
-{
-    (void)arg;
-    return 0;
 }
 
 static int wait_for_go(void *arg)
@@ -835,7 +829,7 @@ static void the_same_holds_for_a_child(void **state)
     assert_int_equal(run(leave_children_behind, NULL), 6);
     assert_int_equal(atomic_load(&shared->values[0]), 1);
     assert_int_equal(kill(atomic_load(&shared->values[1]), 0), -1);
-    reset(NULL);
+    make(NULL);
     assert_int_equal(run(leave_children_behind, &by_exit), 6);
     assert_int_equal(atomic_load(&shared->values[0]), 1);
     assert_int_equal(kill(atomic_load(&shared->values[1]), 0), -1);
@@ -1537,14 +1531,12 @@ static void missing_places_are_refused(void **state)
 
 /* ---- */
 
-static int clean_up(void **state)
+static int drop(void **state)
 {
     (void)state;
     /* Each test must leave nothing behind. */
     return count_children() == 0 && count_descriptors() == descriptors_at_start ? 0 : -1;
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, reset, clean_up)
 
 static int run_all(void)
 {

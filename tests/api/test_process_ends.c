@@ -54,12 +54,6 @@ static bool wait_for(atomic_int *flag)
     return wait_until(is_set, flag, PATIENCE);
 }
 
-static int do_nothing(void *arg)
-{
-    (void)arg;
-    return 0;
-}
-
 static int finish_later(void *arg)
 {
     (void)arg;

@@ -665,8 +665,6 @@ static void readers_do_not_mind_what_becomes_of_writers(void **state)
     }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

@@ -115,14 +115,6 @@ static int exit_seven(void *arg)
     return 7;
 }
 
-static int square(const void *arg, void *result)
-{
-    int x = *(const int *)arg;
-
-    *(int *)result = x * x;
-    return 0;
-}
-
 /* Each of these functions makes one thing, uses it and releases it. Returns 0, or the error that making it gave. */
 static int use_manager(void)
 {

@@ -67,7 +67,7 @@ static void fill(int *args, int count)
         args[i] = i + 1;
 }
 
-static int square(const void *arg, void *result)
+static int square_once(const void *arg, void *result)
 {
     int x = *(const int *)arg;
 
@@ -87,7 +87,7 @@ static void map_squares(int *args, int *results, int count)
 {
     memset(results, 1, (size_t)count * sizeof *results);
     fill(args, count);
-    assert_int_equal(mp_pool_map(pool, square, args, sizeof(int), results, sizeof(int), (size_t)count), 0);
+    assert_int_equal(mp_pool_map(pool, square_once, args, sizeof(int), results, sizeof(int), (size_t)count), 0);
     expect_squares(results, count);
 }
 
@@ -263,7 +263,7 @@ static void results_of_map_async(void **state)
     (void)state;
 
     fill(args, ITEMS);
-    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
+    assert_int_equal(mp_pool_map_async(pool, square_once, args, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
     assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
     expect_squares(results, ITEMS);
     assert_int_equal(mp_result_free(result), 0);
@@ -339,7 +339,7 @@ static void all_places_in_use(void **state)
     mp_map_options options = {.results = memory + 100};
     mp_result *copied;
     fill(memory, 100);
-    assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), 100, &copied, &options), 0);
+    assert_int_equal(mp_pool_map_async(pool, square_once, memory, sizeof(int), sizeof(int), 100, &copied, &options), 0);
     atomic_store(&shared->go, 1);
     for (int i = 0; i < ATTACHMENTS; i++) {
         assert_int_equal(mp_result_get(result[i], NULL, 0, 60), 0);
@@ -415,7 +415,7 @@ static void forked_processes_change_nothing(void **state)
         }
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_int_equal(status, 0);
-        assert_int_equal(mp_pool_map(pool, square, memory, sizeof(int), memory + ITEMS, sizeof(int), ITEMS), 0);
+        assert_int_equal(mp_pool_map(pool, square_once, memory, sizeof(int), memory + ITEMS, sizeof(int), ITEMS), 0);
         expect_squares(memory + ITEMS, ITEMS);
     }
     assert_int_equal(mp_manager_free(manager), 0);
@@ -434,11 +434,11 @@ static int nest(const void *arg, void *result)
         return 1;
     fill(memory, 100);
     memory[0] = *(const int *)arg;
-    error = mp_pool_map(inner, square, memory, sizeof(int), memory + 100, sizeof(int), 100);
+    error = mp_pool_map(inner, square_once, memory, sizeof(int), memory + 100, sizeof(int), 100);
     if (error != 0 || memory[199] != 100 * 100)
         return 2;
     *(int *)result = memory[100];
-    error = mp_pool_map(inner, square, arg, sizeof(int), &memory[100], sizeof(int), 1);
+    error = mp_pool_map(inner, square_once, arg, sizeof(int), &memory[100], sizeof(int), 1);
     if (error != 0 || memory[100] != *(int *)result)
         return 3;
     return mp_pool_free(inner) != 0 || mp_manager_free(manager) != 0 ? 4 : 0;
@@ -565,8 +565,8 @@ static void a_supervisor_that_cannot_map(void **state)
     for (int i = 0; i < 4; i++) {
         fill(memory, ITEMS);
         memset(results, 1, ITEMS * sizeof *results);
-        assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &result, &options),
-                         0);
+        assert_int_equal(
+            mp_pool_map_async(pool, square_once, memory, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
         if (i == 0)
             assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
         else if (i == 1)
@@ -597,7 +597,8 @@ static void a_caller_that_may_not_be_looked_into(void **state)
 
     assert_int_equal(prctl(PR_SET_DUMPABLE, 0), 0);
     fill(memory, ITEMS);
-    assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
+    assert_int_equal(mp_pool_map_async(pool, square_once, memory, sizeof(int), sizeof(int), ITEMS, &result, &options),
+                     0);
     assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
     expect_squares(memory + ITEMS, ITEMS);
     assert_int_equal(mp_result_free(result), 0);
@@ -669,7 +670,7 @@ static void a_dead_supervisor(void **state)
     assert_int_equal(mp_pool_supervisor(pool, &supervisor), 0);
     assert_int_equal(kill(supervisor, SIGKILL), 0);
     fill(memory, 100);
-    assert_int_equal(mp_pool_map(pool, square, memory, sizeof(int), memory + 100, sizeof(int), 100), MP_EBROKEN);
+    assert_int_equal(mp_pool_map(pool, square_once, memory, sizeof(int), memory + 100, sizeof(int), 100), MP_EBROKEN);
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
@@ -688,8 +689,8 @@ static void workers_are_killed_as_they_map(void **state)
         size_t count;
 
         fill(memory, ITEMS);
-        assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &result, &options),
-                         0);
+        assert_int_equal(
+            mp_pool_map_async(pool, square_once, memory, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
         pause_us(i * 5);
         assert_int_equal(mp_pool_workers(pool, pids, WORKERS, &count), 0);
         if (count > 0)
@@ -709,7 +710,6 @@ static void workers_are_killed_as_they_map(void **state)
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, make, drop)
     const struct CMUnitTest tests[] = {
         TEST(nothing_is_copied),
         TEST(managers_opened_later),

@@ -93,14 +93,6 @@ static pid_t start_waiter(int number, double timeout)
     _exit(error == 0 ? 0 : error == MP_ETIMEOUT ? 1 : 2);
 }
 
-static int end_of(pid_t pid)
-{
-    int status;
-
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
 static void take(double timeout)
 {
     assert_int_equal(mp_lock_acquire(lock, timeout), 0);
@@ -466,8 +458,6 @@ static void a_dead_owner_is_told_to_whose_turn_it_is(void **state)
     assert_int_equal(mp_lock_acquire(lock, 10), MP_EOWNERDEAD);
     give();
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
 {

@@ -362,8 +362,6 @@ static void objects_come_and_go(void **state)
     assert_false(object_is(a, OBJECT_DICT));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

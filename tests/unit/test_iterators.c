@@ -891,15 +891,15 @@ static void iterators_of_many_threads_leave_no_memory(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(one_change_anywhere, make, drop),
-        cmocka_unit_test_setup_teardown(many_changes_beside_several_walks, make, drop),
-        cmocka_unit_test_setup_teardown(an_ended_dict_iterator_stays_ended, make, drop),
-        cmocka_unit_test_setup_teardown(one_change_anywhere_in_a_list, make, drop),
-        cmocka_unit_test_setup_teardown(many_changes_beside_several_walks_of_a_list, make, drop),
-        cmocka_unit_test_setup_teardown(a_dead_container_has_no_entries, make, drop),
-        cmocka_unit_test_setup_teardown(a_freed_iterator_is_none_for_good, make, drop),
-        cmocka_unit_test_setup_teardown(walks_beside_a_process_that_changes_all, make, drop),
-        cmocka_unit_test_setup_teardown(iterators_of_many_threads_leave_no_memory, make, drop),
+        TEST(one_change_anywhere),
+        TEST(many_changes_beside_several_walks),
+        TEST(an_ended_dict_iterator_stays_ended),
+        TEST(one_change_anywhere_in_a_list),
+        TEST(many_changes_beside_several_walks_of_a_list),
+        TEST(a_dead_container_has_no_entries),
+        TEST(a_freed_iterator_is_none_for_good),
+        TEST(walks_beside_a_process_that_changes_all),
+        TEST(iterators_of_many_threads_leave_no_memory),
     };
 
     if (argc > 1 && atoi(argv[1]) > 0)

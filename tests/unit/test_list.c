@@ -605,8 +605,6 @@ static void refuses_bad_input(void **state)
     assert_int_equal(mp_list_append_int(list, 1), MP_EINVAL);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

@@ -968,8 +968,6 @@ static void what_is_removed_is_what_was_found(void **state)
     assert_int_equal(sum, shared->steps - marks);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

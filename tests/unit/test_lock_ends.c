@@ -569,14 +569,6 @@ static int is_a_stranger(void)
     return mp_lock_release(locks[0]) == 0 ? 0 : 6;
 }
 
-static int end_of(pid_t pid)
-{
-    int status;
-
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
 static bool has_begun(void *arg)
 {
     return shared->held != 0 || has_ended(arg);

@@ -36,7 +36,7 @@ static bool is_cpu_free(void)
     return mp_usable_cpu_count() > 1;
 }
 
-static int square(const void *arg, void *result)
+static int count_and_square(const void *arg, void *result)
 {
     int x = *(const int *)arg;
 
@@ -49,7 +49,7 @@ static int square(const void *arg, void *result)
 
 static int hold_last(const void *arg, void *result)
 {
-    int error = square(arg, result);
+    int error = count_and_square(arg, result);
 
     while (*(const int *)arg == MANY - 1 && atomic_load(&shared->hold))
         pause_us(1000);
@@ -159,7 +159,7 @@ static void results_may_take_the_arguments_place(void **state)
     int *numbers = new_numbers(MANY);
     (void)state;
 
-    assert_int_equal(mp_pool_map(pool, square, numbers, sizeof(int), numbers, sizeof(int), MANY), 0);
+    assert_int_equal(mp_pool_map(pool, count_and_square, numbers, sizeof(int), numbers, sizeof(int), MANY), 0);
     expect_squares(numbers, MANY);
     free(numbers);
 }
@@ -182,7 +182,7 @@ static void results_in_place_may_overlap_the_arguments(void **state)
 
         for (int i = 0; i < MANY; i++)
             args[i] = i;
-        assert_int_equal(mp_pool_map(of, square, args, sizeof(int), results, sizeof(int), MANY), 0);
+        assert_int_equal(mp_pool_map(of, count_and_square, args, sizeof(int), results, sizeof(int), MANY), 0);
         expect_squares(results, MANY);
     }
     assert_int_equal(mp_memory_free(memory), 0);
@@ -198,7 +198,7 @@ struct wide {
 static int square_widely(const void *arg, void *result)
 {
     ((struct wide *)result)->beside[6] = *(const int *)arg;
-    return square(arg, result);
+    return count_and_square(arg, result);
 }
 
 /* The results are not aligned, so they are copied, to memory that overlaps the arguments, which need not be aligned.
@@ -232,7 +232,8 @@ static void an_async_map_has_copied_all_when_it_returns(void **state)
     mp_result *result;
     (void)state;
 
-    assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
+    assert_int_equal(mp_pool_map_async(pool, count_and_square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL),
+                     0);
     memset(numbers, 0xff, MANY * sizeof *numbers);
     assert_int_equal(mp_result_get(result, squares, MANY * sizeof *squares, SECONDS), 0);
     expect_squares(squares, MANY);
@@ -256,7 +257,7 @@ static void each_helper_is_called_once(void **state)
     for (int i = 0; i < 400; i++) {
         uint64_t before = atomic_load(&of->shared.tail);
 
-        assert_int_equal(mp_pool_map(of, square, args, sizes[i % 2], squares, sizeof(int), ITEMS), 0);
+        assert_int_equal(mp_pool_map(of, count_and_square, args, sizes[i % 2], squares, sizeof(int), ITEMS), 0);
         assert_in_range(atomic_load(&of->shared.tail) - before, 1, ITEMS);
     }
     assert_int_equal(mp_pool_free(of), 0);
@@ -274,7 +275,8 @@ static void a_map_without_memory_keeps_nothing(void **state)
     for (size_t bytes = 64 * 1024; bytes <= MANY * sizeof(int); bytes *= 2) {
         mp_result *result;
 
-        assert_int_equal(mp_pool_map_async(pool, square, numbers, bytes / 8, endless, 8, &result, NULL), MP_ENOMEM);
+        assert_int_equal(mp_pool_map_async(pool, count_and_square, numbers, bytes / 8, endless, 8, &result, NULL),
+                         MP_ENOMEM);
         assert_int_equal(pool->resting_bytes, 0);
         assert_int_equal(atomic_load(&pool->staging), 0);
     }
@@ -291,7 +293,8 @@ static void each_map_lies_where_the_last_one_did(void **state)
     (void)state;
 
     for (int i = 0; i < 50; i++) {
-        assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
+        assert_int_equal(
+            mp_pool_map_async(pool, count_and_square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
         assert_true(args == 0 || atomic_load(&result->job->args) == args);
         assert_true(results == 0 || atomic_load(&result->job->results) == results);
         args = atomic_load(&result->job->args);
@@ -387,7 +390,7 @@ static void map_waits_at_gate(bool (*opens)(void))
     if (!is_cpu_free())
         return;
     make_gate(opens);
-    assert_int_equal(map_through(square), 0);
+    assert_int_equal(map_through(count_and_square), 0);
     assert_int_equal(atomic_load(&shared->begun), MANY);
     drop_gate();
 }
@@ -457,7 +460,7 @@ static void a_dead_supervisor_is_noticed(void **state)
         return;
     assert_int_equal(mp_pool_supervisor(pool, &supervisor), 0);
     make_gate(the_supervisor_is_dead);
-    assert_int_equal(map_through(square), MP_EBROKEN);
+    assert_int_equal(map_through(count_and_square), MP_EBROKEN);
     drop_gate();
 }
 
@@ -492,7 +495,7 @@ static void end_while_copying(int (*how)(mp_pool *), int expected)
     atomic_store(&ended, 0);
     make_gate(pool_has_ended);
     assert_int_equal(pthread_create(&thread, NULL, end_when_copying, shared), 0);
-    assert_int_equal(map_through(square), expected);
+    assert_int_equal(map_through(count_and_square), expected);
     assert_int_equal(pthread_join(thread, &failed), 0);
     assert_null(failed);
     assert_int_equal(mp_pool_join(pool), 0);
@@ -549,7 +552,8 @@ static void too_small_a_buffer_is_left_alone(void **state)
     int few[4] = {-1, -1, -1, -1};
     (void)state;
 
-    assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
+    assert_int_equal(mp_pool_map_async(pool, count_and_square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL),
+                     0);
     assert_int_equal(mp_result_get(result, few, sizeof few, MP_FOREVER), MP_ETOOSMALL);
     for (size_t i = 0; i < COUNT(few); i++)
         assert_int_equal(few[i], -1);
@@ -581,7 +585,8 @@ static void several_threads_get_one_result(void **state)
     (void)state;
 
     for (int round = 0; round < 20; round++) {
-        assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
+        assert_int_equal(
+            mp_pool_map_async(pool, count_and_square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
         for (int i = 0; i < 4; i++) {
             waiting[i] = (struct waiting){.result = result, .squares = calloc(MANY, sizeof(int))};
             assert_non_null(waiting[i].squares);
@@ -619,8 +624,6 @@ static void failed_items_are_zeros(void **state)
     free(numbers);
     free(results);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
 {

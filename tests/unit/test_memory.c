@@ -205,7 +205,7 @@ static void a_number_names_it_in_every_program(void **state)
 enum { ITEMS = 3000 };
 
 /* Stores the square of a number. A multiple of 100 fails, and something is stored as well. */
-static int square(const void *arg, void *result)
+static int square_once(const void *arg, void *result)
 {
     int x = *(const int *)arg;
 
@@ -228,7 +228,7 @@ static void map_between(mp_pool *pool, int *args, int *results)
 
     for (int i = 0; i < ITEMS; i++)
         args[i] = i + 1;
-    assert_int_equal(mp_pool_map_with(pool, square, args, sizeof(int), results, sizeof(int), ITEMS, &options), 9);
+    assert_int_equal(mp_pool_map_with(pool, square_once, args, sizeof(int), results, sizeof(int), ITEMS, &options), 9);
     for (int i = 0; i < ITEMS; i++) {
         assert_int_equal(results[i], expected(i + 1));
         assert_int_equal(status[i], (i + 1) % 100 == 0 ? 9 : 0);
@@ -251,7 +251,7 @@ static void maps_in_place_do_what_others_do(void **state)
         for (size_t r = 0; r < sizeof places / sizeof *places; r++)
             map_between(pool, places[a], places[r]);
     }
-    assert_int_equal(mp_pool_map(pool, square, before, sizeof(int), before, sizeof(int), 0), 0);
+    assert_int_equal(mp_pool_map(pool, square_once, before, sizeof(int), before, sizeof(int), 0), 0);
     assert_int_equal(mp_pool_free(pool), 0);
     assert_int_equal(mp_memory_free(before), 0);
     assert_int_equal(mp_memory_free(after), 0);
@@ -324,7 +324,7 @@ static void results_of_map_async_go_where_they_are_wanted(void **state)
     assert_int_equal(mp_pool_create(&pool, 2, NULL), 0);
     for (int i = 0; i < ITEMS; i++)
         args[i] = i + 1;
-    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
+    assert_int_equal(mp_pool_map_async(pool, square_once, args, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
     assert_int_equal(mp_result_get(result, NULL, 0, 60), 9);
     for (int i = 0; i < ITEMS; i++)
         assert_int_equal(results[i], expected(i + 1));
@@ -338,12 +338,14 @@ static void results_of_map_async_go_where_they_are_wanted(void **state)
     assert_int_equal(status, 9);
     assert_int_equal(mp_result_free(result), 0);
     options.results = copy;
-    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), ITEMS, &result, &options),
+    assert_int_equal(mp_pool_map_async(pool, square_once, args, sizeof(int), sizeof(int), ITEMS, &result, &options),
                      MP_EINVAL);
     options.results = results + 1;
-    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), 1, &result, &options), MP_EINVAL);
+    assert_int_equal(mp_pool_map_async(pool, square_once, args, sizeof(int), sizeof(int), 1, &result, &options),
+                     MP_EINVAL);
     options.results = results;
-    assert_int_equal(mp_pool_map_with(pool, square, args, sizeof(int), results, sizeof(int), 1, &options), MP_EINVAL);
+    assert_int_equal(mp_pool_map_with(pool, square_once, args, sizeof(int), results, sizeof(int), 1, &options),
+                     MP_EINVAL);
     assert_int_equal(mp_pool_free(pool), 0);
 }
 
@@ -435,8 +437,8 @@ static void a_map_outlives_its_manager(void **state)
             numbers[i] = i + 1;
         mp_map_options options = {.results = numbers + 16};
         assert_int_equal(mp_pool_create(&pool, 2, NULL), 0);
-        assert_int_equal(mp_pool_map_async(pool, waits ? wait_for_ever : square, numbers, sizeof(int), sizeof(int), 10,
-                                           &result, &options),
+        assert_int_equal(mp_pool_map_async(pool, waits ? wait_for_ever : square_once, numbers, sizeof(int), sizeof(int),
+                                           10, &result, &options),
                          0);
         if (!waits)
             assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
@@ -479,7 +481,6 @@ static void processes_die_as_they_take_and_free(void **state)
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, make, drop)
     const struct CMUnitTest tests[] = {
         TEST(memory_is_zeroed_aligned_and_given_back),
         TEST(what_is_no_memory_is_refused),

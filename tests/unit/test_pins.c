@@ -716,15 +716,6 @@ static pid_t start_and_stop(int (*function)(void))
     return WIFSTOPPED(status) ? pid : 0;
 }
 
-static int end_of(pid_t pid)
-{
-    int status;
-
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
 /* Gives up the last share in inner, and puts another dict in its place. */
 static int replace_inner(void)
 {
@@ -1023,8 +1014,6 @@ static void pins_become_holds_beside_replacements(void **state)
     assert_int_equal(waitpid(keeps, NULL, 0), keeps);
     assert_int_equal(waitpid(replaces, NULL, 0), replaces);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 /* ---- stopped while a large container is released ---- */
 

@@ -34,14 +34,6 @@ static int drop(void **state)
     return mp_pool_free(pool);
 }
 
-static int square(const void *arg, void *result)
-{
-    int x = *(const int *)arg;
-
-    *(int *)result = x * x;
-    return 0;
-}
-
 static int nap_ms(const void *arg, void *result)
 {
     pause_us(*(const int *)arg * 1000L);
@@ -1144,8 +1136,6 @@ static void refuses_bad_input(void **state)
     assert_int_equal(mp_pool_apply(none, square, &x, sizeof x, &y, sizeof y), MP_EINVAL);
     assert_int_equal(mp_pool_free(none), MP_EINVAL);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
 {

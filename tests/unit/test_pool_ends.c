@@ -80,14 +80,6 @@ static int in_child(void (*function)(const void *), const void *arg)
     return status;
 }
 
-static int square(const void *arg, void *result)
-{
-    int x = *(const int *)arg;
-
-    *(int *)result = x * x;
-    return 0;
-}
-
 /* Waits until the gate opens, or for a long time. */
 static int stay(const void *arg, void *result)
 {

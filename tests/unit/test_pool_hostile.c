@@ -46,14 +46,6 @@ static int drop(void **state)
     return mp_pool_free(pool);
 }
 
-static int square(const void *arg, void *result)
-{
-    int x = *(const int *)arg;
-
-    *(int *)result = x * x;
-    return 0;
-}
-
 static bool is_full(void *arg)
 {
     size_t live;
@@ -924,8 +916,6 @@ static void an_interrupt_from_the_terminal_is_the_callers(void **state)
     close(master);
     assert_int_equal(mp_pool_create(&pool, WORKERS, NULL), 0);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
 {

@@ -419,8 +419,6 @@ static void nothing_is_lost_while_stripes_come(void **state)
     }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
