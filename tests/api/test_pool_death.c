@@ -12,22 +12,15 @@
 
 #include <cmocka.h>
 
+#include "pool_fixture.h"
 #include "support.h"
 
 enum { WORKERS = 4 };
 
-static mp_pool *pool;
-
 static int make(void **state)
 {
     (void)state;
-    return mp_pool_create(&pool, WORKERS, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_pool_free(pool);
+    return make_pool(WORKERS);
 }
 
 /* Dies in one of several ways, depending on the last digit; other tasks live. */
@@ -63,13 +56,6 @@ static int expected_of(int x)
                          0, MP_EDIED - 104,     0, MP_EDIED - SIGABRT};
 
     return codes[x % 10];
-}
-
-static bool is_full(void *arg)
-{
-    size_t live;
-
-    return mp_pool_workers(arg, NULL, 0, &live) == 0 && live == WORKERS;
 }
 
 static void a_death_fails_its_task_alone(void **state)

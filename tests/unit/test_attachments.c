@@ -16,12 +16,11 @@
 #include <cmocka.h>
 
 #include "pool/caller.h"
+#include "pool_fixture.h"
 #include "support.h"
 
 enum { WORKERS = 2, ITEMS = 2000, MANY = 40 };
 #define HEAP_BYTES (INT64_C(1) << 24) /* larger than the pool's heap in these tests */
-
-static mp_pool *pool;
 
 /* Shared between the processes. */
 static struct {
@@ -34,13 +33,7 @@ static int make(void **state)
 {
     (void)state;
     memset(shared, 0, sizeof *shared);
-    return mp_pool_create(&pool, WORKERS, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_pool_free(pool);
+    return make_pool(WORKERS);
 }
 
 /* ---- helpers ---- */
@@ -166,15 +159,6 @@ static void workers_of(pid_t *pids)
     assert_int_equal(count, WORKERS);
 }
 
-static bool is_full(void *arg)
-{
-    pid_t pids[WORKERS];
-    size_t count;
-    (void)arg;
-
-    return mp_pool_workers(pool, pids, WORKERS, &count) == 0 && count == WORKERS;
-}
-
 static struct holding held(void)
 {
     struct holding held = {0, 0};
@@ -196,7 +180,7 @@ static bool have_let_go(void *arg)
     const struct holding *before = arg;
     struct holding now = held();
 
-    if (!is_full(NULL))
+    if (!is_full(pool))
         return false;
     return now.mappings <= before->mappings && now.descriptors <= before->descriptors;
 }
@@ -394,7 +378,7 @@ static void a_map_outlives_its_manager(void **state)
     atomic_store(&shared->go, 1);
     assert_int_equal(mp_result_get(result, NULL, 0, 60), MP_EDIED - SIGKILL);
     assert_int_equal(mp_result_get(result, copy, sizeof copy, 60), MP_EINVAL);
-    assert_true(wait_until(is_full, NULL, 60));
+    assert_true(wait_until(is_full, pool, 60));
     assert_false(have_let_go(&before));
     assert_int_equal(mp_result_free(result), 0);
     assert_true(wait_until(have_let_go, &before, 60));
@@ -528,7 +512,7 @@ static void workers_that_cannot_map_are_replaced(void **state)
         assert_int_equal(mp_result_free(result[i]), 0);
     }
     map_in(manager); /* at least one worker fails to map it */
-    assert_true(wait_until(is_full, NULL, 60));
+    assert_true(wait_until(is_full, pool, 60));
     workers_of(after);
     assert_true(before[0] != after[0] || before[1] != after[1]);
     map_in(older);
@@ -631,7 +615,7 @@ static void workers_that_change_their_user(void **state)
     }
     map_in(manager);
     map_in(another);
-    assert_true(wait_until(is_full, NULL, 60));
+    assert_true(wait_until(is_full, pool, 60));
     assert_int_equal(mp_manager_free(manager), 0);
     assert_int_equal(mp_manager_free(another), 0);
 }
@@ -703,7 +687,7 @@ static void workers_are_killed_as_they_map(void **state)
         assert_int_equal(lost, error != 0);
         assert_int_equal(mp_result_free(result), 0);
         assert_int_equal(mp_manager_free(manager), 0);
-        assert_true(wait_until(is_full, NULL, 60));
+        assert_true(wait_until(is_full, pool, 60));
     }
     assert_true(wait_until(have_let_go, &before, 60));
 }

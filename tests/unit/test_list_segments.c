@@ -11,37 +11,15 @@
 #include <cmocka.h>
 
 #include "list/list_table.h"
+#include "manager_fixture.h"
 #include "support.h"
 
 #define S ((int64_t)SEGMENT)
 #define SECONDS 60.0
 
-static mp_manager *manager;
-static mp_list *list;
-
 static struct object *object(void)
 {
     return object_of(list);
-}
-
-static int make(void **state)
-{
-    (void)state;
-    return mp_manager_create(&manager, NULL) != 0 || mp_manager_list(manager, &list) != 0;
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_manager_check(manager) != 0 || mp_manager_free(manager) != 0;
-}
-
-static size_t used(void)
-{
-    mp_manager_info info;
-
-    assert_int_equal(mp_manager_get_info(manager, &info), 0);
-    return info.used;
 }
 
 static int64_t length(void)
@@ -895,8 +873,8 @@ static void every_change_first_finishes_what_was_begun(void **state)
         for (size_t how = 0; how < COUNT(half_done); how++) {
             for (size_t which = 0; which < COUNT(change_names); which++) {
                 change_half_done(how, which, lengths[i]);
-                assert_int_equal(drop(state), 0);
-                assert_int_equal(make(state), 0);
+                assert_int_equal(drop_manager(state), 0);
+                assert_int_equal(make_manager(state), 0);
             }
         }
     }
@@ -905,29 +883,29 @@ static void every_change_first_finishes_what_was_begun(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(growing_moves_no_cell),
-        TEST(long_lists_take_little_more_than_their_cells),
-        TEST(what_is_put_in_front_is_in_front),
-        TEST(both_ends_grow_by_turns),
-        TEST(many_are_put_behind_across_segments),
-        TEST(a_failure_to_grow_changes_nothing),
-        TEST(failing_in_front_changes_nothing),
-        TEST(a_copy_needs_no_room_for_an_undo_log),
-        TEST(popping_gives_segments_back),
-        TEST(a_queue_stays_small),
-        TEST(a_queue_backwards_stays_small),
-        TEST(no_segment_comes_and_goes),
-        TEST(steps_move_few_cells),
-        TEST(slices_at_the_ends_move_no_cell),
-        TEST(slices_at_the_ends_give_back_what_they_held),
-        TEST(does_what_an_array_does),
-        TEST(an_iterator_goes_on_through_all_changes),
-        TEST(readers_see_a_whole_queue),
-        TEST(what_is_put_meanwhile_is_there),
-        TEST(a_cell_keeps_its_stripe),
-        TEST(every_change_first_finishes_what_was_begun),
-        TEST(damage_is_found),
-        TEST(what_nobody_has_pending_is_found),
+        MANAGED(growing_moves_no_cell),
+        MANAGED(long_lists_take_little_more_than_their_cells),
+        MANAGED(what_is_put_in_front_is_in_front),
+        MANAGED(both_ends_grow_by_turns),
+        MANAGED(many_are_put_behind_across_segments),
+        MANAGED(a_failure_to_grow_changes_nothing),
+        MANAGED(failing_in_front_changes_nothing),
+        MANAGED(a_copy_needs_no_room_for_an_undo_log),
+        MANAGED(popping_gives_segments_back),
+        MANAGED(a_queue_stays_small),
+        MANAGED(a_queue_backwards_stays_small),
+        MANAGED(no_segment_comes_and_goes),
+        MANAGED(steps_move_few_cells),
+        MANAGED(slices_at_the_ends_move_no_cell),
+        MANAGED(slices_at_the_ends_give_back_what_they_held),
+        MANAGED(does_what_an_array_does),
+        MANAGED(an_iterator_goes_on_through_all_changes),
+        MANAGED(readers_see_a_whole_queue),
+        MANAGED(what_is_put_meanwhile_is_there),
+        MANAGED(a_cell_keeps_its_stripe),
+        MANAGED(every_change_first_finishes_what_was_begun),
+        MANAGED(damage_is_found),
+        MANAGED(what_nobody_has_pending_is_found),
     };
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

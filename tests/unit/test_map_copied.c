@@ -15,13 +15,12 @@
 #include <cmocka.h>
 
 #include "pool/caller.h"
+#include "pool_fixture.h"
 #include "support.h"
 
 #define SECONDS 60.0
 /* Number of ints; the gate lies somewhere in their second half. */
 #define MANY 400000
-
-static mp_pool *pool;
 
 /* Written by workers. */
 static struct shared {
@@ -61,13 +60,7 @@ static int make(void **state)
 {
     (void)state;
     memset(shared, 0, sizeof *shared);
-    return mp_pool_create(&pool, 2, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_pool_free(pool);
+    return make_pool(2);
 }
 
 static int *new_numbers(int count)

@@ -12,30 +12,9 @@
 
 #include <cmocka.h>
 
+#include "manager_fixture.h"
 #include "pool/caller.h"
 #include "support.h"
-
-static mp_manager *manager;
-
-static int make(void **state)
-{
-    (void)state;
-    return mp_manager_create(&manager, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_manager_check(manager) != 0 || mp_manager_free(manager) != 0;
-}
-
-static size_t used(void)
-{
-    mp_manager_info info;
-
-    assert_int_equal(mp_manager_get_info(manager, &info), 0);
-    return info.used;
-}
 
 static void *take(size_t size)
 {
@@ -83,7 +62,6 @@ static void memory_is_zeroed_aligned_and_given_back(void **state)
 static void what_is_no_memory_is_refused(void **state)
 {
     mp_manager *other;
-    mp_dict *dict;
     char *memory = take(1000), *second = take(1000);
     size_t size;
     (void)state;
@@ -93,7 +71,6 @@ static void what_is_no_memory_is_refused(void **state)
         assert_int_equal(mp_memory_free(memory + i), MP_EINVAL);
     for (int i = 1; i < 64; i++)
         assert_int_equal(mp_memory_free(memory - i), MP_EINVAL);
-    assert_int_equal(mp_manager_dict(manager, &dict), 0);
     assert_int_equal(mp_memory_free(dict), MP_EINVAL);
     assert_int_equal(mp_memory_free(manager), MP_EINVAL);
     assert_int_equal(mp_dict_free((mp_dict *)(void *)memory), MP_EINVAL);
@@ -170,7 +147,7 @@ static void a_number_names_it_in_every_program(void **state)
 {
     char name[64];
     mp_manager *one, *two;
-    mp_dict *dict;
+    mp_dict *root;
     void *here, *there = NULL;
     int64_t ref, bad[] = {0, 1, -1, 64, INT64_MAX, INT64_MIN, INT64_C(1) << 36};
     (void)state;
@@ -180,11 +157,11 @@ static void a_number_names_it_in_every_program(void **state)
     assert_int_equal(mp_manager_open(&two, name, NULL), 0);
     assert_int_equal(mp_manager_alloc(one, 100, &here), 0);
     assert_int_equal(mp_memory_ref(here, &ref), 0);
-    assert_int_equal(mp_manager_root(one, &dict), 0);
-    assert_int_equal(mp_dict_set_int(dict, "memory", ref), 0);
+    assert_int_equal(mp_manager_root(one, &root), 0);
+    assert_int_equal(mp_dict_set_int(root, "memory", ref), 0);
     ref = 0;
-    assert_int_equal(mp_manager_root(two, &dict), 0);
-    assert_int_equal(mp_dict_get_int(dict, "memory", &ref), 0);
+    assert_int_equal(mp_manager_root(two, &root), 0);
+    assert_int_equal(mp_dict_get_int(root, "memory", &ref), 0);
     assert_int_equal(mp_manager_memory(two, ref, &there), 0);
     assert_true(here != there);
     strcpy(here, "text");
@@ -482,19 +459,19 @@ static void processes_die_as_they_take_and_free(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(memory_is_zeroed_aligned_and_given_back),
-        TEST(what_is_no_memory_is_refused),
-        TEST(no_memory_changes_nothing),
-        TEST(memory_is_shared_with_forked_processes),
-        TEST(a_number_names_it_in_every_program),
-        TEST(maps_in_place_do_what_others_do),
-        TEST(nothing_is_copied),
-        TEST(younger_managers_do_as_well),
-        TEST(results_of_map_async_go_where_they_are_wanted),
-        TEST(deaths_in_place),
-        TEST(a_terminated_map_is_zeroed),
-        TEST(a_map_outlives_its_manager),
-        TEST(processes_die_as_they_take_and_free),
+        MANAGED(memory_is_zeroed_aligned_and_given_back),
+        MANAGED(what_is_no_memory_is_refused),
+        MANAGED(no_memory_changes_nothing),
+        MANAGED(memory_is_shared_with_forked_processes),
+        MANAGED(a_number_names_it_in_every_program),
+        MANAGED(maps_in_place_do_what_others_do),
+        MANAGED(nothing_is_copied),
+        MANAGED(younger_managers_do_as_well),
+        MANAGED(results_of_map_async_go_where_they_are_wanted),
+        MANAGED(deaths_in_place),
+        MANAGED(a_terminated_map_is_zeroed),
+        MANAGED(a_map_outlives_its_manager),
+        MANAGED(processes_die_as_they_take_and_free),
     };
 
     attempts = shared_memory(4096);

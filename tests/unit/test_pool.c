@@ -18,20 +18,13 @@
 #include <cmocka.h>
 
 #include "pool/caller.h"
+#include "pool_fixture.h"
 #include "support.h"
-
-static mp_pool *pool;
 
 static int make(void **state)
 {
     (void)state;
-    return mp_pool_create(&pool, 2, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_pool_free(pool);
+    return make_pool(2);
 }
 
 static int nap_ms(const void *arg, void *result)
@@ -250,14 +243,6 @@ static int find_zeros(const void *arg, void *result)
     return 0;
 }
 
-static bool is_full(void *arg)
-{
-    size_t live;
-
-    (void)arg;
-    return mp_pool_workers(pool, NULL, 0, &live) == 0 && live == pool->shared.workers;
-}
-
 /* A worker has memory for that, which it zeroes while it waits. Several sizes, some of them alike; a worker is killed
  * now and then. */
 static void large_results_are_zeroed_ahead(void **state)
@@ -281,7 +266,7 @@ static void large_results_are_zeroed_ahead(void **state)
             continue;
         assert_int_equal(mp_pool_workers(pool, pids, 64, &live), 0);
         assert_int_equal(kill(pids[i % live], SIGKILL), 0);
-        assert_true(wait_until(is_full, NULL, 60));
+        assert_true(wait_until(is_full, pool, 60));
     }
     assert_true(spares > 0);
     free(out);

@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "pool/caller.h"
+#include "pool_fixture.h"
 #include "sanitizers.h"
 #include "support.h"
 
@@ -31,26 +32,11 @@ static struct {
     _Atomic pid_t pid;
 } * shared;
 
-static mp_pool *pool;
-
 static int make(void **state)
 {
     (void)state;
     memset(shared, 0, sizeof *shared);
-    return mp_pool_create(&pool, WORKERS, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_pool_free(pool);
-}
-
-static bool is_full(void *arg)
-{
-    size_t live;
-
-    return mp_pool_workers(arg, NULL, 0, &live) == 0 && live == WORKERS;
+    return make_pool(WORKERS);
 }
 
 static bool flag_is(void *arg)
