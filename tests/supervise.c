@@ -9,7 +9,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "support.h"
@@ -48,7 +47,7 @@ static void end_all(void)
             ;
         if (found < 0 && errno == ECHILD)
             return;
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        pause_us(1000);
     }
 }
 

@@ -2,11 +2,14 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,15 +21,19 @@ double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
+void pause_us(long microseconds)
+{
+    nanosleep(&(struct timespec){microseconds / 1000000, microseconds % 1000000 * 1000}, NULL);
+}
+
 bool wait_until(bool (*cond)(void *), void *arg, double seconds)
 {
-    const struct timespec pause = {.tv_nsec = 500000};
     double end = now() + seconds;
 
     while (!cond(arg)) {
         if (now() > end)
             return false;
-        nanosleep(&pause, NULL);
+        pause_us(500);
     }
     return true;
 }
@@ -50,12 +57,34 @@ bool reaches(_Atomic int *word, int number, double seconds)
 {
     double end = now() + seconds;
 
-    while (atomic_load(word) < number) {
+    for (int looks = 0; atomic_load(word) < number; looks++) {
         if (now() > end)
             return false;
-        sched_yield();
+        if (looks < 1000)
+            sched_yield();
+        else
+            pause_us(100);
     }
     return true;
+}
+
+bool is_set(void *flag)
+{
+    return atomic_load((atomic_int *)flag) != 0;
+}
+
+void *shared_memory(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    MUST(memory != MAP_FAILED);
+    return memory;
+}
+
+void must_failed(const char *condition, const char *file, int line)
+{
+    dprintf(2, "%s:%d: not so in process %d: %s (errno %d)\n", file, line, (int)getpid(), condition, errno);
+    _exit(99);
 }
 
 int count_descriptors(void)
@@ -105,22 +134,71 @@ int count_children(void)
     return count;
 }
 
-bool process_sleeps(pid_t pid)
+bool nobody_left(void *unused)
 {
-    char path[64], state = 0;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return false;
-    bool read = fscanf(file, "%*d (%*[^)]) %c", &state) == 1;
-    fclose(file);
-    return read && state == 'S';
+    (void)unused;
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
+    return count_children() == 0;
 }
 
 bool process_gone(pid_t pid)
 {
     return kill(pid, 0) != 0 && errno == ESRCH;
+}
+
+char process_state(pid_t pid)
+{
+    char path[64], state;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return 'X';
+    if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+        state = 'X';
+    fclose(file);
+    return state;
+}
+
+bool process_ended(pid_t pid)
+{
+    char state = process_state(pid);
+
+    return state == 'X' || state == 'Z';
+}
+
+bool is_gone(void *pid)
+{
+    return process_gone(*(pid_t *)pid);
+}
+
+bool is_asleep(void *pid)
+{
+    return process_state(*(pid_t *)pid) == 'S';
+}
+
+int square(const void *arg, void *result)
+{
+    int x = *(const int *)arg;
+
+    *(int *)result = x * x;
+    return 0;
+}
+
+int do_nothing(void *unused)
+{
+    (void)unused;
+    return 0;
+}
+
+int end_of(pid_t pid)
+{
+    int status;
+
+    if (waitpid(pid, &status, 0) != pid)
+        return INT_MIN;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 struct counts {

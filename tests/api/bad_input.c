@@ -104,12 +104,6 @@ static int wait_for_signal(void *arg)
     return 0;
 }
 
-static int do_nothing(void *arg)
-{
-    (void)arg;
-    return 0;
-}
-
 static int answer(const void *arg, void *result)
 {
     (void)arg;

@@ -12,12 +12,6 @@
 #include "bad_input.h"
 #include "support.h"
 
-static int do_nothing(void *arg)
-{
-    (void)arg;
-    return 0;
-}
-
 /* Refused both for an invalid handle and for one of another process. */
 static void refuses_to_act(mp_process *process, int code)
 {

@@ -8,23 +8,8 @@
 
 #include <cmocka.h>
 
+#include "manager_fixture.h"
 #include "support.h"
-
-static mp_manager *manager;
-static mp_dict *dict;
-
-static int make(void **state)
-{
-    (void)state;
-    return mp_manager_create(&manager, NULL) != 0 || mp_manager_dict(manager, &dict) != 0;
-}
-
-/* Checks that each test leaves a sound heap. */
-static int drop(void **state)
-{
-    (void)state;
-    return mp_manager_check(manager) != 0 || mp_manager_free(manager) != 0;
-}
 
 static void assert_json(mp_dict *printed, const char *expected)
 {
@@ -198,14 +183,6 @@ static void moves_as_python_does(void **state)
     }
 }
 
-static size_t used(void)
-{
-    mp_manager_info info;
-
-    assert_int_equal(mp_manager_get_info(manager, &info), 0);
-    return info.used;
-}
-
 /* The entry takes a new place each time; the old places are reused. */
 static void moving_for_ever_takes_no_memory(void **state)
 {
@@ -322,7 +299,7 @@ static void many_keys_one_of_them_bad(void **state)
 static void whole_dicts(void **state)
 {
     mp_dict *other, *copy;
-    mp_list *list;
+    mp_list *items;
     char *text;
     bool equal;
     (void)state;
@@ -338,11 +315,11 @@ static void whole_dicts(void **state)
     assert_int_equal(mp_dict_set_int(copy, "a", 2), 0);
     assert_int_equal(mp_dict_equal(dict, copy, &equal), 0);
     assert_false(equal);
-    assert_int_equal(mp_dict_items(dict, &list), 0);
-    assert_int_equal(mp_list_json(list, &text), 0);
+    assert_int_equal(mp_dict_items(dict, &items), 0);
+    assert_int_equal(mp_list_json(items, &text), 0);
     assert_string_equal(text, "[[\"a\", 1], [\"a key of more than sixteen bytes\", \"a value of some length\"]]");
     free(text);
-    assert_int_equal(mp_list_free(list), 0);
+    assert_int_equal(mp_list_free(items), 0);
     assert_int_equal(mp_dict_free(copy), 0);
     assert_int_equal(mp_dict_free(copy), MP_EINVAL);
     assert_int_equal(mp_dict_free(other), 0);
@@ -605,12 +582,10 @@ static void keys_of_every_length(void **state)
 
 static void nothing_else_is_a_key(void **state)
 {
-    mp_list *list;
     mp_value value;
     bool found;
     (void)state;
 
-    assert_int_equal(mp_manager_list(manager, &list), 0);
     const mp_value keys[] = {mp_value_dict(dict), mp_value_list(list)};
     for (int i = 0; i < 2; i++) {
         assert_int_equal(mp_dict_set(dict, keys[i], mp_value_int(1)), MP_ETYPE);
@@ -633,14 +608,14 @@ static void nothing_else_is_a_key(void **state)
 
 static void assert_list_json(int (*make_list)(mp_dict *, mp_list **), const char *expected)
 {
-    mp_list *list;
+    mp_list *made;
     char *text;
 
-    assert_int_equal(make_list(dict, &list), 0);
-    assert_int_equal(mp_list_json(list, &text), 0);
+    assert_int_equal(make_list(dict, &made), 0);
+    assert_int_equal(mp_list_json(made, &text), 0);
     assert_string_equal(text, expected);
     free(text);
-    assert_int_equal(mp_list_free(list), 0);
+    assert_int_equal(mp_list_free(made), 0);
 }
 
 static void every_view_follows_the_order(void **state)
@@ -802,11 +777,10 @@ static void prints_to_a_stream(void **state)
 
 static void nested_lists_are_shared(void **state)
 {
-    mp_list *list, *found;
+    mp_list *found;
     mp_dict *wrong;
     (void)state;
 
-    assert_int_equal(mp_manager_list(manager, &list), 0);
     assert_int_equal(mp_dict_set_list(dict, "list", list), 0);
     assert_int_equal(mp_list_free(list), 0);
     assert_int_equal(mp_dict_get_dict(dict, "list", &wrong), MP_ETYPE);
@@ -824,7 +798,7 @@ static void what_does_not_fit_changes_nothing(void **state)
 {
     mp_manager *small;
     mp_dict *root, *copy;
-    mp_list *list;
+    mp_list *items;
     char *json, *again, *large = calloc(1, 1 << 20);
     int error = 0;
     (void)state;
@@ -840,7 +814,7 @@ static void what_does_not_fit_changes_nothing(void **state)
     assert_int_equal(mp_dict_json(root, &json), 0);
     assert_int_equal(mp_dict_update(root, dict), MP_ENOMEM);
     assert_int_equal(mp_dict_copy(root, &copy), MP_ENOMEM);
-    assert_int_equal(mp_dict_items(root, &list), MP_ENOMEM);
+    assert_int_equal(mp_dict_items(root, &items), MP_ENOMEM);
     assert_int_equal(mp_dict_set_bytes(root, "text", large, 1 << 20), MP_ENOMEM);
     assert_int_equal(mp_dict_setdefault(root, mp_value_str("new"), mp_value_bytes(large, 1 << 20), NULL), MP_ENOMEM);
     assert_int_equal(mp_dict_set(root, mp_value_bytes(large, 1 << 20), mp_value_int(1)), MP_ENOMEM);
@@ -890,41 +864,39 @@ static void refuses_bad_input(void **state)
     assert_int_equal(mp_manager_free(other), MP_EINVAL);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(sets_and_gets_every_type),
-        TEST(equal_numbers_are_one_key),
-        TEST(keeps_the_order_of_insertion),
-        TEST(removes_in_every_way),
-        TEST(atomic_forms),
-        TEST(moves_as_python_does),
-        TEST(moving_for_ever_takes_no_memory),
-        TEST(applies_a_function),
-        TEST(many_keys_at_once),
-        TEST(many_keys_one_of_them_bad),
-        TEST(whole_dicts),
-        TEST(nested_containers_are_shared),
-        TEST(prints_valid_json),
-        TEST(behaves_like_a_model),
-        TEST(many_entries_and_back),
-        TEST(iterates_while_it_changes),
-        TEST(running_out_of_memory_changes_nothing),
-        TEST(tells_what_is_there),
-        TEST(keys_are_told_apart),
-        TEST(keys_of_every_length),
-        TEST(nothing_else_is_a_key),
-        TEST(every_view_follows_the_order),
-        TEST(the_newest_entry_is_popped),
-        TEST(equality_is_of_the_content),
-        TEST(iterates_over_what_moves),
-        TEST(printed_floats_read_back_equal),
-        TEST(prints_to_a_stream),
-        TEST(nested_lists_are_shared),
-        TEST(what_does_not_fit_changes_nothing),
-        TEST(refuses_bad_input),
+        MANAGED(sets_and_gets_every_type),
+        MANAGED(equal_numbers_are_one_key),
+        MANAGED(keeps_the_order_of_insertion),
+        MANAGED(removes_in_every_way),
+        MANAGED(atomic_forms),
+        MANAGED(moves_as_python_does),
+        MANAGED(moving_for_ever_takes_no_memory),
+        MANAGED(applies_a_function),
+        MANAGED(many_keys_at_once),
+        MANAGED(many_keys_one_of_them_bad),
+        MANAGED(whole_dicts),
+        MANAGED(nested_containers_are_shared),
+        MANAGED(prints_valid_json),
+        MANAGED(behaves_like_a_model),
+        MANAGED(many_entries_and_back),
+        MANAGED(iterates_while_it_changes),
+        MANAGED(running_out_of_memory_changes_nothing),
+        MANAGED(tells_what_is_there),
+        MANAGED(keys_are_told_apart),
+        MANAGED(keys_of_every_length),
+        MANAGED(nothing_else_is_a_key),
+        MANAGED(every_view_follows_the_order),
+        MANAGED(the_newest_entry_is_popped),
+        MANAGED(equality_is_of_the_content),
+        MANAGED(iterates_over_what_moves),
+        MANAGED(printed_floats_read_back_equal),
+        MANAGED(prints_to_a_stream),
+        MANAGED(nested_lists_are_shared),
+        MANAGED(what_does_not_fit_changes_nothing),
+        MANAGED(refuses_bad_input),
     };
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

@@ -30,7 +30,6 @@
 #include "support.h"
 
 #define PATIENCE 30.0
-#define COUNT(table) (sizeof(table) / sizeof *(table))
 enum { ENDED_BY_HANDLER = 3, CHILD_OF_HANDLER = 4, NOT_INTERRUPTED = 5, WRONG = 6 };
 
 /* ---- the signal ---- */
@@ -90,15 +89,6 @@ static mp_result *result;
 static mp_process *process;
 static void *memory;
 
-/* For processes without cmocka. */
-#define NEED(condition) ((condition) ? (void)0 : give_up(#condition, __LINE__))
-
-static _Noreturn void give_up(const char *condition, int line)
-{
-    dprintf(2, "line %d: %s (errno %d)\n", line, condition, errno);
-    _exit(WRONG);
-}
-
 static int add_one(const void *arg, void *sum)
 {
     *(int *)sum = *(const int *)arg + 1;
@@ -113,12 +103,6 @@ static int live(void *arg)
     return 0;
 }
 
-static int do_nothing(void *arg)
-{
-    (void)arg;
-    return 0;
-}
-
 static int one = 1, many[64], sums[64];
 
 static void make_all(void)
@@ -128,17 +112,17 @@ static void make_all(void)
     snprintf(name, sizeof name, "interrupted-%d", (int)getpid());
     snprintf(lock_name, sizeof lock_name, "interrupted-lock-%d", (int)getpid());
     snprintf(other_name, sizeof other_name, "interrupted-other-%d", (int)getpid());
-    NEED(mp_manager_create(&manager, NULL) == 0);
-    NEED(mp_manager_create(&named, &(mp_manager_options){.name = name}) == 0);
-    NEED(mp_manager_dict(manager, &dict) == 0 && mp_manager_list(manager, &list) == 0);
-    NEED(mp_dict_set_int(dict, "a", 1) == 0 && mp_list_append_int(list, 1) == 0);
-    NEED(mp_manager_alloc(manager, 100, &memory) == 0);
-    NEED(mp_lock_create(&lock, NULL) == 0);
-    NEED(mp_lock_create(&named_lock, &(mp_lock_options){lock_name}) == 0);
-    NEED(mp_process_start(&process, live, NULL, &daemon) == 0);
-    NEED(mp_pool_create(&pool, 1, NULL) == 0);
-    NEED(mp_pool_apply_async(pool, add_one, &one, sizeof one, sizeof one, &result) == 0);
-    NEED(mp_result_wait(result, PATIENCE) == 0);
+    MUST(mp_manager_create(&manager, NULL) == 0);
+    MUST(mp_manager_create(&named, &(mp_manager_options){.name = name}) == 0);
+    MUST(mp_manager_dict(manager, &dict) == 0 && mp_manager_list(manager, &list) == 0);
+    MUST(mp_dict_set_int(dict, "a", 1) == 0 && mp_list_append_int(list, 1) == 0);
+    MUST(mp_manager_alloc(manager, 100, &memory) == 0);
+    MUST(mp_lock_create(&lock, NULL) == 0);
+    MUST(mp_lock_create(&named_lock, &(mp_lock_options){lock_name}) == 0);
+    MUST(mp_process_start(&process, live, NULL, &daemon) == 0);
+    MUST(mp_pool_create(&pool, 1, NULL) == 0);
+    MUST(mp_pool_apply_async(pool, add_one, &one, sizeof one, sizeof one, &result) == 0);
+    MUST(mp_result_wait(result, PATIENCE) == 0);
 }
 
 /* Checks that everything still works. An object that a call has freed is NULL. */
@@ -149,19 +133,19 @@ static void use_all(void)
     bool alive;
     int64_t value;
 
-    NEED(mp_dict_set_str(dict, "b", "longer than fits into the entry itself") == 0);
-    NEED(mp_dict_add_int(dict, "a", 1, &value) == 0 && mp_list_append_int(list, 2) == 0);
-    NEED(manager == NULL || mp_manager_check(manager) == 0);
-    NEED(named == NULL || mp_manager_check(named) == 0);
-    NEED(lock == NULL || (mp_lock_acquire(lock, PATIENCE) == 0 && mp_lock_release(lock) == 0));
-    NEED(named_lock == NULL || (mp_lock_acquire(named_lock, PATIENCE) == 0 && mp_lock_release(named_lock) == 0));
-    NEED(mp_process_start(&another, do_nothing, NULL, NULL) == 0 && mp_process_join(another, PATIENCE) == 0);
-    NEED(mp_process_free(another) == 0);
-    NEED(process == NULL || (mp_process_is_alive(process, &alive) == 0 && alive));
+    MUST(mp_dict_set_str(dict, "b", "longer than fits into the entry itself") == 0);
+    MUST(mp_dict_add_int(dict, "a", 1, &value) == 0 && mp_list_append_int(list, 2) == 0);
+    MUST(manager == NULL || mp_manager_check(manager) == 0);
+    MUST(named == NULL || mp_manager_check(named) == 0);
+    MUST(lock == NULL || (mp_lock_acquire(lock, PATIENCE) == 0 && mp_lock_release(lock) == 0));
+    MUST(named_lock == NULL || (mp_lock_acquire(named_lock, PATIENCE) == 0 && mp_lock_release(named_lock) == 0));
+    MUST(mp_process_start(&another, do_nothing, NULL, NULL) == 0 && mp_process_join(another, PATIENCE) == 0);
+    MUST(mp_process_free(another) == 0);
+    MUST(process == NULL || (mp_process_is_alive(process, &alive) == 0 && alive));
     if (pool == NULL)
         return;
     int error = mp_pool_apply(pool, add_one, &one, sizeof one, &sum, sizeof sum);
-    NEED((error == 0 && sum == 2) || error == MP_ECLOSED);
+    MUST((error == 0 && sum == 2) || error == MP_ECLOSED);
 }
 
 /* ---- the calls ---- */
@@ -459,20 +443,12 @@ static _Noreturn void be_interrupted(size_t call, size_t handler, long when)
     countdown = 0;
     if (error != 0)
         dprintf(2, "%s gave %d\n", calls[call].name, error);
-    NEED(error == 0);
+    MUST(error == 0);
     if (over)
         exit(NOT_INTERRUPTED);
-    NEED(interruptions == 1 && code_of(child_of_handler) == CHILD_OF_HANDLER);
+    MUST(interruptions == 1 && code_of(child_of_handler) == CHILD_OF_HANDLER);
     use_all();
     exit(0);
-}
-
-static bool nobody_left(void *arg)
-{
-    (void)arg;
-    while (waitpid(-1, NULL, WNOHANG) > 0)
-        ;
-    return count_children() == 0;
 }
 
 /* Interrupts a call after each mutex that it takes. With ASan, which makes forks slow: after every fourth one. */
@@ -564,15 +540,15 @@ static _Noreturn void live_beside_a_stranger(size_t call, size_t raw)
     if (pid == 0) {
         int error = calls[call].function();
 
-        NEED(error == for_strangers(call, raw));
+        MUST(error == for_strangers(call, raw));
         exit(CHILD_OF_HANDLER);
     }
     /* The parent works at the same time. */
     for (int i = 0; i < 200; i++) {
-        NEED(mp_dict_set_str(dict, "b", "longer than fits into the entry itself") == 0);
-        NEED(mp_list_append_int(list, 2) == 0);
+        MUST(mp_dict_set_str(dict, "b", "longer than fits into the entry itself") == 0);
+        MUST(mp_list_append_int(list, 2) == 0);
     }
-    NEED(code_of(pid) == CHILD_OF_HANDLER);
+    MUST(code_of(pid) == CHILD_OF_HANDLER);
     if (strcmp(calls[call].name, "mp_lock_free") == 0) /* the child has freed it for all processes */
         lock = NULL;
     use_all();

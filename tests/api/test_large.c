@@ -9,23 +9,10 @@
 
 #include <cmocka.h>
 
+#include "manager_fixture.h"
 #include "support.h"
 
 enum { ENTRIES = 10000000, LARGE = 100 << 20 };
-
-static mp_manager *manager;
-
-static int make(void **state)
-{
-    (void)state;
-    return mp_manager_create(&manager, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_manager_free(manager);
-}
 
 static int64_t mix(int64_t i)
 {
@@ -35,10 +22,10 @@ static int64_t mix(int64_t i)
 /* Reads every 1000th item from 1 on, in another process. */
 static int look_at_some(void *arg)
 {
-    mp_dict *dict = arg;
     mp_value value;
     size_t length;
 
+    (void)arg;
     if (mp_dict_length(dict, &length) != 0 || length != ENTRIES)
         return 1;
     for (int64_t i = 1; i < ENTRIES; i += 1000) {
@@ -50,28 +37,21 @@ static int look_at_some(void *arg)
 
 static void ten_million_entries(void **state)
 {
-    mp_manager_info info, after;
     mp_dict_iter *iter;
     mp_process *process;
-    mp_dict *dict;
     mp_value key, value;
     int64_t count = 0;
-    int code;
     (void)state;
 
-    assert_int_equal(mp_manager_dict(manager, &dict), 0);
     for (int64_t i = 0; i < ENTRIES; i++)
         assert_int_equal(mp_dict_set(dict, mp_value_int(mix(i)), mp_value_int(i)), 0);
-    assert_int_equal(mp_process_start(&process, look_at_some, dict, NULL), 0);
+    assert_int_equal(mp_process_start(&process, look_at_some, NULL, NULL), 0);
     for (int64_t i = 0; i < ENTRIES; i++) {
         assert_int_equal(mp_dict_get(dict, mp_value_int(mix(i)), &value), 0);
         assert_int_equal(value.as.integer, i);
     }
     assert_int_equal(mp_dict_get(dict, mp_value_int(mix(ENTRIES)), &value), MP_EKEY);
-    assert_int_equal(mp_process_join(process, 250), 0);
-    assert_int_equal(mp_process_exitcode(process, &code), 0);
-    assert_int_equal(code, 0);
-    assert_int_equal(mp_process_free(process), 0);
+    assert_int_equal(exit_code(process), 0);
     assert_int_equal(mp_dict_iter_create(&iter, dict), 0);
     for (; mp_dict_next(iter, &key, &value) == 0; count++) {
         assert_int_equal(value.as.integer, count);
@@ -79,21 +59,17 @@ static void ten_million_entries(void **state)
     }
     assert_int_equal(count, ENTRIES);
     assert_int_equal(mp_dict_iter_free(iter), 0);
-    assert_int_equal(mp_manager_get_info(manager, &info), 0);
+    size_t before = used();
     assert_int_equal(mp_dict_free(dict), 0);
-    assert_int_equal(mp_manager_check(manager), 0);
-    assert_int_equal(mp_manager_get_info(manager, &after), 0);
-    assert_true(after.used < info.used / 100);
+    assert_true(used() < before / 100);
 }
 
 static void ten_million_elements(void **state)
 {
-    mp_list *list;
     size_t length;
     int64_t element;
     (void)state;
 
-    assert_int_equal(mp_manager_list(manager, &list), 0);
     for (int64_t i = 0; i < ENTRIES; i++)
         assert_int_equal(mp_list_append_int(list, mix(i)), 0);
     assert_int_equal(mp_list_length(list, &length), 0);
@@ -103,16 +79,15 @@ static void ten_million_elements(void **state)
         assert_int_equal(element, mix(i));
     }
     assert_int_equal(mp_list_free(list), 0);
-    assert_int_equal(mp_manager_check(manager), 0);
 }
 
 /* Another process finds the value, changes its last byte, and stores it back. */
 static int change_the_last(void *arg)
 {
-    mp_dict *dict = arg;
     char *data = malloc(LARGE);
     size_t length;
 
+    (void)arg;
     if (data == NULL || mp_dict_get_bytes(dict, "large", data, LARGE, &length) != 0 || length != LARGE)
         return 1;
     data[LARGE - 1]++;
@@ -125,26 +100,18 @@ static void values_of_a_hundred_mebibytes(void **state)
 {
     char *data = malloc(LARGE + 1), *back = malloc(LARGE + 1);
     mp_process *process;
-    mp_dict *dict;
-    mp_list *list;
     size_t length;
-    int code;
     (void)state;
 
     for (int i = 0; i < LARGE; i++)
         data[i] = (char)(((i >> 3) ^ i) | 1);
     data[LARGE] = 0;
-    assert_int_equal(mp_manager_dict(manager, &dict), 0);
-    assert_int_equal(mp_manager_list(manager, &list), 0);
     assert_int_equal(mp_dict_set_bytes(dict, "large", data, LARGE), 0);
     assert_int_equal(mp_dict_get_bytes(dict, "large", back, LARGE, &length), 0);
     assert_int_equal(length, LARGE);
     assert_true(memcmp(back, data, LARGE) == 0);
-    assert_int_equal(mp_process_start(&process, change_the_last, dict, NULL), 0);
-    assert_int_equal(mp_process_join(process, 250), 0);
-    assert_int_equal(mp_process_exitcode(process, &code), 0);
-    assert_int_equal(code, 0);
-    assert_int_equal(mp_process_free(process), 0);
+    assert_int_equal(mp_process_start(&process, change_the_last, NULL, NULL), 0);
+    assert_int_equal(exit_code(process), 0);
     assert_int_equal(mp_dict_get_bytes(dict, "large", back, LARGE, &length), 0);
     assert_true(memcmp(back, data, LARGE - 1) == 0);
     assert_int_equal(back[LARGE - 1], (char)(data[LARGE - 1] + 1));
@@ -157,7 +124,6 @@ static void values_of_a_hundred_mebibytes(void **state)
     assert_true(memcmp(back, data, LARGE + 1) == 0);
     assert_int_equal(mp_list_free(list), 0);
     assert_int_equal(mp_dict_free(dict), 0);
-    assert_int_equal(mp_manager_check(manager), 0);
     free(data);
     free(back);
 }
@@ -167,21 +133,21 @@ static void what_does_not_fit_is_refused(void **state)
     char *data = mmap(NULL, LARGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *json, *again;
     mp_manager *small;
     mp_dict *root;
-    mp_list *list;
+    mp_list *short_list;
     (void)state;
 
     assert_true(data != MAP_FAILED);
     assert_int_equal(mp_manager_create(&small, &(mp_manager_options){.limit = LARGE}), 0);
     assert_int_equal(mp_manager_root(small, &root), 0);
-    assert_int_equal(mp_manager_list(small, &list), 0);
-    assert_int_equal(mp_dict_set_list(root, "list", list), 0);
-    assert_int_equal(mp_list_append_int(list, 1), 0);
+    assert_int_equal(mp_manager_list(small, &short_list), 0);
+    assert_int_equal(mp_dict_set_list(root, "list", short_list), 0);
+    assert_int_equal(mp_list_append_int(short_list, 1), 0);
     assert_int_equal(mp_dict_set_str(root, "x", "a text of some length"), 0);
     assert_int_equal(mp_dict_json(root, &json), 0);
     assert_int_equal(mp_dict_set_bytes(root, "x", data, LARGE), MP_ENOMEM);
     assert_int_equal(mp_dict_set_bytes(root, "y", data, LARGE), MP_ENOMEM);
-    assert_int_equal(mp_list_append_bytes(list, data, LARGE), MP_ENOMEM);
-    assert_int_equal(mp_list_set(list, 0, mp_value_bytes(data, LARGE)), MP_ENOMEM);
+    assert_int_equal(mp_list_append_bytes(short_list, data, LARGE), MP_ENOMEM);
+    assert_int_equal(mp_list_set(short_list, 0, mp_value_bytes(data, LARGE)), MP_ENOMEM);
     assert_int_equal(mp_dict_json(root, &again), 0);
     assert_string_equal(again, json);
     assert_int_equal(mp_manager_check(small), 0);
@@ -191,15 +157,13 @@ static void what_does_not_fit_is_refused(void **state)
     free(again);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(ten_million_entries),
-        TEST(ten_million_elements),
-        TEST(values_of_a_hundred_mebibytes),
-        TEST(what_does_not_fit_is_refused),
+        MANAGED(ten_million_entries),
+        MANAGED(ten_million_elements),
+        MANAGED(values_of_a_hundred_mebibytes),
+        MANAGED(what_does_not_fit_is_refused),
     };
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -421,8 +420,6 @@ static void refuses_bad_input(void **state)
     assert_int_equal(mp_lock_free(NULL), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -442,9 +439,9 @@ int main(void)
     };
     mp_lock *first;
 
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared = shared_memory(sizeof *shared);
     /* The heap of this process's locks stays open, with its descriptor. */
-    if (shared == MAP_FAILED || mp_lock_create(&first, NULL) != 0)
+    if (mp_lock_create(&first, NULL) != 0)
         return 1;
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

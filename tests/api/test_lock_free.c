@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -78,7 +78,7 @@ static int holds_it_for_long(mp_lock *used)
 
     if (error != 0)
         return error;
-    usleep(3000); /* so that the others sleep, with tickets */
+    pause_us(3000); /* so that the others sleep, with tickets */
     return mp_lock_release(used);
 }
 
@@ -187,18 +187,10 @@ static pid_t start(const struct call *call, bool opens)
     int error = use_until_gone(call, used);
     /* Others may still hold the lock. The inherited handle has a share in the name as well. */
     while (error == 0 && mp_lock_free(used) == MP_EBUSY)
-        usleep(100);
+        pause_us(100);
     while (opens && mp_lock_free(lock) == MP_EBUSY)
-        usleep(100);
+        pause_us(100);
     _exit(error == 0 ? 0 : -error);
-}
-
-static int code_of(pid_t pid)
-{
-    int status;
-
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
 static void freed_among_processes(const struct call *call, const mp_lock_options *options)
@@ -216,7 +208,7 @@ static void freed_among_processes(const struct call *call, const mp_lock_options
     if (named) /* the others keep their own handles */
         shared->stop = 1;
     for (int i = 0; i < USERS; i++) {
-        int code = code_of(user[i]);
+        int code = end_of(user[i]);
 
         if (code != (named ? 0 : -MP_EINVAL))
             fail_msg("%s: ended with %d", call->name, code);
@@ -248,9 +240,24 @@ static void a_named_one_among_processes(void **state)
 
 /* ---- waiters ---- */
 
+static atomic_int waiting[USERS]; /* the ids of the threads that wait */
+
 static void *waits(void *arg)
 {
+    static atomic_int waiters;
+
+    atomic_store(&waiting[atomic_fetch_add(&waiters, 1) % USERS], (int)syscall(SYS_gettid));
     return (void *)(intptr_t)mp_lock_acquire(arg, 60);
+}
+
+static bool all_wait(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < USERS; i++) {
+        if (waiting[i] == 0 || process_state(waiting[i]) != 'S')
+            return false;
+    }
+    return true;
 }
 
 static bool is_refused_for_good(void *arg)
@@ -265,11 +272,12 @@ static void while_threads_wait(const mp_lock_options *options)
     pthread_t thread[USERS];
     int holders = 0;
 
+    memset(waiting, 0, sizeof waiting);
     assert_int_equal(mp_lock_create(&lock, options), 0);
     assert_int_equal(mp_lock_acquire(lock, 0), 0);
     for (int i = 0; i < USERS; i++)
         assert_int_equal(pthread_create(&thread[i], NULL, waits, lock), 0);
-    usleep(5000);
+    assert_true(wait_until(all_wait, NULL, 60));
     for (int i = 0; i < 20; i++)
         assert_true(is_refused_for_good(NULL));
     assert_int_equal(mp_lock_release(lock), 0);
@@ -342,7 +350,7 @@ static void a_named_lock_that_is_younger(void **state)
     pid_t child = start_younger();
     assert_int_equal(mp_lock_create(&lock, &options), 0);
     shared->handle = lock;
-    assert_int_equal(code_of(child), 0);
+    assert_int_equal(end_of(child), 0);
     assert_int_equal(mp_lock_free(lock), 0);
 }
 
@@ -359,13 +367,12 @@ static void an_anonymous_lock_of_a_child(void **state)
         if (mp_lock_create(&own, NULL) != 0)
             _exit(1);
         shared->handle = own;
-        while (shared->stop == 0)
-            usleep(1000);
-        _exit(mp_lock_acquire(own, 0) == 0 && mp_lock_release(own) == 0 ? 0 : 2);
+        _exit(wait_until(is_set, &shared->stop, 60) && mp_lock_acquire(own, 0) == 0 && mp_lock_release(own) == 0 ? 0
+                                                                                                                 : 2);
     }
     assert_int_equal(refuses_foreign_handles(), 0);
     shared->stop = 1;
-    assert_int_equal(code_of(child), 0);
+    assert_int_equal(end_of(child), 0);
 }
 
 /* A chain of processes: each makes a lock, and uses the locks of all before it. */
@@ -385,7 +392,7 @@ static int lengthen_chain(mp_lock **chain, int length)
     pid_t pid = fork();
     if (pid == 0)
         _exit(lengthen_chain(chain, length + 1));
-    int code = code_of(pid);
+    int code = end_of(pid);
     return code != 0 ? code : mp_lock_free(chain[length]) == 0 ? 0 : 3;
 }
 
@@ -397,7 +404,7 @@ static void locks_of_all_forefathers(void **state)
     pid_t pid = fork();
     if (pid == 0)
         _exit(lengthen_chain(chain, 0));
-    assert_int_equal(code_of(pid), 0);
+    assert_int_equal(end_of(pid), 0);
 }
 
 int main(void)
@@ -410,9 +417,9 @@ int main(void)
     };
 
     snprintf(name, sizeof name, "test-free-%d", (int)getpid());
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared = shared_memory(sizeof *shared);
     /* The heap of this process's locks stays open, with its descriptor. */
-    if (shared == MAP_FAILED || mp_lock_create(&lock, NULL) != 0 || mp_lock_free(lock) != 0)
+    if (mp_lock_create(&lock, NULL) != 0 || mp_lock_free(lock) != 0)
         return 1;
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,7 +21,7 @@
 #include "support.h"
 
 static char name[64], manager_name[64], new_name[64], new_manager_name[64];
-static volatile int *held; /* shared */
+static atomic_int *held; /* shared */
 
 #define EXPECT(condition) \
     do { \
@@ -90,9 +89,8 @@ static int all_works(int unused)
         *held = 1;
         _exit(mp_lock_acquire(lock, 60) == 0 && mp_lock_release(lock) == 0 ? 0 : 1);
     }
-    while (*held == 0)
-        usleep(1000);
-    usleep(20000);
+    EXPECT(wait_until(is_set, held, 60) && wait_until(is_asleep, &waiter, 60));
+    pause_us(20000);
     EXPECT(mp_lock_release(lock) == 0);
     int status;
     EXPECT(waitpid(waiter, &status, 0) == waiter && status == 0);
@@ -182,9 +180,8 @@ int main(void)
     snprintf(manager_name, sizeof manager_name, "test-refused-too-%d", (int)getpid());
     snprintf(new_name, sizeof new_name, "test-refused-new-%d", (int)getpid());
     snprintf(new_manager_name, sizeof new_manager_name, "test-refused-new-too-%d", (int)getpid());
-    held = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (held == MAP_FAILED || mp_lock_create(&first_lock, &lock_options) != 0 ||
-        mp_manager_create(&first_manager, &manager_options) != 0)
+    held = shared_memory(sizeof *held);
+    if (mp_lock_create(&first_lock, &lock_options) != 0 || mp_manager_create(&first_manager, &manager_options) != 0)
         return 1;
     int failed = cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
     return mp_manager_free(first_manager) != 0 || mp_lock_free(first_lock) != 0 ? 1 : failed;

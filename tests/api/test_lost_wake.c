@@ -16,7 +16,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -71,20 +70,6 @@ static bool trap_wakes(void)
            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
 }
 
-static bool is_asleep(void *arg)
-{
-    char path[64], state = 0;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", *(pid_t *)arg);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return false;
-    if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-        state = 0;
-    fclose(file);
-    return state == 'S';
-}
-
 /* Takes the lock in question, calls meanwhile(), and releases it. */
 typedef void hold_function(void (*meanwhile)(void));
 
@@ -108,15 +93,14 @@ static void hold_dict(void (*meanwhile)(void))
     mp_dict_apply(dict, mp_value_str("key"), in_dict, &meanwhile);
 }
 
-static volatile pid_t *waiter; /* shared */
+static atomic_int *waiter; /* shared */
 
 static void as_owner(void)
 {
-    pid_t pid;
-
     *step = OWNED;
-    while ((pid = *waiter) == 0)
-        usleep(500);
+    if (!wait_until(is_set, waiter, 60))
+        _exit(77);
+    pid_t pid = *waiter;
     if (!wait_until(is_asleep, &pid, 60) || !trap_wakes())
         _exit(77);
 }
@@ -195,13 +179,11 @@ static void of_a_dict(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(of_a_lock), cmocka_unit_test(of_a_dict)};
-    char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    char *page = shared_memory(4096);
 
-    if (page == MAP_FAILED)
-        return 1;
     step = (int *)(void *)page;
     waiter_has_it = (int *)(void *)(page + 64);
-    waiter = (pid_t *)(void *)(page + 128);
+    waiter = (atomic_int *)(void *)(page + 128);
     /* The heap of anonymous locks stays open. */
     if (mp_lock_create(&lock, NULL) != 0 || mp_lock_free(lock) != 0)
         return 1;

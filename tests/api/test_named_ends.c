@@ -85,7 +85,7 @@ static void *hold_for_ever(void *arg)
     mp_lock_acquire(lock[0], MP_FOREVER);
     atomic_fetch_add(&steps, 1000);
     while (!atomic_load(&stop))
-        usleep(1000);
+        pause_us(1000);
     return arg;
 }
 
@@ -93,10 +93,8 @@ static void start(void *(*function)(void *))
 {
     pthread_t thread;
 
-    if (pthread_create(&thread, NULL, function, NULL) != 0)
+    if (pthread_create(&thread, NULL, function, NULL) != 0 || !reaches(&steps, 1000, 60))
         abort();
-    while (atomic_load(&steps) < 1000)
-        usleep(100);
 }
 
 static void idle(void)
@@ -433,7 +431,7 @@ static _Noreturn void remove_slow(const char *path)
         _exit(1);
     while (flock(fd, LOCK_EX | LOCK_NB) != 0)
         ;
-    usleep(3000);
+    pause_us(3000);
     _exit(unlink(path) == 0 || errno == ENOENT ? 0 : 1);
 }
 
@@ -582,9 +580,9 @@ static void a_lock_is_held_until_its_holder_is_gone(void **state)
     /* When the manager's name is gone, the library has done its work at the end. */
     double end = now() + SOON;
     while (access(names[1].path, F_OK) != 0 && now() < end)
-        usleep(1000);
+        pause_us(1000);
     while (access(names[0].path, F_OK) == 0 && now() < end)
-        usleep(1000);
+        pause_us(1000);
     assert_int_equal(mp_lock_open(&lock[0], names[1].text, NULL), 0);
     assert_int_equal(mp_lock_acquire(lock[0], 0.05), MP_ETIMEOUT);
     assert_int_equal(write(told[1], "x", 1), 1);

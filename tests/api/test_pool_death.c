@@ -7,37 +7,20 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "pool_fixture.h"
 #include "support.h"
 
 enum { WORKERS = 4 };
 
-static mp_pool *pool;
-
 static int make(void **state)
 {
     (void)state;
-    return mp_pool_create(&pool, WORKERS, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_pool_free(pool);
-}
-
-static int square(const void *arg, void *result)
-{
-    int x = *(const int *)arg;
-
-    *(int *)result = x * x;
-    return 0;
+    return make_pool(WORKERS);
 }
 
 /* Dies in one of several ways, depending on the last digit; other tasks live. */
@@ -73,13 +56,6 @@ static int expected_of(int x)
                          0, MP_EDIED - 104,     0, MP_EDIED - SIGABRT};
 
     return codes[x % 10];
-}
-
-static bool is_full(void *arg)
-{
-    size_t live;
-
-    return mp_pool_workers(arg, NULL, 0, &live) == 0 && live == WORKERS;
 }
 
 static void a_death_fails_its_task_alone(void **state)
@@ -199,11 +175,9 @@ static void all_workers_killed_ten_times(void **state)
 
 static int nap_ms(const void *arg, void *result)
 {
-    int ms = *(const int *)arg;
-    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
     (void)result;
 
-    nanosleep(&time, NULL);
+    pause_us(*(const int *)arg * 1000L);
     return 0;
 }
 
@@ -545,8 +519,6 @@ static void a_storm_loses_nothing_but_what_was_hit(void **state)
     assert_true(wait_until(is_full, pool, 20));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -566,6 +538,6 @@ int main(void)
         TEST(a_storm_loses_nothing_but_what_was_hit),
     };
 
-    attempts = mmap(NULL, 100 * sizeof *attempts, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return attempts == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    attempts = shared_memory(100 * sizeof *attempts);
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -41,7 +40,7 @@ static struct shared {
 static const char *program;
 static int descriptors_at_start;
 
-static int reset(void **state)
+static int make(void **state)
 {
     (void)state;
     memset(shared, 0, sizeof *shared);
@@ -49,20 +48,6 @@ static int reset(void **state)
 }
 
 /* ---- tools ---- */
-
-/* For children, in which cmocka's assertions do not work. */
-#define CHECK(condition) ((condition) ? (void)0 : give_up(#condition, __LINE__))
-
-static _Noreturn void give_up(const char *condition, int line)
-{
-    fprintf(stderr, "in child, line %d: %s\n", line, condition);
-    _exit(99);
-}
-
-static bool is_set(void *arg)
-{
-    return atomic_load((atomic_int *)arg) != 0;
-}
 
 static bool wait_for(atomic_int *flag)
 {
@@ -96,12 +81,6 @@ static void in_private_process(void (*body)(void))
 static int return_arg(void *arg)
 {
     return *(int *)arg;
-}
-
-static int do_nothing(void *arg)
-{
-    (void)arg;
-    return 0;
 }
 
 static int wait_for_go(void *arg)
@@ -165,7 +144,7 @@ static int look_around(void *arg)
 {
     int *value = arg;
 
-    CHECK(wait_for(&shared->go));
+    MUST(wait_for(&shared->go));
     atomic_fetch_add(&shared->runs, 1);
     atomic_store(&shared->values[0], (int)getpid());
     atomic_store(&shared->values[1], *value);
@@ -320,19 +299,19 @@ static int use_foreign(void *arg)
     pid_t pid;
 
     for (size_t i = 0; i < 3; i++) {
-        CHECK(strangers[i] != NULL);
-        CHECK(mp_process_join(strangers[i], 0) == MP_EFOREIGN);
-        CHECK(mp_process_join(strangers[i], MP_FOREVER) == MP_EFOREIGN);
-        CHECK(mp_process_exitcode(strangers[i], &code) == MP_EFOREIGN);
-        CHECK(mp_process_terminate(strangers[i]) == MP_EFOREIGN);
-        CHECK(mp_process_kill(strangers[i]) == MP_EFOREIGN);
-        CHECK(mp_process_interrupt(strangers[i]) == MP_EFOREIGN);
-        CHECK(mp_process_free(strangers[i]) == MP_EFOREIGN);
-        CHECK(mp_process_pid(strangers[i], &pid) == 0 && pid > 0);
-        CHECK(mp_process_is_daemon(strangers[i], &flag) == 0);
-        CHECK(*mp_process_name(strangers[i]) != '\0');
+        MUST(strangers[i] != NULL);
+        MUST(mp_process_join(strangers[i], 0) == MP_EFOREIGN);
+        MUST(mp_process_join(strangers[i], MP_FOREVER) == MP_EFOREIGN);
+        MUST(mp_process_exitcode(strangers[i], &code) == MP_EFOREIGN);
+        MUST(mp_process_terminate(strangers[i]) == MP_EFOREIGN);
+        MUST(mp_process_kill(strangers[i]) == MP_EFOREIGN);
+        MUST(mp_process_interrupt(strangers[i]) == MP_EFOREIGN);
+        MUST(mp_process_free(strangers[i]) == MP_EFOREIGN);
+        MUST(mp_process_pid(strangers[i], &pid) == 0 && pid > 0);
+        MUST(mp_process_is_daemon(strangers[i], &flag) == 0);
+        MUST(*mp_process_name(strangers[i]) != '\0');
     }
-    CHECK(mp_process_is_alive(sibling, &flag) == MP_EFOREIGN);
+    MUST(mp_process_is_alive(sibling, &flag) == MP_EFOREIGN);
     return 17;
 }
 
@@ -433,7 +412,7 @@ static void comm_of(pid_t pid, char *comm, int size)
 
     snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
     file = fopen(path, "r");
-    CHECK(file != NULL && fgets(comm, size, file) != NULL);
+    MUST(file != NULL && fgets(comm, size, file) != NULL);
     comm[strcspn(comm, "\n")] = '\0';
     fclose(file);
 }
@@ -446,17 +425,17 @@ static int check_names(void *arg)
     mp_process *first, *second, *third;
     char name[64];
 
-    CHECK(strcmp(own, expected) == 0);
-    CHECK(mp_process_start(&first, do_nothing, NULL, NULL) == 0);
+    MUST(strcmp(own, expected) == 0);
+    MUST(mp_process_start(&first, do_nothing, NULL, NULL) == 0);
     snprintf(name, sizeof name, "%s:1", expected);
-    CHECK(strcmp(mp_process_name(first), name) == 0);
-    CHECK(mp_process_start(&second, do_nothing, NULL, &options) == 0);
-    CHECK(strcmp(mp_process_name(second), "given") == 0);
-    CHECK(mp_process_start(&third, do_nothing, NULL, NULL) == 0); /* the process in between counts, as in Python */
+    MUST(strcmp(mp_process_name(first), name) == 0);
+    MUST(mp_process_start(&second, do_nothing, NULL, &options) == 0);
+    MUST(strcmp(mp_process_name(second), "given") == 0);
+    MUST(mp_process_start(&third, do_nothing, NULL, NULL) == 0); /* the process in between counts, as in Python */
     snprintf(name, sizeof name, "%s:3", expected);
-    CHECK(strcmp(mp_process_name(third), name) == 0);
+    MUST(strcmp(mp_process_name(third), name) == 0);
     comm_of(getpid(), name, sizeof name);
-    CHECK(strncmp(name, expected, 15) == 0);
+    MUST(strncmp(name, expected, 15) == 0);
     return 0;
 }
 
@@ -465,16 +444,16 @@ static void name_the_children(void)
     mp_process *process;
     int code;
 
-    CHECK(strcmp(mp_process_name(mp_process_current()), "MainProcess") == 0);
+    MUST(strcmp(mp_process_name(mp_process_current()), "MainProcess") == 0);
     for (int i = 1; i <= 3; i++) {
         char name[32];
 
         snprintf(name, sizeof name, "Process-%d", i);
-        CHECK(mp_process_start(&process, check_names, name, NULL) == 0);
-        CHECK(strcmp(mp_process_name(process), name) == 0);
-        CHECK(mp_process_join(process, MP_FOREVER) == 0);
-        CHECK(mp_process_exitcode(process, &code) == 0 && code == 0);
-        CHECK(mp_process_free(process) == 0);
+        MUST(mp_process_start(&process, check_names, name, NULL) == 0);
+        MUST(strcmp(mp_process_name(process), name) == 0);
+        MUST(mp_process_join(process, MP_FOREVER) == 0);
+        MUST(mp_process_exitcode(process, &code) == 0 && code == 0);
+        MUST(mp_process_free(process) == 0);
     }
 }
 
@@ -535,9 +514,9 @@ static int descend(void *arg)
     if (depth == 0)
         return 42;
     depth--;
-    CHECK(mp_process_start(&process, descend, &depth, NULL) == 0);
-    CHECK(mp_process_join(process, MP_FOREVER) == 0);
-    CHECK(mp_process_exitcode(process, &code) == 0);
+    MUST(mp_process_start(&process, descend, &depth, NULL) == 0);
+    MUST(mp_process_join(process, MP_FOREVER) == 0);
+    MUST(mp_process_exitcode(process, &code) == 0);
     return code;
 }
 
@@ -556,7 +535,7 @@ static int report_daemon(void *arg)
     bool daemon;
 
     (void)arg;
-    CHECK(mp_process_is_daemon(mp_process_current(), &daemon) == 0);
+    MUST(mp_process_is_daemon(mp_process_current(), &daemon) == 0);
     return daemon;
 }
 
@@ -567,11 +546,11 @@ static int child_is_daemon(void *arg)
     bool daemon;
     int code;
 
-    CHECK(mp_process_start(&process, report_daemon, NULL, &options) == 0);
-    CHECK(mp_process_is_daemon(process, &daemon) == 0);
-    CHECK(mp_process_join(process, MP_FOREVER) == 0);
-    CHECK(mp_process_exitcode(process, &code) == 0);
-    CHECK(code == (int)daemon);
+    MUST(mp_process_start(&process, report_daemon, NULL, &options) == 0);
+    MUST(mp_process_is_daemon(process, &daemon) == 0);
+    MUST(mp_process_join(process, MP_FOREVER) == 0);
+    MUST(mp_process_exitcode(process, &code) == 0);
+    MUST(code == (int)daemon);
     return code;
 }
 
@@ -592,7 +571,7 @@ static void store_pid(mp_process *process, atomic_int *place)
 {
     pid_t pid;
 
-    CHECK(mp_process_pid(process, &pid) == 0);
+    MUST(mp_process_pid(process, &pid) == 0);
     atomic_store(place, (int)pid);
 }
 
@@ -601,7 +580,7 @@ static void start_sleeper(atomic_int *place)
     mp_process_options options = {.daemon = MP_DAEMON_YES};
     mp_process *process;
 
-    CHECK(mp_process_start(&process, sleep_for_ever, NULL, &options) == 0);
+    MUST(mp_process_start(&process, sleep_for_ever, NULL, &options) == 0);
     store_pid(process, place);
 }
 
@@ -615,8 +594,8 @@ static void start_sleeper_in_thread(atomic_int *place)
 {
     pthread_t thread;
 
-    CHECK(pthread_create(&thread, NULL, start_sleeper_here, place) == 0);
-    CHECK(pthread_join(thread, NULL) == 0);
+    MUST(pthread_create(&thread, NULL, start_sleeper_here, place) == 0);
+    MUST(pthread_join(thread, NULL) == 0);
 }
 
 static bool two_ready(void *arg)
@@ -655,7 +634,7 @@ static void end_with_sleepers(void)
 {
     start_sleeper(&shared->values[0]);
     start_sleeper_in_thread(&shared->values[1]);
-    CHECK(wait_until(two_ready, NULL, PATIENCE));
+    MUST(wait_until(two_ready, NULL, PATIENCE));
     exit(0);
 }
 
@@ -687,8 +666,8 @@ static void end_with_well_behaved_daemon(void)
     mp_process_options options = {.daemon = MP_DAEMON_YES};
     mp_process *process;
 
-    CHECK(mp_process_start(&process, take_termination, NULL, &options) == 0);
-    CHECK(wait_for(&shared->ready));
+    MUST(mp_process_start(&process, take_termination, NULL, &options) == 0);
+    MUST(wait_for(&shared->ready));
     exit(0);
 }
 
@@ -710,8 +689,8 @@ static void end_with_stubborn_daemon(void)
     mp_process_options options = {.daemon = MP_DAEMON_YES};
     mp_process *process;
 
-    CHECK(mp_process_start(&process, ignore_termination, NULL, &options) == 0);
-    CHECK(wait_for(&shared->ready));
+    MUST(mp_process_start(&process, ignore_termination, NULL, &options) == 0);
+    MUST(wait_for(&shared->ready));
     exit(0);
 }
 
@@ -729,7 +708,7 @@ static void be_killed_with_sleepers(void)
 {
     start_sleeper(&shared->values[0]);
     start_sleeper_in_thread(&shared->values[1]);
-    CHECK(wait_until(two_ready, NULL, PATIENCE));
+    MUST(wait_until(two_ready, NULL, PATIENCE));
     raise(SIGKILL);
 }
 
@@ -752,7 +731,7 @@ static void many_threads_daemons_and_a_sibling(void)
 
     for (int i = 0; i < 4; i++)
         start_sleeper_in_thread(&shared->values[i]);
-    CHECK(mp_process_start(&sibling, wait_for_go, NULL, &options) == 0); /* must not inherit their lifelines */
+    MUST(mp_process_start(&sibling, wait_for_go, NULL, &options) == 0); /* must not inherit their lifelines */
     store_pid(sibling, &shared->values[4]);
     raise(SIGKILL);
 }
@@ -777,7 +756,7 @@ static void *start_waiting_daemon(void *arg)
 {
     mp_process_options options = {.daemon = MP_DAEMON_YES};
 
-    CHECK(mp_process_start(arg, wait_for_go, NULL, &options) == 0);
+    MUST(mp_process_start(arg, wait_for_go, NULL, &options) == 0);
     return NULL;
 }
 
@@ -797,7 +776,7 @@ static void daemon_outlives_the_thread_that_started_it(void **state)
 static int finish_later(void *arg)
 {
     (void)arg;
-    CHECK(wait_for(&shared->go));
+    MUST(wait_for(&shared->go));
     atomic_store(&shared->values[0], 1);
     return 0;
 }
@@ -808,7 +787,7 @@ static void end_before_child(void)
     mp_process *process;
 
     for (int i = 0; i < 3; i++)
-        CHECK(mp_process_start(&process, finish_later, NULL, &options) == 0);
+        MUST(mp_process_start(&process, finish_later, NULL, &options) == 0);
     atomic_store(&shared->ready, 1);
     exit(0);
 }
@@ -816,12 +795,11 @@ static void end_before_child(void)
 static void others_are_waited_for_at_a_normal_end(void **state)
 {
     pid_t pid = fork_private(end_before_child);
-    struct timespec moment = {.tv_nsec = 50000000};
     int status;
 
     (void)state;
     assert_true(wait_for(&shared->ready));
-    nanosleep(&moment, NULL); /* enough time for a process that does not wait to end */
+    assert_true(wait_until(is_asleep, &pid, PATIENCE)); /* a process that does not wait has ended */
     assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
     atomic_store(&shared->go, 1);
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -836,7 +814,7 @@ static int leave_children_behind(void *arg)
     mp_process_options options = {.daemon = MP_DAEMON_NO};
 
     start_sleeper(&shared->values[1]);
-    CHECK(mp_process_start(&process, finish_later, NULL, &options) == 0);
+    MUST(mp_process_start(&process, finish_later, NULL, &options) == 0);
     atomic_store(&shared->go, 1);
     if (arg != NULL)
         exit(6);
@@ -851,7 +829,7 @@ static void the_same_holds_for_a_child(void **state)
     assert_int_equal(run(leave_children_behind, NULL), 6);
     assert_int_equal(atomic_load(&shared->values[0]), 1);
     assert_int_equal(kill(atomic_load(&shared->values[1]), 0), -1);
-    reset(NULL);
+    make(NULL);
     assert_int_equal(run(leave_children_behind, &by_exit), 6);
     assert_int_equal(atomic_load(&shared->values[0]), 1);
     assert_int_equal(kill(atomic_load(&shared->values[1]), 0), -1);
@@ -871,7 +849,7 @@ static int count_own_children(void *arg)
     size_t count = 9;
 
     (void)arg;
-    CHECK(mp_process_children(NULL, 0, &count) == 0);
+    MUST(mp_process_children(NULL, 0, &count) == 0);
     return (int)count;
 }
 
@@ -919,11 +897,11 @@ static int know_the_family(void *arg)
     pid_t pid;
     bool is_alive = false;
 
-    CHECK(own != NULL && parent != NULL);
-    CHECK(mp_process_pid(own, &pid) == 0 && pid == getpid());
-    CHECK(mp_process_pid(parent, &pid) == 0 && pid == *creator);
-    CHECK(mp_process_is_alive(own, &is_alive) == 0 && is_alive);
-    CHECK(mp_process_is_alive(parent, &is_alive) == 0 && is_alive);
+    MUST(own != NULL && parent != NULL);
+    MUST(mp_process_pid(own, &pid) == 0 && pid == getpid());
+    MUST(mp_process_pid(parent, &pid) == 0 && pid == *creator);
+    MUST(mp_process_is_alive(own, &is_alive) == 0 && is_alive);
+    MUST(mp_process_is_alive(parent, &is_alive) == 0 && is_alive);
     return 0;
 }
 
@@ -933,10 +911,10 @@ static int have_a_child_that_knows(void *arg)
     pid_t pid = getpid();
     int code;
 
-    CHECK(know_the_family(arg) == 0);
-    CHECK(mp_process_start(&process, know_the_family, &pid, NULL) == 0);
-    CHECK(mp_process_join(process, MP_FOREVER) == 0);
-    CHECK(mp_process_exitcode(process, &code) == 0);
+    MUST(know_the_family(arg) == 0);
+    MUST(mp_process_start(&process, know_the_family, &pid, NULL) == 0);
+    MUST(mp_process_join(process, MP_FOREVER) == 0);
+    MUST(mp_process_exitcode(process, &code) == 0);
     return code;
 }
 
@@ -944,8 +922,8 @@ static void know_oneself_after_a_fork(void)
 {
     pid_t pid;
 
-    CHECK(mp_process_pid(mp_process_current(), &pid) == 0 && pid == getpid());
-    CHECK(mp_process_parent() == NULL);
+    MUST(mp_process_pid(mp_process_current(), &pid) == 0 && pid == getpid());
+    MUST(mp_process_parent() == NULL);
 }
 
 static int fork_by_hand(void *arg)
@@ -954,7 +932,7 @@ static int fork_by_hand(void *arg)
     int status;
 
     (void)arg;
-    CHECK(waitpid(pid, &status, 0) == pid);
+    MUST(waitpid(pid, &status, 0) == pid);
     return status == 0 ? 0 : 1;
 }
 
@@ -980,14 +958,14 @@ static bool parent_is_dead(void *arg)
     bool is_alive = true;
 
     (void)arg;
-    CHECK(mp_process_is_alive(mp_process_parent(), &is_alive) == 0);
+    MUST(mp_process_is_alive(mp_process_parent(), &is_alive) == 0);
     return !is_alive;
 }
 
 static int outlive_the_parent(void *arg)
 {
     (void)arg;
-    CHECK(!parent_is_dead(NULL));
+    MUST(!parent_is_dead(NULL));
     atomic_store(&shared->ready, 1);
     return wait_until(parent_is_dead, NULL, PATIENCE) ? 8 : 1;
 }
@@ -997,9 +975,9 @@ static void die_before_the_child(void)
     mp_process_options options = {.daemon = MP_DAEMON_NO};
     mp_process *process;
 
-    CHECK(mp_process_start(&process, outlive_the_parent, NULL, &options) == 0);
+    MUST(mp_process_start(&process, outlive_the_parent, NULL, &options) == 0);
     store_pid(process, &shared->values[0]);
-    CHECK(wait_for(&shared->ready));
+    MUST(wait_for(&shared->ready));
     raise(SIGKILL);
 }
 
@@ -1162,21 +1140,21 @@ static void *start_under_a_limit(void *arg)
     size_t count;
     struct rlimit limit, one;
 
-    CHECK(getrlimit(RLIMIT_NPROC, &limit) == 0);
+    MUST(getrlimit(RLIMIT_NPROC, &limit) == 0);
     one = (struct rlimit){1, limit.rlim_max};
-    CHECK(setrlimit(RLIMIT_NPROC, &one) == 0);
+    MUST(setrlimit(RLIMIT_NPROC, &one) == 0);
     for (int i = 0; i < 10; i++)
-        CHECK(mp_process_start(&process, do_nothing, NULL, &options) == MP_EAGAIN);
-    CHECK(process == NULL);
-    CHECK(count_descriptors() == descriptors);
-    CHECK(count_children() == 0);
-    CHECK(mp_process_children(NULL, 0, &count) == 0 && count == 0);
-    CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);
-    CHECK(mp_process_start(&process, do_nothing, NULL, &options) == 0);
-    CHECK(mp_process_join(process, MP_FOREVER) == 0);
-    CHECK(mp_process_exitcode(process, &code) == 0 && code == 0);
-    CHECK(mp_process_free(process) == 0);
-    CHECK(count_descriptors() == descriptors);
+        MUST(mp_process_start(&process, do_nothing, NULL, &options) == MP_EAGAIN);
+    MUST(process == NULL);
+    MUST(count_descriptors() == descriptors);
+    MUST(count_children() == 0);
+    MUST(mp_process_children(NULL, 0, &count) == 0 && count == 0);
+    MUST(setrlimit(RLIMIT_NPROC, &limit) == 0);
+    MUST(mp_process_start(&process, do_nothing, NULL, &options) == 0);
+    MUST(mp_process_join(process, MP_FOREVER) == 0);
+    MUST(mp_process_exitcode(process, &code) == 0 && code == 0);
+    MUST(mp_process_free(process) == 0);
+    MUST(count_descriptors() == descriptors);
     return arg;
 }
 
@@ -1185,10 +1163,10 @@ static void be_limited(void)
     pthread_t thread;
 
     if (geteuid() == 0)
-        CHECK(setuid(65534) == 0);
+        MUST(setuid(65534) == 0);
     prctl(PR_SET_DUMPABLE, 1); /* otherwise its own /proc is closed to it */
-    CHECK(pthread_create(&thread, NULL, start_under_a_limit, NULL) == 0);
-    CHECK(pthread_join(thread, NULL) == 0);
+    MUST(pthread_create(&thread, NULL, start_under_a_limit, NULL) == 0);
+    MUST(pthread_join(thread, NULL) == 0);
 }
 
 static void a_failed_start_leaves_nothing(void **state)
@@ -1204,18 +1182,18 @@ static void live_without_descriptors(void)
     bool is_alive;
     int code;
 
-    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
-    CHECK(mp_process_start(&process, wait_for_go, NULL, NULL) == 0);
-    CHECK(mp_process_join(process, 0.05) == MP_ETIMEOUT);
-    CHECK(mp_process_is_alive(process, &is_alive) == 0 && is_alive);
-    CHECK(mp_process_start(&other, sleep_for_ever, NULL, NULL) == 0);
-    CHECK(mp_process_terminate(other) == 0);
-    CHECK(mp_process_join(other, PATIENCE) == 0);
-    CHECK(mp_process_exitcode(other, &code) == 0 && code == -SIGTERM);
-    CHECK(mp_process_kill(other) == 0);
+    MUST(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    MUST(mp_process_start(&process, wait_for_go, NULL, NULL) == 0);
+    MUST(mp_process_join(process, 0.05) == MP_ETIMEOUT);
+    MUST(mp_process_is_alive(process, &is_alive) == 0 && is_alive);
+    MUST(mp_process_start(&other, sleep_for_ever, NULL, NULL) == 0);
+    MUST(mp_process_terminate(other) == 0);
+    MUST(mp_process_join(other, PATIENCE) == 0);
+    MUST(mp_process_exitcode(other, &code) == 0 && code == -SIGTERM);
+    MUST(mp_process_kill(other) == 0);
     atomic_store(&shared->go, 1);
-    CHECK(mp_process_join(process, MP_FOREVER) == 0);
-    CHECK(mp_process_exitcode(process, &code) == 0 && code == 5);
+    MUST(mp_process_join(process, MP_FOREVER) == 0);
+    MUST(mp_process_exitcode(process, &code) == 0 && code == 5);
 }
 
 static void *start_daemon_without_descriptors(void *arg)
@@ -1223,8 +1201,8 @@ static void *start_daemon_without_descriptors(void *arg)
     mp_process_options options = {.daemon = MP_DAEMON_YES};
     mp_process *process = arg;
 
-    CHECK(mp_process_start(&process, do_nothing, NULL, &options) == MP_EAGAIN);
-    CHECK(process == arg);
+    MUST(mp_process_start(&process, do_nothing, NULL, &options) == MP_EAGAIN);
+    MUST(process == arg);
     return NULL;
 }
 
@@ -1233,10 +1211,10 @@ static void fail_for_want_of_a_lifeline(void)
     struct rlimit few = {3, 3};
     pthread_t thread;
 
-    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
-    CHECK(pthread_create(&thread, NULL, start_daemon_without_descriptors, NULL) == 0);
-    CHECK(pthread_join(thread, NULL) == 0);
-    CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
+    MUST(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    MUST(pthread_create(&thread, NULL, start_daemon_without_descriptors, NULL) == 0);
+    MUST(pthread_join(thread, NULL) == 0);
+    MUST(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
 }
 
 static void descriptors_run_out(void **state)
@@ -1251,13 +1229,13 @@ static void close_all_descriptors(void)
     mp_process *process;
     int code;
 
-    CHECK(mp_process_start(&process, wait_for_go, NULL, NULL) == 0);
+    MUST(mp_process_start(&process, wait_for_go, NULL, NULL) == 0);
     for (int fd = 3; fd < 64; fd++)
         close(fd);
-    CHECK(mp_process_join(process, 0.02) == MP_ETIMEOUT);
+    MUST(mp_process_join(process, 0.02) == MP_ETIMEOUT);
     atomic_store(&shared->go, 1);
-    CHECK(mp_process_join(process, MP_FOREVER) == 0);
-    CHECK(mp_process_exitcode(process, &code) == 0 && code == 5);
+    MUST(mp_process_join(process, MP_FOREVER) == 0);
+    MUST(mp_process_exitcode(process, &code) == 0 && code == 5);
 }
 
 static void the_program_closes_our_descriptors(void **state)
@@ -1290,7 +1268,7 @@ static pid_t fork_again(pid_t pid)
 {
     for (int tries = 0; tries < 100; tries++) {
         FILE *last = fopen(LAST_PID, "w");
-        CHECK(last != NULL && fprintf(last, "%d", (int)pid - 1) > 0 && fclose(last) == 0);
+        MUST(last != NULL && fprintf(last, "%d", (int)pid - 1) > 0 && fclose(last) == 0);
         pid_t got = fork();
 
         if (got == 0)
@@ -1320,7 +1298,7 @@ static void let_time_pass(void)
     then.tv_nsec += 50000000;
     then.tv_sec += then.tv_nsec / 1000000000;
     then.tv_nsec %= 1000000000;
-    CHECK(wait_until(has_passed, &then, PATIENCE));
+    MUST(wait_until(has_passed, &then, PATIENCE));
 }
 
 static void meet_the_pid_again(void)
@@ -1330,28 +1308,28 @@ static void meet_the_pid_again(void)
     int code, status;
     bool lives;
 
-    CHECK(mp_process_start(&killed, do_nothing, NULL, NULL) == 0);
-    CHECK(mp_process_start(&asked, do_nothing, NULL, NULL) == 0);
-    CHECK(mp_process_start(&joined, do_nothing, NULL, NULL) == 0);
+    MUST(mp_process_start(&killed, do_nothing, NULL, NULL) == 0);
+    MUST(mp_process_start(&asked, do_nothing, NULL, NULL) == 0);
+    MUST(mp_process_start(&joined, do_nothing, NULL, NULL) == 0);
     for (int i = 0; i < 3; i++)
-        CHECK(waitpid(-1, &status, 0) > 0 && status == 0);
+        MUST(waitpid(-1, &status, 0) > 0 && status == 0);
     let_time_pass();
     for (int i = 0; i < 3; i++) {
         mp_process *process = (mp_process *[]){killed, asked, joined}[i];
 
         atomic_store(&shared->go, 0);
-        CHECK(mp_process_pid(process, &pid) == 0);
+        MUST(mp_process_pid(process, &pid) == 0);
         pid_t stranger = fork_again(pid);
         if (process == killed)
-            CHECK(mp_process_kill(process) == 0);
+            MUST(mp_process_kill(process) == 0);
         else if (process == joined)
-            CHECK(mp_process_join(process, MP_FOREVER) == 0);
-        CHECK(mp_process_is_alive(process, &lives) == 0 && !lives);
-        CHECK(mp_process_exitcode(process, &code) == 0 && code == MP_EXITCODE_UNKNOWN);
+            MUST(mp_process_join(process, MP_FOREVER) == 0);
+        MUST(mp_process_is_alive(process, &lives) == 0 && !lives);
+        MUST(mp_process_exitcode(process, &code) == 0 && code == MP_EXITCODE_UNKNOWN);
         atomic_store(&shared->go, 1);
         if (stranger != 0)
-            CHECK(waitpid(stranger, &status, 0) == stranger && WIFEXITED(status) && WEXITSTATUS(status) == 5);
-        CHECK(mp_process_free(process) == 0);
+            MUST(waitpid(stranger, &status, 0) == stranger && WIFEXITED(status) && WEXITSTATUS(status) == 5);
+        MUST(mp_process_free(process) == 0);
     }
 }
 
@@ -1553,14 +1531,12 @@ static void missing_places_are_refused(void **state)
 
 /* ---- */
 
-static int clean_up(void **state)
+static int drop(void **state)
 {
     (void)state;
     /* Each test must leave nothing behind. */
     return count_children() == 0 && count_descriptors() == descriptors_at_start ? 0 : -1;
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, reset, clean_up)
 
 static int run_all(void)
 {
@@ -1622,9 +1598,7 @@ int main(int argc, char **argv)
         return print_program(argv[2]);
     if (argc > 1 && strcmp(argv[1], "descriptors") == 0)
         return descriptors_at_start;
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED)
-        return 1;
+    shared = shared_memory(sizeof *shared);
     if (argc > 1 && strcmp(argv[1], "names") == 0) {
         name_the_children();
         return 0;

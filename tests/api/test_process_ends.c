@@ -33,7 +33,6 @@
 #include "support.h"
 
 #define PATIENCE 30.0
-#define COUNT(table) (sizeof(table) / sizeof *(table))
 #define PROGRAM "/proc/self/exe"
 #define NOBODY 65534
 
@@ -50,35 +49,15 @@ static int shared_file;
 /* LeakSanitizer waits for ever for its own helper if getppid() is refused. */
 LEAKS_ONLY_IF(getppid() >= 0)
 
-/* For scenes, in which cmocka's assertions do not work. */
-#define CHECK(condition) ((condition) ? (void)0 : give_up(#condition, __LINE__))
-
-static _Noreturn void give_up(const char *condition, int line)
-{
-    dprintf(2, "in scene, line %d: %s (errno %d)\n", line, condition, errno);
-    _exit(99);
-}
-
-static bool is_set(void *arg)
-{
-    return atomic_load((atomic_int *)arg) != 0;
-}
-
 static bool wait_for(atomic_int *flag)
 {
     return wait_until(is_set, flag, PATIENCE);
 }
 
-static int do_nothing(void *arg)
-{
-    (void)arg;
-    return 0;
-}
-
 static int finish_later(void *arg)
 {
     (void)arg;
-    CHECK(wait_for(&shared->go));
+    MUST(wait_for(&shared->go));
     atomic_store(&shared->finished, 1);
     return 0;
 }
@@ -103,8 +82,8 @@ static mp_process *start(mp_process_function *function, mp_daemon daemon, atomic
     mp_process *process;
     pid_t number;
 
-    CHECK(mp_process_start(&process, function, NULL, &options) == 0);
-    CHECK(mp_process_pid(process, &number) == 0);
+    MUST(mp_process_start(&process, function, NULL, &options) == 0);
+    MUST(mp_process_pid(process, &number) == 0);
     atomic_store(pid, (int)number);
     return process;
 }
@@ -113,32 +92,18 @@ static void in_thread(void *(*function)(void *), bool wait)
 {
     pthread_t thread;
 
-    CHECK(pthread_create(&thread, NULL, function, NULL) == 0);
+    MUST(pthread_create(&thread, NULL, function, NULL) == 0);
     if (wait)
-        CHECK(pthread_join(thread, NULL) == 0);
+        MUST(pthread_join(thread, NULL) == 0);
     else
-        CHECK(pthread_detach(thread) == 0);
-}
-
-static char state_of(pid_t task)
-{
-    char path[64], state = 0;
-
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)task);
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return 'X';
-    if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-        state = 0;
-    fclose(file);
-    return state;
+        MUST(pthread_detach(thread) == 0);
 }
 
 /* ---- what a process has at its end ---- */
 
 static void has_nothing(void)
 {
-    CHECK(mp_process_current() != NULL);
+    MUST(mp_process_current() != NULL);
 }
 
 static void has_child(void)
@@ -170,7 +135,7 @@ static bool daemon_executes(void *arg)
     snprintf(path, sizeof path, "/proc/%d/comm", atomic_load(&shared->daemon));
     FILE *file = fopen(path, "re");
     if (file != NULL) {
-        CHECK(fgets(name, sizeof name, file) != NULL);
+        MUST(fgets(name, sizeof name, file) != NULL);
         fclose(file);
     }
     return strcmp(name, "sleep\n") == 0;
@@ -179,7 +144,7 @@ static bool daemon_executes(void *arg)
 static void has_daemon_that_executes(void)
 {
     start(execute_sleep, MP_DAEMON_YES, &shared->daemon);
-    CHECK(wait_until(daemon_executes, NULL, PATIENCE));
+    MUST(wait_until(daemon_executes, NULL, PATIENCE));
 }
 
 static void *start_again_and_again(void *arg)
@@ -198,7 +163,7 @@ static void *start_again_and_again(void *arg)
 static void is_starting(void)
 {
     in_thread(start_again_and_again, false);
-    CHECK(wait_for(&shared->lines));
+    MUST(wait_for(&shared->lines));
 }
 
 static void *join_daemon(void *arg)
@@ -206,7 +171,7 @@ static void *join_daemon(void *arg)
     mp_process *process;
     size_t count;
 
-    CHECK(mp_process_children(&process, 1, &count) == 0 && count == 1);
+    MUST(mp_process_children(&process, 1, &count) == 0 && count == 1);
     atomic_store(&shared->lines, 1);
     mp_process_join(process, MP_FOREVER);
     pause();
@@ -217,7 +182,7 @@ static void is_joining(void)
 {
     has_daemon();
     in_thread(join_daemon, false);
-    CHECK(wait_for(&shared->lines));
+    MUST(wait_for(&shared->lines));
 }
 
 static const struct situation {
@@ -330,10 +295,10 @@ static void exit_from_handler(void)
 /* The thread that is left after the end of the main thread. */
 static void *outlive_main_thread(void *arg)
 {
-    while (state_of(getpid()) != 'Z')
-        usleep(500);
+    while (process_state(getpid()) != 'Z')
+        pause_us(500);
     atomic_store(&shared->main_gone, 1);
-    CHECK(wait_for(&shared->go_on));
+    MUST(wait_for(&shared->go_on));
     if (arg != NULL)
         kill(getpid(), SIGKILL);
     return NULL;
@@ -343,8 +308,8 @@ static void end_main_thread(bool killed_later)
 {
     pthread_t thread;
 
-    CHECK(pthread_create(&thread, NULL, outlive_main_thread, killed_later ? &thread : NULL) == 0);
-    CHECK(pthread_detach(thread) == 0);
+    MUST(pthread_create(&thread, NULL, outlive_main_thread, killed_later ? &thread : NULL) == 0);
+    MUST(pthread_detach(thread) == 0);
     pthread_exit(NULL);
 }
 
@@ -403,15 +368,6 @@ static bool has_ended(void *arg)
     return waitpid(ended->pid, &ended->status, WNOHANG) == ended->pid;
 }
 
-/* Reaps the children that have ended. Returns whether none is left. */
-static bool nobody_left(void *arg)
-{
-    (void)arg;
-    while (waitpid(-1, NULL, WNOHANG) > 0)
-        ;
-    return count_children() == 0;
-}
-
 static pid_t play(const char *scene, const char *first, const char *second)
 {
     char file[16];
@@ -453,13 +409,12 @@ static void assert_plays(const char *scene, const char *first, const char *secon
 
 static bool lives(atomic_int *pid)
 {
-    return atomic_load(pid) == 0 || kill(atomic_load(pid), 0) == 0;
+    return atomic_load(pid) == 0 || !process_ended(atomic_load(pid));
 }
 
 /* Returns whether everything went as expected. */
 static bool observe(const struct way *way, const struct situation *situation, pid_t pid)
 {
-    struct timespec moment = {.tv_nsec = 30000000};
     bool child = situation->set == has_child;
     int status = -1;
 
@@ -468,14 +423,14 @@ static bool observe(const struct way *way, const struct situation *situation, pi
     if (way->main_thread) {
         if (!wait_for(&shared->main_gone))
             return false;
-        nanosleep(&moment, NULL); /* time for a death signal to arrive */
+        pause_us(30000); /* time for a death signal to arrive */
         bool living = lives(&shared->daemon) && lives(&shared->child);
         atomic_store(&shared->go_on, 1);
         if (!living)
             return false;
     }
     if (child && way->normal) {
-        nanosleep(&moment, NULL);
+        pause_us(30000);
         if (waitpid(pid, &status, WNOHANG) != 0)
             return false; /* it did not wait */
         atomic_store(&shared->go, 1);
@@ -534,9 +489,9 @@ static void play_exit_in_handler(const char *microseconds, const char *daemons)
     for (;;) {
         mp_process *process;
 
-        CHECK(mp_process_start(&process, do_nothing, NULL, &options) == 0);
-        CHECK(mp_process_join(process, MP_FOREVER) == 0);
-        CHECK(mp_process_free(process) == 0);
+        MUST(mp_process_start(&process, do_nothing, NULL, &options) == 0);
+        MUST(mp_process_join(process, MP_FOREVER) == 0);
+        MUST(mp_process_free(process) == 0);
     }
 }
 
@@ -580,12 +535,12 @@ static void play_fork_in_handler(void)
     for (double end = now() + 0.5; now() < end;) {
         mp_process *process;
 
-        CHECK(mp_process_start(&process, do_nothing, NULL, NULL) == 0);
-        CHECK(mp_process_join(process, MP_FOREVER) == 0);
-        CHECK(mp_process_free(process) == 0);
+        MUST(mp_process_start(&process, do_nothing, NULL, NULL) == 0);
+        MUST(mp_process_join(process, MP_FOREVER) == 0);
+        MUST(mp_process_free(process) == 0);
     }
     every(0);
-    CHECK(atomic_load(&forks) > 0);
+    MUST(atomic_load(&forks) > 0);
 }
 
 static void fork_in_a_handler_goes_on(void **state)
@@ -630,11 +585,11 @@ static void call_as_stranger(void)
     pid_t pid;
     int code;
 
-    CHECK(mp_process_pid(mp_process_current(), &pid) == 0 && pid == (pid_t)syscall(SYS_getpid));
-    CHECK(mp_process_parent() == NULL);
-    CHECK(mp_process_children(list, 2, &count) == 0 && count == 0);
-    CHECK(mp_process_start(&own, do_nothing, NULL, NULL) == 0 && mp_process_join(own, PATIENCE) == 0);
-    CHECK(mp_process_exitcode(own, &code) == 0 && code == 0);
+    MUST(mp_process_pid(mp_process_current(), &pid) == 0 && pid == (pid_t)syscall(SYS_getpid));
+    MUST(mp_process_parent() == NULL);
+    MUST(mp_process_children(list, 2, &count) == 0 && count == 0);
+    MUST(mp_process_start(&own, do_nothing, NULL, NULL) == 0 && mp_process_join(own, PATIENCE) == 0);
+    MUST(mp_process_exitcode(own, &code) == 0 && code == 0);
     has_daemon(); /* the daemon ends with this process */
     exit(0);
 }
@@ -655,10 +610,10 @@ static void be_refused(void)
 {
     int code;
 
-    CHECK(mp_process_join(parents, 0) == MP_EFOREIGN);
-    CHECK(mp_process_exitcode(parents, &code) == MP_EFOREIGN);
-    CHECK(mp_process_kill(parents) == MP_EFOREIGN);
-    CHECK(mp_process_free(parents) == MP_EFOREIGN);
+    MUST(mp_process_join(parents, 0) == MP_EFOREIGN);
+    MUST(mp_process_exitcode(parents, &code) == MP_EFOREIGN);
+    MUST(mp_process_kill(parents) == MP_EFOREIGN);
+    MUST(mp_process_free(parents) == MP_EFOREIGN);
     exit(3);
 }
 
@@ -671,9 +626,9 @@ static void fork_raw(pid_t (*raw)(void), void (*act)(void), int expected)
         act();
         _exit(98);
     }
-    CHECK(pid > 0);
-    CHECK(come_out(pid, &status));
-    CHECK(status == expected);
+    MUST(pid > 0);
+    MUST(come_out(pid, &status));
+    MUST(status == expected);
 }
 
 static void play_raw_fork(const char *raw, const char *act)
@@ -687,12 +642,12 @@ static void play_raw_fork(const char *raw, const char *act)
     parents = start(live, MP_DAEMON_YES, &pid);
     fork_raw(raw_forks[atoi(raw)].fork, strangers[atoi(act)].act, strangers[atoi(act)].status);
     fork_raw(raw_forks[atoi(raw)].fork, be_refused, 3 << 8);
-    CHECK(mp_process_join(parents, 0.02) == MP_ETIMEOUT);
-    CHECK(mp_process_is_alive(parents, &alive) == 0 && alive);
-    CHECK(mp_process_is_alive(child, &alive) == 0 && alive);
+    MUST(mp_process_join(parents, 0.02) == MP_ETIMEOUT);
+    MUST(mp_process_is_alive(parents, &alive) == 0 && alive);
+    MUST(mp_process_is_alive(child, &alive) == 0 && alive);
     atomic_store(&shared->go, 1);
-    CHECK(mp_process_join(child, PATIENCE) == 0);
-    CHECK(mp_process_exitcode(child, &code) == 0 && code == 0);
+    MUST(mp_process_join(child, PATIENCE) == 0);
+    MUST(mp_process_exitcode(child, &code) == 0 && code == 0);
 }
 
 static void raw_forks_touch_nothing_of_the_parents(void **state)
@@ -725,10 +680,10 @@ static void play_shared_memory(void)
     has_daemon_of_thread();
     parents = start(live, MP_DAEMON_YES, &shared->child);
     pid_t pid = clone(exit_as_child, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
-    CHECK(pid > 0 && come_out(pid, &status) && status == 3 << 8);
-    CHECK(mp_process_join(parents, 0.02) == MP_ETIMEOUT);
-    CHECK(mp_process_is_alive(parents, &alive) == 0 && alive);
-    CHECK(kill(atomic_load(&shared->daemon), 0) == 0);
+    MUST(pid > 0 && come_out(pid, &status) && status == 3 << 8);
+    MUST(mp_process_join(parents, 0.02) == MP_ETIMEOUT);
+    MUST(mp_process_is_alive(parents, &alive) == 0 && alive);
+    MUST(kill(atomic_load(&shared->daemon), 0) == 0);
 }
 
 static void a_child_that_shares_memory_may_exit(void **state)
@@ -764,14 +719,14 @@ static const char *change;
 
 static int live_as_another(void *arg)
 {
-    CHECK(changes[atoi(change)]());
+    MUST(changes[atoi(change)]());
     atomic_store(&shared->lines, 1);
     return live(arg);
 }
 
 static int execute_as_another(void *arg)
 {
-    CHECK(changes[atoi(change)]());
+    MUST(changes[atoi(change)]());
     atomic_store(&shared->lines, 1);
     return execute_sleep(arg);
 }
@@ -794,14 +749,14 @@ static void play_privileges(const char *which, const char *how)
         start_another(NULL);
     else
         in_thread(start_another, true);
-    CHECK(wait_for(&shared->lines));
+    MUST(wait_for(&shared->lines));
     if (how[1] == 'e')
-        CHECK(wait_until(daemon_executes, NULL, PATIENCE));
+        MUST(wait_until(daemon_executes, NULL, PATIENCE));
     atomic_store(&shared->ready, 1);
     if (how[2] == 'k')
         kill(getpid(), SIGKILL);
     if (how[2] == 'o')
-        CHECK(change_user());
+        MUST(change_user());
     exit(0);
 }
 
@@ -838,7 +793,7 @@ static void print_into_closed(int subset)
 {
     for (int fd = 0; fd < 3; fd++) {
         if (subset & (1 << fd))
-            CHECK(write(fd, "x", 1) < 0 && errno == EBADF);
+            MUST(write(fd, "x", 1) < 0 && errno == EBADF);
     }
 }
 
@@ -857,14 +812,14 @@ static void play_closed(const char *subset, const char *how)
         has_daemon();
     else
         has_daemon_of_thread();
-    CHECK(mp_process_children(&daemon, 1, &count) == 0 && count == 1);
+    MUST(mp_process_children(&daemon, 1, &count) == 0 && count == 1);
     child = start(finish_later, MP_DAEMON_NO, &shared->child);
-    CHECK(mp_process_join(child, 0.01) == MP_ETIMEOUT);
+    MUST(mp_process_join(child, 0.01) == MP_ETIMEOUT);
     print_into_closed(atoi(subset));
-    CHECK(mp_process_is_alive(daemon, &alive) == 0 && alive);
+    MUST(mp_process_is_alive(daemon, &alive) == 0 && alive);
     atomic_store(&shared->go, 1);
-    CHECK(mp_process_join(child, PATIENCE) == 0 && mp_process_exitcode(child, &code) == 0 && code == 0);
-    CHECK(mp_process_join(daemon, 0.02) == MP_ETIMEOUT);
+    MUST(mp_process_join(child, PATIENCE) == 0 && mp_process_exitcode(child, &code) == 0 && code == 0);
+    MUST(mp_process_join(daemon, 0.02) == MP_ETIMEOUT);
     print_into_closed(atoi(subset));
 }
 
@@ -888,19 +843,19 @@ static void play_reused(void)
     size_t count;
 
     has_daemon_of_thread();
-    CHECK(mp_process_children(&daemon, 1, &count) == 0 && count == 1);
+    MUST(mp_process_children(&daemon, 1, &count) == 0 && count == 1);
     child = start(finish_later, MP_DAEMON_NO, &shared->child);
     for (int fd = 3; fd < MANY; fd++)
         close(fd);
     for (int i = 3; i < MANY; i++)
-        CHECK(open("/dev/null", O_RDWR) >= 3);
-    CHECK(mp_process_join(daemon, PATIENCE) == 0); /* its lifeline was released */
-    CHECK(mp_process_free(daemon) == 0);
+        MUST(open("/dev/null", O_RDWR) >= 3);
+    MUST(mp_process_join(daemon, PATIENCE) == 0); /* its lifeline was released */
+    MUST(mp_process_free(daemon) == 0);
     atomic_store(&shared->go, 1);
-    CHECK(mp_process_join(child, PATIENCE) == 0 && mp_process_free(child) == 0);
-    CHECK(mp_process_children(list, 2, &count) == 0 && count == 0);
+    MUST(mp_process_join(child, PATIENCE) == 0 && mp_process_free(child) == 0);
+    MUST(mp_process_children(list, 2, &count) == 0 && count == 0);
     for (int fd = 3; fd < MANY; fd++)
-        CHECK(fcntl(fd, F_GETFD) >= 0);
+        MUST(fcntl(fd, F_GETFD) >= 0);
 }
 
 static void no_file_of_the_programs_is_closed(void **state)
@@ -923,10 +878,10 @@ static void play_descriptors(void)
     int before = count_descriptors();
     mp_process *process = start(count_own, MP_DAEMON_YES, &shared->daemon);
 
-    CHECK(wait_for(&shared->ready));
-    CHECK(atomic_load(&shared->lines) == before);
-    CHECK(mp_process_kill(process) == 0 && mp_process_join(process, PATIENCE) == 0);
-    CHECK(count_descriptors() == before);
+    MUST(wait_for(&shared->ready));
+    MUST(atomic_load(&shared->lines) == before);
+    MUST(mp_process_kill(process) == 0 && mp_process_join(process, PATIENCE) == 0);
+    MUST(count_descriptors() == before);
 }
 
 static void daemons_have_no_descriptor_for_their_lifeline(void **state)
@@ -947,7 +902,7 @@ static void *print_lines(void *arg)
     for (; !atomic_load(&enough); printed[who]++) {
         printf("line %d %ld\n", who, printed[who]);
         if (printed[who] % 32 == 0)
-            usleep(1);
+            pause_us(1);
     }
     return NULL;
 }
@@ -970,10 +925,10 @@ static long count_lines(FILE *file)
 
     while (fgets(line, sizeof line, file) != NULL) {
         if (sscanf(line, "line %d %ld%c", &who, &number, &end) == 3) {
-            CHECK(end == '\n' && who >= 0 && who < 2 && number < printed[who] && !seen[who][number]);
+            MUST(end == '\n' && who >= 0 && who < 2 && number < printed[who] && !seen[who][number]);
             seen[who][number] = 1;
         } else {
-            CHECK(sscanf(line, "child %ld%c", &number, &end) == 2 && end == '\n');
+            MUST(sscanf(line, "child %ld%c", &number, &end) == 2 && end == '\n');
         }
         right++;
     }
@@ -995,22 +950,22 @@ static void play_lines(const char *buffer, const char *unused)
     (void)unused;
 
     setvbuf(stdout, memory, full ? _IOFBF : _IOLBF, sizeof memory);
-    CHECK(fd >= 0 && dup2(fd, 1) == 1);
-    CHECK(pthread_create(&threads[0], NULL, print_lines, NULL) == 0);
-    CHECK(pthread_create(&threads[1], NULL, print_lines, &mark) == 0);
+    MUST(fd >= 0 && dup2(fd, 1) == 1);
+    MUST(pthread_create(&threads[0], NULL, print_lines, NULL) == 0);
+    MUST(pthread_create(&threads[1], NULL, print_lines, &mark) == 0);
     for (int i = 0; i < PRINTING_CHILDREN; i++) {
         mp_process *process;
 
-        CHECK(mp_process_start(&process, full ? do_nothing : print_once, &i, NULL) == 0);
-        CHECK(mp_process_join(process, MP_FOREVER) == 0 && mp_process_free(process) == 0);
+        MUST(mp_process_start(&process, full ? do_nothing : print_once, &i, NULL) == 0);
+        MUST(mp_process_join(process, MP_FOREVER) == 0 && mp_process_free(process) == 0);
     }
     atomic_store(&enough, true);
-    CHECK(pthread_join(threads[0], NULL) == 0 && pthread_join(threads[1], NULL) == 0);
+    MUST(pthread_join(threads[0], NULL) == 0 && pthread_join(threads[1], NULL) == 0);
     fflush(stdout);
     FILE *file = fopen(path, "re");
     unlink(path);
-    CHECK(file != NULL);
-    CHECK(count_lines(file) == printed[0] + printed[1] + (full ? 0 : PRINTING_CHILDREN));
+    MUST(file != NULL);
+    MUST(count_lines(file) == printed[0] + printed[1] + (full ? 0 : PRINTING_CHILDREN));
     fclose(file);
 }
 
@@ -1026,7 +981,7 @@ static void *hold_stdout(void *arg)
     flockfile(stdout);
     printf("held");
     atomic_store(&shared->lines, 1);
-    CHECK(wait_for(&shared->go_on));
+    MUST(wait_for(&shared->go_on));
     funlockfile(stdout);
     return arg;
 }
@@ -1037,17 +992,17 @@ static void play_held(void)
     pthread_t thread;
     mp_process *process;
 
-    CHECK(freopen("/dev/null", "w", stdout) != NULL);
-    CHECK(pthread_create(&thread, NULL, hold_stdout, NULL) == 0);
-    CHECK(wait_for(&shared->lines));
-    CHECK(mp_process_start(&process, do_nothing, NULL, NULL) == 0);
-    CHECK(mp_process_join(process, PATIENCE / 2) == 0);
+    MUST(freopen("/dev/null", "w", stdout) != NULL);
+    MUST(pthread_create(&thread, NULL, hold_stdout, NULL) == 0);
+    MUST(wait_for(&shared->lines));
+    MUST(mp_process_start(&process, do_nothing, NULL, NULL) == 0);
+    MUST(mp_process_join(process, PATIENCE / 2) == 0);
     atomic_store(&shared->go_on, 1);
-    CHECK(pthread_join(thread, NULL) == 0);
+    MUST(pthread_join(thread, NULL) == 0);
     flockfile(stdout); /* held by the starting thread itself */
     printf("held");
-    CHECK(mp_process_start(&process, print_once, &(int){1}, NULL) == 0);
-    CHECK(mp_process_join(process, PATIENCE / 2) == 0);
+    MUST(mp_process_start(&process, print_once, &(int){1}, NULL) == 0);
+    MUST(mp_process_join(process, PATIENCE / 2) == 0);
     funlockfile(stdout);
 }
 
@@ -1080,13 +1035,13 @@ static void *start_and_stop_daemon(void *arg)
     int error = mp_process_start(&process, live, NULL, &options), code;
 
     if (error != 0) {
-        CHECK(error == MP_ESYSTEM && process == NULL && arg == NULL);
+        MUST(error == MP_ESYSTEM && process == NULL && arg == NULL);
         return NULL;
     }
-    CHECK(mp_process_join(process, 0.02) == MP_ETIMEOUT);
-    CHECK(mp_process_kill(process) == 0 && mp_process_join(process, PATIENCE) == 0);
-    CHECK(mp_process_exitcode(process, &code) == 0 && code == -SIGKILL);
-    CHECK(mp_process_free(process) == 0);
+    MUST(mp_process_join(process, 0.02) == MP_ETIMEOUT);
+    MUST(mp_process_kill(process) == 0 && mp_process_join(process, PATIENCE) == 0);
+    MUST(mp_process_exitcode(process, &code) == 0 && code == -SIGKILL);
+    MUST(mp_process_free(process) == 0);
     return NULL;
 }
 
@@ -1098,15 +1053,15 @@ static void play_refused(const char *call, const char *error)
     if (refuse_call(calls[atoi(call)].number, atoi(error)) != 0)
         return;
     process = start(finish_later, MP_DAEMON_NO, &shared->child);
-    CHECK(mp_process_join(process, 0.02) == MP_ETIMEOUT);
-    CHECK(mp_process_exitcode(process, &code) == 0 && code == MP_EXITCODE_NONE);
+    MUST(mp_process_join(process, 0.02) == MP_ETIMEOUT);
+    MUST(mp_process_exitcode(process, &code) == 0 && code == MP_EXITCODE_NONE);
     atomic_store(&shared->go, 1);
-    CHECK(mp_process_join(process, MP_FOREVER) == 0);
-    CHECK(mp_process_exitcode(process, &code) == 0 && code == 0);
-    CHECK(mp_process_free(process) == 0);
+    MUST(mp_process_join(process, MP_FOREVER) == 0);
+    MUST(mp_process_exitcode(process, &code) == 0 && code == 0);
+    MUST(mp_process_free(process) == 0);
     start_and_stop_daemon(&code);
     in_thread(start_and_stop_daemon, true);
-    CHECK(count_descriptors() == before);
+    MUST(count_descriptors() == before);
     has_daemon(); /* a daemon, for the end of this process */
 }
 
@@ -1144,25 +1099,25 @@ static void call_start(void)
 {
     mp_process *process;
 
-    CHECK(mp_process_start(&process, do_nothing, NULL, NULL) == 0);
+    MUST(mp_process_start(&process, do_nothing, NULL, NULL) == 0);
 }
 
 static void call_join(void)
 {
-    CHECK(mp_process_join(one, 0.01) == MP_ETIMEOUT);
+    MUST(mp_process_join(one, 0.01) == MP_ETIMEOUT);
 }
 
 static void call_join_for_ever(void)
 {
     mp_process *process;
 
-    CHECK(mp_process_start(&process, do_nothing, NULL, NULL) == 0);
-    CHECK(mp_process_join(process, MP_FOREVER) == 0 && mp_process_free(process) == 0);
+    MUST(mp_process_start(&process, do_nothing, NULL, NULL) == 0);
+    MUST(mp_process_join(process, MP_FOREVER) == 0 && mp_process_free(process) == 0);
 }
 
 static void call_free(void)
 {
-    CHECK(mp_process_free(one) == MP_EBUSY);
+    MUST(mp_process_free(one) == MP_EBUSY);
 }
 
 static void call_questions(void)
@@ -1172,15 +1127,15 @@ static void call_questions(void)
     pid_t pid;
     size_t count;
 
-    CHECK(mp_process_is_alive(one, &flag) == 0 && mp_process_exitcode(one, &code) == 0);
-    CHECK(mp_process_pid(one, &pid) == 0 && mp_process_is_daemon(one, &flag) == 0);
-    CHECK(mp_process_children(NULL, 0, &count) == 0 && *mp_process_name(one) != '\0');
-    CHECK(mp_process_current() != NULL && mp_process_parent() == NULL);
+    MUST(mp_process_is_alive(one, &flag) == 0 && mp_process_exitcode(one, &code) == 0);
+    MUST(mp_process_pid(one, &pid) == 0 && mp_process_is_daemon(one, &flag) == 0);
+    MUST(mp_process_children(NULL, 0, &count) == 0 && *mp_process_name(one) != '\0');
+    MUST(mp_process_current() != NULL && mp_process_parent() == NULL);
 }
 
 static void call_interrupt(void)
 {
-    CHECK(mp_process_interrupt(one) == 0 && mp_process_terminate(one) == 0 && mp_process_kill(one) == 0);
+    MUST(mp_process_interrupt(one) == 0 && mp_process_terminate(one) == 0 && mp_process_kill(one) == 0);
 }
 
 static void (*const cancelled[])(void) = {call_start, call_join,      call_join_for_ever,
@@ -1191,7 +1146,7 @@ static void *call_with_cancellation_pending(void *arg)
     int state;
 
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL); /* so that cached answers about pids are outdated */
+    pause_us(30000); /* so that cached answers about pids are outdated */
     printf("something to flush");
     pthread_cancel(pthread_self());
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
@@ -1203,17 +1158,17 @@ static void *call_with_cancellation_pending(void *arg)
 
 static void play_cancelled(void)
 {
-    CHECK(freopen("/dev/null", "w", stdout) != NULL);
+    MUST(freopen("/dev/null", "w", stdout) != NULL);
     one = start(live, MP_DAEMON_YES, &shared->daemon);
     for (size_t i = 0; i < COUNT(cancelled); i++) {
         pthread_t thread;
         void *result;
         size_t count;
 
-        CHECK(create_cancellable(&thread, call_with_cancellation_pending, &i) == 0);
-        CHECK(pthread_join(thread, &result) == 0 && result == &i);
-        CHECK(atomic_load(&shared->lines) == (int)i + 1);
-        CHECK(mp_process_children(NULL, 0, &count) == 0); /* no lock is still held */
+        MUST(create_cancellable(&thread, call_with_cancellation_pending, &i) == 0);
+        MUST(pthread_join(thread, &result) == 0 && result == &i);
+        MUST(atomic_load(&shared->lines) == (int)i + 1);
+        MUST(mp_process_children(NULL, 0, &count) == 0); /* no lock is still held */
     }
 }
 

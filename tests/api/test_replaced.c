@@ -1021,9 +1021,8 @@ static int make(void **state)
 
     (void)state;
     leak_check_begin(NULL);
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED || error != 0 || mp_manager_dict(manager, &scratch_dict) != 0 ||
-        mp_manager_list(manager, &scratch_list) != 0)
+    shared = shared_memory(sizeof *shared);
+    if (error != 0 || mp_manager_dict(manager, &scratch_dict) != 0 || mp_manager_list(manager, &scratch_list) != 0)
         return -1;
     for (int i = 0; error == 0 && i < PARENTS * KINDS; i++) {
         error = build(&kinds[i % KINDS], FIRST_NUMBER + i / KINDS, LEVELS, &parents[i / KINDS][i % KINDS]);

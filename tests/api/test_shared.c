@@ -555,7 +555,7 @@ static void a_killed_writer_leaves_all_whole(void **state)
 
         for (int j = 0; j < 2; j++)
             assert_int_equal(mp_process_start(&process[j], work_until_killed, &shared, NULL), 0);
-        usleep((useconds_t)(rand() % 4000));
+        pause_us(rand() % 4000);
         for (int j = 0; j < 2; j++) {
             assert_int_equal(mp_process_kill(process[j]), 0);
             assert_int_equal(mp_process_join(process[j], 60), 0);
@@ -640,7 +640,7 @@ static void readers_do_not_mind_what_becomes_of_writers(void **state)
             look_at_lengths();
             look_at_text();
         }
-        usleep((useconds_t)(rand() % 3000));
+        pause_us(rand() % 3000);
         assert_int_equal(mp_process_pid(process, &pid), 0);
         assert_int_equal(kill(pid, SIGSTOP), 0);
         assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
@@ -664,8 +664,6 @@ static void readers_do_not_mind_what_becomes_of_writers(void **state)
         assert_int_equal(mp_list_delete_slice(shared.list, MANY, MP_END, 1), 0);
     }
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
 {

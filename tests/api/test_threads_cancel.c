@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -30,7 +29,7 @@ static mp_process *child;
 static FILE *sink;
 static char name[64], other_name[64];
 static const char large[300000] = "";
-static volatile int *go; /* shared with children */
+static atomic_int *go; /* shared with children */
 
 /* Makes both calls, in that order. The first error of the two. */
 static _Thread_local int first, second;
@@ -39,9 +38,7 @@ static _Thread_local int first, second;
 static int ends_when_told(void *arg)
 {
     (void)arg;
-    while (*go == 0)
-        usleep(500);
-    return 0;
+    return wait_until(is_set, go, 300) ? 0 : 1;
 }
 
 static int ends_at_once(void *arg)
@@ -58,7 +55,7 @@ static int calls_a_cancellation_point(mp_value *value, bool present, void *arg)
     (void)present;
     (void)arg;
     pthread_testcancel();
-    usleep(1);
+    pause_us(1);
     return 0;
 }
 
@@ -139,7 +136,6 @@ struct call {
 #define ENTER(id, ...) {#id, id},
 static const struct call calls[] = {CALLS(ENTER)};
 static const struct call waits[] = {WAITS(ENTER)};
-#define COUNT(table) (sizeof(table) / sizeof *(table))
 
 /* ---- a thread that is cancelled ---- */
 
@@ -161,7 +157,7 @@ static void *be_cancelled(void *arg)
     run.returned = 1;
     pthread_setcancelstate(state, NULL);
     for (;;)
-        usleep(1000);
+        pause_us(1000);
     return arg;
 }
 
@@ -251,7 +247,7 @@ static void close_pipe(void)
 static bool thread_sleeps(void *arg)
 {
     (void)arg;
-    return run.tid != 0 && process_sleeps((pid_t)run.tid);
+    return run.tid != 0 && process_state((pid_t)run.tid) == 'S';
 }
 
 static void cancelled_inside(void **state)
@@ -266,10 +262,10 @@ static void cancelled_inside(void **state)
             fill_pipe();
         begin_run(&waits[i], false, &thread);
         assert_true(wait_until(thread_sleeps, NULL, 60));
-        usleep(3000);
+        pause_us(3000);
         assert_int_equal(run.returned, 0);
         pthread_cancel(thread);
-        usleep(3000);
+        pause_us(3000);
         assert_int_equal(run.returned, 0);
         *go = 1;
         assert_int_equal(mp_lock_release(held), 0);
@@ -326,7 +322,7 @@ static int open_all(void **state)
     snprintf(other_name, sizeof other_name, "test-cancel-other-%d", (int)getpid());
     assert_int_equal(mp_lock_create(&lock, NULL), 0); /* its heap stays open */
     leak_check_begin(state);
-    go = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    go = shared_memory(sizeof *go);
     sink = fopen("/dev/null", "w");
     assert_non_null(sink);
     assert_int_equal(mp_manager_create(&manager, &options), 0);

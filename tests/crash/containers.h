@@ -16,7 +16,7 @@ extern struct containers scene;
 extern const struct scene containers_scene;
 
 /* For an operation of a test that must not fail. */
-#define MUST(call) must((call), #call)
+#define OK(call) must((call), #call)
 void must(int error, const char *call);
 /* Makes objects until no spare object is left: the next object that is made needs new places. */
 void use_up_places(void);

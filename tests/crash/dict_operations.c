@@ -14,29 +14,29 @@ static void run(const struct operation *operation, const struct plan *plan, stru
 static void numbers(int from, int to)
 {
     for (int i = from; i < to; i++)
-        MUST(mp_dict_set(scene.dict, mp_value_int(i), mp_value_int(i * i)));
+        OK(mp_dict_set(scene.dict, mp_value_int(i), mp_value_int(i * i)));
 }
 
 static void some(void)
 {
-    MUST(mp_dict_set_int(scene.dict, "a", 1));
-    MUST(mp_dict_set_str(scene.dict, "b", text_of(5)));
-    MUST(mp_dict_set_str(scene.dict, "c", text_of(50)));
-    MUST(mp_dict_set_float(scene.dict, LONG_KEY, 0.5));
-    MUST(mp_dict_set_bytes(scene.dict, "k0", text_of(500), 500));
+    OK(mp_dict_set_int(scene.dict, "a", 1));
+    OK(mp_dict_set_str(scene.dict, "b", text_of(5)));
+    OK(mp_dict_set_str(scene.dict, "c", text_of(50)));
+    OK(mp_dict_set_float(scene.dict, LONG_KEY, 0.5));
+    OK(mp_dict_set_bytes(scene.dict, "k0", text_of(500), 500));
 }
 
 static void seven(void)
 {
     some();
-    MUST(mp_dict_set_int(scene.dict, "k1", 6));
-    MUST(mp_dict_set_int(scene.dict, "k9", 7));
+    OK(mp_dict_set_int(scene.dict, "k1", 6));
+    OK(mp_dict_set_int(scene.dict, "k9", 7));
 }
 
 static void eight(void)
 {
     seven();
-    MUST(mp_dict_set_none(scene.dict, "eighth"));
+    OK(mp_dict_set_none(scene.dict, "eighth"));
 }
 
 static void full_1024(void)
@@ -65,14 +65,14 @@ static void mostly_removed(void)
 {
     numbers(0, 64);
     for (int i = 2; i < 62; i++)
-        MUST(mp_dict_remove(scene.dict, mp_value_int(i)));
+        OK(mp_dict_remove(scene.dict, mp_value_int(i)));
 }
 
 static void about_to_shrink(void)
 {
     numbers(0, 4096);
     for (int i = 1024; i < 4096; i++)
-        MUST(mp_dict_remove(scene.dict, mp_value_int(i)));
+        OK(mp_dict_remove(scene.dict, mp_value_int(i)));
 }
 
 /* The number of slots in the index's first page that are not empty. */
@@ -95,14 +95,14 @@ static void fill_group(uint64_t group, int count, bool remove)
         mp_value value = mp_value_int(i);
         struct key key;
 
-        MUST(key_prepare(object_heap(dict), &value, &key));
+        OK(key_prepare(object_heap(dict), &value, &key));
         if ((index_tag(key.hash) & INDEX_GROUP) != group)
             continue;
         met[found++] = i;
-        MUST(mp_dict_set(scene.dict, value, mp_value_none()));
+        OK(mp_dict_set(scene.dict, value, mp_value_none()));
     }
     while (remove && count > 0)
-        MUST(mp_dict_remove(scene.dict, mp_value_int(met[--count])));
+        OK(mp_dict_remove(scene.dict, mp_value_int(met[--count])));
 }
 
 /* An index of 16 slots, 14 of which are not empty: one more entry, and the index is rewritten. A group that was full
@@ -111,14 +111,14 @@ static void many_tombstones(void)
 {
     fill_group(0, INDEX_GROUP, true);
     fill_group(INDEX_GROUP, 6, false);
-    MUST(filled() == 14 ? 0 : MP_ECHANGED);
+    OK(filled() == 14 ? 0 : MP_ECHANGED);
 }
 
 static void last_of_many(void)
 {
     numbers(0, 2300);
     for (int i = 1; i < 2300; i++)
-        MUST(mp_dict_remove(scene.dict, mp_value_int(i)));
+        OK(mp_dict_remove(scene.dict, mp_value_int(i)));
 }
 
 /* dict["c"] is a dict that holds a list and strings. It has no other holder. */
@@ -127,14 +127,14 @@ static void nested(void)
     mp_list *list;
 
     some();
-    MUST(mp_manager_list(scene.manager, &list));
-    MUST(mp_list_append_str(list, text_of(100)));
-    MUST(mp_list_append_int(list, 2));
-    MUST(mp_dict_set_list(scene.other, "list", list));
-    MUST(mp_dict_set_str(scene.other, "text", text_of(300)));
-    MUST(mp_dict_set_dict(scene.dict, "c", scene.other));
-    MUST(mp_list_free(list));
-    MUST(mp_dict_free(scene.other));
+    OK(mp_manager_list(scene.manager, &list));
+    OK(mp_list_append_str(list, text_of(100)));
+    OK(mp_list_append_int(list, 2));
+    OK(mp_dict_set_list(scene.other, "list", list));
+    OK(mp_dict_set_str(scene.other, "text", text_of(300)));
+    OK(mp_dict_set_dict(scene.dict, "c", scene.other));
+    OK(mp_list_free(list));
+    OK(mp_dict_free(scene.other));
 }
 
 /* Five dicts, each in the one before. */
@@ -146,30 +146,30 @@ static void deep(void)
     for (int i = 0; i < 5; i++) {
         mp_dict *outer;
 
-        MUST(mp_manager_dict(scene.manager, &outer));
-        MUST(mp_dict_set_dict(outer, LONG_KEY, inner));
-        MUST(mp_dict_free(inner));
+        OK(mp_manager_dict(scene.manager, &outer));
+        OK(mp_dict_set_dict(outer, LONG_KEY, inner));
+        OK(mp_dict_free(inner));
         inner = outer;
     }
-    MUST(mp_dict_set_dict(scene.dict, "c", inner));
-    MUST(mp_dict_free(inner));
+    OK(mp_dict_set_dict(scene.dict, "c", inner));
+    OK(mp_dict_free(inner));
 }
 
 static void with_other(void)
 {
     nested();
-    MUST(mp_manager_dict(scene.manager, &scene.other));
-    MUST(mp_dict_set_str(scene.other, "a", text_of(60)));
-    MUST(mp_dict_set_str(scene.other, LONG_KEY " too", text_of(6)));
-    MUST(mp_dict_set_int(scene.other, "c", 3));
-    MUST(mp_dict_set_list(scene.other, "d", scene.list));
+    OK(mp_manager_dict(scene.manager, &scene.other));
+    OK(mp_dict_set_str(scene.other, "a", text_of(60)));
+    OK(mp_dict_set_str(scene.other, LONG_KEY " too", text_of(6)));
+    OK(mp_dict_set_int(scene.other, "c", 3));
+    OK(mp_dict_set_list(scene.other, "d", scene.list));
 }
 
 static void with_large_other(void)
 {
     some();
     for (int i = 0; i < 40; i++)
-        MUST(mp_dict_set(scene.other, mp_value_int(i), mp_value_str(text_of((size_t)i))));
+        OK(mp_dict_set(scene.other, mp_value_int(i), mp_value_str(text_of((size_t)i))));
 }
 
 /* ---- insert ---- */
@@ -177,12 +177,12 @@ static void with_large_other(void)
 #define INSERT(name_, value_) \
     static void insert_##name_(void) \
     { \
-        MUST(mp_dict_set(scene.dict, mp_value_str("new"), value_)); \
+        OK(mp_dict_set(scene.dict, mp_value_str("new"), value_)); \
     }
 #define OVERWRITE(name_, key_, value_) \
     static void overwrite_##name_(void) \
     { \
-        MUST(mp_dict_set(scene.dict, mp_value_str(key_), value_)); \
+        OK(mp_dict_set(scene.dict, mp_value_str(key_), value_)); \
     }
 
 INSERT(none, mp_value_none())
@@ -213,120 +213,120 @@ OVERWRITE(dict_by_int, "c", mp_value_int(3))
 
 static void insert_long_key(void)
 {
-    MUST(mp_dict_set_str(scene.dict, "another key of more than sixteen characters", text_of(77)));
+    OK(mp_dict_set_str(scene.dict, "another key of more than sixteen characters", text_of(77)));
 }
 
 static void insert_number(void)
 {
-    MUST(mp_dict_set(scene.dict, mp_value_int(100000), mp_value_str(text_of(30))));
+    OK(mp_dict_set(scene.dict, mp_value_int(100000), mp_value_str(text_of(30))));
 }
 
 /* ---- removing ---- */
 
 static void delete_int(void)
 {
-    MUST(mp_dict_remove_key(scene.dict, "a"));
+    OK(mp_dict_remove_key(scene.dict, "a"));
 }
 
 static void delete_long(void)
 {
-    MUST(mp_dict_remove_key(scene.dict, LONG_KEY));
+    OK(mp_dict_remove_key(scene.dict, LONG_KEY));
 }
 
 static void delete_c(void)
 {
-    MUST(mp_dict_remove_key(scene.dict, "c"));
+    OK(mp_dict_remove_key(scene.dict, "c"));
 }
 
 static void delete_1022(void)
 {
-    MUST(mp_dict_remove(scene.dict, mp_value_int(1022)));
+    OK(mp_dict_remove(scene.dict, mp_value_int(1022)));
 }
 
 static void delete_0(void)
 {
-    MUST(mp_dict_remove(scene.dict, mp_value_int(0)));
+    OK(mp_dict_remove(scene.dict, mp_value_int(0)));
 }
 
 static void pop_c(void)
 {
     mp_value value;
 
-    MUST(mp_dict_pop(scene.dict, mp_value_str("c"), &value));
+    OK(mp_dict_pop(scene.dict, mp_value_str("c"), &value));
 }
 
 static void popitem(void)
 {
     mp_value key, value;
 
-    MUST(mp_dict_popitem(scene.dict, &key, &value));
+    OK(mp_dict_popitem(scene.dict, &key, &value));
 }
 
 static void clear(void)
 {
-    MUST(mp_dict_clear(scene.dict));
+    OK(mp_dict_clear(scene.dict));
 }
 
 static void free_handle(void)
 {
-    MUST(mp_dict_free(scene.dict));
+    OK(mp_dict_free(scene.dict));
 }
 
 /* ---- atomic forms ---- */
 
 static void add_there(void)
 {
-    MUST(mp_dict_add_int(scene.dict, "a", 41, NULL));
+    OK(mp_dict_add_int(scene.dict, "a", 41, NULL));
 }
 
 static void add_missing(void)
 {
-    MUST(mp_dict_add_int(scene.dict, "another key of more than sixteen characters", 41, NULL));
+    OK(mp_dict_add_int(scene.dict, "another key of more than sixteen characters", 41, NULL));
 }
 
 static void transfer_there(void)
 {
-    MUST(mp_dict_transfer_int(scene.dict, "k1", "k9", 5));
+    OK(mp_dict_transfer_int(scene.dict, "k1", "k9", 5));
 }
 
 static void transfer_missing(void)
 {
-    MUST(mp_dict_transfer_int(scene.dict, "missing source, a long name", "missing target, a long name", 5));
+    OK(mp_dict_transfer_int(scene.dict, "missing source, a long name", "missing target, a long name", 5));
 }
 
 static void setdefault(void)
 {
-    MUST(mp_dict_setdefault(scene.dict, mp_value_str("new"), mp_value_str(text_of(90)), NULL));
+    OK(mp_dict_setdefault(scene.dict, mp_value_str("new"), mp_value_str(text_of(90)), NULL));
 }
 
 static void compare_and_swap(void)
 {
-    MUST(mp_dict_compare_and_swap(scene.dict, mp_value_str("a"), mp_value_int(1), mp_value_str(text_of(90))));
+    OK(mp_dict_compare_and_swap(scene.dict, mp_value_str("a"), mp_value_int(1), mp_value_str(text_of(90))));
 }
 
 static void move_to_new(void)
 {
-    MUST(mp_dict_move(scene.dict, mp_value_str("c"), mp_value_str("the new place, of a long name")));
+    OK(mp_dict_move(scene.dict, mp_value_str("c"), mp_value_str("the new place, of a long name")));
 }
 
 static void move_over(void)
 {
-    MUST(mp_dict_move(scene.dict, mp_value_str(LONG_KEY), mp_value_str("c")));
+    OK(mp_dict_move(scene.dict, mp_value_str(LONG_KEY), mp_value_str("c")));
 }
 
 static void move_to_itself(void)
 {
-    MUST(mp_dict_move(scene.dict, mp_value_str("c"), mp_value_str("c")));
+    OK(mp_dict_move(scene.dict, mp_value_str("c"), mp_value_str("c")));
 }
 
 static void move_long_to_itself(void)
 {
-    MUST(mp_dict_move(scene.dict, mp_value_str(LONG_KEY), mp_value_str(LONG_KEY)));
+    OK(mp_dict_move(scene.dict, mp_value_str(LONG_KEY), mp_value_str(LONG_KEY)));
 }
 
 static void move_number_to_equal(void)
 {
-    MUST(mp_dict_move(scene.dict, mp_value_int(1), mp_value_bool(true)));
+    OK(mp_dict_move(scene.dict, mp_value_int(1), mp_value_bool(true)));
 }
 
 static int append_to(mp_value *value, bool present, void *arg)
@@ -338,12 +338,12 @@ static int append_to(mp_value *value, bool present, void *arg)
 
 static void apply(void)
 {
-    MUST(mp_dict_apply(scene.dict, mp_value_str("c"), append_to, NULL));
+    OK(mp_dict_apply(scene.dict, mp_value_str("c"), append_to, NULL));
 }
 
 static void apply_missing(void)
 {
-    MUST(mp_dict_apply(scene.dict, mp_value_str("new"), append_to, NULL));
+    OK(mp_dict_apply(scene.dict, mp_value_str("new"), append_to, NULL));
 }
 
 /* ---- dicts with stripes ---- */
@@ -352,7 +352,7 @@ static void stripe(void)
 {
     struct object *dict = object_of(scene.dict);
 
-    MUST(object_lock(scene.dict, OBJECT_DICT));
+    OK(object_lock(scene.dict, OBJECT_DICT));
     stripes_make(dict);
     object_unlock(dict);
 }
@@ -388,54 +388,54 @@ static void set_two(void)
     mp_value keys[2] = {mp_value_str("b"), mp_value_str(LONG_KEY "2")},
              values[2] = {mp_value_str(text_of(90)), mp_value_str(text_of(30))};
 
-    MUST(mp_dict_set_many(scene.dict, keys, values, 2, NULL));
+    OK(mp_dict_set_many(scene.dict, keys, values, 2, NULL));
 }
 
 static void set_first(void)
 {
-    MUST(mp_dict_set_str(scene.dict, "b", text_of(90)));
+    OK(mp_dict_set_str(scene.dict, "b", text_of(90)));
 }
 
 /* ---- whole dicts ---- */
 
 static void update(void)
 {
-    MUST(mp_dict_update(scene.dict, scene.other));
+    OK(mp_dict_update(scene.dict, scene.other));
 }
 
 static void copy(void)
 {
     mp_dict *made;
 
-    MUST(mp_dict_copy(scene.dict, &made));
+    OK(mp_dict_copy(scene.dict, &made));
 }
 
 static void keys(void)
 {
     mp_list *made;
 
-    MUST(mp_dict_keys(scene.dict, &made));
+    OK(mp_dict_keys(scene.dict, &made));
 }
 
 static void values(void)
 {
     mp_list *made;
 
-    MUST(mp_dict_values(scene.dict, &made));
+    OK(mp_dict_values(scene.dict, &made));
 }
 
 static void items(void)
 {
     mp_list *made;
 
-    MUST(mp_dict_items(scene.dict, &made));
+    OK(mp_dict_items(scene.dict, &made));
 }
 
 static void make(void)
 {
     mp_dict *made;
 
-    MUST(mp_manager_dict(scene.manager, &made));
+    OK(mp_manager_dict(scene.manager, &made));
 }
 
 static const struct operation operations[] = {

@@ -19,16 +19,16 @@ static void run(const struct operation *operation, const struct plan *plan, stru
 
 static void shared(void)
 {
-    MUST(mp_dict_set_str(scene.other, "text", text_of(100)));
-    MUST(mp_dict_set_dict(scene.dict, "c", scene.other));
-    MUST(mp_list_append_dict(scene.list, scene.other));
-    MUST(mp_dict_free(scene.other));
+    OK(mp_dict_set_str(scene.other, "text", text_of(100)));
+    OK(mp_dict_set_dict(scene.dict, "c", scene.other));
+    OK(mp_list_append_dict(scene.list, scene.other));
+    OK(mp_dict_free(scene.other));
 }
 
 static void in_the_dict(void)
 {
     shared();
-    MUST(mp_list_delete(scene.list, -1));
+    OK(mp_list_delete(scene.list, -1));
 }
 
 /* ---- operations ---- */
@@ -38,28 +38,28 @@ static void pin_other(void)
 {
     struct owner *owner;
 
-    MUST(owner_begin(heap(), &owner));
+    OK(owner_begin(heap(), &owner));
     int place = pin_begin(heap(), owner->mark, object_of(scene.other)->self);
-    MUST(place < 0 ? MP_ETIMEOUT : 0);
+    OK(place < 0 ? MP_ETIMEOUT : 0);
     atomic_fetch_add(&owner->pins, 1);
     pin_confirm(heap(), place, owner->mark, object_of(scene.other)->self);
 }
 
 static void drop_other(void)
 {
-    MUST(mp_dict_remove_key(scene.dict, "c"));
+    OK(mp_dict_remove_key(scene.dict, "c"));
 }
 
 static void take(void)
 {
-    MUST(mp_dict_hold(scene.other));
+    OK(mp_dict_hold(scene.other));
 }
 
 static void take_and_give(void)
 {
     mp_value value;
 
-    MUST(mp_dict_get(scene.dict, mp_value_str("c"), &value));
+    OK(mp_dict_get(scene.dict, mp_value_str("c"), &value));
     mp_value_free(&value);
 }
 
@@ -67,28 +67,28 @@ static void take_drop_give(void)
 {
     take();
     drop_other();
-    MUST(mp_dict_free(scene.other));
+    OK(mp_dict_free(scene.other));
 }
 
 static void pin(void)
 {
     pin_other();
-    MUST(mp_dict_free(scene.other));
+    OK(mp_dict_free(scene.other));
 }
 
 static void settle(void)
 {
     pin_other();
     pin_other();
-    MUST(mp_dict_hold(scene.dict));
-    MUST(mp_dict_free(scene.dict));
+    OK(mp_dict_hold(scene.dict));
+    OK(mp_dict_free(scene.dict));
 }
 
 static void pin_drop_give(void)
 {
     pin_other();
     drop_other();
-    MUST(mp_dict_free(scene.other));
+    OK(mp_dict_free(scene.other));
 }
 
 static void pin_drop_settle(void)
@@ -96,23 +96,23 @@ static void pin_drop_settle(void)
     pin_other();
     drop_other();
     take();
-    MUST(mp_dict_free(scene.other));
-    MUST(mp_dict_free(scene.other));
+    OK(mp_dict_free(scene.other));
+    OK(mp_dict_free(scene.other));
 }
 
 static void pin_drop_store(void)
 {
     pin_other();
     drop_other();
-    MUST(mp_list_append_dict(scene.list, scene.other));
-    MUST(mp_dict_free(scene.other));
+    OK(mp_list_append_dict(scene.list, scene.other));
+    OK(mp_dict_free(scene.other));
 }
 
 static void pin_all(void)
 {
     struct hold_table table;
 
-    MUST(hold_table_pin(heap(), &table));
+    OK(hold_table_pin(heap(), &table));
     drop_other();
     hold_table_end(&table);
 }
@@ -121,7 +121,7 @@ static void snapshot(void)
 {
     bool found = false;
 
-    MUST(mp_list_contains(scene.list, mp_value_str("not there"), &found));
+    OK(mp_list_contains(scene.list, mp_value_str("not there"), &found));
 }
 
 static const struct operation operations[] = {

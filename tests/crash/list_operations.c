@@ -12,35 +12,35 @@ static void run(const struct operation *operation, const struct plan *plan, stru
 
 static void some(void)
 {
-    MUST(mp_list_append_int(scene.list, 3));
-    MUST(mp_list_append_str(scene.list, text_of(5)));
-    MUST(mp_list_append_str(scene.list, text_of(50)));
-    MUST(mp_list_append_float(scene.list, 0.5));
-    MUST(mp_list_append_dict(scene.list, scene.other));
-    MUST(mp_list_append_bytes(scene.list, text_of(40), 40));
-    MUST(mp_dict_free(scene.other));
+    OK(mp_list_append_int(scene.list, 3));
+    OK(mp_list_append_str(scene.list, text_of(5)));
+    OK(mp_list_append_str(scene.list, text_of(50)));
+    OK(mp_list_append_float(scene.list, 0.5));
+    OK(mp_list_append_dict(scene.list, scene.other));
+    OK(mp_list_append_bytes(scene.list, text_of(40), 40));
+    OK(mp_dict_free(scene.other));
 }
 
 static void eight(void)
 {
     some();
-    MUST(mp_list_append_none(scene.list));
-    MUST(mp_list_append_bool(scene.list, true));
+    OK(mp_list_append_none(scene.list));
+    OK(mp_list_append_bool(scene.list, true));
 }
 
 /* Like eight(), but another block lies behind the list's segment, which therefore cannot grow in place. */
 static void eight_beside(void)
 {
     eight();
-    MUST(mp_list_append_str(scene.more, text_of(100)));
+    OK(mp_list_append_str(scene.more, text_of(100)));
 }
 
 static void with_more(void)
 {
     some();
-    MUST(mp_list_append_str(scene.more, text_of(60)));
-    MUST(mp_list_append_list(scene.more, scene.list));
-    MUST(mp_list_append_int(scene.more, 9));
+    OK(mp_list_append_str(scene.more, text_of(60)));
+    OK(mp_list_append_list(scene.more, scene.list));
+    OK(mp_list_append_int(scene.more, 9));
 }
 
 /* A quarter of the positions is in use. With one element less, the list moves to smaller segments. */
@@ -50,21 +50,21 @@ static void about_to_shrink(void)
     size_t length = 100;
 
     for (int i = 0; i < 100; i++)
-        MUST(mp_list_append_int(scene.list, i));
+        OK(mp_list_append_int(scene.list, i));
     for (; length > segments_capacity(list) / 4; length--)
-        MUST(mp_list_delete(scene.list, -1));
+        OK(mp_list_delete(scene.list, -1));
 }
 
 static void numbers(uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++)
-        MUST(mp_list_append_int(scene.list, (int64_t)i));
+        OK(mp_list_append_int(scene.list, (int64_t)i));
 }
 
 static void delete_some(int64_t index, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++)
-        MUST(mp_list_delete(scene.list, index));
+        OK(mp_list_delete(scene.list, index));
 }
 
 static void full_segment(void)
@@ -121,7 +121,7 @@ static void gap_before_first(void)
     numbers(4 * SEGMENT);
     delete_some(0, 3 * SEGMENT);
     for (uint64_t i = 0; i < SEGMENT; i++)
-        MUST(mp_list_insert(scene.list, 0, mp_value_int(0)));
+        OK(mp_list_insert(scene.list, 0, mp_value_int(0)));
 }
 
 static void more_than_a_segment(void)
@@ -132,7 +132,7 @@ static void more_than_a_segment(void)
 static void words(void)
 {
     for (size_t i = 0; i < 40; i++)
-        MUST(mp_list_append_str(scene.list, text_of(i * 7 % 40)));
+        OK(mp_list_append_str(scene.list, text_of(i * 7 % 40)));
 }
 
 /* list[4] is a list of lists without any other holder. */
@@ -142,14 +142,14 @@ static void nested(void)
     for (int i = 0; i < 3; i++) {
         mp_list *outer;
 
-        MUST(mp_manager_list(scene.manager, &outer));
-        MUST(mp_list_append_str(outer, text_of(30)));
-        MUST(mp_list_append_list(outer, scene.more));
-        MUST(mp_list_free(scene.more));
+        OK(mp_manager_list(scene.manager, &outer));
+        OK(mp_list_append_str(outer, text_of(30)));
+        OK(mp_list_append_list(outer, scene.more));
+        OK(mp_list_free(scene.more));
         scene.more = outer;
     }
-    MUST(mp_list_append_list(scene.list, scene.more));
-    MUST(mp_list_free(scene.more));
+    OK(mp_list_append_list(scene.list, scene.more));
+    OK(mp_list_free(scene.more));
 }
 
 /* ---- operations ---- */
@@ -157,17 +157,17 @@ static void nested(void)
 #define APPEND(name_, value_) \
     static void append_##name_(void) \
     { \
-        MUST(mp_list_append(scene.list, value_)); \
+        OK(mp_list_append(scene.list, value_)); \
     }
 #define SET(name_, index_, value_) \
     static void set_##name_(void) \
     { \
-        MUST(mp_list_set(scene.list, index_, value_)); \
+        OK(mp_list_set(scene.list, index_, value_)); \
     }
 #define INSERT(name_, index_) \
     static void insert_##name_(void) \
     { \
-        MUST(mp_list_insert(scene.list, index_, mp_value_str(text_of(90)))); \
+        OK(mp_list_insert(scene.list, index_, mp_value_str(text_of(90)))); \
     }
 
 APPEND(int, mp_value_int(4))
@@ -186,61 +186,61 @@ INSERT(middle, 3)
 
 static void delete_front(void)
 {
-    MUST(mp_list_delete(scene.list, 0));
+    OK(mp_list_delete(scene.list, 0));
 }
 
 static void delete_middle(void)
 {
-    MUST(mp_list_delete(scene.list, 2));
+    OK(mp_list_delete(scene.list, 2));
 }
 
 static void delete_last(void)
 {
-    MUST(mp_list_delete(scene.list, -1));
+    OK(mp_list_delete(scene.list, -1));
 }
 
 static void pop_last(void)
 {
     mp_value value;
 
-    MUST(mp_list_pop(scene.list, -1, &value));
+    OK(mp_list_pop(scene.list, -1, &value));
 }
 
 static void pop_dict(void)
 {
     mp_value value;
 
-    MUST(mp_list_pop(scene.list, 4, &value));
+    OK(mp_list_pop(scene.list, 4, &value));
 }
 
 static void delete_dict(void)
 {
-    MUST(mp_list_delete(scene.list, 4));
+    OK(mp_list_delete(scene.list, 4));
 }
 
 static void remove_value(void)
 {
-    MUST(mp_list_remove(scene.list, mp_value_str(text_of(50))));
+    OK(mp_list_remove(scene.list, mp_value_str(text_of(50))));
 }
 
 static void clear(void)
 {
-    MUST(mp_list_clear(scene.list));
+    OK(mp_list_clear(scene.list));
 }
 
 static void free_handle(void)
 {
-    MUST(mp_list_free(scene.list));
+    OK(mp_list_free(scene.list));
 }
 
 static void extend(void)
 {
-    MUST(mp_list_extend(scene.list, scene.more));
+    OK(mp_list_extend(scene.list, scene.more));
 }
 
 static void extend_itself(void)
 {
-    MUST(mp_list_extend(scene.list, scene.list));
+    OK(mp_list_extend(scene.list, scene.list));
 }
 
 static void extend_values(void)
@@ -248,7 +248,7 @@ static void extend_values(void)
     const mp_value value[] = {mp_value_int(1), mp_value_str(text_of(99)), mp_value_dict(scene.dict),
                               mp_value_str(text_of(3)), mp_value_none()};
 
-    MUST(mp_list_extend_values(scene.list, value, 5));
+    OK(mp_list_extend_values(scene.list, value, 5));
 }
 
 static void extend_many_values(void)
@@ -257,59 +257,59 @@ static void extend_many_values(void)
 
     for (int i = 0; i < 30; i++)
         value[i] = i % 2 != 0 ? mp_value_int(i) : mp_value_str("a string in a block of its own");
-    MUST(mp_list_extend_values(scene.list, value, 30));
+    OK(mp_list_extend_values(scene.list, value, 30));
 }
 
 static void slice(void)
 {
     mp_list *made;
 
-    MUST(mp_list_slice(scene.list, 1, MP_END, 2, &made));
+    OK(mp_list_slice(scene.list, 1, MP_END, 2, &made));
 }
 
 static void set_slice(void)
 {
-    MUST(mp_list_set_slice(scene.list, 1, 5, 1, scene.more));
+    OK(mp_list_set_slice(scene.list, 1, 5, 1, scene.more));
 }
 
 static void set_slice_step(void)
 {
-    MUST(mp_list_set_slice(scene.list, 0, MP_END, 2, scene.more));
+    OK(mp_list_set_slice(scene.list, 0, MP_END, 2, scene.more));
 }
 
 static void delete_slice(void)
 {
-    MUST(mp_list_delete_slice(scene.list, 1, 5, 1));
+    OK(mp_list_delete_slice(scene.list, 1, 5, 1));
 }
 
 static void delete_slice_front(void)
 {
-    MUST(mp_list_delete_slice(scene.list, 0, 300, 1));
+    OK(mp_list_delete_slice(scene.list, 0, 300, 1));
 }
 
 static void delete_slice_end(void)
 {
-    MUST(mp_list_delete_slice(scene.list, -10, MP_END, 1));
+    OK(mp_list_delete_slice(scene.list, -10, MP_END, 1));
 }
 
 static void set_slice_end(void)
 {
-    MUST(mp_list_set_slice(scene.list, MP_END, MP_END, 1, scene.more));
+    OK(mp_list_set_slice(scene.list, MP_END, MP_END, 1, scene.more));
 }
 
 static void delete_slice_step(void)
 {
-    MUST(mp_list_delete_slice(scene.list, MP_END, MP_BEGIN, -2));
+    OK(mp_list_delete_slice(scene.list, MP_END, MP_BEGIN, -2));
 }
 
 static void reverse(void)
 {
-    MUST(mp_list_reverse(scene.list));
+    OK(mp_list_reverse(scene.list));
 }
 
 static void sort(void)
 {
-    MUST(mp_list_sort(scene.list, NULL, NULL, false));
+    OK(mp_list_sort(scene.list, NULL, NULL, false));
 }
 
 static int by_size(const mp_value *a, const mp_value *b, void *arg)
@@ -320,43 +320,43 @@ static int by_size(const mp_value *a, const mp_value *b, void *arg)
 
 static void sort_by(void)
 {
-    MUST(mp_list_sort(scene.list, by_size, NULL, true));
+    OK(mp_list_sort(scene.list, by_size, NULL, true));
 }
 
 static void copy(void)
 {
     mp_list *made;
 
-    MUST(mp_list_copy(scene.list, &made));
+    OK(mp_list_copy(scene.list, &made));
 }
 
 static void concat(void)
 {
     mp_list *made;
 
-    MUST(mp_list_concat(scene.list, scene.more, &made));
+    OK(mp_list_concat(scene.list, scene.more, &made));
 }
 
 static void repeat(void)
 {
     mp_list *made;
 
-    MUST(mp_list_repeat(scene.list, 3, &made));
+    OK(mp_list_repeat(scene.list, 3, &made));
 }
 
 static void add(void)
 {
-    MUST(mp_list_add_int(scene.list, 0, 5, NULL));
+    OK(mp_list_add_int(scene.list, 0, 5, NULL));
 }
 
 static void compare_and_swap(void)
 {
-    MUST(mp_list_compare_and_swap(scene.list, 0, mp_value_int(3), mp_value_str(text_of(70))));
+    OK(mp_list_compare_and_swap(scene.list, 0, mp_value_int(3), mp_value_str(text_of(70))));
 }
 
 static void swap_word(void)
 {
-    MUST(mp_list_compare_and_swap(scene.list, 0, mp_value_int(3), mp_value_int(4)));
+    OK(mp_list_compare_and_swap(scene.list, 0, mp_value_int(3), mp_value_int(4)));
 }
 
 /* ---- lists with stripes ---- */
@@ -365,7 +365,7 @@ static void stripe(void)
 {
     struct object *list = object_of(scene.list);
 
-    MUST(object_lock(scene.list, OBJECT_LIST));
+    OK(object_lock(scene.list, OBJECT_LIST));
     stripes_make(list);
     object_unlock(list);
 }
@@ -410,7 +410,7 @@ static void words_striped(void)
 static void without_first_striped(void)
 {
     some();
-    MUST(mp_list_delete(scene.list, 0));
+    OK(mp_list_delete(scene.list, 0));
     stripe();
 }
 
@@ -436,7 +436,7 @@ static void make(void)
 {
     mp_list *made;
 
-    MUST(mp_manager_list(scene.manager, &made));
+    OK(mp_manager_list(scene.manager, &made));
 }
 
 static const struct operation operations[] = {

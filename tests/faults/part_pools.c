@@ -6,16 +6,9 @@
 #include <unistd.h>
 
 #include "scenario.h"
+#include "support.h"
 
 enum { WORKERS = 2, ITEMS = 300 };
-
-static int square(const void *arg, void *result)
-{
-    int x = *(const int *)arg;
-
-    *(int *)result = x * x;
-    return 0;
-}
 
 static int start_storm(void *arg)
 {

@@ -4,10 +4,10 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "scenario.h"
+#include "support.h"
 
 #define STARTING (NOMEM | AGAIN)
 
@@ -94,12 +94,10 @@ void part_locks(void)
 
 static void *hold(void *arg)
 {
-    struct timespec time = {.tv_nsec = 1000000};
-
     TRY(mp_lock_acquire(shared.lock, MP_FOREVER), NOMEM);
     atomic_store((atomic_int *)arg, 1);
     while (atomic_load((atomic_int *)arg) != 2)
-        nanosleep(&time, NULL);
+        pause_us(1000);
     TRY(mp_lock_release(shared.lock), NOTHING);
     return NULL;
 }

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -201,7 +200,7 @@ static void kill_group(struct watch *w)
     while (group_lives(w->pid) && now() < deadline) {
         kill(-w->pid, SIGKILL);
         reap_all(w);
-        usleep(1000);
+        pause_us(1000);
     }
     if (!w->ended) {
         kill(w->pid, SIGKILL);
@@ -319,14 +318,11 @@ void run(const struct plan *plan, struct outcome *outcome)
 
 bool run_prepare(void)
 {
-    void *memory = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct sock_filter nothing[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
     struct sock_fprog program = {1, nothing};
     int status = -1;
 
-    if (memory == MAP_FAILED)
-        return false;
-    control = memory;
+    control = shared_memory(sizeof *control);
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     pid_t pid = fork();
     if (pid == 0) {

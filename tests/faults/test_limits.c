@@ -57,16 +57,16 @@ static struct rlimit set_limit(int resource, rlim_t soft)
 {
     struct rlimit before, now;
 
-    CHILD_REQUIRES(getrlimit((__rlimit_resource_t)resource, &before) == 0);
+    MUST(getrlimit((__rlimit_resource_t)resource, &before) == 0);
     now = before;
     now.rlim_cur = soft < before.rlim_max ? soft : before.rlim_max;
-    CHILD_REQUIRES(setrlimit((__rlimit_resource_t)resource, &now) == 0);
+    MUST(setrlimit((__rlimit_resource_t)resource, &now) == 0);
     return before;
 }
 
 static void restore_limit(int resource, const struct rlimit *before)
 {
-    CHILD_REQUIRES(setrlimit((__rlimit_resource_t)resource, before) == 0);
+    MUST(setrlimit((__rlimit_resource_t)resource, before) == 0);
 }
 
 /* ---- things to try under a limit ---- */
@@ -80,7 +80,7 @@ static int64_t fill(mp_dict *dict, int64_t from, int64_t most)
     for (int64_t i = from; i < most; i++) {
         memset(block, (int)(i % 251), sizeof block);
         int error = mp_dict_set(dict, mp_value_int(i), mp_value_bytes(block, sizeof block));
-        CHILD_REQUIRES(error == 0 || error == MP_ENOMEM);
+        MUST(error == 0 || error == MP_ENOMEM);
         if (error != 0)
             return i;
     }
@@ -91,14 +91,14 @@ static void must_hold(mp_manager *manager, mp_dict *dict, int64_t count)
 {
     size_t length;
 
-    CHILD_REQUIRES(mp_manager_check(manager) == 0);
-    CHILD_REQUIRES(mp_dict_length(dict, &length) == 0 && (int64_t)length == count);
+    MUST(mp_manager_check(manager) == 0);
+    MUST(mp_dict_length(dict, &length) == 0 && (int64_t)length == count);
     for (int64_t i = 0; i < count; i++) {
         mp_value value;
 
-        CHILD_REQUIRES(mp_dict_get(dict, mp_value_int(i), &value) == 0 && value.size == sizeof block);
+        MUST(mp_dict_get(dict, mp_value_int(i), &value) == 0 && value.size == sizeof block);
         for (size_t k = 0; k < sizeof block; k += 4096)
-            CHILD_REQUIRES(((const unsigned char *)value.as.bytes)[k] == i % 251);
+            MUST(((const unsigned char *)value.as.bytes)[k] == i % 251);
         mp_value_free(&value);
     }
 }
@@ -106,21 +106,13 @@ static void must_hold(mp_manager *manager, mp_dict *dict, int64_t count)
 static void empty(mp_dict *dict, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
-        CHILD_REQUIRES(mp_dict_remove(dict, mp_value_int(i)) == 0);
+        MUST(mp_dict_remove(dict, mp_value_int(i)) == 0);
 }
 
 static int exit_seven(void *arg)
 {
     (void)arg;
     return 7;
-}
-
-static int square(const void *arg, void *result)
-{
-    int x = *(const int *)arg;
-
-    *(int *)result = x * x;
-    return 0;
 }
 
 /* Each of these functions makes one thing, uses it and releases it. Returns 0, or the error that making it gave. */
@@ -132,8 +124,8 @@ static int use_manager(void)
 
     if (error != 0)
         return error;
-    CHILD_REQUIRES(mp_manager_root(manager, &root) == 0 && mp_dict_set_int(root, "a", 1) == 0);
-    CHILD_REQUIRES(mp_manager_free(manager) == 0);
+    MUST(mp_manager_root(manager, &root) == 0 && mp_dict_set_int(root, "a", 1) == 0);
+    MUST(mp_manager_free(manager) == 0);
     return 0;
 }
 
@@ -160,7 +152,7 @@ static int use_named_manager(void)
 
     int error = mp_manager_create(&manager, &options);
     if (error == 0)
-        CHILD_REQUIRES(mp_manager_free(manager) == 0);
+        MUST(mp_manager_free(manager) == 0);
     return error;
 }
 
@@ -170,7 +162,7 @@ static int use_named_lock(void)
     int error = mp_lock_open(&lock, own_name(), NULL);
 
     if (error == 0)
-        CHILD_REQUIRES(mp_lock_acquire(lock, 1) == 0 && mp_lock_release(lock) == 0 && mp_lock_free(lock) == 0);
+        MUST(mp_lock_acquire(lock, 1) == 0 && mp_lock_release(lock) == 0 && mp_lock_free(lock) == 0);
     return error;
 }
 
@@ -180,7 +172,7 @@ static int use_lock(void)
     int error = mp_lock_create(&lock, NULL);
 
     if (error == 0)
-        CHILD_REQUIRES(mp_lock_acquire(lock, 1) == 0 && mp_lock_release(lock) == 0 && mp_lock_free(lock) == 0);
+        MUST(mp_lock_acquire(lock, 1) == 0 && mp_lock_release(lock) == 0 && mp_lock_free(lock) == 0);
     return error;
 }
 
@@ -192,8 +184,8 @@ static int use_process(void)
 
     if (error != 0)
         return error;
-    CHILD_REQUIRES(mp_process_join(process, 60) == 0 && mp_process_exitcode(process, &code) == 0 && code == 7);
-    CHILD_REQUIRES(mp_process_free(process) == 0);
+    MUST(mp_process_join(process, 60) == 0 && mp_process_exitcode(process, &code) == 0 && code == 7);
+    MUST(mp_process_free(process) == 0);
     return 0;
 }
 
@@ -206,8 +198,8 @@ static int use_pool(void)
     if (error != 0)
         return error;
     error = mp_pool_apply(pool, square, &x, sizeof x, &y, sizeof y);
-    CHILD_REQUIRES(error == MP_ENOMEM || (error == 0 && y == 81));
-    CHILD_REQUIRES(mp_pool_free(pool) == 0);
+    MUST(error == MP_ENOMEM || (error == 0 && y == 81));
+    MUST(mp_pool_free(pool) == 0);
     return error;
 }
 
@@ -224,7 +216,7 @@ static int use_all(int error_1, int error_2)
 
         if (error != 0 && error != error_1 && error != error_2)
             fprintf(stderr, "use %d: %s\n", i, mp_strerror(error));
-        CHILD_REQUIRES(error == 0 || error == error_1 || error == error_2);
+        MUST(error == 0 || error == error_1 || error == error_2);
         good += error == 0;
         errno = 0;
     }
@@ -238,7 +230,7 @@ static size_t address_space(void)
     FILE *file = fopen("/proc/self/statm", "re");
     unsigned long pages = 0;
 
-    CHILD_REQUIRES(file != NULL && fscanf(file, "%lu", &pages) == 1);
+    MUST(file != NULL && fscanf(file, "%lu", &pages) == 1);
     fclose(file);
     return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
@@ -250,10 +242,10 @@ static int little_address_space(void)
     mp_manager_info info;
 
     struct rlimit before = set_limit(RLIMIT_AS, address_space() + 64 * MIB);
-    CHILD_REQUIRES(mp_manager_create(&manager, NULL) == 0 && mp_manager_root(manager, &root) == 0);
-    CHILD_REQUIRES(mp_manager_get_info(manager, &info) == 0 && info.limit <= 64 * MIB);
+    MUST(mp_manager_create(&manager, NULL) == 0 && mp_manager_root(manager, &root) == 0);
+    MUST(mp_manager_get_info(manager, &info) == 0 && info.limit <= 64 * MIB);
     int64_t count = fill(root, 0, 1000);
-    CHILD_REQUIRES(count > 0 && count < 64);
+    MUST(count > 0 && count < 64);
     restore_limit(RLIMIT_AS, &before);
     must_hold(manager, root, count);
     /* From no memory at all up to more than enough. */
@@ -263,13 +255,12 @@ static int little_address_space(void)
         restore_limit(RLIMIT_AS, &before);
     }
     must_hold(manager, root, count);
-    CHILD_REQUIRES(use_all(0, 0) == USES);
-    CHILD_REQUIRES(mp_manager_create(&other, NULL) == 0 && mp_manager_get_info(other, &info) == 0 &&
-                   info.limit > 64 * MIB);
-    CHILD_REQUIRES(mp_manager_free(other) == 0);
+    MUST(use_all(0, 0) == USES);
+    MUST(mp_manager_create(&other, NULL) == 0 && mp_manager_get_info(other, &info) == 0 && info.limit > 64 * MIB);
+    MUST(mp_manager_free(other) == 0);
     empty(root, count);
-    CHILD_REQUIRES(fill(root, 0, count) == count);
-    CHILD_REQUIRES(mp_manager_free(manager) == 0);
+    MUST(fill(root, 0, count) == count);
+    MUST(mp_manager_free(manager) == 0);
     return 0;
 }
 
@@ -289,20 +280,19 @@ static int iteration_without_memory(void)
     int64_t next = 0;
     int error;
 
-    CHILD_REQUIRES(mp_manager_create(&manager, NULL) == 0 && mp_manager_dict(manager, &dict) == 0);
+    MUST(mp_manager_create(&manager, NULL) == 0 && mp_manager_dict(manager, &dict) == 0);
     for (int64_t i = 0; i < 200; i++)
-        CHILD_REQUIRES(
-            mp_dict_set(dict, mp_value_int(i), i == 100 ? mp_value_bytes(block, sizeof block) : mp_value_int(i)) == 0);
-    CHILD_REQUIRES(mp_dict_iter_create(&iter, dict) == 0);
+        MUST(mp_dict_set(dict, mp_value_int(i), i == 100 ? mp_value_bytes(block, sizeof block) : mp_value_int(i)) == 0);
+    MUST(mp_dict_iter_create(&iter, dict) == 0);
     struct rlimit before = set_limit(RLIMIT_AS, address_space());
     while ((error = mp_dict_next(iter, &key, &value)) == 0)
-        CHILD_REQUIRES(key.as.integer == next++);
-    CHILD_REQUIRES(error == MP_ENOMEM && next <= 100);
+        MUST(key.as.integer == next++);
+    MUST(error == MP_ENOMEM && next <= 100);
     restore_limit(RLIMIT_AS, &before);
     while ((error = mp_dict_next(iter, &key, &value)) == 0)
-        CHILD_REQUIRES(key.as.integer == next++);
-    CHILD_REQUIRES(error == MP_ESTOP && next == 200);
-    CHILD_REQUIRES(mp_dict_iter_free(iter) == 0 && mp_dict_free(dict) == 0 && mp_manager_free(manager) == 0);
+        MUST(key.as.integer == next++);
+    MUST(error == MP_ESTOP && next == 200);
+    MUST(mp_dict_iter_free(iter) == 0 && mp_dict_free(dict) == 0 && mp_manager_free(manager) == 0);
     return 0;
 }
 
@@ -322,10 +312,10 @@ static int one_manager_after_another(void)
         mp_manager *manager;
         mp_manager_info info;
 
-        CHILD_REQUIRES(mp_manager_create(&manager, NULL) == 0 && mp_manager_get_info(manager, &info) == 0);
+        MUST(mp_manager_create(&manager, NULL) == 0 && mp_manager_get_info(manager, &info) == 0);
         first = i == 0 ? info.limit : first;
-        CHILD_REQUIRES(info.limit == first);
-        CHILD_REQUIRES(mp_manager_free(manager) == 0);
+        MUST(info.limit == first);
+        MUST(mp_manager_free(manager) == 0);
     }
     restore_limit(RLIMIT_AS, &before);
     return 0;
@@ -366,29 +356,28 @@ static int few_descriptors(void)
     const mp_manager_options options = {.name = own_name()};
     struct rlimit before;
 
-    CHILD_REQUIRES(use_lock() == 0); /* its heap stays open */
-    CHILD_REQUIRES(mp_manager_create(&manager, NULL) == 0 && mp_manager_root(manager, &root) == 0 &&
-                   fill(root, 0, 3) == 3);
+    MUST(use_lock() == 0); /* its heap stays open */
+    MUST(mp_manager_create(&manager, NULL) == 0 && mp_manager_root(manager, &root) == 0 && fill(root, 0, 3) == 3);
     for (int left = 0; left < 14; left++) {
         int descriptors = count_descriptors();
 
         before = take_descriptors(left);
         int good = use_all(MP_EAGAIN, MP_EAGAIN);
         give_descriptors(&before);
-        CHILD_REQUIRES(count_descriptors() == descriptors && !own_name_is_left());
-        CHILD_REQUIRES(left > 0 || good == 2);     /* locks and processes need none */
-        CHILD_REQUIRES(left < 12 || good == USES); /* a pool needs the most */
-        CHILD_REQUIRES(use_all(0, 0) == USES);
+        MUST(count_descriptors() == descriptors && !own_name_is_left());
+        MUST(left > 0 || good == 2);     /* locks and processes need none */
+        MUST(left < 12 || good == USES); /* a pool needs the most */
+        MUST(use_all(0, 0) == USES);
     }
     /* With no descriptor left, existing heaps still grow, and a name can be removed. */
-    CHILD_REQUIRES(mp_manager_create(&named, &options) == 0);
+    MUST(mp_manager_create(&named, &options) == 0);
     before = take_descriptors(0);
-    CHILD_REQUIRES(fill(root, 3, 6) == 6);
-    CHILD_REQUIRES(mp_manager_free(named) == 0);
+    MUST(fill(root, 3, 6) == 6);
+    MUST(mp_manager_free(named) == 0);
     give_descriptors(&before);
     must_hold(manager, root, 6);
-    CHILD_REQUIRES(!own_name_is_left());
-    CHILD_REQUIRES(mp_manager_free(manager) == 0);
+    MUST(!own_name_is_left());
+    MUST(mp_manager_free(manager) == 0);
     return 0;
 }
 
@@ -427,34 +416,34 @@ static void replace_later(void (*forbid)(pid_t supervisor), void (*allow)(pid_t 
     pid_t supervisor;
     int x = 5, y = 0;
 
-    CHILD_REQUIRES(mp_pool_create(&pool, 1, NULL) == 0 && mp_pool_supervisor(pool, &supervisor) == 0);
+    MUST(mp_pool_create(&pool, 1, NULL) == 0 && mp_pool_supervisor(pool, &supervisor) == 0);
     forbid(supervisor);
-    CHILD_REQUIRES(mp_pool_apply_async(pool, kill_itself, NULL, 0, 0, &killed) == 0);
-    CHILD_REQUIRES(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof y, &result) == 0);
-    CHILD_REQUIRES(mp_result_get(killed, NULL, 0, 60) == MP_EDIED - SIGKILL);
-    CHILD_REQUIRES(wait_until(has_no_workers, pool, 60));
-    CHILD_REQUIRES(mp_result_wait(result, 0.3) == MP_ETIMEOUT);
+    MUST(mp_pool_apply_async(pool, kill_itself, NULL, 0, 0, &killed) == 0);
+    MUST(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof y, &result) == 0);
+    MUST(mp_result_get(killed, NULL, 0, 60) == MP_EDIED - SIGKILL);
+    MUST(wait_until(has_no_workers, pool, 60));
+    MUST(mp_result_wait(result, 0.3) == MP_ETIMEOUT);
     allow(supervisor);
-    CHILD_REQUIRES(mp_result_get(result, &y, sizeof y, 60) == 0 && y == 25);
-    CHILD_REQUIRES(mp_pool_free(pool) == 0);
+    MUST(mp_result_get(result, &y, sizeof y, 60) == 0 && y == 25);
+    MUST(mp_pool_free(pool) == 0);
 }
 
 static void limit_processes(pid_t process)
 {
     struct rlimit limit;
 
-    CHILD_REQUIRES(prlimit(process, RLIMIT_NPROC, NULL, &limit) == 0);
+    MUST(prlimit(process, RLIMIT_NPROC, NULL, &limit) == 0);
     limit.rlim_cur = 0;
-    CHILD_REQUIRES(prlimit(process, RLIMIT_NPROC, &limit, NULL) == 0);
+    MUST(prlimit(process, RLIMIT_NPROC, &limit, NULL) == 0);
 }
 
 static void unlimit_processes(pid_t process)
 {
     struct rlimit limit;
 
-    CHILD_REQUIRES(prlimit(process, RLIMIT_NPROC, NULL, &limit) == 0);
+    MUST(prlimit(process, RLIMIT_NPROC, NULL, &limit) == 0);
     limit.rlim_cur = limit.rlim_max;
-    CHILD_REQUIRES(prlimit(process, RLIMIT_NPROC, &limit, NULL) == 0);
+    MUST(prlimit(process, RLIMIT_NPROC, &limit, NULL) == 0);
 }
 
 static int no_processes(void)
@@ -464,10 +453,10 @@ static int no_processes(void)
     limit_processes(getpid());
     if (use_process() != MP_EAGAIN)
         return skip_loudly("this user's processes are not limited");
-    CHILD_REQUIRES(use_pool() == MP_EAGAIN);
-    CHILD_REQUIRES(use_all(MP_EAGAIN, MP_EAGAIN) == USES - 2);
+    MUST(use_pool() == MP_EAGAIN);
+    MUST(use_all(MP_EAGAIN, MP_EAGAIN) == USES - 2);
     unlimit_processes(getpid());
-    CHILD_REQUIRES(use_all(0, 0) == USES);
+    MUST(use_all(0, 0) == USES);
     replace_later(limit_processes, unlimit_processes);
     return 0;
 }
@@ -492,31 +481,30 @@ static int short_files(void)
     mp_pool *pool;
     int error = 0;
 
-    CHILD_REQUIRES(mp_manager_create(&manager, NULL) == 0 && mp_manager_root(manager, &root) == 0 &&
-                   fill(root, 0, 3) == 3);
+    MUST(mp_manager_create(&manager, NULL) == 0 && mp_manager_root(manager, &root) == 0 && fill(root, 0, 3) == 3);
     for (rlim_t limit = 0; limit < 8192 * 64; limit += 8192 * 3 + 5) {
         struct rlimit before = set_limit(RLIMIT_FSIZE, limit);
 
-        CHILD_REQUIRES(fill(root, 3, 1000) < 64); /* only the rest of the last growth is free */
+        MUST(fill(root, 3, 1000) < 64); /* only the rest of the last growth is free */
         size_t length;
-        CHILD_REQUIRES(mp_dict_length(root, &length) == 0);
+        MUST(mp_dict_length(root, &length) == 0);
         use_all(MP_ENOMEM, MP_ENOMEM);
         restore_limit(RLIMIT_FSIZE, &before);
         must_hold(manager, root, (int64_t)length);
-        CHILD_REQUIRES(use_all(0, 0) == USES);
+        MUST(use_all(0, 0) == USES);
         for (int64_t i = 3; i < (int64_t)length; i++)
-            CHILD_REQUIRES(mp_dict_remove(root, mp_value_int(i)) == 0);
+            MUST(mp_dict_remove(root, mp_value_int(i)) == 0);
     }
     /* A task cannot return its result, because its worker has a limit from the start. */
     struct rlimit before = set_limit(RLIMIT_FSIZE, 512 * 1024);
-    CHILD_REQUIRES(mp_pool_create(&pool, 1, NULL) == 0);
-    CHILD_REQUIRES(mp_pool_apply(pool, return_much, NULL, 0, &error, sizeof error) == 0 && error == MP_ENOMEM);
-    CHILD_REQUIRES(mp_pool_apply(pool, square, block, sizeof block, block, sizeof block) == MP_ENOMEM);
+    MUST(mp_pool_create(&pool, 1, NULL) == 0);
+    MUST(mp_pool_apply(pool, return_much, NULL, 0, &error, sizeof error) == 0 && error == MP_ENOMEM);
+    MUST(mp_pool_apply(pool, square, block, sizeof block, block, sizeof block) == MP_ENOMEM);
     restore_limit(RLIMIT_FSIZE, &before);
     int x = 3, y = 0;
-    CHILD_REQUIRES(mp_pool_apply(pool, square, &x, sizeof x, &y, sizeof y) == 0 && y == 9);
-    CHILD_REQUIRES(mp_pool_free(pool) == 0);
-    CHILD_REQUIRES(mp_manager_free(manager) == 0);
+    MUST(mp_pool_apply(pool, square, &x, sizeof x, &y, sizeof y) == 0 && y == 9);
+    MUST(mp_pool_free(pool) == 0);
+    MUST(mp_manager_free(manager) == 0);
     return 0;
 }
 
@@ -562,28 +550,28 @@ static int full_file_system(void)
         mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=16m,mode=1777") != 0)
         return skip_loudly("a small /dev/shm cannot be mounted");
     snprintf(name, sizeof name, "full-%d", (int)getpid());
-    CHILD_REQUIRES(mp_manager_create(&manager, &options) == 0 && mp_manager_root(manager, &root) == 0);
+    MUST(mp_manager_create(&manager, &options) == 0 && mp_manager_root(manager, &root) == 0);
     int64_t count = fill(root, 0, 1000);
-    CHILD_REQUIRES(count >= 8 && count < 16);
+    MUST(count >= 8 && count < 16);
     must_hold(manager, root, count);
     /* Fills everything to the last page, so that not even a small heap fits. */
     int fd = open("/dev/shm/filler", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
     off_t filled = 0;
     while (fallocate(fd, 0, filled, 4096) == 0)
         filled += 4096;
-    CHILD_REQUIRES(fd >= 0 && use_named_manager() == MP_ENOMEM && use_named_lock() == MP_ENOMEM);
-    CHILD_REQUIRES(use_all(MP_ENOMEM, MP_ENOMEM) == USES - 2); /* objects without a name do not lie in /dev/shm */
-    CHILD_REQUIRES(fill(root, count, 1000) == count);
+    MUST(fd >= 0 && use_named_manager() == MP_ENOMEM && use_named_lock() == MP_ENOMEM);
+    MUST(use_all(MP_ENOMEM, MP_ENOMEM) == USES - 2); /* objects without a name do not lie in /dev/shm */
+    MUST(fill(root, count, 1000) == count);
     must_hold(manager, root, count);
     close(fd);
-    CHILD_REQUIRES(unlink("/dev/shm/filler") == 0 && use_all(0, 0) == USES);
+    MUST(unlink("/dev/shm/filler") == 0 && use_all(0, 0) == USES);
     /* First a removed value makes room, then a larger file system. */
-    CHILD_REQUIRES(mp_dict_remove(root, mp_value_int(--count)) == 0 && fill(root, count, count + 1) == count + 1);
+    MUST(mp_dict_remove(root, mp_value_int(--count)) == 0 && fill(root, count, count + 1) == count + 1);
     must_hold(manager, root, ++count);
-    CHILD_REQUIRES(mount(NULL, "/dev/shm", NULL, MS_REMOUNT, "size=64m") == 0);
-    CHILD_REQUIRES(fill(root, count, 40) == 40);
+    MUST(mount(NULL, "/dev/shm", NULL, MS_REMOUNT, "size=64m") == 0);
+    MUST(fill(root, count, 40) == 40);
     must_hold(manager, root, 40);
-    CHILD_REQUIRES(mp_manager_free(manager) == 0 && count_shared_files() == 0);
+    MUST(mp_manager_free(manager) == 0 && count_shared_files() == 0);
     return 0;
 }
 
@@ -622,9 +610,9 @@ static int strict_memory(void)
     }
     int status = -1;
     waitpid(pid, &status, 0);
-    CHILD_REQUIRES(write_file(path, before));
+    MUST(write_file(path, before));
     fclose(file);
-    CHILD_REQUIRES(status == 0 && use_all(0, 0) == USES);
+    MUST(status == 0 && use_all(0, 0) == USES);
     return 0;
 }
 
@@ -658,13 +646,13 @@ static bool make_group(void)
 static void limit_group(pid_t supervisor)
 {
     (void)supervisor;
-    CHILD_REQUIRES(write_file(group_limit, "1"));
+    MUST(write_file(group_limit, "1"));
 }
 
 static void unlimit_group(pid_t supervisor)
 {
     (void)supervisor;
-    CHILD_REQUIRES(write_file(group_limit, "max"));
+    MUST(write_file(group_limit, "max"));
 }
 
 /* Runs in a process of its own, so that the group is empty afterwards. */
@@ -673,10 +661,10 @@ static int group_body(void)
     if (!make_group())
         return skip_loudly("no group with a limit of processes can be made");
     limit_group(0);
-    CHILD_REQUIRES(use_process() == MP_EAGAIN && use_pool() == MP_EAGAIN);
-    CHILD_REQUIRES(use_all(MP_EAGAIN, MP_EAGAIN) == USES - 2);
+    MUST(use_process() == MP_EAGAIN && use_pool() == MP_EAGAIN);
+    MUST(use_all(MP_EAGAIN, MP_EAGAIN) == USES - 2);
     unlimit_group(0);
-    CHILD_REQUIRES(use_all(0, 0) == USES);
+    MUST(use_all(0, 0) == USES);
     replace_later(limit_group, unlimit_group);
     return 0;
 }
@@ -693,12 +681,12 @@ static int limited_group(void)
 
     if (pid == 0)
         exit(group_body());
-    CHILD_REQUIRES(pid > 0 && waitpid(pid, &status, 0) == pid);
+    MUST(pid > 0 && waitpid(pid, &status, 0) == pid);
     const char *places[] = {"/sys/fs/cgroup/pids", "/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         snprintf(group, sizeof group, "%s/mp-limits-%d", places[i], (int)pid);
         if (access(group, F_OK) == 0)
-            CHILD_REQUIRES(wait_until(group_removed, group, 10));
+            MUST(wait_until(group_removed, group, 10));
     }
     if (WIFSIGNALED(status))
         raise(WTERMSIG(status));

@@ -16,7 +16,7 @@
 
 enum { WRITERS = 3, READERS = 3, LENGTH = 40, SOURCES = 4 };
 
-#define CHECK(condition) \
+#define MUST(condition) \
     do { \
         if (!(condition)) { \
             fprintf(stderr, "read_delays: line %d: not true: %s\n", __LINE__, #condition); \
@@ -31,9 +31,9 @@ static char text[SOURCES][LENGTH * 8];
 /* A list of LENGTH equal numbers, and how it is printed. */
 static void make_source(int number)
 {
-    CHECK(mp_manager_list(manager, &source[number]) == 0);
+    MUST(mp_manager_list(manager, &source[number]) == 0);
     for (int i = 0; i < LENGTH; i++) {
-        CHECK(mp_list_append_int(source[number], 1000 + number) == 0);
+        MUST(mp_list_append_int(source[number], 1000 + number) == 0);
         sprintf(text[number] + strlen(text[number]), "%s%d%s", i == 0 ? "[" : ", ", 1000 + number,
                 i == LENGTH - 1 ? "]" : "");
     }
@@ -42,7 +42,7 @@ static void make_source(int number)
 static _Noreturn void write_for_ever(int writer)
 {
     for (int i = 0;; i++)
-        CHECK(mp_list_set_slice(list[writer], 0, LENGTH, 1, source[(writer + i) % SOURCES]) == 0);
+        MUST(mp_list_set_slice(list[writer], 0, LENGTH, 1, source[(writer + i) % SOURCES]) == 0);
 }
 
 static bool is_whole(const char *printed)
@@ -59,10 +59,10 @@ static _Noreturn void read_for_ever(int reader)
     for (int i = 0;; i++) {
         char *printed;
 
-        CHECK(mp_list_json(list[(reader + i) % WRITERS], &printed) == 0);
+        MUST(mp_list_json(list[(reader + i) % WRITERS], &printed) == 0);
         if (!is_whole(printed))
             fprintf(stderr, "%s\n", printed);
-        CHECK(is_whole(printed));
+        MUST(is_whole(printed));
         free(printed);
     }
 }
@@ -80,11 +80,11 @@ int main(int argc, char **argv)
 
     setenv("MP_DELAY_ONE_IN", "40", 1);
     setenv("MP_DELAY_MAX_US", "300", 1);
-    CHECK(mp_manager_create(&manager, NULL) == 0);
+    MUST(mp_manager_create(&manager, NULL) == 0);
     for (int i = 0; i < SOURCES; i++)
         make_source(i);
     for (int i = 0; i < WRITERS; i++)
-        CHECK(mp_list_copy(source[i], &list[i]) == 0);
+        MUST(mp_list_copy(source[i], &list[i]) == 0);
     for (int i = 0; i < WRITERS + READERS; i++) {
         process[i] = fork();
         if (process[i] == 0 && i < WRITERS)
@@ -102,10 +102,10 @@ int main(int argc, char **argv)
         int status;
 
         kill(process[i], SIGKILL);
-        CHECK(waitpid(process[i], &status, 0) == process[i]);
+        MUST(waitpid(process[i], &status, 0) == process[i]);
         sound = sound && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     }
-    CHECK(mp_manager_check(manager) == 0);
-    CHECK(mp_manager_free(manager) == 0);
+    MUST(mp_manager_check(manager) == 0);
+    MUST(mp_manager_free(manager) == 0);
     return sound ? 0 : 1;
 }

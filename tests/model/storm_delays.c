@@ -33,7 +33,7 @@ enum {
     ROUND_SECONDS = 60
 };
 
-#define CHECK(condition) \
+#define MUST(condition) \
     do { \
         if (!(condition)) \
             fail(__LINE__, #condition); \
@@ -133,7 +133,7 @@ static void check_runs(int from, int to)
     for (int i = from; i < to; i++) {
         uint32_t runs = atomic_load(&shared->runs[i]);
 
-        CHECK(runs >= 1 && runs <= (killing ? 1 + RETRIES : 1));
+        MUST(runs >= 1 && runs <= (killing ? 1 + RETRIES : 1));
     }
 }
 
@@ -141,9 +141,9 @@ static void take_result(int at)
 {
     int y = -1, task = pending[at].task;
 
-    CHECK(mp_result_get(pending[at].result, &y, sizeof y, ROUND_SECONDS) == 0);
-    CHECK(y == task * task);
-    CHECK(mp_result_free(pending[at].result) == 0);
+    MUST(mp_result_get(pending[at].result, &y, sizeof y, ROUND_SECONDS) == 0);
+    MUST(y == task * task);
+    MUST(mp_result_free(pending[at].result) == 0);
     check_runs(task, task + 1);
     pending[at] = pending[--pending_count];
 }
@@ -154,10 +154,10 @@ static void start_task(mp_pool *pool, int task)
     mp_result *result;
 
     if (below(4) == 0) {
-        CHECK(mp_pool_apply_async(pool, square, &task, sizeof task, sizeof(int), NULL) == 0);
+        MUST(mp_pool_apply_async(pool, square, &task, sizeof task, sizeof(int), NULL) == 0);
         return;
     }
-    CHECK(mp_pool_apply_async(pool, functions[below(4)], &task, sizeof task, sizeof(int), &result) == 0);
+    MUST(mp_pool_apply_async(pool, functions[below(4)], &task, sizeof task, sizeof(int), &result) == 0);
     if (pending_count == PENDING)
         take_result(below(PENDING));
     pending[pending_count].result = result;
@@ -168,15 +168,15 @@ static void start_task(mp_pool *pool, int task)
 static void start_burst(mp_pool *pool, int task, int count)
 {
     for (int i = task; i < task + count; i++)
-        CHECK(mp_pool_apply_async(pool, square, &i, sizeof i, sizeof(int), NULL) == 0);
+        MUST(mp_pool_apply_async(pool, square, &i, sizeof i, sizeof(int), NULL) == 0);
 }
 
 static void apply_task(mp_pool *pool, int task)
 {
     int y = -1;
 
-    CHECK(mp_pool_apply(pool, square, &task, sizeof task, &y, sizeof y) == 0);
-    CHECK(y == task * task);
+    MUST(mp_pool_apply(pool, square, &task, sizeof task, &y, sizeof y) == 0);
+    MUST(y == task * task);
     check_runs(task, task + 1);
 }
 
@@ -187,9 +187,9 @@ static void map_tasks(mp_pool *pool, int task, int count)
 
     for (int i = 0; i < count; i++)
         args[i] = task + i;
-    CHECK(mp_pool_map_with(pool, square, args, sizeof(int), results, sizeof(int), (size_t)count, &options) == 0);
+    MUST(mp_pool_map_with(pool, square, args, sizeof(int), results, sizeof(int), (size_t)count, &options) == 0);
     for (int i = 0; i < count; i++)
-        CHECK(results[i] == args[i] * args[i]);
+        MUST(results[i] == args[i] * args[i]);
     check_runs(task, task + count);
 }
 
@@ -202,18 +202,18 @@ static void hold_meeting(mp_pool *pool, int places)
 
     for (int i = 0; i < places; i++) {
         meeting.place = i;
-        CHECK(mp_pool_apply_async(pool, meet, &meeting, sizeof meeting, 0, &results[i]) == 0);
+        MUST(mp_pool_apply_async(pool, meet, &meeting, sizeof meeting, 0, &results[i]) == 0);
     }
     for (int i = 0; i < places; i++) {
         bool ready = false;
 
         while (!ready) {
-            CHECK(mp_result_ready(results[i], &ready) == 0);
-            CHECK(now() < end);
+            MUST(mp_result_ready(results[i], &ready) == 0);
+            MUST(now() < end);
             sched_yield();
         }
-        CHECK(mp_result_get(results[i], NULL, 0, 0) == 0);
-        CHECK(mp_result_free(results[i]) == 0);
+        MUST(mp_result_get(results[i], NULL, 0, 0) == 0);
+        MUST(mp_result_free(results[i]) == 0);
     }
 }
 
@@ -222,7 +222,7 @@ static void kill_one(mp_pool *pool)
     pid_t pids[MAX_WORKERS];
     size_t live;
 
-    CHECK(mp_pool_workers(pool, pids, MAX_WORKERS, &live) == 0);
+    MUST(mp_pool_workers(pool, pids, MAX_WORKERS, &live) == 0);
     if (live > 0)
         kill(pids[(size_t)below((int)live)], SIGKILL);
 }
@@ -233,9 +233,9 @@ static void read_text(void)
     size_t length;
     int error = mp_dict_get_str(dict, "text", text, sizeof text, &length);
 
-    CHECK(error == 0 || error == MP_EKEY);
+    MUST(error == 0 || error == MP_EKEY);
     for (int i = 1; error == 0 && i < TEXT; i++)
-        CHECK(text[i] == text[0]);
+        MUST(text[i] == text[0]);
 }
 
 static int run_round(void)
@@ -247,9 +247,9 @@ static int run_round(void)
     mp_pool *pool;
 
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    CHECK(shared != MAP_FAILED);
-    CHECK(mp_manager_create(&manager, NULL) == 0 && mp_manager_dict(manager, &dict) == 0);
-    CHECK(mp_pool_create(&pool, workers, &options) == 0);
+    MUST(shared != MAP_FAILED);
+    MUST(mp_manager_create(&manager, NULL) == 0 && mp_manager_dict(manager, &dict) == 0);
+    MUST(mp_pool_create(&pool, workers, &options) == 0);
     for (int task = 0; task < TASKS;) {
         int count = 1;
 
@@ -291,13 +291,13 @@ static int run_round(void)
         while (pending_count > 0)
             take_result(pending_count - 1);
     }
-    CHECK(mp_pool_close(pool) == 0);
-    CHECK(mp_pool_join(pool) == 0);
+    MUST(mp_pool_close(pool) == 0);
+    MUST(mp_pool_join(pool) == 0);
     while (pending_count > 0)
         take_result(pending_count - 1);
     check_runs(0, TASKS);
-    CHECK(mp_pool_free(pool) == 0);
-    CHECK(mp_manager_free(manager) == 0);
+    MUST(mp_pool_free(pool) == 0);
+    MUST(mp_manager_free(manager) == 0);
     return 0;
 }
 

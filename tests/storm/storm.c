@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 static uint64_t state;
@@ -51,22 +49,6 @@ uint64_t storm_random(uint64_t below)
     x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
     x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
     return (x ^ x >> 31) % below;
-}
-
-void storm_pause_us(uint64_t microseconds)
-{
-    struct timespec time = {.tv_sec = (time_t)(microseconds / 1000000),
-                            .tv_nsec = (long)(microseconds % 1000000 * 1000)};
-
-    nanosleep(&time, NULL);
-}
-
-void *storm_shared(size_t size)
-{
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    MUST(memory != MAP_FAILED, size);
-    return memory;
 }
 
 _Noreturn void storm_fail(const char *file, int line, const char *what, long long is)

@@ -1,9 +1,8 @@
-/* Shared by the storms: options, random numbers, shared memory, failing. */
+/* Shared by the storms: options, random numbers, failing. */
 #ifndef STORM_H
 #define STORM_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #define LONG_FORM 10000
@@ -20,14 +19,10 @@ struct storm_options storm_parse(int argc, char **argv);
 void storm_seed(uint64_t seed);
 /* A number from 0 to below - 1. Each process needs a sequence of its own: call storm_seed() after a fork. */
 uint64_t storm_random(uint64_t below);
-void storm_pause_us(uint64_t microseconds);
-
-/* Zeroed memory, shared by all processes that are forked from here on. */
-void *storm_shared(size_t size);
 
 /* Prints a broken promise and ends this process. */
 _Noreturn void storm_fail(const char *file, int line, const char *what, long long is);
-#define MUST(condition, value) \
+#define PROMISE(condition, value) \
     ((condition) ? (void)0 : storm_fail(__FILE__, __LINE__, #condition ", with " #value, (long long)(value)))
 
 /* The exit code of a process that found a broken promise. */

@@ -110,7 +110,7 @@ static void settle(struct ledger *ledger, int place)
         uint32_t *popped = &shared->popped[ledger->ticket / TICKETS][ledger->ticket % TICKETS];
         uint32_t id = (uint32_t)place << 28 | (uint32_t)(ledger->after & 0xfffffff);
 
-        MUST(*popped == 0 || *popped == id, ledger->ticket); /* each ticket is popped once */
+        PROMISE(*popped == 0 || *popped == id, ledger->ticket); /* each ticket is popped once */
         *popped = id;
     }
     if (word != NULL)
@@ -131,7 +131,7 @@ static void transfer(struct ledger *ledger, int place)
     key_of(bank, "bank", ledger->which);
     begin(ledger, TRANSFER, ledger->own, ledger->own - (give ? amount : -amount));
     int error = mp_dict_transfer_int(dict, give ? own : bank, give ? bank : own, amount);
-    MUST(error == 0, error);
+    PROMISE(error == 0, error);
 }
 
 static void count(struct ledger *ledger, int place)
@@ -141,8 +141,8 @@ static void count(struct ledger *ledger, int place)
 
     begin(ledger, COUNT, ledger->count, ledger->count + 1);
     int error = mp_dict_add_int(dict, key_of(key, "count", place), 1, &now_is);
-    MUST(error == 0, error);
-    MUST(now_is == ledger->after, now_is);
+    PROMISE(error == 0, error);
+    PROMISE(now_is == ledger->after, now_is);
 }
 
 static void append(struct ledger *ledger, int place)
@@ -150,7 +150,7 @@ static void append(struct ledger *ledger, int place)
     begin(ledger, APPEND, ledger->appended, ledger->appended + 1);
     mp_value ticket = mp_value_int((int64_t)place * TICKETS + ledger->before);
     int error = storm_random(4) == 0 ? mp_list_insert(list, 0, ticket) : mp_list_append(list, ticket);
-    MUST(error == 0, error);
+    PROMISE(error == 0, error);
 }
 
 static void pop(struct ledger *ledger)
@@ -160,9 +160,9 @@ static void pop(struct ledger *ledger)
     ledger->ticket = -1;
     begin(ledger, POP, ledger->popped, ledger->popped + 1);
     int error = mp_list_pop(list, storm_random(4) == 0 ? -1 : 0, &value);
-    MUST(error == 0 || error == MP_EINDEX, error);
+    PROMISE(error == 0 || error == MP_EINDEX, error);
     if (error == 0) {
-        MUST(value.type == MP_INT && value.as.integer >= 0, value.type);
+        PROMISE(value.type == MP_INT && value.as.integer >= 0, value.type);
         ledger->ticket = value.as.integer;
     }
 }
@@ -172,7 +172,7 @@ static void queue(struct ledger *ledger, int place)
     size_t length;
     int error = mp_list_length(list, &length);
 
-    MUST(error == 0, error);
+    PROMISE(error == 0, error);
     /* Phases with mostly appends and phases with mostly pops take turns, so that segments come and go. */
     uint32_t appending = ledger->appended / PHASE % 2 == 0 ? 3 : 2;
     if (storm_random(5) < appending && length < QUEUE && ledger->appended < TICKETS)
@@ -190,16 +190,16 @@ static void guard(struct ledger *ledger, int place)
     guarded = &shared->guarded[ledger->which];
     begin(ledger, GUARDED, ledger->guarded[ledger->which], ledger->guarded[ledger->which] + 1);
     int error = mp_lock_acquire(lock[ledger->which], MP_FOREVER);
-    MUST(error == 0 || error == MP_EOWNERDEAD, error);
+    PROMISE(error == 0 || error == MP_EOWNERDEAD, error);
     for (int i = 0; i < PLACES; i++)
         sum += guarded->part[i];
     if (error == MP_EOWNERDEAD)
         guarded->sum = sum;
-    MUST(guarded->sum == sum, guarded->sum - sum); /* no other process is in here, or has died unnoticed */
+    PROMISE(guarded->sum == sum, guarded->sum - sum); /* no other process is in here, or has died unnoticed */
     ++*(volatile int64_t *)&guarded->part[place];
     ++*(volatile int64_t *)&guarded->sum;
     error = mp_lock_release(lock[ledger->which]);
-    MUST(error == 0, error);
+    PROMISE(error == 0, error);
 }
 
 static void set_text(struct ledger *ledger, int place)
@@ -214,7 +214,7 @@ static void set_text(struct ledger *ledger, int place)
     text[length] = 0;
     begin(ledger, TEXT_SET, ledger->text, length);
     int error = mp_dict_set_str(dict, key_of(key, "text", place), text);
-    MUST(error == 0, error);
+    PROMISE(error == 0, error);
 }
 
 /* The length of a place's text. The text must be whole. */
@@ -224,9 +224,9 @@ static int64_t read_text(int place)
     size_t length;
     int error = mp_dict_get_str(dict, key_of(key, "text", place), text, sizeof text, &length);
 
-    MUST(error == 0, error);
+    PROMISE(error == 0, error);
     for (size_t i = 0; i < length; i++)
-        MUST(text[i] == 'a' + (int)(length % 26), i);
+        PROMISE(text[i] == 'a' + (int)(length % 26), i);
     return (int64_t)length;
 }
 
@@ -285,7 +285,7 @@ static int64_t read_number(const char *what, int number)
     int64_t value;
     int error = mp_dict_get_int(dict, key_of(key, what, number), &value);
 
-    MUST(error == 0, error);
+    PROMISE(error == 0, error);
     return value;
 }
 
@@ -336,13 +336,13 @@ static void look_into(int place)
         return;
     }
     int64_t is = actual(ledger, operation, place);
-    MUST(is == ledger->before || is == ledger->after, is);
+    PROMISE(is == ledger->before || is == ledger->after, is);
     if (is == ledger->after) {
         happened++;
         settle(ledger, place);
         return;
     }
-    MUST(atomic_load(&ledger->returned) == 0, operation); /* a call that returned must have happened */
+    PROMISE(atomic_load(&ledger->returned) == 0, operation); /* a call that returned must have happened */
     not_happened++;
     atomic_store(&ledger->operation, NOTHING);
 }
@@ -354,17 +354,17 @@ static void start(int place)
     int error = mp_process_start(&process[place], work, (void *)(intptr_t)place,
                                  &(mp_process_options){.daemon = MP_DAEMON_YES});
 
-    MUST(error == 0, error);
+    PROMISE(error == 0, error);
 }
 
 static void end(int place)
 {
     int code;
 
-    MUST(mp_process_kill(process[place]) == 0, place);
-    MUST(mp_process_join(process[place], 60) == 0, place);
-    MUST(mp_process_exitcode(process[place], &code) == 0 && code == -SIGKILL, code);
-    MUST(mp_process_free(process[place]) == 0, place);
+    PROMISE(mp_process_kill(process[place]) == 0, place);
+    PROMISE(mp_process_join(process[place], 60) == 0, place);
+    PROMISE(mp_process_exitcode(process[place], &code) == 0 && code == -SIGKILL, code);
+    PROMISE(mp_process_free(process[place]) == 0, place);
     look_into(place);
     kills++;
 }
@@ -373,11 +373,11 @@ static void stop_for_a_while(int place)
 {
     pid_t pid;
 
-    MUST(mp_process_pid(process[place], &pid) == 0, place);
+    PROMISE(mp_process_pid(process[place], &pid) == 0, place);
     atomic_store(&shared->stopped, 1);
     atomic_fetch_add(&shared->stops, 1);
     kill(pid, SIGSTOP);
-    storm_pause_us(storm_random(8000));
+    pause_us((long)storm_random(8000));
     if (storm_random(4) == 0) {
         end(place);
         start(place);
@@ -396,7 +396,7 @@ static void rage(uint64_t until, bool with_stops)
     while (kills + (with_stops ? stops : 0) < until) {
         int victim = (int)storm_random(PLACES);
 
-        storm_pause_us(storm_random(4000));
+        pause_us((long)storm_random(4000));
         if (with_stops && storm_random(2) == 0) {
             stop_for_a_while(victim);
         } else {
@@ -420,13 +420,13 @@ static void calm_down(mp_manager_info *info)
         settle(ledger, PLACES);
     } while (ledger->ticket >= 0);
     for (int i = 0; i < PLACES; i++) {
-        MUST(mp_dict_set_str(dict, key_of(key, "text", i), "b") == 0, i);
+        PROMISE(mp_dict_set_str(dict, key_of(key, "text", i), "b") == 0, i);
         shared->ledger[i].text = 1;
     }
-    MUST(mp_list_clear(list) == 0, 0);
+    PROMISE(mp_list_clear(list) == 0, 0);
     int error = mp_manager_check(manager);
-    MUST(error == 0, error);
-    MUST(mp_manager_get_info(manager, info) == 0, 0);
+    PROMISE(error == 0, error);
+    PROMISE(mp_manager_get_info(manager, info) == 0, 0);
 }
 
 static void check_banks(void)
@@ -434,8 +434,8 @@ static void check_banks(void)
     int64_t total = 0;
 
     for (int i = 0; i < PLACES; i++) {
-        MUST(read_number("account", i) == shared->ledger[i].own, i);
-        MUST(read_number("count", i) == shared->ledger[i].count, i);
+        PROMISE(read_number("account", i) == shared->ledger[i].own, i);
+        PROMISE(read_number("count", i) == shared->ledger[i].count, i);
         total += shared->ledger[i].own;
     }
     for (int b = 0; b < BANKS; b++) {
@@ -443,10 +443,10 @@ static void check_banks(void)
 
         for (int i = 0; i < PLACES; i++)
             given += shared->ledger[i].bank[b];
-        MUST(read_number("bank", b) == given, read_number("bank", b) - given);
+        PROMISE(read_number("bank", b) == given, read_number("bank", b) - given);
         total += given;
     }
-    MUST(total == 0, total);
+    PROMISE(total == 0, total);
 }
 
 static void check_locks(void)
@@ -454,10 +454,10 @@ static void check_locks(void)
     for (int k = 0; k < LOCKS; k++) {
         int error = mp_lock_acquire(lock[k], 10);
 
-        MUST(error == 0 || error == MP_EOWNERDEAD, error);
+        PROMISE(error == 0 || error == MP_EOWNERDEAD, error);
         for (int i = 0; i < PLACES; i++)
-            MUST(shared->guarded[k].part[i] == shared->ledger[i].guarded[k], i);
-        MUST(mp_lock_release(lock[k]) == 0, k);
+            PROMISE(shared->guarded[k].part[i] == shared->ledger[i].guarded[k], i);
+        PROMISE(mp_lock_release(lock[k]) == 0, k);
     }
 }
 
@@ -468,14 +468,14 @@ static void check_tickets(void)
 
     for (int i = 0; i < PLACES; i++) {
         for (int64_t k = 0; k < shared->ledger[i].appended; k++) {
-            MUST(shared->appended[i][k] != 0, k);
+            PROMISE(shared->appended[i][k] != 0, k);
             missing += shared->appended[i][k] == 1 && shared->popped[i][k] == 0;
             tickets++;
         }
         for (int64_t k = shared->ledger[i].appended; k < TICKETS && k < shared->ledger[i].appended + 1000; k++)
-            MUST(shared->popped[i][k] == 0, k);
+            PROMISE(shared->popped[i][k] == 0, k);
     }
-    MUST(missing <= lost_pops, missing - lost_pops);
+    PROMISE(missing <= lost_pops, missing - lost_pops);
     printf("  %llu tickets, %llu taken along by %llu pops that were killed\n", (unsigned long long)tickets,
            (unsigned long long)missing, (unsigned long long)lost_pops);
 }
@@ -484,18 +484,18 @@ static void set_up(void)
 {
     char key[32];
 
-    shared = storm_shared(sizeof *shared);
-    MUST(mp_manager_create(&manager, NULL) == 0, 0);
-    MUST(mp_manager_dict(manager, &dict) == 0, 0);
-    MUST(mp_manager_list(manager, &list) == 0, 0);
+    shared = shared_memory(sizeof *shared);
+    PROMISE(mp_manager_create(&manager, NULL) == 0, 0);
+    PROMISE(mp_manager_dict(manager, &dict) == 0, 0);
+    PROMISE(mp_manager_list(manager, &list) == 0, 0);
     for (int i = 0; i < LOCKS; i++)
-        MUST(mp_lock_create(&lock[i], NULL) == 0, i);
+        PROMISE(mp_lock_create(&lock[i], NULL) == 0, i);
     for (int i = 0; i < BANKS; i++)
-        MUST(mp_dict_set_int(dict, key_of(key, "bank", i), 0) == 0, i);
+        PROMISE(mp_dict_set_int(dict, key_of(key, "bank", i), 0) == 0, i);
     for (int i = 0; i < PLACES; i++) {
-        MUST(mp_dict_set_int(dict, key_of(key, "account", i), 0) == 0, i);
-        MUST(mp_dict_set_int(dict, key_of(key, "count", i), 0) == 0, i);
-        MUST(mp_dict_set_str(dict, key_of(key, "text", i), "b") == 0, i);
+        PROMISE(mp_dict_set_int(dict, key_of(key, "account", i), 0) == 0, i);
+        PROMISE(mp_dict_set_int(dict, key_of(key, "count", i), 0) == 0, i);
+        PROMISE(mp_dict_set_str(dict, key_of(key, "text", i), "b") == 0, i);
         shared->ledger[i].text = 1;
     }
 }
@@ -517,9 +517,9 @@ static void tell(double seconds, const mp_manager_info *before, const mp_manager
     printf("  longest wait %.3f s (promised: 1 s)\n", longest);
     printf("  bytes leaked %lld; heap's file %zu -> %zu bytes\n", (long long)after->used - (long long)before->used,
            before->size, after->size);
-    MUST(longest < DEADLINE, longest * 1000);
-    MUST(after->used <= before->used, after->used - before->used);
-    MUST(after->size <= before->size * 2, after->size);
+    PROMISE(longest < DEADLINE, longest * 1000);
+    PROMISE(after->used <= before->used, after->used - before->used);
+    PROMISE(after->size <= before->size * 2, after->size);
 }
 
 int main(int argc, char **argv)
@@ -540,7 +540,7 @@ int main(int argc, char **argv)
     check_tickets();
     tell(now() - begun, &before, &after);
     for (int i = 0; i < LOCKS; i++)
-        MUST(mp_lock_free(lock[i]) == 0, i);
-    MUST(mp_manager_free(manager) == 0, 0);
+        PROMISE(mp_lock_free(lock[i]) == 0, i);
+    PROMISE(mp_manager_free(manager) == 0, 0);
     return 0;
 }

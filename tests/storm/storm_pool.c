@@ -93,8 +93,8 @@ static void check_tally(struct tally *tally, int error)
 {
     uint32_t started = atomic_load(&tally->started), ended = atomic_load(&tally->ended);
 
-    MUST(started <= retries + 1, started);
-    MUST(error != 0 || ended >= 1, ended);
+    PROMISE(started <= retries + 1, started);
+    PROMISE(error != 0 || ended >= 1, ended);
     if (error == 0)
         done++;
     else
@@ -113,11 +113,11 @@ static void check_task(mp_result *result, int x, int death)
     int error = mp_result_get(result, block, sizeof block, 60);
 
     note_wait(since);
-    MUST(is_expected(error, death), error);
+    PROMISE(is_expected(error, death), error);
     for (int i = 0; i < (x % 3 == 0 ? 500 : 1); i++)
-        MUST(error != 0 || block[i] == x * 3 + 1, block[i]);
+        PROMISE(error != 0 || block[i] == x * 3 + 1, block[i]);
     check_tally(&shared->task[x], error);
-    MUST(mp_result_free(result) == 0, x);
+    PROMISE(mp_result_free(result) == 0, x);
 }
 
 static void check_map(mp_result *result, int death)
@@ -127,16 +127,16 @@ static void check_map(mp_result *result, int death)
     int error = mp_result_get(result, out, sizeof out, 60);
 
     note_wait(since);
-    MUST(is_expected(error, death), error);
+    PROMISE(is_expected(error, death), error);
     for (int i = 0; i < ITEMS; i++) {
-        MUST(mp_result_status(result, (size_t)i, &status) == 0, i);
-        MUST(is_expected(status, death), status);
-        MUST(out[i] == (status == 0 ? i * 3 + 1 : 0), out[i]);
+        PROMISE(mp_result_status(result, (size_t)i, &status) == 0, i);
+        PROMISE(is_expected(status, death), status);
+        PROMISE(out[i] == (status == 0 ? i * 3 + 1 : 0), out[i]);
         first = first != 0 ? first : status;
         check_tally(&shared->item[i], status);
     }
-    MUST(first == error, error);
-    MUST(mp_result_free(result) == 0, error);
+    PROMISE(first == error, error);
+    PROMISE(mp_result_free(result) == 0, error);
 }
 
 struct round {
@@ -149,8 +149,8 @@ static int *new_memory(struct round *round)
 {
     void *memory;
 
-    MUST(mp_manager_create(&round->manager, NULL) == 0, 0);
-    MUST(mp_manager_alloc(round->manager, 2 * ITEMS * sizeof(int), &memory) == 0, 0);
+    PROMISE(mp_manager_create(&round->manager, NULL) == 0, 0);
+    PROMISE(mp_manager_alloc(round->manager, 2 * ITEMS * sizeof(int), &memory) == 0, 0);
     return memory;
 }
 
@@ -172,9 +172,9 @@ static bool submit_map(struct round *round)
         x[i * width] = (int)i;
     memset(shared, 0, sizeof *shared);
     int error = mp_pool_map_async(pool, item, x, width * sizeof *x, sizeof(int), ITEMS, &round->map, &options);
-    MUST(error == 0 || error == MP_EBROKEN, error);
+    PROMISE(error == 0 || error == MP_EBROKEN, error);
     if (error != 0 && round->manager != NULL)
-        MUST(mp_manager_free(round->manager) == 0, error);
+        PROMISE(mp_manager_free(round->manager) == 0, error);
     return error == 0;
 }
 
@@ -183,7 +183,7 @@ static bool submit_task(struct round *round)
     int x = round->tasks;
     int error = mp_pool_apply_async(pool, task, &x, sizeof x, sizeof x, &round->task[x]);
 
-    MUST(error == 0 || error == MP_EBROKEN, error);
+    PROMISE(error == 0 || error == MP_EBROKEN, error);
     round->tasks += error == 0;
     return error == 0;
 }
@@ -194,7 +194,7 @@ static void finish(struct round *round, int death)
         check_task(round->task[i], i, death);
     check_map(round->map, death);
     if (round->manager != NULL)
-        MUST(mp_manager_free(round->manager) == 0, death);
+        PROMISE(mp_manager_free(round->manager) == 0, death);
 }
 
 /* The pid of a live worker, or 0. */
@@ -203,7 +203,7 @@ static pid_t any_worker(void)
     pid_t pids[WORKERS];
     size_t live;
 
-    MUST(mp_pool_workers(pool, pids, WORKERS, &live) == 0, 0);
+    PROMISE(mp_pool_workers(pool, pids, WORKERS, &live) == 0, 0);
     return live > 0 ? pids[storm_random(live)] : 0;
 }
 
@@ -219,13 +219,13 @@ static void stop_one(void)
 {
     pid_t pid = any_worker(), supervisor;
 
-    MUST(mp_pool_supervisor(pool, &supervisor) == 0, 0);
+    PROMISE(mp_pool_supervisor(pool, &supervisor) == 0, 0);
     if (storm_random(4) == 0)
         pid = supervisor;
     if (pid == 0 || kill(pid, SIGSTOP) != 0)
         return;
     disturbed = true;
-    storm_pause_us(storm_random(4000));
+    pause_us((long)storm_random(4000));
     if (pid != supervisor && storm_random(4) == 0 && kill(pid, SIGKILL) == 0)
         kills++;
     kill(pid, SIGCONT);
@@ -244,12 +244,12 @@ static void worker_round(bool with_stops)
     struct round round = {.tasks = 0};
 
     disturbed = false;
-    MUST(submit_map(&round), 0);
+    PROMISE(submit_map(&round), 0);
     for (int i = 0; i < TASKS; i++) {
-        MUST(submit_task(&round), i);
+        PROMISE(submit_task(&round), i);
         if (storm_random(20) != 0)
             continue;
-        storm_pause_us(storm_random(2) * storm_random(3000));
+        pause_us((long)(storm_random(2) * storm_random(3000)));
         if (with_stops && storm_random(2) == 0)
             stop_one();
         else
@@ -260,21 +260,21 @@ static void worker_round(bool with_stops)
 
 static void close_pool(int expected)
 {
-    MUST(mp_pool_close(pool) == 0, expected);
+    PROMISE(mp_pool_close(pool) == 0, expected);
     int error = mp_pool_join(pool);
-    MUST(error == expected, error);
-    MUST(mp_pool_free(pool) == 0, expected);
+    PROMISE(error == expected, error);
+    PROMISE(mp_pool_free(pool) == 0, expected);
 }
 
 /* The memory in use after the caller has had the occasion to take back what workers had left behind. */
 static uint64_t quiet_use(void)
 {
     memset(shared, 0, sizeof *shared);
-    MUST(wait_until(is_full, pool, 30), 0);
+    PROMISE(wait_until(is_full, pool, 30), 0);
     for (int x = 0; x < TASKS; x++) {
         int y, error = mp_pool_apply(pool, item, &x, sizeof x, &y, sizeof y);
 
-        MUST(error == 0 && y == x * 3 + 1, error);
+        PROMISE(error == 0 && y == x * 3 + 1, error);
     }
     return atomic_load(&pool->shared.heap->used);
 }
@@ -285,12 +285,12 @@ static void fill_queue(void)
     pid_t pids[WORKERS];
     size_t live;
 
-    MUST(wait_until(is_full, pool, 30), 0);
-    MUST(mp_pool_workers(pool, pids, WORKERS, &live) == 0, 0);
+    PROMISE(wait_until(is_full, pool, 30), 0);
+    PROMISE(mp_pool_workers(pool, pids, WORKERS, &live) == 0, 0);
     for (size_t i = 0; i < live; i++)
         kill(pids[i], SIGSTOP);
     for (int i = 0; i < 5 * TASKS; i++)
-        MUST(mp_pool_apply_async(pool, nothing, NULL, 0, 0, NULL) == 0, i);
+        PROMISE(mp_pool_apply_async(pool, nothing, NULL, 0, 0, NULL) == 0, i);
     for (size_t i = 0; i < live; i++)
         kill(pids[i], SIGCONT);
 }
@@ -300,7 +300,7 @@ static void worker_storm(uint64_t until, bool with_stops)
     mp_pool_options pool_options = {.retries = (int)retries};
     uint64_t used = 0;
 
-    MUST(mp_pool_create(&pool, WORKERS, &pool_options) == 0, 0);
+    PROMISE(mp_pool_create(&pool, WORKERS, &pool_options) == 0, 0);
     fill_queue();
     while (kills + stops < until) {
         worker_round(with_stops);
@@ -309,8 +309,8 @@ static void worker_storm(uint64_t until, bool with_stops)
     }
     long long leaked = (long long)quiet_use() - (long long)used;
     printf("  bytes leaked %lld\n", leaked);
-    MUST(leaked <= 0, leaked);
-    MUST(lost <= kills, lost - kills);
+    PROMISE(leaked <= 0, leaked);
+    PROMISE(lost <= kills, lost - kills);
     close_pool(0);
 }
 
@@ -322,12 +322,12 @@ static void supervisor_round(void)
     uint64_t at = storm_random(TASKS);
     pid_t supervisor;
 
-    MUST(mp_pool_create(&pool, WORKERS, NULL) == 0, 0);
-    MUST(mp_pool_supervisor(pool, &supervisor) == 0, 0);
-    MUST(submit_map(&round), 0);
+    PROMISE(mp_pool_create(&pool, WORKERS, NULL) == 0, 0);
+    PROMISE(mp_pool_supervisor(pool, &supervisor) == 0, 0);
+    PROMISE(submit_map(&round), 0);
     for (int i = 0; i < TASKS && submit_task(&round); i++) {
         if ((uint64_t)i == at) {
-            storm_pause_us(storm_random(2000));
+            pause_us((long)storm_random(2000));
             if (storm_random(2) == 0)
                 kill_one(); /* so that the supervisor may be reclaiming it */
             kill(supervisor, SIGKILL);
@@ -366,19 +366,19 @@ static void creator_round(void)
     struct pollfd end = {.events = POLLIN};
     int pipe_ends[2], status;
 
-    MUST(pipe(pipe_ends) == 0, 0);
+    PROMISE(pipe(pipe_ends) == 0, 0);
     pid_t creator = fork();
-    MUST(creator >= 0, creator);
+    PROMISE(creator >= 0, creator);
     if (creator == 0)
         be_creator(kills + 1);
     close(pipe_ends[1]);
-    storm_pause_us(storm_random(12000));
+    pause_us((long)storm_random(12000));
     kill(creator, SIGKILL);
     kills++;
     double since = now();
-    MUST(waitpid(creator, &status, 0) == creator && WIFSIGNALED(status), status);
+    PROMISE(waitpid(creator, &status, 0) == creator && WIFSIGNALED(status), status);
     end.fd = pipe_ends[0];
-    MUST(poll(&end, 1, 60000) == 1 && (end.revents & POLLHUP) != 0, end.revents);
+    PROMISE(poll(&end, 1, 60000) == 1 && (end.revents & POLLHUP) != 0, end.revents);
     note_wait(since);
     close(pipe_ends[0]);
 }
@@ -390,7 +390,7 @@ int main(int argc, char **argv)
     uint64_t until = options.kills != 0 ? options.kills : of_workers ? 800 : 200;
     double begun = now();
 
-    shared = storm_shared(sizeof *shared);
+    shared = shared_memory(sizeof *shared);
     int descriptors = count_descriptors();
     retries = strcmp(options.storm, "retries") == 0 ? 2 : 0;
     if (of_workers)
@@ -405,8 +405,8 @@ int main(int argc, char **argv)
            (unsigned long long)kills, (unsigned long long)stops, now() - begun, (unsigned long long)done,
            (unsigned long long)lost);
     printf("  longest wait %.3f s (promised: 1 s)\n", longest);
-    MUST(longest < DEADLINE, longest * 1000);
-    MUST(count_descriptors() == descriptors, count_descriptors() - descriptors);
-    MUST(count_children() == 0, count_children());
+    PROMISE(longest < DEADLINE, longest * 1000);
+    PROMISE(count_descriptors() == descriptors, count_descriptors() - descriptors);
+    PROMISE(count_children() == 0, count_children());
     return 0;
 }

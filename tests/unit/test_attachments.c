@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -17,12 +16,11 @@
 #include <cmocka.h>
 
 #include "pool/caller.h"
+#include "pool_fixture.h"
 #include "support.h"
 
 enum { WORKERS = 2, ITEMS = 2000, MANY = 40 };
 #define HEAP_BYTES (INT64_C(1) << 24) /* larger than the pool's heap in these tests */
-
-static mp_pool *pool;
 
 /* Shared between the processes. */
 static struct {
@@ -35,13 +33,7 @@ static int make(void **state)
 {
     (void)state;
     memset(shared, 0, sizeof *shared);
-    return mp_pool_create(&pool, WORKERS, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_pool_free(pool);
+    return make_pool(WORKERS);
 }
 
 /* ---- helpers ---- */
@@ -68,7 +60,7 @@ static void fill(int *args, int count)
         args[i] = i + 1;
 }
 
-static int square(const void *arg, void *result)
+static int square_once(const void *arg, void *result)
 {
     int x = *(const int *)arg;
 
@@ -88,7 +80,7 @@ static void map_squares(int *args, int *results, int count)
 {
     memset(results, 1, (size_t)count * sizeof *results);
     fill(args, count);
-    assert_int_equal(mp_pool_map(pool, square, args, sizeof(int), results, sizeof(int), (size_t)count), 0);
+    assert_int_equal(mp_pool_map(pool, square_once, args, sizeof(int), results, sizeof(int), (size_t)count), 0);
     expect_squares(results, count);
 }
 
@@ -167,15 +159,6 @@ static void workers_of(pid_t *pids)
     assert_int_equal(count, WORKERS);
 }
 
-static bool is_full(void *arg)
-{
-    pid_t pids[WORKERS];
-    size_t count;
-    (void)arg;
-
-    return mp_pool_workers(pool, pids, WORKERS, &count) == 0 && count == WORKERS;
-}
-
 static struct holding held(void)
 {
     struct holding held = {0, 0};
@@ -197,7 +180,7 @@ static bool have_let_go(void *arg)
     const struct holding *before = arg;
     struct holding now = held();
 
-    if (!is_full(NULL))
+    if (!is_full(pool))
         return false;
     return now.mappings <= before->mappings && now.descriptors <= before->descriptors;
 }
@@ -264,7 +247,7 @@ static void results_of_map_async(void **state)
     (void)state;
 
     fill(args, ITEMS);
-    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
+    assert_int_equal(mp_pool_map_async(pool, square_once, args, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
     assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
     expect_squares(results, ITEMS);
     assert_int_equal(mp_result_free(result), 0);
@@ -309,8 +292,7 @@ static void more_than_there_are_places(void **state)
 static int wait_for_go(const void *arg, void *result)
 {
     atomic_fetch_add(&shared->started, 1);
-    while (atomic_load(&shared->go) == 0)
-        usleep(100);
+    MUST(wait_until(is_set, &shared->go, 60));
     *(int *)result = *(const int *)arg * *(const int *)arg;
     return 0;
 }
@@ -341,7 +323,7 @@ static void all_places_in_use(void **state)
     mp_map_options options = {.results = memory + 100};
     mp_result *copied;
     fill(memory, 100);
-    assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), 100, &copied, &options), 0);
+    assert_int_equal(mp_pool_map_async(pool, square_once, memory, sizeof(int), sizeof(int), 100, &copied, &options), 0);
     atomic_store(&shared->go, 1);
     for (int i = 0; i < ATTACHMENTS; i++) {
         assert_int_equal(mp_result_get(result[i], NULL, 0, 60), 0);
@@ -396,7 +378,7 @@ static void a_map_outlives_its_manager(void **state)
     atomic_store(&shared->go, 1);
     assert_int_equal(mp_result_get(result, NULL, 0, 60), MP_EDIED - SIGKILL);
     assert_int_equal(mp_result_get(result, copy, sizeof copy, 60), MP_EINVAL);
-    assert_true(wait_until(is_full, NULL, 60));
+    assert_true(wait_until(is_full, pool, 60));
     assert_false(have_let_go(&before));
     assert_int_equal(mp_result_free(result), 0);
     assert_true(wait_until(have_let_go, &before, 60));
@@ -417,7 +399,7 @@ static void forked_processes_change_nothing(void **state)
         }
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_int_equal(status, 0);
-        assert_int_equal(mp_pool_map(pool, square, memory, sizeof(int), memory + ITEMS, sizeof(int), ITEMS), 0);
+        assert_int_equal(mp_pool_map(pool, square_once, memory, sizeof(int), memory + ITEMS, sizeof(int), ITEMS), 0);
         expect_squares(memory + ITEMS, ITEMS);
     }
     assert_int_equal(mp_manager_free(manager), 0);
@@ -436,11 +418,11 @@ static int nest(const void *arg, void *result)
         return 1;
     fill(memory, 100);
     memory[0] = *(const int *)arg;
-    error = mp_pool_map(inner, square, memory, sizeof(int), memory + 100, sizeof(int), 100);
+    error = mp_pool_map(inner, square_once, memory, sizeof(int), memory + 100, sizeof(int), 100);
     if (error != 0 || memory[199] != 100 * 100)
         return 2;
     *(int *)result = memory[100];
-    error = mp_pool_map(inner, square, arg, sizeof(int), &memory[100], sizeof(int), 1);
+    error = mp_pool_map(inner, square_once, arg, sizeof(int), &memory[100], sizeof(int), 1);
     if (error != 0 || memory[100] != *(int *)result)
         return 3;
     return mp_pool_free(inner) != 0 || mp_manager_free(manager) != 0 ? 4 : 0;
@@ -510,8 +492,7 @@ static int lose_descriptors(const void *arg, void *result)
     (void)arg;
     (void)result;
     atomic_fetch_add(&shared->started, 1);
-    while (atomic_load(&shared->started) < WORKERS)
-        usleep(100);
+    MUST(reaches(&shared->started, WORKERS, 60));
     return setrlimit(RLIMIT_NOFILE, &none) != 0;
 }
 
@@ -531,7 +512,7 @@ static void workers_that_cannot_map_are_replaced(void **state)
         assert_int_equal(mp_result_free(result[i]), 0);
     }
     map_in(manager); /* at least one worker fails to map it */
-    assert_true(wait_until(is_full, NULL, 60));
+    assert_true(wait_until(is_full, pool, 60));
     workers_of(after);
     assert_true(before[0] != after[0] || before[1] != after[1]);
     map_in(older);
@@ -568,8 +549,8 @@ static void a_supervisor_that_cannot_map(void **state)
     for (int i = 0; i < 4; i++) {
         fill(memory, ITEMS);
         memset(results, 1, ITEMS * sizeof *results);
-        assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &result, &options),
-                         0);
+        assert_int_equal(
+            mp_pool_map_async(pool, square_once, memory, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
         if (i == 0)
             assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
         else if (i == 1)
@@ -600,7 +581,8 @@ static void a_caller_that_may_not_be_looked_into(void **state)
 
     assert_int_equal(prctl(PR_SET_DUMPABLE, 0), 0);
     fill(memory, ITEMS);
-    assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
+    assert_int_equal(mp_pool_map_async(pool, square_once, memory, sizeof(int), sizeof(int), ITEMS, &result, &options),
+                     0);
     assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
     expect_squares(memory + ITEMS, ITEMS);
     assert_int_equal(mp_result_free(result), 0);
@@ -615,8 +597,7 @@ static int become_nobody(const void *arg, void *result)
     (void)arg;
     (void)result;
     atomic_fetch_add(&shared->started, 1);
-    while (atomic_load(&shared->started) < WORKERS)
-        usleep(100);
+    MUST(reaches(&shared->started, WORKERS, 60));
     return geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0);
 }
 
@@ -634,7 +615,7 @@ static void workers_that_change_their_user(void **state)
     }
     map_in(manager);
     map_in(another);
-    assert_true(wait_until(is_full, NULL, 60));
+    assert_true(wait_until(is_full, pool, 60));
     assert_int_equal(mp_manager_free(manager), 0);
     assert_int_equal(mp_manager_free(another), 0);
 }
@@ -673,7 +654,7 @@ static void a_dead_supervisor(void **state)
     assert_int_equal(mp_pool_supervisor(pool, &supervisor), 0);
     assert_int_equal(kill(supervisor, SIGKILL), 0);
     fill(memory, 100);
-    assert_int_equal(mp_pool_map(pool, square, memory, sizeof(int), memory + 100, sizeof(int), 100), MP_EBROKEN);
+    assert_int_equal(mp_pool_map(pool, square_once, memory, sizeof(int), memory + 100, sizeof(int), 100), MP_EBROKEN);
     assert_int_equal(mp_manager_free(manager), 0);
 }
 
@@ -692,9 +673,9 @@ static void workers_are_killed_as_they_map(void **state)
         size_t count;
 
         fill(memory, ITEMS);
-        assert_int_equal(mp_pool_map_async(pool, square, memory, sizeof(int), sizeof(int), ITEMS, &result, &options),
-                         0);
-        usleep((useconds_t)(i * 5));
+        assert_int_equal(
+            mp_pool_map_async(pool, square_once, memory, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
+        pause_us(i * 5);
         assert_int_equal(mp_pool_workers(pool, pids, WORKERS, &count), 0);
         if (count > 0)
             kill(pids[i % (int)count], SIGKILL);
@@ -706,14 +687,13 @@ static void workers_are_killed_as_they_map(void **state)
         assert_int_equal(lost, error != 0);
         assert_int_equal(mp_result_free(result), 0);
         assert_int_equal(mp_manager_free(manager), 0);
-        assert_true(wait_until(is_full, NULL, 60));
+        assert_true(wait_until(is_full, pool, 60));
     }
     assert_true(wait_until(have_let_go, &before, 60));
 }
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, make, drop)
     const struct CMUnitTest tests[] = {
         TEST(nothing_is_copied),
         TEST(managers_opened_later),
@@ -735,6 +715,6 @@ int main(void)
         TEST(workers_are_killed_as_they_map),
     };
 
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return shared == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    shared = shared_memory(sizeof *shared);
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

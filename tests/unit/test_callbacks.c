@@ -63,9 +63,7 @@ static int fill(mp_dict *dict, mp_list *list)
 static int make(void **state)
 {
     (void)state;
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED)
-        return -1;
+    shared = shared_memory(sizeof *shared);
     for (int m = 0; m < MOST; m++) {
         if (mp_manager_create(&managers[m], NULL) != 0 || mp_manager_dict(managers[m], &other_dict[m]) != 0 ||
             mp_manager_list(managers[m], &other_list[m]) != 0 || fill(other_dict[m], other_list[m]) != 0)
@@ -217,7 +215,6 @@ struct touch {
 #define NAME_LIST_TOUCH(name, expression) {"list_" #name, list_##name},
 static const struct touch dict_touches[] = {DICT_TOUCHES(NAME_DICT_TOUCH)};
 static const struct touch list_touches[] = {LIST_TOUCHES(NAME_LIST_TOUCH)};
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct touch *touch_of(bool list, size_t number)
 {
@@ -1284,23 +1281,23 @@ static void numbers_of_other_namespaces_say_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(no_circle_of_processes_hangs, make, drop),
-        cmocka_unit_test_setup_teardown(no_circle_of_threads_hangs, make, drop),
-        cmocka_unit_test_setup_teardown(no_circle_of_striped_containers_hangs, make, drop),
-        cmocka_unit_test_setup_teardown(no_circle_through_several_managers_hangs, make, drop),
-        cmocka_unit_test_setup_teardown(no_circle_of_threads_through_several_managers_hangs, make, drop),
-        cmocka_unit_test_setup_teardown(no_long_circle_hangs, make, drop),
-        cmocka_unit_test_setup_teardown(what_is_further_out_counts_too, make, drop),
-        cmocka_unit_test_setup_teardown(who_waits_in_no_circle_gets_it, make, drop),
-        cmocka_unit_test_setup_teardown(changing_what_one_is_inside_is_refused, make, drop),
-        cmocka_unit_test_setup_teardown(as_deep_as_is_said, make, drop),
-        cmocka_unit_test_setup_teardown(a_function_may_be_left_in_any_way, make, drop),
+        TEST(no_circle_of_processes_hangs),
+        TEST(no_circle_of_threads_hangs),
+        TEST(no_circle_of_striped_containers_hangs),
+        TEST(no_circle_through_several_managers_hangs),
+        TEST(no_circle_of_threads_through_several_managers_hangs),
+        TEST(no_long_circle_hangs),
+        TEST(what_is_further_out_counts_too),
+        TEST(who_waits_in_no_circle_gets_it),
+        TEST(changing_what_one_is_inside_is_refused),
+        TEST(as_deep_as_is_said),
+        TEST(a_function_may_be_left_in_any_way),
 #ifdef HAVE_CXX
-        cmocka_unit_test_setup_teardown(an_exception_leaves_all_as_it_was, make, drop),
+        TEST(an_exception_leaves_all_as_it_was),
 #endif
-        cmocka_unit_test_setup_teardown(giving_memory_back_waits_for_nobody, make, drop),
-        cmocka_unit_test_setup_teardown(touching_what_is_unrelated_waits_for_nobody, make, drop),
-        cmocka_unit_test_setup_teardown(numbers_of_other_namespaces_say_nothing, make, drop),
+        TEST(giving_memory_back_waits_for_nobody),
+        TEST(touching_what_is_unrelated_waits_for_nobody),
+        TEST(numbers_of_other_namespaces_say_nothing),
     };
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

@@ -12,7 +12,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -92,14 +91,6 @@ static pid_t start_waiter(int number, double timeout)
         error = mp_lock_release(lock);
     }
     _exit(error == 0 ? 0 : error == MP_ETIMEOUT ? 1 : 2);
-}
-
-static int end_of(pid_t pid)
-{
-    int status;
-
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 static void take(double timeout)
@@ -468,8 +459,6 @@ static void a_dead_owner_is_told_to_whose_turn_it_is(void **state)
     give();
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -491,9 +480,9 @@ int main(void)
     };
     mp_lock *first;
 
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared = shared_memory(sizeof *shared);
     /* The heap of this process's locks stays open, with its descriptor. */
-    if (shared == MAP_FAILED || mp_lock_create(&first, NULL) != 0)
+    if (mp_lock_create(&first, NULL) != 0)
         return 1;
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

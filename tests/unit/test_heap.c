@@ -323,7 +323,7 @@ static void a_killed_process_leaves_it_sound(void **state)
 
         if (pid == 0)
             alloc_and_free_for_ever();
-        usleep((useconds_t)(rand() % 3000));
+        pause_us(rand() % 3000);
         kill(pid, SIGKILL);
         assert_int_equal(waitpid(pid, NULL, 0), pid);
         heap_recover(heap);
@@ -366,8 +366,6 @@ static void objects_come_and_go(void **state)
     assert_int_equal(heap_close(own), 0);
     assert_false(object_is(a, OBJECT_DICT));
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
 {

@@ -42,7 +42,7 @@ static void new_name(void)
 }
 
 /* For a child, which exits with a code made from the number of the failed line. */
-#define MUST(condition) \
+#define REQUIRE(condition) \
     do { \
         if (!(condition)) \
             _exit(__LINE__ % 251 + 1); \
@@ -174,7 +174,7 @@ static void print_everywhere(void)
         char text[5000];
 
         memset(text, 'x', sizeof text);
-        MUST(write(fd, text, sizeof text) < 0 || fcntl(fd, F_GETFD) >= 0);
+        REQUIRE(write(fd, text, sizeof text) < 0 || fcntl(fd, F_GETFD) >= 0);
     }
 }
 
@@ -195,18 +195,18 @@ static void with_standard_descriptors_closed(const void *arg)
 
     /* The standard descriptors in the subset are closed; the others lead to /dev/null. */
     for (int fd = 0; fd < 3; fd++) {
-        MUST(dup2(null, fd) == fd);
+        REQUIRE(dup2(null, fd) == fd);
         if (closed->subset >> fd & 1)
             close(fd);
     }
-    MUST(closed->object->make() == 0);
-    MUST(closed_ones() == closed->subset);
+    REQUIRE(closed->object->make() == 0);
+    REQUIRE(closed_ones() == closed->subset);
     print_everywhere();
-    MUST(closed->object->use() == 0);
+    REQUIRE(closed->object->use() == 0);
     print_everywhere();
-    MUST(closed->object->use() == 0);
-    MUST(closed->object->free() == 0);
-    MUST(closed_ones() == closed->subset);
+    REQUIRE(closed->object->use() == 0);
+    REQUIRE(closed->object->free() == 0);
+    REQUIRE(closed_ones() == closed->subset);
 }
 
 static void no_descriptor_is_a_standard_one(void **state)
@@ -230,22 +230,22 @@ static void with_all_descriptors_reused(const void *arg)
     int own[OWN];
     struct stat file[OWN], after;
 
-    MUST(object->make() == 0);
+    REQUIRE(object->make() == 0);
     for (int fd = 3; fd < 256; fd++)
         close(fd);
     for (int i = 0; i < OWN; i++) {
         own[i] = open("/tmp", O_TMPFILE | O_RDWR, 0600);
-        MUST(own[i] >= 0 && write(own[i], "precious", 8) == 8 && fstat(own[i], &file[i]) == 0);
+        REQUIRE(own[i] >= 0 && write(own[i], "precious", 8) == 8 && fstat(own[i], &file[i]) == 0);
     }
     /* A call that needs the heap's file may fail, unless a name leads to the file. */
     int error = object->use();
-    MUST(error == 0 || (error == MP_ESYSTEM && !object->named));
-    MUST(object->free() == 0);
+    REQUIRE(error == 0 || (error == MP_ESYSTEM && !object->named));
+    REQUIRE(object->free() == 0);
     for (int i = 0; i < OWN; i++) {
         char text[9] = "";
 
-        MUST(fstat(own[i], &after) == 0 && after.st_ino == file[i].st_ino && after.st_size == 8);
-        MUST(pread(own[i], text, 8, 0) == 8 && strcmp(text, "precious") == 0);
+        REQUIRE(fstat(own[i], &after) == 0 && after.st_ino == file[i].st_ino && after.st_size == 8);
+        REQUIRE(pread(own[i], text, 8, 0) == 8 && strcmp(text, "precious") == 0);
     }
 }
 
@@ -264,13 +264,13 @@ static void with_all_descriptors_closed(const void *arg)
     mp_manager *other;
     (void)arg;
 
-    MUST(make_named_manager() == 0);
+    REQUIRE(make_named_manager() == 0);
     for (int fd = 3; fd < 256; fd++)
         close(fd);
-    MUST(mp_manager_create(&other, &(mp_manager_options){.name = name}) == MP_EEXIST);
-    MUST(mp_manager_open(&other, name, NULL) == 0 && mp_manager_free(other) == 0);
-    MUST(use_dict() == 0);
-    MUST(access(path, F_OK) == 0 && free_manager() == 0 && access(path, F_OK) != 0);
+    REQUIRE(mp_manager_create(&other, &(mp_manager_options){.name = name}) == MP_EEXIST);
+    REQUIRE(mp_manager_open(&other, name, NULL) == 0 && mp_manager_free(other) == 0);
+    REQUIRE(use_dict() == 0);
+    REQUIRE(access(path, F_OK) == 0 && free_manager() == 0 && access(path, F_OK) != 0);
 }
 
 static void a_name_outlives_its_descriptors(void **state)
@@ -356,19 +356,19 @@ static void with_a_call_refused(const void *arg)
     bool needed = refused->object->named && ((refused->call != NO_CALL && calls[refused->call].needed_for_names) ||
                                              (refused->other != NO_CALL && calls[refused->other].needed_for_names));
 
-    MUST(refuse_one(refused->call, refused->error) == 0 && refuse_one(refused->other, refused->error) == 0);
+    REQUIRE(refuse_one(refused->call, refused->error) == 0 && refuse_one(refused->other, refused->error) == 0);
     int descriptors = count_descriptors();
     errno = 0;
     int error = refused->object->make();
     if (needed && error != 0) {
-        MUST(error == MP_ESYSTEM && errno == refused->error);
-        MUST(count_descriptors() == descriptors || calls[refused->call].number == SYS_getdents64);
+        REQUIRE(error == MP_ESYSTEM && errno == refused->error);
+        REQUIRE(count_descriptors() == descriptors || calls[refused->call].number == SYS_getdents64);
         return;
     }
-    MUST(error == 0);
-    MUST(refused->object->use() == 0);
-    MUST(refused->object->free() == 0);
-    MUST(!refused->object->named || access(path, F_OK) != 0);
+    REQUIRE(error == 0);
+    REQUIRE(refused->object->use() == 0);
+    REQUIRE(refused->object->free() == 0);
+    REQUIRE(!refused->object->named || access(path, F_OK) != 0);
 }
 
 static void refuse_with(int other)
@@ -411,13 +411,13 @@ static void without_shared_mappings(const void *arg)
 {
     const int error = *(const int *)arg;
 
-    MUST(refuse_call_with(SYS_mmap, 3, MAP_SHARED | MAP_PRIVATE, MAP_SHARED, error) == 0);
+    REQUIRE(refuse_call_with(SYS_mmap, 3, MAP_SHARED | MAP_PRIVATE, MAP_SHARED, error) == 0);
     for (size_t i = 0; i < OBJECTS; i++) {
         int descriptors = count_descriptors();
 
         errno = 0;
-        MUST(objects[i].make() == MP_ESYSTEM && errno == error);
-        MUST(count_descriptors() == descriptors && access(path, F_OK) != 0);
+        REQUIRE(objects[i].make() == MP_ESYSTEM && errno == error);
+        REQUIRE(count_descriptors() == descriptors && access(path, F_OK) != 0);
     }
 }
 
@@ -436,11 +436,12 @@ static void no_mapping_is_an_error_that_says_so(void **state)
 static void without_any_file(const void *arg)
 {
     (void)arg;
-    MUST(refuse_call(SYS_memfd_create, EPERM) == 0 && refuse_call_with(SYS_openat, 2, O_CREAT, O_CREAT, EPERM) == 0 &&
-         refuse_call_with(SYS_openat, 2, O_TMPFILE, O_TMPFILE, EPERM) == 0);
+    REQUIRE(refuse_call(SYS_memfd_create, EPERM) == 0 &&
+            refuse_call_with(SYS_openat, 2, O_CREAT, O_CREAT, EPERM) == 0 &&
+            refuse_call_with(SYS_openat, 2, O_TMPFILE, O_TMPFILE, EPERM) == 0);
     for (size_t i = 0; i < OBJECTS; i++) {
         errno = 0;
-        MUST(objects[i].make() == MP_ESYSTEM && errno == EPERM);
+        REQUIRE(objects[i].make() == MP_ESYSTEM && errno == EPERM);
     }
 }
 
@@ -456,11 +457,11 @@ static void random_without_the_system(const void *arg)
     uint64_t word[16];
     (void)arg;
 
-    MUST(refuse_call(SYS_getrandom, ENOSYS) == 0 && refuse_call(SYS_openat, EPERM) == 0);
+    REQUIRE(refuse_call(SYS_getrandom, ENOSYS) == 0 && refuse_call(SYS_openat, EPERM) == 0);
     for (int i = 0; i < 16; i++) {
         random_bytes(&word[i], sizeof word[i]);
         for (int k = 0; k < i; k++)
-            MUST(word[i] != word[k]);
+            REQUIRE(word[i] != word[k]);
     }
 }
 
@@ -496,23 +497,23 @@ static void under_an_address_limit(const void *arg)
     pthread_t thread;
 
     if (limit != 0)
-        MUST(setrlimit(RLIMIT_AS, &(struct rlimit){limit, limit}) == 0);
+        REQUIRE(setrlimit(RLIMIT_AS, &(struct rlimit){limit, limit}) == 0);
     size_t before = mapped_bytes();
-    MUST(mp_lock_create(&lock, NULL) == 0 && mp_lock_free(lock) == 0); /* its heap stays open */
+    REQUIRE(mp_lock_create(&lock, NULL) == 0 && mp_lock_free(lock) == 0); /* its heap stays open */
     size_t one = mapped_bytes() - before;
     for (int i = 0; i < MANY; i++) {
-        MUST(make_manager() == 0);
-        MUST(free_manager() == 0);
+        REQUIRE(make_manager() == 0);
+        REQUIRE(free_manager() == 0);
         if (i % 100 == 0) {
             new_name();
-            MUST(make_named_manager() == 0 && free_manager() == 0);
+            REQUIRE(make_named_manager() == 0 && free_manager() == 0);
         }
     }
-    MUST(mapped_bytes() - before < one + (64 << 20));
-    MUST(pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0);
+    REQUIRE(mapped_bytes() - before < one + (64 << 20));
+    REQUIRE(pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0);
     for (size_t i = 0; i < OBJECTS; i++) {
         new_name();
-        MUST(objects[i].make() == 0 && objects[i].use() == 0 && objects[i].free() == 0);
+        REQUIRE(objects[i].make() == 0 && objects[i].use() == 0 && objects[i].free() == 0);
     }
 }
 
@@ -539,10 +540,10 @@ static void many_at_once(const void *arg)
 
     for (int round = 0; round < 6; round++) {
         for (int i = 0; i < AT_ONCE; i++)
-            MUST(mp_manager_create(&all[i], NULL) == 0);
+            REQUIRE(mp_manager_create(&all[i], NULL) == 0);
         for (int i = 0; i < AT_ONCE; i++)
-            MUST(mp_manager_free(all[round % 2 == 0 ? i : AT_ONCE - 1 - i]) == 0);
-        MUST(mapped_bytes() - before < (size_t)256 << 20);
+            REQUIRE(mp_manager_free(all[round % 2 == 0 ? i : AT_ONCE - 1 - i]) == 0);
+        REQUIRE(mapped_bytes() - before < (size_t)256 << 20);
     }
 }
 
@@ -564,13 +565,13 @@ static void handles_of_the_last_closed(const void *arg)
     (void)arg;
 
     for (int i = 0; i < CLOSED; i++) {
-        MUST(mp_manager_create(&all[i], NULL) == 0);
+        REQUIRE(mp_manager_create(&all[i], NULL) == 0);
         for (int k = 0; k < 2000; k++)
-            MUST(mp_manager_dict(all[i], &dict[i]) == 0 && mp_dict_set_int(dict[i], "x", k) == 0);
-        MUST(mp_manager_free(all[i]) == 0);
+            REQUIRE(mp_manager_dict(all[i], &dict[i]) == 0 && mp_dict_set_int(dict[i], "x", k) == 0);
+        REQUIRE(mp_manager_free(all[i]) == 0);
     }
     for (int i = 0; i < CLOSED; i++)
-        MUST(mp_dict_length(dict[i], &length) == MP_EINVAL && mp_manager_free(all[i]) == MP_EINVAL);
+        REQUIRE(mp_dict_length(dict[i], &length) == MP_EINVAL && mp_manager_free(all[i]) == MP_EINVAL);
 }
 
 static void handles_into_closed_managers_are_errors(void **state)
@@ -604,12 +605,12 @@ static void with_all_memory_locked(const void *arg)
         return; /* not permitted */
     double begin = now();
     for (int i = 0; i < 20; i++) {
-        MUST(object->make() == 0);
-        MUST(object->use() == 0);
-        MUST(object->free() == 0);
+        REQUIRE(object->make() == 0);
+        REQUIRE(object->use() == 0);
+        REQUIRE(object->free() == 0);
     }
-    MUST(now() - begin < 20);
-    MUST(page_table_kilobytes() < 8 * 1024);
+    REQUIRE(now() - begin < 20);
+    REQUIRE(page_table_kilobytes() < 8 * 1024);
 }
 
 static _Atomic(mp_dict *) closing;

@@ -17,7 +17,6 @@
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -26,6 +25,7 @@
 #include "heap/heap_file.h"
 #include "object/object.h"
 #include "refuse.h"
+#include "support.h"
 
 #define STRANGER 65534
 
@@ -784,14 +784,6 @@ static void a_foreign_file_stays(void **state)
     }
 }
 
-static double now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
 /* A process keeps an exclusive lock on the file for ever, or has a lease on it. */
 static void a_lock_for_ever_is_not_waited_for(void **state)
 {
@@ -976,8 +968,6 @@ static void a_killed_creator_leaves_nothing_half_made(void **state)
         assert_int_equal(mp_manager_free(manager), 0);
     }
 }
-
-#define TEST(test) cmocka_unit_test_setup_teardown(test, make, drop)
 
 int main(void)
 {

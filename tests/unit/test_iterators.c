@@ -16,28 +16,18 @@
 
 #include <cmocka.h>
 
+#include "manager_fixture.h"
 #include "object/handle.h"
 #include "support.h"
 
 enum { KEYS = 40, MOST = 4096, SECONDS = 60 };
 
-static mp_manager *manager;
-static mp_dict *dict;
-static mp_list *list;
 static int walks = 300;
 
 static int make(void **state)
 {
-    (void)state;
     srand(1);
-    return mp_manager_create(&manager, NULL) != 0 || mp_manager_dict(manager, &dict) != 0 ||
-           mp_manager_list(manager, &list) != 0;
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_manager_check(manager) != 0 || mp_manager_free(manager) != 0;
+    return make_manager(state);
 }
 
 /* ---- values of every kind, identified by a number ---- */
@@ -796,8 +786,7 @@ static void walks_beside_a_process_that_changes_all(void **state)
     double end = now() + SECONDS;
     (void)state;
 
-    rounds = mmap(NULL, sizeof *rounds, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(rounds, MAP_FAILED);
+    rounds = shared_memory(sizeof *rounds);
     for (int i = 0; i < KEYS; i++) {
         char key_text[64], text[64];
         mp_value value = value_with(3, text);
@@ -892,15 +881,15 @@ static void iterators_of_many_threads_leave_no_memory(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(one_change_anywhere, make, drop),
-        cmocka_unit_test_setup_teardown(many_changes_beside_several_walks, make, drop),
-        cmocka_unit_test_setup_teardown(an_ended_dict_iterator_stays_ended, make, drop),
-        cmocka_unit_test_setup_teardown(one_change_anywhere_in_a_list, make, drop),
-        cmocka_unit_test_setup_teardown(many_changes_beside_several_walks_of_a_list, make, drop),
-        cmocka_unit_test_setup_teardown(a_dead_container_has_no_entries, make, drop),
-        cmocka_unit_test_setup_teardown(a_freed_iterator_is_none_for_good, make, drop),
-        cmocka_unit_test_setup_teardown(walks_beside_a_process_that_changes_all, make, drop),
-        cmocka_unit_test_setup_teardown(iterators_of_many_threads_leave_no_memory, make, drop),
+        cmocka_unit_test_setup_teardown(one_change_anywhere, make, drop_manager),
+        cmocka_unit_test_setup_teardown(many_changes_beside_several_walks, make, drop_manager),
+        cmocka_unit_test_setup_teardown(an_ended_dict_iterator_stays_ended, make, drop_manager),
+        cmocka_unit_test_setup_teardown(one_change_anywhere_in_a_list, make, drop_manager),
+        cmocka_unit_test_setup_teardown(many_changes_beside_several_walks_of_a_list, make, drop_manager),
+        cmocka_unit_test_setup_teardown(a_dead_container_has_no_entries, make, drop_manager),
+        cmocka_unit_test_setup_teardown(a_freed_iterator_is_none_for_good, make, drop_manager),
+        cmocka_unit_test_setup_teardown(walks_beside_a_process_that_changes_all, make, drop_manager),
+        cmocka_unit_test_setup_teardown(iterators_of_many_threads_leave_no_memory, make, drop_manager),
     };
 
     if (argc > 1 && atoi(argv[1]) > 0)

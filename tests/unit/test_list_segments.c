@@ -11,38 +11,15 @@
 #include <cmocka.h>
 
 #include "list/list_table.h"
+#include "manager_fixture.h"
 #include "support.h"
 
-#define LENGTH(array) (sizeof(array) / sizeof *(array))
 #define S ((int64_t)SEGMENT)
 #define SECONDS 60.0
-
-static mp_manager *manager;
-static mp_list *list;
 
 static struct object *object(void)
 {
     return object_of(list);
-}
-
-static int make(void **state)
-{
-    (void)state;
-    return mp_manager_create(&manager, NULL) != 0 || mp_manager_list(manager, &list) != 0;
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_manager_check(manager) != 0 || mp_manager_free(manager) != 0;
-}
-
-static size_t used(void)
-{
-    mp_manager_info info;
-
-    assert_int_equal(mp_manager_get_info(manager, &info), 0);
-    return info.used;
 }
 
 static int64_t length(void)
@@ -156,7 +133,7 @@ static void many_are_put_behind_across_segments(void **state)
     int64_t total = 0;
     (void)state;
 
-    for (size_t i = 0; i < LENGTH(counts); i++) {
+    for (size_t i = 0; i < COUNT(counts); i++) {
         for (size_t j = 0; j < counts[i]; j++)
             values[j] = mp_value_int(total + (int64_t)j);
         assert_int_equal(mp_list_extend_values(list, values, counts[i]), 0);
@@ -260,7 +237,7 @@ static void a_queue_stays_small(void **state)
     size_t before = used();
     (void)state;
 
-    for (size_t i = 0; i < LENGTH(lengths); i++) {
+    for (size_t i = 0; i < COUNT(lengths); i++) {
         append(0, lengths[i]);
         for (int64_t j = 0; j < 40 * S; j++) {
             append(lengths[i] + j, lengths[i] + j + 1);
@@ -280,7 +257,7 @@ static void a_queue_backwards_stays_small(void **state)
     size_t before = used();
     (void)state;
 
-    for (size_t i = 0; i < LENGTH(lengths); i++) {
+    for (size_t i = 0; i < COUNT(lengths); i++) {
         append(0, lengths[i]);
         for (int64_t j = 1; j <= 40 * S; j++) {
             prepend(-j, 1 - j);
@@ -388,7 +365,7 @@ static void slices_at_the_ends_move_no_cell(void **state)
     (void)state;
 
     append(from, to);
-    for (size_t i = 0; i < LENGTH(counts); i++) {
+    for (size_t i = 0; i < COUNT(counts); i++) {
         const struct cell *cell = list_cell(object(), (uint64_t)counts[i]);
 
         assert_int_equal(mp_list_delete_slice(list, MP_BEGIN, counts[i], 1), 0);
@@ -866,7 +843,7 @@ static void change_half_done(size_t how, size_t which, int64_t most)
     mp_list *lists[3];
     bool equal = false;
 
-    for (size_t i = 0; i < LENGTH(lists); i++)
+    for (size_t i = 0; i < COUNT(lists); i++)
         assert_int_equal(mp_manager_list(manager, &lists[i]), 0);
     mp_list *model = lists[0], *few = lists[1], *many = lists[2];
     for (int64_t i = 0; i < S + 10; i++)
@@ -884,7 +861,7 @@ static void change_half_done(size_t how, size_t which, int64_t most)
     assert_int_equal(mp_list_equal(list, model, &equal), 0);
     if (!equal)
         fail_msg("%s after half a change of kind %zu, of %lld elements", change_names[which], how, (long long)most);
-    for (size_t i = 0; i < LENGTH(lists); i++)
+    for (size_t i = 0; i < COUNT(lists); i++)
         assert_int_equal(mp_list_free(lists[i]), 0);
 }
 
@@ -892,12 +869,12 @@ static void every_change_first_finishes_what_was_begun(void **state)
 {
     const int64_t lengths[] = {100, S - 1, 3 * S};
 
-    for (size_t i = 0; i < LENGTH(lengths); i++) {
-        for (size_t how = 0; how < LENGTH(half_done); how++) {
-            for (size_t which = 0; which < LENGTH(change_names); which++) {
+    for (size_t i = 0; i < COUNT(lengths); i++) {
+        for (size_t how = 0; how < COUNT(half_done); how++) {
+            for (size_t which = 0; which < COUNT(change_names); which++) {
                 change_half_done(how, which, lengths[i]);
-                assert_int_equal(drop(state), 0);
-                assert_int_equal(make(state), 0);
+                assert_int_equal(drop_manager(state), 0);
+                assert_int_equal(make_manager(state), 0);
             }
         }
     }
@@ -906,29 +883,29 @@ static void every_change_first_finishes_what_was_begun(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(growing_moves_no_cell, make, drop),
-        cmocka_unit_test_setup_teardown(long_lists_take_little_more_than_their_cells, make, drop),
-        cmocka_unit_test_setup_teardown(what_is_put_in_front_is_in_front, make, drop),
-        cmocka_unit_test_setup_teardown(both_ends_grow_by_turns, make, drop),
-        cmocka_unit_test_setup_teardown(many_are_put_behind_across_segments, make, drop),
-        cmocka_unit_test_setup_teardown(a_failure_to_grow_changes_nothing, make, drop),
-        cmocka_unit_test_setup_teardown(failing_in_front_changes_nothing, make, drop),
-        cmocka_unit_test_setup_teardown(a_copy_needs_no_room_for_an_undo_log, make, drop),
-        cmocka_unit_test_setup_teardown(popping_gives_segments_back, make, drop),
-        cmocka_unit_test_setup_teardown(a_queue_stays_small, make, drop),
-        cmocka_unit_test_setup_teardown(a_queue_backwards_stays_small, make, drop),
-        cmocka_unit_test_setup_teardown(no_segment_comes_and_goes, make, drop),
-        cmocka_unit_test_setup_teardown(steps_move_few_cells, make, drop),
-        cmocka_unit_test_setup_teardown(slices_at_the_ends_move_no_cell, make, drop),
-        cmocka_unit_test_setup_teardown(slices_at_the_ends_give_back_what_they_held, make, drop),
-        cmocka_unit_test_setup_teardown(does_what_an_array_does, make, drop),
-        cmocka_unit_test_setup_teardown(an_iterator_goes_on_through_all_changes, make, drop),
-        cmocka_unit_test_setup_teardown(readers_see_a_whole_queue, make, drop),
-        cmocka_unit_test_setup_teardown(what_is_put_meanwhile_is_there, make, drop),
-        cmocka_unit_test_setup_teardown(a_cell_keeps_its_stripe, make, drop),
-        cmocka_unit_test_setup_teardown(every_change_first_finishes_what_was_begun, make, drop),
-        cmocka_unit_test_setup_teardown(damage_is_found, make, drop),
-        cmocka_unit_test_setup_teardown(what_nobody_has_pending_is_found, make, drop),
+        MANAGED(growing_moves_no_cell),
+        MANAGED(long_lists_take_little_more_than_their_cells),
+        MANAGED(what_is_put_in_front_is_in_front),
+        MANAGED(both_ends_grow_by_turns),
+        MANAGED(many_are_put_behind_across_segments),
+        MANAGED(a_failure_to_grow_changes_nothing),
+        MANAGED(failing_in_front_changes_nothing),
+        MANAGED(a_copy_needs_no_room_for_an_undo_log),
+        MANAGED(popping_gives_segments_back),
+        MANAGED(a_queue_stays_small),
+        MANAGED(a_queue_backwards_stays_small),
+        MANAGED(no_segment_comes_and_goes),
+        MANAGED(steps_move_few_cells),
+        MANAGED(slices_at_the_ends_move_no_cell),
+        MANAGED(slices_at_the_ends_give_back_what_they_held),
+        MANAGED(does_what_an_array_does),
+        MANAGED(an_iterator_goes_on_through_all_changes),
+        MANAGED(readers_see_a_whole_queue),
+        MANAGED(what_is_put_meanwhile_is_there),
+        MANAGED(a_cell_keeps_its_stripe),
+        MANAGED(every_change_first_finishes_what_was_begun),
+        MANAGED(damage_is_found),
+        MANAGED(what_nobody_has_pending_is_found),
     };
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);

@@ -12,14 +12,13 @@
 #include <cmocka.h>
 
 #include "list/list_table.h"
+#include "manager_fixture.h"
 #include "support.h"
 
 #define SECONDS 60.0
 /* The elements are integers, followed by a string. */
 #define INTEGERS 40
 
-static mp_manager *manager;
-static mp_list *list;
 /* Shared with the other processes. */
 static struct {
     int about_to_put; /* the pid of the process that is */
@@ -49,9 +48,8 @@ static void stripe(void)
 
 static int make(void **state)
 {
-    (void)state;
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED || mp_manager_create(&manager, NULL) != 0 || mp_manager_list(manager, &list) != 0)
+    shared = shared_memory(sizeof *shared);
+    if (make_manager(state) != 0)
         return 1;
     for (int i = 0; i < INTEGERS; i++) {
         if (mp_list_append_int(list, i) != 0)
@@ -62,9 +60,7 @@ static int make(void **state)
 
 static int drop(void **state)
 {
-    (void)state;
-    return munmap((void *)shared, sizeof *shared) != 0 || mp_manager_check(manager) != 0 ||
-           mp_manager_free(manager) != 0;
+    return munmap((void *)shared, sizeof *shared) != 0 || drop_manager(state) != 0;
 }
 
 static pthread_mutex_t *stripe_for(int64_t index)
@@ -81,16 +77,6 @@ static int64_t integer_at(int64_t index)
 
     assert_int_equal(mp_list_get_int(list, index, &value), 0);
     return value;
-}
-
-static int exit_code(mp_process *process)
-{
-    int code;
-
-    assert_int_equal(mp_process_join(process, SECONDS), 0);
-    assert_int_equal(mp_process_exitcode(process, &code), 0);
-    assert_int_equal(mp_process_free(process), 0);
-    return code;
 }
 
 static int code_of(mp_process_function *function)
@@ -214,7 +200,7 @@ static int put_last(void *arg)
 static bool the_other_sleeps(void *arg)
 {
     (void)arg;
-    return shared->about_to_put != 0 && process_sleeps(shared->about_to_put);
+    return shared->about_to_put != 0 && process_state(shared->about_to_put) == 'S';
 }
 
 static bool somebody_holds_the_mutex(void *arg)
@@ -967,8 +953,6 @@ static void what_is_removed_is_what_was_found(void **state)
         sum += integer_at(i);
     assert_int_equal(sum, shared->steps - marks);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
 {

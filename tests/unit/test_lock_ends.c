@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -31,7 +30,8 @@ enum { MOST = 5000 };
 
 /* Shared with the children of a test. */
 static volatile struct {
-    int held, go, begun, got;
+    atomic_int held, go, begun;
+    int got;
     double ended, told;
 } * shared;
 
@@ -187,12 +187,7 @@ static pid_t fork_bound(void)
     return pid;
 }
 
-static bool is_set(void *arg)
-{
-    return *(volatile int *)arg != 0;
-}
-
-static bool wait_for(volatile int *flag)
+static bool wait_for(volatile atomic_int *flag)
 {
     return wait_until(is_set, (void *)(uintptr_t)flag, 60);
 }
@@ -260,11 +255,6 @@ static void reap(pid_t pid)
     assert_int_equal(waitpid(pid, &status, 0), pid);
 }
 
-static bool sleeps(void *arg)
-{
-    return process_sleeps(*(pid_t *)arg);
-}
-
 static void begin(void)
 {
     memset((void *)(uintptr_t)shared, 0, sizeof *shared);
@@ -285,7 +275,7 @@ static void to_one_who_sleeps(const struct end *end)
     begin();
     pid_t owner = start_owner(end, 1);
     pid_t waiter = start_waiter();
-    assert_true(wait_until(sleeps, &waiter, 60));
+    assert_true(wait_until(is_asleep, &waiter, 60));
     shared->go = 1;
     assert_int_equal(waitpid(waiter, &status, 0), waiter);
     assert_int_equal(status, 0);
@@ -430,7 +420,7 @@ static void a_sleeper_gets_a_forgotten_one(void **state)
         assert_int_equal(mp_lock_create(&locks[i], NULL), 0);
     pid_t owner = start_owner(&ends[6], 3000); /* the first lock is the last in the kernel's list */
     pid_t waiter = start_waiter();
-    assert_true(wait_until(sleeps, &waiter, 60));
+    assert_true(wait_until(is_asleep, &waiter, 60));
     shared->go = 1;
     assert_int_equal(waitpid(waiter, &status, 0), waiter);
     assert_int_equal(status, 0);
@@ -481,7 +471,7 @@ static void a_number_that_serves_another(void **state)
     assert_int_equal(pthread_create(&thread, NULL, note_holder, note), 0);
     pthread_join(thread, NULL);
     assert_int_not_equal(note[0], 0);
-    usleep(50000); /* so that the child begins some clock ticks later */
+    pause_us(50000); /* so that the child begins some clock ticks later */
     pid_t child = fork_bound();
     if (child == 0)
         runs_on(NULL);
@@ -577,14 +567,6 @@ static int is_a_stranger(void)
     if (mp_lock_acquire(locks[0], 0) != MP_EDEADLK)
         return 5;
     return mp_lock_release(locks[0]) == 0 ? 0 : 6;
-}
-
-static int end_of(pid_t pid)
-{
-    int status;
-
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 static bool has_begun(void *arg)
@@ -709,9 +691,9 @@ int main(void)
     const struct rlimit no_core = {0, 0};
 
     setrlimit(RLIMIT_CORE, &no_core); /* for the children that abort */
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared = shared_memory(sizeof *shared);
     /* The heap of this process's locks stays open, with its descriptor. */
-    if (shared == MAP_FAILED || mp_lock_create(&locks[0], NULL) != 0 || mp_lock_free(locks[0]) != 0)
+    if (mp_lock_create(&locks[0], NULL) != 0 || mp_lock_free(locks[0]) != 0)
         return 1;
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

@@ -450,8 +450,6 @@ static void refuses_bad_input(void **state)
     assert_int_equal(mp_manager_free(NULL), 0);
 }
 
-#define TEST(test) cmocka_unit_test_setup_teardown(test, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

@@ -10,20 +10,17 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "pool/caller.h"
+#include "pool_fixture.h"
 #include "support.h"
 
-#define LENGTH(array) (sizeof(array) / sizeof *(array))
 #define SECONDS 60.0
 /* Number of ints; the gate lies somewhere in their second half. */
 #define MANY 400000
-
-static mp_pool *pool;
 
 /* Written by workers. */
 static struct shared {
@@ -38,7 +35,7 @@ static bool is_cpu_free(void)
     return mp_usable_cpu_count() > 1;
 }
 
-static int square(const void *arg, void *result)
+static int count_and_square(const void *arg, void *result)
 {
     int x = *(const int *)arg;
 
@@ -51,11 +48,10 @@ static int square(const void *arg, void *result)
 
 static int hold_last(const void *arg, void *result)
 {
-    int error = square(arg, result);
-    struct timespec pause = {.tv_nsec = 1000000};
+    int error = count_and_square(arg, result);
 
     while (*(const int *)arg == MANY - 1 && atomic_load(&shared->hold))
-        nanosleep(&pause, NULL);
+        pause_us(1000);
     atomic_fetch_add_explicit(&shared->done, 1, memory_order_relaxed);
     return error;
 }
@@ -64,13 +60,7 @@ static int make(void **state)
 {
     (void)state;
     memset(shared, 0, sizeof *shared);
-    return mp_pool_create(&pool, 2, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_pool_free(pool);
+    return make_pool(2);
 }
 
 static int *new_numbers(int count)
@@ -140,12 +130,12 @@ static void all_sizes_arrive(void **state)
     const int workers[] = {1, 2, 5};
     (void)state;
 
-    for (size_t w = 0; w < LENGTH(workers); w++) {
+    for (size_t w = 0; w < COUNT(workers); w++) {
         mp_pool *of;
 
         assert_int_equal(mp_pool_create(&of, workers[w], NULL), 0);
-        for (size_t b = 0; b < LENGTH(bytes); b++) {
-            for (size_t s = 0; s < LENGTH(sizes); s++) {
+        for (size_t b = 0; b < COUNT(bytes); b++) {
+            for (size_t s = 0; s < COUNT(sizes); s++) {
                 size_t count = (bytes[b] + sizes[s].arg - 1) / sizes[s].arg;
 
                 map_sized(of, sizes[s], count, 0);
@@ -162,7 +152,7 @@ static void results_may_take_the_arguments_place(void **state)
     int *numbers = new_numbers(MANY);
     (void)state;
 
-    assert_int_equal(mp_pool_map(pool, square, numbers, sizeof(int), numbers, sizeof(int), MANY), 0);
+    assert_int_equal(mp_pool_map(pool, count_and_square, numbers, sizeof(int), numbers, sizeof(int), MANY), 0);
     expect_squares(numbers, MANY);
     free(numbers);
 }
@@ -185,7 +175,7 @@ static void results_in_place_may_overlap_the_arguments(void **state)
 
         for (int i = 0; i < MANY; i++)
             args[i] = i;
-        assert_int_equal(mp_pool_map(of, square, args, sizeof(int), results, sizeof(int), MANY), 0);
+        assert_int_equal(mp_pool_map(of, count_and_square, args, sizeof(int), results, sizeof(int), MANY), 0);
         expect_squares(results, MANY);
     }
     assert_int_equal(mp_memory_free(memory), 0);
@@ -201,7 +191,7 @@ struct wide {
 static int square_widely(const void *arg, void *result)
 {
     ((struct wide *)result)->beside[6] = *(const int *)arg;
-    return square(arg, result);
+    return count_and_square(arg, result);
 }
 
 /* The results are not aligned, so they are copied, to memory that overlaps the arguments, which need not be aligned.
@@ -235,7 +225,8 @@ static void an_async_map_has_copied_all_when_it_returns(void **state)
     mp_result *result;
     (void)state;
 
-    assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
+    assert_int_equal(mp_pool_map_async(pool, count_and_square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL),
+                     0);
     memset(numbers, 0xff, MANY * sizeof *numbers);
     assert_int_equal(mp_result_get(result, squares, MANY * sizeof *squares, SECONDS), 0);
     expect_squares(squares, MANY);
@@ -259,7 +250,7 @@ static void each_helper_is_called_once(void **state)
     for (int i = 0; i < 400; i++) {
         uint64_t before = atomic_load(&of->shared.tail);
 
-        assert_int_equal(mp_pool_map(of, square, args, sizes[i % 2], squares, sizeof(int), ITEMS), 0);
+        assert_int_equal(mp_pool_map(of, count_and_square, args, sizes[i % 2], squares, sizeof(int), ITEMS), 0);
         assert_in_range(atomic_load(&of->shared.tail) - before, 1, ITEMS);
     }
     assert_int_equal(mp_pool_free(of), 0);
@@ -275,7 +266,8 @@ static void a_map_without_memory_keeps_nothing(void **state)
     for (size_t bytes = 64 * 1024; bytes <= MANY * sizeof(int); bytes *= 2) {
         mp_result *result;
 
-        assert_int_equal(mp_pool_map_async(pool, square, numbers, bytes / 8, endless, 8, &result, NULL), MP_ENOMEM);
+        assert_int_equal(mp_pool_map_async(pool, count_and_square, numbers, bytes / 8, endless, 8, &result, NULL),
+                         MP_ENOMEM);
         assert_int_equal(atomic_load(&pool->staging), 0);
     }
     free(numbers);
@@ -291,7 +283,8 @@ static void each_map_lies_where_the_last_one_did(void **state)
     (void)state;
 
     for (int i = 0; i < 50; i++) {
-        assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
+        assert_int_equal(
+            mp_pool_map_async(pool, count_and_square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
         assert_true(args == 0 || atomic_load(&result->job->args) == args);
         assert_true(results == 0 || atomic_load(&result->job->results) == results);
         args = atomic_load(&result->job->args);
@@ -327,7 +320,6 @@ static struct {
 static void at_gate(int signal_number, siginfo_t *info, void *context)
 {
     const char *address = info->si_addr;
-    struct timespec pause = {.tv_nsec = 1000000};
     (void)context;
 
     if (gate.page == NULL || address < gate.page || address >= gate.page + sysconf(_SC_PAGESIZE)) {
@@ -337,7 +329,7 @@ static void at_gate(int signal_number, siginfo_t *info, void *context)
     atomic_store(&gate.reached, 1);
     for (double end = now() + SECONDS; !gate.opened && now() < end;) {
         gate.opened = gate.opens();
-        nanosleep(&pause, NULL);
+        pause_us(1000);
     }
     mprotect(gate.page, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE);
 }
@@ -388,7 +380,7 @@ static void map_waits_at_gate(bool (*opens)(void))
     if (!is_cpu_free())
         return;
     make_gate(opens);
-    assert_int_equal(map_through(square), 0);
+    assert_int_equal(map_through(count_and_square), 0);
     assert_int_equal(atomic_load(&shared->begun), MANY);
     drop_gate();
 }
@@ -409,7 +401,7 @@ static bool the_worker_sleeps(void)
 {
     int worker = atomic_load(&shared->worker);
 
-    return worker != 0 && process_sleeps(worker);
+    return worker != 0 && process_state(worker) == 'S';
 }
 
 static void a_worker_sleeps_until_there_are_arguments(void **state)
@@ -458,7 +450,7 @@ static void a_dead_supervisor_is_noticed(void **state)
         return;
     assert_int_equal(mp_pool_supervisor(pool, &supervisor), 0);
     make_gate(the_supervisor_is_dead);
-    assert_int_equal(map_through(square), MP_EBROKEN);
+    assert_int_equal(map_through(count_and_square), MP_EBROKEN);
     drop_gate();
 }
 
@@ -473,11 +465,10 @@ static bool pool_has_ended(void)
 /* Checks that the mutex is free while the caller copies. */
 static void *end_when_copying(void *arg)
 {
-    struct timespec pause = {.tv_nsec = 1000000};
     (void)arg;
 
     while (!atomic_load(&gate.reached) || !one_has_begun())
-        nanosleep(&pause, NULL);
+        pause_us(1000);
     int error = end_pool(pool);
     atomic_store(&ended, 1);
     return error == 0 ? NULL : arg;
@@ -494,7 +485,7 @@ static void end_while_copying(int (*how)(mp_pool *), int expected)
     atomic_store(&ended, 0);
     make_gate(pool_has_ended);
     assert_int_equal(pthread_create(&thread, NULL, end_when_copying, shared), 0);
-    assert_int_equal(map_through(square), expected);
+    assert_int_equal(map_through(count_and_square), expected);
     assert_int_equal(pthread_join(thread, &failed), 0);
     assert_null(failed);
     assert_int_equal(mp_pool_join(pool), 0);
@@ -551,9 +542,10 @@ static void too_small_a_buffer_is_left_alone(void **state)
     int few[4] = {-1, -1, -1, -1};
     (void)state;
 
-    assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
+    assert_int_equal(mp_pool_map_async(pool, count_and_square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL),
+                     0);
     assert_int_equal(mp_result_get(result, few, sizeof few, MP_FOREVER), MP_ETOOSMALL);
-    for (size_t i = 0; i < LENGTH(few); i++)
+    for (size_t i = 0; i < COUNT(few); i++)
         assert_int_equal(few[i], -1);
     assert_int_equal(mp_result_free(result), 0);
     free(numbers);
@@ -583,7 +575,8 @@ static void several_threads_get_one_result(void **state)
     (void)state;
 
     for (int round = 0; round < 20; round++) {
-        assert_int_equal(mp_pool_map_async(pool, square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
+        assert_int_equal(
+            mp_pool_map_async(pool, count_and_square, numbers, sizeof(int), sizeof(int), MANY, &result, NULL), 0);
         for (int i = 0; i < 4; i++) {
             waiting[i] = (struct waiting){.result = result, .squares = calloc(MANY, sizeof(int))};
             assert_non_null(waiting[i].squares);
@@ -622,8 +615,6 @@ static void failed_items_are_zeros(void **state)
     free(results);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -647,8 +638,6 @@ int main(void)
         TEST(failed_items_are_zeros),
     };
 
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED)
-        return 1;
+    shared = shared_memory(sizeof *shared);
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

@@ -7,36 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "manager_fixture.h"
 #include "pool/caller.h"
 #include "support.h"
-
-static mp_manager *manager;
-
-static int make(void **state)
-{
-    (void)state;
-    return mp_manager_create(&manager, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_manager_check(manager) != 0 || mp_manager_free(manager) != 0;
-}
-
-static size_t used(void)
-{
-    mp_manager_info info;
-
-    assert_int_equal(mp_manager_get_info(manager, &info), 0);
-    return info.used;
-}
 
 static void *take(size_t size)
 {
@@ -84,7 +62,6 @@ static void memory_is_zeroed_aligned_and_given_back(void **state)
 static void what_is_no_memory_is_refused(void **state)
 {
     mp_manager *other;
-    mp_dict *dict;
     char *memory = take(1000), *second = take(1000);
     size_t size;
     (void)state;
@@ -94,7 +71,6 @@ static void what_is_no_memory_is_refused(void **state)
         assert_int_equal(mp_memory_free(memory + i), MP_EINVAL);
     for (int i = 1; i < 64; i++)
         assert_int_equal(mp_memory_free(memory - i), MP_EINVAL);
-    assert_int_equal(mp_manager_dict(manager, &dict), 0);
     assert_int_equal(mp_memory_free(dict), MP_EINVAL);
     assert_int_equal(mp_memory_free(manager), MP_EINVAL);
     assert_int_equal(mp_dict_free((mp_dict *)(void *)memory), MP_EINVAL);
@@ -171,7 +147,7 @@ static void a_number_names_it_in_every_program(void **state)
 {
     char name[64];
     mp_manager *one, *two;
-    mp_dict *dict;
+    mp_dict *root;
     void *here, *there = NULL;
     int64_t ref, bad[] = {0, 1, -1, 64, INT64_MAX, INT64_MIN, INT64_C(1) << 36};
     (void)state;
@@ -181,11 +157,11 @@ static void a_number_names_it_in_every_program(void **state)
     assert_int_equal(mp_manager_open(&two, name, NULL), 0);
     assert_int_equal(mp_manager_alloc(one, 100, &here), 0);
     assert_int_equal(mp_memory_ref(here, &ref), 0);
-    assert_int_equal(mp_manager_root(one, &dict), 0);
-    assert_int_equal(mp_dict_set_int(dict, "memory", ref), 0);
+    assert_int_equal(mp_manager_root(one, &root), 0);
+    assert_int_equal(mp_dict_set_int(root, "memory", ref), 0);
     ref = 0;
-    assert_int_equal(mp_manager_root(two, &dict), 0);
-    assert_int_equal(mp_dict_get_int(dict, "memory", &ref), 0);
+    assert_int_equal(mp_manager_root(two, &root), 0);
+    assert_int_equal(mp_dict_get_int(root, "memory", &ref), 0);
     assert_int_equal(mp_manager_memory(two, ref, &there), 0);
     assert_true(here != there);
     strcpy(here, "text");
@@ -206,7 +182,7 @@ static void a_number_names_it_in_every_program(void **state)
 enum { ITEMS = 3000 };
 
 /* Stores the square of a number. A multiple of 100 fails, and something is stored as well. */
-static int square(const void *arg, void *result)
+static int square_once(const void *arg, void *result)
 {
     int x = *(const int *)arg;
 
@@ -229,7 +205,7 @@ static void map_between(mp_pool *pool, int *args, int *results)
 
     for (int i = 0; i < ITEMS; i++)
         args[i] = i + 1;
-    assert_int_equal(mp_pool_map_with(pool, square, args, sizeof(int), results, sizeof(int), ITEMS, &options), 9);
+    assert_int_equal(mp_pool_map_with(pool, square_once, args, sizeof(int), results, sizeof(int), ITEMS, &options), 9);
     for (int i = 0; i < ITEMS; i++) {
         assert_int_equal(results[i], expected(i + 1));
         assert_int_equal(status[i], (i + 1) % 100 == 0 ? 9 : 0);
@@ -252,7 +228,7 @@ static void maps_in_place_do_what_others_do(void **state)
         for (size_t r = 0; r < sizeof places / sizeof *places; r++)
             map_between(pool, places[a], places[r]);
     }
-    assert_int_equal(mp_pool_map(pool, square, before, sizeof(int), before, sizeof(int), 0), 0);
+    assert_int_equal(mp_pool_map(pool, square_once, before, sizeof(int), before, sizeof(int), 0), 0);
     assert_int_equal(mp_pool_free(pool), 0);
     assert_int_equal(mp_memory_free(before), 0);
     assert_int_equal(mp_memory_free(after), 0);
@@ -325,7 +301,7 @@ static void results_of_map_async_go_where_they_are_wanted(void **state)
     assert_int_equal(mp_pool_create(&pool, 2, NULL), 0);
     for (int i = 0; i < ITEMS; i++)
         args[i] = i + 1;
-    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
+    assert_int_equal(mp_pool_map_async(pool, square_once, args, sizeof(int), sizeof(int), ITEMS, &result, &options), 0);
     assert_int_equal(mp_result_get(result, NULL, 0, 60), 9);
     for (int i = 0; i < ITEMS; i++)
         assert_int_equal(results[i], expected(i + 1));
@@ -339,12 +315,14 @@ static void results_of_map_async_go_where_they_are_wanted(void **state)
     assert_int_equal(status, 9);
     assert_int_equal(mp_result_free(result), 0);
     options.results = copy;
-    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), ITEMS, &result, &options),
+    assert_int_equal(mp_pool_map_async(pool, square_once, args, sizeof(int), sizeof(int), ITEMS, &result, &options),
                      MP_EINVAL);
     options.results = results + 1;
-    assert_int_equal(mp_pool_map_async(pool, square, args, sizeof(int), sizeof(int), 1, &result, &options), MP_EINVAL);
+    assert_int_equal(mp_pool_map_async(pool, square_once, args, sizeof(int), sizeof(int), 1, &result, &options),
+                     MP_EINVAL);
     options.results = results;
-    assert_int_equal(mp_pool_map_with(pool, square, args, sizeof(int), results, sizeof(int), 1, &options), MP_EINVAL);
+    assert_int_equal(mp_pool_map_with(pool, square_once, args, sizeof(int), results, sizeof(int), 1, &options),
+                     MP_EINVAL);
     assert_int_equal(mp_pool_free(pool), 0);
 }
 
@@ -436,8 +414,8 @@ static void a_map_outlives_its_manager(void **state)
             numbers[i] = i + 1;
         mp_map_options options = {.results = numbers + 16};
         assert_int_equal(mp_pool_create(&pool, 2, NULL), 0);
-        assert_int_equal(mp_pool_map_async(pool, waits ? wait_for_ever : square, numbers, sizeof(int), sizeof(int), 10,
-                                           &result, &options),
+        assert_int_equal(mp_pool_map_async(pool, waits ? wait_for_ever : square_once, numbers, sizeof(int), sizeof(int),
+                                           10, &result, &options),
                          0);
         if (!waits)
             assert_int_equal(mp_result_get(result, NULL, 0, 60), 0);
@@ -468,7 +446,7 @@ static void processes_die_as_they_take_and_free(void **state)
                     _exit(1);
             }
         }
-        usleep((useconds_t)(500 + i * 100));
+        pause_us(500 + i * 100);
         kill(pid, SIGKILL);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFSIGNALED(status));
@@ -480,23 +458,22 @@ static void processes_die_as_they_take_and_free(void **state)
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, make, drop)
     const struct CMUnitTest tests[] = {
-        TEST(memory_is_zeroed_aligned_and_given_back),
-        TEST(what_is_no_memory_is_refused),
-        TEST(no_memory_changes_nothing),
-        TEST(memory_is_shared_with_forked_processes),
-        TEST(a_number_names_it_in_every_program),
-        TEST(maps_in_place_do_what_others_do),
-        TEST(nothing_is_copied),
-        TEST(younger_managers_do_as_well),
-        TEST(results_of_map_async_go_where_they_are_wanted),
-        TEST(deaths_in_place),
-        TEST(a_terminated_map_is_zeroed),
-        TEST(a_map_outlives_its_manager),
-        TEST(processes_die_as_they_take_and_free),
+        MANAGED(memory_is_zeroed_aligned_and_given_back),
+        MANAGED(what_is_no_memory_is_refused),
+        MANAGED(no_memory_changes_nothing),
+        MANAGED(memory_is_shared_with_forked_processes),
+        MANAGED(a_number_names_it_in_every_program),
+        MANAGED(maps_in_place_do_what_others_do),
+        MANAGED(nothing_is_copied),
+        MANAGED(younger_managers_do_as_well),
+        MANAGED(results_of_map_async_go_where_they_are_wanted),
+        MANAGED(deaths_in_place),
+        MANAGED(a_terminated_map_is_zeroed),
+        MANAGED(a_map_outlives_its_manager),
+        MANAGED(processes_die_as_they_take_and_free),
     };
 
-    attempts = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return attempts == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    attempts = shared_memory(4096);
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

@@ -208,7 +208,7 @@ static void in_killed_child(void (*begin)(struct object *object))
     pid_t pid = fork();
 
     if (pid == 0) {
-        CHILD_REQUIRES(object_lock_alone(the_ring, OBJECT_RING) == 0);
+        MUST(object_lock_alone(the_ring, OBJECT_RING) == 0);
         begin(object_of(the_ring));
         kill(getpid(), SIGKILL);
     }
@@ -253,7 +253,7 @@ static void push_many(struct object *object)
 {
     object_unlock(object);
     for (int i = 1; i <= 10000; i++)
-        CHILD_REQUIRES(ring_push(the_ring, i) == 0);
+        MUST(ring_push(the_ring, i) == 0);
     _exit(0);
 }
 
@@ -265,7 +265,7 @@ static void processes_push_at_the_same_time(void **state)
     for (int i = 0; i < 4; i++) {
         pids[i] = fork();
         if (pids[i] == 0) {
-            CHILD_REQUIRES(object_lock_alone(the_ring, OBJECT_RING) == 0);
+            MUST(object_lock_alone(the_ring, OBJECT_RING) == 0);
             push_many(object_of(the_ring));
         }
     }

@@ -121,9 +121,9 @@ static uint64_t count_blocks(void)
 static int make(void **state)
 {
     (void)state;
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return shared == MAP_FAILED || mp_manager_create(&manager, NULL) != 0 ||
-           mp_manager_dict(manager, &outer_dict) != 0 || mp_manager_list(manager, &outer_list) != 0;
+    shared = shared_memory(sizeof *shared);
+    return mp_manager_create(&manager, NULL) != 0 || mp_manager_dict(manager, &outer_dict) != 0 ||
+           mp_manager_list(manager, &outer_list) != 0;
 }
 
 static int drop(void **state)
@@ -819,7 +819,7 @@ static int free_the_handle(void *arg)
     return value->type == MP_DICT ? mp_dict_free(value->as.dict) : mp_list_free(value->as.list);
 }
 
-static int end_of(mp_process_function *function, void *arg)
+static int code_of(mp_process_function *function, void *arg)
 {
     mp_process *process;
     int code;
@@ -842,11 +842,11 @@ static void a_value_gives_up_ones_own_hold_only(void **state)
         assert_int_equal(fill(), 0);
         assert_int_equal(mp_dict_pop(outer_dict, mp_value_str(list ? "l" : "d"), &held.value), 0);
         assert_int_equal(empty(), 0);
-        assert_int_equal(end_of(free_the_value, &held.value), 0);
+        assert_int_equal(code_of(free_the_value, &held.value), 0);
         assert_int_equal(number_in(&held), 1);
         assert_int_equal(count_objects(), objects + 1);
         /* A process that was handed a handle may give up the other's hold. */
-        assert_int_equal(end_of(free_the_handle, &held.value), 0);
+        assert_int_equal(code_of(free_the_handle, &held.value), 0);
         assert_int_equal(number_in(&held), -1);
         assert_int_equal(count_objects(), objects);
         mp_value_free(&held.value);
@@ -1291,24 +1291,24 @@ static void an_opening_that_was_freed_holds_nothing(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_the_dead_held_is_given_back, make, drop),
-        cmocka_unit_test_setup_teardown(many_that_died_are_found_at_once, make, drop),
-        cmocka_unit_test_setup_teardown(an_opening_that_was_freed_holds_nothing, make, drop),
-        cmocka_unit_test_setup_teardown(handles_of_closed_managers_are_stale, make, drop),
-        cmocka_unit_test_setup_teardown(killed_anywhere, make, drop),
-        cmocka_unit_test_setup_teardown(a_child_keeps_what_its_dead_parent_held, make, drop),
-        cmocka_unit_test_setup_teardown(who_closes_all_descriptors_keeps_what_it_holds, make, drop),
-        cmocka_unit_test_setup_teardown(a_program_that_another_takes_the_place_of_holds_nothing, make, drop),
-        cmocka_unit_test_setup_teardown(a_thread_that_ends_gives_nothing_up, make, drop),
-        cmocka_unit_test_setup_teardown(stale_handles_are_errors_for_good, make, drop),
-        cmocka_unit_test_setup_teardown(no_hold_is_given_up_twice, make, drop),
-        cmocka_unit_test_setup_teardown(a_value_gives_up_ones_own_hold_only, make, drop),
-        cmocka_unit_test_setup_teardown(ones_own_hold_goes_first, make, drop),
-        cmocka_unit_test_setup_teardown(producer_and_consumer_free_in_any_order, make, drop),
-        cmocka_unit_test_setup_teardown(messages_go_through_lists_whole, make, drop),
-        cmocka_unit_test_setup_teardown(snapshots_hold_what_they_show, make, drop),
-        cmocka_unit_test_setup_teardown(rings_live_until_they_are_opened, make, drop),
-        cmocka_unit_test_setup_teardown(rings_of_the_same_shape_are_too_deep_to_compare, make, drop),
+        TEST(what_the_dead_held_is_given_back),
+        TEST(many_that_died_are_found_at_once),
+        TEST(an_opening_that_was_freed_holds_nothing),
+        TEST(handles_of_closed_managers_are_stale),
+        TEST(killed_anywhere),
+        TEST(a_child_keeps_what_its_dead_parent_held),
+        TEST(who_closes_all_descriptors_keeps_what_it_holds),
+        TEST(a_program_that_another_takes_the_place_of_holds_nothing),
+        TEST(a_thread_that_ends_gives_nothing_up),
+        TEST(stale_handles_are_errors_for_good),
+        TEST(no_hold_is_given_up_twice),
+        TEST(a_value_gives_up_ones_own_hold_only),
+        TEST(ones_own_hold_goes_first),
+        TEST(producer_and_consumer_free_in_any_order),
+        TEST(messages_go_through_lists_whole),
+        TEST(snapshots_hold_what_they_show),
+        TEST(rings_live_until_they_are_opened),
+        TEST(rings_of_the_same_shape_are_too_deep_to_compare),
     };
 
     long_run = argc > 1 && strcmp(argv[1], "long") == 0;

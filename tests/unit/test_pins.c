@@ -274,7 +274,6 @@ static const struct way ways[] = {
 /* Calls after which nothing is held. */
 static const struct way others[] = {
     {"mp_dict_json", by_json}, {"mp_list_contains", by_contains}, {"mp_dict_equal", by_equal}};
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static void each_answers(void **state)
 {
@@ -478,11 +477,6 @@ static int read_fork_and_die(void)
     return 1;
 }
 
-static bool is_gone(void *pid)
-{
-    return process_gone(*(pid_t *)pid);
-}
-
 static void inherited_by_fork(void **state)
 {
     pid_t child;
@@ -534,8 +528,7 @@ static void places_are_used_up(void **state)
         alarm(PATIENCE);
         _exit(hold_once_more());
     }
-    while (!process_sleeps(pid))
-        ;
+    assert_true(wait_until(is_asleep, &pid, PATIENCE));
     let_go(SIGCONT);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
@@ -722,15 +715,6 @@ static pid_t start_and_stop(int (*function)(void))
     assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
     assert_true(WIFSTOPPED(status) || status == 0);
     return WIFSTOPPED(status) ? pid : 0;
-}
-
-static int end_of(pid_t pid)
-{
-    int status;
-
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
 }
 
 /* Gives up the last share in inner, and puts another dict in its place. */
@@ -1031,8 +1015,6 @@ static void pins_become_holds_beside_replacements(void **state)
     assert_int_equal(waitpid(keeps, NULL, 0), keeps);
     assert_int_equal(waitpid(replaces, NULL, 0), replaces);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 /* ---- stopped while a large container is released ---- */
 

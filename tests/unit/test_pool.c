@@ -13,42 +13,23 @@
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "pool/caller.h"
+#include "pool_fixture.h"
 #include "support.h"
-
-static mp_pool *pool;
 
 static int make(void **state)
 {
     (void)state;
-    return mp_pool_create(&pool, 2, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_pool_free(pool);
-}
-
-static int square(const void *arg, void *result)
-{
-    int x = *(const int *)arg;
-
-    *(int *)result = x * x;
-    return 0;
+    return make_pool(2);
 }
 
 static int nap_ms(const void *arg, void *result)
 {
-    int ms = *(const int *)arg;
-    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
-
-    nanosleep(&time, NULL);
+    pause_us(*(const int *)arg * 1000L);
     *(int *)result = (int)getpid();
     return 0;
 }
@@ -58,10 +39,7 @@ static _Atomic int *gate; /* shared */
 /* Returns the code given once the gate is open. */
 static int wait_at_gate(const void *arg, void *result)
 {
-    const struct timespec pause = {.tv_nsec = 200000};
-
-    while (atomic_load(gate) == 0)
-        nanosleep(&pause, NULL);
+    MUST(wait_until(is_set, gate, 60));
     *(int *)result = (int)getpid();
     return *(const int *)arg;
 }
@@ -262,14 +240,6 @@ static int find_zeros(const void *arg, void *result)
     return 0;
 }
 
-static bool is_full(void *arg)
-{
-    size_t live;
-
-    (void)arg;
-    return mp_pool_workers(pool, NULL, 0, &live) == 0 && live == pool->shared.workers;
-}
-
 /* A worker has memory for that, which it zeroes while it waits. Several sizes, some of them alike; a worker is killed
  * now and then. */
 static void large_results_are_zeroed_ahead(void **state)
@@ -293,7 +263,7 @@ static void large_results_are_zeroed_ahead(void **state)
             continue;
         assert_int_equal(mp_pool_workers(pool, pids, 64, &live), 0);
         assert_int_equal(kill(pids[i % live], SIGKILL), 0);
-        assert_true(wait_until(is_full, NULL, 60));
+        assert_true(wait_until(is_full, pool, 60));
     }
     assert_true(spares > 0);
     free(out);
@@ -628,12 +598,9 @@ static int stay_on(void *cpus)
 /* Returns when that many workers have arrived. */
 static int meet(const void *arg, void *result)
 {
-    int x = 1;
-
     (void)result;
     atomic_fetch_add(gate, 1);
-    while (atomic_load(gate) < *(const int *)arg)
-        nap_ms(&x, &(int){0});
+    MUST(reaches(gate, *(const int *)arg, 60));
     return 0;
 }
 
@@ -874,14 +841,13 @@ static int times_noted(_Atomic int *pids, int pid)
 static void each_worker_is_initialized_once(void **state)
 {
     const size_t size = 1000 * sizeof(_Atomic int);
-    _Atomic int *pids = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    _Atomic int *pids = shared_memory(size);
     mp_pool_options options = {
         .initializer = note_pid, .initializer_arg = (void *)(uintptr_t)pids, .max_tasks_per_child = 3};
     int ran[100];
     mp_pool *replaced;
     (void)state;
 
-    assert_true(pids != MAP_FAILED);
     assert_int_equal(mp_pool_create(&replaced, 3, &options), 0);
     for (int i = 0; i < 100; i++) {
         int error = mp_pool_apply(replaced, get_pid, NULL, 0, &ran[i], sizeof ran[i]);
@@ -966,11 +932,6 @@ static void terminating_is_prompt(void **state)
     assert_int_equal(mp_pool_join(pool), 0);
     for (int i = 0; i < TASKS; i++)
         assert_int_equal(mp_result_free(result[i]), 0);
-}
-
-static bool is_gone(void *arg)
-{
-    return process_gone(*(pid_t *)arg);
 }
 
 static void terminating_leaves_nobody(void **state)
@@ -1158,8 +1119,6 @@ static void refuses_bad_input(void **state)
     assert_int_equal(mp_pool_free(none), MP_EINVAL);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1203,9 +1162,7 @@ int main(void)
     /* The heap of this process's locks stays open, with its descriptor. */
     if (mp_lock_create(&first, NULL) != 0 || mp_lock_free(first) != 0)
         return 1;
-    counter = mmap(NULL, sizeof *counter, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    gate = mmap(NULL, sizeof *gate, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return counter == MAP_FAILED || gate == MAP_FAILED
-               ? 1
-               : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    counter = shared_memory(sizeof *counter);
+    gate = shared_memory(sizeof *gate);
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -42,27 +41,11 @@ static struct {
 
 static mp_pool *pool;
 
-/* Whether no thread of the process runs any more. (It may still be a zombie: its new parent may take its time to reap
- * it.) */
-static bool has_ended(pid_t pid)
-{
-    char path[64], state = 0;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return true;
-    if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-        state = 'Z';
-    fclose(file);
-    return state == 'Z' || state == 'X';
-}
-
 static bool all_ended(void *arg)
 {
     (void)arg;
     for (int i = 0; i <= WORKERS; i++) {
-        if (shared->pids[i] != 0 && !has_ended(shared->pids[i]))
+        if (shared->pids[i] != 0 && !process_ended(shared->pids[i]))
             return false;
     }
     return true;
@@ -97,22 +80,13 @@ static int in_child(void (*function)(const void *), const void *arg)
     return status;
 }
 
-static int square(const void *arg, void *result)
-{
-    int x = *(const int *)arg;
-
-    *(int *)result = x * x;
-    return 0;
-}
-
 /* Waits until the gate opens, or for a long time. */
 static int stay(const void *arg, void *result)
 {
     (void)arg;
     (void)result;
     shared->flag++;
-    for (int i = 0; i < 60000 && shared->gate == 0; i++)
-        usleep(1000);
+    wait_until(is_set, &shared->gate, 60);
     return 0;
 }
 
@@ -121,9 +95,9 @@ static void make(const mp_pool_options *options)
     size_t live = 0;
     pid_t pids[WORKERS], supervisor;
 
-    CHILD_REQUIRES(mp_pool_create(&pool, WORKERS, options) == 0);
-    CHILD_REQUIRES(mp_pool_workers(pool, pids, WORKERS, &live) == 0 && live == WORKERS);
-    CHILD_REQUIRES(mp_pool_supervisor(pool, &supervisor) == 0);
+    MUST(mp_pool_create(&pool, WORKERS, options) == 0);
+    MUST(mp_pool_workers(pool, pids, WORKERS, &live) == 0 && live == WORKERS);
+    MUST(mp_pool_supervisor(pool, &supervisor) == 0);
     for (int i = 0; i < WORKERS; i++)
         shared->pids[i] = pids[i];
     shared->pids[WORKERS] = supervisor;
@@ -134,15 +108,15 @@ static void works(void)
     for (int x = 0; x < 20; x++) {
         int y = 0;
 
-        CHILD_REQUIRES(mp_pool_apply(pool, square, &x, sizeof x, &y, sizeof y) == 0 && y == x * x);
+        MUST(mp_pool_apply(pool, square, &x, sizeof x, &y, sizeof y) == 0 && y == x * x);
     }
 }
 
 static void occupy(void)
 {
     for (int i = 0; i < WORKERS; i++)
-        CHILD_REQUIRES(mp_pool_apply_async(pool, stay, NULL, 0, 0, NULL) == 0);
-    CHILD_REQUIRES(flag_reaches(WORKERS));
+        MUST(mp_pool_apply_async(pool, stay, NULL, 0, 0, NULL) == 0);
+    MUST(flag_reaches(WORKERS));
 }
 
 /* ---- threads: each call, while another thread frees the pool, or the result ---- */
@@ -325,7 +299,7 @@ static void free_under(size_t which, bool result_only, int microseconds)
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&thread[i], NULL, call_again_and_again, &which), 0);
     assert_true(wait_until(all_begun, NULL, 30));
-    usleep((useconds_t)microseconds);
+    pause_us(microseconds);
     int freed = result_only ? mp_result_free(the_result) : mp_pool_free(pool);
     assert_true(freed == 0 || (calls[which].call == do_free && freed == MP_EINVAL));
     for (int i = 0; i < THREADS; i++) {
@@ -412,8 +386,8 @@ static void *make_and_use(void *arg)
     (void)arg;
     make(NULL);
     works();
-    CHILD_REQUIRES(mp_pool_map(pool, quick, large, 4, NULL, 0, 1000) == 0);
-    CHILD_REQUIRES(mp_pool_free(pool) == 0);
+    MUST(mp_pool_map(pool, quick, large, 4, NULL, 0, 1000) == 0);
+    MUST(mp_pool_free(pool) == 0);
     return NULL;
 }
 
@@ -423,11 +397,11 @@ static void on_a_small_stack(const void *arg)
     pthread_t thread;
     (void)arg;
 
-    usleep(1100000); /* so that quotas read by an earlier test are outdated, and are read again */
-    CHILD_REQUIRES(pthread_attr_init(&attributes) == 0);
-    CHILD_REQUIRES(pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN) == 0);
-    CHILD_REQUIRES(pthread_create(&thread, &attributes, make_and_use, NULL) == 0);
-    CHILD_REQUIRES(pthread_join(thread, NULL) == 0);
+    pause_us(1100000); /* so that quotas read by an earlier test are outdated, and are read again */
+    MUST(pthread_attr_init(&attributes) == 0);
+    MUST(pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN) == 0);
+    MUST(pthread_create(&thread, &attributes, make_and_use, NULL) == 0);
+    MUST(pthread_join(thread, NULL) == 0);
 }
 
 static void the_smallest_stack_is_enough(void **state)
@@ -478,7 +452,7 @@ static void end_by_exit_of_a_thread(void)
 {
     pthread_t thread;
 
-    CHILD_REQUIRES(pthread_create(&thread, NULL, call_exit, NULL) == 0);
+    MUST(pthread_create(&thread, NULL, call_exit, NULL) == 0);
     pthread_join(thread, NULL);
 }
 
@@ -507,50 +481,50 @@ static void end_in_the_middle(void)
     signal(SIGPROF, exit_at);
     setitimer(ITIMER_PROF, &timer, NULL);
     for (int y, x = 7;;) {
-        CHILD_REQUIRES(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof y, &result) == 0);
+        MUST(mp_pool_apply_async(pool, square, &x, sizeof x, sizeof y, &result) == 0);
         if (shared->flag == 0) /* the workers are free */
-            CHILD_REQUIRES(mp_result_get(result, &y, sizeof y, MP_FOREVER) == 0);
-        CHILD_REQUIRES(mp_result_free(result) == 0);
+            MUST(mp_result_get(result, &y, sizeof y, MP_FOREVER) == 0);
+        MUST(mp_result_free(result) == 0);
     }
 }
 
 static bool worker_is_dead(void *arg)
 {
     (void)arg;
-    return has_ended(shared->pids[0]);
+    return process_ended(shared->pids[0]);
 }
 
 static bool supervisor_sleeps(void *arg)
 {
     (void)arg;
-    return process_sleeps(shared->pids[WORKERS]);
+    return process_state(shared->pids[WORKERS]) == 'S';
 }
 
 /* The state that a handler finds which interrupts a submission, while the supervisor waits for the heap because of a
  * worker's end. */
 static void exit_with_the_heap_locked(void)
 {
-    CHILD_REQUIRES(pthread_mutex_lock(&pool->mutex) == 0 && heap_lock(pool->shared.heap) == 0);
+    MUST(pthread_mutex_lock(&pool->mutex) == 0 && heap_lock(pool->shared.heap) == 0);
     kill(shared->pids[0], SIGKILL);
-    CHILD_REQUIRES(wait_until(worker_is_dead, NULL, 30) && wait_until(supervisor_sleeps, NULL, 30));
+    MUST(wait_until(worker_is_dead, NULL, 30) && wait_until(supervisor_sleeps, NULL, 30));
     alarm(3); /* far less than exit() would wait for a supervisor that does not end */
     exit(0);
 }
 
 static void free_it(void)
 {
-    CHILD_REQUIRES(mp_pool_free(pool) == 0);
+    MUST(mp_pool_free(pool) == 0);
 }
 
 static void terminate_it(void)
 {
-    CHILD_REQUIRES(mp_pool_terminate(pool) == 0);
+    MUST(mp_pool_terminate(pool) == 0);
 }
 
 static void close_and_join(void)
 {
     shared->gate = 1;
-    CHILD_REQUIRES(mp_pool_close(pool) == 0 && mp_pool_join(pool) == 0 && mp_pool_free(pool) == 0);
+    MUST(mp_pool_close(pool) == 0 && mp_pool_join(pool) == 0 && mp_pool_free(pool) == 0);
 }
 
 static void kill_supervisor(void)
@@ -560,14 +534,14 @@ static void kill_supervisor(void)
     kill(shared->pids[WORKERS], SIGKILL);
     while ((error = mp_pool_apply(pool, square, &(int){3}, sizeof(int), &y, sizeof y)) == 0)
         ;
-    CHILD_REQUIRES(error == MP_EBROKEN);
-    CHILD_REQUIRES(mp_pool_free(pool) == 0);
+    MUST(error == MP_EBROKEN);
+    MUST(mp_pool_free(pool) == 0);
 }
 
 static void stop_supervisor(void)
 {
     kill(shared->pids[WORKERS], SIGSTOP);
-    CHILD_REQUIRES(mp_pool_free(pool) == 0);
+    MUST(mp_pool_free(pool) == 0);
 }
 
 static const struct end {
@@ -626,7 +600,7 @@ static bool changed; /* this process has changed its privileges */
 
 static void drop_privileges(void)
 {
-    CHILD_REQUIRES(changed || (changed = change->make()));
+    MUST(changed || (changed = change->make()));
 }
 
 static int drop_in_initializer(void *arg)
@@ -661,9 +635,9 @@ static void drop_in_tasks(void)
     mp_result *result[WORKERS];
 
     for (int i = 0; i < WORKERS; i++)
-        CHILD_REQUIRES(mp_pool_apply_async(pool, drop_and_meet, NULL, 0, 0, &result[i]) == 0);
+        MUST(mp_pool_apply_async(pool, drop_and_meet, NULL, 0, 0, &result[i]) == 0);
     for (int i = 0; i < WORKERS; i++)
-        CHILD_REQUIRES(mp_result_get(result[i], NULL, 0, 60) == 0);
+        MUST(mp_result_get(result[i], NULL, 0, 60) == 0);
     shared->flag = 0;
 }
 
@@ -765,8 +739,7 @@ struct group_signal {
 static int work_on(const void *arg, void *result)
 {
     shared->flag++;
-    for (int i = 0; i < 30000 && shared->gate == 0; i++)
-        usleep(1000);
+    wait_until(is_set, &shared->gate, 30);
     return square(arg, result);
 }
 
@@ -785,16 +758,16 @@ static void survive_group_signal(const void *arg)
     if (of->handling == HANDLED_AFTER)
         signal(of->number, note_signal);
     for (int i = 0; i < 2 * WORKERS; i++)
-        CHILD_REQUIRES(mp_pool_apply_async(pool, work_on, &i, sizeof i, sizeof i, &result[i]) == 0);
-    CHILD_REQUIRES(flag_reaches(WORKERS));
-    CHILD_REQUIRES(kill(0, of->number) == 0);
-    CHILD_REQUIRES(of->handling == IGNORED || signals_seen == 1);
+        MUST(mp_pool_apply_async(pool, work_on, &i, sizeof i, sizeof i, &result[i]) == 0);
+    MUST(flag_reaches(WORKERS));
+    MUST(kill(0, of->number) == 0);
+    MUST(of->handling == IGNORED || signals_seen == 1);
     shared->gate = 1;
     for (int i = 0; i < 2 * WORKERS; i++)
-        CHILD_REQUIRES(mp_result_get(result[i], &y, sizeof y, 30) == 0 && y == i * i);
-    CHILD_REQUIRES(mp_pool_apply(pool, tell_signals, group_signals, sizeof group_signals, told, sizeof told) == 0);
+        MUST(mp_result_get(result[i], &y, sizeof y, 30) == 0 && y == i * i);
+    MUST(mp_pool_apply(pool, tell_signals, group_signals, sizeof group_signals, told, sizeof told) == 0);
     for (int i = 0; group_signals[i] != 0; i++)
-        CHILD_REQUIRES(told[i] == (group_signals[i] != of->number || of->handling == HANDLED_AFTER));
+        MUST(told[i] == (group_signals[i] != of->number || of->handling == HANDLED_AFTER));
     close_and_join();
 }
 
@@ -814,11 +787,11 @@ static void a_signal_to_the_group_is_the_callers(void **state)
 
 static void be_a_subreaper(const void *arg)
 {
-    CHILD_REQUIRES(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+    MUST(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
     make(NULL);
     works();
     (*(void (*const *)(void))arg)();
-    CHILD_REQUIRES(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+    MUST(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
 }
 
 static void no_zombies_are_left_to_a_subreaper(void **state)
@@ -848,8 +821,8 @@ static void be_in_a_new_namespace(const void *arg)
         return; /* not permitted */
     make(NULL);
     works();
-    CHILD_REQUIRES(mp_process_start(&daemon, stay_as_daemon, NULL, &options) == 0);
-    CHILD_REQUIRES(flag_reaches(1));
+    MUST(mp_process_start(&daemon, stay_as_daemon, NULL, &options) == 0);
+    MUST(flag_reaches(1));
     (*(void (*const *)(void))arg)();
 }
 
@@ -903,7 +876,7 @@ static void live_without(const void *arg)
     if (refuse_call(refused->refusal->number, refused->error) != 0)
         _exit(0);
     if (refused->refusal->needed) {
-        CHILD_REQUIRES(mp_pool_create(&pool, WORKERS, NULL) == MP_ESYSTEM);
+        MUST(mp_pool_create(&pool, WORKERS, NULL) == MP_ESYSTEM);
         return;
     }
     make(NULL);
@@ -913,14 +886,14 @@ static void live_without(const void *arg)
     for (int i = 0; i < 100; i++) {
         int y, error = mp_pool_apply(pool, square, &i, sizeof i, &y, sizeof y);
 
-        CHILD_REQUIRES(error == 0 || error == MP_EDIED - SIGKILL);
+        MUST(error == 0 || error == MP_EDIED - SIGKILL);
     }
     close_and_join();
     make(NULL);
     kill_supervisor();
     make(NULL);
     occupy();
-    CHILD_REQUIRES(mp_pool_free(pool) == 0);
+    MUST(mp_pool_free(pool) == 0);
     make(NULL);
     occupy();
     raise(SIGKILL);
@@ -934,10 +907,10 @@ static void free_without_kill(const void *arg)
         _exit(0);
     make(NULL);
     works();
-    CHILD_REQUIRES(mp_pool_free(pool) == 0);
+    MUST(mp_pool_free(pool) == 0);
     make(NULL);
     occupy();
-    CHILD_REQUIRES(mp_pool_free(pool) == 0);
+    MUST(mp_pool_free(pool) == 0);
 }
 
 /* Workers that cannot be killed leave when their supervisor ends. */
@@ -982,9 +955,9 @@ static void fork_behind_the_back(const void *arg)
     pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
     if (pid == 0)
         exit(0);
-    CHILD_REQUIRES(waitpid(pid, &status, 0) == pid && status == 0);
+    MUST(waitpid(pid, &status, 0) == pid && status == 0);
     works();
-    CHILD_REQUIRES(mp_pool_free(pool) == 0);
+    MUST(mp_pool_free(pool) == 0);
 }
 
 static void a_child_of_clone_harms_no_pool(void **state)
@@ -1028,11 +1001,10 @@ static void live_without_standard(const void *arg)
     }
     make(NULL);
     for (int fd = 0; fd <= 2; fd++) {
-        CHILD_REQUIRES(mp_pool_supervisor(pool, &supervisor) == 0);
-        CHILD_REQUIRES((closed & 1 << fd) == 0 || (!has_descriptor(0, fd) && !has_descriptor(supervisor, fd)));
+        MUST(mp_pool_supervisor(pool, &supervisor) == 0);
+        MUST((closed & 1 << fd) == 0 || (!has_descriptor(0, fd) && !has_descriptor(supervisor, fd)));
     }
-    CHILD_REQUIRES(mp_pool_apply(pool, standard_are_free, &closed, sizeof closed, &taken, sizeof taken) == 0 &&
-                   taken == 0);
+    MUST(mp_pool_apply(pool, standard_are_free, &closed, sizeof closed, &taken, sizeof taken) == 0 && taken == 0);
     close_and_join();
 }
 
@@ -1096,17 +1068,16 @@ static void reuse_descriptors(const void *arg)
 
     make(NULL);
     for (int i = 0; i < 4 * WORKERS; i++)
-        CHILD_REQUIRES(
-            mp_pool_apply(pool, reuse_in_a_task, &reuse->first, sizeof reuse->first, result, sizeof result) == 0);
+        MUST(mp_pool_apply(pool, reuse_in_a_task, &reuse->first, sizeof reuse->first, result, sizeof result) == 0);
     fflush(NULL);
-    CHILD_REQUIRES(open_own(own, reuse->first));
+    MUST(open_own(own, reuse->first));
     works();
     reuse->end();
-    CHILD_REQUIRES(own_are_whole(own));
+    MUST(own_are_whole(own));
     make(NULL);
     works();
     free_it();
-    CHILD_REQUIRES(own_are_whole(own));
+    MUST(own_are_whole(own));
 }
 
 static void no_file_of_the_programs_is_closed(void **state)
@@ -1141,9 +1112,9 @@ static void exit_among_frees(const void *arg)
 
     atomic_store(&next_free, 0);
     for (int i = 0; i < MANY_POOLS; i++)
-        CHILD_REQUIRES(mp_pool_create(&many[i], 1, NULL) == 0);
+        MUST(mp_pool_create(&many[i], 1, NULL) == 0);
     for (int i = 0; i < FREEING; i++)
-        CHILD_REQUIRES(pthread_create(&thread, NULL, free_many, NULL) == 0 && pthread_detach(thread) == 0);
+        MUST(pthread_create(&thread, NULL, free_many, NULL) == 0 && pthread_detach(thread) == 0);
     while (atomic_load(&next_free) < *(const int *)arg)
         sched_yield();
     exit(0);
@@ -1177,6 +1148,6 @@ int main(void)
         cmocka_unit_test(a_process_may_end_while_its_pools_are_freed),
     };
 
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return shared == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    shared = shared_memory(sizeof *shared);
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

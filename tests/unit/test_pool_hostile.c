@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -21,6 +20,7 @@
 #include <cmocka.h>
 
 #include "pool/caller.h"
+#include "pool_fixture.h"
 #include "sanitizers.h"
 #include "support.h"
 
@@ -32,34 +32,11 @@ static struct {
     _Atomic pid_t pid;
 } * shared;
 
-static mp_pool *pool;
-
 static int make(void **state)
 {
     (void)state;
     memset(shared, 0, sizeof *shared);
-    return mp_pool_create(&pool, WORKERS, NULL);
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    return mp_pool_free(pool);
-}
-
-static int square(const void *arg, void *result)
-{
-    int x = *(const int *)arg;
-
-    *(int *)result = x * x;
-    return 0;
-}
-
-static bool is_full(void *arg)
-{
-    size_t live;
-
-    return mp_pool_workers(arg, NULL, 0, &live) == 0 && live == WORKERS;
+    return make_pool(WORKERS);
 }
 
 static bool flag_is(void *arg)
@@ -79,33 +56,9 @@ static bool gate_opens(void *arg)
     return shared->gate != 0;
 }
 
-static bool is_gone(void *arg)
-{
-    return process_gone(*(pid_t *)arg);
-}
-
-static char state_of(pid_t pid)
-{
-    char path[64], state = 0;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return 0;
-    if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-        state = 0;
-    fclose(file);
-    return state;
-}
-
-static bool is_asleep(void *arg)
-{
-    return state_of(*(pid_t *)arg) == 'S';
-}
-
 static bool is_stopped(void *arg)
 {
-    return state_of(*(pid_t *)arg) == 'T';
+    return process_state(*(pid_t *)arg) == 'T';
 }
 
 /* ---- hostile tasks ---- */
@@ -626,8 +579,7 @@ static int raise_flag_and_wait(const void *arg, void *result)
 {
     (void)result;
     shared->flag++;
-    while (shared->gate < *(const int *)arg)
-        usleep(500);
+    MUST(reaches(&shared->gate, *(const int *)arg, 60));
     return 0;
 }
 
@@ -855,9 +807,7 @@ static bool all_gone(void *arg)
     const pid_t *pids = arg;
 
     for (int i = 0; i <= MANY; i++) {
-        char process = state_of(pids[i]);
-
-        if (process != 0 && process != 'Z') /* the new parent of the supervisor may take its time to reap it */
+        if (!process_ended(pids[i]))
             return false;
     }
     return true;
@@ -953,8 +903,6 @@ static void an_interrupt_from_the_terminal_is_the_callers(void **state)
     assert_int_equal(mp_pool_create(&pool, WORKERS, NULL), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -979,6 +927,6 @@ int main(void)
         TEST(an_interrupt_from_the_terminal_is_the_callers),
     };
 
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return shared == MAP_FAILED ? 1 : cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
+    shared = shared_memory(sizeof *shared);
+    return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }

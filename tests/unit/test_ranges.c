@@ -136,13 +136,13 @@ static void look_beside_changes(void)
     for (int i = 0; i < PLACES; i += 2)
         change(i);
     for (int i = 0; i < 2; i++)
-        CHILD_REQUIRES(pthread_create(&thread[i], NULL, look_all_the_time, NULL) == 0);
+        MUST(pthread_create(&thread[i], NULL, look_all_the_time, NULL) == 0);
     for (int i = 0; i < CHANGES; i++)
         change((int)(random() % (PLACES / 2 - 1)) * 2 + 3);
     atomic_store(&stop, true);
     for (int i = 0; i < 2; i++)
         pthread_join(thread[i], NULL);
-    CHILD_REQUIRES(atomic_load(&wrong) == 0);
+    MUST(atomic_load(&wrong) == 0);
 }
 
 static void found_while_others_come_and_go(void **state)

@@ -14,12 +14,10 @@
 #include <cmocka.h>
 
 #include "dict/dict_entry.h"
+#include "manager_fixture.h"
 #include "support.h"
 
 #define SECONDS 60.0
-
-static mp_manager *manager;
-static mp_dict *dict;
 
 static struct object *object(void)
 {
@@ -41,16 +39,13 @@ static void stripe(void)
 
 static int make(void **state)
 {
-    (void)state;
-    return mp_manager_create(&manager, NULL) != 0 || mp_manager_dict(manager, &dict) != 0 ||
-           mp_dict_set_int(dict, "a", 1) != 0 || mp_dict_set_int(dict, "b", 2) != 0 ||
+    return make_manager(state) != 0 || mp_dict_set_int(dict, "a", 1) != 0 || mp_dict_set_int(dict, "b", 2) != 0 ||
            mp_dict_set_str(dict, "s", "a string of some length") != 0;
 }
 
 static int drop(void **state)
 {
-    (void)state;
-    return mp_manager_check(manager) != 0 || mp_manager_free(manager) != 0;
+    return drop_manager(state);
 }
 
 static pthread_mutex_t *stripe_for(const char *text)
@@ -67,16 +62,6 @@ static bool somebody_holds_the_mutex(void *arg)
 
     (void)arg;
     return robust_mutex_held(&object()->mutex, &thread);
-}
-
-static int exit_code(mp_process *process)
-{
-    int code;
-
-    assert_int_equal(mp_process_join(process, SECONDS), 0);
-    assert_int_equal(mp_process_exitcode(process, &code), 0);
-    assert_int_equal(mp_process_free(process), 0);
-    return code;
 }
 
 /* ---- side by side ---- */
@@ -117,7 +102,7 @@ static int put_a(void *arg)
 static bool the_other_sleeps(void *arg)
 {
     (void)arg;
-    return *about_to_put != 0 && process_sleeps(*about_to_put);
+    return *about_to_put != 0 && process_state(*about_to_put) == 'S';
 }
 
 /* A process has found an entry and waits for its stripe, and the entry is removed. */
@@ -131,7 +116,7 @@ static void nothing_is_put_where_an_entry_was(void **state)
     (void)state;
 
     stripe();
-    about_to_put = mmap(NULL, sizeof *about_to_put, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    about_to_put = shared_memory(sizeof *about_to_put);
     assert_int_equal(pthread_mutex_lock(stripe_for("a")), 0);
     assert_int_equal(mp_process_start(&process, put_a, NULL, NULL), 0);
     assert_true(wait_until(the_other_sleeps, NULL, SECONDS));
@@ -418,8 +403,6 @@ static void nothing_is_lost_while_stripes_come(void **state)
         assert_int_equal(own, (int64_t)rounds * ADDITIONS);
     }
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
 {

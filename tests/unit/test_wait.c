@@ -13,9 +13,9 @@
 
 #include <cmocka.h>
 
-#include "support.h"
 #include "base/clock.h"
 #include "base/futex.h"
+#include "support.h"
 #include "sync/wait.h"
 
 #define MS INT64_C(1000000)
