@@ -177,7 +177,6 @@ int object_root(struct heap *heap, uint64_t kind, struct object **root)
         heap_recover(heap);
     if (object_kind(*root) != kind || (*root)->self != offset || checking_look(*root, true) != 0)
         return MP_ECORRUPT;
-    return !object_kind_has_undo(kind) || heap_holds(heap, word_get(&(*root)->undo.log), UNDO_LOG_BYTES)
-               ? 0
-               : MP_ECORRUPT;
+    return !object_kind_has_undo(kind) || heap_holds(heap, word_get(&(*root)->undo.log), UNDO_LOG_BYTES) ? 0
+                                                                                                         : MP_ECORRUPT;
 }
