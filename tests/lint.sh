@@ -11,11 +11,11 @@ cd "$root"
 cat >"$work/suppressed" <<'EOF'
 uninitvar:src/list/list.c
 uninitvar:src/list/list_kind.c
-uninitvar:src/list/list_gap.c
+uninitvar:src/list/list_place.c
 uninitvar:src/list/list_snapshot.c
 uninitvar:src/dict/dict_atomic.c
 objectIndex:src/list/list_kind.c
-objectIndex:src/list/list_gap.c
+objectIndex:src/list/list_place.c
 EOF
 bad=0
 cppcheck -j "$(nproc)" --std=c11 --enable=warning,performance,portability --quiet --error-exitcode=1 \

@@ -25,7 +25,7 @@ static int wait_without_futex(const _Atomic uint32_t *word, uint32_t expected, i
     return 0;
 }
 
-int futex_wait_as(_Atomic uint32_t *word, uint32_t expected, int64_t deadline, uint32_t who)
+int futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline, uint32_t who)
 {
     struct timespec end = {.tv_sec = (time_t)(deadline / SECOND), .tv_nsec = (long)(deadline % SECOND)};
     struct timespec *limit = deadline == DEADLINE_NEVER ? NULL : &end;
@@ -37,11 +37,6 @@ int futex_wait_as(_Atomic uint32_t *word, uint32_t expected, int64_t deadline, u
     if (errno == ETIMEDOUT)
         return MP_ETIMEOUT;
     return wait_without_futex(word, expected, deadline);
-}
-
-int futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline)
-{
-    return futex_wait_as(word, expected, deadline, FUTEX_BITSET_MATCH_ANY);
 }
 
 void futex_wake(_Atomic uint32_t *word, int count)

@@ -284,7 +284,7 @@ static int hand_out(mp_dict_iter *iter, mp_value *key, mp_value *value)
 static __attribute__((noinline)) int next_slow(mp_dict_iter *handle, mp_value *key, mp_value *value)
 {
     mp_dict_iter *iter = iter_of(handle);
-    int error, held = 0;
+    int error = 0, held = 0;
 
     if (iter == NULL)
         return MP_EINVAL;

@@ -49,7 +49,7 @@ int wait_for(struct wait *wait)
         if ((now & wait->mark) != wait->mark && !atomic_compare_exchange_strong(wait->word, &now, now | wait->mark))
             continue;
         DELAY_POINT();
-        futex_wait_as(wait->word, now | wait->mark, look < wait->deadline ? look : wait->deadline,
-                      wait->who != 0 ? wait->who : UINT32_MAX);
+        futex_wait(wait->word, now | wait->mark, look < wait->deadline ? look : wait->deadline,
+                   wait->who != 0 ? wait->who : UINT32_MAX);
     }
 }

@@ -40,7 +40,7 @@ for header in */*.h; do
     grep -n "^#include \"${header#*/}\"" */*.[ch] /dev/null || true
 done | sed 's/^/without its folder: /' >>"$work/wrong"
 
-grep -n '\bfutex_wait\(_as\)\?(' */*.[ch] | grep -v '^sync/wait\.c:\|^base/futex' |
+grep -n '\bfutex_wait(' */*.[ch] | grep -v '^sync/wait\.c:\|^base/futex' |
     sed 's/^/sleeps on a futex, which is for sync\/wait.c: /' >>"$work/wrong"
 
 for object in "$objects"/*/*.o; do
