@@ -125,15 +125,19 @@ static _Atomic uint64_t *next_ref(void *items, uint64_t count, uint64_t *at)
 {
     struct entry *entries = items;
 
-    for (uint64_t i = *at; i < 2 * count; i++) {
-        struct entry *entry = &entries[i / 2];
+    for (uint64_t i = *at / 2; i < count; i++) {
+        struct entry *entry = &entries[i];
         uint64_t key = word_get(&entry->key.head), value = word_get(&entry->value.head);
 
-        if (((key | value) & CELL_OWNS) == 0 || word_get(&entry->sequence) == 0) {
-            i |= 1; /* on to the next entry */
-        } else if ((i % 2 == 0 ? key : value) & CELL_OWNS) {
-            *at = i + 1;
-            return i % 2 == 0 ? &entry->key.body : &entry->value.body;
+        if (((key | value) & CELL_OWNS) == 0 || word_get(&entry->sequence) == 0)
+            continue;
+        if (*at <= 2 * i && (key & CELL_OWNS)) {
+            *at = 2 * i + 1;
+            return &entry->key.body;
+        }
+        if (*at <= 2 * i + 1 && (value & CELL_OWNS)) {
+            *at = 2 * i + 2;
+            return &entry->value.body;
         }
     }
     return NULL;

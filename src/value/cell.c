@@ -6,11 +6,11 @@ static _Atomic uint64_t *next_ref(void *items, uint64_t count, uint64_t *at)
 {
     struct cell *cells = items;
 
-    for (uint64_t i = *at; i < count; i++) {
-        if ((word_get(&cells[i].head) & CELL_OWNS) == 0)
-            continue;
-        *at = i + 1;
-        return &cells[i].body;
+    for (struct cell *cell = &cells[*at]; cell < &cells[count]; cell++) {
+        if (__builtin_expect((word_get(&cell->head) & CELL_OWNS) != 0, 0)) {
+            *at = (uint64_t)(cell - cells) + 1;
+            return &cell->body;
+        }
     }
     return NULL;
 }
