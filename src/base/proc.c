@@ -11,7 +11,11 @@
 #include <unistd.h>
 
 #include "base/cancelling.h"
+#include "base/clock.h"
 
+/* The kernel does not reuse a pid within this time. Longer than a clock tick, the unit of the times at which processes
+ * begin. */
+#define BELIEF_NS INT64_C(20000000)
 #define SECOND INT64_C(1000000000)
 
 /* A file, as a line of /proc/<n>/maps names it from the device on. */
@@ -137,7 +141,9 @@ bool process_table_is_own(void)
     return at != NULL && sscanf(at + 7, "%d%*[ \t]%d", &first, &second) == 1;
 }
 
-bool process_began_by(pid_t pid, int64_t moment)
+/* False: the process of that number began after `moment` (of clock_boot()), give or take a clock tick, usually a
+ * hundredth of a second. True also when the system does not tell. */
+static bool process_began_by(pid_t pid, int64_t moment)
 {
     long each = sysconf(_SC_CLK_TCK);
     unsigned long long ticks;
@@ -145,4 +151,16 @@ bool process_began_by(pid_t pid, int64_t moment)
 
     return each <= 0 || moment < 0 || !read_beginning(pid, &ticks, &state) ||
            ticks <= (unsigned long long)moment / (unsigned long long)(SECOND / each);
+}
+
+bool pid_is_believed(pid_t pid, struct pid_belief *belief)
+{
+    int64_t now = clock_boot();
+
+    if (now - belief->believed < BELIEF_NS)
+        return true;
+    if (!process_began_by(pid, belief->began))
+        return false;
+    belief->believed = now;
+    return true;
 }

@@ -6,9 +6,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* False: the process of that number began after `moment` (of clock_boot()), give or take a clock tick, usually a
- * hundredth of a second. True also when the system does not tell. */
-bool process_began_by(pid_t pid, int64_t moment);
+/* What tells whether a pid is still that of a child: times of clock_boot(). Both begin as the time of the fork. A program
+ * that reaps the child itself lets the pid be reused. */
+struct pid_belief {
+    int64_t began;    /* when it was forked */
+    int64_t believed; /* when the pid was last known to be the child's */
+};
+/* Whether the pid is still the child's. True also when the system does not tell. */
+bool pid_is_believed(pid_t pid, struct pid_belief *belief);
 /* Whether there is a thread of that number whose process maps the same file as this process does at `address`. True
  * also when the system does not tell. */
 bool thread_shares(pid_t thread, const void *address);

@@ -1,6 +1,5 @@
 #include "dict/dict_entry.h"
 
-#include "base/word.h"
 
 /* ---- reading ---- */
 

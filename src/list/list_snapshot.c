@@ -1,6 +1,5 @@
 #include "list/list_snapshot.h"
 
-#include "base/word.h"
 #include "list/list_table.h"
 
 int list_read_all(struct object *object, struct snapshot *snapshot)

@@ -2,7 +2,6 @@
 
 #include <mp.h>
 
-#include "base/cancelling.h"
 #include "base/cpu.h"
 #include "base/word.h"
 

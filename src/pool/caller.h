@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/cancelling.h"
+#include "base/proc.h"
 #include "base/visitors.h"
 #include "pool/dispatch.h"
 
@@ -22,10 +23,10 @@ struct mp_pool {
     _Atomic uint64_t magic; /* POOL_MAGIC while the handle is live */
     struct mp_pool *next;   /* of this process's pools */
     pid_t owner, supervisor;
-    bool ended_at_exit; /* the exit handler has ended it */
-    uint64_t serial;    /* heaps with a lower serial (heap_around()) are open in supervisor and workers too */
-    int64_t supervisor_began, supervisor_believed; /* when it was forked; when the pid was last known to be its own */
-    int lifeline; /* the write end of the pipe that tells the supervisor of this process's end; -1: none */
+    bool ended_at_exit;       /* the exit handler has ended it */
+    uint64_t serial;          /* heaps with a lower serial (heap_around()) are open in supervisor and workers too */
+    struct pid_belief belief; /* in the supervisor's pid */
+    int lifeline;             /* the write end of the pipe that tells the supervisor of this process's end; -1: none */
     dev_t lifeline_device;
     ino_t lifeline_inode;
     atomic_bool supervisor_gone; /* the supervisor has ended and was reaped. Written under the mutex */

@@ -373,32 +373,35 @@ static int check_request(const struct request *request)
     return 0;
 }
 
-static int map_async(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
-                     size_t count, const mp_map_options *options, mp_result **result)
+static struct request request_for(mp_task_function *function, const void *args, size_t arg_size, size_t result_size,
+                                  size_t count, const mp_map_options *options)
 {
-    struct request request = {.function = function,
-                              .args = args,
-                              .count = count,
-                              .arg_size = arg_size,
-                              .result_size = result_size,
-                              .statuses = true,
-                              .chunk_size = options != NULL ? options->chunk_size : 0};
+    return (struct request){.function = function,
+                            .args = args,
+                            .count = count,
+                            .arg_size = arg_size,
+                            .result_size = result_size,
+                            .chunk_size = options != NULL ? options->chunk_size : 0};
+}
+
+static int map_async(mp_pool *pool, struct request *request, const mp_map_options *options, mp_result **result)
+{
     struct slot *slot;
-    int error;
 
     if (result == NULL || (options != NULL && options->status != NULL))
         return MP_EINVAL;
-    error = check_request(&request);
+    request->statuses = true;
+    int error = check_request(request);
     if (error == 0 && options != NULL && options->results != NULL) {
-        request.results = options->results;
-        request.waits = request.placed = true;
-        if (count > 0 && result_size > 0 &&
+        request->results = options->results;
+        request->waits = request->placed = true;
+        if (request->count > 0 && request->result_size > 0 &&
             (!is_aligned(options->results) ||
-             !find_place(options->results, count * result_size, &request.results_place)))
+             !find_place(options->results, request->count * request->result_size, &request->results_place)))
             error = MP_EINVAL;
     }
     if (error == 0)
-        error = start_map(pool, &request, &slot);
+        error = start_map(pool, request, &slot);
     if (error == 0)
         *result = &slot->result;
     return error;
@@ -412,7 +415,8 @@ int mp_pool_map_async(mp_pool *pool, mp_task_function *function, const void *arg
     if (error != 0)
         return error;
     int state = cancelling_forbid();
-    error = map_async(pool, function, args, arg_size, result_size, count, options, result);
+    struct request request = request_for(function, args, arg_size, result_size, count, options);
+    error = map_async(pool, &request, options, result);
     cancelling_allow(state);
     pool_leave();
     return error;
@@ -424,31 +428,23 @@ static void copy_statuses(struct heap *heap, struct map_job *job, int *status)
         job_item_status(heap, job, i, &status[i]);
 }
 
-static int map_with(mp_pool *pool, mp_task_function *function, const void *args, size_t arg_size, void *results,
-                    size_t result_size, size_t count, const mp_map_options *options)
+static int map_with(mp_pool *pool, struct request *request, void *results, const mp_map_options *options)
 {
-    bool statuses = options != NULL && options->status != NULL;
-    struct request request = {.function = function,
-                              .args = args,
-                              .count = count,
-                              .arg_size = arg_size,
-                              .result_size = result_size,
-                              .statuses = statuses,
-                              .chunk_size = options != NULL ? options->chunk_size : 0,
-                              .waits = true,
-                              .results = results};
     struct slot *slot;
-    int error;
 
-    if ((results == NULL && result_size > 0 && count > 0) || (options != NULL && options->results != NULL))
+    if ((results == NULL && request->result_size > 0 && request->count > 0) ||
+        (options != NULL && options->results != NULL))
         return MP_EINVAL;
-    error = check_request(&request);
+    request->statuses = options != NULL && options->status != NULL;
+    request->waits = true;
+    request->results = results;
+    int error = check_request(request);
     if (error == 0)
-        error = start_map(pool, &request, &slot);
+        error = start_map(pool, request, &slot);
     if (error != 0)
         return error;
-    error = mp_result_get(&slot->result, results, result_size * count, MP_FOREVER);
-    if (statuses)
+    error = mp_result_get(&slot->result, results, request->result_size * request->count, MP_FOREVER);
+    if (request->statuses)
         copy_statuses(pool->shared.heap, slot->result.job, options->status);
     mp_result_free(&slot->result);
     return error;
@@ -462,7 +458,8 @@ int mp_pool_map_with(mp_pool *pool, mp_task_function *function, const void *args
     if (error != 0)
         return error;
     int state = cancelling_forbid();
-    error = map_with(pool, function, args, arg_size, results, result_size, count, options);
+    struct request request = request_for(function, args, arg_size, result_size, count, options);
+    error = map_with(pool, &request, results, options);
     cancelling_allow(state);
     pool_leave();
     return error;

@@ -159,7 +159,7 @@ static int fork_supervisor(mp_pool *pool)
         return number == ENOMEM ? MP_ENOMEM : number == EAGAIN ? MP_EAGAIN : MP_ESYSTEM;
     }
     pool->supervisor = pid;
-    pool->supervisor_began = pool->supervisor_believed = clock_boot();
+    pool->belief.began = pool->belief.believed = clock_boot();
     keep_lifeline(pool, watch.lifeline[1]);
     return 0;
 }

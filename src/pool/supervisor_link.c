@@ -13,7 +13,6 @@
 #include "base/descriptor.h"
 #include "base/proc.h"
 #include "pool/job.h"
-#include "process/process.h"
 #include "sync/wait.h"
 
 /* A supervisor that should end and has made no step for NUDGE_NS may be stopped: it is sent SIGCONT, and after
@@ -23,8 +22,6 @@
 #define LOOK_NS INT64_C(10000000)
 /* How often to look for the supervisor's end without a pidfd, in milliseconds. */
 #define BLIND_LOOK_MS 5
-/* The kernel does not reuse a pid within this time. */
-#define BELIEF_NS INT64_C(20000000)
 /* How long a killed supervisor's workers may take to end. */
 #define ORPHANS_NS INT64_C(1000000000)
 
@@ -111,19 +108,6 @@ static void supervisor_was_reaped(mp_pool *pool)
     fail_all(pool);
 }
 
-/* Whether the pid is still the supervisor's: a program that reaps the supervisor itself lets the pid be reused. */
-static bool supervisor_is_believed(mp_pool *pool)
-{
-    int64_t now = clock_boot();
-
-    if (now - pool->supervisor_believed < BELIEF_NS)
-        return true;
-    if (!process_began_by(pool->supervisor, pool->supervisor_began))
-        return false;
-    pool->supervisor_believed = now;
-    return true;
-}
-
 /* Whether the supervisor has ended. If so, reaps it, and fails what it left undone. The caller holds the mutex. */
 static bool supervisor_is_gone(mp_pool *pool)
 {
@@ -132,7 +116,8 @@ static bool supervisor_is_gone(mp_pool *pool)
     if (pool->supervisor_gone)
         return true;
     int state = cancelling_forbid();
-    int found = supervisor_is_believed(pool) ? child_reap(pool->supervisor, -1, &exitcode) : MP_ENOENT;
+    int found =
+        pid_is_believed(pool->supervisor, &pool->belief) ? child_reap(pool->supervisor, -1, &exitcode) : MP_ENOENT;
     if (found == MP_ESYSTEM) { /* waitid() was refused */
         pid_t ended = waitpid(pool->supervisor, NULL, WNOHANG);
 

@@ -14,22 +14,6 @@
 #define SECOND INT64_C(1000000000)
 #define FIRST_PAUSE INT64_C(100000)
 #define LONGEST_PAUSE INT64_C(10000000)
-/* The kernel does not reuse a pid within this time. Longer than a clock tick, the unit of the times at which processes
- * begin. */
-#define BELIEF INT64_C(20000000)
-
-/* Whether the pid is still this child's: a program that reaps the child itself lets the pid be reused. */
-static bool is_believed(struct mp_process *process)
-{
-    int64_t now = clock_boot();
-
-    if (now - process->believed < BELIEF)
-        return true;
-    if (!process_began_by(process->pid, process->started))
-        return false;
-    process->believed = now;
-    return true;
-}
 
 void process_reap(struct mp_process *process)
 {
@@ -38,7 +22,7 @@ void process_reap(struct mp_process *process)
 
     if (process->ended)
         return;
-    if (is_believed(process))
+    if (pid_is_believed(process->pid, &process->belief))
         found = process->waiters > 0 ? child_look(process->pid, &exitcode) : child_reap(process->pid, -1, &exitcode);
     if (found == MP_ESYSTEM) /* refused: without waitid() the only way to look is to reap */
         found = child_reap(process->pid, -1, &exitcode);
@@ -108,7 +92,7 @@ static void sleep_once(struct mp_process *process, struct patience *patience)
     registry_lock();
     process->waiters--;
     if (found == 1)
-        process->believed = clock_boot();
+        process->belief.believed = clock_boot();
 }
 
 int process_wait(struct mp_process *process, int64_t deadline)

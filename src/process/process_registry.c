@@ -209,7 +209,7 @@ void registry_note_started(struct mp_process *process, pid_t pid)
 {
     pthread_mutex_lock(&mutex);
     process->pid = pid;
-    process->started = process->believed = clock_boot();
+    process->belief.began = process->belief.believed = clock_boot();
     process->magic = PROCESS_MAGIC;
     pthread_mutex_unlock(&mutex);
 }

@@ -29,6 +29,7 @@
 #include <sys/types.h>
 
 #include "base/descriptor.h"
+#include "base/proc.h"
 
 #define PROCESS_MAGIC UINT64_C(0x6d705f70726f6331)
 #define PROCESS_ROOM 40 /* bytes of most names with their identities */
@@ -39,7 +40,7 @@ struct mp_process {
     struct mp_process *previous_holder, *next_holder;
     uint64_t generation;       /* the generation of the process whose child it is */
     pid_t pid;                 /* 0: about to be forked */
-    int64_t started, believed; /* when it was forked; when the pid was last known to be its own */
+    struct pid_belief belief;
     struct descriptor pidfd;   /* while a thread waits with a deadline */
     struct descriptor lifeline[2];
     int waiters;
