@@ -4,7 +4,7 @@
 #include <mp.h>
 #include <time.h>
 
-#define SECOND INT64_C(1000000000)
+#include "base/cancelling.h"
 
 static int64_t read_clock(clockid_t clock)
 {
@@ -40,4 +40,12 @@ bool clock_deadline(double seconds, int64_t *deadline)
     else
         *deadline = now + (int64_t)(seconds * (double)SECOND);
     return true;
+}
+
+void clock_sleep(int64_t nanoseconds)
+{
+    const struct timespec pause = {.tv_sec = (time_t)(nanoseconds / SECOND), .tv_nsec = (long)(nanoseconds % SECOND)};
+    CANCELLING_FORBIDDEN;
+
+    nanosleep(&pause, NULL);
 }

@@ -23,7 +23,7 @@
 #include "base/cancelling.h"
 #include "base/clock.h"
 
-#define LATELY_NS INT64_C(1000000000)
+#define LATELY_NS SECOND
 
 /* Paths, allocated as they are too large for small stacks. */
 struct paths {

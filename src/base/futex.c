@@ -10,18 +10,14 @@
 
 #include "base/clock.h"
 
-#define SECOND INT64_C(1000000000)
-
 /* Where the system refuses futexes, the waiter polls: this sleeps once, for a millisecond. */
 static int wait_without_futex(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
 {
-    struct timespec pause = {.tv_nsec = 1000000};
-
     if (atomic_load(word) != expected)
         return 0;
     if (clock_now() >= deadline)
         return MP_ETIMEOUT;
-    syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, NULL); /* no cancellation point */
+    clock_sleep(MILLISECOND);
     return 0;
 }
 

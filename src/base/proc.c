@@ -15,8 +15,7 @@
 
 /* The kernel does not reuse a pid within this time. Longer than a clock tick, the unit of the times at which processes
  * begin. */
-#define BELIEF_NS INT64_C(20000000)
-#define SECOND INT64_C(1000000000)
+#define BELIEF_NS (20 * MILLISECOND)
 
 /* A file, as a line of /proc/<n>/maps names it from the device on. */
 struct mapped_file {

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 
 #define PAUSE 100000
-#define PATIENCE INT64_C(50000000) /* the longest wait for a thread that prints */
+#define PATIENCE (50 * MILLISECOND) /* the longest wait for a thread that prints */
 
 bool stream_is_empty(FILE *stream)
 {
@@ -31,7 +31,6 @@ void stream_discard(FILE *stream)
  * pipe. */
 static bool lock_stream(FILE *stream)
 {
-    const struct timespec pause = {.tv_nsec = PAUSE};
     int64_t end = 0;
 
     while (ftrylockfile(stream) != 0) {
@@ -41,7 +40,7 @@ static bool lock_stream(FILE *stream)
             end = now + PATIENCE;
         if (now >= end)
             return false;
-        nanosleep(&pause, NULL);
+        clock_sleep(PAUSE);
     }
     return true;
 }

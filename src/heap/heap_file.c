@@ -34,7 +34,7 @@
 #include "heap/ranges.h"
 #include "sync/mutex.h"
 
-#define END_PATIENCE_NS INT64_C(200000000)
+#define END_PATIENCE_NS (200 * MILLISECOND)
 
 struct open_heap {
     struct open_heap *_Atomic next;
@@ -273,13 +273,12 @@ static bool is_held_elsewhere(const struct heap *heap)
 /* False: another thread has kept heaps_mutex for END_PATIENCE_NS. */
 static bool lock_heaps_at_end(void)
 {
-    const struct timespec pause = {.tv_nsec = 1000000};
     int64_t deadline = clock_now() + END_PATIENCE_NS;
 
     while (pthread_mutex_trylock(&heaps_mutex) != 0) {
         if (clock_now() >= deadline)
             return false;
-        nanosleep(&pause, NULL);
+        clock_sleep(MILLISECOND);
     }
     atomic_store_explicit(&heaps_holder, &this_thread, memory_order_relaxed);
     return true;

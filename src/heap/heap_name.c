@@ -40,8 +40,8 @@
 #include "base/random.h"
 
 #define NAME_LENGTH 200
-#define PATIENCE_NS (2 * INT64_C(1000000000))
-#define LEAVE_PATIENCE_NS INT64_C(200000000)
+#define PATIENCE_NS (2 * SECOND)
+#define LEAVE_PATIENCE_NS (200 * MILLISECOND)
 #define LEAVE_ERRORS 3
 #define SWEEP_MOST 128
 #define SWEEP_PAUSE 10 /* times as long as the last sweep took */
@@ -243,7 +243,6 @@ static int look_and_remove(const char *path, dev_t device, ino_t inode)
  * If it fails, the name is stale: the next process that comes across it removes it. */
 static void remove_if_unused(const char *path, dev_t device, ino_t inode)
 {
-    const struct timespec pause = {.tv_nsec = 1000000};
     int64_t deadline = clock_now() + LEAVE_PATIENCE_NS;
     int error, errors = 0;
 
@@ -251,7 +250,7 @@ static void remove_if_unused(const char *path, dev_t device, ino_t inode)
         if (error != TRY_AGAIN && ++errors >= LEAVE_ERRORS)
             return;
         if (error == TRY_AGAIN)
-            nanosleep(&pause, NULL);
+            clock_sleep(MILLISECOND);
     }
 }
 
@@ -290,7 +289,6 @@ static int take_share(int fd, const char *path, const struct stat *file)
  * PATIENCE_NS, MP_EAGAIN. The descriptor, or an error. */
 static int open_locked(const char *path, struct stat *file, int (*lock)(int, const char *, const struct stat *))
 {
-    const struct timespec pause = {.tv_nsec = 1000000};
     int64_t deadline = clock_now() + PATIENCE_NS;
     uint32_t kind;
 
@@ -310,7 +308,7 @@ static int open_locked(const char *path, struct stat *file, int (*lock)(int, con
         }
         if (error != TRY_AGAIN)
             return error;
-        nanosleep(&pause, NULL);
+        clock_sleep(MILLISECOND);
     } while (clock_now() < deadline);
     return MP_EAGAIN;
 }

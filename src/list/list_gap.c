@@ -5,7 +5,7 @@
 #include "base/clock.h"
 
 /* How long a repair waits for stripes. */
-#define REPAIR_PATIENCE_NS INT64_C(200000)
+#define REPAIR_PATIENCE_NS (200 * MICROSECOND)
 /* The words that may change together with cells: start, length, and those of the gap. */
 #define OTHER_WORDS 6
 /* The most cells that move in one change across a gap at least as large as their number. Each changes two words in its

@@ -74,7 +74,7 @@ int mp_manager_open(mp_manager **manager, const char *name, const mp_manager_opt
     return 0;
 }
 
-#define PATIENCE_NS (5 * INT64_C(1000000000))
+#define PATIENCE_NS (5 * SECOND)
 
 /* Other processes may make and free managers of that name all the time, so that the name exists when we create and is
  * gone when we open. Each such round is a success of another process, so losing many in a row is next to impossible. */

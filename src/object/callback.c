@@ -37,7 +37,7 @@
 /* The most steps of a search. A longer circle is not found, and a search that gets into a circle of other threads
  * ends. */
 #define STEPS 100000
-#define LOOK_NS INT64_C(20000000)
+#define LOOK_NS (20 * MILLISECOND)
 #define OFFSET_BITS 36
 
 struct frame {

@@ -18,7 +18,7 @@
 #include "object/holder.h"
 #include "sync/mutex.h"
 
-#define LOOK_NS INT64_C(20000000)
+#define LOOK_NS (20 * MILLISECOND)
 
 /* Whether the mutex is held by a thread with the number of the heap's checker. */
 static bool is_checkers(const struct heap *heap, const pthread_mutex_t *mutex)
@@ -67,10 +67,8 @@ void checking_unlock(struct object *object)
  * holder_is_dead() asks thoroughly only once in a millisecond. */
 static void give_away_certainly(const struct heap *heap, pthread_mutex_t *mutex)
 {
-    const struct timespec pause = {.tv_nsec = 1000000};
-
     for (int i = 0; i < 3 && is_checkers(heap, mutex) && !give_away(heap, mutex); i++)
-        nanosleep(&pause, NULL);
+        clock_sleep(MILLISECOND);
 }
 
 int checking_look(struct object *object, bool numbers_tell)

@@ -24,9 +24,9 @@
 #include "object/pin.h"
 #include "object/ref.h"
 
-#define PATIENCE_NS INT64_C(200000)
+#define PATIENCE_NS (200 * MICROSECOND)
 /* The time after such a wait was in vain in which no thread of this process waits again: they only try. */
-#define STUCK_NS INT64_C(5000000)
+#define STUCK_NS (5 * MILLISECOND)
 #define LOOKS 64
 /* The number of times that a thread that pins asks whether the object is alive, while others commit changes. */
 #define LIVE_TRIES 64

@@ -17,8 +17,8 @@
 #define MARK_THREAD 11
 #define MARK_MADE (UINT64_C(1) << 63)
 
-#define THOROUGH_NS INT64_C(1000000)
-#define MAPPINGS_NS INT64_C(250000000)
+#define THOROUGH_NS MILLISECOND
+#define MAPPINGS_NS (250 * MILLISECOND)
 
 _Thread_local struct thread_mark holder_own FOUND_AT_ONCE = {HOLDER_UNKNOWN, 0};
 

@@ -25,7 +25,7 @@
 #include "object/ref.h"
 #include "object/stripes.h"
 
-#define PATIENCE (30 * INT64_C(1000000000))
+#define PATIENCE (30 * SECOND)
 
 struct offsets {
     uint64_t *item;
@@ -623,11 +623,10 @@ static int try_to_lock_all(struct check *check)
 static int lock_all(struct check *check)
 {
     CANCELLING_FORBIDDEN;
-    const struct timespec pause = {.tv_nsec = 1000000};
     int error;
 
     while ((error = try_to_lock_all(check)) == MP_ETIMEOUT && clock_now() < check->deadline)
-        nanosleep(&pause, NULL);
+        clock_sleep(MILLISECOND);
     return error;
 }
 

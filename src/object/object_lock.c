@@ -9,9 +9,9 @@
 #include "object/checking.h"
 
 /* How long a reader waits for a mutex or for stripes. */
-#define READ_PATIENCE_NS INT64_C(200000)
+#define READ_PATIENCE_NS (200 * MICROSECOND)
 /* The interval at which a thread that waits for a checker asks whether it is dead. */
-#define CHECKER_LOOK_NS INT64_C(2000000)
+#define CHECKER_LOOK_NS (2 * MILLISECOND)
 /* An object gets stripes after threads that need only one stripe have waited for its mutex this often. */
 #define MEETINGS 32
 

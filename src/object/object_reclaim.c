@@ -11,7 +11,7 @@
 #include "object/stripes.h"
 
 /* How long reclaiming waits for the heap's mutex. */
-#define PATIENCE_NS INT64_C(200000)
+#define PATIENCE_NS (200 * MICROSECOND)
 /* The number of objects in limbo, and of dead ones, that one look at them visits. */
 #define LOOK_AT_LIMBO (4 * HEAP_PINS)
 #define LOOK_AT_MOST 64

@@ -10,7 +10,7 @@
 #include "object/ref.h"
 
 /* The interval at which a thread that waits for a stripe looks for its holder. */
-#define LOOK_NS INT64_C(50000000)
+#define LOOK_NS (50 * MILLISECOND)
 
 /* The values of object.held: no stripe, all stripes, or HELD_ONE plus the number of one stripe. Only the holder of the
  * object's mutex reads and writes it. */

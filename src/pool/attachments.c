@@ -30,7 +30,7 @@
 #include "pool/mappings.h"
 #include "pool/supervisor_link.h"
 
-#define PATIENCE_NS INT64_C(500000000)
+#define PATIENCE_NS (500 * MILLISECOND)
 
 static struct attachment *find(struct pool *pool, uint64_t serial)
 {

@@ -68,12 +68,4 @@ static inline int pool_refusal(const mp_pool *pool)
     return atomic_load_explicit(&pool->shared.broken, memory_order_relaxed);
 }
 
-/* A pause between two checks of something that no futex announces. */
-static inline void caller_nap(void)
-{
-    const struct timespec pause = {.tv_nsec = 100000};
-
-    nanosleep(&pause, NULL);
-}
-
 #endif

@@ -23,7 +23,7 @@
 #include "process/process.h"
 
 /* How long exit() waits for a mutex. */
-#define LOCK_AT_END_NS INT64_C(50000000)
+#define LOCK_AT_END_NS (50 * MILLISECOND)
 
 /* This process's pools, to be terminated when it ends. */
 static struct mp_pool *pools;
@@ -203,7 +203,7 @@ static bool lock_at_end(pthread_mutex_t *mutex)
     while (pthread_mutex_trylock(mutex) != 0) {
         if (clock_now() >= deadline)
             return false;
-        caller_nap();
+        clock_sleep(100 * MICROSECOND);
     }
     return true;
 }
@@ -224,7 +224,7 @@ static void end_at_exit(mp_pool *pool)
         return;
     }
     while (!pool->supervisor_gone && child_look(pool->supervisor, &exitcode) == 0 && clock_now() < deadline)
-        caller_nap();
+        clock_sleep(100 * MICROSECOND);
 }
 
 /* Returns a pool of this process that has not been ended yet, and pins it (visitor): no other thread frees it
@@ -430,7 +430,7 @@ int mp_pool_free(mp_pool *pool)
     int state = cancelling_forbid();
     leave_list(pool);
     while (visitors_are_in(pool, NULL))
-        caller_nap();
+        clock_sleep(100 * MICROSECOND);
     release(pool);
     cancelling_allow(state);
     return 0;

@@ -288,7 +288,7 @@ static void wait_for_visitors(mp_pool *pool, mp_result *result)
     while (visitors_are_in(NULL, result)) {
         pool_unlock(pool);
         futex_wake(&slot_of(result)->task.word, INT_MAX);
-        caller_nap();
+        clock_sleep(100 * MICROSECOND);
         pthread_mutex_lock(&pool->mutex);
     }
     cancelling_allow(state);

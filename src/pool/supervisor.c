@@ -48,12 +48,12 @@
 #include "process/process.h"
 #include "sync/wait.h"
 
-#define RETRY_FORK_NS INT64_C(100000000)
+#define RETRY_FORK_NS (100 * MILLISECOND)
 /* How often to check that the caller lives: with all hints working, and without. */
-#define LOOK_SELDOM_NS INT64_C(5000000000)
-#define LOOK_OFTEN_NS INT64_C(50000000)
+#define LOOK_SELDOM_NS (5 * SECOND)
+#define LOOK_OFTEN_NS (50 * MILLISECOND)
 /* How long to wait for workers that this process may not kill. */
-#define UNKILLABLE_NS INT64_C(1000000000)
+#define UNKILLABLE_NS SECOND
 #define MAX_FAILED_STARTS 8
 
 /* This process's own. */

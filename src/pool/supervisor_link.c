@@ -17,13 +17,13 @@
 
 /* A supervisor that should end and has made no step for NUDGE_NS may be stopped: it is sent SIGCONT, and after
  * PATIENCE_NS SIGKILL. */
-#define NUDGE_NS INT64_C(100000000)
-#define PATIENCE_NS INT64_C(1000000000)
-#define LOOK_NS INT64_C(10000000)
+#define NUDGE_NS (100 * MILLISECOND)
+#define PATIENCE_NS SECOND
+#define LOOK_NS (10 * MILLISECOND)
 /* How often to look for the supervisor's end without a pidfd, in milliseconds. */
 #define BLIND_LOOK_MS 5
 /* How long a killed supervisor's workers may take to end. */
-#define ORPHANS_NS INT64_C(1000000000)
+#define ORPHANS_NS SECOND
 
 struct failing {
     struct pool *pool;
@@ -87,7 +87,7 @@ static void reap_orphans(mp_pool *pool)
                 left = true;
         }
         if (left)
-            caller_nap();
+            clock_sleep(100 * MICROSECOND);
     } while (left && clock_now() < deadline);
     if (atomic_load(&shared->grouped) != 0)
         reap_dead(-pool->supervisor);

@@ -3,10 +3,11 @@
 #ifndef SUPERVISOR_LINK_H
 #define SUPERVISOR_LINK_H
 
+#include "base/clock.h"
 #include "pool/caller.h"
 
 /* How long to wait for a supervisor that this process may not even kill. */
-#define GIVE_UP_NS INT64_C(5000000000)
+#define GIVE_UP_NS (5 * SECOND)
 
 /* Whether the supervisor has ended. If so, all tasks that were not done have been failed. */
 bool supervisor_check(mp_pool *pool);

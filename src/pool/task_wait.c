@@ -1,5 +1,6 @@
 #include "pool/task_wait.h"
 
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "pool/supervisor_link.h"
 #include "sync/wait.h"
@@ -13,7 +14,7 @@
 /* Spin limit while workers fill the CPUs: only a result that is almost there is worth taking a CPU from them. */
 #define FULL_SPIN_NS 2000
 /* How often a sleeper checks that the supervisor lives: its futex does not tell. */
-#define LOOK_NS INT64_C(50000000)
+#define LOOK_NS (50 * MILLISECOND)
 
 /* How long to spin for a task that no worker has claimed. */
 static int64_t queued_spin(struct pool *pool)

@@ -29,7 +29,7 @@
 #define AHEAD_MOST ((size_t)2 << 20)
 #define AHEAD_WORKERS 4
 /* How often to renew what ties this process to its supervisor, which a task undoes when it changes its user. */
-#define TIE_NS INT64_C(1000000)
+#define TIE_NS MILLISECOND
 #define AHEAD_STEP ((size_t)64 * 1024)
 
 /* This process's own. */

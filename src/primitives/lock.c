@@ -241,15 +241,10 @@ static int acquired(mp_lock *lock, uint64_t version, int error)
  * the deadline came first, or the lock is closing. */
 static bool wait_for_namesake(const struct object *object, int64_t deadline)
 {
-    struct timespec pause = {.tv_nsec = 50000};
-
-    while (robust_mutex_is_mine(&object->mutex)) {
+    for (int64_t pause = 50 * MICROSECOND; robust_mutex_is_mine(&object->mutex); pause *= pause < MILLISECOND ? 2 : 1) {
         if (clock_now() >= deadline || is_closing(&object->mutex))
             return false;
-        CANCELLING_FORBIDDEN;
-        nanosleep(&pause, NULL);
-        if (pause.tv_nsec < 2000000)
-            pause.tv_nsec *= 2;
+        clock_sleep(pause);
     }
     return true;
 }

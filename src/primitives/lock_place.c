@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "heap/heap_file.h"
 
 #define LISTED 16
@@ -87,13 +88,8 @@ enum lock_place lock_place_enter_slow(const void *lock)
  * thread that looks the lock up waits for the mutex. */
 static void wait_until_left(const void *lock)
 {
-    struct timespec pause = {.tv_nsec = 20000};
-
-    while (visitors_are_at(lock)) {
-        nanosleep(&pause, NULL);
-        if (pause.tv_nsec < 1000000)
-            pause.tv_nsec *= 2;
-    }
+    for (int64_t pause = 20 * MICROSECOND; visitors_are_at(lock); pause = pause < MILLISECOND ? 2 * pause : pause)
+        clock_sleep(pause);
 }
 
 int lock_place_close(const void *lock, mp_lock *handle, int (*take)(mp_lock *handle),

@@ -11,9 +11,8 @@
 #include "base/descriptor.h"
 #include "base/proc.h"
 
-#define SECOND INT64_C(1000000000)
-#define FIRST_PAUSE INT64_C(100000)
-#define LONGEST_PAUSE INT64_C(10000000)
+#define FIRST_PAUSE (100 * MICROSECOND)
+#define LONGEST_PAUSE (10 * MILLISECOND)
 
 void process_reap(struct mp_process *process)
 {

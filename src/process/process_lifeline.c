@@ -11,7 +11,7 @@
 #include "base/this_process.h"
 #include "process/process_end.h"
 
-#define GRACE INT64_C(1000000000) /* between a daemon's SIGTERM and its SIGKILL at exit */
+#define GRACE SECOND /* between a daemon's SIGTERM and its SIGKILL at exit */
 
 /* The lifeline of this process, until it has named itself. */
 static struct descriptor own_lifeline[2] = {{.fd = -1}, {.fd = -1}};

@@ -12,8 +12,8 @@
 
 /* How often a waiter checks that the thread whose turn it is still comes: after an eighth of the time that the waiter
  * has waited, within these bounds. So waiters for a lock that is held for long use little CPU. */
-#define LOOK_FIRST_NS INT64_C(2000000)
-#define LOOK_LAST_NS INT64_C(50000000)
+#define LOOK_FIRST_NS (2 * MILLISECOND)
+#define LOOK_LAST_NS (50 * MILLISECOND)
 
 /* The futex bitset of the waiters on `now_serving`: bits 0 to 30 are ticket % 31, bit 31 is a waiter without a
  * ticket. */

@@ -12,13 +12,15 @@
 #ifndef FAIR_QUEUE_H
 #define FAIR_QUEUE_H
 
+#include "base/clock.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TURN_AFTER_NS INT64_C(1000000)
-#define TURN_LASTS_NS INT64_C(5000000)
+#define TURN_AFTER_NS MILLISECOND
+#define TURN_LASTS_NS (5 * MILLISECOND)
 /* The most tickets at a time. Further threads wait for one. */
 #define TURN_TICKETS 64
 

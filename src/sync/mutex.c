@@ -12,8 +12,8 @@
 #include "base/proc.h"
 #include "base/robust_mutex.h"
 
-#define LOOK_NS INT64_C(50000000)
-#define NAMESAKE_NS INT64_C(1000000000)
+#define LOOK_NS (50 * MILLISECOND)
+#define NAMESAKE_NS SECOND
 
 _Thread_local int mutex_kept;
 
@@ -142,14 +142,6 @@ static int spin(pthread_mutex_t *mutex)
     return number;
 }
 
-static void nap(void)
-{
-    const struct timespec pause = {.tv_nsec = 50000};
-    CANCELLING_FORBIDDEN;
-
-    nanosleep(&pause, NULL);
-}
-
 /* EDEADLK says that the mutex names the calling thread's number. Another thread may have that number, too: a thread in
  * another PID namespace; and for the C library, a thread of a child that was made by a bare clone() has the number of
  * the thread that made it. The calling thread itself holds a mutex that it asks for only
@@ -172,7 +164,7 @@ int mutex_lock_slow(pthread_mutex_t *mutex, int64_t deadline, int number)
             give_up = now + NAMESAKE_NS;
         if (now >= give_up || now >= deadline)
             return now >= give_up ? MP_EDEADLK : MP_ETIMEOUT;
-        nap();
+        clock_sleep(50 * MICROSECOND);
         number = pthread_mutex_trylock(mutex);
     }
 }

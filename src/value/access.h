@@ -38,7 +38,7 @@ ACCESS_INLINE int access_read(const void *handle, uint64_t kind, access_find *fi
     struct reading reading = {.object = object};
     struct words words;
 
-    if (!range_known(object))
+    if (!object_is(handle, kind)) /* the address may be that of something else, and smaller */
         return MP_EINVAL;
     for (unsigned tries = 0;; tries++) {
         bool patient = object_read_again(&reading, tries);

@@ -14,7 +14,7 @@
 
 /* The number of reads without the mutex before the mutex is tried again, and the time to wait for stripes. */
 #define MOST_TRIES 64
-#define PATIENCE_NS INT64_C(200000)
+#define PATIENCE_NS (200 * MICROSECOND)
 
 /* Takes a share in each container that is shown. The caller holds the object's mutex, so none of them ends
  * meanwhile. */
