@@ -1,4 +1,4 @@
-/* What a list is to the layers below: its content checked, snapshot, repaired. */
+/* What a list is to the layers below: how its content is checked, read for snapshots, and repaired. */
 #include "list/list_kind.h"
 
 #include "base/word.h"
@@ -6,7 +6,7 @@
 #include "list/list_table.h"
 #include "value/content_check.h"
 
-/* Checks the words of a removal or reversal that a dead process left unfinished, see list_table.h. */
+/* Checks the words of a removal or reversal that a dead process left unfinished: see list_place.h. */
 static bool step_is_sound(const struct list_shape *shape, uint64_t behind)
 {
     if (shape->step == LIST_TURN)
