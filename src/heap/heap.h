@@ -37,7 +37,7 @@ void heap_free(struct heap *heap, _Atomic uint64_t *slot);
 /* The usable bytes of a block. */
 uint64_t heap_block_size(const struct heap *heap, uint64_t offset);
 
-/* For a change of words together with the allocator's (ref.c): heap_lock(), heap_set() for each word, at most
+/* For a change of words together with the allocator's, as in ref.c: heap_lock(), heap_set() for each word, at most
  * UNDO_RECORDS of them, heap_commit(), heap_unlock(). heap_lock() rolls back what a dead owner of the mutex has left
  * half done. It fails only with MP_EDEADLK and MP_ECORRUPT (the memory is damaged). */
 int heap_lock(struct heap *heap);
