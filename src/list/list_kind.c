@@ -61,7 +61,8 @@ static bool elements_are_sound(const struct object *list, const struct list_shap
     return true;
 }
 
-/* Called as dict_is_sound() is. */
+/* Called when all other processes are stopped, and after object_check.c has found that every ref in the list owns a
+ * real block of its own, or names a real object. */
 static bool list_is_sound(const struct object *list)
 {
     struct list_shape shape;
