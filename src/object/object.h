@@ -74,7 +74,7 @@ struct object {
     _Atomic uint64_t root[OBJECT_ROOTS];
     union {
         _Atomic uint64_t word[OBJECT_WORDS]; /* zeroed when it is made */
-        struct fair_queue queue;             /* a lock's; may hold anything at first: see is_blank() in object_check.c */
+        struct fair_queue queue;             /* a lock's; may hold anything at first: see object_check.c */
     };
     _Atomic uint64_t
         striped; /* 1: its stripes are in use (stripes.h). Set under the mutex, cleared when the object is reclaimed */
