@@ -1,4 +1,4 @@
-/* Clocks. */
+/* Clocks and deadlines. */
 #ifndef CLOCK_H
 #define CLOCK_H
 

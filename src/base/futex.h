@@ -1,4 +1,4 @@
-/* Sleeping on a word, and waking those that do. */
+/* The system calls under sync/wait.h: sleeping on a word (a futex), and waking those that sleep. */
 #ifndef FUTEX_H
 #define FUTEX_H
 

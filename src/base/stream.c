@@ -13,8 +13,8 @@
 bool stream_is_empty(FILE *stream)
 {
 #ifdef __GLIBC__
-    /* Looks into the stream, to avoid a page fault as in this_process.c. A stream of wide characters has another
-     * buffer. */
+    /* Looks into the stream: a call would cause a page fault in a forked child (see control_process() in
+     * this_process.c). A stream of wide characters has another buffer. */
     if (stream->_mode <= 0)
         return stream->_IO_write_ptr == stream->_IO_write_base;
 #endif

@@ -1,4 +1,4 @@
-/* Output streams. */
+/* What is buffered in an output stream: empty, flushed, discarded. */
 #ifndef STREAM_H
 #define STREAM_H
 

@@ -1,4 +1,4 @@
-/* Sizes. */
+/* The largest size, the cache line, and rounding up. */
 #ifndef UNITS_H
 #define UNITS_H
 

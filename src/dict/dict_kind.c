@@ -1,4 +1,4 @@
-/* What a dict is to the layers below: its content checked, snapshot and released. */
+/* What a dict is to the layers below: how its content is checked, read for snapshots, and released. */
 #include "dict/dict_kind.h"
 
 #include "base/word.h"

@@ -1,3 +1,4 @@
+/* What a dict is as a kind of object, for the tables of kinds (kinds.c). */
 #ifndef DICT_KIND_H
 #define DICT_KIND_H
 

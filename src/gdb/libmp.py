@@ -3,7 +3,7 @@
     (gdb) source src/gdb/libmp.py
     (gdb) print dict                 a handle: mp_dict *, mp_list *, mp_lock *, mp_manager *, mp_pool *, mp_result *
     (gdb) print value                an mp_value; in the library also struct cell, entry, object, task, chunk, worker
-    (gdb) mp-ref dict 0x1234         what a ref leads to: a word in the heap of that handle (see src/object/object.h)
+    (gdb) mp-ref dict 0x1234         what a ref leads to: a word in the heap of that handle (see src/object/ref.h)
     (gdb) mp-pool pool               all workers of a pool, and all tasks that are not free, line by line
 
 print/r shows what gdb itself would. The library must have been built with debug information (-g). The printers call
@@ -26,16 +26,19 @@ LOOKED_AT = 1 << 16  # positions of a dict, slots of a pool, chunks of a map: so
 # src/object/object.h
 ENDED = {0x6D7064656400: "dead", 0x6D7073707200: "free", 0x6D7073706E00: "spent"}
 TAG = 0xFFFF00000000003F
+# src/object/ref.h
 REF_MASK = 15
 REF_OBJECT = 1
-REFS = {0: "block", 1: "object", 2: "table", 5: "shallow table"}  # src/object/ref.h; others are in block_kinds
+REFS = {0: "block", 1: "object", 2: "table", 5: "shallow table"}  # others are in block_kinds
+# src/value/cell.h, value.h, key.h
 CELL_TYPE, CELL_OWNS, CELL_LENGTH_SHIFT = 0xFF, 0x100, 16
 CELL_INLINE, KEY_INLINE = 8, 16
-DICT_USED, DICT_LIVE = 0, 1
+DICT_USED, DICT_LIVE = 0, 1  # src/dict/dict_layout.h
+# src/list/list_place.h
 LIST_LENGTH = 1
-LIST_TURN = (1 << 64) - 1  # src/list/list_place.h
+LIST_TURN = (1 << 64) - 1
 SEGMENT = 1024  # src/object/segments.h
-# src/heap/heap.h, heap_file.h
+# src/heap/heap_layout.h
 HEAP_MAGIC = 0x31706D2070616568
 HEAPS = {1: "manager", 2: "locks", 3: "pool"}
 # src/pool/task.h, caller.h

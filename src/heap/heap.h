@@ -14,7 +14,7 @@
 #include "heap/undo.h"
 
 /* Takes a block of at least `size` bytes, aligned to 16, contents undefined, and stores its offset in *slot, a word in
- * the heap that holds 0. *Invariant:* a block is owned either by the free lists or by one slot, as both change in one
+ * the heap that holds 0. Invariant: a block is owned either by the free lists or by one slot, as both change in one
  * step. */
 int heap_alloc(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 /* Like heap_free(), for a caller that holds the heap's mutex and has committed its changes. Commits. */
@@ -32,12 +32,12 @@ int heap_alloc_value(struct heap *heap, uint64_t size, _Atomic uint64_t *slot);
 bool heap_extend(struct heap *heap, const _Atomic uint64_t *slot, uint64_t size);
 /* Frees the block that *slot owns and stores 0 there, in one step. Does nothing to a slot that holds 0. If heap_lock()
  * fails, the slot still owns the block, and the caller is not told. The low four bits of the slot are not part of the
- * offset (see object.h). */
+ * offset (see ref.h). */
 void heap_free(struct heap *heap, _Atomic uint64_t *slot);
 /* The usable bytes of a block. */
 uint64_t heap_block_size(const struct heap *heap, uint64_t offset);
 
-/* For a change of words together with the allocator's (ref.c): heap_lock(), heap_set() for each word, at most
+/* For a change of words together with the allocator's, as in ref.c: heap_lock(), heap_set() for each word, at most
  * UNDO_RECORDS of them, heap_commit(), heap_unlock(). heap_lock() rolls back what a dead owner of the mutex has left
  * half done. It fails only with MP_EDEADLK and MP_ECORRUPT (the memory is damaged). */
 int heap_lock(struct heap *heap);

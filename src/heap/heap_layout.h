@@ -74,7 +74,7 @@ struct heap {
     _Atomic uint64_t limbo;   /* chain of objects that have no share left, but a pin (pin.h) */
     _Atomic uint64_t under_construction; /* owns the block of objects being made; also after their maker died; else 0 */
     _Atomic uint64_t holders;            /* chain of the processes that hold objects (hold.h) */
-    _Atomic uint64_t looked;  /* a hint, not guarded: how many of these this round of looks for the dead has passed */
+    _Atomic uint64_t looked;  /* a hint, not guarded: the holders that this round of looks for the dead has passed */
     _Atomic uint64_t holding; /* owns the block of a holder being made; also after its maker died; else 0 */
     _Atomic uint64_t owners;  /* counts the processes that began to hold objects; not guarded */
     _Atomic uint64_t grown;   /* counts the growths of the heap: after one, processes look for dead holders */
@@ -93,7 +93,7 @@ struct heap {
 
     /* Not guarded by the mutex: see pin.c. */
     _Alignas(64) _Atomic uint64_t pinned; /* counts the claims of places */
-    _Atomic uint64_t unpinned; /* `pinned` as the last look began that found no place in use; guarded by the mutex */
+    _Atomic uint64_t unpinned; /* `pinned` when the last scan that found no place claimed began; under the mutex */
     struct heap_pin pin[HEAP_PINS];
 };
 

@@ -1,4 +1,4 @@
-/* Lists: reading and changing one element. How cells lie in memory is in list_table.h. */
+/* Lists: reading and changing one element. How cells lie in memory is in list_place.h. */
 #include <stdlib.h>
 #include <string.h>
 

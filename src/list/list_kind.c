@@ -1,4 +1,4 @@
-/* What a list is to the layers below: its content checked, snapshot, repaired. */
+/* What a list is to the layers below: how its content is checked, read for snapshots, and repaired. */
 #include "list/list_kind.h"
 
 #include "base/word.h"
@@ -6,7 +6,7 @@
 #include "list/list_table.h"
 #include "value/content_check.h"
 
-/* Checks the words of a removal or reversal that a dead process left unfinished, see list_table.h. */
+/* Checks the words of a removal or reversal that a dead process left unfinished: see list_place.h. */
 static bool step_is_sound(const struct list_shape *shape, uint64_t behind)
 {
     if (shape->step == LIST_TURN)
@@ -61,7 +61,8 @@ static bool elements_are_sound(const struct object *list, const struct list_shap
     return true;
 }
 
-/* Called as dict_is_sound() is. */
+/* Called when all other processes are stopped, and after object_check.c has found that every ref in the list owns a
+ * real block of its own, or names a real object. */
 static bool list_is_sound(const struct object *list)
 {
     struct list_shape shape;

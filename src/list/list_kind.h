@@ -1,3 +1,4 @@
+/* What a list is as a kind of object, for the table of kinds (kinds.c). */
 #ifndef LIST_KIND_H
 #define LIST_KIND_H
 

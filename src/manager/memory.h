@@ -1,3 +1,5 @@
+/* Plain memory in a manager, as a kind of object: its layout, and its entry in the table of kinds (kinds.c). The
+ * functions are in mp.h. */
 #ifndef MEMORY_H
 #define MEMORY_H
 

@@ -10,8 +10,8 @@
 #define READ_SPINS 16
 #define READ_TRIES 64
 
-_Static_assert(sizeof(struct object) == HEAP_OBJECT_BYTES, "heap.h says how large an object is");
-_Static_assert(offsetof(struct object, mutex) == HEAP_OBJECT_MUTEX, "heap.h says where its mutex is");
+_Static_assert(sizeof(struct object) == HEAP_OBJECT_BYTES, "heap_layout.h says how large an object is");
+_Static_assert(offsetof(struct object, mutex) == HEAP_OBJECT_MUTEX, "heap_layout.h says where its mutex is");
 
 /* The process that takes the last share may be stopped before it commits. So the word is read through the heap's undo
  * log, and the reader does not wait. */

@@ -1,4 +1,5 @@
-/* What all containers have in common: identity, mutex, version, undo log, and who owns what.
+/* What all objects have in common (dicts, lists, locks, plain memory): identity, mutex, version, and, for kinds that
+ * have one, an undo log.
  *
  * An object's place is never used for anything but objects (type-stable memory): its mutex must stay a mutex, and a
  * stale handle must find something it can look at. Everything else that belongs to an object, its undo log as well,
@@ -73,7 +74,7 @@ struct object {
     _Atomic uint64_t root[OBJECT_ROOTS];
     union {
         _Atomic uint64_t word[OBJECT_WORDS]; /* zeroed when it is made */
-        struct fair_queue queue;             /* a lock's; may hold anything when the lock is made: see object_check.c */
+        struct fair_queue queue;             /* a lock's; may hold anything at first: see object_check.c */
     };
     _Atomic uint64_t
         striped; /* 1: its stripes are in use (stripes.h). Set under the mutex, cleared when the object is reclaimed */

@@ -41,7 +41,7 @@ void stripes_look_for_holder(struct object *object)
 }
 
 /* Slow path: waits for the stripe's holder, which is about to unlock it or is inside a function of the program's. */
-static int wait_for(struct object *object, pthread_mutex_t *stripe, int64_t deadline, int number)
+static int wait_for_stripe(struct object *object, pthread_mutex_t *stripe, int64_t deadline, int number)
 {
     int error;
 
@@ -66,14 +66,14 @@ int stripe_lock_slow(struct object *object, pthread_mutex_t *stripe, int number)
      * can tell: see callback.c. */
     if (number == EBUSY && mutex_kept > 0)
         return MP_EDEADLK;
-    return wait_for(object, stripe, DEADLINE_NEVER, number);
+    return wait_for_stripe(object, stripe, DEADLINE_NEVER, number);
 }
 
 static int lock_until(struct object *object, pthread_mutex_t *stripe, int64_t deadline)
 {
     int number = pthread_mutex_trylock(stripe);
 
-    return number == 0 ? 0 : wait_for(object, stripe, deadline, number);
+    return number == 0 ? 0 : wait_for_stripe(object, stripe, deadline, number);
 }
 
 /* Takes a block of stripes that a reclaimed object left in heap.stripes. False: there is none. */

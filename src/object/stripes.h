@@ -1,6 +1,6 @@
 /* Stripes: lock striping, more mutexes for a dict or list that several processes contend for.
  *
- * A thread that stores one word over another, in place, holds the stripe of its key (of a list's cell, list_table.h)
+ * A thread that stores one word over another, in place, holds the stripe of its key (of a list's cell, list_place.h)
  * and nothing else. So threads that do that to different keys run side by side. A thread that takes entries out, moves
  * them, replaces more than a word or copies the whole holds the object's mutex and, after it, the stripes of the keys
  * concerned, or all. A thread that only adds entries holds the mutex alone. Invariant: no thread that holds a stripe

@@ -227,7 +227,7 @@ static void end_at_exit(mp_pool *pool)
         clock_sleep(100 * MICROSECOND);
 }
 
-/* Returns a pool of this process that has not been ended yet, and pins it (visitor): no other thread frees it
+/* Returns a pool of this process that has not been ended yet, and enters it as a visitor: no other thread frees it
  * meanwhile. After _Fork() or clone(), which run no fork handlers, a child has its parent's pools in the list too: they
  * are skipped. */
 static mp_pool *next_to_end(struct visitor *own)
@@ -246,7 +246,8 @@ static mp_pool *next_to_end(struct visitor *own)
     return pool;
 }
 
-/* exit() may be called inside a call on a pool: restore the pin of that call, though it will hardly go on. */
+/* exit() may be called inside a call on a pool. At the end this restores what that call's visitor has noted, though the
+ * call will hardly go on. */
 static void terminate_all(void)
 {
     struct visitor *own = visitor_own != NULL ? visitor_own : visitor_make();

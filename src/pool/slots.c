@@ -175,7 +175,7 @@ int slot_submit(mp_pool *pool, struct slot *slot)
                           memory_order_relaxed);
     DELAY_POINT();
     /* seq_cst: the store comes before the load of `sleeping` in dispatch_wake() (Dekker pairing with
-     * sleep_until_woken()). */
+     * sleep_until_woken() in worker.c). */
     atomic_store(&shared->tail, tail + 1);
     DELAY_POINT();
     return 0;

@@ -1,5 +1,5 @@
 /* The supervisor as the caller sees it: whether it lives, waiting for its end, and failing what it left undone. The
- * functions here take the mutex for a moment: the caller does not hold it. */
+ * functions here take the pool's mutex for a moment: the calling thread does not hold it. */
 #ifndef SUPERVISOR_LINK_H
 #define SUPERVISOR_LINK_H
 

@@ -24,12 +24,12 @@
 #define BATCH_NS 4000
 /* Memory of at least this size may be zeroed ahead. */
 #define ZERO_LARGE ((size_t)64 * 1024)
-/* Limits of zeroing ahead: the most bytes, and the number of workers that do it. (AHEAD_STEP: bytes between two looks
- * for tasks.) */
+/* Limits of zeroing ahead: the most bytes, and the number of workers that do it. */
 #define AHEAD_MOST ((size_t)2 << 20)
 #define AHEAD_WORKERS 4
 /* How often to renew what ties this process to its supervisor, which a task undoes when it changes its user. */
 #define TIE_NS MILLISECOND
+/* While a worker zeroes ahead: bytes between two looks for tasks. */
 #define AHEAD_STEP ((size_t)64 * 1024)
 
 /* This process's own. */
@@ -56,7 +56,7 @@ static bool claim(struct pool *pool, struct task *task)
 {
     if (task_state(atomic_load_explicit(&task->word, memory_order_relaxed)) != TASK_QUEUED)
         return false;
-    /* Record first, then claim. *Invariant:* the supervisor can find every claimed task. */
+    /* Record first, then claim. Invariant: the supervisor can find every claimed task. */
     word_put(&self.record->task, heap_offset(pool->heap, task));
     undo_order();
     return task_claim(&task->word, self.index);
@@ -90,8 +90,8 @@ static void tie(int64_t now)
 }
 
 /* Decides how many tickets to take. While tasks turn out short it takes more, so that the head is not touched for each:
- * with two workers, many small tasks take 1.33 times as long when each ticket is taken alone.
- * Once they are not, it takes one, so that tasks start in order and none waits behind a long one. */
+ * with two workers, many small tasks take 1.33 times as long when each ticket is taken alone. Once tasks are not short,
+ * it takes one, so that tasks start in order and none waits behind a long one. */
 static void adapt_batch(struct pool *pool)
 {
     int64_t now = clock_now();
@@ -258,7 +258,7 @@ static bool spin(struct pool *pool)
 
 /* Zeroing memory for a result takes as long as filling it. So while the caller copies a result out and there is no
  * other work, the worker zeroes a block of its own, `spare`. The next large result is written into `spare`, and the
- * block that the caller allocated becomes the new `spare`. One step of the heap's exchanges the two. *Invariant:* each
+ * block that the caller allocated becomes the new `spare`. One step of the heap's exchanges the two. Invariant: each
  * of the two words owns one of the blocks whenever the worker dies; the spare then goes with its record. Only the
  * worker that zeroed a block knows that it is zero, so a worker that runs the task again zeroes the block it finds
  * there. Without all this, results of 64 KiB one after the other take 1.17 times as long (tests/bench/limits.md). */
@@ -309,8 +309,8 @@ static void sleep_until_woken(struct pool *pool)
     }
     if (atomic_load_explicit(&pool->woken_cpu, memory_order_relaxed) != 0)
         atomic_store_explicit(&pool->woken_cpu, 0, memory_order_relaxed);
-    /* wake() has moved our bit from `sleeping` to `searching`; dispatch_wake_all() has only cleared `sleeping`. Setting
-     * `searching` here covers both. */
+    /* dispatch_wake() has moved our bit from `sleeping` to `searching`; dispatch_wake_all() has only cleared `sleeping`.
+     * Setting `searching` here covers both. */
     set_remove(pool->sleeping, self.index);
     DELAY_POINT();
     set_add(pool->searching, self.index);
@@ -434,7 +434,7 @@ int mp_task_return(const void *data, size_t size)
     returned->size = size;
     if (size > 0)
         memcpy(returned->data, data, size);
-    /* *Invariant:* whenever the worker dies, returned_block owns either block, complete with its size; the other one
+    /* Invariant: whenever the worker dies, returned_block owns either block, complete with its size; the other one
      * goes with the record. */
     error = exchange_blocks(heap, &task->returned_block, staging);
     if (error != 0)

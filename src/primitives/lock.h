@@ -1,3 +1,4 @@
+/* What a lock is as a kind of object, for the table of kinds (kinds.c). The functions of locks are in mp.h. */
 #ifndef LOCK_H
 #define LOCK_H
 

@@ -35,7 +35,7 @@ static void after_fork(void)
 static void initialise(void)
 {
     lifecycle_register(LIFECYCLE_PROCESS, process_lifeline_end, after_fork);
-    uint64_t signals = signals_set(SIGNALS_ALL); /* as in lifecycle.c */
+    uint64_t signals = signals_set(SIGNALS_ALL); /* as start() in lifecycle.c does */
     pthread_atfork(registry_before_fork, registry_fork_done, registry_fork_done);
     signals_set(signals);
     process_self.pid = lifecycle_pid();

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Fails if a function on a manager's memory is called nowhere in tests/api/test_full.c, and names it. The constructors of
-# values use no such memory.
+# Fails if a function on a manager's memory is called nowhere in tests/api/test_full.c, and names it. The constructors
+# of values use no such memory.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 

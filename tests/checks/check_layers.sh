@@ -6,8 +6,8 @@
 # - if a function or variable that is not in mp.h is not declared in the header named after the file that defines it;
 # - if a file other than sync/wait.c sleeps on a futex.
 #
-# Two symbols are excepted: the tables of kinds are declared in object/ and defined in manager/, because their purpose is
-# to name what lies above object/.
+# Two symbols are excepted: the tables of kinds are declared in object/ and defined in manager/, because their purpose
+# is to name what lies above object/.
 set -eu
 LAYERS="base sync heap object value list dict primitives manager process pool"
 EXCEPT="object_kinds block_kinds"

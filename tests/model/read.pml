@@ -1,12 +1,13 @@
-/* How containers are read without their mutex, and how they survive the death of a writer: src/object/object.h,
- * src/object/object.c, src/heap/undo.h.
+/* How containers are read without their mutex, and how they survive the death of a writer: object.h, object.c,
+ * object_lock.h and object_reclaim.c in src/object, undo.h and undo.c in src/heap.
  *
  * The content is two words, which are equal in every whole state. These functions are mirrored, statement by statement:
  *
  * - Writer: object_lock() with object_repair() after MP_EOWNERDEAD, object_begin(), undo_set() for each word,
  *   undo_commit(), object_commit(), object_unlock(); undo_roll_back(). A writer may be killed behind any store, and may
  *   stop for ever at any.
- * - Reader: access_read() in src/value/access.h: object_read_again(), the loads, object_reading_valid(). Beside an odd version each load goes through the log: undo_read().
+ * - Reader: access_read() in src/value/access.h: object_read_again(), the loads, object_reading_valid(). While the
+ *   version is odd, each load goes through the log: undo_read().
  *
  * WEAK MEMORY. Those of the writer's stores that readers look at wait in a buffer. They reach memory in any order, with
  * two exceptions: stores to the same word stay in order, and all stores before a release fence or release store come

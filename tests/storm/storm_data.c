@@ -38,7 +38,7 @@ struct ledger {
     double longest; /* of all calls, in seconds, while no process was stopped on purpose */
 };
 
-/* Plain memory that a lock guards. *Invariant* outside the lock: the sum equals the sum of the parts. */
+/* Plain memory that a lock guards. Invariant outside the lock: the sum equals the sum of the parts. */
 struct guarded {
     int64_t sum, part[PLACES];
 };

@@ -1,4 +1,4 @@
-/* Lists in one process, through the public header. */
+/* Lists in one process. */
 #include <mp.h>
 #include <setjmp.h>
 #include <stdarg.h>

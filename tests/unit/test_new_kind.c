@@ -1,6 +1,6 @@
 /* "How to add a shared type" (src/ARCHITECTURE.md), done for a small one: a ring, which keeps the last integers that
- * were pushed. All that a ring is stands in this file. The library has no line for it, as the tables at the end of the
- * first part take the place of those in kinds.c. */
+ * were pushed. All that a ring is stands in this file. The tables of kinds here take the place of those in
+ * kinds.c, so the library has no line for it. */
 #include <mp.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -25,13 +25,14 @@
 
 /* ---- the type ---- */
 
-/* Step 1: the constant, and the meaning of the words. root[0] owns a REF_BLOCK with the integers. */
+/* Step 1, without HEAP_VERSION and test_layout.c: the constant, and the meaning of the words. root[0] owns a REF_BLOCK
+ * with the integers. So there is no step 2: a ring's items own nothing. */
 #define OBJECT_RING UINT64_C(0x00006d70726e6700)
 enum { RING_CAPACITY, RING_PUSHED, RING_WORDS };
 
 typedef struct ring ring; /* a handle */
 
-/* Step 2: what the library does with each kind. The checker calls this on whatever the memory holds. */
+/* Step 3: what the library does with each kind. The checker calls this on whatever the memory holds. */
 static bool ring_is_sound(const struct object *object)
 {
     uint64_t ref = word_get(&object->root[0]), capacity = word_get(&object->word[RING_CAPACITY]);
@@ -51,11 +52,11 @@ static const struct object_kind ring_kind = {
     .is_sound = ring_is_sound,
 };
 
-/* Step 3: the line in the table. */
+/* Step 4: the line in the table of kinds of objects. That of blocks has no line more. */
 const struct object_kind *const object_kinds[] = {&dict_kind, &list_kind, &lock_kind, &memory_kind, &ring_kind, NULL};
 const struct block_kind *const block_kinds[REF_MASK + 1] = {[REF_CELLS] = &cell_blocks, [REF_ENTRIES] = &entry_blocks};
 
-/* Step 4: the functions. */
+/* Step 5: the functions. */
 static _Atomic uint64_t *ring_place(const struct object *object, uint64_t number)
 {
     return ref_block(object, word_get(&object->root[0])) + number % word_get(&object->word[RING_CAPACITY]);

@@ -1,6 +1,6 @@
-// Abseil's flat_hash_map in the memory of one process: with keys of a fixed size in the table itself, and with keys as libmp has them,
-// strings of any length that the caller ends with a NUL. Bare, which no two threads may use while one writes, and with a std::mutex
-// around each operation. What others do by processes it does by threads.
+// Abseil's flat_hash_map in the memory of one process: with keys of a fixed size in the table itself, and with keys as
+// libmp has them, strings of any length that the caller ends with a NUL. Bare, which no two threads may use while one
+// writes, and with a std::mutex around each operation. What others do by processes it does by threads.
 #include <absl/container/flat_hash_map.h>
 #include <absl/strings/string_view.h>
 #include <cstring>

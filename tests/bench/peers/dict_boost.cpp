@@ -1,6 +1,6 @@
-// Boost.Interprocess: a boost::unordered_map with keys of a fixed size in a managed_shared_memory, of which all that it will need is
-// reserved at the start, as it cannot grow while others use it; and an interprocess_mutex there around each operation. The name of the
-// memory is removed as soon as it is there: the processes inherit it.
+// Boost.Interprocess: a boost::unordered_map with keys of a fixed size in a managed_shared_memory, of which all that it
+// will need is reserved at the start, as it cannot grow while others use it; and an interprocess_mutex there around
+// each operation. The name of the memory is removed as soon as it is there: the processes inherit it.
 #include <boost/functional/hash.hpp>
 #include <boost/interprocess/allocators/allocator.hpp>
 #include <boost/interprocess/managed_shared_memory.hpp>

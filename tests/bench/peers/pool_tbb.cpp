@@ -1,6 +1,7 @@
-// oneTBB, in an arena of as many threads as there are workers, the caller among them, as it is meant to be used. Tasks submitted one by
-// one are a task_group, which is waited for as a whole; a round trip is enqueue(), as only that hands a task to another thread, and a
-// std::future tells that it is done. A map is parallel_for, in place, with the automatic partitioner; for chunks of one the simple one.
+// oneTBB, in an arena of as many threads as there are workers, the caller among them, as it is meant to be used. Tasks
+// submitted one by one are a task_group, which is waited for as a whole; a round trip is enqueue(), as only that hands
+// a task to another thread, and a std::future tells that it is done. A map is parallel_for, in place, with the
+// automatic partitioner; for chunks of one the simple one.
 #include <atomic>
 #include <future>
 #include <memory>
