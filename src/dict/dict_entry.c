@@ -1,6 +1,5 @@
 #include "dict/dict_entry.h"
 
-
 /* ---- reading ---- */
 
 ACCESS_INLINE int find_words(const struct reading *reading, const void *key, struct words *words)

@@ -38,10 +38,10 @@ struct mp_process {
     uint64_t magic;                     /* PROCESS_MAGIC while the handle is live */
     struct mp_process *previous, *next; /* in the registry; `next` also in the list of spare handles */
     struct mp_process *previous_holder, *next_holder;
-    uint64_t generation;       /* the generation of the process whose child it is */
-    pid_t pid;                 /* 0: about to be forked */
+    uint64_t generation; /* the generation of the process whose child it is */
+    pid_t pid;           /* 0: about to be forked */
     struct pid_belief belief;
-    struct descriptor pidfd;   /* while a thread waits with a deadline */
+    struct descriptor pidfd; /* while a thread waits with a deadline */
     struct descriptor lifeline[2];
     int waiters;
     bool holds;  /* it has descriptors, and so is in the list of holders */
