@@ -5,11 +5,12 @@
 
 volatile uint64_t *lock_guarded;
 
-/* The count that the lock guards, and how often each process got the lock. */
+/* The count that the lock guards, how often each process got the lock, and how long it waited at most. */
 static struct shared {
     uint64_t guarded;
     struct {
         _Alignas(64) uint64_t count;
+        double longest; /* seconds */
     } process[BENCH_MAX_PROCESSES];
 } * shared;
 
@@ -55,6 +56,20 @@ static void contend(int process, void *arg)
     shared->process[process].count = count;
 }
 
+static void contend_timed(int process, void *arg)
+{
+    double now = bench_now(), end = now + *(double *)arg, longest = 0;
+
+    while (now < end) {
+        double begin = now;
+
+        lock_once();
+        now = bench_now();
+        longest = now - begin > longest ? now - begin : longest;
+    }
+    shared->process[process].longest = longest;
+}
+
 /* `processes` processes want the lock all the time. Figures: how often per second they get it together, in millions;
  * and the count of the process that got it least, divided by that of the process that got it most. */
 static void contend_all(int processes, double seconds, double *figures)
@@ -76,6 +91,20 @@ static void contend_all(int processes, double seconds, double *figures)
 static void contended(const struct bench *bench, double *figures)
 {
     contend_all(bench->processes, CONTEND_SECONDS, figures);
+}
+
+/* How long a process waits for the lock at most, while others want it all the time. Includes the time that it has to
+ * wait for a CPU. */
+static void longest_wait(const struct bench *bench, double *figures)
+{
+    double seconds = CONTEND_SECONDS;
+
+    bench_processes(bench->processes, warm_up, contend_timed, &seconds);
+    figures[0] = 0;
+    for (int i = 0; i < bench->processes; i++) {
+        if (shared->process[i].longest * 1e3 > figures[0])
+            figures[0] = shared->process[i].longest * 1e3;
+    }
 }
 
 static void sweep(const char *system)
@@ -100,6 +129,7 @@ void lock_works(const char *system, void (*once)(void), void (*enter_process)(vo
          {{"lock + unlock by 8 processes", "M/s"}, {"lock by 8 processes: least/most", "share"}},
          contended,
          CONTENDERS},
+        {system, {{"lock by 8 processes: longest wait", "ms"}}, longest_wait, CONTENDERS},
     };
 
     lock_once = once;
