@@ -23,11 +23,11 @@ struct descriptor descriptor_of(int fd)
 
 void descriptor_close(struct descriptor *descriptor)
 {
-    CANCELLING_FORBIDDEN;
     struct stat file;
 
     if (descriptor->fd < 0)
         return;
+    CANCELLING_FORBIDDEN;
     /* If fstat() is refused, or was when the descriptor was opened, it most likely still is ours. */
     if (fstat(descriptor->fd, &file) != 0
             ? errno != EBADF

@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What tells whether a pid is still that of a child: times of clock_boot(). Both begin as the time of the fork. A program
- * that reaps the child itself lets the pid be reused. */
+/* What tells whether a pid is still that of a child: times of clock_boot(). Both begin as the time of the fork. A
+ * program that reaps the child itself lets the pid be reused. */
 struct pid_belief {
     int64_t began;    /* when it was forked */
     int64_t believed; /* when the pid was last known to be the child's */

@@ -165,7 +165,6 @@ int mp_manager_get_info(mp_manager *manager, mp_manager_info *info)
 int mp_manager_check(mp_manager *manager)
 {
     CANCELLING_FORBIDDEN;
-    struct object *root;
     int error = heap_check_handle(heap_of(manager), HEAP_MANAGER);
 
     if (error == 0 && callback_inside(heap_of(manager)))
@@ -173,8 +172,6 @@ int mp_manager_check(mp_manager *manager)
     if (error != 0)
         return error;
     error = object_check_heap(heap_of(manager), NULL);
-    if (error == 0)
-        error = object_root(heap_of(manager), OBJECT_DICT, &root);
     if (error == 0) /* now that the chains of holders are known to be sound */
         hold_look_at_all(heap_of(manager));
     return error;

@@ -445,7 +445,7 @@ static bool root_is_sound(struct check *check)
     if (check->heap->kind != HEAP_MANAGER || root == 0)
         return true;
     add(&check->shares, root); /* it is held by the header */
-    return times_in(&check->objects, root) == 1 && object_kind_is_container(object_kind(object_at(check, root)));
+    return times_in(&check->objects, root) == 1 && object_kind(object_at(check, root)) == OBJECT_DICT;
 }
 
 /* Marks every block of stripes that no object has. */

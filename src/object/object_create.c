@@ -175,7 +175,7 @@ int object_root(struct heap *heap, uint64_t kind, struct object **root)
     *root = ref_object(heap, offset);
     if (object_kind(*root) == OBJECT_DEAD)
         heap_recover(heap);
-    if (object_kind(*root) != kind || (*root)->self != offset || checking_look(*root, true) != 0)
+    if (object_kind(*root) != kind || (*root)->self != offset || checking_look(*root, heap_numbers_tell(heap)) != 0)
         return MP_ECORRUPT;
     return !object_kind_has_undo(kind) || heap_holds(heap, word_get(&(*root)->undo.log), UNDO_LOG_BYTES) ? 0
                                                                                                          : MP_ECORRUPT;

@@ -309,8 +309,8 @@ static void sleep_until_woken(struct pool *pool)
     }
     if (atomic_load_explicit(&pool->woken_cpu, memory_order_relaxed) != 0)
         atomic_store_explicit(&pool->woken_cpu, 0, memory_order_relaxed);
-    /* dispatch_wake() has moved our bit from `sleeping` to `searching`; dispatch_wake_all() has only cleared `sleeping`.
-     * Setting `searching` here covers both. */
+    /* dispatch_wake() has moved our bit from `sleeping` to `searching`; dispatch_wake_all() has only cleared
+     * `sleeping`. Setting `searching` here covers both. */
     set_remove(pool->sleeping, self.index);
     DELAY_POINT();
     set_add(pool->searching, self.index);

@@ -1,6 +1,6 @@
-/* Waiting until a condition on a shared word (a futex) holds. This is the only loop that sleeps on a futex. Threads that
- * wait for a mutex, a descriptor or a child sleep in the system's own calls. Threads that wait for what no word announces
- * look again after pauses of a fixed length.
+/* Waiting until a condition on a shared word (a futex) holds. This is the only loop that sleeps on a futex. Threads
+ * that wait for a mutex, a descriptor or a child sleep in the system's own calls. Threads that wait for what no word
+ * announces look again after pauses of a fixed length.
  *
  * The condition is on the word's value. It may act as well: take one unit of a semaphore by a CAS, for example. The
  * thread sleeps only while the word has the value for which the condition was false, so it misses no change. A process

@@ -1,9 +1,13 @@
-/* A checker that dies while it holds the mutexes of more containers than the kernel gives away (ROBUST_LIST_LIMIT). */
+/* A checker that dies while it holds the mutexes of more containers than the kernel gives away (ROBUST_LIST_LIMIT); and
+ * one beside threads of another PID namespace. */
+#include <errno.h>
 #include <mp.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -158,13 +162,79 @@ static void it_can_be_opened(void **state)
     expect_all_to_work();
 }
 
+/* ---- beside another PID namespace ---- */
+
+/* A number from 10 on that no process here has. */
+static pid_t unused_number(void)
+{
+    pid_t number = 10;
+
+    while (kill(number, 0) == 0 || errno != ESRCH)
+        number++;
+    return number;
+}
+
+/* Forks until the child has that number in the new namespace. The child takes the dict's mutex again and again. */
+static void work_as(pid_t number, mp_dict *root)
+{
+    for (pid_t pid = 0; pid < number;) {
+        pid = fork();
+        while (pid == 0 && getpid() == number) {
+            MUST(mp_dict_set_int(root, "key", 1) == 0);
+            MUST(mp_dict_delete(root, "key") == 0);
+        }
+        if (pid == 0)
+            _exit(0);
+        waitpid(pid, NULL, 0);
+    }
+}
+
+/* Numbers of threads there mean nothing here. So none of them is a sign that a mutex is damaged. */
+static void a_thread_of_another_namespace_is_no_damage(void **state)
+{
+    mp_manager *shared;
+    mp_dict *root;
+    int64_t value;
+    int status = 0, wrong = 0;
+
+    (void)state;
+    assert_int_equal(mp_manager_create(&shared, NULL), 0);
+    assert_int_equal(mp_manager_root(shared, &root), 0);
+    assert_int_equal(mp_dict_set_int(root, "sees", 0), 0);
+    pid_t number = unused_number(), outer = fork();
+    if (outer == 0) {
+        if (unshare(CLONE_NEWPID) != 0)
+            _exit(77);
+        pid_t first = fork();
+        if (first == 0) { /* when it ends, all of the namespace end */
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            mp_dict_set_int(root, "sees", 1);
+            work_as(number, root);
+        }
+        waitpid(first, NULL, 0);
+        _exit(0);
+    }
+    do {
+        assert_int_equal(mp_dict_get_int(root, "sees", &value), 0);
+        if (waitpid(outer, &status, WNOHANG) == outer)
+            skip();
+    } while (value == 0);
+    for (int i = 0; i < 2000; i++)
+        wrong += mp_manager_check(shared) != 0;
+    kill(outer, SIGKILL);
+    waitpid(outer, NULL, 0);
+    assert_int_equal(wrong, 0);
+    assert_int_equal(mp_manager_free(shared), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(writers_go_on, make_anonymous, drop),
                                        cmocka_unit_test_setup_teardown(also_beside_a_zombie, make_anonymous, drop),
                                        cmocka_unit_test_setup_teardown(the_next_checker_goes_on, make_anonymous, drop),
                                        cmocka_unit_test_setup_teardown(all_can_be_given_up, make_anonymous, drop),
-                                       cmocka_unit_test_setup_teardown(it_can_be_opened, make_named, drop)};
+                                       cmocka_unit_test_setup_teardown(it_can_be_opened, make_named, drop),
+                                       cmocka_unit_test(a_thread_of_another_namespace_is_no_damage)};
 
     return cmocka_run_group_tests(tests, leak_check_begin, leak_check_end);
 }
