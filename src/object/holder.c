@@ -112,9 +112,20 @@ static bool is_gone_or_another(uint32_t thread, uint64_t mark, const void *memor
     return ended || bits(began, MARK_TIME) > time_of(mark) + 1 || is_another_program(thread, memory, now);
 }
 
+/* Whether it is the mark of a thread with that number, and not one that the holder before has left. */
+static bool is_mark_of(uint32_t thread, uint64_t mark)
+{
+    return thread != 0 && (mark & MARK_MADE) != 0 && thread_of(mark) == bits(thread, MARK_THREAD);
+}
+
+bool holder_is_elsewhere(uint32_t thread, uint64_t mark)
+{
+    return is_mark_of(thread, mark) && space_of(mark) != holder_space();
+}
+
 bool holder_is_dead(uint32_t thread, uint64_t mark, const void *memory, bool thorough)
 {
-    if (thread == 0 || (mark & MARK_MADE) == 0 || thread_of(mark) != bits(thread, MARK_THREAD))
+    if (!is_mark_of(thread, mark))
         return false;
     if (found_dead.mark == mark && found_dead.thread == thread)
         return true;

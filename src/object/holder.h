@@ -47,6 +47,9 @@ void holder_make(uint32_t thread);
  * 0: not known. Equal numbers are taken for the same namespaces. */
 #define HOLDER_SPACE_BITS 18
 uint64_t holder_space(void);
+/* Whether the mark, of a holder with that number, was made in other namespaces than this process's, as far as it tells.
+ * Then the number means nothing here. */
+bool holder_is_elsewhere(uint32_t thread, uint64_t mark);
 /* Whether the holder with that number and mark is known for certain to have ended, or to have executed another program,
  * so that the kernel marks no more of its mutexes. `memory`: memory that a holder has mapped. `thorough`: also asks
  * what costs a few microseconds, at most once in a millisecond, and what costs more, at most four times a second. */

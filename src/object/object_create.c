@@ -2,9 +2,11 @@
 
 #include <mp.h>
 
+#include "base/robust_mutex.h"
 #include "base/word.h"
 #include "object/checking.h"
 #include "object/hold.h"
+#include "object/holder.h"
 #include "object/object_kind.h"
 #include "object/object_reclaim.h"
 #include "object/ref.h"
@@ -166,6 +168,17 @@ int object_free(const void *handle, uint64_t kind)
     return 0;
 }
 
+/* Whether the mutex of an object in a heap that was just opened names a thread of another PID namespace. Only locks are
+ * shared by name between namespaces, and only they have marks. What the heap says of namespaces does not count: the
+ * file may be damaged. */
+static bool is_held_elsewhere(const struct object *object, uint64_t kind)
+{
+    pid_t thread;
+
+    return kind == OBJECT_LOCK && robust_mutex_held(&object->mutex, &thread) &&
+           holder_is_elsewhere((uint32_t)thread, word_get(&object->holder));
+}
+
 int object_root(struct heap *heap, uint64_t kind, struct object **root)
 {
     uint64_t offset = atomic_load(&heap->root);
@@ -175,7 +188,8 @@ int object_root(struct heap *heap, uint64_t kind, struct object **root)
     *root = ref_object(heap, offset);
     if (object_kind(*root) == OBJECT_DEAD)
         heap_recover(heap);
-    if (object_kind(*root) != kind || (*root)->self != offset || checking_look(*root, heap_numbers_tell(heap)) != 0)
+    if (object_kind(*root) != kind || (*root)->self != offset ||
+        checking_look(*root, !is_held_elsewhere(*root, kind)) != 0)
         return MP_ECORRUPT;
     return !object_kind_has_undo(kind) || heap_holds(heap, word_get(&(*root)->undo.log), UNDO_LOG_BYTES) ? 0
                                                                                                          : MP_ECORRUPT;

@@ -615,6 +615,47 @@ static void strangers_share_a_named_lock(void **state)
     strangers_of_the_same_number(&options);
 }
 
+static bool has_begun_to_wait(void *arg)
+{
+    return shared->begun != 0 || has_ended(arg);
+}
+
+static char shared_name[64];
+
+/* The holder's number belongs to no process of this namespace. */
+static int opens_what_is_held_outside(void)
+{
+    mp_lock *opened;
+
+    if (mp_lock_open(&opened, shared_name, NULL) != 0)
+        return 1;
+    if (mp_lock_acquire(opened, 0) != MP_ETIMEOUT || mp_lock_acquire(opened, 0.02) != MP_ETIMEOUT)
+        return 2;
+    shared->begun = 1;
+    if (mp_lock_acquire(opened, 20) != 0)
+        return 3;
+    return mp_lock_release(opened) == 0 ? 0 : 4;
+}
+
+static void a_lock_held_in_another_namespace_can_be_opened(void **state)
+{
+    const mp_lock_options options = {shared_name};
+    (void)state;
+
+    begin();
+    snprintf(shared_name, sizeof shared_name, "test-open-%d", (int)getpid());
+    assert_int_equal(mp_lock_create(&locks[0], &options), 0);
+    assert_int_equal(mp_lock_acquire(locks[0], 0), 0);
+    pid_t opener = start_first(opens_what_is_held_outside);
+    wait_until(has_begun_to_wait, &opener, 60);
+    assert_int_equal(mp_lock_release(locks[0]), 0);
+    int code = end_of(opener);
+    assert_int_equal(mp_lock_free(locks[0]), 0);
+    if (code == cannot)
+        skip();
+    assert_int_equal(code, 0);
+}
+
 /* ---- how the death of an owner is reported ---- */
 
 static void die_with_it(void)
@@ -686,6 +727,7 @@ int main(void)
         cmocka_unit_test(nobody_is_taken_for_dead),
         cmocka_unit_test(strangers_share_an_anonymous_lock),
         cmocka_unit_test(strangers_share_a_named_lock),
+        cmocka_unit_test(a_lock_held_in_another_namespace_can_be_opened),
         cmocka_unit_test(with_does_not_swallow_the_news),
     };
     const struct rlimit no_core = {0, 0};
