@@ -10,9 +10,11 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 gdb -nx -batch -ex 'python print("yes")' 2>/dev/null | grep -q yes || { echo "skipped: no gdb with Python"; exit 77; }
-"$compiler" -g -O0 -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -I"$root/include" "$root/tests/checks/gdb_program.c" "$library" \
+"$compiler" -g -O0 -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -I"$root/include" \
+    "$root/tests/checks/gdb_program.c" "$library" \
     -pthread -lm "$@" -o "$work/program"
-ROOT=$root timeout -s KILL 200 gdb -nx -batch -x "$root/tests/checks/check_gdb.py" "$work/program" >"$work/output" 2>&1 ||
+ROOT=$root timeout -s KILL 200 \
+    gdb -nx -batch -x "$root/tests/checks/check_gdb.py" "$work/program" >"$work/output" 2>&1 ||
     { cat "$work/output" >&2; exit 1; }
 grep "^shown: \|^skipped: " "$work/output" || true
 if grep -q '^skipped: ' "$work/output"; then

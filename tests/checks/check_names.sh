@@ -20,7 +20,8 @@ grep -o '`[^`]*`' src/ARCHITECTURE.md | grep -o '[a-z_/]*/[a-z_]*\.[ch]\b' | sor
 done >>"$work/wrong"
 
 # A function that is said to be in a file: "`name()` in `file`", "`name()` (`file`)".
-tr '\n' ' ' <src/ARCHITECTURE.md | sed 's/  */ /g' | grep -o '`[a-z_][a-z_0-9]*()` \(in \|(\)`[a-z_/]*\.[ch]`' | tr -d '`()' |
+tr '\n' ' ' <src/ARCHITECTURE.md | sed 's/  */ /g' |
+    grep -o '`[a-z_][a-z_0-9]*()` \(in \|(\)`[a-z_/]*\.[ch]`' | tr -d '`()' |
     sed 's/ in / /' | sort -u >"$work/places"
 [ "$(wc -l <"$work/places")" -gt 10 ] || { echo "no places were found" >&2; exit 1; }
 while read -r name file; do

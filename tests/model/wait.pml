@@ -3,8 +3,8 @@
  * One atomic instruction of the code is one step here. These functions are mirrored, statement by statement:
  *
  * - Waiter: wait_for_word() in src/pool/task_wait.c with wait_for() in src/sync/wait.c, for two threads that wait for
- *   the same word; supervisor_check(), supervisor_was_reaped(), fail_slot() in src/pool/supervisor_link.c; job_fail() in
- *   src/pool/job.c
+ *   the same word; supervisor_check(), supervisor_was_reaped(), fail_slot() in src/pool/supervisor_link.c; job_fail()
+ *   in src/pool/job.c
  * - Worker: task_claim(), run(), task_finish() in src/pool/dispatch.c and src/pool/worker.c. It may be killed between
  *   any two steps.
  * - Supervisor: settle_task() in src/pool/recover.c (settle_chunk() does the same for a chunk), then a new worker. It
