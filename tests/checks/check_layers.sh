@@ -45,6 +45,7 @@ grep -n '\bfutex_wait(' */*.[ch] | grep -v '^sync/wait\.c:\|^base/futex' |
 
 for object in "$objects"/*/*.o; do
     folder=$(basename "$(dirname "$object")")
+    [ -f "$folder/$(basename "$object" .o)" ] || continue # of a file that was removed after an earlier build
     nm "$object" | awk -v from="$folder $(basename "$object" .c.o)" '
         $(NF - 1) ~ /^[TDBRCVWG]$/ { print "defines", $NF, from }
         $(NF - 1) == "U" { print "uses", $NF, from }'
